@@ -1,0 +1,50 @@
+"""The errors that isovox raises on purpose: each names what was wanted, what came and the remedy."""
+
+from __future__ import annotations
+
+
+class IsovoxError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        code: short stable name of the fault, kebab-case, as shown in tables and reports ("affine-singular").
+        wanted: what was expected.
+        got: what came instead.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, code: str, wanted: str, got: str, remedy: str) -> None:
+        super().__init__(code, wanted, got, remedy)
+        self.code, self.wanted, self.got, self.remedy = code, wanted, got, remedy
+
+    def __str__(self) -> str:
+        """One line: code, wanted, got, remedy."""
+        return f"{self.code}: wanted {self.wanted}; got {self.got}; {self.remedy}"
+
+
+class InputError(IsovoxError):
+    """A scan that the gate refuses; the others of its cohort go on."""
+
+
+class GridError(IsovoxError):
+    """A geometry that cannot be: wrong shape, box outside, axis out of range."""
+
+
+class StoreError(IsovoxError):
+    """A write that would break the one-writer-a-shard rule, or a store that is not what the plan says."""
+
+
+class PlanError(IsovoxError):
+    """A plan that cannot be carried out: it does not fit, or it would mix settings in one dataset."""
+
+
+class WeightsError(IsovoxError):
+    """Weights that are refused: a pickle, a wrong digest, or tensors that do not fit the network."""
+
+
+class RestorationError(IsovoxError):
+    """A method that failed on a scan (non-finite output, out of memory at the smallest batch)."""
+
+
+class UsageError(IsovoxError):
+    """An option or a configuration that cannot be meant; exit code 2."""

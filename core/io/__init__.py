@@ -1,0 +1,1 @@
+"""Files in and out: NIfTI, DICOM, BIDS, the Zarr store, weights."""

@@ -1,0 +1,1 @@
+"""Restoration methods, one family a file."""

@@ -1,0 +1,84 @@
+"""The contract that every restoration method keeps, and the values that pass through it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from core.config import Acquisition, TilingSettings
+from core.grid import Array, Box, Grid
+from core.stats import ScanStats
+from core.tiles import Tile, Tiling
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A scan as acquired, or a crop of one.
+
+    Attributes:
+        image: float32 array (x, y, z) on ``grid``.
+        grid: canonical RAS grid of ``image``; a crop carries its own place in the world.
+        stats: statistics of the *whole* scan, so that every tile scales intensities alike.
+        acquisition: slice profile and gap, by which the scan came from the anatomy.
+    """
+
+    image: Array
+    grid: Grid
+    stats: ScanStats
+    acquisition: Acquisition
+
+    def crop(self, box: Box) -> Measured:
+        """The part in ``box``, at its place in the world."""
+        return Measured(self.image[box.slices], self.grid.crop(box), self.stats, self.acquisition)
+
+
+class MethodSettings(BaseModel):
+    """Settings of a method; each method has its own subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Method(ABC):
+    """A way to restore scans onto an isotropic grid.
+
+    A tile is a small restoration of its own: the crop of the measured scan that ``source_box`` names and the crop of the
+    target grid go in, the prediction on ``tile.read`` comes out. Scan mode and tile mode make the same calls.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    fuses: ClassVar[bool] = False  # takes several scans of one person at once
+
+    def __init__(self, settings: MethodSettings | None = None) -> None:
+        self.settings = settings if settings is not None else self.Settings()
+
+    @abstractmethod
+    def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:
+        """How the target grid is split for this method."""
+
+    @abstractmethod
+    def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:
+        """The voxels of the measured scan that ``tile`` needs."""
+
+    @abstractmethod
+    def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
+        """Restore onto ``target``.
+
+        Args:
+            measured: one scan, or several of one person where ``fuses``.
+            target: grid of the result, whose axes are parallel to those of ``measured[0].grid``.
+
+        Returns:
+            one float32 array of ``target.shape`` for each of ``measured``.
+
+        Raises:
+            RestorationError: where the method cannot give a finite answer.
+        """
+
+    def restore_many(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> list[list[Array]]:
+        """Restore several tiles; a method that batches overrides this, and the numbers must not change."""
+        return [self.restore(measured, target) for measured, target in tiles]

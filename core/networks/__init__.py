@@ -1,0 +1,1 @@
+"""Networks that no library has, and how one is built by name."""

@@ -1,0 +1,1 @@
+"""How isovox is deployed and scheduled."""

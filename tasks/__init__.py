@@ -1,0 +1,1 @@
+"""Prefect tasks, and what a Dask worker runs."""
