@@ -31,6 +31,29 @@ class Acquisition(Settings):
     slice_gap: float = Field(0.0, ge=0.0, lt=1.0, title="Slice gap", description="gap between slices as a fraction of their distance")
 
 
+class AcquisitionSettings(Settings):
+    """How thick slices came from the anatomy, as far as the user says."""
+
+    slice_profile: Literal["box", "gaussian", "point"] = Field(
+        "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
+    )
+    slice_gap: float | None = Field(
+        None, ge=0.0, lt=1.0, title="Slice gap", description="fraction of the slices' distance; default: from the sidecar's SliceThickness"
+    )
+
+    def resolve(self, thickness: float | None, distance: float) -> Acquisition:
+        """The acquisition of one scan.
+
+        Args:
+            thickness: slice thickness in mm from the scan's metadata, None where unknown.
+            distance: distance of the slices' centres in mm.
+        """
+        gap = self.slice_gap
+        if gap is None:
+            gap = round(1 - thickness / distance, 3) if thickness and 0 < thickness < distance * 0.99 else 0.0
+        return Acquisition(slice_profile=self.slice_profile, slice_gap=gap)
+
+
 class TilingSettings(Settings):
     """How methods that work in patches cut a volume, and where the work runs."""
 
@@ -76,7 +99,7 @@ class RunSettings(Settings):
     trust: Literal["sform", "qform"] | None = Field(None, title="Trust", description="which transform to use where qform and sform disagree")
     reference: str | None = Field(None, title="Reference", description="BIDS dataset or folder with the truth, to score against")
     selection: Selection = Selection()
-    acquisition: Acquisition = Acquisition()
+    slices: AcquisitionSettings = AcquisitionSettings()
     tiling: TilingSettings = TilingSettings()
     compute: Compute = Compute()
     quality: QualityThresholds = QualityThresholds()

@@ -48,3 +48,7 @@ class RestorationError(IsovoxError):
 
 class UsageError(IsovoxError):
     """An option or a configuration that cannot be meant; exit code 2."""
+
+
+class BusyError(IsovoxError):
+    """Another run works on the same output folder."""

@@ -52,6 +52,9 @@ class Method(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     fuses: ClassVar[bool] = False  # takes several scans of one person at once
+    needs_model: ClassVar[bool] = False  # takes weights; its settings then have the field ``model``, a folder
+    bytes_per_voxel: ClassVar[float] = 24.0  # of memory for a restored voxel, at the peak, as measured
+    voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
 
     def __init__(self, settings: MethodSettings | None = None) -> None:
         self.settings = settings if settings is not None else self.Settings()

@@ -1,0 +1,99 @@
+"""Where things lie in an output folder, and the records of its scans; the only module that knows these names.
+
+    OUT/sub-*/…                       restored scans and sidecars (BIDS derivatives)
+    OUT/report.html, OUT/reports/     pages to look at
+    OUT/isovox/plan.json              what will be done
+    OUT/isovox/cohort.zarr            the cohort's store
+    OUT/isovox/scans/<key>.json       the outcome of each scan
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from core.io import files
+from core.records import ScanRecord
+
+
+class Output:
+    """The output folder of a run.
+
+    Args:
+        uri: local path or s3:// prefix.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    def path(self, *parts: str) -> str:
+        """The URI of a file in the output folder."""
+        return files.join(self.uri, *parts)
+
+    @property
+    def plan(self) -> str:
+        """The plan of the latest run."""
+        return self.path("isovox", "plan.json")
+
+    @property
+    def store(self) -> str:
+        """The cohort's Zarr store."""
+        return self.path("isovox", "cohort.zarr")
+
+    @property
+    def lock(self) -> str:
+        """The lock that keeps two runs apart."""
+        return self.path("isovox", "lock.json")
+
+    @property
+    def cohort_page(self) -> str:
+        """The report on the cohort."""
+        return self.path("report.html")
+
+    def scan_page(self, key: str) -> str:
+        """The report on one scan."""
+        return self.path("reports", f"{key}.html")
+
+    def picture(self, key: str) -> str:
+        """The picture of one scan, before and after."""
+        return self.path("reports", f"{key}.jpg")
+
+    def viewer_page(self, key: str) -> str:
+        """The 3-D viewer of one scan."""
+        return self.path("reports", f"{key}_viewer.html")
+
+    def record(self, key: str) -> str:
+        """The record of one scan."""
+        return self.path("isovox", "scans", f"{key}.json")
+
+    def write_record(self, record: ScanRecord) -> None:
+        """Write a scan's record, whole or not at all."""
+        files.write_json(self.record(record.key), record.model_dump(mode="json"))
+
+    def read_record(self, key: str) -> ScanRecord | None:
+        """A scan's record; None where there is none that can be read."""
+        try:
+            return ScanRecord.model_validate(files.read_json(self.record(key)))
+        except (FileNotFoundError, json.JSONDecodeError, ValidationError):
+            return None
+
+    def records(self) -> Iterator[ScanRecord]:
+        """All records in the order of their keys."""
+        for name in sorted(files.listdir(self.path("isovox", "scans"))):
+            if name.endswith(".json") and (record := self.read_record(name.removesuffix(".json"))) is not None:
+                yield record
+
+    def outputs_whole(self, record: ScanRecord) -> bool:
+        """Whether every file that the record names is there with the recorded bytes."""
+        try:
+            return all(files.sha256(self.path(path)) == digest for path, digest in record.outputs.items())
+        except FileNotFoundError:
+            return False
+
+    def done(self, key: str, digest: str) -> bool:
+        """Whether a scan is finished with this digest and its files are whole: to skip before, to verify after."""
+        record = self.read_record(key)
+        finished = record is not None and record.state in {"done", "flagged"} and record.digest == digest and record.outputs
+        return bool(finished) and record is not None and self.outputs_whole(record)
