@@ -1,0 +1,291 @@
+"""Files at a URI, on this machine or on S3: read, list, hash, and write whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+T = TypeVar("T")
+Writer = Callable[[IO[bytes]], None]
+FileSystem = Any  # fsspec tells no types
+Json = Any
+
+BLOCK = 1 << 22  # bytes read at a time
+LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+def is_remote(uri: str) -> bool:
+    """Whether ``uri`` is on S3."""
+    return uri.startswith("s3://")
+
+
+def _filesystem(uri: str) -> FileSystem:
+    """The fsspec file system of a remote URI; credentials and AWS_ENDPOINT_URL come from the environment, as for any AWS tool."""
+    import fsspec
+
+    # No listings cache: other workers write to the same prefix.
+    return fsspec.filesystem(uri.partition("://")[0], use_listings_cache=False)
+
+
+def join(uri: str, *parts: str) -> str:
+    """The URI of ``parts`` below ``uri``; empty parts are left out."""
+    return "/".join([uri.rstrip("/") if uri != "/" else "", *(part.strip("/") for part in parts if part.strip("/"))])
+
+
+def name_of(uri: str) -> str:
+    """The last part of a URI."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def parent_of(uri: str) -> str:
+    """All but the last part of a URI."""
+    return uri.rstrip("/").rpartition("/")[0] or ("/" if uri.startswith("/") else ".")
+
+
+def open_uri(uri: str) -> IO[bytes]:
+    """Open a file for reading bytes.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if is_remote(uri):
+        handle: IO[bytes] = _filesystem(uri).open(uri, "rb", block_size=4 * BLOCK)
+        return handle
+    return Path(uri).open("rb")
+
+
+def size(uri: str) -> int:
+    """Bytes of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    return int(_filesystem(uri).size(uri)) if is_remote(uri) else Path(uri).stat().st_size
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole of a file."""
+    with open_uri(uri) as handle:
+        return handle.read()
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or a folder."""
+    return bool(_filesystem(uri).exists(uri)) if is_remote(uri) else Path(uri).exists()
+
+
+def is_folder(uri: str) -> bool:
+    """Whether ``uri`` is a folder (on S3: a prefix of something)."""
+    return bool(_filesystem(uri).isdir(uri)) if is_remote(uri) else Path(uri).is_dir()
+
+
+def listdir(uri: str) -> list[str]:
+    """Names of the files and folders directly below ``uri``, sorted; empty where there is no such folder."""
+    try:
+        if is_remote(uri):
+            found = [name_of(entry) for entry in _filesystem(uri).ls(uri, detail=False) if name_of(entry) != name_of(uri)]
+        else:
+            found = [entry.name for entry in os.scandir(uri)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found)
+
+
+def _local_walk(folder: str) -> list[str]:
+    found = [Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names]
+    return [path.relative_to(folder).as_posix() for path in found]
+
+
+def walk(uri: str) -> list[str]:
+    """Paths of all files below ``uri``, relative to it, sorted, without hidden files and folders."""
+    if is_remote(uri):
+        base = uri.partition("://")[2].rstrip("/") + "/"
+        found = [path.removeprefix(base) for path in _filesystem(uri).find(uri) if path.startswith(base)]
+    else:
+        found = _local_walk(uri)
+    return sorted(path for path in found if path and not any(part.startswith(".") for part in path.split("/")))
+
+
+def _hash_file(uri: str) -> str:
+    digest = hashlib.sha256()
+    with open_uri(uri) as handle:
+        while block := handle.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256(uri: str) -> str:
+    """The sha256 (hex) of a file's bytes, or of the names and bytes of all files in a folder (a DICOM series).
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    if not is_folder(uri):
+        return _hash_file(uri)
+    return hashlib.sha256("\n".join(f"{_hash_file(join(uri, path))} {path}" for path in walk(uri)).encode()).hexdigest()
+
+
+def sha256_all(uris: Iterable[str]) -> str:
+    """One sha256 (hex) for several files or folders: that of the one, or of all digests in order."""
+    digests = [sha256(uri) for uri in uris]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside ``path`` that no other writer uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{random.getrandbits(32):08x}.tmp")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _write_local(path: Path, writer: Writer, place: Callable[[Path, Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as handle:
+            writer(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        place(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(uri: str, content: bytes | Writer) -> None:
+    """Write a file whole or not at all; folders above it are made.
+
+    Locally: a hidden file beside it, flushed to disk, then renamed. On S3: one upload, which appears when it is complete.
+
+    Args:
+        uri: where.
+        content: the bytes, or a function that writes them to the open file that it gets.
+    """
+    writer: Writer = (lambda handle: void(handle.write(content))) if isinstance(content, bytes) else content
+    if not is_remote(uri):
+        _write_local(Path(uri), writer, os.replace)
+        return
+    if isinstance(content, bytes):
+        _filesystem(uri).pipe_file(uri, content)
+        return
+    with tempfile.NamedTemporaryFile(suffix=".isovox") as handle:
+        writer(handle)
+        handle.flush()
+        _filesystem(uri).put_file(handle.name, uri)
+
+
+def void(_: object) -> None:
+    """Nothing, whatever the argument."""
+
+
+def _json_bytes(value: Json) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(uri: str, value: Json) -> None:
+    """Write a JSON value whole or not at all; NaN and infinity, which JSON has not, raise ValueError."""
+    write_atomic(uri, _json_bytes(value))
+
+
+def create_json(uri: str, value: Json) -> bool:
+    """Write a JSON value only where there is no file yet; of several writers one succeeds.
+
+    Returns:
+        whether it was written.
+    """
+    content = _json_bytes(value)
+    try:
+        if is_remote(uri):
+            _filesystem(uri).pipe_file(uri, content, mode="create")
+        else:
+            _write_local(Path(uri), lambda handle: void(handle.write(content)), os.link)
+    except FileExistsError:
+        return False
+    return True
+
+
+def read_json(uri: str) -> Json:
+    """The JSON value in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is not JSON.
+    """
+    return json.loads(read_bytes(uri))
+
+
+def remove(uri: str) -> None:
+    """Remove a file or a folder with all in it; nothing where there is none."""
+    if is_remote(uri):
+        with suppress(FileNotFoundError):
+            _filesystem(uri).rm(uri, recursive=True)
+    elif Path(uri).is_dir() and not Path(uri).is_symlink():
+        shutil.rmtree(uri)
+    else:
+        Path(uri).unlink(missing_ok=True)
+
+
+def remove_leftovers(uri: str) -> int:
+    """Remove the hidden files that killed writers left anywhere below a local folder; call it only while nobody writes there.
+
+    Returns:
+        how many there were.
+    """
+    found = [] if is_remote(uri) else list(Path(uri).rglob(".*.tmp"))
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a fault of the storage may pass: dropped connections, 5xx answers; not a missing file or a full disk."""
+    if isinstance(error, LASTING):
+        return False
+    if isinstance(error, OSError):
+        return error.errno not in LASTING_NUMBERS
+    kinds = [("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError")]
+    known = [getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules]
+    return isinstance(error, tuple(known))
+
+
+def retrying(work: Callable[[], T], attempts: int, wait: float = 0.5, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Do ``work``, again after a fault of the storage that may pass.
+
+    Args:
+        work: what to do; idempotent.
+        attempts: how many times at most, at least 1.
+        wait: seconds before the second attempt; doubled each time, at most 30, with up to a half more at random.
+        sleep: how to wait.
+
+    Raises:
+        OSError: the fault, after the last attempt or where it cannot pass.
+    """
+    for attempt in range(attempts - 1):
+        try:
+            return work()
+        except Exception as error:
+            if not is_passing(error):
+                raise
+        sleep(min(30.0, wait * 2**attempt) * random.uniform(1.0, 1.5))  # noqa: S311
+    return work()
