@@ -1,0 +1,329 @@
+"""Where work runs, by name: this process, Dask on this machine, its GPUs, a scheduler's address, SLURM, Kubernetes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import closing, contextmanager
+from importlib import import_module
+from itertools import chain, islice
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import cloudpickle
+
+from core.config import Compute
+from core.errors import UsageError
+from infra.pools import SINGLE, ClusterError, Pool, Threads, Workers
+from infra.signals import terminable
+
+if TYPE_CHECKING:
+    from distributed.deploy.cluster import Cluster
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MAX_CALL_BYTES = 4096  # of a pickled call: only tiles and URIs travel
+POLL = 5.0  # seconds between two looks at whether the cluster lives
+CONNECT = 20.0  # seconds within which a scheduler answers
+PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
+
+# Workers keep their data to themselves and send back little, so there is nothing to spill; and a worker that was paused for the
+# memory of the scan in hand would never be resumed. The limit itself stays: a worker above it is ended and its call tried again.
+MEMORY = {"target": False, "spill": False, "pause": False, "terminate": 0.95}
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 3,
+    "distributed.scheduler.worker-ttl": "6 hours",  # a worker whose task holds the GIL is silent, not dead
+    "distributed.nanny.pre-spawn-environ": SINGLE,
+    "distributed.worker.daemon": True,
+    "distributed.worker.preload": ["infra.lifeline"],
+    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.comm.timeouts.connect": "120 s",
+    **{f"distributed.worker.memory.{name}": value for name, value in MEMORY.items()},
+}
+
+
+@contextmanager
+def open_cluster(compute: Compute) -> Iterator[Pool]:
+    """A pool of workers that lives as long as the block.
+
+    However the block ends (an exception, Ctrl-C, SIGTERM), no worker process of ours is left; workers of a scheduler given by its
+    address are left alone. Where this process is killed outright, its workers notice and end.
+
+    Args:
+        compute: ``cluster`` is in-process, local, cuda, slurm, kubernetes or the address of a Dask scheduler.
+
+    Raises:
+        UsageError: no such cluster.
+        ClusterError: a package, a GPU or the scheduler is missing.
+    """
+    with terminable(), _configured(compute):
+        pool = _opener(compute.cluster)(compute)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+
+
+def cancel(pool: Pool) -> None:
+    """Drop all work and end the pool's workers, from any thread: for hooks of a cancelled run."""
+    pool.cancel()
+
+
+@contextmanager
+def _configured(compute: Compute) -> Iterator[None]:
+    if compute.cluster == "in-process":
+        yield
+        return
+    import dask
+    import distributed  # noqa: F401 - first, for its import fills in the defaults that leaving the block would otherwise drop
+
+    with dask.config.set(SETTINGS):
+        yield
+
+
+def _opener(name: str) -> Callable[[Compute], Pool]:
+    if name in OPENERS:
+        return OPENERS[name]
+    if "://" in name:
+        return _address
+    wanted = f"a cluster of {', '.join(OPENERS)}, or the address of a scheduler"
+    raise UsageError("unknown-cluster", wanted, repr(name), "give --cluster one of these, or tcp://HOST:8786")
+
+
+def _in_process(compute: Compute) -> Pool:
+    return Threads(compute.workers)
+
+
+def _local(compute: Compute) -> Pool:
+    from distributed import LocalCluster
+
+    return _connect(LocalCluster(n_workers=compute.workers, memory_limit=compute.memory_limit, **_here()), PATIENCE)
+
+
+def _cuda(compute: Compute) -> Pool:
+    """One worker a GPU that CUDA_VISIBLE_DEVICES allows."""
+    if not gpu_names():
+        raise ClusterError("gpu-missing", "a GPU for cluster 'cuda'", "none that nvidia-smi lists", "use --cluster local")
+    package = _extra("dask_cuda", "gpu", "cuda")
+    return _connect(package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here()), PATIENCE)
+
+
+def _here() -> dict[str, Any]:
+    """Options of clusters on this machine: one thread a worker, nothing to be reached from outside, certificates of their own."""
+    return {
+        "threads_per_worker": 1,
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "security": True,
+        "silence_logs": 50,  # deaths of workers are told by run_bounded
+    }
+
+
+def _address(compute: Compute) -> Pool:
+    from distributed import Client
+
+    try:
+        client = Client(compute.cluster, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        wanted, got = f"a Dask scheduler at {compute.cluster}", f"{type(error).__name__}: {error}"
+        raise ClusterError("cluster-unreachable", wanted, got, "start it, or use another cluster") from error
+    return Workers(client, None, PATIENCE)
+
+
+def _slurm(compute: Compute) -> Pool:
+    """One job a worker; queue, account and walltime come from Dask's own configuration file (jobqueue.slurm).
+
+    Certificates of the run's own keep other users of the network out; they lie in a folder that all machines see: that file's
+    shared-temp-directory, or the home.
+    """
+    import dask
+
+    package = _extra("dask_jobqueue", "slurm", "slurm")
+    prologue = [f"export {name}={value}" for name, value in _worker_environment().items()]
+    job = {"cores": 1, "processes": 1, "memory": _memory(compute), "job_script_prologue": prologue}
+    shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
+    options = {"scheduler_options": {"dashboard_address": None}, "shared_temp_directory": shared}
+    cluster = package.SLURMCluster(**job, security=True, **options)
+    cluster.scale(compute.workers)
+    return _connect(cluster, None)
+
+
+def _kubernetes(compute: Compute) -> Pool:
+    """One pod a worker, by the Dask operator; image and namespace come from Dask's own configuration file (kubernetes)."""
+    package = _extra("dask_kubernetes.operator", "k8s", "kubernetes")
+    limits = {"requests": {"memory": _quantity(compute)}, "limits": {"memory": _quantity(compute)}}
+    pods = {"n_workers": compute.workers, "env": _worker_environment(), "resources": limits}
+    cluster = package.KubeCluster(name="isovox", **pods, shutdown_on_close=True)
+    return _connect(cluster, None)
+
+
+def _connect(cluster: Cluster, patience: float | None) -> Pool:
+    from distributed import Client
+
+    return Workers(Client(cluster, set_as_default=False), cluster, patience)
+
+
+def _extra(module: str, extra: str, cluster: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
+        wanted = f"{package} for cluster '{cluster}'"
+        raise ClusterError("extra-missing", wanted, str(error), f"install it: pip install 'isovox[{extra}]'") from error
+
+
+def _worker_environment() -> dict[str, str]:
+    """What workers on other machines must be told, which those of this machine take from ``SETTINGS``."""
+    memory = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name.upper()}": str(value) for name, value in MEMORY.items()}
+    return {**SINGLE, **memory}
+
+
+def _memory(compute: Compute) -> str:
+    if compute.memory_limit == "auto":
+        wanted = f"the memory of a worker on cluster '{compute.cluster}'"
+        raise UsageError("memory-limit", wanted, "'auto'", "give it, such as --memory-limit 8GiB")
+    return compute.memory_limit
+
+
+def _quantity(compute: Compute) -> str:
+    """As Kubernetes writes bytes."""
+    from dask.utils import parse_bytes
+
+    return str(parse_bytes(_memory(compute)))
+
+
+def gpu_names() -> list[str]:
+    """The GPUs that nvidia-smi lists, one line each; empty without a driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    return listed.stdout.splitlines() if listed.returncode == 0 else []
+
+
+OPENERS: dict[str, Callable[[Compute], Pool]] = {
+    "in-process": _in_process,
+    "local": _local,
+    "cuda": _cuda,
+    "slurm": _slurm,
+    "kubernetes": _kubernetes,
+}
+
+
+def run_bounded(
+    pool: Pool,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    window: int,
+    deadline: float,
+    on_done: Callable[[Item], None] | None = None,
+) -> Iterator[tuple[Item, Result | BaseException]]:
+    """Run ``function(item)`` for every item, a few at a time, and yield (item, result or exception) as each finishes.
+
+    Every item is yielded exactly once, whatever happens. An exception is that item's alone; so is the death of its workers (Dask
+    tries a call whose worker dies 3 times more). Where the whole cluster is lost, or nothing at all finishes for ``deadline``
+    seconds, the items left get a ClusterError. No more calls are sent than workers are there, lest one that waits behind another
+    at a worker share the blame for its death.
+
+    Args:
+        pool: what ``open_cluster`` yields.
+        function: at module level; its result should be small (counts, not arrays).
+        items: taken as they are needed.
+        window: most calls in flight.
+        deadline: seconds.
+        on_done: called with each item before it is yielded.
+
+    Raises:
+        ClusterError: "call-too-large": a pickled call above ``MAX_CALL_BYTES``.
+    """
+    suspects: list[tuple[Item, Result | BaseException]] = []
+    with closing(_run(pool, function, iter(items), window, deadline)) as outcomes:
+        for item, outcome in outcomes:
+            if getattr(outcome, "code", "") == "worker-killed":
+                suspects.append((item, outcome))
+            else:
+                yield _told(item, on_done), outcome
+    if len(suspects) > 1:  # a call that stood behind the guilty one at its worker shares the blame: each again, alone
+        suspects = list(_run(pool, function, (item for item, _ in suspects), 1, deadline))
+    for item, outcome in suspects:
+        yield _told(item, on_done), outcome
+
+
+def _run(
+    pool: Pool, function: Callable[[Item], Result], waiting: Iterator[Item], window: int, deadline: float
+) -> Generator[tuple[Item, Result | BaseException], None, None]:
+    flying: dict[Future[Result], Item] = {}
+    try:
+        while _fill(pool, function, waiting, flying, window):
+            for future in _finished(pool, flying, deadline):
+                yield flying.pop(future), _outcome(future)
+    except _LostError as lost:
+        yield from ((item, lost) for item in chain(list(flying.values()), waiting))
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+class _LostError(ClusterError):
+    """Nothing that is in flight will come back."""
+
+
+def _told(item: Item, on_done: Callable[[Item], None] | None) -> Item:
+    if on_done:
+        on_done(item)
+    return item
+
+
+def _fill(
+    pool: Pool, function: Callable[[Item], Result], waiting: Iterator[Item], flying: dict[Future[Result], Item], window: int
+) -> bool:
+    """Send what fits; whether anything is in flight."""
+    room = min(window, max(pool.slots(), 1)) - len(flying)
+    for item in islice(waiting, max(room, 0)):
+        flying[_send(pool, function, item)] = item
+    return bool(flying)
+
+
+def _send(pool: Pool, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    size = len(cloudpickle.dumps((function, item)))
+    if size > MAX_CALL_BYTES:
+        wanted = f"a call that pickles to at most {MAX_CALL_BYTES} bytes"
+        raise ClusterError("call-too-large", wanted, f"{size} bytes for {function!r}"[:200], "send tiles and URIs, not arrays")
+    try:
+        return pool.submit(function, item)
+    except Exception as error:  # noqa: BLE001 - the pool was closed or its connection broke: the item's outcome
+        future: Future[Result] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _finished(pool: Pool, flying: Iterable[Future[Result]], deadline: float) -> set[Future[Result]]:
+    """What is done, as soon as anything is."""
+    end = time.monotonic() + deadline
+    while not (done := wait(flying, timeout=max(0.0, min(POLL, end - time.monotonic())), return_when=FIRST_COMPLETED).done):
+        if reason := pool.fault():
+            raise _LostError("cluster-lost", "a cluster that lives", reason, "see its logs; run again: what is done is kept")
+        if time.monotonic() >= end:
+            got = f"nothing for {deadline:.0f} s"
+            raise _LostError("too-late", "a call that finishes before its deadline", got, "run again, or raise the deadline")
+    return done
+
+
+def _outcome(future: Future[Result]) -> Result | BaseException:
+    try:
+        error = future.exception(timeout=0)
+    except CancelledError:
+        return ClusterError("cancelled", "a call that runs to its end", "one that was cancelled or lost", "run again")
+    if type(error).__name__ == "KilledWorker":  # by name: distributed is not imported where work runs in this process
+        wanted = "a worker that survives the work"
+        remedy = "give workers more memory (--memory-limit) or smaller patches"
+        return ClusterError("worker-killed", wanted, "4 workers that died of it", remedy)
+    return future.result() if error is None else error

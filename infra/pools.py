@@ -1,0 +1,200 @@
+"""Executors with the interface of concurrent.futures that also say how much they can run at once and whether they still live."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from core.errors import IsovoxError
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.deploy.cluster import Cluster
+
+# One thread for each worker's linear algebra: workers share the cores, and sums come out in one order on any number of them.
+SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+class ClusterError(IsovoxError):
+    """A place to work that is missing, unreachable, dead or too late, or work that cannot be sent there."""
+
+
+class Pool(Executor):
+    """What ``open_cluster`` yields: submit(function, *args) → Future, as in concurrent.futures."""
+
+    @abstractmethod
+    def slots(self) -> int:
+        """How many calls can run at once, now."""
+
+    @abstractmethod
+    def fault(self) -> str | None:
+        """Why nothing submitted here will ever finish; None where the pool lives."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Drop what waits and end the workers that belong to this pool; safe from any thread and to repeat."""
+
+
+class Threads(Pool):
+    """Threads of this process; daemons, so that an interrupt does not wait for the scan in hand.
+
+    While it lives, BLAS and torch run single-threaded, as they do in the workers of the clusters.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._settings = _single_threaded()
+        self._threads = [threading.Thread(target=self._work, daemon=True, name=f"isovox-{i}") for i in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            _run(*call)
+            del call  # no reference to a result is kept while waiting
+
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> Future[Any]:
+        """Queue a call."""
+        if self._closed:
+            raise _closed()
+        future: Future[Any] = Future()
+        self._calls.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def slots(self) -> int:
+        """The number of threads."""
+        return len(self._threads)
+
+    def fault(self) -> str | None:
+        """Threads live as long as the process, until they are told to end."""
+        return "the pool was closed" if self._closed else None
+
+    def cancel(self) -> None:
+        """Drop what waits; what runs, runs on (a thread cannot be killed), and its result is dropped."""
+        self._closed = True
+        with suppress(queue.Empty):
+            while call := self._calls.get_nowait():
+                call[0].cancel()
+        for _ in self._threads:
+            self._calls.put(None)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the interface
+        """End the threads, after what is queued or (cancel_futures) without it."""
+        if cancel_futures:
+            self.cancel()
+        elif not self._closed:
+            self._closed = True
+            for _ in self._threads:
+                self._calls.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
+        self._settings.close()
+
+
+def _run(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _closed() -> ClusterError:
+    return ClusterError("cluster-closed", "an open cluster", "one that was closed or cancelled", "open it again")
+
+
+def _single_threaded() -> ExitStack:
+    """Pin BLAS and torch, whether they are imported yet or not, until the stack is closed."""
+    import sys
+
+    from threadpoolctl import threadpool_limits
+
+    stack = ExitStack()
+    stack.enter_context(patch.dict(os.environ, {name: os.environ.get(name, value) for name, value in SINGLE.items()}))
+    stack.enter_context(threadpool_limits(limits=1))
+    if torch := sys.modules.get("torch"):
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)
+    return stack
+
+
+class Workers(Pool):
+    """Dask workers behind a client; a call whose worker dies is run again elsewhere by Dask itself.
+
+    Args:
+        client: connected.
+        cluster: what to close with the pool; None where the scheduler is someone else's.
+        patience: seconds without any worker after which the cluster counts as dead; None where workers queue for their turn.
+    """
+
+    ANSWER = 20.0  # seconds within which a live scheduler answers
+    FRESH = 1.0  # seconds for which an answer is good
+
+    def __init__(self, client: Client, cluster: Cluster | None, patience: float | None) -> None:
+        self._client, self._cluster, self._patience = client, cluster, patience
+        self._executor = client.get_executor(pure=False)
+        self._slots, self._asked, self._manned = 0, 0.0, time.monotonic()
+        self._fault: str | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, fn: Callable[..., Any], /, *args: object, **kwargs: object) -> Future[Any]:
+        """Send a call to the scheduler."""
+        if self._fault:
+            raise _closed()
+        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        return future
+
+    def slots(self) -> int:
+        """Threads of the workers that are connected, as of a second ago."""
+        self._ask()
+        return self._slots
+
+    def fault(self) -> str | None:
+        """Whether the scheduler answers and has had workers lately."""
+        self._ask()
+        unmanned = time.monotonic() - self._manned
+        if self._fault is None and self._patience is not None and unmanned > self._patience:
+            self._fault = f"no worker for {unmanned:.0f} s"
+        return self._fault
+
+    def _ask(self) -> None:
+        with self._lock:
+            if self._fault or time.monotonic() - self._asked < self.FRESH:
+                return
+            try:
+                threads = self._client.sync(self._client.scheduler.ncores, callback_timeout=self.ANSWER)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the scheduler does not answer
+                self._fault = f"the scheduler does not answer ({type(error).__name__})"
+                return
+            self._slots, self._asked = sum(threads.values()), time.monotonic()
+            self._manned = self._asked if threads else self._manned
+
+    def cancel(self) -> None:
+        """Cancel what was sent and close the cluster, where it is ours."""
+        self._fault = self._fault or "the cluster was cancelled"
+        self._close()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the interface
+        """Close the client, and the cluster where it is ours, after what was sent or (cancel_futures) without it."""
+        if wait and not cancel_futures and not self._fault:
+            self._executor.shutdown(wait=True)
+        self._fault = self._fault or "the cluster was closed"
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(Exception):  # a dead scheduler must not keep the workers' processes from being ended
+            self._client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=30)

@@ -1,0 +1,377 @@
+"""Work runs where it is told to, is bounded, survives dead workers, never waits for ever and leaves no process behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+
+from core.config import Compute
+from core.errors import UsageError
+from infra import clusters, pools
+from infra.clusters import ClusterError, Pool, cancel, open_cluster, run_bounded
+
+THREADS = Compute(workers=2)
+LOCAL = Compute(cluster="local", workers=2)
+bounded = partial(run_bounded, window=8, deadline=60)
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def process_of(_: int) -> tuple[int, str | None, int]:
+    import torch
+
+    time.sleep(0.05)
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+
+
+def count(log: Path, item: str) -> int:
+    """Note the attempt; die of "poison", and once only of "fragile"."""
+    with log.open("a") as file:
+        file.write(f"{item}\n")
+    attempts = log.read_text().split().count(item)
+    if item == "poison" or (item == "fragile" and attempts == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "faulty":
+        raise ValueError(item)
+    time.sleep(0.1)
+    return attempts
+
+
+def hold_the_gil(seconds: float) -> float:
+    ctypes.PyDLL(None).sleep(int(seconds))
+    return seconds
+
+
+def children() -> list[psutil.Process]:
+    """Worker processes of this one (the trackers of multiprocessing stay as long as their parent)."""
+    return [child for child in psutil.Process().children(recursive=True) if "tracker" not in " ".join(child.cmdline())]
+
+
+def gone(processes: list[int], within: float) -> bool:
+    end = time.monotonic() + within
+    while alive := [pid for pid in processes if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return not alive
+
+
+def test_each_item_comes_back_once_with_its_result() -> None:
+    with open_cluster(THREADS) as pool:
+        assert dict(bounded(pool, double, range(50))) == {i: 2 * i for i in range(50)}
+
+
+def test_no_more_than_the_window_is_in_flight() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(40):
+            taken += 1
+            yield item
+
+    with open_cluster(Compute(workers=8)) as pool:
+        for finished, _ in enumerate(bounded(pool, double, items(), window=3), start=1):
+            assert taken - finished < 3
+    assert taken == 40
+
+
+def test_an_exception_belongs_to_its_item(tmp_path: Path) -> None:
+    told: list[str] = []
+    with open_cluster(THREADS) as pool:
+        outcomes = dict(bounded(pool, partial(count, tmp_path / "log"), ["a", "faulty", "b"], on_done=told.append))
+    assert isinstance(outcomes["faulty"], ValueError)
+    assert outcomes["a"] == outcomes["b"] == 1
+    assert sorted(told) == ["a", "b", "faulty"]
+
+
+def test_a_large_call_is_refused() -> None:
+    with (
+        open_cluster(THREADS) as pool,
+        pytest.raises(ClusterError, match=r"call-too-large: wanted .*4096 bytes; got \d{4,} bytes"),
+    ):
+        list(bounded(pool, double, [b"x" * 5000]))
+
+
+def test_nothing_finishing_ends_the_wait_and_names_every_item() -> None:
+    release = threading.Event()
+    with open_cluster(THREADS) as pool:
+        outcomes = list(run_bounded(pool, Waiter(release), range(9), window=2, deadline=0.3))
+        release.set()
+    assert sorted(item for item, _ in outcomes) == list(range(9))
+    assert all("too-late" in str(outcome) for _, outcome in outcomes)
+
+
+class Waiter:
+    """Waits for an event of this process."""
+
+    events: ClassVar[dict[int, threading.Event]] = {}
+
+    def __init__(self, event: threading.Event) -> None:
+        self.number = id(event)
+        self.events[self.number] = event
+
+    def __call__(self, _: int) -> bool:
+        return self.events[self.number].wait(30)
+
+
+def test_cancelling_from_another_thread_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "POLL", 0.1)
+    release = threading.Event()
+    with open_cluster(THREADS) as pool:
+        threading.Timer(0.3, cancel, [pool]).start()
+        outcomes = dict(bounded(pool, Waiter(release), range(20)))
+        release.set()
+    assert len(outcomes) == 20
+    assert all(isinstance(outcome, ClusterError) for outcome in outcomes.values())
+
+
+def test_a_consumer_that_leaves_drops_what_waits() -> None:
+    release = threading.Event()
+    with open_cluster(Compute(workers=1)) as pool:
+        outcomes = bounded(pool, Waiter(release), range(20))
+        threading.Timer(0.2, release.set).start()
+        next(outcomes)
+        outcomes.close()
+        assert dict(bounded(pool, double, [3])) == {3: 6}
+
+
+def test_an_interrupt_does_not_wait_for_the_work_in_hand() -> None:
+    release, began = threading.Event(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), open_cluster(THREADS) as pool:  # noqa: PT012
+        pool.submit(Waiter(release), 0)
+        raise KeyboardInterrupt
+    assert time.monotonic() - began < 5
+    release.set()
+
+
+def test_threads_of_this_process_compute_single_threaded_and_give_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import torch
+    from threadpoolctl import threadpool_info
+
+    assert np.ones((2, 2)).sum() == 4
+    monkeypatch.setattr(pools, "SINGLE", {"ISOVOX_TEST_THREADS": "1"})
+    before = [library["num_threads"] for library in threadpool_info()], torch.get_num_threads()
+    torch.set_num_threads(2)
+    with open_cluster(THREADS) as pool:
+        inside = pool.submit(lambda: (os.environ["ISOVOX_TEST_THREADS"], torch.get_num_threads())).result()
+        blas = {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+    assert (inside, blas) == (("1", 1), {1})
+    assert "ISOVOX_TEST_THREADS" not in os.environ
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before[1])
+
+
+@pytest.mark.parametrize(
+    ("compute", "error", "message"),
+    [
+        (Compute(cluster="nowhere"), UsageError, r"unknown-cluster: wanted .*local.*slurm.*'nowhere'.*tcp://"),
+        (Compute(cluster="cuda"), ClusterError, r"gpu-missing.*--cluster local"),
+        (Compute(cluster="tcp://127.0.0.1:9"), ClusterError, r"cluster-unreachable: wanted .*127\.0\.0\.1:9"),
+        (Compute(cluster="slurm"), ClusterError, r"extra-missing: wanted dask-jobqueue.*isovox\[slurm\]"),
+        (Compute(cluster="kubernetes"), ClusterError, r"extra-missing: wanted dask-kubernetes.*isovox\[k8s\]"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_remedy(
+    compute: Compute, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "gpu_names", list)
+    monkeypatch.setattr(clusters, "CONNECT", 0.5)
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
+    monkeypatch.setitem(sys.modules, "dask_kubernetes", None)
+    with pytest.raises(error, match=message), open_cluster(compute):
+        pass
+
+
+def test_the_cuda_cluster_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "gpu_names", lambda: ["GPU 0"])
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with (
+        pytest.raises(ClusterError, match=r"extra-missing: wanted dask-cuda.*isovox\[gpu\]"),
+        open_cluster(Compute(cluster="cuda")),
+    ):
+        pass
+
+
+def test_slurm_wants_the_memory_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_extra", lambda *_: None)
+    with pytest.raises(UsageError, match=r"memory-limit: .*--memory-limit 8GiB"), open_cluster(Compute(cluster="slurm")):
+        pass
+
+
+def test_a_worker_killed_outright_costs_its_item_one_attempt_and_a_poison_only_itself(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    items = ["a", "poison", "b", "fragile", "c", "d", "faulty", *map(str, range(20))]
+    with open_cluster(LOCAL) as pool:
+        outcomes = dict(bounded(pool, partial(count, log), items))
+        assert isinstance(pool, Pool)
+    attempts = log.read_text().split()
+    assert str(outcomes.pop("poison")).startswith("worker-killed: wanted a worker that survives")
+    assert isinstance(outcomes.pop("faulty"), ValueError)
+    assert attempts.count("poison") == 4
+    assert outcomes.pop("fragile") == 2
+    assert set(outcomes) == set(items) - {"poison", "faulty", "fragile"}
+    assert all(isinstance(outcome, int) for outcome in outcomes.values())
+    assert len(attempts) <= len(items) + 4 + 5  # 5 workers died: 4 attempts more by design, and at most one redone for each
+    assert children() == []
+
+
+@pytest.mark.slow
+def test_calls_behind_a_poison_at_its_worker_do_not_share_its_fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools.Workers, "slots", lambda _: 4)
+    with open_cluster(Compute(cluster="local", workers=1)) as pool:
+        outcomes = dict(bounded(pool, partial(count, tmp_path / "log"), ["poison", "a", "b", "c"]))
+    assert getattr(outcomes.pop("poison"), "code", "") == "worker-killed"
+    assert set(outcomes) == {"a", "b", "c"}
+    assert all(isinstance(outcome, int) for outcome in outcomes.values())
+
+
+def test_local_workers_are_processes_with_one_thread_and_end_with_the_block() -> None:
+    def fail(pool: Pool) -> None:
+        seen.update(outcome for _, outcome in bounded(pool, process_of, range(8)))
+        raise RuntimeError("on purpose")
+
+    seen: set[Any] = set()
+    with pytest.raises(RuntimeError, match="on purpose"), open_cluster(LOCAL) as pool:
+        fail(pool)
+    assert {outcome[1:] for outcome in seen} == {("1", 1)}
+    assert len({outcome[0] for outcome in seen} - {os.getpid()}) == 2
+    assert gone([outcome[0] for outcome in seen], within=0)
+
+
+def test_settings_of_dask_are_set_for_the_block_only() -> None:
+    import dask
+
+    before = dask.config.get("distributed.scheduler.worker-ttl")
+    with clusters._configured(LOCAL):
+        assert dask.config.get("distributed.scheduler.worker-ttl") == "6 hours"
+        assert dask.config.get("distributed.scheduler.allowed-failures") == 3
+    assert dask.config.get("distributed.scheduler.worker-ttl") == before
+
+
+RUN = """
+import sys, time
+sys.path[:0] = {path!r}
+from core.config import Compute
+from infra.clusters import open_cluster, run_bounded
+from tests_infra_clusters import hold_the_gil, process_of
+
+if __name__ == "__main__":
+    with open_cluster(Compute(cluster="local", workers=2)) as pool:
+        pids = sorted({{outcome[0] for _, outcome in run_bounded(pool, process_of, range(8), window=4, deadline=60)}})
+        print(*pids, flush=True)
+        list(run_bounded(pool, hold_the_gil, [600, 600], window=4, deadline=900))
+"""
+
+
+@pytest.fixture
+def busy_run(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], list[int]]]]:
+    """Starts a process whose two Dask workers are in calls that hold the GIL; gives it and the workers' ids."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> tuple[subprocess.Popen[str], list[int]]:
+        (tmp_path / "tests_infra_clusters.py").symlink_to(__file__)
+        script = tmp_path / "run.py"
+        script.write_text(RUN.format(path=[str(tmp_path), str(Path(__file__).parents[2])]))
+        run = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+        started.append(run)
+        assert run.stdout is not None
+        workers = [int(pid) for pid in run.stdout.readline().split()]
+        time.sleep(1)
+        return run, workers
+
+    yield start
+    for run in started:
+        run.kill()
+        run.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_leaves_no_worker(
+    number: signal.Signals, busy_run: Callable[[], tuple[subprocess.Popen[str], list[int]]]
+) -> None:
+    run, workers = busy_run()
+    assert len(workers) == 2
+    run.send_signal(number)
+    assert run.wait(timeout=40) in {143, 130, -number}
+    assert gone(workers, within=10)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_while_it_starts_leaves_no_worker(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        RUN.format(path=[str(Path(__file__).parents[2])]).replace("from tests_infra_clusters import hold_the_gil, process_of", "")
+    )
+    for delay in (1.5, 2.0, 2.5, 3.0):
+        run = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        family = [child.pid for child in psutil.Process(run.pid).children(recursive=True)]
+        run.terminate()
+        run.wait(timeout=40)
+        assert gone(family, within=10)
+
+
+@pytest.mark.slow
+def test_a_worker_that_holds_the_gil_is_not_taken_for_dead() -> None:
+    with open_cluster(LOCAL) as pool:
+        began = [pid for _, (pid, *_) in bounded(pool, process_of, range(8))]  # type: ignore[misc]
+        assert dict(bounded(pool, hold_the_gil, [45.0])) == {45.0: 45.0}
+        assert set(began) == {pid for _, (pid, *_) in bounded(pool, process_of, range(8))}  # type: ignore[misc]
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools.Workers, "ANSWER", 3.0)
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    told = tmp_path / "scheduler.json"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    scheduler = subprocess.Popen([*command, "--scheduler-file", told], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        while not told.exists() or not told.read_text():
+            time.sleep(0.2)
+        import json
+
+        with open_cluster(Compute(cluster=json.loads(told.read_text())["address"])) as pool:
+            threading.Timer(1, scheduler.kill).start()
+            outcomes = dict(bounded(pool, double, range(30)))
+        assert len(outcomes) == 30
+        assert {type(outcome).__name__ for outcome in outcomes.values()} <= {"ClusterError", "_LostError"}, outcomes
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+
+
+@pytest.mark.slow
+def test_slurm_jobs_work_and_are_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dask_jobqueue", reason="needs isovox[slurm]")
+    for name, text in {
+        "sbatch": 'f=$(mktemp); cp "${@: -1}" $f; setsid bash $f >/dev/null 2>&1 </dev/null & echo "Submitted batch job $!"',
+        "scancel": 'for job in "$@"; do kill -- -$job; done',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{Path(__file__).parents[2]}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with open_cluster(Compute(cluster="slurm", workers=2, memory_limit="1GiB")) as pool:
+        seen = {outcome for _, outcome in bounded(pool, process_of, range(40))}
+    assert {outcome[1:] for outcome in seen} == {("1", 1)}  # type: ignore[index]
+    assert gone([outcome[0] for outcome in seen], within=10)  # type: ignore[index]
