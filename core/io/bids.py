@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from core.config import Selection
 from core.errors import InputError, UsageError
-from core.io import files
+from core.io import dicom, files
 from core.io.derivatives import DESC, allowed, derivative_stem, plain_stem, safe_key
 
 Kind = Literal["nifti", "dicom"]
@@ -209,14 +209,21 @@ def _from_folder(root: str, paths: Sequence[str], selection: Selection) -> Itera
         if label_map or entities.get("desc") == DESC or not selected(entities, selection):
             continue
         group = _group(entities) or safe_key(path.rpartition("/")[0] or files.name_of(root))
-        sidecar = _beside(files.join(root, inside) + ".json") if kind == "nifti" else {}
-        yield Source(safe_key(inside), (files.join(root, path),), kind, plain_stem(inside), group, inside, entities, sidecar)
+        uri = files.join(root, path)
+        try:
+            sidecar = _metadata(uri, kind)
+        except InputError as error:
+            yield _refuse(inside, uri, error)
+            continue
+        yield Source(safe_key(inside), (uri,), kind, plain_stem(inside), group, inside, entities, sidecar)
 
 
-def _beside(uri: str) -> dict[str, Any]:
-    """Allow-listed metadata of the JSON file beside a scan, if there is one that can be read."""
+def _metadata(uri: str, kind: Kind) -> dict[str, Any]:
+    """Allow-listed metadata of a DICOM series, or of the JSON file beside a scan, if there is one that can be read."""
+    if kind == "dicom":
+        return dicom.metadata(uri)
     try:
-        content = files.read_json(uri)
+        content = files.read_json(without_extension(uri) + ".json")
     except (FileNotFoundError, ValueError):
         return {}
     return allowed(content) if isinstance(content, dict) else {}
@@ -251,7 +258,7 @@ def _row(row: dict[str, str], folder: str) -> Source:
         plain = uri == files.join(folder, inside) + uri[len(without_extension(uri)) :] and ".." not in inside.split("/")
         stem, key = plain_stem(inside if plain else name), safe_key(inside if plain else name)
     reference = _absolute(row["reference"], folder) if row.get("reference") else None
-    sidecar = _beside(without_extension(uri) + ".json") if kind == "nifti" else {}
+    sidecar = _metadata(uri, kind)
     return Source(key, (uri,), kind, stem, _group(entities) or key, name, entities, sidecar, reference)
 
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
+import numpy as np
+
+from core import __version__
+from core.grid import Array, Grid
 from core.io import files
 
+BIDS_VERSION = "1.10.0"
+RAW = "raw"  # name of the input dataset in BIDS URIs
+ACQUIRED = {"SliceThickness", "SpacingBetweenSlices"}  # true of the scan, no longer of its restoration
+IGNORED = "/isovox\n/reports\n*.html\n"  # without a slash at the end, which the validator would not match: bids-validator#291
+BRAIN = 2.2  # litres that a brain without its skull stays below, and a head does not
+
 DESC = "restored"
+README = """# Isotropic restorations
+
+Restored by isovox from thick-slice MRI: `*_desc-restored_*.nii.gz` with a JSON sidecar each, which says from what and how.
+`report.html` shows every scan and how far it can be trusted. For research, not for diagnosis.
+"""
 NUMBERS = {
     "EchoTime",
     "RepetitionTime",
@@ -73,3 +91,95 @@ def safe_key(inside: str) -> str:
         return inside
     plain = re.sub(r"\.{2,}|[^\w.+-]+", "_", inside, flags=re.ASCII).strip("_.-") or "scan"
     return f"{plain}-{hashlib.sha256(inside.encode()).hexdigest()[:6]}"
+
+
+def bids_uri(relative: str) -> str:
+    """The BIDS URI of a file by its path in the input."""
+    return f"bids:{RAW}:{quote(relative)}"
+
+
+def _millimetres(grid: Grid) -> str:
+    return " x ".join(f"{mm:.4g}" for mm in grid.spacing) + " mm"
+
+
+def looks_skull_stripped(image: Array, grid: Grid) -> bool:
+    """Whether a scan seems to be skull-stripped: much of it exactly zero, and the rest no more than a brain.
+
+    BIDS requires the answer of a derivative; this is for scans whose own sidecar does not say.
+    """
+    full = int(np.count_nonzero(image))
+    litres = full * abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1e6
+    return full < 0.7 * image.size and litres < BRAIN
+
+
+def sidecar(
+    metadata: dict[str, Any],
+    sources: Sequence[str],
+    source: Grid,
+    target: Grid,
+    skull_stripped: bool,  # noqa: FBT001
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """The JSON sidecar of a restored image.
+
+    Args:
+        metadata: of the input's sidecar; only allow-listed keys are copied.
+        sources: paths of the inputs, relative to their dataset.
+        source: grid as acquired.
+        target: grid as restored.
+        skull_stripped: used where the metadata do not say.
+        provenance: inputs' sha256, method, settings, plan digest, versions, seed, figures; JSON values, stored under "Isovox".
+    """
+    known = allowed(metadata)
+    acquired = {key: known.pop(key) for key in sorted(ACQUIRED & set(known))}
+    made = {
+        "Description": "Isotropic restoration of a thick-slice MRI by isovox. For research, not for diagnosis.",
+        "Sources": [bids_uri(relative) for relative in sources],
+        "Resolution": f"{_millimetres(target)}, restored from {_millimetres(source)}",
+        "SkullStripped": skull_stripped,
+    }
+    return made | known | {"Isovox": provenance | ({"Acquired": acquired} if acquired else {})}
+
+
+def _link(out: str, source: str) -> str:
+    """Where the input lies, as seen from the output, without telling more of this machine's folders than it must."""
+    if files.is_remote(source):
+        return source
+    return files.name_of(source) if files.is_remote(out) else quote(os.path.relpath(source, out))
+
+
+def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> dict[str, Any]:
+    """The dataset_description.json of the output.
+
+    Args:
+        out: output folder or s3:// prefix.
+        source: input dataset, folder or table.
+        provenance: plan digest, settings digest and the like; stored under "Isovox".
+    """
+    try:
+        theirs = files.read_json(files.join(source, "dataset_description.json"))
+    except (OSError, ValueError):
+        theirs = {}
+    link = _link(out, source)
+    doi = str(theirs.get("DatasetDOI", "")).removeprefix("https://doi.org/").removeprefix("doi:")
+    known = {"DOI": f"doi:{doi}"} if re.fullmatch(r"10\.\d{4,}/[\w./-]+", doi) else {}
+    made = {
+        "Name": "Isotropic restorations by isovox",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {"Name": "isovox", "Version": __version__, "Description": "Restores thick-slice MRI to isotropic voxels"}
+        ],
+        "SourceDatasets": [{"URL": link} | known],
+        "DatasetLinks": {RAW: link},
+        "Isovox": provenance,
+    }
+    return made | ({"License": theirs["License"]} if isinstance(theirs.get("License"), str) else {})
+
+
+def write_dataset_files(out: str, source: str, provenance: dict[str, Any]) -> None:
+    """Write dataset_description.json, .bidsignore and, once, a README."""
+    files.write_json(files.join(out, "dataset_description.json"), dataset_description(out, source, provenance))
+    files.write_atomic(files.join(out, ".bidsignore"), IGNORED.encode())
+    if not files.exists(files.join(out, "README.md")):
+        files.write_atomic(files.join(out, "README.md"), README.encode())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.grid import Array, Triple
+from core.grid import Array, Grid, Triple
 
 Trust = Literal["sform", "qform"]
 Affine = NDArray[np.float64]
@@ -28,7 +28,7 @@ REMEDY = "repair or convert the file anew, or leave it out"
 
 @dataclass(frozen=True)
 class Header:
-    """What a NIfTI header says, once it has passed the gate.
+    """What the header of a scan says, once it has passed the gate.
 
     Attributes:
         shape: voxels an axis, as stored.
@@ -46,6 +46,11 @@ class Header:
     offset: int
     slope: float
     inter: float
+
+    @property
+    def grid(self) -> Grid:
+        """The canonical grid of the scan."""
+        return Grid(self.shape, self.affine).canonical()[0]
 
     @property
     def nbytes(self) -> int:
@@ -85,8 +90,12 @@ def _scaling(raw: RawFields) -> tuple[float, float]:
     return (slope, inter) if slope else (1.0, 0.0)  # by the standard, slope 0 means: not scaled
 
 
-def _matrix(affine: Affine, what: str) -> Affine:
-    """``affine`` if it can be turned back; else refuse the scan."""
+def check_affine(affine: Affine, what: str) -> Affine:
+    """The 4x4 ``affine`` itself, if it can be turned back.
+
+    Raises:
+        InputError: affine-nonfinite, affine-singular.
+    """
     if not np.isfinite(affine).all():
         raise InputError("affine-nonfinite", f"a finite {what}", repr(affine[:3].tolist()), REMEDY)
     edges = np.linalg.norm(affine[:3, :3], axis=0)
@@ -96,7 +105,7 @@ def _matrix(affine: Affine, what: str) -> Affine:
 
 
 def _sform(raw: RawFields) -> Affine:
-    return _matrix(np.vstack([raw["srow_x"], raw["srow_y"], raw["srow_z"], [0, 0, 0, 1]]).astype(np.float64), "sform")
+    return check_affine(np.vstack([raw["srow_x"], raw["srow_y"], raw["srow_z"], [0, 0, 0, 1]]).astype(np.float64), "sform")
 
 
 def _qform(header: RawHeader, raw: RawFields) -> Affine:
@@ -106,7 +115,7 @@ def _qform(header: RawHeader, raw: RawFields) -> Affine:
         raise InputError("affine-nonfinite", "a finite qform", f"quaternion and offset {values}, pixdim {spacing}", REMEDY)
     if min(spacing) <= 0 or sum(v * v for v in values[:3]) > 1 + 1e-4:
         raise InputError("affine-singular", "a qform that is a rotation", f"quaternion {values[:3]}, pixdim {spacing}", REMEDY)
-    return _matrix(np.asarray(header.get_qform(), np.float64), "qform")
+    return check_affine(np.asarray(header.get_qform(), np.float64), "qform")
 
 
 def turn(first: Affine, second: Affine) -> float:
@@ -141,7 +150,12 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
     return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
 
 
-def _field(shape: Triple, affine: Affine) -> None:
+def check_field(shape: Triple, affine: Affine) -> None:
+    """Refuse a field of view that cannot show a brain.
+
+    Raises:
+        InputError: field-of-view.
+    """
     extent = np.linalg.norm(affine[:3, :3], axis=0) * shape
     if extent.min() < FIELD[0] or extent.max() > FIELD[1]:
         got = " x ".join(f"{mm:.4g}" for mm in extent) + " mm"
@@ -170,7 +184,7 @@ def check_header(header: RawHeader, trust: Trust | None = None) -> Header:
     shape, dtype, (slope, inter) = _shape(raw), _dtype(header), _scaling(raw)
     _units(raw)
     affine, code = _affine(header, raw, shape, trust)
-    _field(shape, affine)
+    check_field(shape, affine)
     offset = float(raw["vox_offset"])
     if not header.sizeof_hdr <= offset <= 1 << 24:
         raise InputError("offset-invalid", f"voxels to begin after byte {header.sizeof_hdr}", f"byte {offset:g}", REMEDY)
