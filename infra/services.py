@@ -1,0 +1,313 @@
+"""The services a run leans on, on this machine: the environment of Prefect and MLflow, and their servers, on loopback only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from core.errors import IsovoxError
+from infra import guard
+from infra.signals import terminable
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+START = 120.0  # seconds within which a server answers; its first start makes its database
+QUIET = {
+    "DO_NOT_TRACK": "true",  # MLflow wants the word, not 1
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a tracking server that is gone must not hold a run up for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # V2 asks an outside host even with analytics off
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",  # the flow's own log stays whole, on its page
+}
+
+
+class ServiceError(IsovoxError):
+    """A server that does not start, died, or was to be reached from outside this machine."""
+
+
+def local_state(out: str) -> Path:
+    """The folder on this machine for the services' databases: in the output itself, or in the user's state for one on S3.
+
+    Args:
+        out: the output of a run, a path or s3://….
+    """
+    if "://" not in out:
+        return Path(out).expanduser().resolve() / "isovox"
+    states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.rstrip("/").rpartition("/")[2])
+    return states / "isovox" / f"{name}-{hashlib.sha256(out.rstrip('/').encode()).hexdigest()[:12]}"
+
+
+def prefect_environment(state: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What to add to ``os.environ`` before prefect or mlflow is imported; what the user set already is left as it is.
+
+    With a PREFECT_API_URL of the user's, Prefect keeps that server and its own home. Else its home is in ``state``, and where
+    ``serve_ui`` or ``prefect_server`` runs for this state, its server is used, so that a run shows on that page as it goes.
+
+    Args:
+        state: what ``local_state`` gives.
+        environ: what is set already.
+    """
+    wanted = dict(QUIET)
+    if "PREFECT_API_URL" not in environ:
+        wanted |= _prefect_home(state)
+        if url := _running(state, "Prefect"):
+            wanted["PREFECT_API_URL"] = f"{url}/api"
+    return {name: value for name, value in wanted.items() if name not in environ}
+
+
+def _prefect_home(state: Path) -> dict[str, str]:
+    return {
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_PROFILES_PATH": str(state / "prefect" / "profiles.toml"),
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START),
+    }
+
+
+@dataclass
+class Service:
+    """A server that runs as a child of this process.
+
+    Attributes:
+        name: "Prefect" or "MLflow".
+        url: of its page.
+        log: the file of what it says.
+    """
+
+    name: str
+    url: str
+    log: Path
+    health: str
+    process: subprocess.Popen[bytes]
+
+    def wait_healthy(self, deadline: float) -> None:
+        """Until it answers.
+
+        Raises:
+            ServiceError: it ended, or took longer than ``deadline`` seconds.
+        """
+        end = time.monotonic() + deadline
+        while not _answers(self.health):
+            self.check()
+            if time.monotonic() > end:
+                raise ServiceError(
+                    "service-late", f"{self.name} up within {deadline:.0f} s", self._last_words(), f"see {self.log}"
+                )
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """Raises ServiceError where it ended."""
+        if self.process.poll() is not None:
+            raise ServiceError("service-died", f"{self.name} running", self._last_words(), f"see {self.log}")
+
+    def _last_words(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return f"exit status {self.process.poll()}, {lines[-1][-200:] if lines else 'no word'}"
+
+    def stop(self) -> None:
+        """End it and all that it started."""
+        if self.process.stdin:
+            self.process.stdin.close()  # what its guard waits for
+        try:
+            self.process.wait(guard.GRACE + 5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The pages of ``serve_ui``."""
+
+    prefect: str
+    mlflow: str
+    services: tuple[Service, ...]
+
+    def wait(self) -> None:
+        """Until interrupted.
+
+        Raises:
+            ServiceError: one of the servers ended.
+        """
+        while True:
+            for service in self.services:
+                service.check()
+            time.sleep(1)
+
+
+@contextmanager
+def serve_ui(out: str, *, host: str = "127.0.0.1", tracking_uri: str | None = None) -> Iterator[Pages]:
+    """The Prefect and MLflow pages of an output, as long as the block lasts: print the addresses, then ``pages.wait()``.
+
+    Args:
+        out: the output of a run.
+        host: loopback only.
+        tracking_uri: MLflow's database, where it is not the output's own.
+
+    Raises:
+        ServiceError: a server does not start, or ``host`` can be reached from outside.
+    """
+    state = local_state(out)
+    with terminable(), ExitStack() as stack:
+        urls, mine = [], []
+        for name, start in (("Prefect", start_prefect), ("MLflow", partial(start_mlflow, tracking_uri=tracking_uri))):
+            url = _running(state, name)  # of a run that goes on, or of another page
+            if not url:
+                mine.append(stack.enter_context(_stopping(start(state, host))))
+            urls.append(url or mine[-1].url)
+        for service in mine:
+            service.wait_healthy(START)
+            stack.enter_context(_announced(state, service))
+        yield Pages(urls[0], urls[1], tuple(mine))
+
+
+@contextmanager
+def prefect_server(state: Path) -> Iterator[str]:
+    """A Prefect server for one run; yields its page's address and sets PREFECT_API_URL. Enter before prefect is imported.
+
+    Unlike Prefect's own ephemeral server it ends with this process even where that is killed outright. One that the user names
+    by PREFECT_API_URL, or that ``serve_ui`` runs for the same state, is used instead.
+    """
+    os.environ.update(prefect_environment(state))
+    if url := os.environ.get("PREFECT_API_URL"):
+        yield url.removesuffix("/api")
+        return
+    with terminable(), _stopping(start_prefect(state)) as service:
+        service.wait_healthy(START)
+        os.environ["PREFECT_API_URL"] = f"{service.url}/api"
+        try:
+            with _announced(state, service):
+                yield service.url
+        finally:
+            del os.environ["PREFECT_API_URL"]
+            _flush_prefect()
+
+
+def _flush_prefect() -> None:
+    """Let Prefect send what its threads still hold, while its server is there."""
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        with suppress(Exception):  # a record lost here is no reason for a run to fail
+            worker.drain_all(timeout=5)
+
+
+@contextmanager
+def _stopping(service: Service) -> Iterator[Service]:
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def start_prefect(state: Path, host: str = "127.0.0.1") -> Service:
+    """Start a Prefect server on its database in ``state``; it is not yet up on return."""
+    port = _free_port(host, 4200)
+    url = f"http://{_bracketed(host)}:{port}"
+    settings = {**_prefect_home(state), "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
+    command = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    return _start("Prefect", url, f"{url}/api/health", command, settings=settings, state=state)
+
+
+def start_mlflow(state: Path, host: str = "127.0.0.1", tracking_uri: str | None = None) -> Service:
+    """Start an MLflow server on the database in ``state``, or another; it is not yet up on return."""
+    port = _free_port(host, 5000)
+    url = f"http://{_bracketed(host)}:{port}"
+    stores = ["--backend-store-uri", tracking_uri or f"sqlite:///{state / 'mlflow.db'}"]
+    places = ["--artifacts-destination", str(state / "mlartifacts"), "--host", host, "--port", str(port)]
+    command = ["-m", "mlflow", "server", *stores, *places, "--workers", "1"]
+    return _start("MLflow", url, f"{url}/health", command, settings={}, state=state)
+
+
+def _start(name: str, url: str, health: str, command: list[str], *, settings: dict[str, str], state: Path) -> Service:
+    state.mkdir(parents=True, exist_ok=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
+    log = state / f"{name.lower()}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, guard.__file__, sys.executable, *command],
+            env={**kept, **QUIET, **settings},
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=state,
+        )
+    return Service(name, url, log, health, process)
+
+
+def _free_port(host: str, usual: int) -> int:
+    """The usual port where it is free, else any.
+
+    Raises:
+        ServiceError: ``host`` is not loopback.
+    """
+    if host not in LOOPBACK:
+        remedy = "forward a port over ssh, or run servers of your own with a password"
+        raise ServiceError("not-loopback", f"one of {', '.join(sorted(LOOPBACK))}", repr(host), remedy)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in (usual, 0):
+        with socket.socket(family) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    raise ServiceError("no-port", f"a free port on {host}", "none", "see what listens there")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def _announced(state: Path, service: Service) -> Iterator[None]:
+    """While the block runs, other processes find this server by a file in ``state``."""
+    process = psutil.Process(service.process.pid)
+    path = _announcement(state, service.name)
+    path.write_text(json.dumps({"url": service.url, "health": service.health, "pid": process.pid, "born": process.create_time()}))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _announcement(state: Path, name: str) -> Path:
+    return state / f"{name.lower()}-server.json"
+
+
+def _running(state: Path, name: str) -> str | None:
+    """The address of a server that a live process on this machine runs for this state."""
+    try:
+        told = json.loads(_announcement(state, name).read_text())
+        alive = abs(psutil.Process(told["pid"]).create_time() - told["born"]) < 1
+        return told["url"] if alive and _answers(told["health"]) else None
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
