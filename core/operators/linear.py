@@ -1,0 +1,219 @@
+"""Linear maps with exact adjoints; those along single axes are banded matrices, applied as matrix products."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import GridError
+from core.grid import Triple
+
+Matrix = NDArray[np.float64]
+
+ROWS = 32  # of a banded matrix that are multiplied at a time, with those columns alone that they touch
+
+
+def apply_axis(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Multiply every line of ``image`` along ``axis`` by ``matrix``.
+
+    The zeros outside the band are skipped, blocks of rows at a time, and a transposed image (Fortran order) is
+    worked on in its own order of memory.
+
+    Args:
+        matrix: (m, n), best with a band of non-zeros; the identity costs nothing.
+        image: 3-D, ``n`` voxels along ``axis``, float32 or float64.
+        axis: 0, 1 or 2.
+
+    Returns:
+        the image with ``m`` voxels along ``axis``, in the type of ``image``; ``image`` itself for the identity.
+
+    Raises:
+        GridError: where the matrix does not fit the image.
+    """
+    if matrix.shape[1] != image.shape[axis]:
+        raise GridError(
+            "matrix-mismatch", f"{matrix.shape[1]} voxels on axis {axis}", f"an image of {image.shape}", "check the axis"
+        )
+    if _is_identity(matrix):
+        return image
+    if image.flags.f_contiguous and not image.flags.c_contiguous:
+        return apply_axis(matrix, image.T, 2 - axis).T
+    image = np.ascontiguousarray(image)
+    n0, n1, n2 = image.shape
+    cut = (image.reshape(1, n0, n1 * n2), image, image.reshape(1, n0 * n1, n2))[axis]
+    done = _last(matrix, cut) if axis == 2 else _middle(matrix, cut)
+    return done.reshape(*image.shape[:axis], len(matrix), *image.shape[axis + 1 :])
+
+
+def _is_identity(matrix: Matrix) -> bool:
+    m, n = matrix.shape
+    return m == n and bool((matrix.diagonal() == 1).all()) and np.count_nonzero(matrix) == n
+
+
+def _bands(matrix: Matrix) -> list[tuple[slice, slice]]:
+    """Blocks of rows, each with the columns that it touches (none: the first alone)."""
+    bands = []
+    for start in range(0, len(matrix), ROWS):
+        touched = np.flatnonzero(matrix[start : start + ROWS].any(axis=0))
+        low, high = (int(touched[0]), int(touched[-1]) + 1) if touched.size else (0, 1)
+        bands.append((slice(start, min(start + ROWS, len(matrix))), slice(low, high)))
+    return bands
+
+
+def _middle(matrix: Matrix, image: NDArray[Any]) -> NDArray[Any]:
+    """Along axis 1 of (a, n, b)."""
+    out = np.empty((image.shape[0], len(matrix), image.shape[2]), image.dtype)
+    small = matrix.astype(image.dtype)
+    for rows, columns in _bands(matrix):
+        np.matmul(small[rows, columns], image[:, columns], out=out[:, rows])
+    return out
+
+
+def _last(matrix: Matrix, image: NDArray[Any]) -> NDArray[Any]:
+    """Along axis 2 of (a, b, n)."""
+    out = np.empty((*image.shape[:2], len(matrix)), image.dtype)
+    small = np.ascontiguousarray(matrix.T).astype(image.dtype)
+    for rows, columns in _bands(matrix):
+        np.matmul(image[:, :, columns], small[columns, rows], out=out[:, :, rows])
+    return out
+
+
+class LinearOperator(ABC):
+    """A linear map A of images of ``shape_in`` to images of ``shape_out``.
+
+    Both ways keep the floating type of what they are given. The dot-product test holds: <A x, y> = <x, A' y>.
+    """
+
+    @property
+    @abstractmethod
+    def shape_in(self) -> Triple:
+        """Shape of x."""
+
+    @property
+    @abstractmethod
+    def shape_out(self) -> Triple:
+        """Shape of A x."""
+
+    @abstractmethod
+    def forward(self, image: NDArray[Any]) -> NDArray[Any]:
+        """A x, for x of ``shape_in``."""
+
+    @abstractmethod
+    def adjoint(self, image: NDArray[Any]) -> NDArray[Any]:
+        """A' y, for y of ``shape_out``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Separable(LinearOperator):
+    """A matrix an axis.
+
+    Attributes:
+        matrices: float64, (voxels out, voxels in) of axes 0, 1 and 2.
+    """
+
+    matrices: tuple[Matrix, Matrix, Matrix]
+
+    @property
+    def shape_in(self) -> Triple:
+        """Columns of the matrices."""
+        x, y, z = (matrix.shape[1] for matrix in self.matrices)
+        return x, y, z
+
+    @property
+    def shape_out(self) -> Triple:
+        """Rows of the matrices."""
+        x, y, z = (matrix.shape[0] for matrix in self.matrices)
+        return x, y, z
+
+    def forward(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the matrices, those first that shrink the image most."""
+        return _along_axes(self.matrices, image)
+
+    def adjoint(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Apply the transposed matrices, those first that grow the image least."""
+        return _along_axes([matrix.T for matrix in self.matrices], image)
+
+
+def _along_axes(matrices: Sequence[Matrix], image: NDArray[Any]) -> NDArray[Any]:
+    order = sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1])
+    return reduce(lambda done, axis: apply_axis(matrices[axis], done, axis), order, image)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask(LinearOperator):
+    """Keep some voxels, zero the others; its own adjoint.
+
+    A method whose data term fills masked voxels with another value fills both sides with it, so it cancels in A x - y.
+
+    Attributes:
+        kept: boolean, True where a voxel was measured; of the image's shape, or of size 1 on axes along which it is the same.
+        shape: of the images.
+    """
+
+    kept: NDArray[np.bool_]
+    shape: Triple
+
+    def __post_init__(self) -> None:
+        """Refuse a mask that is not for such images."""
+        if any(m not in {1, n} for m, n in zip(self.kept.shape, self.shape, strict=True)):
+            raise GridError("mask-mismatch", f"a mask for {self.shape}", str(self.kept.shape), "draw it on the same grid")
+
+    @property
+    def shape_in(self) -> Triple:
+        """As ``shape``."""
+        return self.shape
+
+    @property
+    def shape_out(self) -> Triple:
+        """As ``shape``."""
+        return self.shape
+
+    def forward(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Zero what was not measured (NaN there, too)."""
+        return np.where(self.kept, image, image.dtype.type(0))
+
+    def adjoint(self, image: NDArray[Any]) -> NDArray[Any]:
+        """As ``forward``."""
+        return self.forward(image)
+
+
+@dataclass(frozen=True, eq=False)
+class Compose(LinearOperator):
+    """Several maps, one after the other.
+
+    Attributes:
+        steps: in the order in which they act on an image: ``Compose((a, b)).forward(x) == b.forward(a.forward(x))``.
+    """
+
+    steps: tuple[LinearOperator, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse maps that do not fit one another."""
+        for one, other in zip(self.steps, self.steps[1:], strict=False):
+            if one.shape_out != other.shape_in:
+                got = f"{one.shape_out} into {other.shape_in}"
+                raise GridError("operators-mismatch", "each output to fit the next input", got, "list them in the order they act")
+
+    @property
+    def shape_in(self) -> Triple:
+        """Of the first step."""
+        return self.steps[0].shape_in
+
+    @property
+    def shape_out(self) -> Triple:
+        """Of the last step."""
+        return self.steps[-1].shape_out
+
+    def forward(self, image: NDArray[Any]) -> NDArray[Any]:
+        """All steps, first to last."""
+        return reduce(lambda done, step: step.forward(done), self.steps, image)
+
+    def adjoint(self, image: NDArray[Any]) -> NDArray[Any]:
+        """All adjoints, last to first."""
+        return reduce(lambda done, step: step.adjoint(done), reversed(self.steps), image)

@@ -1,0 +1,98 @@
+"""What a slice sees of a finer axis, as a matrix: slice profile with gap, point sampling, decimation.
+
+One rule for all: the image is constant within a voxel and goes on with its outermost voxel beyond the field of view. A row
+is then the difference of the profile's distribution function between the faces of each voxel, the first and the last face
+moved to infinity, and sums to 1 everywhere: a constant scan stays constant up to its border.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import GridError
+
+Matrix = NDArray[np.float64]
+Profile = Literal["box", "gaussian", "point"]
+
+SAME_PLACE = 1e-4  # of a voxel: centres closer than this coincide
+FWHM = 2.3548200450309493  # of a Gaussian, in standard deviations
+REACH = 4.0  # standard deviations after which a Gaussian profile ends
+NEGLIGIBLE = 1e-12  # weights below this are rounding
+
+
+def profile_matrix(
+    n_target: int, n_source: int, scale: float, offset: float, profile: Profile = "box", *, gap: float = 0.0
+) -> Matrix:
+    """The measured axis as averages of the target axis.
+
+    Slice ``i`` has its centre at ``scale * i + offset`` of the target axis and the width ``scale * (1 - gap)`` target voxels.
+    A width of 1 or less, and "point", is linear interpolation at the centre: of a target axis that is as coarse as the
+    measured one nothing finer can be averaged. Where centres coincide that is the identity, exactly.
+
+    Args:
+        n_target: voxels of the target axis.
+        n_source: voxels of the measured axis.
+        scale: measured voxel size in target voxels, above 0.
+        offset: centre of the first measured voxel on the target axis, in voxels.
+        profile: "box" averages over the width; "gaussian" has the width as its FWHM; "point" has none.
+        gap: fraction of the slices' distance that none of them sees, 0 to below 1.
+
+    Returns:
+        float64 (n_source, n_target), non-negative, each row summing to 1.
+
+    Raises:
+        GridError: for a scale that is not above 0 or a gap outside [0, 1).
+    """
+    if scale <= 0 or not 0 <= gap < 1:
+        raise GridError(
+            "profile-invalid", "a scale above 0 and a gap in [0, 1)", f"scale {scale}, gap {gap}", "check the slice gap"
+        )
+    width = 1.0 if profile == "point" else max(1.0, scale * (1 - gap))
+    faces = np.arange(n_target + 1) - 0.5 - _centres(n_source, scale, offset)[:, None]
+    faces[:, 0], faces[:, -1] = -np.inf, np.inf
+    smooth = profile == "gaussian" and width > 1
+    weights: Matrix = np.diff(_gaussian(faces, width) if smooth else _box(faces, width), axis=1)
+    weights[weights < NEGLIGIBLE] = 0
+    return weights
+
+
+def decimation_matrix(n_target: int, keep_one_in: int, phase: int = 0) -> Matrix:
+    """Keep the slices ``phase, phase + keep_one_in, ...`` of an axis.
+
+    Args:
+        n_target: slices of the target axis.
+        keep_one_in: distance of the kept slices, at least 1.
+        phase: the first kept slice, 0 to ``keep_one_in - 1``.
+
+    Returns:
+        float64 (kept slices, n_target), rows of the identity.
+
+    Raises:
+        GridError: for a phase outside its range, or where no slice would be kept.
+    """
+    if not 0 <= phase < min(keep_one_in, n_target):
+        got = f"phase {phase} of one in {keep_one_in} among {n_target} slices"
+        raise GridError("phase-invalid", "0 <= phase < keep_one_in, within the axis", got, "count from the first slice")
+    return np.eye(n_target)[phase::keep_one_in]
+
+
+def _centres(n_source: int, scale: float, offset: float) -> Matrix:
+    """Places of the measured voxels; all exactly whole where all are nearly so."""
+    centres: Matrix = scale * np.arange(n_source) + offset
+    nearest: Matrix = np.rint(centres)
+    return nearest if np.abs(centres - nearest).max() < SAME_PLACE else centres
+
+
+def _box(faces: Matrix, width: float) -> Matrix:
+    return np.clip(faces / width + 0.5, 0.0, 1.0)
+
+
+def _gaussian(faces: Matrix, width: float) -> Matrix:
+    from scipy.special import ndtr
+
+    tail = ndtr(-REACH)
+    below = np.asarray(ndtr(faces * FWHM / width), dtype=np.float64)
+    return np.clip((below - tail) / (1 - 2 * tail), 0.0, 1.0)
