@@ -19,6 +19,7 @@ BIDS_VERSION = "1.10.0"
 RAW = "raw"  # name of the input dataset in BIDS URIs
 ACQUIRED = {"SliceThickness", "SpacingBetweenSlices"}  # true of the scan, no longer of its restoration
 IGNORED = "/isovox\n/reports\n*.html\n"  # without a slash at the end, which the validator would not match: bids-validator#291
+NEAR = 2  # folders up from the output, at most, to the input that a description links to
 BRAIN = 2.2  # litres that a brain without its skull stays below, and a head does not
 
 DESC = "restored"
@@ -117,7 +118,8 @@ def sidecar(
     sources: Sequence[str],
     source: Grid,
     target: Grid,
-    skull_stripped: bool,  # noqa: FBT001
+    *,
+    skull_stripped: bool,
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """The JSON sidecar of a restored image.
@@ -142,10 +144,11 @@ def sidecar(
 
 
 def _link(out: str, source: str) -> str:
-    """Where the input lies, as seen from the output, without telling more of this machine's folders than it must."""
+    """Where the input lies as seen from the output; only its name where that would tell of this machine's folders."""
     if files.is_remote(source):
         return source
-    return files.name_of(source) if files.is_remote(out) else quote(os.path.relpath(source, out))
+    near = "" if files.is_remote(out) else os.path.relpath(source, out)
+    return quote(near if near and near.count("..") <= NEAR else files.name_of(source))
 
 
 def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +177,8 @@ def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> di
         "DatasetLinks": {RAW: link},
         "Isovox": provenance,
     }
-    return made | ({"License": theirs["License"]} if isinstance(theirs.get("License"), str) else {})
+    license_ = theirs.get("License")
+    return made | ({"License": license_} if isinstance(license_, str) and WORD.fullmatch(license_) else {})
 
 
 def write_dataset_files(out: str, source: str, provenance: dict[str, Any]) -> None:

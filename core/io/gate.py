@@ -5,6 +5,7 @@ Checks of a header come first and take no memory, whatever the header claims; ch
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,11 +52,6 @@ class Header:
     def grid(self) -> Grid:
         """The canonical grid of the scan."""
         return Grid(self.shape, self.affine).canonical()[0]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all stored voxels."""
-        return self.shape[0] * self.shape[1] * self.shape[2] * self.dtype.itemsize
 
 
 def _shape(raw: RawFields) -> Triple:
@@ -169,41 +165,46 @@ def _units(raw: RawFields) -> None:
         raise InputError("units-not-mm", "lengths in mm", "metres" if code == 1 else "micrometres", "convert the file to mm")
 
 
-def check_header(header: RawHeader, trust: Trust | None = None) -> Header:
-    """What a NIfTI header says, if a brain scan can have it.
-
-    Args:
-        header: nibabel's Nifti1Header or Nifti2Header, unchecked, with the fields as they are in the file.
-        trust: which transform to use where qform and sform disagree; None refuses such a scan.
-
-    Raises:
-        InputError: shape-invalid, not-3d, voxels-rgb, voxels-complex, dtype-unknown, scaling-nonfinite, units-not-mm,
-            affine-nonfinite, affine-singular, transforms-disagree, orientation-unknown, field-of-view.
-    """
-    raw = header.structarr
-    shape, dtype, (slope, inter) = _shape(raw), _dtype(header), _scaling(raw)
-    _units(raw)
-    affine, code = _affine(header, raw, shape, trust)
-    check_field(shape, affine)
-    offset = float(raw["vox_offset"])
+def _offset(header: RawHeader) -> int:
+    offset = float(header.structarr["vox_offset"])
     if not header.sizeof_hdr <= offset <= 1 << 24:
         raise InputError("offset-invalid", f"voxels to begin after byte {header.sizeof_hdr}", f"byte {offset:g}", REMEDY)
-    return Header(shape, affine, code, dtype, int(offset), slope, inter)
+    return int(offset)
 
 
-def check_capacity(header: Header, size: int, compressed: bool) -> None:  # noqa: FBT001
-    """Refuse a header that claims more voxels than a file of ``size`` bytes can hold, before memory is taken.
-
-    Raises:
-        InputError: file-truncated (a plain file that is too short), header-lies (no gzip file of that size holds so much).
-    """
-    claimed = header.offset + header.nbytes
-    got = f"{size} bytes for {'x'.join(map(str, header.shape))} voxels of {header.dtype.itemsize} bytes"
+def _capacity(claimed: int, size: int, compressed: bool, what: str) -> None:  # noqa: FBT001
+    """Refuse a header that claims more than a file of ``size`` bytes can hold."""
+    got = f"{size} bytes for {what}"
     if not compressed and size < claimed:
         code = "header-lies" if size < claimed / MAX_DEFLATE else "file-truncated"
         raise InputError(code, f"at least {claimed} bytes", got, REMEDY)
     if compressed and size * MAX_DEFLATE < claimed:
         raise InputError("header-lies", f"at least {claimed // MAX_DEFLATE} bytes, even compressed", got, REMEDY)
+
+
+def check_header(header: RawHeader, size: int, *, compressed: bool, trust: Trust | None = None) -> Header:
+    """What a NIfTI header says, if a brain scan in a file of that size can have it; takes no memory for voxels.
+
+    Args:
+        header: nibabel's Nifti1Header or Nifti2Header, unchecked, with the fields as they are in the file.
+        size: bytes of the file as stored.
+        compressed: whether they are gzip, of which one byte can hold 1032 at most.
+        trust: which transform to use where qform and sform disagree; None refuses such a scan.
+
+    Raises:
+        InputError: shape-invalid, not-3d, voxels-rgb, voxels-complex, dtype-unknown, offset-invalid, header-lies,
+            file-truncated, scaling-nonfinite, units-not-mm, affine-nonfinite, affine-singular, transforms-disagree,
+            orientation-unknown, field-of-view.
+    """
+    raw = header.structarr
+    shape, dtype, offset = _shape(raw), _dtype(header), _offset(header)
+    what = f"{'x'.join(map(str, shape))} voxels of {dtype.itemsize} bytes"
+    _capacity(offset + math.prod(shape) * dtype.itemsize, size, compressed, what)
+    slope, inter = _scaling(raw)
+    _units(raw)
+    affine, code = _affine(header, raw, shape, trust)
+    check_field(shape, affine)
+    return Header(shape, affine, code, dtype, offset, slope, inter)
 
 
 def check_voxels(image: Array) -> None:

@@ -87,9 +87,7 @@ def header(uri: str, trust: Trust | None = None) -> Header:
         InputError: with a named code for everything that is wrong with the file (see ``gate``).
     """
     with _opened(uri) as (stream, size, compressed):
-        found = gate.check_header(_parse(stream), trust)
-        gate.check_capacity(found, size, compressed)
-        return found
+        return gate.check_header(_parse(stream), size, compressed=compressed, trust=trust)
 
 
 def _fill(stream: IO[bytes], found: Header, stored: Array) -> None:
@@ -138,8 +136,7 @@ def load(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
         InputError: with a named code for everything that is wrong with the file (see ``gate``).
     """
     with _opened(uri) as (stream, size, compressed):
-        found = gate.check_header(_parse(stream), trust)
-        gate.check_capacity(found, size, compressed)
+        found = gate.check_header(_parse(stream), size, compressed=compressed, trust=trust)
         canonical, orientation = Grid(found.shape, found.affine).canonical()
         image = empty_like_stored(found.shape, orientation)
         stream.seek(found.offset)
