@@ -55,6 +55,7 @@ class Method(ABC):
     needs_model: ClassVar[bool] = False  # takes weights; its settings then have the field ``model``, a folder
     bytes_per_voxel: ClassVar[float] = 24.0  # of memory for a restored voxel, at the peak, as measured
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
+    batch: int = 1  # tiles that ``restore_many`` does well to get at once
 
     def __init__(self, settings: MethodSettings | None = None) -> None:
         self.settings = settings if settings is not None else self.Settings()

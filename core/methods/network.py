@@ -1,0 +1,189 @@
+"""A trained network, applied in overlapping patches to the scan interpolated onto the target grid.
+
+measured crop --cubic--> target patch --/ upper--> network --(+ input where residual)--* upper--> restored patch
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from core.config import TilingSettings
+from core.errors import RestorationError
+from core.grid import Array, Box, Grid
+from core.io.weights import ModelSpec, load_network, read_spec
+from core.methods.base import Measured, Method, MethodSettings
+from core.methods.interpolation import interpolate
+from core.tiles import Tile, Tiling, patches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Network = Callable[["Tensor"], "Tensor"]
+
+SPLINE_REACH = 12  # source voxels; beyond, a cubic B-spline's prefilter has fallen below 2e-7
+
+
+class NetworkSettings(MethodSettings):
+    """Settings of the network method."""
+
+    model: str = Field(title="Model", description="folder with model.safetensors and config.json")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", title="Precision", description="of the network's arithmetic; a patch that overflows is done again in float32"
+    )
+    batch: int = Field(4, ge=1, title="Batch", description="patches at once on a GPU; halved where memory runs out")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` tells of memory: torch raises a class of its own on CUDA and a bare RuntimeError on the CPU."""
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+def _attempt(network: Network, batch: Tensor, size: int) -> Tensor | None:
+    """The network's output, ``size`` patches at a time; None where memory does not suffice."""
+    import torch
+
+    try:
+        return torch.cat([network(part).float() for part in batch.split(size)])
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+    return None
+
+
+def predict(network: Network, batch: Tensor, size: int) -> tuple[Tensor, int]:
+    """Apply a network to a batch; where memory runs out, in halves of it, down to one patch at a time.
+
+    Args:
+        network: what to apply.
+        batch: (patches, 1, x, y, z).
+        size: patches at a time to begin with.
+
+    Returns:
+        the float32 output, and the size that fitted.
+
+    Raises:
+        RestorationError: one patch does not fit.
+    """
+    import torch
+
+    # The next attempt begins outside the except clause: in it, the failed one's tensors would still be held by the traceback.
+    while (output := _attempt(network, batch, size)) is None:
+        if (tried := min(size, len(batch))) == 1:
+            shape = tuple(batch.shape[2:])
+            raise RestorationError("out-of-memory", f"memory for one patch {shape}", "none left", "use smaller patches (--patch)")
+        size = tried // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return output, size
+
+
+def _pad(image: Array, multiple: int) -> Array:
+    """The image mirrored at its far ends up to multiples of ``multiple``; the network's output is cropped back."""
+    return np.pad(image, [(0, -n % multiple) for n in image.shape], mode="symmetric")
+
+
+class NetworkMethod(Method):
+    """Restores by a network with one channel in and out; model folder as ``core.io.weights`` writes it."""
+
+    name: ClassVar[str] = "network"
+    Settings: ClassVar[type[MethodSettings]] = NetworkSettings
+    needs_model: ClassVar[bool] = True
+    bytes_per_voxel: ClassVar[float] = 24.0
+    voxels_per_second: ClassVar[float] = 4e5
+    settings: NetworkSettings
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """What the model's config says."""
+        return read_spec(self.settings.model)
+
+    @cached_property
+    def device(self) -> str:
+        """The GPU where there is one."""
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def batch(self) -> int:  # type: ignore[override]
+        """Patches at once; one on a CPU, where more gain nothing and sums could round otherwise."""
+        return 1 if self.device == "cpu" else self.settings.batch
+
+    def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
+        """Patches as wanted, enlarged to a size that the network takes."""
+        size = math.ceil(wanted.patch / self.spec.multiple) * self.spec.multiple
+        return patches(target.shape, size, wanted.overlap, wanted.window)
+
+    def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:
+        """The voxels under the patch, and as many around them as cubic interpolation feels."""
+        axes = source.index_map(target.crop(tile.read))
+        start, stop = [], []
+        for (scale, offset), patch, n in zip(axes, tile.read.shape, source.shape, strict=True):
+            reach = SPLINE_REACH * max(1.0, scale)
+            start.append(min(max(0, math.floor(offset - reach)), n - 1))
+            stop.append(max(min(n, math.ceil(offset + scale * (patch - 1) + reach) + 1), start[-1] + 1))
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+    def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
+        """One scan onto ``target``; see ``Method.restore``."""
+        return self.restore_many([(measured, target)])[0]
+
+    def restore_many(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> list[list[Array]]:
+        """Several patches; neighbours of one shape go through the network together."""
+        return [[array] for _, alike in groupby(tiles, key=lambda tile: tile[1].shape) for array in self._alike(list(alike))]
+
+    def _alike(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> Iterator[Array]:
+        """Patches of one shape."""
+        import torch
+
+        scales = [measured[0].stats.upper if measured[0].stats.upper > 0 else 1.0 for measured, _ in tiles]
+        images = [interpolate(measured[0].image, measured[0].grid, target, 3) for measured, target in tiles]
+        scaled = [image / np.float32(scale) for image, scale in zip(images, scales, strict=True)]
+        inputs = np.stack([_pad(image, self.spec.multiple) for image in scaled])
+        outputs = self._run(torch.from_numpy(inputs[:, None])).numpy()[:, 0]
+        for (_, target), output, scale in zip(tiles, outputs, scales, strict=True):
+            yield np.ascontiguousarray(output[Box.whole(target.shape).slices]) * np.float32(scale)
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        """The network on patches (n, 1, x, y, z), those that overflow in half precision once more in float32."""
+        outputs = self._forward(inputs, self.settings.precision)
+        bad = ~outputs.isfinite().flatten(1).all(1)
+        if bad.any() and self.settings.precision != "float32":
+            outputs[bad] = self._forward(inputs[bad], "float32")
+        if not outputs.isfinite().all():
+            raise RestorationError(
+                "not-finite", "finite voxels from the network", "NaN or infinity", "check the model and the scan"
+            )
+        return outputs
+
+    def _forward(self, inputs: Tensor, precision: str) -> Tensor:
+        import torch
+
+        network = load_network(self.settings.model, self.spec, self.device)
+        batch = inputs.to(self.device)
+        with torch.no_grad(), _steady(), _arithmetic(self.device, precision):
+            outputs, self.batch = predict(network, batch, self.batch)
+        return (outputs + batch if self.spec.residual else outputs).cpu()
+
+
+def _steady() -> AbstractContextManager[None]:
+    """No choice of algorithms by cuDNN that differs from run to run, and not the ten bits of TF32."""
+    import torch
+
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def _arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
+    import torch
+
+    return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
