@@ -110,6 +110,7 @@ def read_tensors(folder: str, sha256: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: a pickle, other bytes than were recorded, or no file.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
@@ -121,7 +122,12 @@ def read_tensors(folder: str, sha256: str) -> dict[str, Tensor]:
         raise WeightsError("weights-pickle", "weights as safetensors", f"a pickle named {TENSORS} in {folder}", SAVE_IT)
     if (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError("weights-digest", f"{TENSORS} with sha256 {sha256[:12]}", digest[:12], "copy the model again")
-    tensors: dict[str, Tensor] = load(content)
+    try:
+        tensors: dict[str, Tensor] = load(content)
+    except SafetensorError as error:
+        raise WeightsError(
+            "weights-unreadable", f"{TENSORS} in {folder}", str(error), "write the model again by save_model"
+        ) from error
     return tensors
 
 
