@@ -174,8 +174,7 @@ class Grid:
     def voxel(self, points: Points) -> Points:
         """Voxel coordinates of world positions in mm, both (n, 3); voxel centres are whole numbers."""
         shifted = np.asarray(points, dtype=np.float64) - self.affine[:3, 3]
-        coordinates: Points = np.linalg.solve(self.affine[:3, :3], shifted.T).T
-        return coordinates
+        return np.asarray(np.linalg.solve(self.affine[:3, :3], shifted.T).T, dtype=np.float64)
 
     def corners(self) -> Points:
         """The eight corners of the field of view in mm, (8, 3): outer faces of the outermost voxels, not their centres."""

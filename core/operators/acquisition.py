@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.config import Acquisition
 from core.grid import Grid
-from core.operators.linear import Separable
-from core.operators.profile import Matrix, profile_matrix
+from core.operators.linear import Matrix, Separable
+from core.operators.profile import profile_matrix
 
 
 def acquisition_operator(source: Grid, target: Grid, acquisition: Acquisition) -> Separable:

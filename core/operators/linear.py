@@ -15,7 +15,9 @@ from core.errors import GridError
 from core.grid import Triple
 
 Matrix = NDArray[np.float64]
+Kept = NDArray[np.bool_]
 
+NEGLIGIBLE = 1e-12  # weights of a matrix below this are rounding, and would widen its band
 ROWS = 32  # of a banded matrix that are multiplied at a time, with those columns alone that they touch
 
 
@@ -145,6 +147,16 @@ def _along_axes(matrices: Sequence[Matrix], image: NDArray[Any]) -> NDArray[Any]
     return reduce(lambda done, axis: apply_axis(matrices[axis], done, axis), order, image)
 
 
+def check_mask(kept: Kept, shape: Triple) -> None:
+    """Refuse a mask that cannot be broadcast to images of ``shape``.
+
+    Raises:
+        GridError: where an axis of ``kept`` is neither 1 nor that of the images.
+    """
+    if len(kept.shape) != 3 or any(m not in {1, n} for m, n in zip(kept.shape, shape, strict=True)):
+        raise GridError("mask-mismatch", f"a mask for images of {shape}", f"one of {kept.shape}", "draw it on the image's grid")
+
+
 @dataclass(frozen=True, eq=False)
 class Mask(LinearOperator):
     """Keep some voxels, zero the others; its own adjoint.
@@ -156,13 +168,12 @@ class Mask(LinearOperator):
         shape: of the images.
     """
 
-    kept: NDArray[np.bool_]
+    kept: Kept
     shape: Triple
 
     def __post_init__(self) -> None:
         """Refuse a mask that is not for such images."""
-        if any(m not in {1, n} for m, n in zip(self.kept.shape, self.shape, strict=True)):
-            raise GridError("mask-mismatch", f"a mask for {self.shape}", str(self.kept.shape), "draw it on the same grid")
+        check_mask(self.kept, self.shape)
 
     @property
     def shape_in(self) -> Triple:

@@ -10,17 +10,15 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import GridError
+from core.operators.linear import NEGLIGIBLE, Matrix
 
-Matrix = NDArray[np.float64]
 Profile = Literal["box", "gaussian", "point"]
 
 SAME_PLACE = 1e-4  # of a voxel: centres closer than this coincide
 FWHM = 2.3548200450309493  # of a Gaussian, in standard deviations
 REACH = 4.0  # standard deviations after which a Gaussian profile ends
-NEGLIGIBLE = 1e-12  # weights below this are rounding
 
 
 def profile_matrix(
@@ -81,8 +79,8 @@ def decimation_matrix(n_target: int, keep_one_in: int, phase: int = 0) -> Matrix
 
 def _centres(n_source: int, scale: float, offset: float) -> Matrix:
     """Places of the measured voxels; all exactly whole where all are nearly so."""
-    centres: Matrix = scale * np.arange(n_source) + offset
-    nearest: Matrix = np.rint(centres)
+    centres = scale * np.arange(n_source, dtype=np.float64) + offset
+    nearest = np.asarray(np.rint(centres), dtype=np.float64)
     return nearest if np.abs(centres - nearest).max() < SAME_PLACE else centres
 
 
