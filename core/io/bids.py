@@ -249,7 +249,7 @@ def _row(row: dict[str, str], folder: str) -> Source:
         if not LABEL.fullmatch(value):
             code = "entity-unsafe" if ".." in value or "/" in value else "entity-invalid"
             raise InputError(code, "letters and digits", f"{entity} {value!r}", "correct the table")
-    kind: Kind = "dicom" if files.is_folder(uri) else "nifti"
+    kind: Kind = "dicom" if not is_nifti(uri) and files.is_folder(uri) else "nifti"
     if {"sub", "suffix"} <= set(entities):
         stem = derivative_stem({"sub": entities["sub"], "datatype": "anat"} | entities)
         key = _key(stem)
@@ -308,6 +308,8 @@ def is_bids(paths: Sequence[str]) -> bool:
 
 
 def _found(uri: str, selection: Selection) -> Iterator[Source | Refused]:
+    if not files.exists(uri):
+        raise UsageError("input-missing", "a dataset, folder or table", f"nothing at {uri}", "check the path")
     if uri.endswith(".tsv"):
         return _from_table(uri, selection)
     if is_nifti(uri):
@@ -327,12 +329,16 @@ def discover(input_uri: str, selection: Selection | None = None) -> list[Source 
         the scans, and those refused by their name alone, with the reason.
 
     Raises:
-        UsageError: there is nothing at ``input_uri``, nothing that was selected, or a participant that is not there.
+        UsageError: there is nothing at ``input_uri``, it may not be read, nothing was selected, or a participant is not there.
     """
     selection = selection or Selection()
-    if not files.exists(input_uri):
-        raise UsageError("input-missing", "a dataset, folder or table", f"nothing at {input_uri}", "check the path")
-    found = list(_without_duplicates(list(_found(input_uri.rstrip("/"), selection))))
+    try:
+        found = list(_without_duplicates(list(_found(input_uri.rstrip("/"), selection))))
+    except Exception as error:
+        if not files.is_forbidden(error):
+            raise
+        remedy = "check permissions and credentials (for a public bucket set FSSPEC_S3_ANON=true)"
+        raise UsageError("input-forbidden", f"leave to read {input_uri}", str(error), remedy) from error
     if not found:
         got = f"no scan in {input_uri} that fits the selection"
         raise UsageError("no-scans", "at least one scan", got, "check the path, the labels and the suffixes")

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -69,16 +70,25 @@ def allowed(sidecar: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sorted(sidecar.items()) if _is_allowed(key, value)}
 
 
+@lru_cache
+def _order() -> tuple[str, ...]:
+    """Short names of the BIDS entities in the order in which they stand in a file's name."""
+    from bids2table import get_column_names
+
+    return tuple(str(name) for name in get_column_names())
+
+
 def derivative_stem(entities: dict[str, str]) -> str:
     """Path of a restored image in a derivative dataset, without extension.
 
     Args:
-        entities: BIDS entities in the order of the input's name, with "suffix" and "datatype"; all are kept, but for "desc".
+        entities: BIDS entities with "suffix" and "datatype"; all are kept, but for "desc".
     """
-    labels = [f"{name}-{value}" for name, value in entities.items() if name not in {"datatype", "suffix", "desc"}]
-    order = sorted(labels, key=lambda label: ("sub-", "ses-").index(label[:4]) if label[:4] in {"sub-", "ses-"} else 2)
-    folders = [label for label in order if label.startswith(("sub-", "ses-"))]
-    return files.join(*folders, entities.get("datatype", "anat"), "_".join([*order, f"desc-{DESC}", entities["suffix"]]))
+    names = [name for name in entities if name not in {"datatype", "suffix", "desc"}]
+    names.sort(key=lambda name: (_order().index(name) if name in _order() else len(_order()), name))
+    labels = [f"{name}-{entities[name]}" for name in names]
+    folders = [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]
+    return files.join(*folders, entities.get("datatype", "anat"), "_".join([*labels, f"desc-{DESC}", entities["suffix"]]))
 
 
 def plain_stem(inside: str) -> str:

@@ -264,9 +264,18 @@ def is_passing(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError):
         return error.errno not in LASTING_NUMBERS
-    kinds = [("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError")]
-    known = [getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules]
-    return isinstance(error, tuple(known))
+    return _is_one_of(error, ("botocore.exceptions", "HTTPClientError"), ("aiohttp", "ClientError"))
+
+
+def _is_one_of(error: BaseException, *kinds: tuple[str, str]) -> bool:
+    """Whether an error is of a class, named by module and name, of a library that may not have been imported at all."""
+    return isinstance(error, tuple(getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules))
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether an error says that the storage refuses us: no permission, or no credentials."""
+    missing = (("botocore.exceptions", "NoCredentialsError"), ("botocore.exceptions", "PartialCredentialsError"))
+    return isinstance(error, PermissionError) or _is_one_of(error, *missing)
 
 
 def retrying(work: Callable[[], T], attempts: int, wait: float = 0.5, sleep: Callable[[float], object] = time.sleep) -> T:

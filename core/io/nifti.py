@@ -56,6 +56,8 @@ def _opened(uri: str) -> Iterator[tuple[IO[bytes], int, bool]]:
             yield (igzip.IGzipFile(fileobj=handle) if compressed else handle), size, compressed
     except FileNotFoundError as error:
         raise InputError("file-missing", "a file", "none there", f"check the path {files.name_of(uri)}") from error
+    except PermissionError as error:
+        raise InputError("file-forbidden", "a file that may be read", str(error), "check its permissions") from error
     except EOFError as error:
         raise InputError("file-truncated", "a whole gzip file", "one that ends early", gate.REMEDY) from error
     except (igzip.BadGzipFile, zlib.error, igzip.isal_zlib.IsalError) as error:

@@ -1,0 +1,317 @@
+"""Scans are found in every kind of input, each once, with its own name; what cannot be named is refused, not dropped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from core.config import Selection
+from core.errors import UsageError
+from core.io import bids, derivatives
+from core.io.bids import Refused, Source
+
+
+def lay_out(root: Path, *paths: str, described: bool = True) -> str:
+    """Make empty files at ``paths``; discovery looks at names alone."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"")
+    if described:
+        (root / "dataset_description.json").write_text('{"Name": "a", "BIDSVersion": "1.8.0"}')
+    return str(root)
+
+
+def dicom_file(path: Path, **tags) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    one.Rows = 4
+    for name, value in tags.items():
+        setattr(one, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    one.save_as(path, enforce_file_format=True)
+
+
+def sources(found: list[Source | Refused]) -> dict[str, Source]:
+    return {one.key: one for one in found if isinstance(one, Source)}
+
+
+def codes(found: list[Source | Refused]) -> dict[str, str]:
+    return {Path(one.uri).name: one.code for one in found if isinstance(one, Refused)}
+
+
+def test_a_dataset_gives_its_anatomical_scans_with_all_entities_in_their_names(tmp_path):
+    root = lay_out(
+        tmp_path,
+        "sub-01/ses-pre/anat/sub-01_ses-pre_acq-ax_run-01_T2w.nii.gz",
+        "sub-02/anat/sub-02_T1w.nii",
+        "sub-02/func/sub-02_task-rest_bold.nii.gz",
+        "sub-02/anat/sub-02_desc-brain_mask.nii.gz",
+        "sub-02/anat/sub-02_T1w_defacemask.nii.gz",
+        "derivatives/other/sub-02/anat/sub-02_T1w.nii.gz",
+        "sourcedata/sub-02/anat/sub-02_T1w.nii.gz",
+    )
+    found = sources(bids.discover(root))
+    assert list(found) == ["sub-01_ses-pre_acq-ax_run-01_T2w", "sub-02_T1w"]
+    first = found["sub-01_ses-pre_acq-ax_run-01_T2w"]
+    assert first.stem == "sub-01/ses-pre/anat/sub-01_ses-pre_acq-ax_run-01_desc-restored_T2w"
+    assert first.group == "sub-01_ses-pre"
+    assert first.uris == (f"{root}/sub-01/ses-pre/anat/sub-01_ses-pre_acq-ax_run-01_T2w.nii.gz",)
+    assert first.entities == {"sub": "01", "ses": "pre", "acq": "ax", "run": "01", "datatype": "anat", "suffix": "T2w"}
+    assert first.relative == "sub-01/ses-pre/anat/sub-01_ses-pre_acq-ax_run-01_T2w.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("selection", "wanted"),
+    [
+        ({}, {"sub-01_T1w", "sub-01_ses-1_acq-ax_T2w", "sub-02_ses-2_acq-cor_T2w"}),
+        ({"participant_label": ("01",)}, {"sub-01_T1w", "sub-01_ses-1_acq-ax_T2w"}),
+        ({"participant_label": ("sub-01", "02"), "suffix": ("T2w",)}, {"sub-01_ses-1_acq-ax_T2w", "sub-02_ses-2_acq-cor_T2w"}),
+        ({"session_label": ("2",)}, {"sub-02_ses-2_acq-cor_T2w"}),
+        ({"acquisition": ("ax",)}, {"sub-01_ses-1_acq-ax_T2w"}),
+        ({"suffix": ("bold",)}, {"sub-01_task-rest_bold"}),
+    ],
+)
+def test_a_selection_means_what_it_means_in_bids_apps(tmp_path, selection, wanted):
+    root = lay_out(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/ses-1/anat/sub-01_ses-1_acq-ax_T2w.nii.gz",
+        "sub-02/ses-2/anat/sub-02_ses-2_acq-cor_T2w.nii.gz",
+        "sub-01/func/sub-01_task-rest_bold.nii.gz",
+    )
+    assert set(sources(bids.discover(root, Selection(**selection)))) == wanted
+
+
+def test_a_participant_that_is_not_there_is_an_error_of_use(tmp_path):
+    root = lay_out(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    with pytest.raises(UsageError, match=r"participant-missing: wanted .*; got 07; check --participant-label"):
+        bids.discover(root, Selection(participant_label=("01", "07")))
+    with pytest.raises(UsageError, match="no-scans"):
+        bids.discover(root, Selection(suffix=("FLAIR",)))
+    with pytest.raises(UsageError, match="input-missing"):
+        bids.discover(str(tmp_path / "nowhere"))
+
+
+BAD = {
+    "sub-01_acq-.._T1w.nii.gz": "entity-unsafe",
+    "sub-01_acq-a..b_T1w.nii.gz": "entity-unsafe",
+    "sub-01_acq-a b_T1w.nii.gz": "entity-invalid",
+    "sub-01_acq-_T1w.nii.gz": "entity-invalid",
+    "sub-01_acq-a_acq-b_T1w.nii.gz": "entity-repeated",
+    "sub-02_T1w.nii.gz": "entity-mismatch",
+    "sub-01_ses-1_T1w.nii.gz": "entity-mismatch",
+    "sub-01_scan_T1w.nii.gz": "name-not-bids",
+    "T1w.nii.gz": "name-not-bids",
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_names_that_bids_does_not_allow_are_refused_and_the_others_go_on(tmp_path, name):
+    root = lay_out(tmp_path, f"sub-01/anat/{name}", "sub-03/anat/sub-03_T1w.nii.gz")
+    found = bids.discover(root)
+    assert codes(found) == {name: BAD[name]}
+    assert set(sources(found)) == {"sub-03_T1w"}
+    (refused,) = [one for one in found if isinstance(one, Refused)]
+    assert ".." not in refused.key
+    assert "/" not in refused.key
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("sub-01_T1w.nii", "sub-01_T1w.nii.gz"),
+        ("sub-01_acq-a_run-1_T1w.nii.gz", "sub-01_run-1_acq-a_T1w.nii.gz"),
+        ("sub-01_desc-a_T1w.nii.gz", "sub-01_desc-b_T1w.nii.gz"),
+    ],
+)
+def test_duplicate_entities_are_all_refused(tmp_path, pair):
+    root = lay_out(tmp_path, *(f"sub-01/anat/{name}" for name in pair), "sub-02/anat/sub-02_T1w.nii.gz")
+    found = bids.discover(root)
+    assert codes(found) == dict.fromkeys(pair, "entities-duplicate")
+    assert set(sources(found)) == {"sub-02_T1w"}
+    assert len({one.key for one in found}) == 3
+
+
+def test_our_own_results_are_no_input(tmp_path):
+    root = lay_out(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_desc-restored_T1w.nii.gz")
+    assert set(sources(bids.discover(root))) == {"sub-01_T1w"}
+    plain = lay_out(tmp_path / "plain", "a.nii.gz", "a_desc-restored.nii.gz", described=False)
+    assert set(sources(bids.discover(plain))) == {"a"}
+
+
+def test_metadata_are_inherited_and_only_allowed_keys_are_kept(tmp_path):
+    root = lay_out(tmp_path, "sub-01/ses-1/anat/sub-01_ses-1_acq-ax_T2w.nii.gz", "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    contents = {
+        "T2w.json": {"EchoTime": 0.1, "RepetitionTime": 5, "MagneticFieldStrength": 3, "PatientName": "DOE^JANE"},
+        "sub-01/sub-01_acq-ax_T2w.json": {"EchoTime": 0.09, "SliceThickness": 4.5, "InstitutionName": "Some Hospital"},
+        "sub-01/ses-1/anat/sub-01_ses-1_acq-ax_T2w.json": {"SkullStripped": False, "RepetitionTime": "DOE^JANE"},
+        "sub-01/ses-1/anat/sub-01_ses-1_acq-cor_T2w.json": {"EchoTime": 9},
+    }
+    for path, content in contents.items():
+        (tmp_path / path).write_text(json.dumps(content))
+    found = sources(bids.discover(root))
+    assert found["sub-01_ses-1_acq-ax_T2w"].sidecar == {
+        "EchoTime": 0.09,
+        "MagneticFieldStrength": 3,
+        "SkullStripped": False,
+        "SliceThickness": 4.5,
+    }
+    assert found["sub-01_ses-1_T1w"].sidecar == {}
+
+
+def test_a_sidecar_that_is_no_json_refuses_its_scan(tmp_path):
+    root = lay_out(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T2w.nii.gz")
+    (tmp_path / "sub-01/anat/sub-01_T1w.json").write_text("{")
+    found = bids.discover(root)
+    assert codes(found) == {"sub-01_T1w.nii.gz": "sidecar-unreadable"}
+    assert set(sources(found)) == {"sub-01_T2w"}
+
+
+def test_a_folder_keeps_like_names_in_different_folders_apart(tmp_path):
+    root = lay_out(
+        tmp_path, "a/T1.nii.gz", "b/T1.nii.gz", "T1.nii", "a b/T1.nii", ".hidden/T1.nii", "a/._T1.nii.gz", described=False
+    )
+    found = list(sources(bids.discover(root)).values())
+    assert sorted(one.stem for one in found) == [
+        "T1_desc-restored",
+        "a b/T1_desc-restored",
+        "a/T1_desc-restored",
+        "b/T1_desc-restored",
+    ]
+    assert len({one.key for one in found}) == 4
+    assert {one.group for one in found} >= {"a", "b"}
+
+
+def test_two_files_that_would_have_the_same_output_are_refused(tmp_path):
+    root = lay_out(tmp_path, "a/T1.nii.gz", "a/T1.nii", "a/T2.nii", described=False)
+    found = bids.discover(root)
+    assert codes(found) == {"T1.nii.gz": "entities-duplicate", "T1.nii": "entities-duplicate"}
+    assert [one.stem for one in sources(found).values()] == ["a/T2_desc-restored"]
+
+
+def test_the_contrasts_in_a_folder_are_one_group(scans):
+    found = sources(bids.discover(str(scans / "openms" / "patient01_thick")))
+    assert {one.stem for one in found.values()} == {"T1W_desc-restored", "T2W_desc-restored", "FLAIR_desc-restored"}
+    assert {one.group for one in found.values()} == {"patient01_thick"}
+    assert set(found) == {"T1W", "T2W", "FLAIR"}
+
+
+def test_label_maps_in_a_folder_are_taken_only_where_asked_for(scans):
+    folder = str(scans / "openms" / "patient07")
+    assert set(sources(bids.discover(folder))) == {"T1w", "FLAIR"}
+    assert set(sources(bids.discover(folder, Selection(suffix=("mask",))))) == {"lesion_mask"}
+
+
+def test_dicom_folders_are_found_beside_nifti_files(tmp_path):
+    for number in range(3):
+        dicom_file(tmp_path / "p1" / "axial" / f"IM{number}", EchoTime=90.0, PatientName="DOE^JANE")
+        dicom_file(tmp_path / "p1" / "sagittal" / f"{number}.dcm")
+    root = lay_out(tmp_path, "p1/T1.nii.gz", "p1/notes.txt", described=False)
+    found = sources(bids.discover(root))
+    assert {one.stem: one.kind for one in found.values()} == {
+        "p1/axial_desc-restored": "dicom",
+        "p1/sagittal_desc-restored": "dicom",
+        "p1/T1_desc-restored": "nifti",
+    }
+    axial = next(one for one in found.values() if "axial" in one.stem)
+    assert axial.uris == (f"{root}/p1/axial",)
+    assert axial.sidecar == {"EchoTime": 0.09}
+    assert {one.group for one in found.values()} == {"p1"}
+
+
+def test_one_series_folder_or_one_file_is_an_input_too(tmp_path):
+    dicom_file(tmp_path / "axial" / "1.dcm")
+    (one,) = sources(bids.discover(str(tmp_path / "axial"))).values()
+    assert (one.key, one.kind, one.uris) == ("axial", "dicom", (str(tmp_path / "axial"),))
+    lay_out(tmp_path / "more", "a.nii.gz", "b.nii.gz", described=False)
+    assert set(sources(bids.discover(str(tmp_path / "more" / "a.nii.gz")))) == {"a"}
+
+
+def table(tmp_path: Path, *rows: str) -> str:
+    (tmp_path / "scans.tsv").write_text("\n".join("\t".join(row.split(" ")) for row in rows) + "\n", encoding="utf-8-sig")
+    return str(tmp_path / "scans.tsv")
+
+
+def test_a_table_names_scans_by_its_columns_and_by_their_files(tmp_path):
+    uri = table(
+        tmp_path,
+        "path participant_id session_id suffix reference age",
+        "in/x.nii.gz sub-01 ses-2 T2w truth/x.nii.gz 40",
+        "/abs/sub-09_acq-ax_T1w.nii.gz n/a n/a n/a n/a n/a",
+        "file://bucket/in/y.nii.gz 03 n/a FLAIR n/a n/a",
+        "in/z.nii.gz n/a n/a n/a n/a n/a",
+    )
+    found = sources(bids.discover(uri))
+    assert {one.stem: one.uris[0] for one in found.values()} == {
+        "sub-01/ses-2/anat/sub-01_ses-2_desc-restored_T2w": f"{tmp_path}/in/x.nii.gz",
+        "sub-09/anat/sub-09_acq-ax_desc-restored_T1w": "/abs/sub-09_acq-ax_T1w.nii.gz",
+        "sub-03/anat/sub-03_desc-restored_FLAIR": "file://bucket/in/y.nii.gz",
+        "in/z_desc-restored": f"{tmp_path}/in/z.nii.gz",
+    }
+    assert found["sub-01_ses-2_T2w"].reference == f"{tmp_path}/truth/x.nii.gz"
+    assert found["sub-01_ses-2_T2w"].group == "sub-01_ses-2"
+    assert found["sub-03_FLAIR"].reference is None
+
+
+def test_rows_that_cannot_be_meant_are_refused(tmp_path):
+    uri = table(
+        tmp_path,
+        "path participant_id suffix",
+        "a.nii.gz ../../etc T1w",
+        "n/a 02 T1w",
+        "c.nii.gz a_b T1w",
+        "../out/d.nii.gz n/a n/a",
+        "e.nii.gz 01 T1w",
+        "f.nii.gz 01 T1w",
+    )
+    found = bids.discover(uri)
+    refused = {one.uri: one.code for one in found if isinstance(one, Refused)}
+    assert refused == {
+        "a.nii.gz": "entity-unsafe",
+        uri: "path-missing",
+        "c.nii.gz": "entity-invalid",
+        f"{tmp_path}/e.nii.gz": "entities-duplicate",
+        f"{tmp_path}/f.nii.gz": "entities-duplicate",
+    }
+    (kept,) = sources(found).values()
+    assert kept.stem == "d_desc-restored"
+
+
+def test_an_input_that_may_not_be_read_is_an_error_of_use(monkeypatch):
+    def forbid(uri):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(bids.files, "exists", forbid)
+    with pytest.raises(UsageError, match=r"input-forbidden: .* got Access Denied; check permissions"):
+        bids.discover("s3://bucket/in")
+
+
+def test_a_table_without_paths_is_an_error_of_use(tmp_path):
+    with pytest.raises(UsageError, match=r"table-columns: wanted a column 'path'.*; got file, age;"):
+        bids.discover(table(tmp_path, "file age", "a.nii 4"))
+
+
+def test_the_real_datasets_are_found_whole(scans):
+    assert len(sources(bids.discover(str(scans / "ds002748")))) == 60
+    both = bids.discover(str(scans / "ds000011"))
+    assert len(sources(both)) == len(both) == 16
+    planes = sources(bids.discover(str(scans / "ds000011"), Selection(suffix=("inplaneT2",))))
+    assert next(one.stem for one in planes.values()) == "sub-01/anat/sub-01_desc-restored_inplaneT2"
+    assert len(planes) == 8
+
+
+@given(st.lists(st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text), min_size=1, max_size=3).map("/".join))
+def test_a_key_is_safe_as_a_name_whatever_the_path(path):
+    key = derivatives.safe_key(path)
+    assert key
+    assert not set(key) & set('/\\:*?"<>| \0')
+    assert ".." not in key
+    assert key[0].isalnum()

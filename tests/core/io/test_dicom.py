@@ -1,0 +1,180 @@
+"""A DICOM series is put together by where its slices lie; what is wrong with it gets its name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+from core.errors import InputError
+from core.io import dicom
+
+SERIES = generate_uid()
+ROW, COLUMN = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])
+
+
+def turned(angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (LPS) of a row and a column of an oblique axial scan."""
+    return ROW, np.array([0.0, np.cos(angle), np.sin(angle)])
+
+
+def write_slice(path, pixels, position, *, row=ROW, column=COLUMN, number=1, **tags) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
+    one.SOPClassUID, one.SOPInstanceUID, one.SeriesInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID, SERIES
+    one.PatientName, one.PatientBirthDate, one.InstitutionName = "DOE^JANE", "19700101", "Some Hospital"
+    one.Rows, one.Columns = pixels.shape
+    one.PixelSpacing = [2.5, 2.0]  # between rows, between columns
+    one.ImageOrientationPatient = [float(v) for v in (*row, *column)]
+    one.ImagePositionPatient = [float(v) for v in position]
+    one.InstanceNumber, one.SamplesPerPixel, one.PhotometricInterpretation = number, 1, "MONOCHROME2"
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
+    one.EchoTime, one.RepetitionTime, one.MagneticFieldStrength, one.SliceThickness = 90, 4000, 1.5, 4.5
+    one.Manufacturer, one.ManufacturerModelName = "SIEMENS", "Avanto"
+    one.PixelData = pixels.astype(np.uint16).tobytes()
+    for name, value in tags.items():
+        setattr(one, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    one.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Write a series of 12 slices, 40 rows, 36 columns, 5 mm apart; ``places`` (in slices) say where each lies."""
+
+    def make(places=range(12), angle=0.0, shuffle=True, **tags):
+        row, column = turned(angle)
+        voxels = np.random.default_rng(0).integers(0, 4000, (36, 40, len(places)))
+        names = np.random.default_rng(1).permutation(len(places)) if shuffle else range(len(places))
+        for index, (place, name) in enumerate(zip(places, names, strict=True)):
+            position = np.array([-30.0, -40, 10]) + np.cross(row, column) * 5.0 * place
+            path = tmp_path / "series" / f"{name:03}.dcm"
+            write_slice(path, voxels[:, :, index].T, position, row=row, column=column, number=int(name), **tags)
+        return str(tmp_path / "series"), voxels
+
+    return make
+
+
+def refused(folder: str, code: str, match: str = "") -> None:
+    with pytest.raises(InputError, match=rf"^{code}: wanted .*; got .*{match}.*; .+"):
+        dicom.load_series(folder)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.4])
+def test_slices_are_ordered_by_place_and_voxels_lie_where_dicom_says(series, angle):
+    folder, voxels = series(angle=angle)
+    image, grid, stored = dicom.load_series(folder)
+    np.testing.assert_array_equal(stored.orientation.inverse().apply(image), voxels)
+    row, column = turned(angle)
+    at = (7, 11, 5)  # column, row, slice
+    lps = np.array([-30.0, -40, 10]) + 2.0 * 7 * row + 2.5 * 11 * column + 5.0 * 5 * np.cross(row, column)
+    as_stored = grid.reorient(stored.orientation.inverse())
+    np.testing.assert_allclose(as_stored.world(np.array([at], float))[0], lps * [-1, -1, 1], atol=1e-9)
+    assert grid.codes == ("R", "A", "S")
+
+
+def test_the_header_alone_gives_the_same_grid(series):
+    folder, _ = series(angle=0.3)
+    assert dicom.header(folder).grid == dicom.load_series(folder)[1]
+
+
+def test_scaling_and_signed_voxels(series):
+    folder, voxels = series(RescaleSlope="0.5", RescaleIntercept="-100")
+    image, _, stored = dicom.load_series(folder)
+    np.testing.assert_array_equal(stored.orientation.inverse().apply(image), voxels * np.float32(0.5) - 100)
+
+
+def test_gaps_are_counted_and_placed(series):
+    folder, _ = series([0, 1, 2, 3, 4, 7, 8, 9, 10, 11])
+    refused(folder, "dicom-gaps", "2 missing after 30.0 mm")
+
+
+def test_slices_at_the_same_place_are_named(series):
+    folder, _ = series([0, 1, 2, 3, 3, 4, 5, 6, 7, 8])
+    refused(folder, "dicom-duplicates", "1 more at 25.0 mm")
+
+
+def test_two_echoes_in_a_folder_are_duplicates(series):
+    folder, _ = series([*range(12), *range(12)])
+    refused(folder, "dicom-duplicates", "12 more")
+
+
+def test_uneven_steps(series):
+    refused(series([0, 1, 2, 3.2, 4, 5, 6, 7, 8, 9, 10])[0], "dicom-uneven", "4.00 to 6.00 mm")
+
+
+def test_a_slice_beside_the_others(series, tmp_path):
+    folder, voxels = series()
+    write_slice(tmp_path / "series" / "x.dcm", voxels[:, :, 0].T, [-20.0, -40, 70.0])
+    refused(folder, "dicom-uneven", "beside")
+
+
+def test_two_series_in_a_folder(series, tmp_path):
+    folder, voxels = series()
+    write_slice(tmp_path / "series" / "x.dcm", voxels[:, :, 0].T, [-30.0, -40, 70], SeriesInstanceUID=generate_uid())
+    refused(folder, "dicom-several-series", "2 in one")
+
+
+def test_a_localizer_among_the_slices(series, tmp_path):
+    folder, _ = series()
+    write_slice(tmp_path / "series" / "x.dcm", np.ones((64, 64)), [0.0, 0, 0], row=COLUMN, column=np.array([0.0, 0, -1]))
+    refused(folder, "dicom-mixed", "12 of 40x36 and 1 of 64x64")
+
+
+@pytest.mark.parametrize(
+    ("code", "tags"),
+    [
+        ("dicom-multiframe", {"NumberOfFrames": "8"}),
+        ("voxels-rgb", {"SamplesPerPixel": 3}),
+        ("scaling-nonfinite", {"RescaleSlope": "0"}),
+        ("field-of-view", {"PixelSpacing": [0.1, 0.1]}),
+        ("dicom-no-geometry", {"ImagePositionPatient": None}),
+    ],
+)
+def test_each_bad_series_has_its_reason(series, code, tags):
+    refused(series(**tags)[0], code)
+
+
+def test_one_slice_none_and_truncated_ones(series, tmp_path):
+    refused(series([0])[0], "not-3d")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no DICOM")
+    refused(str(tmp_path / "empty"), "dicom-missing")
+    folder, _ = series()
+    path = tmp_path / "series" / "003.dcm"
+    path.write_bytes(path.read_bytes()[:-500])
+    refused(folder, "(dicom-unreadable|file-truncated)", "003.dcm")
+
+
+def test_a_blank_series(series):
+    folder, _ = series(RescaleSlope="1e-9")
+    assert dicom.load_series(folder)[0].max() < 1e-5
+    for path in dicom.files.walk(folder):
+        one = pydicom.dcmread(f"{folder}/{path}")
+        one.PixelData = bytes(len(one.PixelData))
+        one.save_as(f"{folder}/{path}")
+    refused(folder, "voxels-zero")
+
+
+def test_other_files_in_the_folder_do_not_matter(series, tmp_path):
+    folder, _ = series()
+    before = dicom.load_series(folder)[0]
+    (tmp_path / "series" / "notes.txt").write_text("a note")
+    (tmp_path / "series" / "DICOMDIR").write_bytes(b"")
+    np.testing.assert_array_equal(dicom.load_series(folder)[0], before)
+
+
+def test_metadata_are_in_bids_units_and_name_nobody(series):
+    found = dicom.metadata(series()[0])
+    assert found == {
+        "EchoTime": 0.09,
+        "RepetitionTime": 4.0,
+        "MagneticFieldStrength": 1.5,
+        "SliceThickness": 4.5,
+        "Manufacturer": "SIEMENS",
+        "ManufacturersModelName": "Avanto",
+    }
