@@ -24,6 +24,7 @@ NEAR = 2  # folders up from the output, at most, to the input that a description
 BRAIN = 2.2  # litres that a brain without its skull stays below, and a head does not
 
 DESC = "restored"
+LONGEST = 120  # characters of a key: file systems allow 255, and names are made from it
 README = """# Isotropic restorations
 
 Restored by isovox from thick-slice MRI: `*_desc-restored_*.nii.gz` with a JSON sidecar each, which says from what and how.
@@ -98,9 +99,9 @@ def plain_stem(inside: str) -> str:
 
 def safe_key(inside: str) -> str:
     """A name for a scan by its path in the input: the path where that is a plain name, else told apart by a few hex digits."""
-    if re.fullmatch(r"[0-9A-Za-z][\w.+-]*", inside, re.ASCII) and ".." not in inside:
+    if re.fullmatch(rf"[0-9A-Za-z][\w.+-]{{0,{LONGEST - 1}}}", inside, re.ASCII) and ".." not in inside:
         return inside
-    plain = re.sub(r"\.{2,}|[^\w.+-]+", "_", inside, flags=re.ASCII).strip("_.-") or "scan"
+    plain = re.sub(r"\.{2,}|[^\w.+-]+", "_", inside, flags=re.ASCII).strip("_.+-")[:LONGEST] or "scan"
     return f"{plain}-{hashlib.sha256(inside.encode()).hexdigest()[:6]}"
 
 

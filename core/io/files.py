@@ -220,9 +220,17 @@ def create_json(uri: str, value: Json) -> bool:
             _filesystem(uri).pipe_file(uri, content, mode="create")
         else:
             _write_local(Path(uri), lambda handle: void(handle.write(content)), os.link)
-    except FileExistsError:
-        return False
+    except OSError as error:
+        if isinstance(error, FileExistsError) or _is_conflict(error):
+            return False
+        raise
     return True
+
+
+def _is_conflict(error: OSError) -> bool:
+    """Whether S3 says that the file is there already; s3fs makes that a plain OSError."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    return answer.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 def read_json(uri: str) -> Json:

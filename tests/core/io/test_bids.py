@@ -308,10 +308,11 @@ def test_the_real_datasets_are_found_whole(scans):
     assert len(planes) == 8
 
 
-@given(st.lists(st.text(min_size=1, max_size=12).filter(lambda text: "/" not in text), min_size=1, max_size=3).map("/".join))
+@given(st.lists(st.text(min_size=1, max_size=90).filter(lambda text: "/" not in text), min_size=1, max_size=3).map("/".join))
 def test_a_key_is_safe_as_a_name_whatever_the_path(path):
     key = derivatives.safe_key(path)
     assert key
     assert not set(key) & set('/\\:*?"<>| \0')
     assert ".." not in key
     assert key[0].isalnum()
+    assert len(key) < 130
