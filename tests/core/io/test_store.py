@@ -268,3 +268,24 @@ def test_scratch_tiles_of_unequal_size_are_stored_whole(tmp_path):
     for tile in tiling.tiles():
         store.write_tile(TILES, tile, noise(tile.read.shape, tile.index))
         assert (store.read_tile(TILES, tile) == noise(tile.read.shape, tile.index)).all()
+
+
+@pytest.mark.slow
+def test_a_store_on_s3_holds_the_same_bytes_and_finds_a_torn_block(s3, tmp_path):
+    import fsspec
+
+    local = filled(tmp_path / "c.zarr")
+    remote = filled(f"{s3}/store/c.zarr")
+    bucket = fsspec.filesystem("s3", use_listings_cache=False)
+    found = {key.partition("/c.zarr/")[2]: hashlib.sha256(bucket.cat_file(key)).hexdigest() for key in bucket.find(remote.uri)}
+    assert found == tree(tmp_path / "c.zarr")
+    assert (remote.read(PATH) == local.read(PATH)).all()
+    shard = f"{remote.uri}/{PATH}/image/c/1/0/0"
+    bucket.pipe_file(shard, bucket.cat_file(shard)[:-9])
+    blocks = remote.blocks(PATH)
+    assert [remote.has_block(PATH, box) for box in blocks] == [True, False, True]
+    remote.write_block(PATH, blocks[1], noise(GRID.shape)[blocks[1].slices])
+    assert remote.done(PATH, "digest")
+    remote.remove(PATH)
+    assert remote.digest(PATH) is None
+    assert not bucket.exists(shard)
