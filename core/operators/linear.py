@@ -1,4 +1,4 @@
-"""Linear maps with exact adjoints; those along single axes are banded matrices, applied as matrix products."""
+"""Linear maps with exact adjoints; those along single axes are banded matrices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,43 +14,44 @@ from numpy.typing import NDArray
 from core.errors import GridError
 from core.grid import Triple
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 Matrix = NDArray[np.float64]
 Kept = NDArray[np.bool_]
 
 NEGLIGIBLE = 1e-12  # weights of a matrix below this are rounding, and would widen its band
-ROWS = 32  # of a banded matrix that are multiplied at a time, with those columns alone that they touch
+WIDE = 64  # non-zeros in a row, on average, from which a dense product is faster
+LINES = 256  # along the last axis that are turned at a time: they stay in the processor's cache
 
 
 def apply_axis(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
     """Multiply every line of ``image`` along ``axis`` by ``matrix``.
 
-    The zeros outside the band are skipped, blocks of rows at a time, and a transposed image (Fortran order) is
-    worked on in its own order of memory.
+    A banded matrix is applied as a sparse one: each output voxel is the sum of its terms in the order of the columns, so its
+    bits depend neither on the layout in memory, nor on the crop along the other axes, nor on the number of threads. A dense
+    matrix (more than 64 non-zeros a row) goes through BLAS, whose bits may depend on shape and layout.
 
     Args:
-        matrix: (m, n), best with a band of non-zeros; the identity costs nothing.
-        image: 3-D, ``n`` voxels along ``axis``, float32 or float64.
+        matrix: (m, n).
+        image: 3-D, ``n`` voxels along ``axis``, float32 or float64, in any order of memory; the result has the same.
         axis: 0, 1 or 2.
 
     Returns:
-        the image with ``m`` voxels along ``axis``, in the type of ``image``; ``image`` itself for the identity.
+        the image with ``m`` voxels along ``axis``, in the type of ``image``; ``image`` itself where ``matrix`` is the identity.
 
     Raises:
-        GridError: where the matrix does not fit the image.
+        GridError: where the matrix does not fit the image, or the image is not of floats.
     """
-    if matrix.shape[1] != image.shape[axis]:
-        raise GridError(
-            "matrix-mismatch", f"{matrix.shape[1]} voxels on axis {axis}", f"an image of {image.shape}", "check the axis"
-        )
+    if image.ndim != 3 or matrix.shape[1] != image.shape[axis] or image.dtype not in {np.dtype("f4"), np.dtype("f8")}:
+        wanted = f"a float32 or float64 image with {matrix.shape[1]} voxels on axis {axis} of 3"
+        raise GridError("matrix-mismatch", wanted, f"{image.dtype} {image.shape}", "build the matrix for this grid")
     if _is_identity(matrix):
         return image
+    image = image if image.flags.forc else image.copy(order="K")
     if image.flags.f_contiguous and not image.flags.c_contiguous:
         return apply_axis(matrix, image.T, 2 - axis).T
-    image = np.ascontiguousarray(image)
-    n0, n1, n2 = image.shape
-    cut = (image.reshape(1, n0, n1 * n2), image, image.reshape(1, n0 * n1, n2))[axis]
-    done = _last(matrix, cut) if axis == 2 else _middle(matrix, cut)
-    return done.reshape(*image.shape[:axis], len(matrix), *image.shape[axis + 1 :])
+    return _product(matrix, np.ascontiguousarray(image), axis)
 
 
 def _is_identity(matrix: Matrix) -> bool:
@@ -58,31 +59,34 @@ def _is_identity(matrix: Matrix) -> bool:
     return m == n and bool((matrix.diagonal() == 1).all()) and np.count_nonzero(matrix) == n
 
 
-def _bands(matrix: Matrix) -> list[tuple[slice, slice]]:
-    """Blocks of rows, each with the columns that it touches (none: the first alone)."""
-    bands = []
-    for start in range(0, len(matrix), ROWS):
-        touched = np.flatnonzero(matrix[start : start + ROWS].any(axis=0))
-        low, high = (int(touched[0]), int(touched[-1]) + 1) if touched.size else (0, 1)
-        bands.append((slice(start, min(start + ROWS, len(matrix))), slice(low, high)))
-    return bands
+def _product(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
+    """``apply_axis`` of an image in C order."""
+    from scipy.sparse import csr_array
 
-
-def _middle(matrix: Matrix, image: NDArray[Any]) -> NDArray[Any]:
-    """Along axis 1 of (a, n, b)."""
-    out = np.empty((image.shape[0], len(matrix), image.shape[2]), image.dtype)
     small = matrix.astype(image.dtype)
-    for rows, columns in _bands(matrix):
-        np.matmul(small[rows, columns], image[:, columns], out=out[:, rows])
+    factor: csr_array[Any] | NDArray[Any] = csr_array(small) if np.count_nonzero(matrix) <= WIDE * len(matrix) else small
+    n0, n1, n2 = image.shape
+    if axis == 2:
+        return _last(factor, image.reshape(n0 * n1, n2)).reshape(n0, n1, len(matrix))
+    if axis == 1:
+        return _middle(factor, image)
+    return _middle(factor, image.reshape(1, n0, n1 * n2)).reshape(len(matrix), n1, n2)
+
+
+def _middle(factor: csr_array[Any] | NDArray[Any], image: NDArray[Any]) -> NDArray[Any]:
+    """Along axis 1 of three."""
+    out = np.empty((image.shape[0], factor.shape[0], image.shape[2]), image.dtype)
+    for done, part in zip(out, image, strict=True):
+        done[:] = factor @ part
     return out
 
 
-def _last(matrix: Matrix, image: NDArray[Any]) -> NDArray[Any]:
-    """Along axis 2 of (a, b, n)."""
-    out = np.empty((*image.shape[:2], len(matrix)), image.dtype)
-    small = np.ascontiguousarray(matrix.T).astype(image.dtype)
-    for rows, columns in _bands(matrix):
-        np.matmul(image[:, :, columns], small[columns, rows], out=out[:, :, rows])
+def _last(factor: csr_array[Any] | NDArray[Any], image: NDArray[Any]) -> NDArray[Any]:
+    """Along axis 1 of two."""
+    out = np.empty((image.shape[0], factor.shape[0]), image.dtype)
+    for start in range(0, len(image), LINES):
+        part = slice(start, start + LINES)
+        out[part] = (factor @ np.ascontiguousarray(image[part].T)).T
     return out
 
 
