@@ -161,10 +161,10 @@ class _Book:
     """The runs of one output folder in one experiment."""
 
     def __init__(self, uri: str, owner: str) -> None:
-        for name in ("mlflow", "alembic"):  # their first start tells of each table
-            logging.getLogger(name).setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
+        for name in ("mlflow", "alembic"):  # their first start tells of each table
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._client, self._owner = MlflowClient(tracking_uri=uri), owner
         self._experiment = experiment_id(self._client, uri, EXPERIMENT)
         self._parents: dict[str, str] = {}

@@ -230,6 +230,35 @@ def test_what_a_lost_server_missed_is_told_by_the_next_run(
     assert not tracked.unsent.exists()
 
 
+@pytest.mark.slow
+def test_a_real_server_that_dies_in_mid_run_and_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.services import start_mlflow
+
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    server, page = start_mlflow(tmp_path / "server"), tmp_path / "page.html"
+    page.write_text("x" * 100_000)
+    try:
+        server.wait_healthy(120)
+        with tracker(tmp_path / "isovox", server.url) as tracked:
+            begin(tracked)
+            tracked.scan(record("sub-01"), [page])
+            server.stop()
+            tracked.scan(record("sub-02"), [page])
+            tracked.scan(record("sub-03"), [page])
+        assert sum("the run goes on" in message for message in caplog.messages) == 1
+        server = start_mlflow(tmp_path / "server")
+        server.wait_healthy(120)
+        with tracker(tmp_path / "isovox", server.url) as tracked:
+            begin(tracked)
+    finally:
+        server.stop()
+    assert set(children(tmp_path / "server")) == {"sub-01", "sub-02", "sub-03"}
+    assert {run.info.status for run in runs(tmp_path / "server")} == {"FINISHED"}
+    assert len(list((tmp_path / "server").rglob("page.html"))) == 3
+
+
 def test_a_half_written_line_costs_no_more_than_itself(state: Path) -> None:
     tracked = tracker(state)
     tracked.unsent.write_text('{"kind": "coh')
