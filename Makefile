@@ -1,0 +1,53 @@
+# Sets itself up on first use: .venv from the lock, by uv where it is, else by pip.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-slow lint bench lock clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "isovox needs Python 3.11 or later; got $$($(PYTHON) --version). Name one with: make PYTHON=python3.12"; exit 2; }
+	@if command -v uv >/dev/null; then \
+	  export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install --quiet --python $(BIN)/python -r requirements.lock && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --editable .; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	fi
+	@touch $@
+
+demo: setup
+	@$(BIN)/isovox demo demo-out
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -r requirements-bench.lock; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock; fi
+	$(BIN)/python -m tests.benchmarks
+
+# Renews the locks; needs uv. The build's tag of torch is cut off, so that each machine takes its own build.
+lock:
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --no-header --no-annotate --output-file .lock
+	sed -e 's/+cpu$$//' -e '/^--/d' .lock >requirements.lock
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --extra bench --python-version 3.11 --no-header --no-annotate --output-file .lock
+	sed -e 's/+cpu$$//' -e '/^--/d' .lock | sort | comm -23 - requirements.lock >requirements-bench.lock
+	rm .lock
+
+clean:
+	rm -rf .venv demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,59 @@
+"""The command line: ``isovox``. Nothing heavy is imported before a command is known."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "run": "restore a cohort: the main job",
+    "plan": "print what run would do, with forecast memory, disk and time; refuses what cannot fit",
+    "status": "what is done, flagged, failed and why",
+    "report": "rebuild the report and open it",
+    "ui": "Prefect and MLflow pages of an output on this machine",
+    "doctor": "what this machine has, what is missing and the remedy",
+    "demo": "restore a small real cohort that ships with a package",
+}
+EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed, 75 another run works on this output.
+`isovox BIDS OUT participant` is the same as `isovox run BIDS OUT`. For research, not for diagnosis."""
+
+
+def _bids_app(argv: list[str]) -> list[str]:
+    """Turn the order of BIDS Apps (input, output, level) into ``run``."""
+    levels = [n for n, word in enumerate(argv) if word == "participant"]
+    if len(argv) >= 3 and argv[0] not in COMMANDS and 2 in levels:
+        return ["run", *argv[:2], *argv[3:]]
+    return argv
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    from core import __version__
+
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "isovox", description="Isotropic, comparable brain MRI from clinical cohorts.", epilog=EPILOG, formatter_class=formatter
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        each = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
+        if name == command:
+            import_module("flows.commands").add_arguments(name, each)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        the exit code.
+    """
+    words = _bids_app(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words and words[0] in COMMANDS else None
+    options = _parser(command).parse_args(words)
+    return int(import_module("flows.commands").execute(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
