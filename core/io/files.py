@@ -119,6 +119,17 @@ def walk(uri: str) -> list[str]:
     return sorted(path for path in found if path and not any(part.startswith(".") for part in path.split("/")))
 
 
+def crc32(uri: str) -> int:
+    """The CRC-32 of a file's bytes: ten times faster than sha256, to find damage, not intent."""
+    from isal import isal_zlib
+
+    value = 0
+    with open_uri(uri) as handle:
+        while block := handle.read(BLOCK):
+            value = isal_zlib.crc32(block, value)
+    return value
+
+
 def _hash_file(uri: str) -> str:
     digest = hashlib.sha256()
     with open_uri(uri) as handle:

@@ -207,13 +207,17 @@ def check_header(header: RawHeader, size: int, *, compressed: bool, trust: Trust
     return Header(shape, affine, code, dtype, offset, slope, inter)
 
 
-def check_voxels(image: Array) -> None:
+def check_voxels(image: Array, span: tuple[float, float] | None = None) -> None:
     """Refuse an image without information or with voxels that are no numbers.
+
+    Args:
+        image: any shape.
+        span: its smallest and largest value where they are known, NaN where one of them is.
 
     Raises:
         InputError: voxels-nonfinite, voxels-zero, voxels-constant.
     """
-    low, high = float(image.min()), float(image.max())  # NaN and infinity both survive minimum and maximum
+    low, high = span or (float(image.min()), float(image.max()))  # NaN and infinity both survive minimum and maximum
     if not np.isfinite([low, high]).all():
         bad = int(image.size - np.isfinite(image).sum())
         raise InputError("voxels-nonfinite", "finite voxels", f"{bad} voxels that are NaN or infinite", REMEDY)

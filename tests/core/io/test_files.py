@@ -108,6 +108,11 @@ def test_the_digest_of_a_folder_depends_on_names_and_bytes(tmp_path):
     assert len({first, second, files.sha256(str(tmp_path / "x"))}) == 3
 
 
+def test_the_checksum_is_the_usual_one(tmp_path):
+    (tmp_path / "a").write_bytes(b"123456789")
+    assert files.crc32(str(tmp_path / "a")) == 0xCBF43926
+
+
 def test_several_digests_depend_on_their_order_and_one_is_that_of_the_file(tmp_path):
     (tmp_path / "a").write_bytes(b"a")
     (tmp_path / "b").write_bytes(b"b")

@@ -182,7 +182,7 @@ def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(tmp_path, monkey
 
     monkeypatch.setattr(files, "write_atomic", damage)
     image = np.random.default_rng(0).random((20, 20, 20)).astype(np.float32)
-    with pytest.raises(StoreError, match="write-damaged: wanted bytes with sha256"):
+    with pytest.raises(StoreError, match="write-damaged: wanted bytes with checksum"):
         nifti.save(str(tmp_path / "a.nii.gz"), image, Grid(image.shape, np.diag([4.0, 4, 4, 1])))
 
 
