@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BLOCK_PLANES = 64
 CHUNK_EDGE = 64
 NODE = "zarr.json"
-WRITE_ALL: ArrayConfigParams = {"write_empty_chunks": True}  # chunks of zeros too, for a missing chunk means one not done
+WRITE_ALL: ArrayConfigParams = {"write_empty_chunks": True}  # none is compared with the fill value, none is left out
 Attributes = dict[str, Any]
 
 

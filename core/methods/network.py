@@ -53,7 +53,7 @@ def _attempt(network: Network, batch: Tensor, size: int) -> Tensor | None:
     import torch
 
     try:
-        return torch.cat([network(part).float() for part in batch.split(size)])
+        return torch.cat([network(part).float() for part in torch.split(batch, size)])
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise

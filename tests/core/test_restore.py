@@ -29,7 +29,7 @@ MEASURED, TILES, RESTORED = "scan/measured", "scan/probe/tiles", "scan/probe/res
 
 
 class Probe(Method):
-    """Nearest voxels, plus sums over the crop that it was given: any other crop, or layout of it, shows in the bits."""
+    """Nearest voxels, plus the sum and a stride of the crop that it was given: any other crop or layout shows in the bits."""
 
     name = "probe"
     fuses = True
@@ -56,7 +56,7 @@ class Probe(Method):
                 np.clip(np.rint(a * np.arange(m) + b).astype(int), 0, n - 1)
                 for (a, b), m, n in zip(places, target.shape, scan.image.shape, strict=True)
             ]
-            results.append(scan.image[np.ix_(*at)] + np.float32(0.01) * scan.image.sum() + np.float32(scan.image.shape[0]))
+            results.append(scan.image[np.ix_(*at)] + np.float32(100) * scan.image.sum() + np.float32(scan.image.strides[0]))
         if self.calls == self.poison:
             results[-1][0, 0, 0] = np.inf
         return results

@@ -113,7 +113,7 @@ def test_zeros_are_data_and_a_missing_block_is_not(tmp_path):
     assert store.digest(PATH) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_a_torn_block_is_found_rewritten_and_no_other_is_touched(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("store") / "c.zarr"
