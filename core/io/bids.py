@@ -215,7 +215,7 @@ def _from_folder(root: str, paths: Sequence[str], selection: Selection) -> Itera
         except InputError as error:
             yield _refuse(inside, uri, error)
             continue
-        yield Source(safe_key(inside), (uri,), kind, plain_stem(inside), group, inside, entities, sidecar)
+        yield Source(safe_key(inside), (uri,), kind, plain_stem(inside), group, path or inside, entities, sidecar)
 
 
 def _metadata(uri: str, kind: Kind) -> dict[str, Any]:
@@ -244,6 +244,7 @@ def _row_entities(row: dict[str, str]) -> Entities:
 def _row(row: dict[str, str], folder: str) -> Source:
     uri = _absolute(row["path"], folder)
     name = without_extension(files.name_of(uri))
+    near = uri == files.join(folder, row["path"]) and ".." not in row["path"].split("/")
     entities = _row_entities(row)
     for entity, value in entities.items():
         if not LABEL.fullmatch(value):
@@ -255,11 +256,11 @@ def _row(row: dict[str, str], folder: str) -> Source:
         key = _key(stem)
     else:
         inside = without_extension(row["path"]).rstrip("/")
-        plain = uri == files.join(folder, inside) + uri[len(without_extension(uri)) :] and ".." not in inside.split("/")
-        stem, key = plain_stem(inside if plain else name), safe_key(inside if plain else name)
+        stem, key = plain_stem(inside if near else name), safe_key(inside if near else name)
+    relative = row["path"] if near else files.name_of(uri)
     reference = _absolute(row["reference"], folder) if row.get("reference") else None
     sidecar = _metadata(uri, kind)
-    return Source(key, (uri,), kind, stem, _group(entities) or key, name, entities, sidecar, reference)
+    return Source(key, (uri,), kind, stem, _group(entities) or key, relative, entities, sidecar, reference)
 
 
 def _row_or_refusal(row: dict[str, str], number: int, folder: str) -> Source | Refused:
@@ -314,8 +315,10 @@ def _found(uri: str, selection: Selection) -> Iterator[Source | Refused]:
         return _from_table(uri, selection)
     if is_nifti(uri):
         return _from_folder(files.parent_of(uri), [files.name_of(uri)], selection)
-    paths = files.walk(uri)
-    return _from_bids(uri, paths, selection) if is_bids(paths) else _from_folder(uri, paths, selection)
+    scans = [*files.listdir(uri), *files.walk(uri, "sub-")]  # never derivatives/ or sourcedata/, which may be huge
+    if is_bids(scans):
+        return _from_bids(uri, sorted(set(scans)), selection)
+    return _from_folder(uri, [path for path in files.walk(uri) if ".zarr/" not in path], selection)
 
 
 def discover(input_uri: str, selection: Selection | None = None) -> list[Source | Refused]:

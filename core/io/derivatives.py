@@ -156,6 +156,7 @@ def sidecar(
 
 def _link(out: str, source: str) -> str:
     """Where the input lies as seen from the output; only its name where that would tell of this machine's folders."""
+    source = files.parent_of(source) if source.endswith((".tsv", ".nii", ".nii.gz")) else source
     if files.is_remote(source):
         return source
     near = "" if files.is_remote(out) else os.path.relpath(source, out)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -104,18 +104,32 @@ def listdir(uri: str) -> list[str]:
     return sorted(found)
 
 
-def _local_walk(folder: str) -> list[str]:
-    found = [Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names]
-    return [path.relative_to(folder).as_posix() for path in found]
+def _local_walk(folder: str, prefix: str) -> Iterator[str]:
+    """As ``walk``; a link back to a folder that was seen ends there."""
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        at_top = top == folder
+        folders[:] = [name for name in folders if not name.startswith(".") and (not at_top or name.startswith(prefix))]
+        if (real := os.path.realpath(top)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(top, name).relative_to(folder).as_posix() for name in names if not at_top or name.startswith(prefix))
 
 
-def walk(uri: str) -> list[str]:
-    """Paths of all files below ``uri``, relative to it, sorted, without hidden files and folders."""
+def walk(uri: str, prefix: str = "") -> list[str]:
+    """Paths of all files below ``uri``, relative to it, sorted, without hidden files and folders.
+
+    Args:
+        uri: a folder.
+        prefix: look only at its own files and folders whose names begin so.
+    """
     if is_remote(uri):
         base = uri.partition("://")[2].rstrip("/") + "/"
-        found = [path.removeprefix(base) for path in _filesystem(uri).find(uri) if path.startswith(base)]
+        listed = _filesystem(uri).find(base, prefix=prefix)
+        found = [path.removeprefix(base) for path in listed if path.startswith(base)]
     else:
-        found = _local_walk(uri)
+        found = list(_local_walk(uri.rstrip("/") or "/", prefix))
     return sorted(path for path in found if path and not any(part.startswith(".") for part in path.split("/")))
 
 

@@ -259,6 +259,7 @@ def test_a_table_names_scans_by_its_columns_and_by_their_files(tmp_path):
     assert found["sub-01_ses-2_T2w"].reference == f"{tmp_path}/truth/x.nii.gz"
     assert found["sub-01_ses-2_T2w"].group == "sub-01_ses-2"
     assert found["sub-03_FLAIR"].reference is None
+    assert [one.relative for one in found.values() if "z" in one.stem] == ["in/z.nii.gz"]
 
 
 def test_rows_that_cannot_be_meant_are_refused(tmp_path):

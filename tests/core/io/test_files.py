@@ -31,6 +31,16 @@ def test_a_file_is_written_with_the_folders_above_it(tmp_path):
     assert files.walk(str(tmp_path)) == ["a/b/c.bin"]
 
 
+def test_walking_ends_where_a_link_leads_back_and_may_be_kept_to_a_prefix(tmp_path):
+    for path in ("sub-1/a", "sub-2/b/c", "derivatives/d", "sub-3", ".git/e"):
+        files.write_atomic(str(tmp_path / path), b"")
+    (tmp_path / "sub-1" / "back").symlink_to(tmp_path)
+    assert files.walk(str(tmp_path), "sub-") == ["sub-1/a", "sub-2/b/c", "sub-3"]
+    (tmp_path / "sub-1" / "back").unlink()
+    (tmp_path / "sub-1" / "beside").symlink_to(tmp_path / "derivatives")
+    assert "sub-1/beside/d" in files.walk(str(tmp_path), "sub-")
+
+
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.bin"
     files.write_atomic(str(path), b"old")

@@ -235,3 +235,11 @@ def test_all_real_scans_pass_the_gate(scans):
 def test_a_lesion_mask_is_a_scan_like_any_other(scans):
     image, _, _ = nifti.load(str(scans / "openms/patient07/lesion_mask.nii.gz"))
     assert set(np.unique(image)) == {0.0, 1.0}
+
+
+def test_nothing_reads_voxels_as_float64_by_the_way():
+    """nibabel's get_fdata takes 8 bytes a voxel and keeps them: only the tests may call it."""
+    root = Path(__file__).resolve().parents[3]
+    sources = [path for folder in ("core", "tasks", "flows", "infra") for path in (root / folder).rglob("*.py")]
+    assert len(sources) > 10
+    assert [path.name for path in sources if "get_fdata" in path.read_text()] == []

@@ -23,6 +23,7 @@ def test_files_are_written_listed_hashed_and_removed(s3, tmp_path):
     files.write_atomic(files.join(root, "c.bin"), lambda handle: files.void(handle.write(b"45")))
     files.write_json(files.join(root, ".hidden.json"), {"a": 1})
     assert files.walk(root) == ["a/b.bin", "c.bin"]
+    assert files.walk(root, "a") == ["a/b.bin"]
     assert files.listdir(root) == [".hidden.json", "a", "c.bin"]
     assert files.is_folder(files.join(root, "a"))
     assert not files.is_folder(files.join(root, "c.bin"))
