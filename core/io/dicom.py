@@ -34,6 +34,28 @@ TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
     "ImagingFrequency": ("ImagingFrequency", 1.0),
     "PixelBandwidth": ("PixelBandwidth", 1.0),
 }
+GEOMETRY = (
+    "SeriesInstanceUID",
+    "InstanceNumber",
+    "NumberOfFrames",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+)
+PIXELS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelData",
+)
 WORDS = {
     "Manufacturer": "Manufacturer",
     "ManufacturersModelName": "ManufacturerModelName",
@@ -52,11 +74,13 @@ class Slice:
 
 
 def _read(uri: str, pixels: bool) -> Dataset | None:  # noqa: FBT001
-    """A DICOM image, None for a file that is none."""
+    """A DICOM image, None for a file that is none; elements that may name a person are not even read."""
     import pydicom
 
+    wanted = [*GEOMETRY, *PIXELS, *(keyword for keyword, _ in TAGS.values()), *WORDS.values()]
     try:
-        dataset = pydicom.dcmread(io.BytesIO(files.read_bytes(uri)), stop_before_pixels=not pixels)
+        content = io.BytesIO(files.read_bytes(uri))
+        dataset = pydicom.dcmread(content, stop_before_pixels=not pixels, specific_tags=wanted)
     except pydicom.errors.InvalidDicomError:
         return None
     except (EOFError, OSError, ValueError) as error:

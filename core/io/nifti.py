@@ -56,7 +56,7 @@ def _opened(uri: str) -> Iterator[tuple[IO[bytes], int, bool]]:
             if uri.endswith(".gz") and not compressed:
                 raise InputError("not-gzip", "gzip bytes in a file named .gz", f"bytes {magic.hex()}", gate.REMEDY)
             yield (igzip.IGzipFile(fileobj=handle) if compressed else handle), size, compressed
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError("file-missing", "a file", "none there", f"check the path {files.name_of(uri)}") from error
     except PermissionError as error:
         raise InputError("file-forbidden", "a file that may be read", str(error), "check its permissions") from error

@@ -168,6 +168,13 @@ def test_other_files_in_the_folder_do_not_matter(series, tmp_path):
     np.testing.assert_array_equal(dicom.load_series(folder)[0], before)
 
 
+def test_elements_that_name_a_person_are_not_even_read(series):
+    folder, _ = series()
+    one = dicom._read(f"{folder}/000.dcm", pixels=True)
+    assert "PatientName" in pydicom.dcmread(f"{folder}/000.dcm")
+    assert not {"PatientName", "PatientBirthDate", "InstitutionName"} & set(one.dir())
+
+
 def test_metadata_are_in_bids_units_and_name_nobody(series):
     found = dicom.metadata(series()[0])
     assert found == {

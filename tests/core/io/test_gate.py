@@ -145,6 +145,23 @@ def test_a_flipped_bit_is_found_by_the_checksum(tmp_path, make_scan):
     refused(path, "gzip-damaged")
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_anywhere_in_a_gzip_file_is_refused_by_name(tmp_path, make_scan, seed):
+    random = np.random.default_rng(seed)
+    path = make_scan(tmp_path / "a.nii.gz", random.integers(0, 999, (20, 24, 16)).astype(np.int16))
+    content = bytearray(path.read_bytes())
+    for place in random.integers(10, len(content) - 8, 3):
+        content[place] ^= 1 << int(random.integers(8))
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="got"):
+        nifti.load(str(path))
+
+
+def test_a_folder_with_the_name_of_a_scan(tmp_path):
+    (tmp_path / "a.nii.gz").mkdir()
+    refused(tmp_path / "a.nii.gz", "file-missing")
+
+
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 def test_a_small_file_that_claims_a_huge_image_is_refused_without_memory(tmp_path, make_scan, extension):
     voxels = np.random.default_rng(0).integers(0, 99, 1000).astype(np.int16).reshape(10, 10, 10)
