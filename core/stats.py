@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.grid import Array
+
+Values = NDArray[np.float64]
+
+BINS = 1024  # of the histograms
+EM_STEPS = 200
+EM_STOP = 1e-6  # relative change of the noise at which the mixture has settled
+MASKED = 0.2  # share of exact zeros from which the background was set to zero and tells nothing of the noise
+BACKGROUND = 0.05  # share of voxels that the background class needs to be believed
+NOISE_FLOOR = 1e-3  # of the contrast: no scan is better than that, and a division by the noise stays sane
+NORMAL_MAD = 0.6744897501960817  # median of |x| of a standard normal x
 
 
 @dataclass(frozen=True)
@@ -24,3 +40,88 @@ class ScanStats:
     foreground_mean: float
     contrast: float
     noise_sd: float
+
+
+def scan_stats(image: Array) -> ScanStats:
+    """Statistics of a whole scan.
+
+    Where there is air around the head, the noise is that of the air: a mixture of a Rayleigh background and a normal
+    foreground is fitted to the histogram of the positive voxels (Ashburner & Ridgway 2013, appendix, in its simplest form).
+    Where the background was set to zero (more than 20 % exact zeros, as after skull stripping) or there is nearly none,
+    the noise is the median absolute deviation of the finest diagonal wavelet detail within the planes (Donoho & Johnstone
+    1994), inside the foreground; the axis of the fewest voxels is taken for the slice axis.
+
+    Args:
+        image: finite, (x, y, z), in any unit.
+
+    Returns:
+        the statistics; the noise is at least 1e-3 of the contrast, and both are above 0 even for a constant image.
+    """
+    minimum, maximum = float(image.min()), float(image.max())
+    upper = float(np.percentile(image, 99.9))
+    positive = image[image > 0]
+    if positive.size == 0:
+        return ScanStats(minimum, maximum, upper, 0.0, max(maximum - minimum, 1.0), NOISE_FLOOR * max(maximum - minimum, 1.0))
+    foreground_mean = float(positive[positive > _otsu(positive)].mean(dtype=np.float64)) if minimum < maximum else maximum
+    contrast, noise = _noise(image, positive, upper)
+    contrast = contrast if contrast > 0 else maximum
+    return ScanStats(minimum, maximum, upper, foreground_mean, contrast, max(noise, NOISE_FLOOR * contrast))
+
+
+def _noise(image: Array, positive: Array, upper: float) -> tuple[float, float]:
+    """Contrast and noise, from whichever part of the scan tells of it."""
+    if np.count_nonzero(image == 0) > MASKED * image.size:
+        return float(positive.mean(dtype=np.float64)), _wavelet_noise(image)
+    share, noise, mean = _mixture(positive, upper)
+    contrast = mean - noise * float(np.sqrt(np.pi / 2))
+    if share < BACKGROUND or contrast <= noise:
+        return abs(contrast), _wavelet_noise(image)
+    return contrast, noise
+
+
+def _histogram(values: Array, top: float) -> tuple[Values, Values]:
+    """Counts of the values up to ``top``, and the middles of the bins."""
+    counts, edges = np.histogram(values, bins=BINS, range=(0.0, top if top > 0 else 1.0))
+    return counts.astype(np.float64), (edges[:-1] + edges[1:]) / 2
+
+
+def _otsu(positive: Array) -> float:
+    """The threshold between two classes that leaves the least variance within them (Otsu 1979)."""
+    counts, middles = _histogram(positive, float(positive.max()))
+    below, total = np.cumsum(counts), np.cumsum(counts * middles)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (total / below - (total[-1] - total) / above) ** 2
+    best = int(np.nanargmax(between[:-1])) if np.isfinite(between[:-1]).any() else 0
+    return float(middles[best])
+
+
+def _mixture(positive: Array, upper: float) -> tuple[float, float, float]:
+    """Share and scale of a Rayleigh background, and the mean of a normal foreground, by expectation maximisation."""
+    counts, x = _histogram(positive, upper)
+    threshold = _otsu(positive)
+    low, high = counts * (x <= threshold), counts * (x > threshold)
+    scale, share, mean, sd = 0.0, 0.0, 0.0, 0.0
+    for _ in range(EM_STEPS):
+        before = scale
+        share = low.sum() / counts.sum()
+        scale = float(np.sqrt((low @ x**2) / (2 * max(low.sum(), 1e-9)))) or x[0]
+        mean = float(high @ x / max(high.sum(), 1e-9))
+        sd = max(float(np.sqrt(high @ (x - mean) ** 2 / max(high.sum(), 1e-9))), x[0])
+        if abs(scale - before) <= EM_STOP * scale:
+            break
+        rayleigh = share * x / scale**2 * np.exp(-((x / scale) ** 2) / 2)
+        normal = (1 - share) / (sd * np.sqrt(2 * np.pi)) * np.exp(-(((x - mean) / sd) ** 2) / 2)
+        low = counts * (rayleigh / np.maximum(rayleigh + normal, 1e-300))
+        high = counts - low
+    return float(share), scale, mean
+
+
+def _wavelet_noise(image: NDArray[Any]) -> float:
+    """Robust standard deviation of the diagonal Haar detail of blocks of 2 x 2 voxels in the planes, none of them zero."""
+    planes = np.moveaxis(image, int(np.argmin(image.shape)), 0)
+    even = planes[:, : planes.shape[1] // 2 * 2, : planes.shape[2] // 2 * 2]
+    parts = [even[:, a::2, b::2] for a in (0, 1) for b in (0, 1)]
+    inside = np.logical_and.reduce([part != 0 for part in parts])
+    detail = (parts[0] - parts[1] - parts[2] + parts[3])[inside] / 2
+    return float(np.median(np.abs(detail))) / NORMAL_MAD if detail.size else 0.0

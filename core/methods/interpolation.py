@@ -1,0 +1,190 @@
+"""Nearest, linear and cubic interpolation as one banded matrix an axis, and the methods made of them.
+
+Axes of parallel grids part, so interpolation is a product with a matrix along each axis that changes:
+
+    row of the target voxel at place p:   w[j] = kernel(p - j),  folded back at the ends:  c b | a b c ... | b a
+    cubic spline: that row times the inverse of the kernel's values at the samples (the prefilter)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.config import TilingSettings
+from core.grid import Array, Box, Grid
+from core.methods.base import Measured, Method
+from core.operators.kernels import KERNELS, Kernel
+from core.operators.linear import Matrix, apply_axis
+from core.tiles import Tile, Tiling, slabs
+
+Order = Literal[0, 1, 3]
+
+SPLINE_REACH = 16  # source voxels; beyond, the prefilter of a cubic B-spline has fallen below 1e-9
+KERNEL_REACH = 2  # source voxels of the other kernels, at most
+NEGLIGIBLE = 1e-9  # weights below this are far below float32 rounding, and would widen the band
+OUTSIDE = 1.0  # source voxels beyond the outermost centres from which the scan tells nothing
+COARSER = 1 + 1e-6  # ratio of voxel sizes from which the target counts as coarser
+SAME_PLACE = 1e-4  # of a voxel: centres closer than this coincide
+SLAB = 64  # planes of a tile
+KEPT = 64  # matrices
+
+
+def _positions(n_out: int, scale: float, offset: float) -> Matrix:
+    """Places of the target voxels, rounded so that a cropped target has the same; whole where all are nearly so."""
+    places = np.round(scale * np.arange(n_out, dtype=np.float64) + offset, 7)
+    whole = np.asarray(np.rint(places), dtype=np.float64)
+    return whole if abs(scale - 1) < SAME_PLACE and np.abs(places - whole).max() < SAME_PLACE else places
+
+
+def _fold(columns: NDArray[np.int_], n: int) -> NDArray[np.int_]:
+    """Mirror columns beyond the ends at the centre of the outermost voxel."""
+    if n == 1:
+        return np.zeros_like(columns)
+    place = columns % (2 * n - 2)
+    return np.asarray(np.where(place < n, place, 2 * n - 2 - place))
+
+
+def _spread(weights: Matrix, columns: NDArray[np.int_], n_in: int) -> Matrix:
+    """The matrix of rows that have ``weights`` in ``columns``, both (rows, taps)."""
+    matrix = np.zeros((len(weights), n_in))
+    np.add.at(matrix, (np.arange(len(weights))[:, None], _fold(columns, n_in)), weights)
+    return matrix
+
+
+def _sampled(places: Matrix, n_in: int, kernel: Kernel, stretch: float) -> Matrix:
+    """Rows of a kernel that is stretched over ``stretch`` voxels for each of its own, each summing to 1."""
+    function, reach = KERNELS[kernel]
+    first = np.ceil(places - reach * stretch).astype(int)
+    columns = first[:, None] + np.arange(math.ceil(2 * reach * stretch) + 1)
+    weights = function((places[:, None] - columns) / stretch)
+    return _spread(weights / weights.sum(axis=1, keepdims=True), columns, n_in)
+
+
+def _spline(places: Matrix, n_in: int) -> Matrix:
+    """Rows of cubic B-spline interpolation: values of the spline, times the inverse of its values at the samples."""
+    from scipy.linalg import solve_banded
+
+    whole = np.floor(places)
+    t = places - whole
+    values = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (1 - t) ** 3 - 6 * (1 - t) ** 2 + 4, t**3], axis=1) / 6
+    spread = _spread(values, whole.astype(int)[:, None] + np.arange(-1, 3), n_in)
+    if n_in == 1:
+        return spread
+    transposed = np.array([[1.0] * n_in, [4.0] * n_in, [1.0] * n_in]) / 6  # diagonals of the samples' matrix B, turned
+    transposed[2, 0] = transposed[0, -1] = 2 / 6  # the mirrored ends: B[0, 1] and B[-1, -2]
+    return np.ascontiguousarray(solve_banded((1, 1), transposed, spread.T).T)
+
+
+def axis_matrix(n_in: int, n_out: int, scale: float, offset: float, order: Order) -> Matrix:
+    """Interpolation along an axis, equal to ``scipy.ndimage`` with mode "mirror" where the target is not coarser.
+
+    Args:
+        n_in: voxels of the source axis.
+        n_out: voxels of the target axis.
+        scale: target voxel size in source voxels, above 0.
+        offset: centre of the first target voxel on the source axis, in voxels.
+        order: 0 nearest, 1 linear, 3 cubic B-spline. Where the target is coarser, linear and cubic are stretched over a target
+            voxel against aliasing (a triangle; Keys' bicubic).
+
+    Returns:
+        float64 (n_out, n_in), read-only; rows sum to 1, but for voxels a whole source voxel or more beyond the outermost
+        centres, whose rows are 0. The identity, exactly, where the centres coincide.
+    """
+    return _cached(n_in, n_out, round(scale, 10), round(offset, 10), order)
+
+
+@lru_cache(maxsize=KEPT)
+def _cached(n_in: int, n_out: int, scale: float, offset: float, order: Order) -> Matrix:
+    places = _positions(n_out, scale, offset)
+    matrix = _rows(places, n_in, scale, order)
+    matrix[np.abs(matrix) < NEGLIGIBLE] = 0
+    matrix[(places <= -OUTSIDE) | (places >= n_in - 1 + OUTSIDE)] = 0
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _rows(places: Matrix, n_in: int, scale: float, order: Order) -> Matrix:
+    if order == 0 or (scale <= COARSER and (places == np.rint(places)).all()):
+        return _spread(np.ones((len(places), 1)), np.floor(places + 0.5).astype(int)[:, None], n_in)
+    if order == 1:
+        return _sampled(places, n_in, "bilinear", max(1.0, scale))
+    return _spline(places, n_in) if scale <= COARSER else _sampled(places, n_in, "bicubic", scale)
+
+
+def interpolate(image: Array, source: Grid, target: Grid, order: Order) -> Array:
+    """An image on another grid.
+
+    Args:
+        image: float32 (x, y, z) on ``source``.
+        source: its grid.
+        target: a grid parallel to it.
+        order: 0, 1 or 3, see ``axis_matrix``.
+
+    Returns:
+        float32 of ``target.shape``; 0 a voxel or more outside the field of view.
+
+    Raises:
+        GridError: where the grids are not parallel.
+    """
+    maps = source.index_map(target)
+    for axis in sorted(range(3), key=lambda axis: -maps[axis][0]):  # the image grows late; a crop is treated in the same order
+        matrix = axis_matrix(image.shape[axis], target.shape[axis], *maps[axis], order)
+        image = apply_axis(matrix, image, axis)
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def reach_box(source: Grid, target: Grid, reach: float) -> Box:
+    """The voxels of ``source`` under ``target`` and within ``reach`` voxels around them (of the coarser grid); never empty."""
+    start, stop = [], []
+    for (scale, offset), m, n in zip(source.index_map(target), target.shape, source.shape, strict=True):
+        far = reach * max(1.0, scale)
+        start.append(min(max(0, math.floor(offset - far)), n - 1))
+        stop.append(max(min(n, math.ceil(offset + scale * (m - 1) + far) + 1), start[-1] + 1))
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+class _Interpolation(Method):
+    """Interpolation in slabs along z, each from the part of the scan that it feels."""
+
+    order: ClassVar[Order]
+    reach: ClassVar[int] = KERNEL_REACH
+
+    def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
+        """Slabs of 64 planes."""
+        return slabs(target.shape, 2, SLAB)
+
+    def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:
+        """The voxels under the slab, and as many around them as the kernel reaches."""
+        return reach_box(source, target.crop(tile.read), self.reach)
+
+    def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
+        """One scan onto ``target``; see ``Method.restore``."""
+        return [interpolate(one.image, one.grid, target, self.order) for one in measured]
+
+
+class Nearest(_Interpolation):
+    """The nearest measured voxel: what the scan looks like as it is."""
+
+    name: ClassVar[str] = "nearest"
+    order: ClassVar[Order] = 0
+
+
+class Linear(_Interpolation):
+    """Linear interpolation."""
+
+    name: ClassVar[str] = "linear"
+    order: ClassVar[Order] = 1
+
+
+class Cubic(_Interpolation):
+    """Cubic B-spline interpolation, the baseline that every other method has to beat."""
+
+    name: ClassVar[str] = "cubic"
+    order: ClassVar[Order] = 3
+    reach: ClassVar[int] = SPLINE_REACH

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.stats import NOISE_FLOOR, ScanStats, scan_stats
+
+
+def head(noise: float, *, stripped: bool) -> np.ndarray:
+    """A ball of two tissues in air, measured as the magnitude of a complex image."""
+    rng = np.random.default_rng(1)
+    x = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in (96, 100, 40)), indexing="ij"))
+    radius = np.sqrt((x**2).sum(axis=0))
+    clean = np.where(radius < 0.5, 1000.0, np.where(radius < 0.8, 700.0, 0.0))
+    noisy = np.hypot(clean + rng.normal(0, noise, clean.shape), rng.normal(0, noise, clean.shape))
+    return np.where(stripped & (clean == 0), 0, noisy).astype(np.float32)
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+@pytest.mark.parametrize("noise", [10.0, 40.0])
+def test_the_noise_is_found_with_air_around_the_head_and_without(noise, stripped):
+    stats = scan_stats(head(noise, stripped=stripped))
+    assert stats.noise_sd == pytest.approx(noise, rel=0.08)
+    assert stats.foreground_mean + 60 >= 700
+    assert stats.contrast == pytest.approx(760, abs=60)
+
+
+def test_a_scan_without_background_gets_its_noise_from_the_planes():
+    rng = np.random.default_rng(2)
+    ramp = np.linspace(500, 900, 64)[:, None, None] * np.ones((64, 64, 30))
+    stats = scan_stats((ramp + rng.normal(0, 12, ramp.shape)).astype(np.float32))
+    assert stats.noise_sd == pytest.approx(12, rel=0.1)
+
+
+def test_range_is_that_of_the_voxels():
+    image = head(20, stripped=True)
+    stats = scan_stats(image)
+    assert (stats.minimum, stats.maximum) == (float(image.min()), float(image.max()))
+    assert stats.foreground_mean < stats.upper <= stats.maximum
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1e5])
+def test_statistics_scale_with_the_unit(factor):
+    image = head(20, stripped=False)
+    one, other = scan_stats(image), scan_stats((image * np.float32(factor)).astype(np.float32))
+    for name in ScanStats.__dataclass_fields__:
+        assert getattr(other, name) == pytest.approx(getattr(one, name) * factor, rel=2e-2), name
+
+
+def test_a_scan_without_noise_keeps_the_floor():
+    stats = scan_stats(head(0, stripped=True))
+    assert stats.noise_sd == pytest.approx(NOISE_FLOOR * stats.contrast)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, -3.0])
+def test_a_constant_image_has_finite_statistics_above_zero(value):
+    stats = scan_stats(np.full((6, 7, 8), value, np.float32))
+    assert stats.contrast > 0
+    assert stats.noise_sd > 0
+    assert np.isfinite([getattr(stats, name) for name in ScanStats.__dataclass_fields__]).all()
+
+
+def test_real_skull_stripped_scan(scans):
+    from core.io.nifti import load
+
+    image = load(str(scans / "ds002748/sub-01/anat/sub-01_T1w.nii.gz"))[0]
+    stats = scan_stats(image)
+    assert 0.005 < stats.noise_sd / stats.contrast < 0.05
