@@ -17,6 +17,7 @@ from core.operators.linear import NEGLIGIBLE, Matrix
 Profile = Literal["box", "gaussian", "point"]
 
 SAME_PLACE = 1e-4  # of a voxel: centres closer than this coincide
+FINEST = 1.001  # voxels: a slice up to this thick is not thicker than a voxel
 FWHM = 2.3548200450309493  # of a Gaussian, in standard deviations
 REACH = 4.0  # standard deviations after which a Gaussian profile ends
 
@@ -48,7 +49,8 @@ def profile_matrix(
         raise GridError(
             "profile-invalid", "a scale above 0 and a gap in [0, 1)", f"scale {scale}, gap {gap}", "check the slice gap"
         )
-    width = 1.0 if profile == "point" else max(1.0, scale * (1 - gap))
+    width = scale * (1 - gap) if profile != "point" else 1.0
+    width = width if width > FINEST else 1.0
     faces = np.arange(n_target + 1) - 0.5 - _centres(n_source, scale, offset)[:, None]
     faces[:, 0], faces[:, -1] = -np.inf, np.inf
     smooth = profile == "gaussian" and width > 1

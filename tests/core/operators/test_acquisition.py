@@ -1,0 +1,77 @@
+"""From the anatomy to a scan, on grids."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from core.config import Acquisition
+from core.errors import GridError
+from core.grid import Box, Grid, Orientation
+from core.operators.acquisition import acquisition_operator
+from core.operators.profile import decimation_matrix, profile_matrix
+
+TARGET = Grid((12, 14, 24), np.array([[1, 0, 0, -20], [0, 1, 0, -30], [0, 0, 1, 10], [0, 0, 0, 1.0]]))
+BOX = Acquisition()
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_thick_slices_are_means_of_the_slices_they_cover(axis):
+    source = TARGET.refine(axis, Fraction(1, 2))
+    image = np.random.default_rng(0).random(TARGET.shape)
+    pairs = np.moveaxis(image, axis, 0).reshape(TARGET.shape[axis] // 2, 2, *np.delete(TARGET.shape, axis))
+    expected = np.moveaxis(pairs.mean(axis=1), 0, axis)
+    assert acquisition_operator(source, TARGET, BOX).forward(image) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("profile", ["box", "gaussian", "point"])
+def test_the_same_grid_is_the_exact_identity(profile):
+    image = np.random.default_rng(0).random(TARGET.shape, dtype=np.float32)
+    from_header = Grid(TARGET.shape, (TARGET.affine * (1 + 6e-8)).astype(np.float32))
+    for source in (TARGET, TARGET.isotropic(1.0), from_header):
+        assert acquisition_operator(source, TARGET, Acquisition(slice_profile=profile)).forward(image) is image
+
+
+def test_profile_and_gap_act_across_the_slices_alone():
+    source = Grid((10, 14, 6), np.diag([1.2, 1.0, 4.0, 1.0]))
+    target = source.isotropic(1.0)
+    x, y, z = acquisition_operator(source, target, Acquisition(slice_profile="box", slice_gap=0.5)).matrices
+    assert np.array_equal(x, profile_matrix(12, 10, *target.index_map(source)[0], "gaussian"))
+    assert np.array_equal(y, np.eye(14))
+    assert np.array_equal(z[0], [0, 0.5, 0.5, 0] + [0] * 20)
+
+
+def test_dropped_slices_are_decimation():
+    source = TARGET.refine(2, Fraction(1, 4), "decimation")
+    operator = acquisition_operator(source, source.isotropic(1.0, "decimation"), Acquisition(slice_profile="point"))
+    assert source.isotropic(1.0, "decimation").shape == TARGET.shape
+    assert np.array_equal(operator.matrices[2], decimation_matrix(24, 4))
+
+
+def test_a_crop_of_the_scan_sees_what_the_scan_sees_there():
+    source = Grid((10, 14, 9), np.diag([0.9, 1.0, 3.3, 1.0]))
+    target = source.isotropic(1.0)
+    image = np.random.default_rng(0).random(target.shape)
+    box = Box((2, 3, 1), (8, 14, 7))
+    whole = acquisition_operator(source, target, Acquisition(slice_profile="gaussian")).forward(image)
+    part = acquisition_operator(source.crop(box), target, Acquisition(slice_profile="gaussian")).forward(image)
+    assert part == pytest.approx(whole[box.slices], abs=1e-9)
+
+
+def test_a_smooth_object_is_measured_where_it_is():
+    """A tilted, oblique pair of grids: world coordinates go in, world coordinates of the slices come out."""
+    turn = np.array([[0.96, -0.28, 0, 3], [0.28, 0.96, 0, -7], [0, 0, 1, 11], [0, 0, 0, 1]])
+    source = Grid((20, 22, 8), turn @ np.diag([0.9, 1.1, 4.5, 1]))
+    target = source.isotropic(1.0)
+    places = [on.world(np.moveaxis(np.indices(on.shape), 0, -1).reshape(-1, 3)) for on in (target, source)]
+    for world in range(3):
+        image, expected = (at[:, world].reshape(on.shape) for at, on in zip(places, (target, source), strict=True))
+        measured = acquisition_operator(source, target, BOX).forward(image)
+        assert np.abs(measured - expected)[3:-3, 3:-3, 1:-1].max() < 0.1
+
+
+def test_grids_that_are_not_parallel_are_refused():
+    with pytest.raises(GridError, match="grids-not-parallel"):
+        acquisition_operator(TARGET.reorient(Orientation((0, 2, 1), (False, False, False))), TARGET, BOX)

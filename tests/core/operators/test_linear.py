@@ -1,0 +1,129 @@
+"""Products along an axis: right, and with bits that depend on nothing but the numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.errors import GridError
+from core.operators.linear import WIDE, Compose, Mask, Separable, apply_axis
+from core.operators.profile import profile_matrix
+
+SHAPE = (33, 40, 29)
+
+
+def banded(m: int, n: int) -> np.ndarray:
+    near = np.abs(np.arange(m)[:, None] * n / m - np.arange(n)) < 3
+    return np.random.default_rng(1).standard_normal((m, n)) * near
+
+
+def image(shape=SHAPE, dtype=np.float32) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+def along(matrix: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
+    return np.moveaxis(np.tensordot(matrix, x.astype(np.float64), axes=(1, axis)), 0, axis)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("size", [1, 11, 90])
+def test_a_banded_product_is_the_product(axis, order, size):
+    matrix = banded(size, SHAPE[axis])
+    x = np.asarray(image(dtype=np.float64), order=order)
+    result = apply_axis(matrix, x, axis)
+    assert result == pytest.approx(along(matrix, x, axis), abs=1e-12)
+    assert result.flags.c_contiguous if order == "C" else result.flags.f_contiguous
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_dense_product_is_the_product(axis):
+    x = image((90, 91, 92), np.float64)
+    matrix = np.random.default_rng(1).standard_normal((17, x.shape[axis]))
+    assert np.count_nonzero(matrix) > WIDE * len(matrix)
+    assert apply_axis(matrix, x, axis) == pytest.approx(along(matrix, x, axis), abs=1e-11)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_bits_depend_on_neither_layout_nor_crop(axis):
+    x = image((70, 83, 300))
+    matrix = banded(x.shape[axis] * 3 // 2, x.shape[axis])
+    whole = apply_axis(matrix, x, axis)
+    box = tuple(slice(None) if at == axis else slice(3, 64) for at in range(3))
+    padded = np.zeros(tuple(n + 3 for n in x.shape), np.float32)
+    padded[1:-2, 1:-2, 1:-2] = x
+
+    assert np.array_equal(apply_axis(matrix, np.asfortranarray(x), axis), whole)
+    assert np.array_equal(apply_axis(matrix, x[box], axis), whole[box])
+    assert np.array_equal(apply_axis(matrix, np.asfortranarray(x)[box], axis), whole[box])
+    assert np.array_equal(apply_axis(matrix, padded[1:-2, 1:-2, 1:-2], axis), whole)
+    flipped = apply_axis(matrix, x[::-1, ::-1, ::-1][::-1, ::-1, ::-1], axis)
+    assert np.array_equal(flipped, whole)
+    turned = np.ascontiguousarray(x.transpose(1, 2, 0)).transpose(2, 0, 1)
+    assert np.array_equal(apply_axis(matrix, turned, axis), whole)
+
+
+def test_the_identity_returns_the_very_image():
+    x = image()
+    assert apply_axis(np.eye(SHAPE[1]), x, 1) is x
+    nearly = np.eye(SHAPE[1])
+    nearly[0, 1] = 1e-9
+    assert apply_axis(nearly, x, 1) is not x
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.zeros((4, 5, 6), np.float32),
+        np.zeros((4, 8, 6), np.int16),
+        np.zeros((8, 8), np.float32),
+        np.zeros((4, 8, 6), np.float16),
+    ],
+)
+def test_an_image_that_does_not_fit_is_refused(x):
+    with pytest.raises(
+        GridError, match=r"matrix-mismatch: wanted a float32 or float64 image with 8 voxels on axis 1 of 3; got .*; build"
+    ):
+        apply_axis(np.ones((3, 8)), x, 1)
+
+
+def test_separable_applies_a_matrix_an_axis():
+    matrices = banded(11, 33), banded(60, 40), np.eye(29)
+    x = image(dtype=np.float64)
+    operator = Separable(matrices)
+    assert (operator.shape_in, operator.shape_out) == (SHAPE, (11, 60, 29))
+    assert operator.forward(x) == pytest.approx(np.einsum("ax,by,cz,xyz->abc", *matrices, x, optimize=True), abs=1e-12)
+
+
+def test_a_constant_stays_constant_under_rows_that_sum_to_one():
+    matrices = tuple(profile_matrix(n, m, n / m, (n / m - 1) / 2) for n, m in zip(SHAPE, (11, 50, 9), strict=True))
+    result = Separable(matrices).forward(np.full(SHAPE, 1234.5, np.float32))
+    assert result == pytest.approx(1234.5, rel=3e-7)
+
+
+def test_a_mask_zeroes_even_what_is_not_a_number():
+    kept = np.ones((1, 1, 29), bool)
+    kept[..., 3] = False
+    x = image()
+    x[..., 3] = np.nan
+    result = Mask(kept, SHAPE).forward(x)
+    assert (result[..., 3] == 0).all()
+    assert np.array_equal(np.delete(result, 3, 2), np.delete(x, 3, 2))
+
+
+@pytest.mark.parametrize("shape", [(33, 40, 28), (40, 29), (2, 1, 1)])
+def test_a_mask_of_another_grid_is_refused(shape):
+    with pytest.raises(GridError, match=r"mask-mismatch: wanted a mask for images of \(33, 40, 29\); got one of .*; draw"):
+        Mask(np.ones(shape, bool), SHAPE)
+
+
+def test_maps_compose_in_the_order_of_action_only_where_they_fit():
+    first, second = Separable((banded(11, 33), np.eye(40), np.eye(29))), Mask(np.ones((11, 1, 29), bool), (11, 40, 29))
+    both = Compose((first, second))
+    x = image(dtype=np.float64)
+    assert np.array_equal(both.forward(x), second.forward(first.forward(x)))
+    assert (both.shape_in, both.shape_out) == (SHAPE, (11, 40, 29))
+    with pytest.raises(
+        GridError, match=r"operators-mismatch: wanted each output to fit .*; got \(11, 40, 29\) into \(33, 40, 29\)"
+    ):
+        Compose((second, first))
