@@ -20,15 +20,13 @@ from core.errors import RestorationError
 from core.grid import Array, Box, Grid
 from core.io.weights import ModelSpec, load_network, read_spec
 from core.methods.base import Measured, Method, MethodSettings
-from core.methods.interpolation import interpolate
+from core.methods.interpolation import SPLINE_REACH, interpolate, reach_box
 from core.tiles import Tile, Tiling, patches
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Network = Callable[["Tensor"], "Tensor"]
-
-SPLINE_REACH = 12  # source voxels; beyond, a cubic B-spline's prefilter has fallen below 2e-7
 
 
 class NetworkSettings(MethodSettings):
@@ -126,13 +124,7 @@ class NetworkMethod(Method):
 
     def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:
         """The voxels under the patch, and as many around them as cubic interpolation feels."""
-        axes = source.index_map(target.crop(tile.read))
-        start, stop = [], []
-        for (scale, offset), patch, n in zip(axes, tile.read.shape, source.shape, strict=True):
-            reach = SPLINE_REACH * max(1.0, scale)
-            start.append(min(max(0, math.floor(offset - reach)), n - 1))
-            stop.append(max(min(n, math.ceil(offset + scale * (patch - 1) + reach) + 1), start[-1] + 1))
-        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+        return reach_box(source, target.crop(tile.read), SPLINE_REACH)
 
     def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
         """One scan onto ``target``; see ``Method.restore``."""
