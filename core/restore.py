@@ -40,7 +40,8 @@ class Source:
     def crop(self, box: Box) -> Measured:
         """The part in ``box``, laid out alike wherever it came from, so that sums over it round alike."""
         part = self.read(box)
-        return replace(part, image=np.ascontiguousarray(part.image))
+        # By way of one axis, for an axis of length 1 may have any stride in what counts as contiguous.
+        return replace(part, image=part.image.ravel().reshape(part.image.shape))
 
 
 def _batches(tiles: Iterable[Tile], size: int) -> Iterator[list[Tile]]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.blend import gather
@@ -100,6 +100,7 @@ def by_tile(folder, method, scan, *, target, tiling, thickness):
     st.integers(1, 5),
     st.integers(1, 20),
 )
+@example((1, 9, 1), TilingSettings(patch=8, overlap=0), 1, 1)  # axes of length 1, whose strides may be any
 def test_scan_mode_and_tile_mode_give_the_same_bits(tmp_path_factory, shape, wanted, batch, thickness):
     scan = measured(shape)
     target = scan.grid.isotropic(1.0)
