@@ -46,6 +46,7 @@ class ScanPlan(Settings):
     Attributes:
         key: unique name in the cohort.
         uris: input files (a DICOM series is one folder).
+        relative: the input's path in its dataset.
         kind: how they are read.
         stem: path of the restored image in the output, without extension.
         group: scans with the same group are restored together (``--fuse``); else the key.
@@ -65,6 +66,7 @@ class ScanPlan(Settings):
 
     key: str
     uris: tuple[str, ...]
+    relative: str
     kind: Literal["nifti", "dicom"]
     stem: str
     group: str
@@ -230,7 +232,9 @@ def complete(
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
     how = digest_of(restoration_settings(settings, weights))
     rate = (rates or {}).get(settings.method, method.voxels_per_second)
-    draft = CohortPlan(version=__version__, settings=settings, settings_digest=how, weights=weights, scans=tuple(scans), refused=())
+    draft = CohortPlan(
+        version=__version__, settings=settings, settings_digest=how, weights=weights, scans=tuple(scans), refused=()
+    )
     groups = draft.groups()
     spread = len(groups) < SMALL_COHORT * settings.compute.workers and settings.compute.cluster != "in-process"
     ready: list[ScanPlan] = []
@@ -266,7 +270,9 @@ def check_fits(plan: CohortPlan, memory: int, disk: int) -> None:
     if worst.forecast.memory > memory:
         wanted = f"at most {_sizes(memory)} of memory for a scan"
         got = f"{worst.key}, which needs {_sizes(worst.forecast.memory)} at {plan.settings.voxel_size} mm"
-        raise PlanError("memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine")
+        raise PlanError(
+            "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
+        )
     if plan.forecast.disk > disk:
         wanted = f"at most {_sizes(disk)} on disk"
         got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"

@@ -88,7 +88,9 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise UsageError("config-file", "a YAML file of settings", f"{path}: {error}", "check its path and its syntax") from error
     if not isinstance(value, dict):
-        raise UsageError("config-file", "a mapping of settings by name", type(value).__name__, "see `isovox run --help` for the names")
+        raise UsageError(
+            "config-file", "a mapping of settings by name", type(value).__name__, "see `isovox run --help` for the names"
+        )
     return value
 
 

@@ -91,5 +91,3 @@ def cohort_lock(uri: str) -> Iterator[None]:
         thread.join()
         with suppress(OSError):
             files.remove(uri)
-
-

@@ -1,10 +1,10 @@
 """Where things lie in an output folder, and the records of its scans; the only module that knows these names.
 
-    OUT/sub-*/…                       restored scans and sidecars (BIDS derivatives)
-    OUT/report.html, OUT/reports/     pages to look at
-    OUT/isovox/plan.json              what will be done
-    OUT/isovox/cohort.zarr            the cohort's store
-    OUT/isovox/scans/<key>.json       the outcome of each scan
+OUT/sub-*/…                       restored scans and sidecars (BIDS derivatives)
+OUT/report.html, OUT/reports/     pages to look at
+OUT/isovox/plan.json              what will be done
+OUT/isovox/cohort.zarr            the cohort's store
+OUT/isovox/scans/<key>.json       the outcome of each scan
 """
 
 from __future__ import annotations

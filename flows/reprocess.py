@@ -1,0 +1,136 @@
+"""The main job: a cohort in, isotropic volumes out, each with how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, State
+from prefect.states import Failed as FailedState
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from core.config import RunSettings
+from core.io import derivatives, files
+from core.io.lock import cohort_lock
+from core.io.output import Output
+from core.plan import CohortPlan, ScanPlan
+from core.records import ScanRecord
+from flows.progress import bars
+from flows.weights import resolve_weights
+from infra.clusters import open_cluster
+from infra.services import local_state
+from tasks import stages
+from tasks.crew import Crew, crew_of
+from tasks.discover import check_plan, plan_cohort, unfinished
+from tasks.pages import write_cohort_page
+from tasks.results import counts, verified_records, with_skipped
+from tasks.tracking import CohortTracker
+
+BATCH_VOXELS = 2**22  # restored voxels that share a task run; a head at 1 mm is twice that and has its own
+BATCH_SCANS = 64
+
+
+def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]:
+    """The groups of scans in batches: a large scan alone, small ones together."""
+    batch: list[list[str]] = []
+    voxels = 0
+    for group in groups:
+        size = sum(math.prod(scan.target_grid.shape) for scan in group)
+        if batch and (voxels + size > BATCH_VOXELS or len(batch) == BATCH_SCANS):
+            yield batch
+            batch, voxels = [], 0
+        batch.append([scan.key for scan in group])
+        voxels += size
+    if batch:
+        yield batch
+
+
+def _work(crew: Crew, todo: set[str]) -> None:
+    """Send the batches, a few at a time."""
+    progress = stages.start_progress()
+    groups = [group for group in crew.plan.groups() if any(scan.key in todo for scan in group)]
+    crew.total = sum(map(len, groups))
+    flying: deque[PrefectFuture[None]] = deque()
+    for number, batch in enumerate(batches(groups)):
+        name = batch[0][0] if len(batch) == 1 else f"batch-{number}"
+        flying.append(stages.process_batch.submit(crew.plan.digest, name, batch, progress))
+        if len(flying) > 2 * crew.plan.settings.compute.workers:
+            flying.popleft().result()
+    for future in flying:
+        future.result()
+
+
+def _close(crew: Crew, skipped: set[str]) -> list[ScanRecord]:
+    """Count again from what is on disk, and write the cohort's page."""
+    crew.write_failures()
+    records = verified_records(crew.out, crew.plan)
+    write_cohort_page(crew.out, crew.plan, records)
+    stages.tell_table(crew.plan.digest)
+    for record in records:
+        crew.tracker.scan(record)
+    crew.tracker.log_report(crew.out.cohort_page, crew.out.plan)
+    shown = with_skipped(records, skipped)
+    files.write_json(
+        crew.out.path("isovox", "run.json"), {"plan": crew.plan.digest, "skipped": sorted(skipped), "counts": counts(shown)}
+    )
+    return shown
+
+
+def _write_plan(out: Output, plan: CohortPlan) -> None:
+    files.write_json(out.plan, plan.model_dump(mode="json"))
+    said = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}
+    derivatives.write_dataset_files(out.uri, plan.settings.input, said)
+
+
+def _run(plan: CohortPlan) -> list[ScanRecord]:
+    settings = plan.settings
+    out = Output(settings.out)
+    todo = unfinished(plan)
+    skipped = {scan.key for scan in plan.scans} - todo
+    if not files.is_remote(out.uri):
+        files.remove_leftovers(out.uri)
+    _write_plan(out, plan)
+    with ExitStack() as stack:
+        tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
+        params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
+        tracker.start(files.name_of(settings.input), plan.digest, params, {"isovox": plan.version})
+        pool = stack.enter_context(open_cluster(settings.compute))
+        tiles = sum(scan.tiles for scan in plan.scans if scan.key in todo)
+        advance = stack.enter_context(bars({"scans": len(todo), "tiles": tiles}))
+        crew = stack.enter_context(crew_of(plan, pool, tracker, advance))
+        _work(crew, todo)
+        records = _close(crew, skipped)
+        found = counts(records)
+        tracker.finish("FAILED" if found["failed"] else "FINISHED", {name: float(n) for name, n in found.items()})
+    return records
+
+
+def restore_cohort(settings: RunSettings) -> State:
+    """Plan, restore, report: the body that both flows share."""
+    with cohort_lock(Output(settings.out).lock):
+        plan = plan_cohort(settings, resolve_weights(settings))
+        check_plan(plan)
+        found = counts(_run(plan))
+    text = ", ".join(f"{n} {state}" for state, n in found.items() if n)
+    return FailedState(message=text) if found["failed"] else Completed(message=text)
+
+
+@flow(name="reprocess-cohort", task_runner=ThreadPoolTaskRunner(max_workers=8), validate_parameters=True)
+def reprocess_cohort(settings: RunSettings) -> State:
+    """Restore what is new or changed in a cohort; the rest is skipped.
+
+    Args:
+        settings: what to restore, how, and where to.
+
+    Returns:
+        Completed, or Failed where a scan failed; the message counts the states.
+
+    Raises:
+        UsageError, PlanError: nothing was begun.
+        BusyError: another run works on the same output.
+    """
+    return restore_cohort(settings)

@@ -1,0 +1,27 @@
+"""Ad hoc: one scan in, its isotropic volume and its page out."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.states import State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from core.config import RunSettings
+from core.errors import UsageError
+from core.io.bids import is_nifti
+from flows.reprocess import restore_cohort
+
+
+@flow(name="restore-scan", task_runner=ThreadPoolTaskRunner(max_workers=2), validate_parameters=True)
+def restore_scan(settings: RunSettings) -> State:
+    """Restore one scan.
+
+    Args:
+        settings: ``input`` names a NIfTI file.
+
+    Raises:
+        UsageError: the input is no NIfTI file.
+    """
+    if not is_nifti(settings.input):
+        raise UsageError("not-one-scan", "a .nii or .nii.gz file", settings.input, "use reprocess-cohort for a folder or a table")
+    return restore_cohort(settings)

@@ -1,0 +1,88 @@
+"""The Prefect tasks: one run a stage and batch of scans, in the flow's own process; the work itself goes to the crew's pool."""
+
+from __future__ import annotations
+
+import base64
+import re
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import create_image_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from core.io import files
+from tasks import export, pages, work
+from tasks.crew import CREWS
+from tasks.results import rows
+
+Groups = list[list[str]]
+
+
+@task(name="ingest", cache_policy=NO_CACHE)
+def ingest_scans(plan: str, groups: Groups) -> Groups:
+    """NIfTI or DICOM into the store; the groups that came through the gate."""
+    return CREWS[plan].stage("ingest", work.ingest, groups)
+
+
+@task(name="restore", cache_policy=NO_CACHE)
+def restore_scans(plan: str, groups: Groups) -> Groups:
+    """Measured to restored, in the store; the groups that came through."""
+    return CREWS[plan].restore(groups)
+
+
+@task(name="export", cache_policy=NO_CACHE)
+def export_scans(plan: str, groups: Groups) -> Groups:
+    """Quality, NIfTI, sidecars and records; the groups that came through."""
+    return CREWS[plan].stage("export", export.export, groups)
+
+
+@task(name="report", cache_policy=NO_CACHE)
+def report_scans(plan: str, groups: Groups) -> Groups:
+    """Pages and pictures; the groups that came through."""
+    crew = CREWS[plan]
+    through = crew.stage("report", pages.report, groups)
+    for key in [key for keys in through for key in keys]:
+        picture = base64.b64encode(files.read_bytes(crew.out.picture(key))).decode()
+        create_image_artifact(
+            f"data:image/jpeg;base64,{picture}", key=f"scan-{slug(key)}", description=f"{key}: before and after"
+        )
+    return through
+
+
+@task(name="register", cache_policy=NO_CACHE)
+def register_scans(plan: str, groups: Groups) -> None:
+    """Tell MLflow of the scans' outcomes."""
+    crew = CREWS[plan]
+    for key in [key for keys in groups for key in keys]:
+        if (record := crew.out.read_record(key)) is not None:
+            crew.tracker.scan(record, [crew.out.scan_page(key), crew.out.picture(key)])
+
+
+@task(name="batch", task_run_name="{name}", cache_policy=NO_CACHE)
+def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:
+    """All stages of a batch of scans: a large scan alone, or small ones together."""
+    crew = CREWS[plan]
+    through = groups
+    for stage in (ingest_scans, restore_scans, export_scans, report_scans):
+        through = stage(plan, through) if through else through
+    register_scans(plan, groups)
+    crew.end(sum(map(len, groups)))
+    update_progress_artifact(progress, progress=crew.progress())
+
+
+def start_progress() -> UUID:
+    """The progress bar on the flow run's page."""
+    made = create_progress_artifact(0.0, key="progress", description="scans finished")
+    assert isinstance(made, UUID)  # noqa: S101 - outside an event loop the identifier itself comes back
+    return made
+
+
+def tell_table(plan: str) -> None:
+    """The cohort's table on the flow run's page."""
+    crew = CREWS[plan]
+    create_table_artifact(rows(crew.out, crew.plan), key="cohort", description="every planned scan, its state and its figures")
+
+
+def slug(key: str) -> str:
+    """A key as Prefect takes it: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
