@@ -16,6 +16,7 @@ from core import __version__
 from core.config import Acquisition, RunSettings, Settings
 from core.errors import IsovoxError, PlanError
 from core.grid import Grid, fused_grid
+from core.io.store import object_count
 from core.methods import build_method
 from core.methods.base import Method
 
@@ -194,17 +195,17 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, rate: float
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + 300e6),
         disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored)),
         seconds=restored / rate,
-        objects=30 + (scan.tiles if scan.mode == "tile" else 0),
+        objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
     )
 
 
-def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, rate: float, spread: bool) -> list[ScanPlan]:
+def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, rate: float, *, spread: bool) -> list[ScanPlan]:
     result = []
-    for scan in group:
-        tiles = len(method.tiling(scan.source_grid, scan.target_grid, settings.tiling))
+    for one in group:
+        tiles = len(method.tiling(one.source_grid, one.target_grid, settings.tiling))
         tiled = settings.tiling.mode == "tile" or (settings.tiling.mode == "auto" and spread)
         mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
-        scan = scan.model_copy(update={"tiles": tiles, "mode": mode})
+        scan = one.model_copy(update={"tiles": tiles, "mode": mode})
         result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, rate)}))
     return result
 
@@ -241,7 +242,7 @@ def complete(
     bad = list(refused)
     for group in groups:
         try:
-            placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread)
+            placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread=spread)
             ready += _with_digests(placed, settings, how)
         except IsovoxError as error:
             bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]

@@ -1,6 +1,6 @@
 """The demo: the real MNI152 T1w that nilearn carries, cut into thick slices, restored, and scored against itself.
 
-The truth is kept aside. Each scan is the truth seen through a slice profile with Rician noise (2 % of the brightest voxels),
+The truth is kept aside. Each scan is the truth seen through a slice profile with Rician noise (1 % of the brightest voxels),
 as a magnitude image has it, and is stored in an orientation of its own.
 """
 
@@ -17,7 +17,7 @@ from core.grid import Array, Box, Grid
 from core.io import files, nifti
 from core.operators.acquisition import acquisition_operator
 
-NOISE = 0.02
+NOISE = 0.01
 SEED = 20
 DESCRIPTION = {
     "Name": "MNI152 T1w, thick slices cut by isovox",

@@ -100,8 +100,10 @@ def plan_summary(plan: CohortPlan) -> str:
     """The whole run's cost, and the plan's digest."""
     cost, settings = plan.forecast, plan.settings
     lines = [
-        f"{len(plan.scans)} scans by {settings.method} at {settings.voxel_size:g} mm on {settings.compute.cluster} ({settings.compute.workers} workers)",
-        f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, {cost.objects} stored objects",
+        (f"{len(plan.scans)} scans by {settings.method} at {settings.voxel_size:g} mm on {settings.compute.cluster}, "
+        f"{settings.compute.workers} workers"),
+        (f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, "
+        f"{cost.objects} stored objects"),
         f"plan {plan.digest[:16]}, settings {plan.settings_digest[:16]}",
     ]
     return "\n".join(lines)

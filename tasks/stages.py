@@ -59,7 +59,7 @@ def register_scans(plan: str, groups: Groups) -> None:
 
 
 @task(name="batch", task_run_name="{name}", cache_policy=NO_CACHE)
-def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:
+def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:  # noqa: ARG001 - the name is the task run's
     """All stages of a batch of scans: a large scan alone, or small ones together."""
     crew = CREWS[plan]
     through = groups
