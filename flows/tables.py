@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.table import Table
 
 from core.plan import CohortPlan, ScanPlan
@@ -26,7 +27,8 @@ def _number(value: float | None, places: int) -> str:
 def _cells(line: dict[str, object], colour: str) -> list[str]:
     figures = [_number(line[name], places) for name, places in (("psnr", 2), ("ssim", 4), ("consistency", 2))]  # type: ignore[arg-type]
     state = f"[{colour}]{line['state']}[/{colour}]" if colour else str(line["state"])
-    return [str(line["scan"]), str(line["method"] or "–"), *figures, state, _number(line["seconds"], 1), str(line["reason"])]  # type: ignore[arg-type]
+    names = str(line["scan"]), str(line["method"] or "–")
+    return [*names, *figures, state, _number(line["seconds"], 1), escape(str(line["reason"]))]  # type: ignore[arg-type]
 
 
 def _baseline(record: ScanRecord) -> dict[str, object] | None:
@@ -92,7 +94,7 @@ def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
             scan.key, _shape(scan), scan.mode, str(scan.tiles), _gib(cost.memory), _gib(cost.disk), f"{cost.seconds:.0f}", what
         )
     for one in plan.refused:
-        table.add_row(one.key, "–", "–", "–", "–", "–", "–", f"[red]refused[/red] {one.reason}")
+        table.add_row(one.key, "–", "–", "–", "–", "–", "–", f"[red]refused[/red] {escape(one.reason)}")
     return table
 
 
@@ -100,10 +102,14 @@ def plan_summary(plan: CohortPlan) -> str:
     """The whole run's cost, and the plan's digest."""
     cost, settings = plan.forecast, plan.settings
     lines = [
-        (f"{len(plan.scans)} scans by {settings.method} at {settings.voxel_size:g} mm on {settings.compute.cluster}, "
-        f"{settings.compute.workers} workers"),
-        (f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, "
-        f"{cost.objects} stored objects"),
+        (
+            f"{len(plan.scans)} scans by {settings.method} at {settings.voxel_size:g} mm on {settings.compute.cluster}, "
+            f"{settings.compute.workers} workers"
+        ),
+        (
+            f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, "
+            f"{cost.objects} stored objects"
+        ),
         f"plan {plan.digest[:16]}, settings {plan.settings_digest[:16]}",
     ]
     return "\n".join(lines)
@@ -114,5 +120,5 @@ def doctor_table(found: Sequence[Check]) -> Table:
     colours = {"ok": "green", "optional": "cyan", "warning": "yellow", "missing": "red"}
     table = Table("", "state", "found", "remedy", box=None, pad_edge=False)
     for check in found:
-        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", check.found, check.remedy)
+        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.remedy))
     return table

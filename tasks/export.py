@@ -115,9 +115,8 @@ def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
 
 def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
     plan = read_plan(job.out, job.plan)
-    settings = plan.settings.model_dump(
-        mode="json", exclude={"input", "out", "reference", "compute", "tracking_uri", "selection"}
-    )
+    elsewhere = dict.fromkeys(("input", "out", "reference", "compute", "tracking_uri", "selection", "model"), True)
+    settings = plan.settings.model_dump(mode="json", exclude={**elsewhere, "tiling": {"mode"}})
     together = [one for one in plan.scans if one.group == scan.group]
     return {
         "Inputs": {one.relative: one.sha256 for one in together},

@@ -1,0 +1,64 @@
+"""The house as it stands: imports go one way, core stays free of orchestration, nothing reads whole files as float64."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = {
+    "core": set(),
+    "infra": {"core"},
+    "tasks": {"core", "infra"},
+    "flows": {"core", "infra", "tasks"},
+    "deployments": {"core", "infra", "tasks", "flows"},
+}
+ORCHESTRATION = {"prefect", "dask", "distributed", "mlflow", "dask_cuda"}
+
+
+def modules(layer: str) -> list[Path]:
+    return sorted((ROOT / layer).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_go_one_way(layer: str) -> None:
+    others = set(LAYERS) - LAYERS[layer] - {layer}
+    wrong = {f"{path.relative_to(ROOT)} imports {name}" for path in modules(layer) for name in imported(path) if name in others}
+    assert modules(layer)
+    assert not wrong
+
+
+def test_core_knows_no_orchestration() -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}" for path in modules("core") for name in imported(path) if name in ORCHESTRATION
+    }
+    assert not wrong
+
+
+def test_no_whole_file_is_read_as_float64() -> None:
+    wrong = [str(path) for layer in LAYERS for path in modules(layer) if re.search(r"\bget_fdata\b", path.read_text())]
+    assert not wrong
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [str(path) for layer in LAYERS for path in modules(layer) if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
+def test_files_stay_short() -> None:
+    long = {
+        str(path): count for layer in LAYERS for path in modules(layer) if (count := len(path.read_text().splitlines())) > 400
+    }
+    assert not long
