@@ -16,7 +16,9 @@ class Settings(BaseModel):
 class Selection(Settings):
     """Which scans of a BIDS dataset; an empty list means all."""
 
-    participant_label: tuple[str, ...] = Field((), title="Participants", description="labels without 'sub-'", examples=[["01", "02"]])
+    participant_label: tuple[str, ...] = Field(
+        (), title="Participants", description="labels without 'sub-'", examples=[["01", "02"]]
+    )
     session_label: tuple[str, ...] = Field((), title="Sessions", description="labels without 'ses-'")
     suffix: tuple[str, ...] = Field((), title="Suffixes", description="BIDS suffixes such as T1w, T2w, FLAIR", examples=[["T1w"]])
     acquisition: tuple[str, ...] = Field((), title="Acquisitions", description="values of the BIDS entity acq-")
@@ -28,7 +30,9 @@ class Acquisition(Settings):
     slice_profile: Literal["box", "gaussian", "point"] = Field(
         "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
     )
-    slice_gap: float = Field(0.0, ge=0.0, lt=1.0, title="Slice gap", description="gap between slices as a fraction of their distance")
+    slice_gap: float = Field(
+        0.0, ge=0.0, lt=1.0, title="Slice gap", description="gap between slices as a fraction of their distance"
+    )
 
 
 class AcquisitionSettings(Settings):
@@ -38,7 +42,11 @@ class AcquisitionSettings(Settings):
         "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
     )
     slice_gap: float | None = Field(
-        None, ge=0.0, lt=1.0, title="Slice gap", description="fraction of the slices' distance; default: from the sidecar's SliceThickness"
+        None,
+        ge=0.0,
+        lt=1.0,
+        title="Slice gap",
+        description="fraction of the slices' distance; default: from the sidecar's SliceThickness",
     )
 
     def resolve(self, thickness: float | None, distance: float) -> Acquisition:
@@ -81,7 +89,20 @@ class Compute(Settings):
 class QualityThresholds(Settings):
     """A restored scan that misses one of these is flagged, not silently passed."""
 
-    max_consistency: float = Field(5.0, gt=0, title="Consistency", description="RMS of A x - y over the foreground, in units of the noise")
+    max_consistency: float = Field(
+        8.0, gt=0, title="Consistency", description="RMS of A x - y over the foreground, in standard deviations of the noise"
+    )
+    max_local: float = Field(
+        0.15,
+        gt=0,
+        title="Local difference",
+        description="largest mean of A x - y over a cube of 12 mm, relative to the foreground's",
+    )
+    max_shift: float = Field(0.3, gt=0, title="Shift", description="displacement against the measured scan, in mm")
+    max_gain_error: float = Field(0.03, gt=0, title="Gain error", description="relative change of the mean intensity")
+    max_overshoot: float = Field(
+        0.25, gt=0, title="Overshoot", description="how far voxels leave the measured range, relative to it"
+    )
     max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
     max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the foreground's volume")
 
@@ -93,10 +114,14 @@ class RunSettings(Settings):
     out: str = Field(title="Output", description="folder of the derivatives; local or s3://")
     method: str = Field("cubic", title="Method", description="how scans are restored")
     method_options: dict[str, Any] = Field({}, title="Method's options", description="settings of the method by name")
-    model: str | None = Field(None, title="Model", description="weights: folder with model.safetensors and config.json, or models:/name@alias")
+    model: str | None = Field(
+        None, title="Model", description="weights: folder with model.safetensors and config.json, or models:/name@alias"
+    )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
     fuse: bool = Field(False, title="Fuse", description="restore all selected scans of one person and session together")
-    trust: Literal["sform", "qform"] | None = Field(None, title="Trust", description="which transform to use where qform and sform disagree")
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
     reference: str | None = Field(None, title="Reference", description="BIDS dataset or folder with the truth, to score against")
     selection: Selection = Selection()
     slices: AcquisitionSettings = AcquisitionSettings()

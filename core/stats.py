@@ -18,6 +18,7 @@ EM_STOP = 1e-6  # relative change of the noise at which the mixture has settled
 MASKED = 0.2  # share of exact zeros from which the background was set to zero and tells nothing of the noise
 BACKGROUND = 0.05  # share of voxels that the background class needs to be believed
 NOISE_FLOOR = 1e-3  # of the contrast: no scan is better than that, and a division by the noise stays sane
+FLATTEST = 0.1  # share of the blocks of voxels in which the noise is looked for
 NORMAL_MAD = 0.6744897501960817  # median of |x| of a standard normal x
 
 
@@ -49,7 +50,7 @@ def scan_stats(image: Array) -> ScanStats:
     foreground is fitted to the histogram of the positive voxels (Ashburner & Ridgway 2013, appendix, in its simplest form).
     Where the background was set to zero (more than 20 % exact zeros, as after skull stripping) or there is nearly none,
     the noise is the median absolute deviation of the finest diagonal wavelet detail within the planes (Donoho & Johnstone
-    1994), inside the foreground; the axis of the fewest voxels is taken for the slice axis.
+    1994) in the flattest parts of the foreground; the axis of the fewest voxels is taken for the slice axis.
 
     Args:
         image: finite, (x, y, z), in any unit.
@@ -85,6 +86,12 @@ def _histogram(values: Array, top: float) -> tuple[Values, Values]:
     return counts.astype(np.float64), (edges[:-1] + edges[1:]) / 2
 
 
+def foreground_threshold(image: Array) -> float:
+    """The intensity above which a voxel is foreground: Otsu's threshold of the positive voxels; 0 where there is none."""
+    positive = image[image > 0]
+    return _otsu(positive) if positive.size else 0.0
+
+
 def _otsu(positive: Array) -> float:
     """The threshold between two classes that leaves the least variance within them (Otsu 1979)."""
     counts, middles = _histogram(positive, float(positive.max()))
@@ -118,10 +125,19 @@ def _mixture(positive: Array, upper: float) -> tuple[float, float, float]:
 
 
 def _wavelet_noise(image: NDArray[Any]) -> float:
-    """Robust standard deviation of the diagonal Haar detail of blocks of 2 x 2 voxels in the planes, none of them zero."""
+    """Robust standard deviation of the diagonal Haar detail of blocks of 2 x 2 voxels in the planes, none of them zero.
+
+    Only the flattest tenth of the blocks counts, by their horizontal and vertical details: of white noise these are independent
+    of the diagonal one, so the choice does not favour small noise, but it leaves anatomy out. (Over all blocks, real scans
+    of 1 mm and their averages over 4 and 8 slices give 24, 19 and 16 where noise alone would halve.)
+    """
     planes = np.moveaxis(image, int(np.argmin(image.shape)), 0)
     even = planes[:, : planes.shape[1] // 2 * 2, : planes.shape[2] // 2 * 2]
     parts = [even[:, a::2, b::2] for a in (0, 1) for b in (0, 1)]
     inside = np.logical_and.reduce([part != 0 for part in parts])
-    detail = (parts[0] - parts[1] - parts[2] + parts[3])[inside] / 2
-    return float(np.median(np.abs(detail))) / NORMAL_MAD if detail.size else 0.0
+    a, b, c, d = (part[inside] for part in parts)
+    if a.size == 0:
+        return 0.0
+    activity = np.hypot(a + b - c - d, a - b + c - d)
+    detail = (a - b - c + d)[activity <= np.quantile(activity, FLATTEST)] / 2
+    return float(np.median(np.abs(detail))) / NORMAL_MAD
