@@ -78,7 +78,7 @@ def _lerp(out: Array, part: Array, factor: Array, axis: int) -> None:
 
 
 def _join(out: Array, part: Array, one: Interval, factor: Array, axis: int, origin: int, seen: int) -> None:
-    """Bring the next interval's part into ``out``, whose first voxel along ``axis`` is ``origin``; ``seen``: covered up to here."""
+    """Bring the next part into ``out``, whose first voxel along ``axis`` is ``origin``; ``seen``: covered up to here."""
     start = max(one.write_start, origin)
     stop = start + part.shape[axis]
     middle = min(max(seen, start), stop)

@@ -11,12 +11,12 @@ from rich.table import Table
 
 from core.plan import CohortPlan, ScanPlan
 from core.records import ScanRecord
-from tasks.results import counts, row
+from tasks.results import UNFINISHED, counts, row
 
 if TYPE_CHECKING:
     from infra.doctor import Check
 
-COLOURS = {"done": "green", "skipped": "cyan", "flagged": "yellow", "failed": "red"}
+COLOURS = {"done": "green", "skipped": "cyan", "flagged": "yellow", "failed": "red", "waiting": "blue"}
 BASELINE = "cubic"
 
 
@@ -59,7 +59,8 @@ def scan_table(records: Sequence[ScanRecord]) -> Table:
     for record in records:
         if (other := _baseline(record)) is not None:
             table.add_row(*_cells(other, ""), style="dim")
-        table.add_row(*_cells(row(record), COLOURS[record.state]))
+        state = "waiting" if record.code == UNFINISHED else record.state
+        table.add_row(*_cells(row(record) | {"state": state}, COLOURS[state]))
     return table
 
 

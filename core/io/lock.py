@@ -39,7 +39,7 @@ def _alive(claim: dict[str, Any]) -> bool:
         return time.time() - float(claim.get("beat", 0)) < EXPIRY
     with suppress(psutil.Error, KeyError):
         process = psutil.Process(claim["pid"])
-        return abs(process.create_time() - claim["born"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(float(process.create_time()) - float(claim["born"])) < 1 and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
