@@ -41,7 +41,7 @@ class Check:
         figure: name in ``Quality.figures``.
         threshold: name of the setting in ``QualityThresholds``.
         title: what it is, for tables and reasons.
-        unit: of figure and threshold; "" for a ratio.
+        unit: in which it is told; "%" for a ratio that is told in percent, "" for one that is not.
     """
 
     figure: str
@@ -49,15 +49,19 @@ class Check:
     title: str
     unit: str = ""
 
+    def tell(self, value: float) -> str:
+        """A value of the figure with its unit, to three digits."""
+        return f"{value * 100:.3g} %" if self.unit == "%" else f"{value:.3g} {self.unit}".rstrip()
+
 
 CHECKS = (
     Check("consistency", "max_consistency", "consistency with the measured scan", "noise SD"),
-    Check("local", "max_local", "largest local difference"),
+    Check("local", "max_local", "largest local difference", "%"),
     Check("shift", "max_shift", "shift against the measured scan", "mm"),
-    Check("gain_error", "max_gain_error", "error of the gain"),
-    Check("overshoot", "max_overshoot", "values beyond the measured range"),
+    Check("gain_error", "max_gain_error", "error of the gain", "%"),
+    Check("overshoot", "max_overshoot", "values beyond the measured range", "%"),
     Check("seam", "max_seam", "gradient across tile faces, relative to elsewhere"),
-    Check("volume_change", "max_volume_change", "change of the foreground's volume"),
+    Check("volume_change", "max_volume_change", "change of the foreground's volume", "%"),
 )
 
 
@@ -108,8 +112,8 @@ def _problems(figures: dict[str, float], thresholds: QualityThresholds) -> list[
     for check in CHECKS:
         value, allowed = figures[check.figure], getattr(thresholds, check.threshold)
         if abs(value) > allowed:
-            reason = f"{check.title} is {value:.3g} {check.unit}".rstrip()
-            found.append((check.figure.replace("_", "-"), f"{reason}; at most {allowed:g} is allowed"))
+            reason = f"{check.title} is {check.tell(value)} (at most {check.tell(allowed)})"
+            found.append((check.figure.replace("_", "-"), reason))
     return found
 
 
