@@ -199,6 +199,16 @@ def test_isotropic_is_exact_where_it_divides_and_keeps_axes_that_fit():
     assert np.array_equal(new.affine[:3, :2], on.affine[:3, :2])
 
 
+def test_a_header_with_a_rounding_error_gains_no_slice():
+    assert grid(shape=(180, 210, 40), spacing=(1.0, 1.0, np.float64(np.float32(4.0000005)))).isotropic(1.0).shape == (
+        180,
+        210,
+        160,
+    )
+    assert fused_grid([grid(shape=(180, 210, 40), spacing=(1.0, 1.0, 4.0000005))], 1.0).shape == (180, 210, 160)
+    assert grid(shape=(180, 210, 40), spacing=(1.0, 1.0, 4.01)).isotropic(1.0).shape == (180, 210, 161)
+
+
 def test_isotropic_of_dropped_slices_starts_on_the_first_slice():
     on = grid(shape=(180, 200, 40), spacing=(0.9, 0.9, 4.0))
     assert on.isotropic(1.0, "decimation").index_map(on)[2] == (4.0, 0.0)
