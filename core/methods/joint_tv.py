@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from core.grid import Array, Triple
+from core.grid import Array
 from core.operators.linear import LinearOperator, Matrix, Separable
 
 Size = tuple[float, float, float]
@@ -53,6 +52,38 @@ class Channel:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
+def _rise(image: Any, dual: Any, scale: Any, i: int, j: int, v: Any, slope: Any, norm: Any) -> None:
+    """Along a row of a channel: v = lam grad y + p; adds the squares of lam grad y to ``slope`` and of v to ``norm``."""
+    n0, n1, n2 = image.shape
+    here, x1, y1 = image[i, j], image[min(i + 1, n0 - 1), j], image[i, min(j + 1, n1 - 1)]
+    for k in range(n2):
+        a = scale[0] * (x1[k] - here[k])
+        b = scale[1] * (y1[k] - here[k])
+        c = scale[2] * (here[min(k + 1, n2 - 1)] - here[k])
+        slope[k] += a * a + b * b + c * c
+        v[0, k], v[1, k], v[2, k] = a + dual[0, i, j, k], b + dual[1, i, j, k], c + dual[2, i, j, k]
+        norm[k] += v[0, k] * v[0, k] + v[1, k] * v[1, k] + v[2, k] * v[2, k]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _fall(v: Any, share: Any, scale: Any, i: int, j: int, dual: Any, out: Any) -> None:
+    """Along a row of a channel: p = v * share, and lam grad'(z - p) added to ``out``; v is used up."""
+    n0, n1, n2 = out.shape
+    i1, j1 = min(i + 1, n0 - 1), min(j + 1, n1 - 1)  # at a last face v is 0
+    for k in range(n2):
+        for axis in range(3):
+            p = v[axis, k] * share[k]
+            dual[axis, i, j, k] = p
+            v[axis, k] = scale[axis] * (v[axis, k] - p - p)
+        out[i, j, k] -= v[0, k] + v[1, k] + v[2, k]
+    for k in range(n2):
+        out[i1, j, k] += v[0, k]
+        out[i, j1, k] += v[1, k]
+    for k in range(n2 - 1):
+        out[i, j, k + 1] += v[2, k]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
 def shrink(images: Any, dual: Any, scales: Any, threshold: Any, tiny: Any, out: Any) -> float:
     """The update of z and p.
 
@@ -72,43 +103,21 @@ def shrink(images: Any, dual: Any, scales: Any, threshold: Any, tiny: Any, out: 
     total = 0.0
     out[:] = 0
     for i in range(n0):
-        i1 = min(i + 1, n0 - 1)
         for j in range(n1):
-            j1 = min(j + 1, n1 - 1)
-            norm = np.zeros(n2, images.dtype)
-            slope = np.zeros(n2, images.dtype)
+            norm, slope = np.zeros(n2, images.dtype), np.zeros(n2, images.dtype)
             for c in range(channels):
-                here, x1, y1 = images[c, i, j], images[c, i1, j], images[c, i, j1]
-                for k in range(n2):
-                    a = scales[c, 0] * (x1[k] - here[k])
-                    b = scales[c, 1] * (y1[k] - here[k])
-                    d = scales[c, 2] * (here[min(k + 1, n2 - 1)] - here[k])
-                    slope[k] += a * a + b * b + d * d
-                    v[c, 0, k] = a + dual[c, 0, i, j, k]
-                    v[c, 1, k] = b + dual[c, 1, i, j, k]
-                    v[c, 2, k] = d + dual[c, 2, i, j, k]
-                    norm[k] += v[c, 0, k] * v[c, 0, k] + v[c, 1, k] * v[c, 1, k] + v[c, 2, k] * v[c, 2, k]
+                _rise(images[c], dual[c], scales[c], i, j, v[c], slope, norm)
             for k in range(n2):
                 total += np.sqrt(slope[k])
                 norm[k] = min(threshold / (np.sqrt(norm[k]) + tiny), np.float32(1))  # p = v * norm, z = v - p
             for c in range(channels):
-                for k in range(n2):
-                    for axis in range(3):
-                        p = v[c, axis, k] * norm[k]
-                        dual[c, axis, i, j, k] = p
-                        v[c, axis, k] = scales[c, axis] * (v[c, axis, k] - p - p)
-                    out[c, i, j, k] -= v[c, 0, k] + v[c, 1, k] + v[c, 2, k]
-                for k in range(n2):
-                    out[c, i1, j, k] += v[c, 0, k]
-                    out[c, i, j1, k] += v[c, 1, k]
-                for k in range(n2 - 1):
-                    out[c, i, j, k + 1] += v[c, 2, k]
+                _fall(v[c], norm, scales[c], i, j, dual[c], out[c])
     return total
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def roughness(image: Any, weights: Any) -> Any:
-    """grad'grad of an image (x, y, z), each axis times its weight (float32)."""
+    """Grad'grad of an image (x, y, z), each axis times its weight (float32)."""
     n0, n1, n2 = image.shape
     out = np.empty_like(image)
     for i in range(n0):
@@ -161,8 +170,8 @@ class DirectSolver:
         """The inverse applied to an image."""
         done = _turn([basis.T for basis in self._bases], image)
         x, y, z = self._inverse
-        for plane, along in zip(done, x, strict=True):
-            plane /= (along + y)[:, None] + z
+        for n, along in enumerate(x):
+            done[n] /= (along + y)[:, None] + z
         return _turn(self._bases, done)
 
 
@@ -188,7 +197,7 @@ class NormalEquations:
 
     @cached_property
     def data(self) -> Array:
-        """sum tau A'x."""
+        """Sum tau A'x."""
         return np.asarray(sum(np.float32(one.tau) * one.operator.adjoint(one.scan) for one in self.channel.seen))
 
     @cached_property
@@ -286,13 +295,17 @@ def minimise(channels: Sequence[Channel], start: Array, spacing: Size, rho: floa
     for _ in range(iterations):
         shrink(images, dual, scales, np.float32(1 / rho), TINY, pull)
         pull *= np.float32(rho)
-        moved = 0.0
-        for one, image, right in zip(equations, images, pull, strict=True):
-            right += one.data
-            new = one.solve(right, image)
-            image -= new
-            moved += float(np.vdot(image, image))
-            image[:] = new
+        moved = sum(_advance(one, image, right) for one, image, right in zip(equations, images, pull, strict=True))
         if moved <= tolerance**2 * float(np.vdot(images, images)):
             break
     return images
+
+
+def _advance(equations: NormalEquations, image: Array, pull: Array) -> float:
+    """Put the new y into ``image``; the square of the norm by which it moved."""
+    pull += equations.data
+    new = equations.solve(pull, image)
+    image -= new
+    moved = float(np.vdot(image, image))
+    image[:] = new
+    return moved
