@@ -22,7 +22,6 @@ import numpy as np
 from core.config import QualityThresholds
 from core.grid import Array, Grid
 from core.methods.base import Measured
-from core.operators.acquisition import acquisition_operator
 from core.stats import foreground_threshold
 from core.tiles import Tiling
 
@@ -31,6 +30,11 @@ NEIGHBOURS = 3  # planes on either side with which a tile's face is compared
 PERIOD = 8  # measured voxels, at most, after which target planes are again in phase with the measured ones
 
 Problem = tuple[str, str]
+
+
+def brief(value: float) -> str:
+    """A number to three digits, all of it from 1000 on, and nothing finer than a thousandth."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{round(float(f'{value:.3g}'), 3) + 0.0:g}"
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class Check:
     unit: str = ""
 
     def tell(self, value: float) -> str:
-        """A value of the figure with its unit, to three digits."""
-        return f"{value * 100:.3g} %" if self.unit == "%" else f"{value:.3g} {self.unit}".rstrip()
+        """A value of the figure with its unit, to three digits, and no finer than a thousandth."""
+        return f"{brief(value * 100)} %" if self.unit == "%" else f"{brief(value)} {self.unit}".rstrip()
 
 
 CHECKS = (
@@ -93,12 +97,12 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
     Returns:
         figures, map and problems.
 
-    Raises:
-        GridError: where the grids are not parallel.
     """
+    from core.methods.scan_model import observe
+
     bad = restored.size - int(np.count_nonzero(np.isfinite(restored)))
     image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
-    again = acquisition_operator(measured.grid, target, measured.acquisition).forward(image)
+    again = observe(measured.grid, target, measured.acquisition).forward(image)
     residual = again - measured.image
     figures = {"non_finite": float(bad), "noise_sd": measured.stats.noise_sd}
     figures |= _consistency(measured, again, residual)
@@ -180,6 +184,8 @@ def seam_score(image: Array, target: Grid, measured: Measured, tiling: Tiling) -
     Returns:
         about 1 where there is no seam; 1 for a single tile.
     """
+    if len(tiling) == 1:
+        return 1.0
     at, expected = 0.0, 0.0
     for axis, (scale, _) in enumerate(target.index_map(measured.grid)):
         for face, others in _faces(tiling, axis, _period(scale)):

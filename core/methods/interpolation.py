@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.config import TilingSettings
+from core.errors import GridError
 from core.grid import Array, Box, Grid
 from core.methods.base import Measured, Method
 from core.operators.kernels import KERNELS, Kernel
@@ -123,20 +124,29 @@ def interpolate(image: Array, source: Grid, target: Grid, order: Order) -> Array
     Args:
         image: float32 (x, y, z) on ``source``.
         source: its grid.
-        target: a grid parallel to it.
+        target: another; where it is turned against ``source``, scipy's affine_transform takes over.
         order: 0, 1 or 3, see ``axis_matrix``.
 
     Returns:
         float32 of ``target.shape``; 0 a voxel or more outside the field of view.
-
-    Raises:
-        GridError: where the grids are not parallel.
     """
-    maps = source.index_map(target)
+    try:
+        maps = source.index_map(target)
+    except GridError:
+        return _turned(image, source, target, order)
     for axis in sorted(range(3), key=lambda axis: -maps[axis][0]):  # the image grows late; a crop is treated in the same order
         matrix = axis_matrix(image.shape[axis], target.shape[axis], *maps[axis], order)
         image = apply_axis(matrix, image, axis)
     return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _turned(image: Array, source: Grid, target: Grid, order: Order) -> Array:
+    """An image on a grid whose axes have other directions."""
+    from scipy.ndimage import affine_transform
+
+    places = np.linalg.solve(source.affine, target.affine)
+    how = {"output_shape": target.shape, "output": np.float32, "order": order, "mode": "grid-constant"}
+    return np.asarray(affine_transform(image, places[:3, :3], places[:3, 3], **how))
 
 
 def reach_box(source: Grid, target: Grid, reach: float) -> Box:
