@@ -145,8 +145,9 @@ def _turned(image: Array, source: Grid, target: Grid, order: Order) -> Array:
     from scipy.ndimage import affine_transform
 
     places = np.linalg.solve(source.affine, target.affine)
-    how = {"output_shape": target.shape, "output": np.float32, "order": order, "mode": "grid-constant"}
-    return np.asarray(affine_transform(image, places[:3, :3], places[:3, 3], **how))
+    out = np.empty(target.shape, np.float32)
+    affine_transform(image, places[:3, :3], places[:3, 3], target.shape, output=out, order=order, mode="grid-constant")
+    return out
 
 
 def reach_box(source: Grid, target: Grid, reach: float) -> Box:
