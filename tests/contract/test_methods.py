@@ -1,0 +1,107 @@
+"""What every method promises, held against each of them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from core.blend import gather
+from core.config import Acquisition, TilingSettings
+from core.errors import UsageError
+from core.grid import Box, Grid
+from core.methods import METHODS, build_method
+from core.methods.base import Measured, Method
+from core.restore import Source, restore_scan, restore_tiles
+from core.stats import scan_stats
+from core.tiles import Tile
+
+WANTED = TilingSettings(patch=24, overlap=8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import torch
+
+    from core.io.weights import save_model
+    from core.networks import build
+
+    torch.manual_seed(0)
+    config = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2], "num_res_units": 1}
+    folder = str(tmp_path_factory.mktemp("model"))
+    save_model(folder, "UNet", config, build("UNet", config).state_dict(), "for tests", residual=True, multiple=2)
+    return folder
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> Method:
+    needs = request.param == "network"
+    return build_method(request.param, {}, request.getfixturevalue("model") if needs else None)
+
+
+def scan(constant: float | None = None) -> tuple[Measured, Grid]:
+    grid = Grid((26, 30, 9), np.array([[2.0, 0, 0, -20], [0, 2, 0, -30], [0, 0, 8, -40], [0, 0, 0, 1]]))
+    where = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing="ij"))
+    head = 100 * np.exp(-3 * (where**2).sum(axis=0)) + np.random.default_rng(0).normal(0, 1, grid.shape)
+    image = (head if constant is None else np.full(grid.shape, constant)).astype(np.float32)
+    return Measured(image, grid, scan_stats(head.astype(np.float32)), Acquisition()), grid.isotropic(2.0)
+
+
+def whole(method: Method, measured: Measured, target: Grid) -> np.ndarray:
+    tiling = method.tiling(measured.grid, target, WANTED)
+    blocks = restore_scan(method, [Source.in_memory(measured)], target, tiling, 13)
+    return np.concatenate([arrays[0] for _, arrays in blocks], axis=2)
+
+
+def test_it_gives_finite_float32_on_the_target(method: Method) -> None:
+    measured, target = scan()
+    before = measured.image.copy()
+    image = whole(method, measured, target)
+    assert (image.dtype, image.shape) == (np.float32, target.shape)
+    assert np.isfinite(image).all()
+    np.testing.assert_array_equal(measured.image, before)
+
+
+def test_it_gives_the_same_bits_again(method: Method) -> None:
+    measured, target = scan()
+    assert whole(method, measured, target).tobytes() == whole(method, measured, target).tobytes()
+
+
+def test_scan_mode_equals_tile_mode_bit_for_bit(method: Method) -> None:
+    measured, target = scan()
+    tiling = method.tiling(measured.grid, target, WANTED)
+    made: dict[int, np.ndarray] = {}
+    for tile in reversed(list(tiling.tiles())):
+        ((_, (array,)),) = restore_tiles(method, [Source.in_memory(measured)], target, [tile])
+        made[tile.index] = array
+
+    def read(tile: Tile) -> np.ndarray:
+        return made[tile.index]
+
+    gathered = gather(Box.whole(target.shape), tiling, partial(read))
+    assert gathered.tobytes() == whole(method, measured, target).tobytes()
+
+
+def test_what_a_tile_reads_lies_in_the_scan(method: Method) -> None:
+    measured, target = scan()
+    for tile in method.tiling(measured.grid, target, WANTED).tiles():
+        box = method.source_box(measured.grid, target, tile)
+        assert box.intersect(Box.whole(measured.grid.shape)) == box
+
+
+def test_a_constant_stays_constant(method: Method) -> None:
+    if method.needs_model:
+        pytest.skip("a network with random weights keeps nothing")
+    measured, target = scan(constant=50.0)
+    np.testing.assert_allclose(whole(method, measured, target), 50, rtol=2e-3)
+
+
+def test_its_options_are_checked(method: Method, model: str) -> None:
+    with pytest.raises(UsageError, match=r"method-options: wanted options of .*; got .*no_such.*; correct"):
+        build_method(method.name, {"no_such": 1}, model if method.needs_model else None)
+
+
+def test_it_says_what_it_costs(method: Method) -> None:
+    assert method.voxels_per_second > 0
+    assert method.bytes_per_voxel >= 4
