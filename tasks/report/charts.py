@@ -1,0 +1,170 @@
+"""Histograms as shapes of an inline SVG, in its own coordinates; the templates draw them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.grid import Array
+
+WIDTH, HEIGHT = 340, 170  # of the drawing; small, so that its letters stay readable on a phone
+LEFT, RIGHT, TOP, BOTTOM = 12, 12, 10, 38
+BINS = 96
+BARS = 24
+EACH = 80  # scans up to which each one has a block of its own
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on the horizontal axis."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line through the drawing."""
+
+    name: str
+    points: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A rectangle: one scan, or the scans of a bin."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing with a horizontal axis.
+
+    Attributes:
+        title: what is shown.
+        text: the same in a sentence, for those who do not see it.
+        ticks: of the axis.
+        curves: lines, or none.
+        blocks: rectangles, or none.
+        limits: places of thresholds.
+    """
+
+    title: str
+    text: str
+    ticks: list[Tick]
+    curves: tuple[Curve, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    limits: tuple[float, ...] = ()
+
+
+def _round_step(length: float) -> float:
+    """About a sixth of ``length``: 1, 2 or 5 times a power of ten."""
+    rough = length / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
+
+
+def ticks(low: float, high: float) -> list[Tick]:
+    """Round numbers within a range, with their places in the drawing."""
+    step = _round_step(high - low)
+    values = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [Tick(_across(float(value), low, high), f"{value + 0.0:,.{digits}f}") for value in values]
+
+
+def _across(value: float, low: float, high: float) -> float:
+    return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _up(share: float) -> float:
+    return round(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP), 1)
+
+
+def intensities(images: Mapping[str, Array], low: float, high: float) -> Chart:
+    """Histograms of images over one another.
+
+    Args:
+        images: by name.
+        low: intensity up to which voxels are left out, such as the background's.
+        high: end of the axis.
+    """
+    high = high if high > low else low + 1.0
+    counts = {name: np.histogram(image, bins=BINS, range=(low, high))[0] / image.size for name, image in images.items()}
+    top = max(float(share.max()) for share in counts.values()) or 1.0
+    places = [_across(low + (n + 0.5) * (high - low) / BINS, low, high) for n in range(BINS)]
+    curves = [
+        Curve(name, " ".join(f"{x},{_up(float(y) / top)}" for x, y in zip(places, share, strict=True)))
+        for name, share in counts.items()
+    ]
+    text = f"Share of voxels by intensity from {low:.4g} to {high:.4g}, one line each for {', '.join(images)}."
+    return Chart("Intensities in the foreground", text, ticks(low, high), curves=tuple(curves))
+
+
+def distribution(title: str, values: Sequence[tuple[str, float]], flagged: frozenset[str], limits: Sequence[float] = ()) -> Chart:
+    """How a figure is distributed over a cohort.
+
+    Args:
+        title: of the figure.
+        values: key and value of each scan; at least one.
+        flagged: keys of the scans that failed this very check.
+        limits: thresholds, drawn as lines.
+    """
+    numbers = np.array([value for _, value in values])
+    low, high = _range([*numbers.tolist(), *limits], limits)
+    bins = np.clip(((numbers - low) / (high - low) * BARS).astype(int), 0, BARS - 1)
+    blocks = (
+        _blocks(values, bins, flagged) if len(values) <= EACH else _bars(numbers, bins, [key in flagged for key, _ in values])
+    )
+    text = (
+        f"{title}: {len(values)} scans from {numbers.min():.3g} to {numbers.max():.3g}, median {np.median(numbers):.3g}; "
+        f"{sum(key in flagged for key, _ in values)} beyond the threshold."
+    )
+    marks = tuple(_across(limit, low, high) for limit in limits)
+    return Chart(title, text, ticks(low, high), blocks=tuple(blocks), limits=marks)
+
+
+def _range(numbers: Sequence[float], limits: Sequence[float]) -> tuple[float, float]:
+    """Ends of the axis, so that the last of the limits lies between two bins."""
+    low, high = min(numbers), max(numbers)
+    gap = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    low, width = low - gap, (high - low + 2 * gap) / (BARS - 1)
+    low -= width - (limits[-1] - low) % width if limits else 0.0
+    return low, low + BARS * width
+
+
+def _blocks(values: Sequence[tuple[str, float]], bins: np.ndarray, flagged: frozenset[str]) -> list[Block]:
+    """A block a scan, stacked in its bin."""
+    width = (WIDTH - LEFT - RIGHT) / BARS
+    height = min(14.0, (HEIGHT - BOTTOM - TOP) / int(np.bincount(bins).max()))
+    stacked: dict[int, int] = {}
+    blocks = []
+    for (key, value), at in zip(values, bins.tolist(), strict=True):
+        stacked[at] = stacked.get(at, 0) + 1
+        y = HEIGHT - BOTTOM - stacked[at] * height
+        blocks.append(
+            Block(round(LEFT + at * width, 1), round(y, 1), width - 1, height - 1, f"{key}: {value:.3g}", key in flagged)
+        )
+    return blocks
+
+
+def _bars(numbers: np.ndarray, bins: np.ndarray, flagged: Sequence[bool]) -> list[Block]:
+    """A bar a bin; one that holds a flagged scan is marked."""
+    width = (WIDTH - LEFT - RIGHT) / BARS
+    counts = np.bincount(bins, minlength=BARS)
+    marked = set(bins[np.array(flagged, dtype=bool)].tolist())
+    blocks = []
+    for at in np.flatnonzero(counts).tolist():
+        y = _up(counts[at] / counts.max())
+        inside = numbers[bins == at]
+        text = f"{counts[at]} scans, {inside.min():.3g} to {inside.max():.3g}"
+        blocks.append(Block(round(LEFT + at * width, 1), y, width - 1, round(HEIGHT - BOTTOM - y, 1), text, at in marked))
+    return blocks

@@ -1,0 +1,271 @@
+"""The pages: what the templates need, computed; text of others passes through ``public`` and is escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, get_args
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from core import __version__
+from core.config import QualityThresholds
+from core.grid import Grid
+from core.quality import CHECKS, Check, brief
+from core.records import ScanRecord, State
+from core.stats import foreground_threshold
+from tasks.report.charts import Chart, distribution, intensities
+from tasks.report.pictures import PlanePictures, scan_pictures
+from tasks.report.views import CohortView, ScanView
+
+PATH = re.compile(r"(?<![\w.:/])(?:\w+://|/|~/|[A-Za-z]:[\\/])[^\s'\"()]*[\\/](?=[^\s'\"\\/()]+)")  # a path up to its last name
+STATES = get_args(State)
+SPOKEN = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
+SCORES = ("psnr", "psnr_cubic", "ssim", "ssim_cubic")  # that the cohort page shows
+PLACED = ("left", "right", "up", "down")
+TITLES = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "nrmse": "NRMSE",
+    "psnr_cubic": "PSNR of cubic, dB",
+    "ssim_cubic": "SSIM of cubic",
+    "psnr_masked": "PSNR in the foreground, dB",
+    "ssim_masked": "SSIM in the foreground",
+    "nrmse_masked": "NRMSE in the foreground",
+    "noise_sd": "noise SD of the measured scan, its units",
+    "volume_mm3": "foreground of the restored scan, ml",
+    "measured_volume_mm3": "foreground of the measured scan, ml",
+    "consistency_cubic": "consistency of cubic interpolation, noise SD",
+}
+
+
+def public(text: str) -> str:
+    """The text with absolute paths and addresses shortened to their last name."""
+    return PATH.sub("…/", str(text))
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates, escaping all they are given."""
+    made = Environment(
+        loader=PackageLoader("tasks.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["public"] = public
+    made.globals["version"] = __version__
+    return made
+
+
+def render(template: str, **values: Any) -> str:
+    """A page."""
+    return environment().get_template(template).render(**values)
+
+
+def number(value: float | None) -> str:
+    """A number, or an en dash for none."""
+    return "–" if value is None else brief(value)
+
+
+def title_of(name: str) -> str:
+    """What to call a figure."""
+    return TITLES.get(name) or name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """A line of the table of quality."""
+
+    title: str
+    value: str
+    limit: str
+    passed: bool
+
+
+def quality_rows(record: ScanRecord, thresholds: QualityThresholds) -> Iterator[QualityRow]:
+    """Checked figures first, then the others."""
+    figures = dict(record.quality)
+    if "non_finite" in figures:
+        bad = figures.pop("non_finite")
+        yield QualityRow("voxels that are not finite", number(bad), "0", bad == 0)
+    for check in CHECKS:
+        if check.figure in figures:
+            value, limit = figures.pop(check.figure), getattr(thresholds, check.threshold)
+            yield QualityRow(
+                check.title, check.tell(value), f"{'±' if two_sided(check) else '≤'} {check.tell(limit)}", abs(value) <= limit
+            )
+    for name, value in figures.items():
+        yield QualityRow(title_of(name), number(value / 1000 if name.endswith("_mm3") else value), "", passed=True)
+
+
+def two_sided(check: Check) -> bool:
+    """Whether the figure has a sign."""
+    return check.figure in {"gain_error", "volume_change"}
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of a JSON value with their dotted names; a list of numbers or words is a leaf."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, f"{name} › {public(key)}" if name else public(key))
+    elif value not in (None, "", []):
+        yield name, public(value if isinstance(value, str) else json.dumps(_short(value), ensure_ascii=False))
+
+
+def _short(value: Any) -> Any:
+    """A JSON value whose numbers have six digits."""
+    if isinstance(value, list | tuple):
+        return [_short(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def grid_text(grid: Grid) -> str:
+    """Shape and voxel size, and whether the grid is oblique."""
+    size = " × ".join(f"{one:.3g}" for one in grid.spacing)
+    return f"{' × '.join(map(str, grid.shape))} voxels of {size} mm{', oblique' if grid.oblique else ''}"
+
+
+def _plane(pictures: PlanePictures) -> dict[str, Any]:
+    plane = pictures.plane
+    spoken = ", ".join(f"{SPOKEN[side]} {place}" for side, place in zip(plane.sides, PLACED, strict=True))
+    said = {"name": plane.name, "sides": list(zip(plane.sides, PLACED, strict=True)), "spoken": spoken}
+    middle = len(pictures.places) // 2
+    return {
+        "plane": said,
+        "strips": pictures.strips,
+        "places": pictures.places,
+        "ratio": pictures.width / pictures.height,
+        "middle": middle,
+    }
+
+
+def _histogram(view: ScanView, high: float) -> Chart:
+    images = {"input": view.source} | ({} if view.cubic is None else {"cubic": view.cubic}) | {"restored": view.restored}
+    return intensities(images, foreground_threshold(view.source) / 2, high * 1.1)
+
+
+def scan_page(view: ScanView) -> str:
+    """The page of one scan: one HTML text that needs nothing beside itself.
+
+    Args:
+        view: what to show; the links are written as they are given.
+
+    Raises:
+        GridError: for grids that are not canonical or not parallel.
+    """
+    record, pictures = view.record, scan_pictures(view)
+    return render(
+        "scan.html",
+        record=record,
+        links={"cohort": "", "viewer": "", "image": ""} | dict(view.links),
+        planes=[_plane(one) for one in pictures.planes],
+        columns=" ".join(f"minmax(0, {one.width:.1f}fr)" for one in pictures.planes),
+        has_cubic=view.cubic is not None,
+        baseline=pictures.baseline,
+        window=pictures.window,
+        difference=pictures.difference,
+        consistency=pictures.consistency,
+        histogram=_histogram(view, pictures.window.high),
+        quality=list(quality_rows(record, view.thresholds)),
+        scores=scores(record),
+        measured=grid_text(view.measured_grid),
+        restored=grid_text(view.target),
+        oblique=view.target.oblique,
+        provenance=list(_provenance(record)),
+    )
+
+
+def scores(record: ScanRecord) -> list[tuple[str, str, str]]:
+    """Figures against the reference: title, restored, cubic interpolation."""
+    names = dict.fromkeys(name.removesuffix("_cubic") for name in record.metrics)
+    found = record.metrics
+    return [(title_of(name), number(found.get(name)), number(found.get(f"{name}_cubic"))) for name in names]
+
+
+def _provenance(record: ScanRecord) -> Iterator[tuple[str, str]]:
+    said = {name: value for name, value in record.provenance.items() if name != "Quality"}
+    inputs = {} if "Inputs" in said else {"inputs, sha256": record.inputs}
+    yield from flat({**inputs, "outputs, sha256": record.outputs, **said, "digest": record.digest, "seconds": record.seconds})
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the cohort's table."""
+
+    title: str
+    long: str
+    number: bool = True
+
+
+def _columns(view: CohortView) -> tuple[list[Column], list[str]]:
+    """The columns, and the names of the figures in those that hold numbers."""
+    metrics = [name for name in SCORES if any(name in record.metrics for record in view.records)]
+    short = {"consistency": "Consistency", "local": "Local", "shift": "Shift", "seam": "Seam", "volume_change": "Volume"}
+    figures = [check for check in CHECKS if check.figure in short]
+    columns = [Column("Scan", "name of the scan", number=False), Column("State", "what became of it, and why", number=False)]
+    columns += [Column(title_of(name), f"{title_of(name)} against the reference") for name in metrics]
+    columns += [Column(f"{short[one.figure]}{', ' + one.unit if one.unit else ''}", one.title) for one in figures]
+    columns += [Column("Seconds", "time it took")]
+    return columns, [*metrics, *(one.figure for one in figures), "seconds"]
+
+
+def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[str, Any]:
+    check = next((one for one in CHECKS if one.figure == name), None)
+    seconds = {"seconds": sum(record.seconds.values())} if record.seconds else {}
+    value = (record.metrics | record.quality | seconds).get(name)
+    if value is None or check is None:
+        return {"value": value, "text": number(value), "flagged": False}
+    text = brief(value * 100 if check.unit == "%" else value)
+    return {"value": value, "text": text, "flagged": abs(value) > getattr(thresholds, check.threshold)}
+
+
+def _row(record: ScanRecord, view: CohortView, names: list[str], thresholds: QualityThresholds) -> dict[str, Any]:
+    return {
+        "key": public(record.key),
+        "link": view.links.get(record.key),
+        "state": record.state,
+        "order": ("failed", "flagged", "done", "skipped").index(record.state),
+        "cells": [_cell(record, name, thresholds) for name in names],
+        "reason": public(record.reason),
+    }
+
+
+def _charts(view: CohortView, thresholds: QualityThresholds) -> Iterator[dict[str, Any]]:
+    """A distribution of each checked figure and of each metric that some scan has."""
+    for check in CHECKS:
+        times = 100 if check.unit == "%" else 1
+        limit = getattr(thresholds, check.threshold)
+        values = [(public(one.key), one.quality[check.figure] * times) for one in view.records if check.figure in one.quality]
+        out = frozenset(key for key, value in values if abs(value) > limit * times)
+        limits = (-limit * times, limit * times) if two_sided(check) else (limit * times,)
+        if values:
+            yield {"chart": distribution(check.title.capitalize(), values, out, limits), "unit": check.unit}
+    for name in SCORES:
+        values = [(public(one.key), one.metrics[name]) for one in view.records if name in one.metrics]
+        if values:
+            yield {"chart": distribution(title_of(name), values, frozenset()), "unit": ""}
+
+
+def cohort_page(view: CohortView) -> str:
+    """The page of a cohort: one HTML text that needs nothing beside itself.
+
+    Args:
+        view: what to show; the links are written as they are given.
+    """
+    thresholds = QualityThresholds.model_validate(view.settings.get("quality") or {})
+    counts = Counter(record.state for record in view.records)
+    columns, names = _columns(view)
+    return render(
+        "cohort.html",
+        title=public(view.title),
+        planned=len(view.records),
+        counts=[(state, counts[state]) for state in STATES],
+        settings=view.settings,
+        plan_digest=view.plan_digest,
+        columns=columns,
+        rows=[_row(record, view, names, thresholds) for record in sorted(view.records, key=lambda one: one.key)],
+        charts=list(_charts(view, thresholds)),
+        said=list(flat({"settings": view.settings, "versions": view.versions})),
+    )

@@ -1,0 +1,263 @@
+"""Slices of volumes as pictures in radiological convention: the patient's right on the left, anterior and superior up.
+
+axial        coronal      sagittal
+  A            S             S
+R   L        R   L         A   P
+  P            I             I
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import GridError
+from core.grid import Array, Box
+from core.methods.interpolation import interpolate
+from core.stats import foreground_threshold
+from tasks.report.views import ScanView
+
+Pixels = NDArray[np.uint8]
+
+SLICES = 21  # a plane, where the budget allows
+BUDGET = 3_600_000  # characters of all pictures of a page
+TALLEST = 16_000  # pixels; the format ends at 16383
+QUALITY = 90  # of WebP and JPEG
+MARGIN = 4  # voxels around the head
+WHITE = 99.8  # percentile of the measured scan that is shown white
+LADDER = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)  # ends of colour scales
+COLOURS = np.array(  # blue - black - red, as in "berlin" (Crameri 2018), which the colour-blind tell apart; here truly black at 0
+    [[158, 200, 255], [60, 140, 220], [20, 60, 110], [0, 0, 0], [115, 35, 15], [210, 95, 60], [255, 205, 175]], dtype=np.float64
+)
+LINE = 22  # pixels, of captions in the picture
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A way to cut: its name, the axis across it, and what lies at the left, right, top and bottom of its picture."""
+
+    name: str
+    axis: int
+    sides: tuple[str, str, str, str]
+    ends: tuple[str, str]  # of the axis across: names of negative and positive mm
+
+
+PLANES = (
+    Plane("axial", 2, ("R", "L", "A", "P"), ("I", "S")),
+    Plane("coronal", 1, ("R", "L", "S", "I"), ("P", "A")),
+    Plane("sagittal", 0, ("A", "P", "S", "I"), ("L", "R")),
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Intensities that are shown black and white, the same in every picture of a page."""
+
+    low: float
+    high: float
+
+    def grey(self, values: Array) -> Pixels:
+        """8 bits."""
+        scaled = (values - self.low) * (255 / max(self.high - self.low, 1e-12))
+        return np.asarray(np.clip(np.rint(np.nan_to_num(scaled)), 0, 255), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A diverging colour scale from -end to end, black at 0."""
+
+    end: float
+
+    @classmethod
+    def of(cls, values: Array) -> Scale:
+        """A round end that holds all but a few of the values."""
+        high = float(np.percentile(np.abs(values), 99.5)) if values.size else 0.0
+        return cls(float(next((step for step in LADDER if step >= high), LADDER[-1])))
+
+    def colour(self, values: Array) -> Pixels:
+        """8 bits, with red, green and blue as the last axis."""
+        levels = np.clip(np.rint((np.nan_to_num(values) / self.end + 1) * 127), 0, 254)
+        return np.asarray(colour_table()[levels.astype(np.uint8)])
+
+    @property
+    def gradient(self) -> str:
+        """As a CSS gradient."""
+        stops = (",".join(map(str, colour_table()[at])) for at in np.linspace(0, 254, 13).round().astype(int))
+        return f"linear-gradient(90deg,{','.join(f'rgb({stop})' for stop in stops)})"
+
+
+@lru_cache(maxsize=1)
+def colour_table() -> Pixels:
+    """255 colours from the lowest to the highest value, black in the middle, (255, 3)."""
+    at = np.linspace(0, len(COLOURS) - 1, 255)
+    colours = np.stack([np.interp(at, np.arange(len(COLOURS)), one) for one in COLOURS.T], axis=1)
+    return np.asarray(colours.round(), dtype=np.uint8)
+
+
+def window_of(view: ScanView) -> Window:
+    """From 0, or the lowest value where there are negative ones, to nearly the highest of the measured scan."""
+    return Window(min(0.0, float(view.source.min())), float(np.percentile(view.source, WHITE)) or 1.0)
+
+
+def head_box(view: ScanView) -> Box:
+    """The voxels around the head.
+
+    Raises:
+        GridError: for a grid that is not canonical, whose sides would be labelled wrongly.
+    """
+    if view.target.codes != ("R", "A", "S"):
+        raise GridError("not-canonical", "axes to R, A, S", "".join(view.target.codes), "make the grid canonical first")
+    inside = view.source > foreground_threshold(view.source) / 2
+    found = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    low = [max(0, int(one[0]) - MARGIN) if one.size else 0 for one in found]
+    high = [int(one[-1]) + 1 + MARGIN if one.size else 1 for one in found]
+    whole = Box.whole(view.target.shape)
+    grown = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    return grown.intersect(whole) or whole
+
+
+def cut(image: Array, plane: Plane, at: int, box: Box) -> Array:
+    """One slice as rows of pixels, top row first."""
+    rest = tuple(slice(at, at + 1) if axis == plane.axis else cut for axis, cut in enumerate(box.slices))
+    return image[rest].squeeze(plane.axis).T[::-1, ::-1]
+
+
+def positions(plane: Plane, box: Box, count: int) -> list[int]:
+    """Up to ``count`` slices of a plane: the middles of as many equal parts of the head."""
+    start, stop = box.start[plane.axis], box.stop[plane.axis]
+    count = min(count, stop - start)
+    return [start + int((n + 0.5) * (stop - start) / count) for n in range(count)]
+
+
+def places(view: ScanView, plane: Plane, at: list[int]) -> list[str]:
+    """What to call the slices: their mm along the axis across the plane, through the middle of the volume."""
+    middle = [(n - 1) / 2 for n in view.target.shape]
+    points = np.array([[one if axis == plane.axis else middle[axis] for axis in range(3)] for one in at])
+    return [f"{plane.ends[int(mm >= 0)]} {abs(mm):.0f} mm" for mm in view.target.world(points)[:, plane.axis]]
+
+
+def data_uri(pixels: Pixels) -> str:
+    """A picture as an address that holds it."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=2)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def strip(image: Array, plane: Plane, at: Sequence[int], box: Box, paint: Callable[[Array], Pixels]) -> str:
+    """Slices below one another, as a data address."""
+    return data_uri(np.concatenate([paint(cut(image, plane, one, box)) for one in at]))
+
+
+@dataclass(frozen=True)
+class PlanePictures:
+    """The pictures of one plane: strips of slices by layer, all alike in shape.
+
+    Attributes:
+        plane: which.
+        strips: data addresses by layer ("input", "cubic", "restored", "difference", "consistency").
+        places: name of each slice.
+        width, height: of one slice, in mm.
+    """
+
+    plane: Plane
+    strips: dict[str, str]
+    places: list[str]
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All pictures of a scan's page, and the scales they are drawn by."""
+
+    planes: list[PlanePictures]
+    window: Window
+    difference: Scale  # in % of the window
+    consistency: Scale  # in noise SD
+    baseline: str  # what the difference is taken from
+
+
+def scan_pictures(view: ScanView) -> Pictures:
+    """Draw a scan's pictures, as many slices as the budget allows."""
+    window, box = window_of(view), head_box(view)
+    baseline = view.source if view.cubic is None else view.cubic
+    difference = (view.restored - baseline) * np.float32(100 / (window.high - window.low))
+    consistency = interpolate(view.consistency, view.measured_grid, view.target, 0)
+    scales = Scale.of(difference[box.slices]), Scale.of(view.consistency)
+    layers: dict[str, tuple[Array, Callable[[Array], Pixels]]] = {
+        "input": (view.source, window.grey),
+        **({} if view.cubic is None else {"cubic": (view.cubic, window.grey)}),
+        "restored": (view.restored, window.grey),
+        "difference": (difference, scales[0].colour),
+        "consistency": (consistency, scales[1].colour),
+    }
+    planes = _fitted(view, box, layers)
+    return Pictures(planes, window, *scales, "input" if view.cubic is None else "cubic")
+
+
+def _fitted(view: ScanView, box: Box, layers: dict[str, Any]) -> list[PlanePictures]:
+    """The planes with as many slices as fit into the budget."""
+    count = min(SLICES, TALLEST // max(box.shape))
+    planes = [_plane(view, plane, box, layers, count) for plane in PLANES]
+    size = sum(len(strip) for plane in planes for strip in plane.strips.values())
+    if size <= BUDGET or count == 1:
+        return planes
+    fewer = max(1, int(count * BUDGET / size * 0.95))
+    return [_plane(view, plane, box, layers, fewer) for plane in PLANES]
+
+
+def _plane(view: ScanView, plane: Plane, box: Box, layers: dict[str, Any], count: int) -> PlanePictures:
+    at = positions(plane, box, count)
+    strips = {name: strip(image, plane, at, box, paint) for name, (image, paint) in layers.items()}
+    width, height = (
+        size * n for axis, (size, n) in enumerate(zip(view.target.spacing, box.shape, strict=True)) if axis != plane.axis
+    )
+    return PlanePictures(plane, strips, places(view, plane, at), width, height)
+
+
+def scan_picture(view: ScanView) -> bytes:
+    """One JPEG of a scan: input, cubic and restored, the middle slice of each plane, pixels square in mm."""
+    from PIL import Image, ImageDraw
+
+    window, box = window_of(view), head_box(view)
+    rows = {"input": view.source, "cubic": view.cubic, "restored": view.restored}
+    lines = [_row(view, image, window, box) for image in rows.values() if image is not None]
+    height, width = lines[0].shape
+    sheet = Image.new("L", (width, len(lines) * (height + LINE) + LINE))
+    draw = ImageDraw.Draw(sheet)
+    for at, (name, line) in enumerate(zip([name for name, image in rows.items() if image is not None], lines, strict=True)):
+        draw.text((6, at * (height + LINE) + 5), _caption(view, name), fill=235)
+        sheet.paste(Image.fromarray(line), (0, at * (height + LINE) + LINE))
+    draw.text((6, sheet.height - LINE + 5), "R is left in axial and coronal, A is left in sagittal. Not for diagnosis.", fill=160)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _caption(view: ScanView, name: str) -> str:
+    slices = " x ".join(f"{size:.2g}" for size in view.measured_grid.spacing)
+    return {"input": f"input, {slices} mm", "cubic": "cubic", "restored": f"restored ({view.record.method})"}[name]
+
+
+def _row(view: ScanView, image: Array, window: Window, box: Box) -> Pixels:
+    """The middle slices of the three planes side by side, on a black ground."""
+    from PIL import Image
+
+    step = min(view.target.spacing)
+    cuts = []
+    for plane in PLANES:
+        pixels = window.grey(cut(image, plane, positions(plane, box, 1)[0], box))
+        sizes = [size for axis, size in enumerate(view.target.spacing) if axis != plane.axis]
+        wanted = (round(pixels.shape[1] * sizes[0] / step), round(pixels.shape[0] * sizes[1] / step))
+        cuts.append(np.asarray(Image.fromarray(pixels).resize(wanted)))
+    tall = max(one.shape[0] for one in cuts)
+    return np.concatenate([np.pad(one, ((0, tall - one.shape[0]), (0, 6))) for one in cuts], axis=1)

@@ -1,0 +1,67 @@
+"""The 3-D viewer: NiiVue, its JavaScript taken from an installed package and inlined, with input and restored side by side."""
+
+from __future__ import annotations
+
+import base64
+import math
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from core.errors import UsageError
+from core.grid import Array, Grid
+from tasks.report.pages import render
+from tasks.report.pictures import Window, head_box, window_of
+from tasks.report.views import ScanView
+
+SCRIPT = ("nilearn", "_assets/js/niivue.umd.js")  # ipyniivue's copy is a module of a notebook's widget, without a way in
+LARGEST = 12_000_000  # voxels of an embedded volume; finer ones are thinned out
+
+
+@lru_cache(maxsize=1)
+def niivue() -> Markup:
+    """NiiVue as a classic script, safe to stand inside a page.
+
+    Raises:
+        UsageError: the package that carries it is missing or carries it no more.
+    """
+    package, path = SCRIPT
+    try:
+        script = (files(package) / path).read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        remedy = "install the locked requirements"
+        raise UsageError("viewer-missing", f"NiiVue in the package {package}", str(error), remedy) from error
+    return Markup(script.replace("</script", r"<\/script").replace("<!--", r"<\!--"))  # noqa: S704
+
+
+def embedded(image: Array, grid: Grid, window: Window) -> str:
+    """A volume as base64 of a gzipped NIfTI of 8 bits, thinned out where it is too large; no header text."""
+    import nibabel as nib
+    from isal import igzip
+
+    step = max(1, math.ceil((image.size / LARGEST) ** (1 / 3) - 1e-9))
+    affine = grid.affine @ np.diag([step, step, step, 1.0])
+    volume: Any = nib.Nifti1Image(window.grey(image[::step, ::step, ::step]), affine)
+    volume.header.set_xyzt_units("mm")
+    return base64.b64encode(igzip.compress(volume.to_bytes(), 3)).decode()
+
+
+def viewer_page(view: ScanView) -> str:
+    """The page with the 3-D viewer of one scan: one HTML text that needs nothing beside itself.
+
+    Raises:
+        UsageError: NiiVue is not installed.
+    """
+    window, box = window_of(view), head_box(view)
+    images = {"input": view.source[box.slices], "restored": view.restored[box.slices]}
+    return render(
+        "viewer.html",
+        record=view.record,
+        links={"cohort": "", "page": f"{view.record.key}.html"} | dict(view.links),
+        niivue=niivue(),
+        volumes={name: embedded(image, view.target.crop(box), window) for name, image in images.items()},
+        thinned=math.prod(box.shape) > LARGEST,
+    )
