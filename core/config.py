@@ -90,7 +90,7 @@ class QualityThresholds(Settings):
     """A restored scan that misses one of these is flagged, not silently passed."""
 
     max_consistency: float = Field(
-        8.0, gt=0, title="Consistency", description="RMS of A x - y over the foreground, in standard deviations of the noise"
+        12.0, gt=0, title="Consistency", description="RMS of A x - y over the foreground, in standard deviations of the noise"
     )
     max_local: float = Field(
         0.15,
@@ -118,7 +118,7 @@ class RunSettings(Settings):
         None, title="Model", description="weights: folder with model.safetensors and config.json, or models:/name@alias"
     )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
-    fuse: bool = Field(False, title="Fuse", description="restore all selected scans of one person and session together")
+    fuse: bool = Field(default=False, title="Fuse", description="restore all selected scans of one person and session together")
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )

@@ -22,11 +22,13 @@ import numpy as np
 from core.config import QualityThresholds
 from core.grid import Array, Grid
 from core.methods.base import Measured
+from core.operators.linear import Kept
 from core.stats import foreground_threshold
 from core.tiles import Tiling
 
 LOCAL_MM = 12.0  # edge of the cubes over which A x - y is averaged
 NEIGHBOURS = 3  # planes on either side with which a tile's face is compared
+EDGE = 1e-3  # voxels: what is rounding, at the edge of the field of view
 PERIOD = 8  # measured voxels, at most, after which target planes are again in phase with the measured ones
 
 Problem = tuple[str, str]
@@ -143,7 +145,7 @@ def _local(residual: Array, grid: Grid) -> float:
     return float(np.abs(uniform_filter(residual, size, mode="constant")).max())
 
 
-def _shift(image: Array, residual: Array, inside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], grid: Grid) -> float:
+def _shift(image: Array, residual: Array, inside: Kept, grid: Grid) -> float:
     """Length in mm of the displacement d that explains the residual best: A x - y = -grad(y) d + g y, by least squares."""
     axes = [axis for axis in range(3) if image.shape[axis] > 1]
     slopes = [np.gradient(image, grid.spacing[axis], axis=axis)[inside] for axis in axes]
@@ -154,11 +156,24 @@ def _shift(image: Array, residual: Array, inside: np.ndarray[tuple[int, ...], np
 
 
 def _volume(measured: Measured, image: Array, target: Grid) -> dict[str, float]:
-    """Volume in mm^3 above the measured scan's foreground threshold, and its change."""
+    """Volume in mm^3 above the measured scan's foreground threshold, and its change; within the measured field of view."""
     threshold = foreground_threshold(measured.image)
     before = np.count_nonzero(measured.image > threshold) * float(np.prod(measured.grid.spacing))
-    after = np.count_nonzero(image > threshold) * float(np.prod(target.spacing))
+    after = np.count_nonzero((image > threshold) & _seen(measured.grid, target)) * float(np.prod(target.spacing))
     return {"volume_mm3": after, "measured_volume_mm3": before, "volume_change": after / before - 1 if before else 0.0}
+
+
+def _seen(source: Grid, target: Grid) -> Kept:
+    """The voxels of ``target`` whose centres lie in the field of view of ``source``."""
+    move = np.linalg.solve(source.affine, target.affine)
+    inside = np.ones((1, 1, 1), dtype=np.bool_)
+    for n, (*steps, first) in zip(source.shape, move[:3], strict=True):
+        lines = (np.arange(m) * step for m, step in zip(target.shape, steps, strict=True))
+        places = first + sum(
+            np.expand_dims(line, tuple({0, 1, 2} - {axis})) for axis, line in enumerate(lines) if np.ptp(line) > EDGE
+        )
+        inside = inside & (places > -0.5 - EDGE) & (places < n - 0.5 + EDGE)
+    return inside
 
 
 def _overshoot(measured: Measured, image: Array) -> float:
@@ -178,11 +193,14 @@ def seam_score(image: Array, target: Grid, measured: Measured, tiling: Tiling) -
     Args:
         image: on ``target``.
         target: its grid.
-        measured: the scan that was restored, on a grid parallel to ``target``.
+        measured: the scan that was restored, on a grid parallel to ``target`` where there are several tiles.
         tiling: whose inner faces (of reading and writing) are looked at.
 
     Returns:
         about 1 where there is no seam; 1 for a single tile.
+
+    Raises:
+        GridError: several tiles of a grid that is turned against the measured one.
     """
     if len(tiling) == 1:
         return 1.0
