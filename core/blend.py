@@ -1,9 +1,12 @@
-"""Overlapping predictions become one volume: gathered block by block, by a running lerp along each axis.
+"""Overlapping predictions become one volume: each moves the voxels that it covers, in the tiling's order, by a running lerp.
 
 Weights of a window on a product of intervals factorise by axis, so they need neither a weight volume nor a normalising pass:
-along an axis, tile i moves the running value v to v + t (p - v) with t = w_i / (w_0 + ... + w_i). Where predictions agree the
-difference is zero, so the very bits remain; and since every voxel is computed alone, in the order of the tiles, the bits do not
-depend on how the volume is cut into blocks, nor on who predicted what when.
+tile n moves the running value v to v - t (v - p) with t = w_n / (w_0 + ... + w_n), where w_n is a product of shares, one an axis.
+Where predictions agree the difference is zero, so the very bits remain; and since every voxel is computed alone, in the order
+of the tiles, the bits do not depend on how the volume is cut into blocks, nor on who predicted what when.
+
+With the shares a, b, c of a tile's intervals along x, y, z, and the sums A, B, C of those of earlier intervals (all shares of
+an axis sum to 1), the tiles before it and itself weigh C + c (B + b (A + a)); so  t = a b / (C/c + B + b (A + a)).
 """
 
 from __future__ import annotations
@@ -32,83 +35,50 @@ def window_weights(n: int, window: Window) -> NDArray[np.float64]:
     return np.asarray(np.exp(-0.5 * ((centre - 0.5) * TRUNCATE) ** 2))
 
 
+def _weights(one: Interval, window: Window | None) -> NDArray[np.float64]:
+    n = one.write_stop - one.write_start
+    return np.ones(n) if window is None else window_weights(n, window)
+
+
 @lru_cache(maxsize=64)
-def lerp_factors(axis: Axis, window: Window | None) -> tuple[Array, ...]:
-    """For each interval of an axis, the factor t (float32, 0 to 1) over its write part; 1 where it is the first to cover."""
+def shares(axis: Axis, window: Window | None) -> tuple[Array, ...]:
+    """For each interval of an axis, (2, voxels) over its write part: its share in the result, and that of all before it."""
     total = np.zeros(max(one.write_stop for one in axis))
-    factors = []
+    for one in axis:
+        total[one.write_start : one.write_stop] += _weights(one, window)
+    before = np.zeros_like(total)
+    found = []
     for one in axis:
         here = slice(one.write_start, one.write_stop)
-        weights = (
-            np.ones(one.write_stop - one.write_start)
-            if window is None
-            else window_weights(one.write_stop - one.write_start, window)
-        )
-        total[here] += weights
-        factors.append((weights / total[here]).astype(np.float32))
-    return tuple(factors)
+        share = _weights(one, window) / total[here]
+        found.append(np.stack([share, before[here]]).astype(np.float32))
+        before[here] += share
+    return tuple(found)
 
 
 def per_axis_weights(axis: Axis, window: Window | None) -> NDArray[np.float64]:
     """The share (intervals, voxels) that each interval has in the blended result; every column sums to 1."""
-    shares = np.zeros((len(axis), max(one.write_stop for one in axis)))
-    for n, (one, factor) in enumerate(zip(axis, lerp_factors(axis, window), strict=True)):
-        here = slice(one.write_start, one.write_stop)
-        shares[:, here] *= 1 - factor
-        shares[n, here] = factor
-    return shares
+    found = np.zeros((len(axis), max(one.write_stop for one in axis)))
+    for n, (one, share) in enumerate(zip(axis, shares(axis, window), strict=True)):
+        found[n, one.write_start : one.write_stop] = share[0]
+    return found
 
 
-def _with(box: Box, axis: int, start: int, stop: int) -> Box:
-    """The box, cut to start:stop along an axis."""
-    first, last = list(box.start), list(box.stop)
-    first[axis], last[axis] = start, stop
-    return Box((first[0], first[1], first[2]), (last[0], last[1], last[2]))
+def _bring(tile: Tile, prediction: Array, tiling: Tiling, block: Box, out: Array) -> None:
+    """Bring a prediction into the block that it meets; tiles must come in order."""
+    common = block.intersect(tile.write)
+    if common is None:
+        return
+    if tiling.window is None:
+        out[common.relative_to(block.start).slices] = prediction[common.relative_to(tile.read.start).slices]
+        return
+    from core.lerp import lerp_into
 
-
-def _along(axis: int, start: int, stop: int) -> tuple[slice, ...]:
-    return tuple(slice(start, stop) if a == axis else slice(None) for a in range(3))
-
-
-def _lerp(out: Array, part: Array, factor: Array, axis: int) -> None:
-    """Move ``out`` towards ``part`` by ``factor`` along ``axis``, in place."""
-    step = part - out
-    step *= factor.reshape([-1 if a == axis else 1 for a in range(3)])
-    out += step
-
-
-def _join(out: Array, part: Array, one: Interval, factor: Array, axis: int, origin: int, seen: int) -> None:
-    """Bring the next part into ``out``, whose first voxel along ``axis`` is ``origin``; ``seen``: covered up to here."""
-    start = max(one.write_start, origin)
-    stop = start + part.shape[axis]
-    middle = min(max(seen, start), stop)
-    if middle > start:
-        there = out[_along(axis, start - origin, middle - origin)]
-        t = factor[start - one.write_start : middle - one.write_start]
-        _lerp(there, part[_along(axis, 0, middle - start)], t, axis)
-    if stop > middle:
-        out[_along(axis, middle - origin, stop - origin)] = part[_along(axis, middle - start, stop - start)]
-
-
-def _gather(box: Box, tiling: Tiling, predict: Predict, axis: int, chosen: tuple[int, ...]) -> Array:
-    """The blended voxels of ``box`` from the tiles whose intervals above ``axis`` are ``chosen`` (z first)."""
-    if axis < 0:
-        z, y, x = chosen
-        tile = tiling.at(x, y, z)
-        return predict(tile)[box.relative_to(tile.read.start).slices]
-    numbers = tiling.meeting(axis, box.start[axis], box.stop[axis])
-    intervals, factors = tiling.axes[axis], lerp_factors(tiling.axes[axis], tiling.window)
-    if len(numbers) == 1:
-        return _gather(box, tiling, predict, axis - 1, (*chosen, numbers[0]))
-    out = np.empty(box.shape, np.float32)
-    origin = seen = box.start[axis]
-    for n in numbers:
-        one = intervals[n]
-        start, stop = max(one.write_start, box.start[axis]), min(one.write_stop, box.stop[axis])
-        part = _gather(_with(box, axis, start, stop), tiling, predict, axis - 1, (*chosen, n))
-        _join(out, part, one, factors[n], axis, origin, seen)
-        seen = max(seen, stop)
-    return out
+    part = common.relative_to(tile.write.start).slices
+    chosen = zip(tiling.axes, tiling.place(tile), part, strict=True)
+    x, y, z = (np.ascontiguousarray(shares(axis, tiling.window)[n][:, cut]) for axis, n, cut in chosen)
+    corners = common.relative_to(block.start).start, common.relative_to(tile.read.start).start, common.shape
+    lerp_into(out, np.ascontiguousarray(prediction, np.float32), corners, x, y, z[1] / z[0])
 
 
 def gather(block: Box, tiling: Tiling, predict: Predict) -> Array:
@@ -122,32 +92,36 @@ def gather(block: Box, tiling: Tiling, predict: Predict) -> Array:
     Returns:
         float32 array of ``block.shape``, which does not share memory with a prediction.
     """
-    found = _gather(block, tiling, predict, 2, ())
-    return found.copy() if found.base is not None else found
+    out = np.empty(block.shape, np.float32)
+    for tile in tiling.touching(block):
+        _bring(tile, predict(tile), tiling, block, out)
+    return out
 
 
 def stream(tiling: Tiling, predict: Predict, thickness: int) -> Iterator[tuple[Box, Array]]:
     """The whole volume as slabs of ``thickness`` planes along z, each given once and final.
 
-    Each tile is predicted once, and dropped as soon as the slabs are past it: memory does not grow with the number of planes.
+    Each tile is predicted once, blended into the slabs that it meets and dropped; a slab is given as soon as the tiles are past
+    it. So memory holds one layer of slabs, and does not grow with the number of planes.
 
     Yields:
         the slab's box and its voxels.
     """
-    held: dict[int, tuple[int, Array]] = {}
-
-    def remembered(tile: Tile) -> Array:
-        if tile.index not in held:
-            held[tile.index] = tile.write.stop[2], predict(tile)
-        return held[tile.index][1]
-
     nx, ny, nz = tiling.shape
-    for start in range(0, nz, thickness):
-        stop = min(start + thickness, nz)
-        box = Box((0, 0, start), (nx, ny, stop))
-        yield box, gather(box, tiling, remembered)
-        for index in [index for index, (end, _) in held.items() if end <= stop]:
-            del held[index]
+    waiting: dict[Box, Array] = {}
+    begun = 0
+    for tile in tiling.tiles():
+        for box in [box for box in waiting if box.stop[2] <= tile.write.start[2]]:
+            yield box, waiting.pop(box)
+        while begun < tile.write.stop[2]:
+            box = Box((0, 0, begun), (nx, ny, min(begun + thickness, nz)))
+            waiting[box] = np.empty(box.shape, np.float32)
+            begun = box.stop[2]
+        prediction = predict(tile)
+        for box, out in waiting.items():
+            _bring(tile, prediction, tiling, box, out)
+        del prediction
+    yield from waiting.items()
 
 
 def blend(tiling: Tiling, predict: Predict) -> Array:

@@ -99,9 +99,16 @@ class Tiling:
         """
         if not 0 <= index < len(self):
             raise GridError("tile-index", f"0 to {len(self) - 1}", str(index), "use an index of this tiling")
+        return self.at(*self._place(index))
+
+    def _place(self, index: int) -> Triple:
         rest, x = divmod(index, len(self.axes[0]))
         z, y = divmod(rest, len(self.axes[1]))
-        return self.at(x, y, z)
+        return x, y, z
+
+    def place(self, tile: Tile) -> Triple:
+        """Which interval of each axis ``tile`` is made of."""
+        return self._place(tile.index)
 
     def tiles(self) -> Iterator[Tile]:
         """All tiles in order."""

@@ -7,7 +7,6 @@ use_sample_covariance=False`` has it (Wang et al. 2004). With a mask, the mean i
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,7 @@ from core.errors import IsovoxError
 from core.grid import Array
 
 Mask = NDArray[np.bool_] | None
-SIGMA = 1.5
-RADIUS = 5
+RADIUS = 5  # of the window, as in core.metrics.kernel, which is imported late
 K1, K2 = 0.01, 0.03
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003
 
@@ -58,12 +56,6 @@ def nrmse(image: Array, reference: Array, *, data_range: float, mask: Mask) -> f
     return float(np.sqrt(np.mean(_errors(image, reference, mask) ** 2)) / data_range)
 
 
-@lru_cache(maxsize=1)
-def _window() -> NDArray[np.float64]:
-    weights = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
-    return np.asarray(weights / weights.sum())
-
-
 def _means(image: Array, reference: Array, data_range: float, mask: Mask) -> tuple[float, float]:
     """Mean SSIM and mean contrast-structure."""
     from core.metrics.kernel import ssim_sums
@@ -71,12 +63,12 @@ def _means(image: Array, reference: Array, data_range: float, mask: Mask) -> tup
     if min(image.shape) < 2 * RADIUS + 1:
         wanted = f"at least {2 * RADIUS + 1} voxels an axis"
         raise IsovoxError("metric-small", wanted, repr(image.shape), "score a larger volume")
-    counted = np.empty((0, 0, 0), np.bool_) if mask is None else mask.T
-    constants = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    total, structure, number = ssim_sums(image.T, reference.T, counted, _window(), *constants)
+    counted = np.empty((0, 0, 0), np.bool_) if mask is None else np.ascontiguousarray(mask)
+    images = [np.ascontiguousarray(one, np.float32) for one in (image, reference)]
+    total, structure, number = ssim_sums(*images, counted, (K1 * data_range) ** 2, (K2 * data_range) ** 2)
     if not number:
         raise IsovoxError("metric-mask", "a mask with voxels away from the border", "none", "check the mask")
-    return total / number, structure / number
+    return float(total / number), float(structure / number)
 
 
 def ssim(image: Array, reference: Array, *, data_range: float, mask: Mask) -> float:

@@ -7,96 +7,96 @@ from typing import Any
 import numba
 import numpy as np
 
+RADIUS = 5
+SIGMA = 1.5
+SIZE = 2 * RADIUS + 1
+_GAUSSIAN = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
+WINDOW = tuple(float(w) for w in _GAUSSIAN / _GAUSSIAN.sum())  # a constant of the compiled code, so that its loops unroll
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _smooth_rows(a: Any, b: Any, weights: Any, rows: Any) -> None:
-    """The five moments (a, b, aa, bb, ab) of a plane, smoothed along its last axis."""
-    ny, nx = a.shape
-    for j in range(ny):
-        rows[:, j, : nx - weights.size + 1] = 0.0
-        for k in range(weights.size):
-            w = weights[k]
-            for i in range(nx - weights.size + 1):
-                p, q = np.float64(a[j, i + k]), np.float64(b[j, i + k])
-                rows[0, j, i] += w * p
-                rows[1, j, i] += w * q
-                rows[2, j, i] += w * p * p
-                rows[3, j, i] += w * q * q
-                rows[4, j, i] += w * p * q
+_compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _smooth_plane(a: Any, b: Any, weights: Any, rows: Any, out: Any) -> None:
-    """The five moments of a plane, smoothed along both of its axes."""
-    _smooth_rows(a, b, weights, rows)
-    _, ny, nx = out.shape
-    out[:] = 0.0
-    for m in range(5):
-        for j in range(ny):
-            for k in range(weights.size):
-                w = weights[k]
-                for i in range(nx):
-                    out[m, j, i] += w * rows[m, j + k, i]
-
-
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _smooth_ring(ring: Any, newest: int, j: int, weights: Any, moments: Any) -> None:
-    """Row ``j`` of the five moments, smoothed across the ring's planes, of which ``newest`` came last."""
+@_compiled  # type: ignore[untyped-decorator]
+def _across_planes(a: Any, b: Any, x: int, y: int, moments: Any) -> None:
+    """Row (x, y) of the four moments (a, b, aa + bb, ab), smoothed across the planes x to x + 10."""
     moments[:] = 0.0
-    size = weights.size
-    for k in range(size):
-        w = weights[k]
-        plane = ring[(newest + 1 + k) % size]
-        for m in range(5):
-            for i in range(moments.shape[1]):
-                moments[m, i] += w * plane[m, j, i]
+    for m in range(SIZE):
+        weight, one, two = WINDOW[m], a[x + m, y], b[x + m, y]
+        for k in range(one.size):
+            p, q = np.float64(one[k]), np.float64(two[k])
+            moments[0, k] += weight * p
+            moments[1, k] += weight * q
+            moments[2, k] += weight * (p * p + q * q)
+            moments[3, k] += weight * (p * q)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _add_row(moments: Any, counted: Any, c1: float, c2: float) -> Any:
-    """Sums over a row of SSIM and of its contrast-structure part, and how many voxels counted."""
-    total, structure, number = 0.0, 0.0, 0
-    for i in range(moments.shape[1]):
-        if counted.size and not counted[i]:
-            continue
-        u, v = moments[0, i], moments[1, i]
-        cs = (2 * (moments[4, i] - u * v) + c2) / (moments[2, i] - u * u + moments[3, i] - v * v + c2)
-        structure += cs
-        total += cs * (2 * u * v + c1) / (u * u + v * v + c1)
-        number += 1
-    return total, structure, number
+@_compiled  # type: ignore[untyped-decorator]
+def _across_rows(ring: Any, first: int, moments: Any) -> None:
+    """The moments smoothed across the rows first to first + 10 of the ring."""
+    for n in range(4):
+        for k in range(moments.shape[1]):
+            total = 0.0
+            for m in range(SIZE):
+                total += WINDOW[m] * ring[first + m, n, k]
+            moments[n, k] = total
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def ssim_sums(a: Any, b: Any, counted: Any, weights: Any, c1: float, c2: float) -> Any:
-    """Sums of SSIM and of its contrast-structure part over the counted voxels, and their number.
+@_compiled  # type: ignore[untyped-decorator]
+def _along_row(moments: Any, smooth: Any) -> None:
+    """The moments smoothed along the row."""
+    for n in range(4):
+        for k in range(smooth.shape[1]):
+            total = 0.0
+            for m in range(SIZE):
+                total += WINDOW[m] * moments[n, k + m]
+            smooth[n, k] = total
 
-    A ring of as many planes as the window is wide holds the five moments, each smoothed within its plane; so memory does not
-    grow with the number of planes.
+
+@_compiled  # type: ignore[untyped-decorator]
+def _add_row(smooth: Any, counted: Any, c1: float, c2: float, sums: Any) -> None:
+    """Add SSIM, its contrast-structure part and the count of a row to their sums, each column by itself."""
+    for k in range(smooth.shape[1]):
+        u, v = smooth[0, k], smooth[1, k]
+        means = u * u + v * v
+        structure = (2 * (smooth[3, k] - u * v) + c2) / (smooth[2, k] - means + c2)
+        weight = np.float64(counted[k])
+        sums[0, k] += weight * structure * (2 * u * v + c1) / (means + c1)
+        sums[1, k] += weight * structure
+        sums[2, k] += weight
+
+
+@_compiled  # type: ignore[untyped-decorator]
+def ssim_sums(a: Any, b: Any, mask: Any, c1: float, c2: float) -> Any:
+    """Sums of SSIM, of its contrast-structure part, and of the voxels that count, whose window lies inside the volume.
+
+    Every row is smoothed across planes straight from the images, then across the last 11 rows in a ring that stays in the
+    processor's cache (each row stands in it twice, so that any 11 follow one another), then along itself.
 
     Args:
-        a: float32 (z, y, x).
-        b: float32 (z, y, x).
-        counted: bool (z, y, x), or without voxels where all count.
-        weights: of the window, float64.
+        a: float32 (x, y, z), contiguous.
+        b: float32 (x, y, z), contiguous.
+        mask: bool (x, y, z), or without voxels where all count.
         c1: SSIM's constant for the means.
         c2: SSIM's constant for the variances.
+
+    Returns:
+        float64 (3).
     """
-    nz, ny, nx = a.shape
-    size = weights.size
-    half = size // 2
-    rows = np.empty((5, ny, nx))
-    ring = np.empty((size, 5, ny - size + 1, nx - size + 1))
-    moments = np.empty((5, nx - size + 1))
-    every = np.empty(0, np.bool_)
-    total, structure, number = 0.0, 0.0, 0
-    for z in range(nz):
-        _smooth_plane(a[z], b[z], weights, rows, ring[z % size])
-        if z < size - 1:
-            continue
-        for j in range(ny - size + 1):
-            _smooth_ring(ring, z % size, j, weights, moments)
-            mask = counted[z - half, j + half, half : nx - half] if counted.size else every
-            t, s, n = _add_row(moments, mask, c1, c2)
-            total, structure, number = total + t, structure + s, number + n
-    return total, structure, number
+    nx, ny, nz = a.shape
+    ring = np.empty((2 * SIZE, 4, nz))
+    moments = np.empty((4, nz))
+    smooth = np.empty((4, nz - 2 * RADIUS))
+    sums = np.zeros((3, nz - 2 * RADIUS))
+    every = np.ones(nz - 2 * RADIUS, np.bool_)
+    for x in range(nx - 2 * RADIUS):
+        for y in range(ny):
+            place = y % SIZE
+            _across_planes(a, b, x, y, ring[place])
+            ring[place + SIZE] = ring[place]
+            if y < SIZE - 1:
+                continue
+            _across_rows(ring, place + 1, moments)
+            _along_row(moments, smooth)
+            counted = mask[x + RADIUS, y - RADIUS, RADIUS : nz - RADIUS] if mask.size else every
+            _add_row(smooth, counted, c1, c2, sums)
+    return sums.sum(axis=1)
