@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import tempfile
 import threading
@@ -53,7 +54,7 @@ class CohortTracker:
     """
 
     def __init__(self, state: Path, out: str, uri: str | None = None) -> None:
-        self._state, self._uri = state, uri or f"sqlite:///{state / 'mlflow.db'}"
+        self._state, self._uri = state, uri or _default(state)
         self._owner = hashlib.sha256(out.rstrip("/").encode()).hexdigest()[:16] if files.is_remote(out) else _identity(state)
         self._cohort: Event = {}
         self._open = False
@@ -132,6 +133,8 @@ class CohortTracker:
     def _connect(self) -> None:
         """Mark what a killed run left behind, and tell what the last one could not."""
         self._state.mkdir(parents=True, exist_ok=True)
+        if self._uri == _default(self._state):
+            _make_database(self._state)
         book = _Book(self._uri, self._owner)
         book.sweep()
         if self.unsent.exists():
@@ -146,6 +149,22 @@ class CohortTracker:
         self._kept = True
         with self.unsent.open("a") as file:
             file.writelines(f"\n{json.dumps(one)}" for one in missed)  # first, to leave a half-written line behind
+
+
+def _default(state: Path) -> str:
+    return f"sqlite:///{state / 'mlflow.db'}"
+
+
+def _make_database(state: Path) -> None:
+    """Make the default database under another name first: a process killed while its tables are made would leave one of no use."""
+    path = state / "mlflow.db"
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    SqlAlchemyStore(f"sqlite:///{draft}", str(state / "mlartifacts")).engine.dispose()
+    draft.replace(path)
 
 
 @dataclass

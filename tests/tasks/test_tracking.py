@@ -303,3 +303,20 @@ def test_an_output_that_was_moved_goes_on_where_it_is(state: Path) -> None:
         tracked.log_report(page)
     assert not state.parent.exists()
     assert len(list((moved / "isovox" / "mlartifacts").rglob("page.html"))) == 1
+
+
+def test_a_start_that_is_killed_while_the_tables_are_made_leaves_nothing_broken(tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from mlflow.store.tracking import sqlalchemy_store as store\n"
+        "store.SqlAlchemyStore._get_artifact_location = lambda *_: os._exit(9)\n"
+        "from tasks.tracking import CohortTracker\n"
+        f"CohortTracker(Path({str(tmp_path)!r}), 'out').start('a', 'd', {{}}, {{}})"
+    )
+    died = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2])
+    assert died.returncode == 9
+    assert not (tmp_path / "mlflow.db").exists()
+    with CohortTracker(tmp_path, "out") as tracker:
+        tracker.start("a", "d", {}, {})
+    assert not tracker.unsent.exists()
