@@ -101,7 +101,7 @@ class QualityThresholds(Settings):
     max_shift: float = Field(0.3, gt=0, title="Shift", description="displacement against the measured scan, in mm")
     max_gain_error: float = Field(0.03, gt=0, title="Gain error", description="relative change of the mean intensity")
     max_overshoot: float = Field(
-        0.25, gt=0, title="Overshoot", description="how far voxels leave the measured range, relative to it"
+        1.0, gt=0, title="Overshoot", description="how far voxels leave the measured range, relative to it"
     )
     max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
     max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the foreground's volume")

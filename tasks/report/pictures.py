@@ -31,7 +31,8 @@ BUDGET = 3_600_000  # characters of all pictures of a page
 TALLEST = 16_000  # pixels; the format ends at 16383
 QUALITY = 90  # of WebP and JPEG
 MARGIN = 4  # voxels around the head
-WHITE = 99.8  # percentile of the measured scan that is shown white
+MIDDLE = 0.45  # of full brightness: where the middle of the foreground is shown at first
+WHITE = 99.9  # percentile of the measured scan that is shown white
 LADDER = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)  # ends of colour scales
 COLOURS = np.array(  # blue - black - red, as in "berlin" (Crameri 2018), which the colour-blind tell apart; here truly black at 0
     [[158, 200, 255], [60, 140, 220], [20, 60, 110], [0, 0, 0], [115, 35, 15], [210, 95, 60], [255, 205, 175]], dtype=np.float64
@@ -62,6 +63,12 @@ class Window:
 
     low: float
     high: float
+    bright: float = 1.0  # by which a page shows all of them brighter at first, so that bright fat leaves no dark brain
+
+    @property
+    def shown(self) -> Window:
+        """What is seen of it at first."""
+        return Window(self.low, self.low + (self.high - self.low) / self.bright)
 
     def grey(self, values: Array) -> Pixels:
         """8 bits."""
@@ -103,7 +110,10 @@ def colour_table() -> Pixels:
 
 def window_of(view: ScanView) -> Window:
     """From 0, or the lowest value where there are negative ones, to nearly the highest of the measured scan."""
-    return Window(min(0.0, float(view.source.min())), float(np.percentile(view.source, WHITE)) or 1.0)
+    low, high = min(0.0, float(view.source.min())), float(np.percentile(view.source, WHITE)) or 1.0
+    inside = view.source[view.source > foreground_threshold(view.source) / 2]
+    middle = (float(np.median(inside)) - low) / (high - low) if inside.size else 1.0
+    return Window(low, high, round(min(max(MIDDLE / middle, 1.0), 3.0), 1))
 
 
 def head_box(view: ScanView) -> Box:
@@ -228,7 +238,7 @@ def scan_picture(view: ScanView) -> bytes:
     """One JPEG of a scan: input, cubic and restored, the middle slice of each plane, pixels square in mm."""
     from PIL import Image, ImageDraw
 
-    window, box = window_of(view), head_box(view)
+    window, box = window_of(view).shown, head_box(view)
     rows = {"input": view.source, "cubic": view.cubic, "restored": view.restored}
     lines = [_row(view, image, window, box) for image in rows.values() if image is not None]
     height, width = lines[0].shape

@@ -63,5 +63,6 @@ def viewer_page(view: ScanView) -> str:
         links={"cohort": "", "page": f"{view.record.key}.html"} | dict(view.links),
         niivue=niivue(),
         volumes={name: embedded(image, view.target.crop(box), window) for name, image in images.items()},
+        white=round(255 / window.bright),
         thinned=math.prod(box.shape) > LARGEST,
     )

@@ -108,6 +108,14 @@ def test_a_slice_is_chosen_in_all_three_rows_at_once(opened: Open) -> None:
     assert moved == "matrix(1, 0, 0, 1, 0, 0)"
 
 
+def test_brightness_is_chosen_for_all_pictures(opened: Open) -> None:
+    page = opened(SCAN)
+    page.get_by_label("Brightness").fill("2.5")
+    found = page.locator(".compare .strip").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
+    assert set(found) == {"brightness(2.5)"}
+    assert page.locator(".strip.consistency").first.evaluate("one => getComputedStyle(one).filter") == "none"
+
+
 def test_every_control_has_a_name_and_is_reached_by_tab(opened: Open) -> None:
     for name in (SCAN, COHORT):
         page = opened(name)

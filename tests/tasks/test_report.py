@@ -22,7 +22,7 @@ from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_pict
 from tasks.report import viewer as viewer_module
 from tasks.report.charts import distribution, ticks
 from tasks.report.pages import public
-from tasks.report.pictures import BUDGET, PLANES, Scale, Window, colour_table, cut, head_box, scan_pictures
+from tasks.report.pictures import BUDGET, PLANES, Scale, Window, colour_table, cut, head_box, scan_pictures, window_of
 
 BALL = (42, 50, 45)  # voxel at the right, front and top of the head
 
@@ -113,6 +113,14 @@ def test_the_same_window_for_every_image_and_colours_around_black() -> None:
     assert red[0] > red[2]
     assert len(colour_table()) == 255
     assert Scale.of(np.array([3.0] * 100, np.float32)).end == 3
+
+
+def test_dark_brains_under_bright_fat_are_shown_brighter(scan_view: ScanView) -> None:
+    assert window_of(scan_view).bright == 1
+    fat = dataclasses.replace(scan_view, source=scan_view.source + 900 * (scan_view.source > 190))
+    window = window_of(fat)
+    assert window.bright > 1.5
+    assert window.shown.grey(np.array([100], np.float32))[0] > 1.5 * window.grey(np.array([100], np.float32))[0]
 
 
 def test_the_difference_is_restored_minus_cubic(scan_view: ScanView) -> None:
@@ -250,7 +258,7 @@ def test_the_viewer_holds_both_volumes_at_their_place_without_header_text(scan_v
         assert volume.header["descrip"].tobytes().strip(b"\0") == b""
         at = np.linalg.solve(volume.affine, scan_view.target.affine @ [*BALL, 1])[:3].round().astype(int)
         grey = np.asarray(volume.dataobj)
-        assert grey[tuple(at)] == pytest.approx(255 * min(1, image[BALL] / np.percentile(scan_view.source, 99.8)), abs=1)
+        assert grey[tuple(at)] == pytest.approx(255 * min(1, image[BALL] / np.percentile(scan_view.source, 99.9)), abs=1)
 
 
 def test_a_large_volume_is_thinned_out_in_place(scan_view: ScanView, monkeypatch: pytest.MonkeyPatch) -> None:

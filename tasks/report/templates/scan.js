@@ -28,6 +28,13 @@
     input.addEventListener("input", () => scrub(input.closest(".plane").dataset.plane, input.value));
     scrub(input.closest(".plane").dataset.plane, input.value);
   }
+  const bright = document.getElementById("bright");
+  const shine = () => {
+    stages.style.setProperty("--bright", bright.value);
+    bright.setAttribute("aria-valuetext", `${Math.round(100 * bright.value)} %`);
+  };
+  bright.addEventListener("input", shine);
+  shine();
   for (const radio of all('input[name="before"]')) {
     const choose = () => {
       stages.dataset.before = radio.value;

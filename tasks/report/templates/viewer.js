@@ -15,8 +15,8 @@
   const bytes = (id) => Uint8Array.from(atob(at(id).textContent), (letter) => letter.charCodeAt(0)).buffer;
   const open = async (name) => {
     const viewer = new niivue.Niivue({
-      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.8, 0, 0.6], crosshairWidth: 0.5, isOrientCube: true, isRadiologicalConvention: true,
-      logLevel: "error", sagittalNoseLeft: true, show3Dcrosshair: true, showAllOrientationMarkers: true,
+      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.8, 0, 0.6], crosshairWidth: 0.5, fontColor: [1, 1, 1, 1], isOrientCube: true, isRadiologicalConvention: true,
+      logLevel: "error", multiplanarPadPixels: 12, sagittalNoseLeft: true, show3Dcrosshair: true, showAllOrientationMarkers: true,
     });
     await viewer.attachTo(name);
     await viewer.loadFromArrayBuffer(bytes(`${name}-volume`), `${name}.nii.gz`);
