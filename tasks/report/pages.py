@@ -187,7 +187,8 @@ def scores(record: ScanRecord) -> list[tuple[str, str, str]]:
 def _provenance(record: ScanRecord) -> Iterator[tuple[str, str]]:
     said = {name: value for name, value in record.provenance.items() if name != "Quality"}
     inputs = {} if "Inputs" in said else {"inputs, sha256": record.inputs}
-    yield from flat({**inputs, "outputs, sha256": record.outputs, **said, "digest": record.digest, "seconds": record.seconds})
+    digest = {} if "Digest" in said else {"digest": record.digest}
+    yield from flat({**inputs, "outputs, sha256": record.outputs, **said, **digest, "seconds": record.seconds})
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,7 @@ def test_the_picture_is_a_jpeg_of_three_rows(scan_view: ScanView) -> None:
 
 def test_the_viewer_holds_both_volumes_at_their_place_without_header_text(scan_view: ScanView) -> None:
     text = viewer_page(scan_view)
+    assert "Copyright (c) 2021, Niivue" in text
     for name, image in (("input", scan_view.source), ("restored", scan_view.restored)):
         packed = re.search(rf'id="{name}-volume">([^<]+)<', text).group(1)
         volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
