@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core.config import Acquisition, QualityThresholds
-from core.grid import Array, Grid
+from core.grid import Array, Box, Grid
 from core.io import nifti
 from core.methods.base import Measured
 from core.methods.interpolation import interpolate
@@ -140,6 +140,13 @@ def test_an_inflated_head_changes_the_volume(head: Array) -> None:
     figures = check(measured, cubic(measured, target), bigger).figures
     assert figures["volume_change"] == pytest.approx(1.02**3 - 1, abs=0.02)
     assert figures["volume_mm3"] == pytest.approx(figures["measured_volume_mm3"] * 1.02**3, rel=0.02)
+
+
+def test_what_lies_beyond_the_measured_field_of_view_is_not_its_volume(head: Array) -> None:
+    measured, target = scan(head)
+    part = measured.crop(Box((0, 0, 5), (80, 96, 15)))
+    quality = check(part, cubic(measured, target), target)
+    assert abs(quality.figures["volume_change"]) < 0.01
 
 
 def test_voxels_that_are_not_finite_are_counted_and_poison_nothing_else(head: Array) -> None:
