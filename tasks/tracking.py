@@ -156,7 +156,7 @@ def _default(state: Path) -> str:
 
 
 def _make_database(state: Path) -> None:
-    """Make the default database under another name first: a process killed while its tables are made would leave one of no use."""
+    """Make the default database under another name first: a process killed meanwhile would leave one of no use."""
     path = state / "mlflow.db"
     if path.exists():
         return
