@@ -72,12 +72,19 @@ def scan_stats(image: Array) -> ScanStats:
 def _noise(image: Array, positive: Array, upper: float) -> tuple[float, float]:
     """Contrast and noise, from whichever part of the scan tells of it."""
     if np.count_nonzero(image == 0) > MASKED * image.size:
-        return float(positive.mean(dtype=np.float64)), _wavelet_noise(image)
+        threshold = _otsu(np.maximum(image, 0))
+        return _between(image, threshold), _wavelet_noise(image, threshold)
     share, noise, mean = _mixture(positive, upper)
     contrast = mean - noise * float(np.sqrt(np.pi / 2))
     if share < BACKGROUND or contrast <= noise:
-        return abs(contrast), _wavelet_noise(image)
+        return abs(contrast), _wavelet_noise(image, 0.0)
     return contrast, noise
+
+
+def _between(image: Array, threshold: float) -> float:
+    """Distance of the means above and below a threshold."""
+    above = image > threshold
+    return float(image[above].mean(dtype=np.float64) - image[~above].mean(dtype=np.float64))
 
 
 def _histogram(values: Array, top: float) -> tuple[Values, Values]:
@@ -124,8 +131,8 @@ def _mixture(positive: Array, upper: float) -> tuple[float, float, float]:
     return float(share), scale, mean
 
 
-def _wavelet_noise(image: NDArray[Any]) -> float:
-    """Robust standard deviation of the diagonal Haar detail of blocks of 2 x 2 voxels in the planes, none of them zero.
+def _wavelet_noise(image: NDArray[Any], threshold: float) -> float:
+    """Robust standard deviation of the diagonal Haar detail of blocks of 2 x 2 voxels in the planes, all above ``threshold``.
 
     Only the flattest tenth of the blocks counts, by their horizontal and vertical details: of white noise these are independent
     of the diagonal one, so the choice does not favour small noise, but it leaves anatomy out. (Over all blocks, real scans
@@ -134,7 +141,7 @@ def _wavelet_noise(image: NDArray[Any]) -> float:
     planes = np.moveaxis(image, int(np.argmin(image.shape)), 0)
     even = planes[:, : planes.shape[1] // 2 * 2, : planes.shape[2] // 2 * 2]
     parts = [even[:, a::2, b::2] for a in (0, 1) for b in (0, 1)]
-    inside = np.logical_and.reduce([part != 0 for part in parts])
+    inside = np.logical_and.reduce([part > threshold for part in parts])
     a, b, c, d = (part[inside] for part in parts)
     if a.size == 0:
         return 0.0

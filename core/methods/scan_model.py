@@ -111,7 +111,8 @@ class Trilinear(LinearOperator):
 
 def resample(source: Grid, target: Grid) -> Trilinear:
     """Trilinear resampling of an image on ``source`` onto ``target``."""
-    return Trilinear(np.linalg.solve(source.affine, target.affine)[:3].copy(), source.shape, target.shape)
+    affine = np.asarray(np.linalg.solve(source.affine, target.affine)[:3], dtype=np.float64)
+    return Trilinear(np.ascontiguousarray(affine), source.shape, target.shape)
 
 
 def parallel(source: Grid, target: Grid) -> bool:

@@ -72,7 +72,7 @@ def _around(boxes: Sequence[Box]) -> Box:
 class UniRes(Method):
     """Restores whole scans, alone or together; see the module.
 
-    Scans are weighed by their own noise and contrast. The result is 0 outside the box around the anatomy of all scans.
+    Scans are weighed by their own noise and contrast. The result is 0 outside the box around a scan's own anatomy.
     """
 
     name: ClassVar[str] = "unires"
@@ -95,13 +95,13 @@ class UniRes(Method):
         results = [np.zeros(target.shape, np.float32) for _ in measured]
         parts = [_trim(one) for one in measured]
         places = [_under(part.grid, target) if part else None for part in parts]
-        found = [n for n, place in enumerate(places) if place is not None]
+        found = [(part, place, out) for part, place, out in zip(parts, places, results, strict=True) if part and place]
         if not found:
             return results
-        box = _around([place for place in places if place is not None])
-        images = self._fit([part for part, place in zip(parts, places, strict=True) if part and place], target.crop(box))
-        for n, image in zip(found, images, strict=True):
-            results[n][box.slices] = image
+        box = _around([place for _, place, _ in found])
+        images = self._fit([part for part, _, _ in found], target.crop(box))
+        for (_, place, out), image in zip(found, images, strict=True):
+            out[place.slices] = image[place.relative_to(box.start).slices]
         return results
 
     def _fit(self, measured: Sequence[Measured], target: Grid) -> Array:
