@@ -58,8 +58,9 @@ def hold_the_gil(seconds: float) -> float:
 
 
 def children() -> list[psutil.Process]:
-    """Worker processes of this one (the trackers of multiprocessing stay as long as their parent)."""
-    return [child for child in psutil.Process().children(recursive=True) if "tracker" not in " ".join(child.cmdline())]
+    """Processes of the clusters that this process has started; not the servers that other tests keep."""
+    found = [(child, " ".join(child.cmdline())) for child in psutil.Process().children(recursive=True)]
+    return [child for child, words in found if "spawn_main" in words and "tracker" not in words]
 
 
 def gone(processes: list[int], within: float) -> bool:
