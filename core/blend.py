@@ -21,6 +21,7 @@ from core.grid import Array, Box, Triple
 from core.tiles import Axis, Interval, Tile, Tiling, Window
 
 Predict = Callable[[Tile], Array]
+Shares = tuple[Array, ...]
 TRUNCATE = 8  # a gaussian window's length in standard deviations
 
 
@@ -41,7 +42,7 @@ def _weights(one: Interval, window: Window | None) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=64)
-def shares(axis: Axis, window: Window | None) -> tuple[Array, ...]:
+def shares(axis: Axis, window: Window | None) -> Shares:
     """For each interval of an axis, (2, voxels) over its write part: its share in the result, and that of all before it."""
     total = np.zeros(max(one.write_stop for one in axis))
     for one in axis:
@@ -64,7 +65,11 @@ def per_axis_weights(axis: Axis, window: Window | None) -> NDArray[np.float64]:
     return found
 
 
-def _bring(tile: Tile, prediction: Array, tiling: Tiling, block: Box, out: Array) -> None:
+def _axis_shares(tiling: Tiling) -> list[Shares]:
+    return [] if tiling.window is None else [shares(axis, tiling.window) for axis in tiling.axes]
+
+
+def _bring(tile: Tile, prediction: Array, tiling: Tiling, found: list[Shares], block: Box, out: Array) -> None:
     """Bring a prediction into the block that it meets; tiles must come in order."""
     common = block.intersect(tile.write)
     if common is None:
@@ -74,9 +79,8 @@ def _bring(tile: Tile, prediction: Array, tiling: Tiling, block: Box, out: Array
         return
     from core.lerp import lerp_into
 
-    part = common.relative_to(tile.write.start).slices
-    chosen = zip(tiling.axes, tiling.place(tile), part, strict=True)
-    x, y, z = (np.ascontiguousarray(shares(axis, tiling.window)[n][:, cut]) for axis, n, cut in chosen)
+    chosen = zip(found, tiling.place(tile), common.relative_to(tile.write.start).slices, strict=True)
+    x, y, z = (np.ascontiguousarray(axis[n][:, cut]) for axis, n, cut in chosen)
     corners = common.relative_to(block.start).start, common.relative_to(tile.read.start).start, common.shape
     lerp_into(out, np.ascontiguousarray(prediction, np.float32), corners, x, y, z[1] / z[0])
 
@@ -92,9 +96,10 @@ def gather(block: Box, tiling: Tiling, predict: Predict) -> Array:
     Returns:
         float32 array of ``block.shape``, which does not share memory with a prediction.
     """
+    found = _axis_shares(tiling)
     out = np.empty(block.shape, np.float32)
     for tile in tiling.touching(block):
-        _bring(tile, predict(tile), tiling, block, out)
+        _bring(tile, predict(tile), tiling, found, block, out)
     return out
 
 
@@ -108,6 +113,7 @@ def stream(tiling: Tiling, predict: Predict, thickness: int) -> Iterator[tuple[B
         the slab's box and its voxels.
     """
     nx, ny, nz = tiling.shape
+    found = _axis_shares(tiling)
     waiting: dict[Box, Array] = {}
     begun = 0
     for tile in tiling.tiles():
@@ -119,7 +125,7 @@ def stream(tiling: Tiling, predict: Predict, thickness: int) -> Iterator[tuple[B
             begun = box.stop[2]
         prediction = predict(tile)
         for box, out in waiting.items():
-            _bring(tile, prediction, tiling, box, out)
+            _bring(tile, prediction, tiling, found, box, out)
         del prediction
     yield from waiting.items()
 
