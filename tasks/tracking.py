@@ -160,6 +160,7 @@ def _make_database(state: Path) -> None:
     path = state / "mlflow.db"
     if path.exists():
         return
+    _hush()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
