@@ -151,6 +151,11 @@ class CohortTracker:
             file.writelines(f"\n{json.dumps(one)}" for one in missed)  # first, to leave a half-written line behind
 
 
+def _hush() -> None:
+    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # their first start tells of each table
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def _default(state: Path) -> str:
     return f"sqlite:///{state / 'mlflow.db'}"
 
@@ -183,8 +188,7 @@ class _Book:
     def __init__(self, uri: str, owner: str) -> None:
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "alembic"):  # their first start tells of each table
-            logging.getLogger(name).setLevel(logging.WARNING)
+        _hush()
         self._client, self._owner = MlflowClient(tracking_uri=uri), owner
         self._experiment = experiment_id(self._client, uri, EXPERIMENT)
         self._parents: dict[str, str] = {}
