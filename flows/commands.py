@@ -105,13 +105,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _page_is_of(out: Any, plan: CohortPlan) -> bool:
-    """Whether the cohort's page and plan on disk are this plan's."""
+    """Whether a run of this plan came to its very end, and its plan and the cohort's page are whole."""
     from core.io import files
 
     try:
-        return files.read_json(out.plan).get("digest") == plan.digest and files.exists(out.cohort_page)
+        kept = files.read_json(out.plan).get("digest") == plan.digest
     except (FileNotFoundError, ValueError):
         return False
+    return kept and _counted(out, plan) and bool(out.page_whole(out.cohort_page))
 
 
 def run_flow(plan: CohortPlan) -> list[ScanRecord]:
@@ -134,7 +135,7 @@ def run_flow(plan: CohortPlan) -> list[ScanRecord]:
         if state.is_crashed() or (state.is_failed() and not _counted(out, plan)):
             error = state.result(raise_on_failure=False)
             raise error if isinstance(error, Exception) else RuntimeError(state.message)
-    told = files.read_json(out.path("isovox", "run.json"))
+    told = files.read_json(out.ending)
     return with_skipped(verified_records(out, plan), told["skipped"])
 
 
@@ -143,7 +144,7 @@ def _counted(out: Any, plan: CohortPlan) -> bool:
     from core.io import files
 
     try:
-        return bool(files.read_json(out.path("isovox", "run.json"))["plan"] == plan.digest)
+        return bool(files.read_json(out.ending)["plan"] == plan.digest)
     except (FileNotFoundError, ValueError, KeyError):
         return False
 

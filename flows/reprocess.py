@@ -73,11 +73,7 @@ def _close(crew: Crew, skipped: set[str]) -> list[ScanRecord]:
     for record in records:
         crew.tracker.scan(record)
     crew.tracker.log_report(crew.out.cohort_page, crew.out.plan)
-    shown = with_skipped(records, skipped)
-    files.write_json(
-        crew.out.path("isovox", "run.json"), {"plan": crew.plan.digest, "skipped": sorted(skipped), "counts": counts(shown)}
-    )
-    return shown
+    return with_skipped(records, skipped)
 
 
 def _write_plan(out: Output, plan: CohortPlan) -> None:
@@ -93,6 +89,7 @@ def _run(plan: CohortPlan) -> list[ScanRecord]:
     skipped = {scan.key for scan in plan.scans} - todo
     if not files.is_remote(out.uri):
         files.remove_leftovers(out.uri)
+    files.remove(out.ending)
     _write_plan(out, plan)
     with ExitStack() as stack:
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
@@ -106,6 +103,8 @@ def _run(plan: CohortPlan) -> list[ScanRecord]:
         records = _close(crew, skipped)
         found = counts(records)
         tracker.finish("FAILED" if found["failed"] else "FINISHED", {name: float(n) for name, n in found.items()})
+    # Last: with it, the next run knows that nothing is left to do.
+    files.write_json(out.ending, {"plan": plan.digest, "skipped": sorted(skipped), "counts": found})
     return records
 
 

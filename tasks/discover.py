@@ -141,4 +141,4 @@ def _existing(path: Path) -> Path:
 def unfinished(plan: CohortPlan) -> set[str]:
     """Keys of the scans that are not done with the plan's digests, or whose report is missing."""
     out = Output(plan.settings.out)
-    return {scan.key for scan in plan.scans if not (out.done(scan.key, scan.digest) and files.exists(out.scan_page(scan.key)))}
+    return {scan.key for scan in plan.scans if not (out.done(scan.key, scan.digest) and out.reported(scan.key))}

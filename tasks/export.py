@@ -165,14 +165,13 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
 
 
 def _export(job: Job, scan: ScanPlan) -> None:
-    out = Output(job.out)
-    if out.done(scan.key, scan.digest):
+    out, path = Output(job.out), path_of(job, scan, "consistency")
+    if out.done(scan.key, scan.digest) and store_of(job).done(path, scan.digest):
         return
     start = time.monotonic()
     restored = read_restored(job, scan)
     quality = _assess(job, scan, restored)
     attrs = {"of": scan.digest, "unit": "standard deviations of the noise"}
-    path = path_of(job, scan, "consistency")
     write_image(store_of(job), path, quality.consistency_map, restored.measured.grid, attrs, scan.digest)
     metrics = _metrics(restored, _reference(scan))
     said = _provenance(job, scan)

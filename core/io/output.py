@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from core.io import files
 from core.records import ScanRecord
 
+END = b"</html>"
+
 
 class Output:
     """The output folder of a run.
@@ -46,6 +48,11 @@ class Output:
     def lock(self) -> str:
         """The lock that keeps two runs apart."""
         return self.path("isovox", "lock.json")
+
+    @property
+    def ending(self) -> str:
+        """What the latest run that came to its end counted."""
+        return self.path("isovox", "run.json")
 
     @property
     def cohort_page(self) -> str:
@@ -91,6 +98,19 @@ class Output:
             return all(files.sha256(self.path(path)) == digest for path, digest in record.outputs.items())
         except FileNotFoundError:
             return False
+
+    def page_whole(self, uri: str) -> bool:
+        """Whether a page is there to its last tag."""
+        try:
+            with files.open_uri(uri) as page:
+                page.seek(max(0, files.size(uri) - len(END)))
+                return page.read() == END
+        except FileNotFoundError:
+            return False
+
+    def reported(self, key: str) -> bool:
+        """Whether a scan's pages and picture are there and whole."""
+        return all(map(self.page_whole, (self.scan_page(key), self.viewer_page(key)))) and files.exists(self.picture(key))
 
     def done(self, key: str, digest: str) -> bool:
         """Whether a scan is finished with this digest and its files are whole: to skip before, to verify after."""
