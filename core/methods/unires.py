@@ -32,7 +32,7 @@ class UniResSettings(MethodSettings):
 
     reg_scl: float = Field(4.0, gt=0, title="Regularisation", description="scale of the total variation; more is smoother")
     iterations: int = Field(
-        20, ge=1, le=512, title="Iterations", description="rounds of ADMM at most; few are best: the optimum itself is a staircase"
+        20, ge=1, le=512, title="Iterations", description="rounds of ADMM at most; few are best: the optimum is a staircase"
     )
     tolerance: float = Field(1e-4, ge=0, title="Tolerance", description="relative change of the image that ends the rounds")
 
