@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,23 +9,13 @@ from scipy import ndimage
 
 from core.grid import Grid
 from core.methods.interpolation import interpolate
+from tests.benchmarks.harness import Row, faster, in_turns, tell, within
 
 SHAPE, FACTOR = (160, 224, 40), 4
 ROUNDS = 7
 
 
-def _seconds(*works: Callable[[], Any]) -> list[float]:
-    """The shortest of some rounds of each, taken in turns: other work on the machine only ever adds."""
-    taken: list[list[float]] = [[] for _ in works]
-    for _ in range(ROUNDS):
-        for work, times in zip(works, taken, strict=True):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-    return [min(times) for times in taken]
-
-
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """Speed against scipy's affine transform (same geometry, ends mirrored), and the largest difference for values in 0..1."""
     image = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
     source = Grid(SHAPE, np.diag([1.0, 1.0, float(FACTOR), 1.0]))
@@ -43,14 +31,12 @@ def rows() -> list[dict[str, Any]]:
         )
 
     difference = float(np.abs(ours() - peer()).max())
-    mine, theirs = _seconds(ours, peer)
-    speed = theirs / mine
-    what = "cubic, slices of 4 mm to 1 mm"
-    times = {"what": f"{what}: seconds, scipy", "ours": mine, "peer": theirs, "ratio": speed, "aim": ">= 80", "met": speed >= 80}
-    apart = {"what": f"{what}: largest difference", "ours": difference, "peer": 0.0, "ratio": difference, "aim": "<= 1e-6"}
-    return [{"goal": 4} | times, {"goal": 4} | apart | {"met": difference <= 1e-6}]
+    mine, theirs = in_turns([ours, peer], ROUNDS)
+    return [
+        faster(4, "cubic, 4 mm slices to 1 mm, CPU s (scipy)", mine, theirs, 80),
+        within(4, "cubic, largest difference from scipy", difference, 1e-6),
+    ]
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(row)  # noqa: T201
+    tell(rows())

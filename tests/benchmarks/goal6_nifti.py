@@ -6,18 +6,16 @@ writes) is written. Our writing includes what nibabel's does not: flushing to di
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 
 from core.grid import Grid
 from core.io import nifti
+from tests.benchmarks.harness import Row, faster, in_turns, share, tell
 
 ROUNDS = 9
 SHAPE = (160, 224, 160)
@@ -48,49 +46,28 @@ def restored(image: np.ndarray) -> np.ndarray:
     return zoom(thick, (1, 1, 4), order=3).astype(np.float32)
 
 
-def in_turns(*works: Callable[[], object]) -> list[float]:
-    """Median seconds of each, measured in turns after one round to warm up."""
-    taken: list[list[float]] = [[] for _ in works]
-    for _ in range(ROUNDS + 1):
-        for work, seconds in zip(works, taken, strict=True):
-            start = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - start)
-    return [statistics.median(seconds[1:]) for seconds in taken]
-
-
-def row(what: str, ours: float, peer: float, aim: float, *, at_most: bool = False) -> dict[str, Any]:
-    """One line of the table; times are compared as peer / ours, sizes as ours / peer."""
-    ratio = ours / peer if at_most else peer / ours
-    return {
-        "goal": what,
-        "ours": ours,
-        "peer": peer,
-        "ratio": ratio,
-        "aim": aim,
-        "met": ratio <= aim if at_most else ratio >= aim,
-    }
-
-
-def reading(name: str, path: str) -> dict[str, Any]:
+def reading(name: str, path: str) -> Row:
     """Reading one file as scaled float32."""
-    seconds = in_turns(lambda: nifti.load(path), lambda: nibabel.load(path).get_fdata(dtype=np.float32))
-    return row(f"6 load .nii.gz, {name} (s; nibabel)", *seconds, aim=2.5)
+    seconds = in_turns(
+        [lambda: nifti.load(path), lambda: nibabel.load(path).get_fdata(dtype=np.float32)], ROUNDS, time.perf_counter
+    )
+    return faster(6, f"load .nii.gz, {name}, s (nibabel)", *seconds, 2.5)
 
 
-def writing(folder: Path, image: np.ndarray) -> list[dict[str, Any]]:
+def writing(folder: Path, image: np.ndarray) -> list[Row]:
     """Writing one float32 image, and what it takes on disk."""
     grid, affine = Grid(SHAPE, np.eye(4)), np.eye(4)
     ours, peer = folder / "ours.nii.gz", folder / "peer.nii.gz"
-    seconds = in_turns(lambda: nifti.save(str(ours), image, grid), lambda: nibabel.Nifti1Image(image, affine).to_filename(peer))
+    works = [lambda: nifti.save(str(ours), image, grid), lambda: nibabel.Nifti1Image(image, affine).to_filename(peer)]
+    seconds = in_turns(works, ROUNDS, time.perf_counter)
     sizes = (ours.stat().st_size / 2**20, peer.stat().st_size / 2**20)
     return [
-        row("6 save .nii.gz, float32 restored (s; nibabel)", *seconds, aim=4.0),
-        row("6 size written (MiB; nibabel)", *sizes, aim=1.03, at_most=True),
+        faster(6, "save .nii.gz, float32 restored, s (nibabel)", *seconds, 4),
+        share(6, "size written, MiB (nibabel)", *sizes, 1.03),
     ]
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """Reading a made-up scan and, where they are, real ones; writing a restored one."""
     real = Path(__file__).resolve().parents[3] / "shared" / "data"
     scans = {f"{path.relative_to(real)}": path for path in (real / one for one in REAL) if path.exists()}
@@ -103,7 +80,4 @@ def rows() -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    import json
-    import sys
-
-    json.dump(rows(), sys.stdout, indent=2)
+    tell(rows())
