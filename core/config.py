@@ -70,7 +70,7 @@ class TilingSettings(Settings):
     )
     patch: int = Field(64, ge=8, title="Patch", description="edge of a patch in voxels")
     overlap: int = Field(16, ge=0, title="Overlap", description="voxels that neighbouring patches share")
-    window: Literal["gaussian", "hann"] = Field("hann", title="Window", description="blending weights in the overlap")
+    window: Literal["gaussian", "hann"] = Field("gaussian", title="Window", description="blending weights in the overlap")
 
 
 class Compute(Settings):

@@ -66,23 +66,25 @@ def build_cohort(folder: Path, count: int = 3, shape: tuple[int, int, int] = (50
     return folder
 
 
-def _sha(content: bytes) -> str:
+def short_sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def products(out: Path) -> dict[str, str]:
     """Digest by path of all that a user takes from an output: restored scans, sidecars, and the voxels in the store."""
-    found = {str(path.relative_to(out)): _sha(path.read_bytes()) for path in sorted(out.glob("sub-*/**/*")) if path.is_file()}
+    found = {
+        str(path.relative_to(out)): short_sha(path.read_bytes()) for path in sorted(out.glob("sub-*/**/*")) if path.is_file()
+    }
     store = Store(str(out / "isovox" / "cohort.zarr"))
     images = sorted((out / "isovox" / "cohort.zarr").glob("**/image/zarr.json"))
     for path in (str(image.parents[1].relative_to(out / "isovox" / "cohort.zarr")) for image in images):
-        found[f"{path} {store.digest(path)}"] = _sha(store.read(path).tobytes())
+        found[f"{path} {store.digest(path)}"] = short_sha(store.read(path).tobytes())
     return found
 
 
 def restored(out: Path) -> dict[str, str]:
     """Digest by name of the restored scans alone."""
-    return {path.name: _sha(path.read_bytes()) for path in sorted(out.glob("sub-*/**/*.nii.gz"))}
+    return {path.name: short_sha(path.read_bytes()) for path in sorted(out.glob("sub-*/**/*.nii.gz"))}
 
 
 def leftovers(out: Path) -> list[str]:

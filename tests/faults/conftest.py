@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ class Run:
     def text(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def wait_for(self, come: Callable[[], object]) -> None:
+        """Until something has come about while the run goes on."""
+        while not come():
+            assert self.poll() is None, self.text
+            if time.monotonic() - self.began > LONGEST:
+                os.kill(self.pid, signal.SIGKILL)
+                pytest.fail(f"did not come:\n{self.text}")
+            time.sleep(0.05)
+
     def wait(self) -> int:
         """The exit code; minus the signal's number where it was killed."""
         while (code := self.poll()) is None:
@@ -52,10 +61,11 @@ class Runner:
     """Starts runs of the command line in forks of one process that has imported all."""
 
     def __init__(self, logs: Path, environment: dict[str, str]) -> None:
+        self.logs = logs
         command = [sys.executable, str(INJECT), "--serve"]
         errors = (logs / "server.log").open("wb")
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment)
-        self._logs, self._count, self.environment = logs, 0, environment
+        self._count, self.environment = 0, environment
 
     def _ask(self, request: dict[str, Any]) -> Any:
         self._server.stdin.write(json.dumps(request).encode() + b"\n")
@@ -64,11 +74,16 @@ class Runner:
 
     def _log(self) -> Path:
         self._count += 1
-        return self._logs / f"run-{self._count}.log"
+        return self.logs / f"run-{self._count}.log"
 
-    def start(self, *argv: object, faults: list[dict[str, Any]] | None = None, env: dict[str, str] | None = None) -> Run:
-        """Start a run, and go on."""
-        request = {"argv": [str(word) for word in argv], "faults": faults or [], "env": env or {}, "log": str(self._log())}
+    def start(self, *argv: object, **how: Any) -> Run:
+        """Start a run, and go on.
+
+        Args:
+            argv: words of the command line.
+            how: ``faults`` (see inject.py), ``env`` (variables to add), ``constants`` (values by module:NAME).
+        """
+        request = {"argv": [str(word) for word in argv], "log": str(self._log()), **how}
         pid = self._ask(request)
         return Run(pid, Path(request["log"]), lambda: self._ask({"poll": pid}))
 
@@ -110,7 +125,7 @@ def plain_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 def isovox(plain_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """Runs the command line, with a Prefect server for all runs."""
     logs = tmp_path_factory.mktemp("logs")
-    service = start_prefect(tmp_path_factory.mktemp("prefect"))
+    service = start_prefect(logs / "server")
     named = {"PREFECT_API_URL": f"{service.url}/api", "PREFECT_HOME": str(logs / "prefect")}
     runner = Runner(logs, plain_environment | QUIET | named)
     try:
@@ -167,3 +182,10 @@ def finished(reference: Path, tmp_path: Path) -> Path:
 def expected(reference: Path) -> dict[str, str]:
     """Digests of what that run made."""
     return products(reference)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in this folder start many runs each: they are slow. The quick form of them is tests/flows/test_interrupted.py."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.slow)

@@ -125,6 +125,9 @@ def run(request: dict[str, Any]) -> int:
 
         os.environ[FAULTS] = json.dumps(there)
         clusters.SETTINGS["distributed.worker.preload"] = [*clusters.SETTINGS["distributed.worker.preload"], __file__]
+    for place, value in request.get("constants", {}).items():
+        module, _, name = place.partition(":")
+        setattr(importlib.import_module(module), name, value)
     for fault in here:
         build_in(fault)
     from flows.cli import main

@@ -35,6 +35,7 @@ def spoiled(cohort: Path, tmp_path: Path) -> Path:
     flat = nibabel.load(path_of(folder, "07"))
     header, voxels = flat.header.copy(), np.asarray(flat.dataobj)
     header["srow_x"], header["qform_code"], header["sform_code"], header["vox_offset"] = 0, 0, 1, 352
+    header["scl_slope"], header["scl_inter"] = 1, 0
     path_of(folder, "07").write_bytes(gzip.compress(header.binaryblock + bytes(4) + voxels.astype("<f4").tobytes(order="F")))
     return folder
 

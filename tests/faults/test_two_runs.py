@@ -10,16 +10,7 @@ import time
 from pathlib import Path
 
 from tests.faults.cohorts import leftovers, mlflow_states, products
-from tests.faults.conftest import OPTIONS, Run, Runner
-
-
-def wait_for(path: Path, run: Run) -> None:
-    for _ in range(1200):
-        if path.exists():
-            return
-        assert run.poll() is None, run.text
-        time.sleep(0.05)
-    raise TimeoutError(path)
+from tests.faults.conftest import OPTIONS, Runner
 
 
 def test_the_second_run_says_who_works_there_and_leaves(
@@ -27,7 +18,7 @@ def test_the_second_run_says_who_works_there_and_leaves(
 ) -> None:
     slow = {"at": "tasks.export:_export", "act": "sleep", "with": "4"}
     first = isovox.start("run", cohort, out, *OPTIONS, faults=[slow])
-    wait_for(out / "isovox" / "lock.json", first)
+    first.wait_for((out / "isovox" / "lock.json").exists)
     said = isovox("run", cohort, out, *OPTIONS, code=75)
     assert "already-running" in said
     assert f"process {first.pid}" in said
@@ -52,7 +43,7 @@ def test_sigterm_ends_a_run_in_order_and_the_next_completes_it(
 ) -> None:
     slow = {"at": "tasks.export:_export", "from": 2, "act": "sleep", "with": "60"}
     run = isovox.start("run", cohort, out, *OPTIONS, faults=[slow])
-    wait_for(out / "sub-01" / "anat" / "sub-01_desc-restored_T1w.json", run)
+    run.wait_for((out / "sub-01" / "anat" / "sub-01_desc-restored_T1w.json").exists)
     time.sleep(0.5)
     asked = time.monotonic()
     os.kill(run.pid, signal.SIGTERM)
