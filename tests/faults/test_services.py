@@ -12,6 +12,7 @@ import pytest
 from tests.faults.cohorts import mlflow_states, products, restored, states
 from tests.faults.conftest import OPTIONS, Runner
 
+IMPATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "1"}  # by default Prefect's client asks a server that is gone for four minutes
 GONE = ("--tracking-uri", "http://127.0.0.1:9")
 
 
@@ -39,7 +40,7 @@ def test_prefect_gone_in_mid_run_costs_nothing_that_was_done(
 ) -> None:
     at = {"restore": "tasks.work:_restore", "export": "tasks.export:_export"}[moment]
     slow = {"at": at, "match": "sub-02", "act": "sleep", "with": "5"}
-    run = isovox.start_alone("run", cohort, out, *OPTIONS, faults=[slow], env=plain_environment)
+    run = isovox.start_alone("run", cohort, out, *OPTIONS, faults=[slow], env=plain_environment | IMPATIENT)
     first = {"restore": "isovox/cohort.zarr/sub-01_T1w/measured/zarr.json", "export": "isovox/scans/sub-01_T1w.json"}[moment]
     run.wait_for((out / first).exists)
     server = psutil.Process(json.loads((out / "isovox" / "prefect-server.json").read_text())["pid"])
