@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -21,7 +22,7 @@ from core.plan import CohortPlan, ScanPlan
 from core.records import ScanRecord
 from flows.progress import bars
 from flows.weights import resolve_weights
-from infra.clusters import open_cluster
+from infra.clusters import open_cluster, run_bounded
 from infra.services import local_state
 from tasks import stages
 from tasks.crew import Crew, crew_of
@@ -98,7 +99,7 @@ def _run(plan: CohortPlan) -> list[ScanRecord]:
         pool = stack.enter_context(open_cluster(settings.compute))
         tiles = sum(scan.tiles for scan in plan.scans if scan.key in todo)
         advance = stack.enter_context(bars({"scans": len(todo), "tiles": tiles}))
-        crew = stack.enter_context(crew_of(plan, pool, tracker, advance))
+        crew = stack.enter_context(crew_of(plan, partial(run_bounded, pool), tracker, advance))
         _work(crew, todo)
         records = _close(crew, skipped)
         found = counts(records)

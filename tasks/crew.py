@@ -7,14 +7,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import IsovoxError
 from core.io.output import Output
 from core.plan import CohortPlan
 from core.records import ScanRecord
-from infra.clusters import run_bounded
-from infra.pools import Pool
 from tasks import work
 from tasks.work import Job
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing
 TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
 Advance = Callable[[str, int], None]
+Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
 
 CREWS: dict[str, Crew] = {}
 
@@ -34,7 +33,8 @@ class Crew:
 
     Attributes:
         plan: of the run.
-        pool: where work runs.
+        dispatch: runs a function for each item where the work runs, and yields (item, result or exception); it takes the
+            keywords ``window`` (calls in flight) and ``deadline`` (seconds).
         tracker: MLflow.
         advance: told ("scans" or "tiles", how many) as work finishes.
         failed: why, by key.
@@ -44,7 +44,7 @@ class Crew:
     """
 
     plan: CohortPlan
-    pool: Pool
+    dispatch: Dispatch
     tracker: CohortTracker
     advance: Advance
     failed: dict[str, BaseException] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Crew:
     def run(self, function: Callable[[Job], float], jobs: Iterable[Job]) -> Iterator[tuple[Job, float]]:
         """Run a worker's function for each job, in bounded windows; what fails is noted, the rest comes back."""
         window = 2 * self.plan.settings.compute.workers
-        for job, outcome in run_bounded(self.pool, function, jobs, window=window, deadline=DEADLINE):
+        for job, outcome in self.dispatch(function, jobs, window=window, deadline=DEADLINE):
             if isinstance(outcome, BaseException):
                 self.note(job.keys, outcome)
             else:
@@ -162,9 +162,9 @@ def _code(error: BaseException) -> str:
 
 
 @contextmanager
-def crew_of(plan: CohortPlan, pool: Pool, tracker: CohortTracker, advance: Advance) -> Iterator[Crew]:
+def crew_of(plan: CohortPlan, dispatch: Dispatch, tracker: CohortTracker, advance: Advance) -> Iterator[Crew]:
     """The crew of a run, known to its tasks while the block lasts."""
-    crew = CREWS[plan.digest] = Crew(plan, pool, tracker, advance)
+    crew = CREWS[plan.digest] = Crew(plan, dispatch, tracker, advance)
     try:
         yield crew
     finally:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {
     "core": set(),
     "infra": {"core"},
-    "tasks": {"core", "infra"},
+    "tasks": {"core"},
     "flows": {"core", "infra", "tasks"},
     "deployments": {"core", "infra", "tasks", "flows"},
 }
