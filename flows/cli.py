@@ -6,14 +6,14 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS = {
-    "run": "restore a cohort: the main job",
-    "plan": "print what run would do, with forecast memory, disk and time; refuses what cannot fit",
-    "status": "what is done, flagged, failed and why",
-    "report": "rebuild the report and open it",
-    "ui": "Prefect and MLflow pages of an output on this machine",
-    "doctor": "what this machine has, what is missing and the remedy",
-    "demo": "restore a small real cohort that ships with a package",
+COMMANDS = {  # what each does, and the module with its add_arguments(name, parser) and execute(options)
+    "run": ("restore a cohort: the main job", "flows.commands"),
+    "plan": ("print what run would do, with forecast memory, disk and time; refuses what cannot fit", "flows.commands"),
+    "status": ("what is done, flagged, failed and why", "flows.commands"),
+    "report": ("rebuild the report and open it", "flows.commands"),
+    "ui": ("Prefect and MLflow pages of an output on this machine", "flows.commands"),
+    "doctor": ("what this machine has, what is missing and the remedy", "flows.commands"),
+    "demo": ("restore a small real cohort that ships with a package", "flows.commands"),
 }
 EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed, 75 another run works on this output.
 `isovox BIDS OUT participant` is the same as `isovox run BIDS OUT`. For research, not for diagnosis."""
@@ -36,10 +36,10 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in COMMANDS.items():
+    for name, (text, module) in COMMANDS.items():
         each = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
         if name == command:
-            import_module("flows.commands").add_arguments(name, each)
+            import_module(module).add_arguments(name, each)
     return parser
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
     options = _parser(command).parse_args(words)
-    return int(import_module("flows.commands").execute(options))
+    return int(import_module(COMMANDS[options.command][1]).execute(options))
 
 
 if __name__ == "__main__":
