@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.config import RunSettings
 from core.errors import BusyError, IsovoxError, PlanError, UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +39,14 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the command; errors raised on purpose become one line and an exit code."""
+    """Run the command."""
+    return guarded(COMMANDS[options.command], options)
+
+
+def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command; errors raised on purpose become one line and an exit code."""
     try:
-        return COMMANDS[options.command](options)
+        return command(options)
     except BusyError as error:
         return _complain(error, BUSY)
     except (UsageError, PlanError) as error:
@@ -71,7 +77,7 @@ def _plan(options: argparse.Namespace) -> CohortPlan:
     from flows.weights import resolve_weights
     from tasks.discover import check_plan, plan_cohort
 
-    settings = settings_from(options)
+    settings = settings_from(options, RunSettings)
     plan = plan_cohort(settings, resolve_weights(settings))
     check_plan(plan)
     return plan
@@ -88,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     _calm()
     if options.quiet:
         be_quiet()
-    out = Output(settings_from(options).out)
+    out = Output(settings_from(options, RunSettings).out)
     if other := owner(out.lock):
         got = f"a run by {other['user']} on {other['host']} (process {other['pid']}) since {other['since']}"
         raise BusyError("already-running", "one run at a time on an output folder", got, "wait for it to end, or stop it")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from core.config import RunSettings
 from core.errors import UsageError
 
-POSITIONAL = {"input", "out"}
+Model = TypeVar("Model", bound=BaseModel)
+POSITIONAL = ("input", "out")
 
 
 def _leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -56,15 +57,23 @@ def _add(parser: argparse._ArgumentGroup, path: tuple[str, ...], field: FieldInf
     parser.add_argument("--" + path[-1].replace("_", "-"), **option)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``RunSettings`` to a parser, grouped as the models are."""
-    parser.add_argument("input", help=RunSettings.model_fields["input"].description)
-    parser.add_argument("out", help=RunSettings.model_fields["out"].description)
+def add_settings(
+    parser: argparse.ArgumentParser, model: type[BaseModel] = RunSettings, positional: Sequence[str] = POSITIONAL
+) -> None:
+    """Add the options of a settings model to a parser, grouped as the models are.
+
+    Args:
+        parser: of a command.
+        model: whose fields are the options.
+        positional: the fields that are said by their place.
+    """
+    for name in positional:
+        parser.add_argument(name, help=model.model_fields[name].description)
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="YAML file of settings; options given here win over it")
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for path, field in _leaves(RunSettings):
-        if path[0] not in POSITIONAL:
-            title = path[0] if len(path) > 1 else "restoration"
+    for path, field in _leaves(model):
+        if path[0] not in positional:
+            title = path[0] if len(path) > 1 else "settings"
             groups.setdefault(title, parser.add_argument_group(title))
             _add(groups[title], path, field)
 
@@ -94,8 +103,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     return value
 
 
-def settings_from(options: argparse.Namespace) -> RunSettings:
+def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
     """The settings that a command line and its YAML file say.
+
+    Args:
+        options: as parsed.
+        model: whose options ``add_settings`` added.
 
     Raises:
         UsageError: naming each setting that is wrong.
@@ -103,10 +116,10 @@ def settings_from(options: argparse.Namespace) -> RunSettings:
     tree = _from_file(options.config) if options.config else {}
     for name, value in vars(options).items():
         path = name.split(".")
-        if path[0] in RunSettings.model_fields:
+        if path[0] in model.model_fields:
             _insert(tree, path, _options_of_method(value) if path[-1] == "method_options" else value)
     try:
-        return RunSettings.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
         what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}, not {one['input']!r}" for one in error.errors())
-        raise UsageError("settings", "valid settings", what, "correct them; `isovox run --help` lists them") from error
+        raise UsageError("settings", "valid settings", what, "correct them; --help lists them") from error

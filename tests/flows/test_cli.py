@@ -20,7 +20,7 @@ HEAVY = ("numpy", "torch", "prefect", "mlflow", "dask", "pydantic", "zarr", "nib
 def parse(words: str) -> RunSettings:
     parser = argparse.ArgumentParser()
     add_settings(parser)
-    return settings_from(parser.parse_args(words.split()))
+    return settings_from(parser.parse_args(words.split()), RunSettings)
 
 
 def test_help_imports_nothing_heavy() -> None:
