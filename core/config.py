@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -130,3 +130,80 @@ class RunSettings(Settings):
     quality: QualityThresholds = QualityThresholds()
     tracking_uri: str | None = Field(None, title="MLflow tracking URI", description="default: a sqlite file in the output")
     seed: Annotated[int, Field(ge=0, title="Seed", description="of methods that draw random numbers")] = 0
+
+
+class Degradation(Settings):
+    """How scans of low resolution are made from sharp ones."""
+
+    operator: Literal["slice-profile", "slice-mask", "low-field"] = Field(
+        "slice-profile",
+        title="Operator",
+        description="thick slices, dropped slices, or the low-field simulator of Lin et al. 2023",
+    )
+    factor: int = Field(4, ge=2, title="Factor", description="voxels of the sharp scan from slice to slice")
+    slice_profile: Literal["box", "gaussian"] = Field(
+        "box", title="Slice profile", description="sensitivity across a slice; of low field gaussian unless said"
+    )
+    slice_gap: float = Field(
+        0.0, ge=0.0, lt=1.0, title="Slice gap", description="as a fraction of the slices' distance; of low field 0.25 unless said"
+    )
+    contrast: Literal["T1w", "FLAIR"] = Field("T1w", title="Contrast", description="of low-field scans")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_low_field(cls, values: Any) -> Any:
+        """Slices of low field are those of Lin et al. 2023 unless said: gaussian, of every 8 voxels 6 and a gap of 2."""
+        low = isinstance(values, dict) and values.get("operator") == "low-field"
+        return {"slice_profile": "gaussian", "slice_gap": 0.25} | values if low else values
+
+
+class Training(Settings):
+    """How a network learns."""
+
+    steps: int = Field(20_000, ge=1, title="Steps", description="of the optimiser, at most")
+    minutes: float | None = Field(None, gt=0, title="Minutes", description="of training in this call, at most; the next goes on")
+    batch: int = Field(4, ge=1, title="Batch", description="patches at once")
+    accumulate: int = Field(1, ge=1, title="Accumulate", description="batches whose gradients are summed before a step")
+    patch: int | None = Field(None, ge=16, title="Patch", description="edge in voxels; default: the preset's")
+    learning_rate: float = Field(3e-4, gt=0, title="Learning rate", description="of Adam, falling by half a cosine")
+    warmup: int = Field(100, ge=1, title="Warm-up", description="steps over which the learning rate rises")
+    clip: float = Field(1.0, gt=0, title="Clip", description="largest norm of a gradient")
+    ema: float = Field(0.999, ge=0, lt=1, title="EMA", description="decay of the moving average of the weights, which restores")
+    precision: Literal["float32", "bfloat16"] = Field("float32", title="Precision", description="of the arithmetic")
+    validate_every: int = Field(500, ge=1, title="Validate every", description="steps")
+    validation_pairs: int = Field(
+        32, ge=1, title="Validation pairs", description="patches of the held-out persons, always the same"
+    )
+    patience: int = Field(20, ge=1, title="Patience", description="validations without a better one, after which training ends")
+    checkpoint_minutes: float = Field(3.0, ge=0, title="Checkpoint", description="minutes between checkpoints")
+    loaders: int = Field(0, ge=0, title="Loaders", description="processes that draw patches; 0: the training process itself")
+    seed: int = Field(0, ge=0, title="Seed", description="of weights, patches and noise")
+
+
+class Split(Settings):
+    """Which persons are trained on; the rest of the cohort."""
+
+    validation: tuple[str, ...] = Field(
+        (), title="Validation", description="labels of the held-out persons; default: every eighth"
+    )
+    test: tuple[str, ...] = Field((), title="Test", description="labels of persons that training must never see")
+
+
+class TrainSettings(Settings):
+    """Training of a method's network on a cohort."""
+
+    method: Literal["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt"] = Field(title="Method", description="what is trained")
+    cohort: str = Field(title="Cohort", description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://")
+    out: str | None = Field(None, title="Output", description="folder of the training; default: by name in isovox's own folder")
+    name: str | None = Field(None, title="Name", description="of the model in the registry; default: the method's")
+    preset: Literal["paper", "small", "tiny"] = Field("small", title="Preset", description="size of the network")
+    degradation: Degradation = Degradation()
+    training: Training = Training()
+    split: Split = Split()
+    selection: Selection = Selection()
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
+    tracking_uri: str | None = Field(
+        None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
+    )
