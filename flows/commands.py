@@ -67,6 +67,7 @@ def _say(text: str) -> None:
 def _calm() -> None:
     """Keep libraries' chatter off the terminal; what matters is in the table, the records and Prefect's log."""
     warnings.simplefilter("ignore")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)

@@ -83,7 +83,7 @@ class CohortTracker:
             params: settings; nested ones become "tiling.patch".
             tags: more to be found by (versions, model).
         """
-        self._cohort = {"kind": "cohort", "plan": digest, "name": name, "params": _flat(params), "tags": dict(tags), "at": _now()}
+        self._cohort = {"kind": "cohort", "plan": digest, "name": name, "params": flat(params), "tags": dict(tags), "at": _now()}
         self._open, self._kept = True, False
         with self._lock:
             self._attempt(self._connect)
@@ -134,7 +134,7 @@ class CohortTracker:
         """Mark what a killed run left behind, and tell what the last one could not."""
         self._state.mkdir(parents=True, exist_ok=True)
         if self._uri == _default(self._state):
-            _make_database(self._state)
+            make_database(self._state)
         book = _Book(self._uri, self._owner)
         book.sweep()
         if self.unsent.exists():
@@ -160,7 +160,7 @@ def _default(state: Path) -> str:
     return f"sqlite:///{state / 'mlflow.db'}"
 
 
-def _make_database(state: Path) -> None:
+def make_database(state: Path) -> None:
     """Make the default database under another name first: a process killed meanwhile would leave one of no use."""
     path = state / "mlflow.db"
     if path.exists():
@@ -248,7 +248,7 @@ class _Book:
         if child and child.state == state:
             return
         child = child or self._add_child(record, event)
-        settings = {"method": record.method, **_flat(record.provenance)}
+        settings = {"method": record.method, **flat(record.provenance)}
         params = [Param(key, value) for key, value in settings.items() if key not in child.params][:BATCH]
         tags = [RunTag("isovox.code", record.code), RunTag("isovox.reason", record.reason[:LONGEST])]
         self._client.log_batch(child.run_id, _metrics(_figures(record), event["at"]), params, tags)
@@ -322,15 +322,15 @@ def _metrics(figures: Mapping[str, float], at: int) -> list[Metric]:
     return [Metric(name, float(value), at, 0) for name, value in figures.items()]
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as MLflow's parameters: {"tiling": {"patch": 64}} → {"tiling.patch": "64"}."""
-    flat: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = str(value)[:LONGEST]
-    return flat
+            found[f"{prefix}{name}"] = str(value)[:LONGEST]
+    return found
 
 
 def _events(path: Path) -> Iterator[Event]:

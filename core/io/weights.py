@@ -36,6 +36,7 @@ class ModelSpec(Settings):
         network: name that ``core.networks.build`` knows.
         config: its arguments.
         residual: the network gives what is to be added to its input, rather than the restored image itself.
+        slices_last: the network was trained on patches whose last axis is that of the slices; others are turned so.
         multiple: the network takes patches whose edges are multiples of this many voxels.
         sha256: of model.safetensors.
     """
@@ -44,6 +45,7 @@ class ModelSpec(Settings):
     network: str
     config: dict[str, Any]
     residual: bool = False
+    slices_last: bool = False
     multiple: int = Field(16, ge=1)
     sha256: str = Field(pattern="[0-9a-f]{64}")
 
@@ -61,6 +63,7 @@ def save_model(
     card: str,
     *,
     residual: bool = False,
+    slices_last: bool = False,
     multiple: int = 16,
 ) -> ModelSpec:
     """Write a model; ``config.json`` comes last, so that a folder without it is no model.
@@ -72,13 +75,15 @@ def save_model(
         state_dict: its weights.
         card: Markdown: what the model is for, what it was trained on, its licence.
         residual: see ``ModelSpec``.
+        slices_last: see ``ModelSpec``.
         multiple: see ``ModelSpec``.
     """
     from safetensors.torch import save
 
     content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()})
     digest = hashlib.sha256(content).hexdigest()
-    spec = ModelSpec(network=network, config=config, residual=residual, multiple=multiple, sha256=digest)
+    how = {"residual": residual, "slices_last": slices_last, "multiple": multiple}
+    spec = ModelSpec(network=network, config=config, sha256=digest, **how)
     files.write_atomic(files.join(folder, TENSORS), content)
     files.write_atomic(files.join(folder, CARD), card.encode())
     files.write_json(files.join(folder, CONFIG), spec.model_dump(mode="json"))

@@ -132,19 +132,31 @@ class NetworkMethod(Method):
 
     def restore_many(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> list[list[Array]]:
         """Several patches; neighbours of one shape go through the network together."""
-        return [[array] for _, alike in groupby(tiles, key=lambda tile: tile[1].shape) for array in self._alike(list(alike))]
+
+        def shape(tile: tuple[Sequence[Measured], Grid]) -> tuple[int, ...]:
+            return tuple(np.moveaxis(np.empty(tile[1].shape, bool), self._slice_axis(tile[0][0]), -1).shape)
+
+        return [[array] for _, alike in groupby(tiles, key=shape) for array in self._alike(list(alike))]
 
     def _alike(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> Iterator[Array]:
         """Patches of one shape."""
         import torch
 
         scales = [measured[0].stats.upper if measured[0].stats.upper > 0 else 1.0 for measured, _ in tiles]
+        axes = [self._slice_axis(measured[0]) for measured, _ in tiles]
         images = [interpolate(measured[0].image, measured[0].grid, target, 3) for measured, target in tiles]
-        scaled = [image / np.float32(scale) for image, scale in zip(images, scales, strict=True)]
+        scaled = [
+            np.moveaxis(image, axis, -1) / np.float32(scale) for image, axis, scale in zip(images, axes, scales, strict=True)
+        ]
         inputs = np.stack([_pad(image, self.spec.multiple) for image in scaled])
         outputs = self._run(torch.from_numpy(inputs[:, None])).numpy()[:, 0]
-        for (_, target), output, scale in zip(tiles, outputs, scales, strict=True):
-            yield np.ascontiguousarray(output[Box.whole(target.shape).slices]) * np.float32(scale)
+        for image, output, axis, scale in zip(scaled, outputs, axes, scales, strict=True):
+            yield np.ascontiguousarray(np.moveaxis(output[Box.whole(image.shape).slices], -1, axis)) * np.float32(scale)
+
+    def _slice_axis(self, measured: Measured) -> int:
+        """The axis to be turned to the last place for the network."""
+        axis = measured.grid.slice_axis if self.spec.slices_last else None
+        return 2 if axis is None else axis
 
     def _run(self, inputs: Tensor) -> Tensor:
         """The network on patches (n, 1, x, y, z), those that overflow in half precision once more in float32."""

@@ -1,0 +1,200 @@
+"""Pairs of patches for training: drawn from a cohort's images, degraded on the fly.
+
+Slices are thick along one axis only, so a patch needs the image's columns through it and no more:
+
+    truth, columns (p, p, n) --degrade--> (p, p, n / factor) --cubic--> columns (p, p, n) --cut--> input (p, p, p)
+
+The axis of the slices comes last, as ``core.methods.network`` turns its patches. A pair is a function of (seed, index) alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from core.config import Degradation
+from core.errors import UsageError
+from core.grid import Array, Box, Grid
+from core.methods.interpolation import interpolate
+from core.operators.degrade import degrade
+
+if TYPE_CHECKING:
+    from core.tissues import Tissues
+
+CELL = 8  # voxels of the map of where the brain is
+BRAIN = 0.2  # share of a patch's voxels that must not be 0 (DiffusionIQT)
+BRIGHTNESS = 0.1  # the scale is known within so much: a degraded scan's percentile is not its truth's
+CONTEXT = 8  # slices that are degraded on either side of a patch; what lies beyond no longer changes the input
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image to train on, read box by box.
+
+    Attributes:
+        name: of the person, whose images are all on one side of a split.
+        key: of the image.
+        grid: canonical, of the whole image.
+        upper: the image's 99.9th percentile, by which patches are divided.
+        occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
+        tissues: for operators that need them.
+        read: gives the voxels in a box as float32.
+    """
+
+    name: str
+    key: str
+    grid: Grid
+    upper: float
+    occupied: Array
+    tissues: Tissues | None
+    read: Callable[[Box], Array]
+
+
+def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:
+    """Share of voxels above 0 in cells of ``CELL`` voxels, slab by slab."""
+    shares = []
+    for z in range(0, grid.shape[2], CELL):
+        slab = read(Box((0, 0, z), (grid.shape[0], grid.shape[1], min(z + CELL, grid.shape[2])))) > 0
+        cells = np.add.reduceat(np.add.reduceat(slab.mean(2), range(0, grid.shape[0], CELL), 0), range(0, grid.shape[1], CELL), 1)
+        shares.append(cells / CELL**2)
+    return np.stack(shares, 2).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A patch to train on.
+
+    Attributes:
+        input: float32 (p, p, p), the degraded image on the truth's grid, in units of the scan's 99.9th percentile.
+        truth: likewise.
+    """
+
+    input: Array
+    truth: Array
+
+
+def _start(subject: Subject, patch: int, draw: np.random.Generator) -> tuple[int, int, int]:
+    """Where a patch begins that has enough brain, as far as the map of cells tells; the fullest of a few where none has."""
+    best, start = -1.0, (0, 0, 0)
+    for _ in range(50):
+        x, y, z = (int(draw.integers(0, max(1, n - patch + 1))) for n in subject.grid.shape)
+        cells = tuple(slice(at // CELL, -(-(at + patch) // CELL)) for at in (x, y, z))
+        if (share := float(subject.occupied[cells].mean())) > best:
+            best, start = share, (x, y, z)
+        if best >= BRAIN:
+            break
+    return start
+
+
+def _columns(shape: Sequence[int], start: Sequence[int], patch: int, axis: int, how: Degradation, phase: int) -> Box:
+    """The voxels to read: the patch, and along the slices' axis its context; slices begin anywhere."""
+    first = [max(0, at) for at in start]
+    last = [min(at + patch, n) for at, n in zip(start, shape, strict=True)]
+    before = max(0, start[axis] - CONTEXT * how.factor)
+    first[axis] = min(before + phase, max(0, shape[axis] - patch)) if start[axis] - before >= how.factor else before
+    last[axis] = min(start[axis] + patch + CONTEXT * how.factor, shape[axis])
+    last[axis] = first[axis] + max((last[axis] - first[axis]) // how.factor, 1) * how.factor
+    return Box((first[0], first[1], first[2]), (last[0], last[1], last[2]))
+
+
+def _upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array], Array]:
+    """The turn that puts ``axis`` last, then flips at random and, within the planes, transposes at random."""
+    order = [one for one in range(3) if one != axis]
+    if draw.random() < 0.5:
+        order.reverse()
+    flips = tuple(one for one in range(3) if draw.random() < 0.5)
+
+    def turn(array: Array) -> Array:
+        turned = np.flip(array.transpose(*order, axis), flips)
+        return np.pad(turned, [(0, patch - n) for n in turned.shape], mode="symmetric")
+
+    return turn
+
+
+def draw_pair(subject: Subject, how: Degradation, patch: int, draw: np.random.Generator, *, axis: int | None = None) -> Pair:
+    """A patch of a subject and what a degraded scan shows of it.
+
+    Args:
+        subject: whose image.
+        how: the degradation.
+        patch: edge in voxels; patches beyond a smaller image are mirrored.
+        draw: all that is random comes from it.
+        axis: of the slices; drawn where None.
+
+    Raises:
+        UsageError: where the operator needs tissue maps and the subject has none.
+    """
+    axis = int(draw.integers(3)) if axis is None else axis
+    start = _start(subject, patch, draw)
+    box = _columns(subject.grid.shape, start, patch, axis, how, int(draw.integers(how.factor)))
+    truth, grid = subject.read(box), subject.grid.crop(box)
+    measured, coarse = degrade(truth, grid, axis, how, tissues=subject.tissues, draw=draw)
+    at = [start[one] - box.start[one] for one in range(3)]
+    at[axis] = min(max(at[axis], 0), max(0, truth.shape[axis] - patch))
+    shape = [min(patch, n - a) for n, a in zip(truth.shape, at, strict=True)]
+    cut = Box((at[0], at[1], at[2]), (at[0] + shape[0], at[1] + shape[1], at[2] + shape[2]))
+    seen = interpolate(measured, coarse, grid.crop(cut), 3)
+    turn = _upright(axis, patch, draw)
+    scale = np.float32(1 / (max(subject.upper, 1e-6) * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
+    return Pair(np.ascontiguousarray(turn(seen) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
+
+
+class Pairs(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs by number; the same number gives the same pair in any process.
+
+    Args:
+        subjects: to draw from.
+        how: the degradation.
+        patch: edge in voxels.
+        seed: of all draws.
+        length: how many there are.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], how: Degradation, patch: int, seed: int, length: int) -> None:
+        if not subjects:
+            raise UsageError("no-subjects", "at least one subject to draw patches from", "none", "select more participants")
+        self.subjects, self.how, self.patch, self.seed, self.length = list(subjects), how, patch, seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Input and truth, float32 (1, p, p, p)."""
+        draw = np.random.default_rng([self.seed, index])
+        pair = draw_pair(self.subjects[int(draw.integers(len(self.subjects)))], self.how, self.patch, draw)
+        return torch.from_numpy(pair.input)[None], torch.from_numpy(pair.truth)[None]
+
+
+def split_subjects(names: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> dict[str, list[str]]:
+    """Persons to train on, to validate with and to leave alone.
+
+    Args:
+        names: of all persons.
+        validation: of those to validate with; every eighth, at least one, where empty.
+        test: of those never to be seen.
+
+    Returns:
+        names under "train", "validation" and "test", each sorted.
+
+    Raises:
+        UsageError: a person in two parts or unknown, or a part left empty.
+    """
+    everyone = sorted(set(names))
+    if both := sorted(set(validation) & set(test)):
+        raise UsageError("split-overlap", "each person in one part", f"{', '.join(both)} in two", "take them out of one")
+    if missing := sorted((set(validation) | set(test)) - set(everyone)):
+        raise UsageError(
+            "split-unknown", f"persons of the cohort: {', '.join(everyone)}", ", ".join(missing), "correct the labels"
+        )
+    free = [name for name in everyone if name not in set(test)]
+    held = sorted(set(validation)) or free[7::8] or free[-1:]
+    train = [name for name in free if name not in set(held)]
+    if not train:
+        raise UsageError("split-empty", "at least one person to train on and one to validate with", f"{len(free)}", "add scans")
+    return {"train": train, "validation": held, "test": sorted(set(test))}

@@ -1,0 +1,152 @@
+"""What a network is trained for: each objective names its players, and gives each player's loss on a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.diffusion.samplers import ancestral, prior
+from core.diffusion.schedules import Cosine, continuous_times
+from core.networks import build
+
+if TYPE_CHECKING:
+    from core.networks.presets import Preset
+
+SCHEDULE = Cosine()
+
+
+class Objective(nn.Module, ABC):
+    """Networks that learn, and their losses.
+
+    Attributes:
+        network: the one that will restore.
+        players: names of the submodules that learn, in the order in which they take their steps.
+        betas: of Adam.
+    """
+
+    players: ClassVar[tuple[str, ...]] = ("network",)
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
+    residual: ClassVar[bool] = False
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    @abstractmethod
+    def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:
+        """A player's loss.
+
+        Args:
+            player: one of ``players``.
+            inputs: degraded patches on the truth's grid, (n, 1, p, p, p).
+            truth: likewise.
+            draw: for what is random; on the CPU, so that every device draws alike.
+            step: number of the step, from 0.
+        """
+
+    @abstractmethod
+    def restore(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """What a network (the trained one or its average) makes of degraded patches; for validation."""
+
+
+class Regression(Objective):
+    """The truth less its interpolation, in least squares: 3D U-Net and ResU-Net."""
+
+    residual: ClassVar[bool] = True
+
+    def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
+        """Mean squared error."""
+        return nn.functional.mse_loss(self.restore(self.network, inputs), truth)
+
+    def restore(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Input plus what the network adds."""
+        restored: Tensor = inputs + network(inputs).float()
+        return restored
+
+
+class Adversarial(Regression):
+    """ESRGAN (Wang et al. 2018): least absolute error first, then with a relativistic average discriminator.
+
+    Args:
+        network: the generator.
+        discriminator: gives (n, …) logits of patches (n, 1, p, p, p).
+        warmup: steps of the generator alone.
+    """
+
+    players: ClassVar[tuple[str, ...]] = ("network", "discriminator")
+    weight: ClassVar[float] = 5e-3  # of the adversarial part beside the absolute error (ESRGAN's ratio)
+
+    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
+        super().__init__(network)
+        self.discriminator, self.warmup = discriminator, warmup
+
+    def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
+        """Absolute and adversarial loss of the generator; relativistic loss of the discriminator."""
+        if player == "network":
+            restored = self.restore(self.network, inputs)
+            content = nn.functional.l1_loss(restored, truth)
+            if step < self.warmup:
+                return content
+            from core.training.losses import relativistic_generator_loss
+
+            real, fake = self.discriminator(truth).detach(), self.discriminator(restored)
+            return content + self.weight * relativistic_generator_loss(real, fake)
+        if step < self.warmup:
+            return torch.zeros((), device=inputs.device)
+        from core.training.losses import relativistic_discriminator_loss
+
+        with torch.no_grad():
+            restored = self.restore(self.network, inputs)
+        return relativistic_discriminator_loss(self.discriminator(truth), self.discriminator(restored))
+
+
+class Diffusion(Objective):
+    """DiffusionIQT: the network sees the interpolated scan and the truth under noise, and tells the truth.
+
+    Continuous time t ~ U(0, 1), shared by the neighbours of a block; cosine log-SNR; squared error of x0.
+    """
+
+    steps: ClassVar[int] = 20  # of the sampler
+
+    def __init__(self, network: nn.Module, neighbours: int = 1) -> None:
+        super().__init__(network)
+        self.neighbours = neighbours
+
+    def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
+        """Squared error of the predicted truth."""
+        blocks = torch.rand(len(truth) // self.neighbours, generator=draw).repeat_interleave(self.neighbours).tolist()
+        alpha, sigma = (
+            torch.tensor(one).to(truth).view(-1, 1, 1, 1, 1) for one in zip(*map(SCHEDULE.alpha_sigma, blocks), strict=True)
+        )
+        noisy = alpha * truth + sigma * torch.randn(truth.shape, generator=draw).to(truth)
+        log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in blocks]).to(truth)
+        return nn.functional.mse_loss(self.network(noisy, inputs, log_snr).float(), truth)
+
+    def restore(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """A sample by the ancestral sampler, from noise that is the same each time."""
+
+        def denoise(x: Tensor, t: float) -> Tensor:
+            image: Tensor = network(x, inputs, torch.full((len(x),), SCHEDULE.log_snr(t)).to(x)).float()
+            return image
+
+        def noise(number: int) -> Tensor:
+            return torch.randn(inputs.shape, generator=torch.Generator().manual_seed(number)).to(inputs)
+
+        return ancestral(denoise, prior(SCHEDULE, noise), SCHEDULE, continuous_times(self.steps), noise)
+
+
+def objective(method: str, preset: Preset, *, steps: int) -> Objective:
+    """The objective by which a method is trained, its networks with random weights.
+
+    Args:
+        method: "unet-3d", "resunet-3d", "esrgan-3d" or "diffusion-iqt".
+        preset: of its network.
+        steps: that training will take.
+    """
+    network = build(preset.network, preset.config)
+    if method == "esrgan-3d":
+        return Adversarial(network, build("ESRGANDiscriminator", {}), warmup=steps // 2)
+    return Diffusion(network) if method == "diffusion-iqt" else Regression(network)

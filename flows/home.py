@@ -1,0 +1,25 @@
+"""Isovox's own folder of a user: models and trainings that serve every output."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """$ISOVOX_HOME, else isovox in the user's folder for data ($XDG_DATA_HOME, ~/.local/share)."""
+    if own := os.environ.get("ISOVOX_HOME"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "isovox"
+
+
+def tracking_uri(wanted: str | None) -> str:
+    """MLflow's tracking URI of models and trainings: the wanted one, else a database in isovox's own folder, made if need be."""
+    if wanted:
+        return wanted
+    from tasks.tracking import make_database
+
+    folder = home()
+    folder.mkdir(parents=True, exist_ok=True)
+    make_database(folder)
+    return f"sqlite:///{folder / 'mlflow.db'}"

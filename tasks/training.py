@@ -1,0 +1,258 @@
+"""A cohort made ready for training, what MLflow is told of it, and the model at its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core import __version__
+from core.config import Degradation, TrainSettings
+from core.errors import IsovoxError, UsageError
+from core.grid import Array
+from core.io import dicom, files, nifti
+from core.io.bids import Refused, Source, discover
+from core.io.store import Store
+from core.stats import ScanStats, scan_stats
+from tasks.work import write_image
+
+if TYPE_CHECKING:
+    from core.tissues import Tissues
+
+    from core.training.data import Subject
+    from core.training.loop import Progress
+
+CARD = """# {name}
+
+A {settings.method} network ({settings.preset}, {parameters:,} parameters), trained by isovox {version}.
+
+## Intended use
+Research: brain MRI degraded as by `{degraded.operator}`, factor {degraded.factor}, {degraded.slice_profile} profile,
+gap {degraded.slice_gap:g}, onto isotropic voxels. Not a medical device; not for diagnosis.
+
+## Data
+Cohort `{cohort}`: {scans} scans. {licence}
+
+{parts}
+
+## Training
+{progress.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {progress.best_step}, the best by validation.
+
+## Figures
+Validation, {how.validation_pairs} patches: PSNR {psnr:.2f} dB (cubic interpolation {cubic:.2f} dB).
+
+## Limits
+Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show, were not
+seen in training. What the network adds is inferred, not measured: look at the consistency figures.
+"""
+
+
+class Place:
+    """Where a training lies: its folder's parts.
+
+    Args:
+        uri: folder, local or s3://.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.store = Store(files.join(self.uri, "cohort.zarr"))
+        self.checkpoint = files.join(self.uri, "checkpoint.safetensors")
+        self.settings = files.join(self.uri, "settings.json")
+        self.split = files.join(self.uri, "split.json")
+        self.curve = files.join(self.uri, "curve.json")
+        self.model = files.join(self.uri, "model")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a training draws from.
+
+    Attributes:
+        people: keys of their images by the persons' names.
+        failed: why, by key of the scan that could not be taken.
+        sha256: of the files by key.
+    """
+
+    people: dict[str, list[str]]
+    failed: dict[str, str]
+    sha256: dict[str, str]
+
+
+def person(source: Source) -> str:
+    """The label of the person in a scan; its key where it has none."""
+    return source.entities.get("sub", source.key)
+
+
+def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
+    """Put a scan into the store, unless it is there."""
+    path = f"{source.key}/measured"
+    if store.digest(path) == digest:
+        return
+    image, grid, _ = dicom.load_series(source.uris[0]) if source.kind == "dicom" else nifti.load(source.uris[0], trust=trust)
+    attrs = {"of": digest, "stats": asdict(scan_stats(image))}
+    write_image(store, path, image, grid, attrs, digest)
+
+
+def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], None]) -> Cohort:
+    """Read a cohort through the gate into the training's store; what cannot be read is named and left out.
+
+    Raises:
+        UsageError: where no scan is left.
+    """
+    cohort = Cohort({}, {}, {})
+    for found in discover(settings.cohort, settings.selection):
+        advance("scans", 1)
+        if isinstance(found, Refused):
+            cohort.failed[found.key] = found.reason
+            continue
+        try:
+            digest = files.sha256_all(found.uris)
+            _take(place.store, found, digest, settings.trust)
+        except (IsovoxError, OSError) as error:
+            cohort.failed[found.key] = str(error)
+        else:
+            cohort.people.setdefault(person(found), []).append(found.key)
+            cohort.sha256[found.key] = digest
+    if not cohort.people:
+        got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
+        raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
+    return cohort
+
+
+def _tissues(read: Callable[[], Array]) -> Tissues:
+    from core.tissues import Tissues
+
+    image = read()
+    return Tissues.fit(image, image > 0)
+
+
+def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
+    """A scan of the store to draw patches from."""
+    from core.training.data import Subject, occupancy
+
+    path = f"{key}/measured"
+    grid, attrs = place.store.grid(path), place.store.attrs(path)
+    read = partial(place.store.read, path)
+    tissues = _tissues(read) if how.operator == "low-field" else None
+    return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read)
+
+
+def subjects(place: Place, cohort: Cohort, names: Sequence[str], how: Degradation) -> list[Subject]:
+    """All scans of these persons."""
+    return [subject(place, name, key, how) for name in names for key in cohort.people[name]]
+
+
+def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:
+    """Note what is trained; another training's folder is refused.
+
+    Raises:
+        UsageError: where the folder is of a training with other settings or another split.
+    """
+    said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort"})
+    told = {"settings": {**said, "training": {**said["training"], "minutes": None, "loaders": 0}}, "split": split}
+    if files.exists(place.settings) and (before := files.read_json(place.settings)) != told:
+        changed = ", ".join(_differing(before, told))
+        remedy = "train into another --out, or with the settings of before"
+        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {changed}", remedy)
+    files.write_json(place.settings, told)
+    files.write_json(place.split, split)
+
+
+def _differing(before: Any, after: Any, at: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        return [one for key in keys for one in _differing(before.get(key), after.get(key), f"{at}.{key}" if at else key)]
+    return [] if before == after else [at]
+
+
+def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], progress: Progress, parameters: int) -> str:
+    """The model card, Markdown."""
+    best = next((row for row in progress.history if row["step"] == progress.best_step), {})
+    return CARD.format(
+        name=settings.name or settings.method,
+        settings=settings,
+        how=settings.training,
+        degraded=settings.degradation,
+        parameters=parameters,
+        version=__version__,
+        cohort=files.name_of(settings.cohort),
+        scans=sum(map(len, cohort.people.values())),
+        licence=_licence(settings.cohort),
+        parts="\n".join(f"- {part}: {', '.join(names) or 'none'}" for part, names in split.items()),
+        progress=progress,
+        batch=settings.training.batch * settings.training.accumulate,
+        psnr=best.get("psnr", float("nan")),
+        cubic=best.get("psnr_cubic", float("nan")),
+    )
+
+
+def _licence(cohort: str) -> str:
+    try:
+        told = files.read_json(files.join(cohort, "dataset_description.json"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return "The cohort names no licence."
+    return f"Licence: {told.get('License', 'not named')}. {told.get('DatasetDOI', '')}".strip()
+
+
+class Log:
+    """What MLflow is told of a training while it runs; where it cannot be reached, training goes on.
+
+    Args:
+        uri: MLflow's tracking URI.
+        name: of the model.
+        key: of this training, by which its run is found again.
+        params: settings.
+    """
+
+    def __init__(self, uri: str, name: str, key: str, params: dict[str, str]) -> None:
+        from mlflow import MlflowClient
+
+        from tasks.tracking import experiment_id
+
+        self._client = MlflowClient(tracking_uri=uri)
+        experiment = experiment_id(self._client, uri, "isovox training")
+        known = self._client.search_runs([experiment], f"tags.training = '{key}'", max_results=1)
+        run = known[0] if known else self._client.create_run(experiment, run_name=name, tags={"training": key})
+        self.run_id = run.info.run_id
+        self._client.update_run(self.run_id, "RUNNING")
+        for one, value in params.items():
+            if one not in run.data.params:
+                self._client.log_param(self.run_id, one, value)
+
+    def figures(self, figures: dict[str, float]) -> None:
+        """A validation's figures."""
+        for name, value in figures.items():
+            if name != "step" and np.isfinite(value):
+                self._client.log_metric(self.run_id, name, value, step=int(figures["step"]))
+
+    def picture(self, image: Any, name: str) -> None:
+        """A picture, uint8 (rows, columns)."""
+        self._client.log_image(self.run_id, image, artifact_file=f"validation/{name}.png")
+
+    def end(self, status: str, model: str | None) -> None:
+        """Close the run, with the model's folder where there is one."""
+        if model is not None and not files.is_remote(model):
+            self._client.log_artifacts(self.run_id, model, "model")
+        self._client.set_terminated(self.run_id, status)
+
+
+def triptych(inputs: Any, restored: Any, truth: Any, count: int = 4) -> Any:
+    """Middle slices of patches side by side: input, restored, truth, their difference from the truth; uint8 (rows, columns).
+
+    Args:
+        inputs: tensor (n, 1, p, p, p) in units of the scan's 99.9th percentile; the slices' axis is the last.
+        restored: likewise.
+        truth: likewise.
+        count: rows.
+    """
+    rows = []
+    for a, b, c in zip(inputs[:count, 0], restored[:count, 0], truth[:count, 0], strict=True):
+        cut = [np.asarray(one[one.shape[0] // 2]).T[::-1] for one in (a, b, c)]
+        errors = [0.5 + 2 * (one - cut[2]) for one in cut[:2]]
+        rows.append(np.concatenate([*cut, *errors], axis=1))
+    return (np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8)

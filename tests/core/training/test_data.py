@@ -1,0 +1,110 @@
+"""Pairs to train on: what the input shows of the truth, by number, within the brain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from core.config import Degradation
+from core.errors import UsageError
+from core.grid import Box, Grid
+from core.methods.interpolation import interpolate
+from core.operators.degrade import degrade
+from core.training.data import BRAIN, BRIGHTNESS, Pairs, Subject, draw_pair, occupancy, split_subjects
+
+SHAPE = (70, 61, 58)
+
+
+def subject(image, name="01") -> Subject:
+    grid = Grid(image.shape, np.diag([0.9, 0.9, 1.0, 1.0]))
+    read = lambda box: np.ascontiguousarray(image[box.slices], np.float32)  # noqa: E731
+    return Subject(name, name, grid, 100.0, occupancy(read, grid), None, read)
+
+
+def ball(radius=0.7) -> np.ndarray:
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
+    inside = sum(one**2 for one in axes) < radius**2
+    texture = np.random.default_rng(0).gamma(4, 15, SHAPE)
+    return (inside * texture).astype(np.float32)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("operator", ["slice-profile", "slice-mask"])
+def test_a_constant_scan_gives_constant_pairs(axis, operator):
+    how = Degradation(operator=operator, factor=4)
+    pair = draw_pair(subject(np.full(SHAPE, 80, np.float32)), how, 16, np.random.default_rng(1), axis=axis)
+    np.testing.assert_allclose(pair.input, pair.truth, rtol=1e-5)
+    assert 0.8 / (1 + BRIGHTNESS) <= pair.truth.mean() <= 0.8 / (1 - BRIGHTNESS)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_the_input_is_a_cut_of_the_whole_scan_degraded_and_interpolated(axis, factor, monkeypatch):
+    """Undo scale, turn and flips by telling where the patch was, then compare with the way of the whole volume."""
+    image, how = ball(), Degradation(factor=factor)
+    one = subject(image)
+    monkeypatch.setattr("core.training.data.BRIGHTNESS", 0.0)
+    monkeypatch.setattr("core.training.data._upright", lambda *_: lambda array: array)
+    pair = draw_pair(one, how, 16, np.random.default_rng(2), axis=axis)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16, 16))
+    at = np.argwhere((windows[..., 0, 0, 0] == pair.truth[0, 0, 0] * 100) | (pair.truth[0, 0, 0] == 0))
+    start = next(a for a in at if np.allclose(windows[tuple(a)] / 100, pair.truth, rtol=1e-6))
+    whole = []
+    for phase in range(factor):
+        first = [0, 0, 0]
+        first[axis] = phase
+        box = Box(tuple(first), image.shape)
+        coarse, coarse_grid = degrade(
+            image[box.slices], one.grid.crop(box), axis, how, tissues=None, draw=np.random.default_rng(0)
+        )
+        target = one.grid.crop(Box(tuple(start), tuple(start + 16)))
+        whole.append(np.abs(interpolate(coarse, coarse_grid, target, 3) / 100 - pair.input).max())
+    assert min(whole) < 1e-4
+
+
+def test_a_pair_is_a_function_of_its_number_alone():
+    pairs = Pairs([subject(ball()), subject(ball(0.5), "02")], Degradation(), 16, 3, 100)
+    other = Pairs([subject(ball()), subject(ball(0.5), "02")], Degradation(), 16, 3, 100)
+    for _ in range(3):
+        other[5]
+    for a, b in zip(pairs[17], other[17], strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(pairs[17][1], pairs[18][1])
+    assert pairs[17][0].shape == (1, 16, 16, 16)
+
+
+def test_patches_hold_enough_brain_and_slices_are_thick_along_the_last_axis():
+    pairs = Pairs([subject(ball(0.9))], Degradation(factor=8), 16, 0, 40)
+    shares, rough = [], []
+    for n in range(40):
+        seen, truth = (one[0].numpy() for one in pairs[n])
+        shares.append((truth > 0).mean())
+        rough.append([np.abs(np.diff(seen, axis=axis)).mean() for axis in range(3)])
+    assert np.mean(np.array(shares) >= BRAIN * 0.75) > 0.95
+    steps = np.mean(rough, axis=0)
+    assert steps[2] < 0.5 * min(steps[:2])
+
+
+def test_a_scan_smaller_than_the_patch_is_mirrored():
+    pairs = Pairs([subject(np.ones((9, 20, 7), np.float32) * 50)], Degradation(), 16, 0, 5)
+    assert all(pairs[n][0].shape == (1, 16, 16, 16) for n in range(5))
+
+
+def test_no_person_is_on_two_sides_of_a_split():
+    names = [f"{n:02d}" for n in range(1, 21)]
+    split = split_subjects(names, (), ("01", "02"))
+    parts = [set(split[part]) for part in ("train", "validation", "test")]
+    assert set.union(*parts) == set(names)
+    assert sum(map(len, parts)) == len(names)
+    with pytest.raises(UsageError, match=r"each person in one part.*03 in two"):
+        split_subjects(names, ("03",), ("03",))
+    with pytest.raises(UsageError, match=r"persons of the cohort.*99"):
+        split_subjects(names, ("99",), ())
+    with pytest.raises(UsageError, match="at least one person to train on"):
+        split_subjects(["01"], ("01",), ())
+
+
+def test_no_subjects_are_refused():
+    with pytest.raises(UsageError, match="at least one subject"):
+        Pairs([], Degradation(), 16, 0, 1)

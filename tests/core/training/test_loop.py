@@ -1,0 +1,134 @@
+"""The loop: it learns, resumes to the same bytes, keeps the best, and stops when told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from core.config import Training
+from core.errors import RestorationError, WeightsError
+from core.training.loop import Trainer, Watch
+from core.training.objectives import Adversarial, Regression
+
+
+class Blurred(Dataset):
+    """Noise, and the same under a fixed blur, by number."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        truth = torch.rand((1, 8, 8, 8), generator=torch.Generator().manual_seed(index))
+        return nn.functional.avg_pool3d(truth, 3, 1, 1), truth
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(1, 8, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv3d(8, 1, 3, padding=1))
+
+
+def trainer(where, objective=None, **changed) -> Trainer:
+    wanted = {"steps": 60, "batch": 2, "validate_every": 20, "learning_rate": 1e-2, "warmup": 5, "ema": 0.9} | changed
+    settings = Training(**wanted)
+    pairs = Blurred(settings.steps * settings.batch * settings.accumulate)
+    return Trainer(objective or Regression(network()), settings, pairs, Blurred(4), str(where), "cpu")
+
+
+class KilledError(Exception):
+    """In place of kill -9."""
+
+
+def stop_at(step: int) -> Watch:
+    def seen(now: int) -> None:
+        if now == step:
+            raise KilledError
+
+    return Watch(step=seen)
+
+
+def state(one: Trainer) -> dict[str, torch.Tensor]:
+    return {f"{name}.{key}": value for name, module in one._modules().items() for key, value in module.state_dict().items()}
+
+
+def test_it_learns_to_undo_a_blur(tmp_path):
+    done = trainer(tmp_path / "c").run()
+    assert done.step == 60
+    assert done.best > done.history[0]["psnr_cubic"] + 1
+    assert done.history[-1]["loss"] < done.history[0]["loss"]
+
+
+@pytest.mark.parametrize("kind", ["regression", "adversarial"])
+@pytest.mark.parametrize("killed", [21, 39, 45])
+def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, kind, killed):
+    def objective():
+        if kind == "regression":
+            return Regression(network())
+        made = network()
+        return Adversarial(made, nn.Sequential(nn.Conv3d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 3)), warmup=30)
+
+    whole = trainer(tmp_path / "whole", objective(), steps=50, accumulate=2)
+    whole.run()
+    first = trainer(tmp_path / "killed", objective(), steps=50, accumulate=2, checkpoint_minutes=0)
+    with pytest.raises(KilledError):
+        first.run(stop_at(killed))
+    second = trainer(tmp_path / "killed", objective(), steps=50, accumulate=2)
+    assert 0 < second.progress.step <= killed
+    second.run()
+    assert second.progress.history == whole.progress.history
+    assert all(torch.equal(value, state(whole)[name]) for name, value in state(second).items())
+    assert (tmp_path / "killed").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_two_batches_whose_gradients_are_summed_are_one_of_twice_the_size(tmp_path):
+    together = trainer(tmp_path / "a", batch=4, accumulate=1, steps=5)
+    apart = trainer(tmp_path / "b", batch=2, accumulate=2, steps=5)
+    together.run()
+    apart.run()
+    for name, value in apart.objective.state_dict().items():
+        torch.testing.assert_close(value, together.objective.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_the_best_of_the_averages_is_kept(tmp_path):
+    one = trainer(tmp_path / "c", learning_rate=0.5, clip=100.0, ema=0.0)
+    seen = {}
+    done = one.run(Watch(validated=lambda figures, _: seen.update({int(figures["step"]): figures["psnr"]})))
+    assert done.best == max(seen.values())
+    one.average.load_state_dict(one.best.state_dict())
+    assert one.validate()[0]["psnr"] == done.best
+
+
+def test_it_stops_when_validation_no_longer_improves_and_when_time_is_over(tmp_path):
+    tired = trainer(tmp_path / "a", learning_rate=1e-12, ema=0.0, patience=2, steps=200).run()
+    assert tired.step < 200
+    over = trainer(tmp_path / "b", minutes=1e-9).run()
+    assert over.step == 0
+    assert (tmp_path / "b").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_it_with_a_reason(tmp_path):
+    class Broken(Regression):
+        def loss(self, *args):
+            return super().loss(*args) * float("nan")
+
+    with pytest.raises(RestorationError, match=r"a finite loss at step 0.*smaller --learning-rate"):
+        trainer(tmp_path / "c", Broken(network())).run()
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    trainer(tmp_path / "c", steps=1).run()
+    with pytest.raises(WeightsError, match="a checkpoint of these networks"):
+        trainer(tmp_path / "c", Regression(nn.Conv3d(1, 1, 3, padding=1)), steps=1)
+
+
+def test_a_generator_with_a_discriminator_learns(tmp_path):
+    made = network()
+    judge = nn.Sequential(nn.Conv3d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 3))
+    before = {name: value.clone() for name, value in judge.state_dict().items()}
+    done = trainer(tmp_path / "c", Adversarial(made, judge, warmup=30)).run()
+    assert done.best > done.history[0]["psnr_cubic"]
+    assert any(not torch.equal(before[name], value) for name, value in judge.state_dict().items())
