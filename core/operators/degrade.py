@@ -12,18 +12,16 @@ All act along one axis only, so the columns of an image that run along that axis
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.config import Acquisition, Degradation
-from core.errors import GridError
+from core.errors import GridError, UsageError
 from core.grid import Array, Box, Grid
 from core.operators.linear import Matrix, apply_axis
+from core.operators.low_field import Snr, draw_snr, low_field, noise_sd
 from core.operators.profile import decimation_matrix, profile_matrix
-
-if TYPE_CHECKING:
-    from core.tissues import Tissues
+from core.tissues import Tissues
 
 
 def acquisition_of(how: Degradation) -> Acquisition:
@@ -62,12 +60,21 @@ def _matrix(n: int, how: Degradation) -> Matrix:
 
 
 def degrade(
-    image: Array, grid: Grid, axis: int, how: Degradation, *, tissues: Tissues | None, draw: np.random.Generator
+    image: Array,
+    grid: Grid,
+    axis: int,
+    how: Degradation,
+    *,
+    tissues: Tissues | None,
+    draw: np.random.Generator,
+    maps: Array | None = None,
+    snr: Snr | None = None,
 ) -> tuple[Array, Grid]:
     """The scan of low resolution that would be measured of a sharp one.
 
     "slice-profile" averages over the slices by their profile and gap, "slice-mask" keeps one slice in ``factor``. Both are
-    linear and draw nothing, and give the same values for a crop of the columns along ``axis`` as for the whole.
+    linear and draw nothing. "low-field" averages likewise, changes the contrast and adds noise (see ``low_field``). But for
+    the noise, a crop of the columns along ``axis`` gets the same values as the whole.
 
     Args:
         image: float32 on ``grid``.
@@ -75,15 +82,25 @@ def degrade(
         axis: along which slices become thick, 0, 1 or 2.
         how: operator, factor, profile, gap and contrast.
         tissues: of the whole sharp scan; only "low-field" needs them.
-        draw: all that is random comes from it.
+        draw: all that is random comes from it: first the SNRs, then the noise.
+        maps: tissue maps (3, x, y, z) in the order CSF, GM, WM, where known; else the posteriors of ``tissues``.
+        snr: (SNR_WM, SNR_GM) of the low-field scan; drawn where None.
 
     Returns:
         float32 image on the degraded grid, and that grid (see ``degraded_grid``).
 
     Raises:
         GridError: for an axis shorter than the factor, or an image that is not on ``grid``.
+        UsageError: tissues-missing, for "low-field" without tissues.
     """
     if image.shape != grid.shape:
         raise GridError("image-shape", f"an image of {grid.shape}", str(image.shape), "give an image on its own grid")
-    coarse = degraded_grid(grid, axis, how)
-    return apply_axis(_matrix(grid.shape[axis], how), image, axis), coarse
+    coarse, matrix = degraded_grid(grid, axis, how), _matrix(grid.shape[axis], how)
+    if how.operator != "low-field":
+        return apply_axis(matrix, image, axis), coarse
+    if tissues is None:
+        raise UsageError("tissues-missing", "the tissues of the scan", "none", "fit them with Tissues.fit")
+    snr = draw_snr(how.contrast, draw) if snr is None else snr
+    mean = low_field(image, axis, matrix, how.contrast, snr, tissues=tissues, maps=maps)
+    noise = draw.standard_normal(mean.shape, np.float32)
+    return mean + np.float32(noise_sd(tissues, how.contrast, snr)) * noise, coarse

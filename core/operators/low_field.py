@@ -1,0 +1,77 @@
+"""Low-field scans made from high-field ones: thick slices with gaps, less contrast, more noise (Lin et al. 2023).
+
+The decimation simulator of "Low-field magnetic resonance image enhancement via stochastic image quality transfer" (Medical
+Image Analysis 87, 2023), as DiffusionIQT uses it. With A the slices (see ``profile_matrix``) and the tissue maps p:
+
+    y = (1 + (g - 1) A p_GM) A x + sigma n,    sigma = mean_WM / SNR_WM,    g = SNR_GM sigma / mean_GM        (T1w)
+    y = (1 + (w - 1) A p_WM) A x + sigma n,    sigma = mean_GM / SNR_GM,    w = SNR_WM sigma / mean_WM        (FLAIR)
+
+White matter keeps its brightness in T1w, grey matter in FLAIR; the pair (SNR_WM, SNR_GM) is drawn for each scan. Where all maps
+are 0 (skull, air) the paper's sum of the three maps would erase the scan; here it keeps its brightness.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from core.grid import Array
+from core.operators.linear import Matrix, apply_axis
+from core.tissues import GM, WM, Tissues
+
+Contrast = Literal["T1w", "FLAIR"]
+Snr = tuple[float, float]
+
+MEANS: dict[Contrast, Snr] = {"T1w": (64.50, 54.14), "FLAIR": (35.031, 42.329)}  # of (SNR_WM, SNR_GM)
+COVARIANCES: dict[Contrast, tuple[Snr, Snr]] = {
+    "T1w": ((78.47, 71.50), (71.50, 73.91)),
+    "FLAIR": ((34.048, 39.850), (39.850, 50.293)),
+}
+
+
+def draw_snr(contrast: Contrast, draw: np.random.Generator) -> Snr:
+    """(SNR_WM, SNR_GM) of a low-field scan: normal with the mean and covariance of Lin et al. 2023, both above 0.
+
+    Args:
+        contrast: of the scan.
+        draw: drawn from again where a value is not above 0.
+    """
+    while True:
+        white, grey = draw.multivariate_normal(np.array(MEANS[contrast]), np.array(COVARIANCES[contrast]))
+        if white > 0 and grey > 0:
+            return float(white), float(grey)
+
+
+def noise_sd(tissues: Tissues, contrast: Contrast, snr: Snr) -> float:
+    """Standard deviation of the noise, in the unit of the sharp scan."""
+    return tissues.wm_mean / snr[0] if contrast == "T1w" else tissues.gm_mean / snr[1]
+
+
+def gain(tissues: Tissues, contrast: Contrast, snr: Snr) -> float:
+    """By what the tissue is multiplied that changes its brightness: grey matter in T1w, white matter in FLAIR."""
+    target = noise_sd(tissues, contrast, snr) * (snr[1] if contrast == "T1w" else snr[0])
+    return target / (tissues.gm_mean if contrast == "T1w" else tissues.wm_mean)
+
+
+def low_field(
+    image: Array, axis: int, matrix: Matrix, contrast: Contrast, snr: Snr, *, tissues: Tissues, maps: Array | None = None
+) -> Array:
+    """The mean of the low-field scan: all but the noise.
+
+    Args:
+        image: sharp, float32 (x, y, z).
+        axis: along which slices become thick.
+        matrix: the slices, (slices, voxels along ``axis``).
+        contrast: T1w or FLAIR.
+        snr: (SNR_WM, SNR_GM), above 0.
+        tissues: of the whole scan, of which ``image`` may be a crop.
+        maps: (3, x, y, z) in the order CSF, GM, WM, where known; else the posteriors of ``tissues``.
+
+    Returns:
+        float32, with as many voxels along ``axis`` as the matrix has rows.
+    """
+    changed = GM if contrast == "T1w" else WM
+    share = (tissues.maps(image) if maps is None else maps)[changed]
+    thick, partial = (apply_axis(matrix, one, axis) for one in (image, share))
+    return thick * (1 + np.float32(gain(tissues, contrast, snr) - 1) * partial)
