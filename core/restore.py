@@ -16,7 +16,7 @@ import numpy as np
 from core.blend import stream
 from core.errors import RestorationError
 from core.grid import Array, Box, Grid
-from core.methods.base import Measured, Method
+from core.methods.base import Measured, Method, Piece
 from core.tiles import Tile, Tiling
 
 
@@ -64,12 +64,14 @@ def _check(arrays: Sequence[Array], tile: Tile, scans: int) -> None:
 
 
 def _restore_batch(method: Method, sources: Sequence[Source], target: Grid, tiles: Sequence[Tile]) -> list[list[Array]]:
-    work = [
-        ([source.crop(method.source_box(source.grid, target, tile)) for source in sources], target.crop(tile.read))
+    pieces = [
+        Piece(
+            [source.crop(method.source_box(source.grid, target, tile)) for source in sources], target.crop(tile.read), tile.read
+        )
         for tile in tiles
     ]
     try:
-        return method.restore_many(work)
+        return method.restore_many(pieces)
     except RestorationError as error:
         where = ", ".join(_describe(tile) for tile in tiles)
         raise RestorationError(error.code, error.wanted, f"{error.got}, in {where}", error.remedy) from error

@@ -13,8 +13,9 @@ import psutil
 from core.config import Acquisition, RunSettings
 from core.errors import InputError, UsageError
 from core.grid import Grid
-from core.io import bids, dicom, files, nifti
+from core.io import bids, dicom, files, nifti, simulated
 from core.io.bids import Refused, Source
+from core.io.derivatives import bids_stem
 from core.io.output import Output
 from core.methods import build_method
 from core.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
@@ -55,8 +56,14 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         source=header.grid.to_json(),
         target=header.grid.to_json(),
         acquisition=_acquisition(source, header.grid, settings),
-        reference=source.reference or references.get(source.key),
+        reference=source.reference or references.get(source.key) or references.get(_truth_key(source)),
     )
+
+
+def _truth_key(source: Source) -> str:
+    """The key of the truth of a scan, if it is simulated."""
+    said = simulated.truth_entities(source.entities)
+    return files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
 
 
 def _references(settings: RunSettings) -> dict[str, str]:

@@ -22,7 +22,6 @@ from tasks.work import write_image
 
 if TYPE_CHECKING:
     from core.tissues import Tissues
-
     from core.training.data import Subject
     from core.training.loop import Progress
 

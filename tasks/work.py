@@ -20,6 +20,7 @@ from core.io.output import Output
 from core.io.store import Store
 from core.methods import build_method
 from core.methods.base import Measured, Method
+from core.noise import Key, field_key
 from core.plan import CohortPlan, ScanPlan
 from core.restore import Source, restore_scan, restore_tiles
 from core.stats import ScanStats, scan_stats
@@ -147,7 +148,12 @@ def measured_of(job: Job, scan: ScanPlan) -> Measured:
     """A scan as measured, from the store."""
     store, path = store_of(job), path_of(job, scan, "measured")
     stats = ScanStats(**store.attrs(path)["stats"])
-    return Measured(store.read(path), store.grid(path), stats, scan.acquisition)
+    return Measured(store.read(path), store.grid(path), stats, scan.acquisition, _noise_key(job, scan))
+
+
+def _noise_key(job: Job, scan: ScanPlan) -> Key:
+    """Of what methods draw for a scan: by the run's seed and the scan's bytes."""
+    return field_key(read_plan(job.out, job.plan).settings.seed, scan.sha256)
 
 
 def stored_as(job: Job, scan: ScanPlan) -> StoredAs:
@@ -160,7 +166,8 @@ def _lazily(job: Job, scan: ScanPlan) -> Source:
     """A scan of which only the boxes that are asked for are read."""
     store, path = store_of(job), path_of(job, scan, "measured")
     grid, stats = store.grid(path), ScanStats(**store.attrs(path)["stats"])
-    return Source(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.acquisition))
+    key = _noise_key(job, scan)
+    return Source(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.acquisition, key))
 
 
 # -- restore, scan mode -----------------------------------------------------------------------------------------------------

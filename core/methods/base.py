@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from core.config import Acquisition, TilingSettings
 from core.grid import Array, Box, Grid
+from core.noise import Key
 from core.stats import ScanStats
 from core.tiles import Tile, Tiling
 
@@ -24,16 +25,33 @@ class Measured:
         grid: canonical RAS grid of ``image``; a crop carries its own place in the world.
         stats: statistics of the *whole* scan, so that every tile scales intensities alike.
         acquisition: slice profile and gap, by which the scan came from the anatomy.
+        noise: key of the scan's noise, for methods that draw any.
     """
 
     image: Array
     grid: Grid
     stats: ScanStats
     acquisition: Acquisition
+    noise: Key = (0, 0)
 
     def crop(self, box: Box) -> Measured:
         """The part in ``box``, at its place in the world."""
-        return Measured(self.image[box.slices], self.grid.crop(box), self.stats, self.acquisition)
+        return replace(self, image=self.image[box.slices], grid=self.grid.crop(box))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tile to be restored.
+
+    Attributes:
+        measured: what its source box shows of one scan, or of several of one person where the method fuses.
+        target: grid of the tile.
+        box: its voxels on the whole target grid, to which noise belongs.
+    """
+
+    measured: Sequence[Measured]
+    target: Grid
+    box: Box
 
 
 class MethodSettings(BaseModel):
@@ -83,6 +101,6 @@ class Method(ABC):
             RestorationError: where the method cannot give a finite answer.
         """
 
-    def restore_many(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> list[list[Array]]:
-        """Restore several tiles; a method that batches overrides this, and the numbers must not change."""
-        return [self.restore(measured, target) for measured, target in tiles]
+    def restore_many(self, pieces: Sequence[Piece]) -> list[list[Array]]:
+        """Restore several tiles; a method that batches or draws noise overrides this, and the numbers must not change."""
+        return [self.restore(piece.measured, piece.target) for piece in pieces]

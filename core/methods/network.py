@@ -19,7 +19,7 @@ from core.config import TilingSettings
 from core.errors import RestorationError
 from core.grid import Array, Box, Grid
 from core.io.weights import ModelSpec, load_network, read_spec
-from core.methods.base import Measured, Method, MethodSettings
+from core.methods.base import Measured, Method, MethodSettings, Piece
 from core.methods.interpolation import SPLINE_REACH, interpolate, reach_box
 from core.tiles import Tile, Tiling, patches
 
@@ -128,37 +128,36 @@ class NetworkMethod(Method):
 
     def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
         """One scan onto ``target``; see ``Method.restore``."""
-        return self.restore_many([(measured, target)])[0]
+        return self.restore_many([Piece(measured, target, Box.whole(target.shape))])[0]
 
-    def restore_many(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> list[list[Array]]:
+    def restore_many(self, pieces: Sequence[Piece]) -> list[list[Array]]:
         """Several patches; neighbours of one shape go through the network together."""
 
-        def shape(tile: tuple[Sequence[Measured], Grid]) -> tuple[int, ...]:
-            return tuple(np.moveaxis(np.empty(tile[1].shape, bool), self._slice_axis(tile[0][0]), -1).shape)
+        def shape(piece: Piece) -> tuple[int, int, int]:
+            x, y, z = (piece.target.shape[axis] for axis in self._order(piece))
+            return x, y, z
 
-        return [[array] for _, alike in groupby(tiles, key=shape) for array in self._alike(list(alike))]
+        return [[array] for _, alike in groupby(pieces, key=shape) for array in self._alike(list(alike))]
 
-    def _alike(self, tiles: Sequence[tuple[Sequence[Measured], Grid]]) -> Iterator[Array]:
+    def _alike(self, pieces: Sequence[Piece]) -> Iterator[Array]:
         """Patches of one shape."""
         import torch
 
-        scales = [measured[0].stats.upper if measured[0].stats.upper > 0 else 1.0 for measured, _ in tiles]
-        axes = [self._slice_axis(measured[0]) for measured, _ in tiles]
-        images = [interpolate(measured[0].image, measured[0].grid, target, 3) for measured, target in tiles]
-        scaled = [
-            np.moveaxis(image, axis, -1) / np.float32(scale) for image, axis, scale in zip(images, axes, scales, strict=True)
-        ]
+        scales = [np.float32(piece.measured[0].stats.upper if piece.measured[0].stats.upper > 0 else 1) for piece in pieces]
+        images = [interpolate(piece.measured[0].image, piece.measured[0].grid, piece.target, 3) for piece in pieces]
+        orders = [self._order(piece) for piece in pieces]
+        scaled = [image.transpose(order) / scale for image, order, scale in zip(images, orders, scales, strict=True)]
         inputs = np.stack([_pad(image, self.spec.multiple) for image in scaled])
-        outputs = self._run(torch.from_numpy(inputs[:, None])).numpy()[:, 0]
-        for image, output, axis, scale in zip(scaled, outputs, axes, scales, strict=True):
-            yield np.ascontiguousarray(np.moveaxis(output[Box.whole(image.shape).slices], -1, axis)) * np.float32(scale)
+        outputs = self._run(torch.from_numpy(inputs[:, None]), pieces).numpy()[:, 0]
+        for image, output, order, scale in zip(scaled, outputs, orders, scales, strict=True):
+            yield np.ascontiguousarray(output[Box.whole(image.shape).slices].transpose(np.argsort(order))) * scale
 
-    def _slice_axis(self, measured: Measured) -> int:
-        """The axis to be turned to the last place for the network."""
-        axis = measured.grid.slice_axis if self.spec.slices_last else None
-        return 2 if axis is None else axis
+    def _order(self, piece: Piece) -> tuple[int, int, int]:
+        """The axes as the network wants them."""
+        axis = piece.measured[0].grid.slice_axis if self.spec.slices_last else None
+        return {0: (1, 2, 0), 1: (0, 2, 1), 2: (0, 1, 2), None: (0, 1, 2)}[axis]
 
-    def _run(self, inputs: Tensor) -> Tensor:
+    def _run(self, inputs: Tensor, pieces: Sequence[Piece]) -> Tensor:  # noqa: ARG002 - noise is for those that draw it
         """The network on patches (n, 1, x, y, z), those that overflow in half precision once more in float32."""
         outputs = self._forward(inputs, self.settings.precision)
         bad = ~outputs.isfinite().flatten(1).all(1)

@@ -16,7 +16,7 @@ from core.grid import Box, Grid
 from core.io.weights import load_count, save_model
 from core.methods import build_method
 from core.methods import network as module
-from core.methods.base import Measured
+from core.methods.base import Measured, Piece
 from core.methods.interpolation import interpolate
 from core.methods.network import NetworkMethod, NetworkSettings, predict
 from core.networks import build
@@ -95,6 +95,22 @@ def test_patches_suit_the_network_and_their_sources_lie_in_the_scan(model, shape
         assert all(n <= math.ceil(patch / 4) * 4 for n in tile.read.shape)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_network_for_upright_patches_sees_the_slices_along_its_last_axis(monkeypatch, tmp_path, axis):
+    save_model(str(tmp_path), "UNet", UNET, build("UNet", UNET).state_dict(), "", slices_last=True, multiple=4)
+    seen = []
+    swap(monkeypatch, lambda batch: (seen.append(batch.clone()), batch)[1])
+    spacing, shape = [1.0, 1.0, 1.0], [13, 11, 10]
+    spacing[axis], shape[axis] = 3.0, 5
+    image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
+    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition())
+    target = scan.grid.isotropic(1.0)
+    (array,) = NetworkMethod(NetworkSettings(model=str(tmp_path))).restore([scan], target)
+    np.testing.assert_allclose(array, interpolate(image, scan.grid, target, 3), rtol=1e-5, atol=1e-3)
+    steps = [float(seen[0].diff(dim=dim).abs().mean()) for dim in (2, 3, 4)]
+    assert steps[2] < 0.8 * min(steps[:2])
+
+
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(model):
     network = build("UNet", UNET)
     batch = torch.linspace(0, 1, 7 * 512).reshape(7, 1, 8, 8, 8)
@@ -169,7 +185,7 @@ def test_a_patch_that_overflows_in_half_precision_is_done_again_in_float32(monke
     swap(monkeypatch, network)
     exact = NetworkMethod(NetworkSettings(model=model))
     half = NetworkMethod(NetworkSettings(model=model, precision="float16"))
-    work = [([dim], target), ([scan], target)]
+    work = [Piece([one], target, Box.whole(target.shape)) for one in (dim, scan)]
     (dim_exact,), (bright_exact,) = exact.restore_many(work)
     (dim_half,), (bright_half,) = half.restore_many(work)
     assert (bright_half == bright_exact).all()  # redone
