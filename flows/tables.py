@@ -64,6 +64,18 @@ def scan_table(records: Sequence[ScanRecord]) -> Table:
     return table
 
 
+def simulation_table(records: Sequence[ScanRecord]) -> Table:
+    """A line a simulated scan."""
+    table = Table("scan", "operator", "state", box=None, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    table.add_column("image or reason", overflow="fold", ratio=1)
+    for record in records:
+        state = f"[{COLOURS[record.state]}]{record.state}[/]"
+        told = record.reason or " ".join(record.outputs)
+        table.add_row(record.key, record.method or "–", state, _number(record.seconds.get("simulate"), 1), escape(told))
+    return table
+
+
 def summary(records: Sequence[ScanRecord]) -> str:
     """Planned, and how many are in each state."""
     found = counts(list(records))

@@ -56,14 +56,18 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         source=header.grid.to_json(),
         target=header.grid.to_json(),
         acquisition=_acquisition(source, header.grid, settings),
-        reference=source.reference or references.get(source.key) or references.get(_truth_key(source)),
+        reference=source.reference or _reference_of(source, references, settings.input),
     )
 
 
-def _truth_key(source: Source) -> str:
-    """The key of the truth of a scan, if it is simulated."""
+def _reference_of(source: Source, references: dict[str, str], root: str) -> str | None:
+    """The truth of a scan: of the same name, or of the name or the place that its simulation tells."""
     said = simulated.truth_entities(source.entities)
-    return files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
+    truth_key = files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
+    if found := references.get(source.key) or references.get(truth_key):
+        return found
+    truth = simulated.truth_of(source.uris[0], root) if references and source.kind == "nifti" else None
+    return next((uri for uri in references.values() if truth and files.same(uri, truth)), None)
 
 
 def _references(settings: RunSettings) -> dict[str, str]:

@@ -79,17 +79,27 @@ def _order() -> tuple[str, ...]:
     return tuple(str(name) for name in get_column_names())
 
 
+def bids_stem(entities: dict[str, str], *more: str) -> str:
+    """Path of an image in a BIDS dataset, without extension.
+
+    Args:
+        entities: by their short names, with "suffix" and "datatype" (anat where missing).
+        more: labels to stand between the entities and the suffix.
+    """
+    names = [name for name in entities if name not in {"datatype", "suffix"}]
+    names.sort(key=lambda name: (_order().index(name) if name in _order() else len(_order()), name))
+    labels = [f"{name}-{entities[name]}" for name in names]
+    folders = [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]
+    return files.join(*folders, entities.get("datatype", "anat"), "_".join([*labels, *more, entities["suffix"]]))
+
+
 def derivative_stem(entities: dict[str, str]) -> str:
     """Path of a restored image in a derivative dataset, without extension.
 
     Args:
         entities: BIDS entities with "suffix" and "datatype"; all are kept, but for "desc".
     """
-    names = [name for name in entities if name not in {"datatype", "suffix", "desc"}]
-    names.sort(key=lambda name: (_order().index(name) if name in _order() else len(_order()), name))
-    labels = [f"{name}-{entities[name]}" for name in names]
-    folders = [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]
-    return files.join(*folders, entities.get("datatype", "anat"), "_".join([*labels, f"desc-{DESC}", entities["suffix"]]))
+    return bids_stem({name: value for name, value in entities.items() if name != "desc"}, f"desc-{DESC}")
 
 
 def plain_stem(inside: str) -> str:

@@ -87,6 +87,13 @@ def exists(uri: str) -> bool:
     return bool(_filesystem(uri).exists(uri)) if is_remote(uri) else Path(uri).exists()
 
 
+def same(uri: str, other: str) -> bool:
+    """Whether two URIs name one place; links are followed on this machine."""
+    if is_remote(uri) or is_remote(other):
+        return uri.rstrip("/") == other.rstrip("/")
+    return Path(uri).resolve() == Path(other).resolve()
+
+
 def is_folder(uri: str) -> bool:
     """Whether ``uri`` is a folder (on S3: a prefix of something)."""
     return bool(_filesystem(uri).isdir(uri)) if is_remote(uri) else Path(uri).is_dir()

@@ -1,0 +1,141 @@
+"""What a simulated cohort is on disk: a raw BIDS dataset whose sidecars say what was done to which truth.
+
+A scan keeps the name of its truth with one entity more: ``sub-01_T1w`` becomes ``sub-01_rec-lowfield8_T1w``; where the truth has
+a ``rec`` of its own, ``rec-norm`` becomes ``rec-norm+lowfield8``. So several degradations fit in one dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from core.config import Degradation
+from core.grid import Grid
+from core.io import files
+from core.io.bids import Entities, Source, without_extension
+from core.io.derivatives import ACQUIRED, allowed, bids_stem, dataset_description
+
+VERSION = 1  # of the simulation: a change of its numbers makes scans anew
+KEPT = {"sub", "ses", "task", "acq", "ce", "trc", "rec", "run", "echo", "inv", "part", "chunk"}  # entities of raw anatomy
+SUFFIXES = {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "inplaneT1", "inplaneT2", "PDT2", "angio"}
+README = """# Simulated scans
+
+Scans of low resolution that isovox made from sharp ones. Each sidecar names its truth (`TruthURI`, relative to this folder),
+the operator with its settings, the seed and what was drawn. They show methods at work; they are no measurements.
+"""
+
+
+def label_of(how: Degradation, axis: str = "S") -> str:
+    """The label of a degradation: operator and factor, and what differs from the operator's usual settings."""
+    usual = Degradation.model_validate({"operator": how.operator, "factor": how.factor})
+    profile = how.slice_profile if how.slice_profile != usual.slice_profile else ""
+    gap = f"gap{round(how.slice_gap * 100)}" if how.slice_gap != usual.slice_gap else ""
+    contrast = how.contrast if how.contrast != usual.contrast else ""
+    said = "" if how.operator == "slice-mask" else profile + gap
+    along = "" if axis == "S" else axis
+    return how.operator.replace("-", "") + str(how.factor) + said + (contrast if how.operator == "low-field" else "") + along
+
+
+def stem_of(source: Source, label: str, contrast: str) -> str:
+    """Path of a scan's simulation in its dataset, without extension; names that are not BIDS are made so.
+
+    Args:
+        source: the sharp scan.
+        label: of the degradation.
+        contrast: suffix of a scan whose name tells none.
+    """
+    kept = {name: value for name, value in source.entities.items() if name in KEPT}
+    if "sub" not in kept:
+        plain = re.sub(r"[^0-9A-Za-z]", "", source.key)
+        told = plain == source.key
+        kept["sub"] = plain if told else plain[:40] + hashlib.sha256(source.key.encode()).hexdigest()[:6]
+    kept["rec"] = f"{kept['rec']}+{label}" if "rec" in kept else label
+    suffix = source.entities.get("suffix", "")
+    return bids_stem(kept | {"datatype": "anat", "suffix": suffix if suffix in SUFFIXES else contrast})
+
+
+def truth_entities(entities: Entities) -> Entities:
+    """Entities of the truth of a scan with these, if it is simulated: without the last part of ``rec``."""
+    own = entities.get("rec", "").rpartition("+")[0]
+    return {name: value for name, value in entities.items() if name != "rec"} | ({"rec": own} if own else {})
+
+
+def truth_of(uri: str, root: str) -> str | None:
+    """The truth that the sidecar beside a simulated scan names; None where it names none.
+
+    Args:
+        uri: of the scan.
+        root: folder of its dataset.
+    """
+    try:
+        sidecar = files.read_json(without_extension(uri) + ".json")
+    except (FileNotFoundError, ValueError):
+        return None
+    said = sidecar.get("TruthURI") if isinstance(sidecar, dict) else None
+    if not isinstance(said, str) or files.is_remote(said) or said.startswith("/"):
+        return said if isinstance(said, str) else None
+    return os.path.normpath(files.join(root, said))
+
+
+def _said_truth(out: str, truth: str) -> str:
+    """How a sidecar names a truth: relative to the dataset, where both are on this machine."""
+    if files.is_remote(truth) or files.is_remote(out):
+        return truth if files.is_remote(truth) else str(Path(truth).absolute())
+    return os.path.relpath(truth, out)
+
+
+def digest_of(truth_sha256: str, settings: dict[str, Any]) -> str:
+    """What a simulation is a function of: the truth's bytes and the settings."""
+    value = {"truth": truth_sha256, "settings": settings, "version": VERSION}
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def thickness(how: Degradation, voxel: float) -> float:
+    """Thickness of a degraded slice in mm, from the sharp voxel size along the axis."""
+    return voxel if how.operator == "slice-mask" else how.factor * voxel * (1 - how.slice_gap)
+
+
+def sidecar(source: Source, out: str, axis: int, how: Degradation, sharp: Grid, provenance: dict[str, Any]) -> dict[str, Any]:
+    """The JSON sidecar of a simulated scan.
+
+    Args:
+        source: the sharp scan.
+        out: folder of the simulated dataset.
+        axis: along which slices became thick.
+        how: the degradation.
+        sharp: grid of the sharp scan.
+        provenance: digests, seed and what was drawn; JSON values, stored under "Isovox".
+    """
+    voxel = sharp.spacing[axis]
+    return {
+        "Description": "Simulated by isovox from a sharp scan; no measurement.",
+        **{key: value for key, value in allowed(source.sidecar).items() if key not in ACQUIRED},
+        "SliceThickness": round(thickness(how, voxel), 4),
+        "SpacingBetweenSlices": round(how.factor * voxel, 4),
+        "TruthURI": _said_truth(out, source.uris[0]),
+        "Isovox": provenance | {"Degradation": how.model_dump(mode="json"), "Axis": "RAS"[axis]},
+    }
+
+
+def is_done(out: str, stem: str, digest: str) -> bool:
+    """Whether a scan was simulated with this digest and its image is whole."""
+    try:
+        made = files.read_json(files.join(out, f"{stem}.json")).get("Isovox", {})
+        return bool(made.get("Digest") == digest and files.sha256(files.join(out, f"{stem}.nii.gz")) == made.get("SHA256"))
+    except (FileNotFoundError, ValueError, AttributeError):
+        return False
+
+
+def write_dataset_files(out: str, source: str, settings: dict[str, Any]) -> None:
+    """Write the dataset's description, .bidsignore and, once, a README."""
+    made = dataset_description(out, source, {"Simulated": settings})
+    made |= {"Name": "Simulated scans of low resolution, by isovox", "DatasetType": "raw"}
+    made["GeneratedBy"] = [made["GeneratedBy"][0] | {"Description": "Degrades sharp scans: thick slices, low field"}]
+    files.write_json(files.join(out, "dataset_description.json"), made)
+    files.write_atomic(files.join(out, ".bidsignore"), b"/isovox\n")
+    if not files.exists(files.join(out, "README.md")):
+        files.write_atomic(files.join(out, "README.md"), README.encode())
