@@ -182,10 +182,3 @@ def finished(reference: Path, tmp_path: Path) -> Path:
 def expected(reference: Path) -> dict[str, str]:
     """Digests of what that run made."""
     return products(reference)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in this folder start many runs each: they are slow. The quick form of them is tests/flows/test_interrupted.py."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.slow)

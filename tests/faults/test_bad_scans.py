@@ -68,7 +68,8 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", [pytest.param(one, marks=() if one == "rename" else pytest.mark.slow) for one in PLACES])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str], place: str
 ) -> None:

@@ -22,12 +22,15 @@ WAYS = {
 }
 
 
+FAST = "four workers, tiles"
+
+
 def alike(out: Path) -> dict[str, str]:
     """The store's voxels and the restored scans."""
     return {name: digest for name, digest in products(out).items() if not name.endswith(".json")}
 
 
-@pytest.mark.parametrize("way", [pytest.param(one, marks=pytest.mark.slow if "Dask" in one else ()) for one in WAYS])
+@pytest.mark.parametrize("way", [pytest.param(one, marks=() if one == FAST else pytest.mark.slow) for one in WAYS])
 def test_interpolation_gives_the_same_bytes(isovox: Runner, cohort: Path, out: Path, expected: dict[str, str], way: str) -> None:
     isovox("run", cohort, out, *OPTIONS, *WAYS[way])
     assert products(out) == expected

@@ -23,7 +23,7 @@ STAGES = {
 }
 
 
-FAST = {"between two blocks of a restored scan", "between NIfTI and sidecar"}
+FAST = {"between two blocks of a restored scan"}
 
 
 @pytest.mark.parametrize("stage", [pytest.param(one, marks=() if one in FAST else pytest.mark.slow) for one in STAGES])

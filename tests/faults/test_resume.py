@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.faults.cohorts import changes, leftovers, mlflow_states, products, restored, states, thick_scan, write_scan
 from tests.faults.conftest import OPTIONS, Runner
 
@@ -26,6 +28,7 @@ def test_a_second_run_starts_no_flow_and_writes_nothing(isovox: Runner, cohort: 
     assert changes(finished) == before
 
 
+@pytest.mark.slow
 def test_some_of_the_scans_may_be_run_alone_with_the_same_settings(
     isovox: Runner, cohort: Path, finished: Path, expected: dict[str, str]
 ) -> None:
@@ -61,6 +64,7 @@ def test_only_a_scan_whose_bytes_changed_is_done_anew(isovox: Runner, cohort: Pa
         assert not path.startswith(own) or when == made[path], path
 
 
+@pytest.mark.slow
 def test_a_scan_that_came_in_is_done_and_the_others_skipped(
     isovox: Runner, cohort: Path, finished: Path, tmp_path: Path, expected: dict[str, str]
 ) -> None:
@@ -70,6 +74,7 @@ def test_a_scan_that_came_in_is_done_and_the_others_skipped(
     assert expected.items() <= products(finished).items()
 
 
+@pytest.mark.slow
 def test_a_threshold_is_judged_anew_without_restoring(
     isovox: Runner, cohort: Path, finished: Path, expected: dict[str, str]
 ) -> None:
@@ -85,6 +90,7 @@ def sidecars(out: Path) -> list[dict[str, str]]:
     return [json.loads(path.read_text())["Isovox"] for path in out.glob("sub-*/anat/*.json")]
 
 
+@pytest.mark.slow
 def test_another_method_reads_no_scan_again(isovox: Runner, cohort: Path, finished: Path) -> None:
     before = restored(finished)
     faults = [NO_INGEST | {"match": str(cohort)}]

@@ -16,6 +16,7 @@ IMPATIENT = {"PREFECT_CLIENT_MAX_RETRIES": "1"}  # by default Prefect's client a
 GONE = ("--tracking-uri", "http://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_without_mlflow_the_run_goes_on(isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]) -> None:
     said = isovox("run", cohort, out, *OPTIONS, *GONE)
     assert "planned 3 = 3 done" in said
@@ -23,6 +24,7 @@ def test_without_mlflow_the_run_goes_on(isovox: Runner, cohort: Path, out: Path,
     assert (out / "isovox" / "tracking-unsent.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_mlflow_gone_in_mid_run_is_told_later(isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]) -> None:
     lost = {"at": "mlflow:MlflowClient.log_batch", "from": 3, "to": 99, "act": "drop"}
     isovox("run", cohort, out, *OPTIONS, faults=[lost])

@@ -9,6 +9,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.faults.cohorts import leftovers, mlflow_states, products
 from tests.faults.conftest import OPTIONS, Runner
 
@@ -28,6 +30,7 @@ def test_the_second_run_says_who_works_there_and_leaves(
     assert leftovers(out) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_both_saw_free_is_left_to_the_first(isovox: Runner, cohort: Path, out: Path) -> None:
     late = {"at": "flows.commands:run_flow", "act": "sleep", "with": "3"}
     slow = {"at": "tasks.export:_export", "act": "sleep", "with": "8"}
@@ -38,6 +41,7 @@ def test_a_run_that_both_saw_free_is_left_to_the_first(isovox: Runner, cohort: P
     assert first.wait() == 0
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_in_order_and_the_next_completes_it(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]
 ) -> None:
@@ -57,6 +61,7 @@ def test_sigterm_ends_a_run_in_order_and_the_next_completes_it(
     assert set(mlflow_states(out)) == {"FINISHED"}
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_dead_process_is_taken_over(isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]) -> None:
     dead = {"token": "x", "host": socket.gethostname(), "user": "someone", "pid": 2**22 - 1, "born": 1.0, "since": "", "beat": 0}
     (out / "isovox" / "lock.json").write_text(json.dumps(dead))
