@@ -152,17 +152,25 @@ def maps_of_labels(labels: Array) -> Array:
     Raises:
         InputError: labels-unknown, where fewer than two of the tissues are there.
     """
-    plain = float(labels.max()) <= len(USUAL)
-    tables = {CSF: (1,), GM: (2,), WM: (3,)} if plain else FREESURFER
-    maps = np.stack([np.isin(labels, tables[tissue]) for tissue in (CSF, GM, WM)])
-    if not plain:
-        maps[GM] |= (labels >= CORTEX[0]) & (labels < CORTEX[1])
-        maps[WM] |= (labels >= UNDER_CORTEX[0]) & (labels < UNDER_CORTEX[1])
+    table = _tissue_of_label(plain=float(labels.max()) <= len(USUAL))
+    known = (labels >= 0) & (labels < len(table))
+    tissue = table[np.where(known, labels, 0).astype(np.int16)]
+    maps = np.stack([tissue == one for one in (CSF, GM, WM)])
     if np.count_nonzero(maps.any(axis=(1, 2, 3))) < 2:
         wanted = "labels 0 to 3 (nothing, CSF, GM, WM) or FreeSurfer's aseg"
         got = ", ".join(f"{value:g}" for value in np.unique(labels)[:8])
         raise InputError("labels-unknown", wanted, got, "convert the label image")
     return maps.astype(np.float32)
+
+
+def _tissue_of_label(*, plain: bool) -> NDArray[np.int8]:
+    """The tissue of each label from 0 on, -1 where it is none."""
+    table = np.full(UNDER_CORTEX[1], -1, np.int8)
+    if not plain:
+        table[slice(*CORTEX)], table[slice(*UNDER_CORTEX)] = GM, WM
+    for tissue, labels in ({CSF: (1,), GM: (2,), WM: (3,)} if plain else FREESURFER).items():
+        table[list(labels)] = tissue
+    return table
 
 
 def brain_mask(image: Array) -> Kept:

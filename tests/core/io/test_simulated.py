@@ -1,0 +1,107 @@
+"""Names and sidecars of simulated cohorts."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.config import Degradation
+from core.grid import Grid
+from core.io import files, simulated
+from core.io.bids import Source
+
+
+def source(key="sub-01_T1w", uri="/data/sub-01/anat/sub-01_T1w.nii.gz", sidecar=None, **entities):
+    return Source(key, (uri,), "nifti", key, key, key, entities, sidecar or {})
+
+
+def how(operator="slice-profile", factor=4, **more):
+    return Degradation(operator=operator, factor=factor, **more)
+
+
+@pytest.mark.parametrize(
+    ("degradation", "axis", "label"),
+    [
+        (how(), "S", "sliceprofile4"),
+        (how(slice_profile="gaussian"), "S", "sliceprofile4gaussian"),
+        (how(slice_gap=0.1), "A", "sliceprofile4gap10A"),
+        (how("slice-mask", 8, slice_gap=0.1), "S", "slicemask8"),
+        (how("low-field", 8), "S", "lowfield8"),
+        (how("low-field", 8, slice_gap=0.0), "S", "lowfield8gap0"),
+        (how("low-field", 8, contrast="FLAIR", slice_profile="box"), "R", "lowfield8boxFLAIRR"),
+    ],
+)
+def test_a_label_tells_what_is_not_usual(degradation, axis, label):
+    assert simulated.label_of(degradation, axis) == label
+    assert label.isalnum()
+
+
+@pytest.mark.parametrize(
+    ("entities", "stem"),
+    [
+        ({"sub": "01", "suffix": "T1w", "datatype": "anat"}, "sub-01/anat/sub-01_rec-X_T1w"),
+        (
+            {"sub": "01", "ses": "a", "acq": "mprage", "run": "2", "rec": "norm", "suffix": "T2w"},
+            "sub-01/ses-a/anat/sub-01_ses-a_acq-mprage_rec-norm+X_run-2_T2w",
+        ),
+        ({"sub": "01", "desc": "preproc", "space": "MNI", "suffix": "FLAIR"}, "sub-01/anat/sub-01_rec-X_FLAIR"),
+    ],
+)
+def test_a_scan_keeps_its_name_and_its_truth_is_found_by_it(entities, stem):
+    assert simulated.stem_of(source(**entities), "X", "T1w") == stem
+    kept = {name: value for name, value in entities.items() if name in simulated.KEPT}
+    rec = f"{entities['rec']}+X" if "rec" in entities else "X"
+    assert simulated.truth_entities(kept | {"rec": rec}) == kept
+
+
+def test_names_that_are_not_bids_are_made_so_and_stay_apart():
+    one, other, plain = (simulated.stem_of(source(key), "X", "T1w") for key in ("a.b", "a_b", "scan7"))
+    assert plain == "sub-scan7/anat/sub-scan7_rec-X_T1w"
+    assert one != other
+    assert all(stem.startswith("sub-ab") and stem.endswith("_rec-X_T1w") for stem in (one, other))
+
+
+@pytest.mark.parametrize(
+    ("degradation", "thickness"),
+    [(how("low-field", 8), 4.2), (how("slice-profile", 8), 5.6), (how("slice-mask", 8), 0.7)],
+)
+def test_a_sidecar_tells_thickness_distance_and_truth(tmp_path, degradation, thickness):
+    """0.7 mm, 6 of 8 voxels: 4.2 mm thick and 5.6 mm apart, as in the paper."""
+    import numpy as np
+
+    grid = Grid((10, 10, 32), np.diag([1, 1, 0.7, 1.0]))
+    metadata = {"EchoTime": 0.003, "SliceThickness": 0.7, "PatientName": "X"}
+    told = simulated.sidecar(source(sidecar=metadata), str(tmp_path), 2, degradation, grid, {"Seed": 3})
+    assert (told["SliceThickness"], told["SpacingBetweenSlices"]) == (pytest.approx(thickness), pytest.approx(5.6))
+    assert told["EchoTime"] == 0.003
+    assert "PatientName" not in told
+    assert told["Isovox"]["Seed"] == 3
+    assert Degradation.model_validate(told["Isovox"]["Degradation"]) == degradation
+
+
+def test_the_truth_is_found_again_after_both_folders_moved(tmp_path):
+    truth, out = tmp_path / "a" / "data" / "x.nii", tmp_path / "a" / "sim"
+    told = {"TruthURI": simulated._said_truth(str(out), str(truth))}
+    files.write_json(str(out / "sub-1" / "s.json"), told)
+    (tmp_path / "a").rename(tmp_path / "b")
+    found = simulated.truth_of(str(tmp_path / "b" / "sim" / "sub-1" / "s.nii.gz"), str(tmp_path / "b" / "sim"))
+    assert found == str(tmp_path / "b" / "data" / "x.nii")
+
+
+@pytest.mark.parametrize(
+    ("out", "truth", "said"),
+    [
+        ("s3://b/o", "s3://b/i/x.nii", "s3://b/i/x.nii"),
+        ("s3://b/o", "/d/x.nii", "/d/x.nii"),
+        ("/o", "s3://b/x.nii", "s3://b/x.nii"),
+    ],
+)
+def test_a_truth_elsewhere_is_named_in_full(out, truth, said):
+    assert simulated._said_truth(out, truth) == said
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{}", b'{"TruthURI": 3}'])
+def test_a_sidecar_that_names_no_truth(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    assert simulated.truth_of(str(tmp_path / "x.nii.gz"), str(tmp_path)) is None
+    assert simulated.truth_of(str(tmp_path / "y.nii.gz"), str(tmp_path)) is None
+    assert not simulated.is_done(str(tmp_path), "x", "d")

@@ -1,0 +1,104 @@
+"""Low field: what is drawn has the published mean and covariance, and what is made shows what was drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.config import Degradation
+from core.grid import Grid
+from core.operators.degrade import degrade
+from core.operators.low_field import COVARIANCES, MEANS, draw_snr
+from core.tissues import CSF, GM, WM, Tissues, maps_of_labels
+from tests.phantoms import MEANS as BRIGHTNESS
+from tests.phantoms import brain
+
+
+@pytest.mark.parametrize("contrast", ["T1w", "FLAIR"])
+def test_snrs_are_drawn_as_published(contrast):
+    draw = np.random.default_rng(0)
+    drawn = np.array([draw_snr(contrast, draw) for _ in range(4000)])
+    spread = np.array(COVARIANCES[contrast])
+    assert np.abs(drawn.mean(0) - MEANS[contrast]).max() < 4 * np.sqrt(spread.max() / 4000)
+    assert np.cov(drawn.T) == pytest.approx(spread, rel=0.1)
+    assert (drawn > 0).all()
+
+
+def test_a_pair_that_is_not_above_zero_is_drawn_again():
+    class Draw:
+        pairs = iter([(-1.0, 3.0), (5.0, 0.0), (5.0, 4.0)])
+
+        def multivariate_normal(self, *_):
+            return next(self.pairs)
+
+    assert draw_snr("FLAIR", Draw()) == (5.0, 4.0)
+
+
+def simulated(contrast, snr, *, maps: bool, seed=0):
+    """A noise-free phantom at low field in slices of 2: image, tissue by slice voxel, scale of the noise in the air."""
+    image, labels = brain((64, 64, 64), contrast, noise=0.0)
+    given = maps_of_labels(labels.astype(np.float32))
+    tissues = Tissues.of_maps(image, given)
+    how = Degradation(operator="low-field", factor=2, slice_profile="box", slice_gap=0.0, contrast=contrast)
+    draw = np.random.default_rng(seed)
+    grid = Grid(image.shape, np.eye(4))
+    scan, _ = degrade(image, grid, 2, how, tissues=tissues, draw=draw, maps=given if maps else None, snr=snr)
+    pairs = labels.reshape(64, 64, 32, 2)
+    return scan, np.where(pairs[..., 0] == pairs[..., 1], pairs[..., 0], -1)
+
+
+@pytest.mark.parametrize("maps", [True, False])
+@pytest.mark.parametrize("contrast", ["T1w", "FLAIR"])
+@pytest.mark.parametrize("snr", [(64.5, 54.1), (30.0, 40.0)])
+def test_noise_and_contrast_are_those_drawn(contrast, snr, maps):
+    scan, pure = simulated(contrast, snr, maps=maps)
+    air = scan[pure == 0]
+    assert abs(air.mean()) < 4 * air.std() / np.sqrt(air.size)
+    for tissue, wanted in ((WM, snr[0]), (GM, snr[1])):
+        inside = scan[pure == tissue + 1]
+        assert inside.mean() / air.std() == pytest.approx(wanted, rel=0.02)
+        assert inside.std() == pytest.approx(air.std(), rel=0.05)
+    kept = {"T1w": WM, "FLAIR": GM}[contrast]
+    for tissue in (kept, CSF):
+        assert scan[pure == tissue + 1].mean() == pytest.approx(BRIGHTNESS[contrast][tissue], rel=0.02)
+
+
+def test_noise_is_white_and_normal():
+    scan, pure = simulated("T1w", (20.0, 18.0), maps=True)
+    corner = scan[:12, :12, :6]
+    assert (pure[:12, :12, :6] == 0).all()
+    sd = corner.std()
+    for axis in range(3):
+        ahead, behind = (np.take(corner, range(*ends), axis) for ends in ((1, corner.shape[axis]), (0, corner.shape[axis] - 1)))
+        assert abs((ahead * behind).mean()) < 4 * sd**2 / np.sqrt(ahead.size)
+    assert (np.abs(corner) < sd).mean() == pytest.approx(0.6827, abs=0.06)
+
+
+def test_what_is_of_no_tissue_keeps_its_brightness():
+    image = np.full((8, 8, 8), 40.0, np.float32)
+    tissues = Tissues((10.0, 60.0, 100.0), (5.0, 5.0, 5.0), (0.2, 0.4, 0.4), 60.0, 100.0)
+    how = Degradation(operator="low-field", factor=2)
+    none = np.zeros((3, 8, 8, 8), np.float32)
+    grid = Grid(image.shape, np.eye(4))
+    scan, _ = degrade(image, grid, 2, how, tissues=tissues, draw=np.random.default_rng(0), maps=none, snr=(1e6, 2e6))
+    assert scan == pytest.approx(40.0, abs=1e-3)
+
+
+def test_a_real_brain_has_the_snrs_drawn(scans):
+    """On the slices, where their maps are above 0.9, as the paper measures it."""
+    from core.io import nifti
+
+    image, grid, _ = nifti.load(str(scans / "labels" / "T1w.nii.gz"))
+    maps = maps_of_labels(nifti.load(str(scans / "labels" / "aparc_aseg.nii.gz"))[0])
+    at = np.s_[64:192, 64:192, 64:192]  # the middle of the brain, to be quick
+    image, maps = np.ascontiguousarray(image[at]), np.ascontiguousarray(maps[(slice(None), *at)])
+    tissues, snr = Tissues.of_maps(image, maps), (64.0, 54.0)
+    how = Degradation(operator="low-field", factor=8)
+    grid = Grid(image.shape, grid.affine)
+    silent = {"tissues": None, "draw": np.random.default_rng(0)}
+    thick = how.model_copy(update={"operator": "slice-profile"})
+    shares = [degrade(one, grid, 2, thick, **silent)[0] for one in maps]
+    scan, _ = degrade(image, grid, 2, how, tissues=tissues, draw=np.random.default_rng(1), maps=maps, snr=snr)
+    sd = tissues.wm_mean / snr[0]
+    assert scan[shares[WM] > 0.9].mean() / sd == pytest.approx(snr[0], rel=0.05)
+    assert scan[shares[GM] > 0.9].mean() / sd == pytest.approx(snr[1], rel=0.05)
