@@ -115,7 +115,8 @@ def renoise(
     """Noise the predicted image afresh at every step: x_s = alpha_s x0 + sigma_s n (DiffusionIQT, algorithm 2).
 
     As in the paper, not in its code: nothing of x_t but the prediction lives on. The last step adds no noise, and its alpha,
-    0.99992 at t = 0, stays. See ``Sampler`` for the arguments.
+    0.99992 at t = 0, stays. That is no reversal of the forward process: for a normal posterior and many steps the samples have
+    half of its variance, so look smoother than they should. See ``Sampler`` for the arguments.
     """
     image, x = _clamped(denoise, clamp), start
     for n, t, s in _steps(times):
@@ -177,7 +178,9 @@ def plms(
     """Pseudo linear multistep (Liu et al. 2022, "PNDM", as latent-diffusion has it): DDIM moves along combined noises.
 
     The first step is Heun's (n + 1 evaluations for n steps), the next ones take Adams-Bashforth weights of order 2, 3 and from
-    then on 4. The raw noise of each time goes into the history, not the combined one. Deterministic. See ``Sampler``.
+    then on 4. The raw noise of each time goes into the history, not the combined one. Deterministic. For tables, whose first
+    alpha is about 0.01 or more: from t = 1 of a cosine schedule the first steps are too long for it, and ``dpm_solver`` is not.
+    See ``Sampler``.
     """
     image, x = _clamped(denoise, clamp), start
     history: list[Tensor] = []

@@ -130,7 +130,7 @@ class Discrete:
 
     def _kept(self, t: float) -> float:
         steps = len(self.alphas_cumprod)
-        if t != math.floor(t) or not CLEAN <= t < steps:
+        if not CLEAN <= t < steps or t != math.floor(t):
             raise UsageError("time-outside", f"a whole timestep from -1 to {steps - 1}", str(t), "make the times by ddim_times")
         return 1.0 if t == CLEAN else float(self.alphas_cumprod[int(t)])
 

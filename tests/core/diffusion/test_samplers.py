@@ -1,0 +1,403 @@
+"""Samplers against a normal prior, for which the exact denoiser makes every sampler affine and its answer known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.diffusion.samplers import (
+    ADAMS_BASHFORTH,
+    SAMPLERS,
+    Langevin,
+    ancestral,
+    ddim,
+    dpm_solver,
+    plms,
+    predictor_corrector,
+    prior,
+    renoise,
+    reverse_diffusion,
+    ve_ancestral,
+)
+from core.diffusion.schedules import Cosine, Discrete, Geometric, continuous_times, ddim_times, even_times, ve_times
+from core.errors import UsageError
+from tests.core.diffusion.gaussian import POINT, PRIOR, Probe
+
+EYE = torch.eye(3, dtype=torch.float64)
+ZERO = torch.zeros(3, dtype=torch.float64)
+COSINE = Cosine()
+TABLE = Discrete.scaled_linear(1000, 0.0015, 0.0205)
+VE = Geometric(0.05, 20.0)
+GRIDS = [(COSINE, continuous_times(20)), (TABLE, ddim_times(45)), (TABLE, even_times(30)), (COSINE, [0.9, 0.7, 0.65, 0.2])]
+DETERMINISTIC = {"ddim": ddim, "plms": plms, "dpm-solver++": dpm_solver}
+NO_NOISE: Callable[[int], Tensor] = lambda number: pytest.fail(f"asked for the noise {number}")  # noqa: E731
+
+
+def moments(sampler, model, schedule, times, uses: int, mean: Tensor, cov: Tensor, **options) -> tuple[Tensor, Tensor]:
+    probe = Probe(uses)
+    return probe.moments(sampler(model.denoiser(schedule), probe.start, schedule, times, probe.noise, **options), mean, cov)
+
+
+def posterior(level_t, level_s) -> tuple[float, float, float]:
+    """q(x_s | x_t, x0) by conditioning the joint normal of both: weights of x_t and x0, and the variance."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = level_t, level_s
+    shared = alpha_t / alpha_s * sigma_s**2
+    return shared / sigma_t**2, alpha_s - shared / sigma_t**2 * alpha_t, sigma_s**2 - shared**2 / sigma_t**2
+
+
+# --- with noise ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_ancestral_draws_from_the_posterior_of_each_step(schedule, times) -> None:
+    steps = len(times) - 1
+    mean, cov = PRIOR.marginal(schedule.alpha_sigma(times[0]))
+    made = moments(ancestral, PRIOR, schedule, times, steps, mean, cov)
+    for n, (t, s) in enumerate(pairwise(times), 1):
+        level = schedule.alpha_sigma(t)
+        of_x, of_x0, variance = posterior(level, schedule.alpha_sigma(s))
+        gain = PRIOR.gain(level)
+        step = of_x * EYE + of_x0 * gain
+        mean = step @ mean + of_x0 * (PRIOR.mean - level[0] * gain @ PRIOR.mean)
+        cov = step @ cov @ step.T + (variance if n < steps else 0) * EYE
+    torch.testing.assert_close(made, (mean, cov))
+
+
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_renoise_keeps_nothing_but_the_prediction(schedule, times) -> None:
+    steps = len(times) - 1
+    mean, cov = PRIOR.marginal(schedule.alpha_sigma(times[0]))
+    made = moments(renoise, PRIOR, schedule, times, steps, mean, cov)
+    for n, (t, s) in enumerate(pairwise(times), 1):
+        (alpha_t, _), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+        gain = alpha_s * PRIOR.gain(schedule.alpha_sigma(t))
+        mean = alpha_s * PRIOR.mean + gain @ (mean - alpha_t * PRIOR.mean)
+        cov = gain @ cov @ gain.T + (sigma_s**2 if n < steps else 0) * EYE
+    torch.testing.assert_close(made, (mean, cov))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_where_the_image_is_known_ddim_has_the_marginal_at_any_eta(schedule, times, eta: float) -> None:
+    mean, cov = POINT.marginal(schedule.alpha_sigma(times[0]))
+    made = moments(ddim, POINT, schedule, times, len(times) - 1, mean, cov, eta=eta)
+    torch.testing.assert_close(made, POINT.marginal(schedule.alpha_sigma(times[-1])))
+
+
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_where_the_image_is_known_ancestral_has_the_marginal_but_for_the_last_noise(schedule, times) -> None:
+    mean, cov = POINT.marginal(schedule.alpha_sigma(times[0]))
+    made = moments(ancestral, POINT, schedule, times, len(times) - 1, mean, cov)
+    expected, whole = POINT.marginal(schedule.alpha_sigma(times[-1]))
+    left = math.exp(schedule.log_snr(times[-2]) - schedule.log_snr(times[-1]))
+    torch.testing.assert_close(made, (expected, whole * left))
+
+
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_ddim_with_eta_1_is_ancestral_with_noise_at_the_end(schedule, times) -> None:
+    probe = Probe(len(times) - 1)
+    run = [s(PRIOR.denoiser(schedule), probe.start, schedule, times, probe.noise) for s in (ancestral, eta_of(1.0))]
+    (offset, one), (same, other) = (probe.maps(x) for x in run)
+    torch.testing.assert_close(offset, same)
+    torch.testing.assert_close(one[:-1], other[:-1])
+    *_, variance = posterior(*(schedule.alpha_sigma(t) for t in times[-2:]))
+    torch.testing.assert_close(other[-1], math.sqrt(variance) * EYE)
+    assert not one[-1].any()
+
+
+def eta_of(eta: float):
+    return lambda *arguments: ddim(*arguments, eta=eta)
+
+
+def error_of_the_prior(sampler, steps: int, **options) -> tuple[float, float]:
+    """How far the samples' mean and covariance are from the prior's."""
+    mean, cov = moments(sampler, PRIOR, COSINE, continuous_times(steps), steps, ZERO, EYE, **options)
+    expected, whole = PRIOR.marginal(COSINE.alpha_sigma(0))
+    return float((mean - expected).norm()), float((cov - whole).norm())
+
+
+@pytest.mark.parametrize("sampler", [ancestral, eta_of(0.5), eta_of(1.0)], ids=["ancestral", "eta 0.5", "eta 1"])
+def test_samples_come_to_have_the_prior_as_steps_grow(sampler) -> None:
+    coarse, fine = error_of_the_prior(sampler, 50), error_of_the_prior(sampler, 200)
+    assert coarse[0] < 1e-3
+    assert 3.0 < coarse[1] / fine[1] < 5.5
+    assert fine[1] < 0.06
+
+
+def test_many_steps_of_renoise_keep_half_of_the_variance() -> None:
+    """With V the samples' covariance and r the noise-to-signal ratio a step makes of V: V (1 - 2 r / C) + r, at rest at C / 2."""
+    mean, cov = moments(renoise, PRIOR, COSINE, continuous_times(600), 600, ZERO, EYE)
+    assert (mean - PRIOR.mean).norm() < 1e-3
+    assert (cov - PRIOR.cov / 2).norm() < 0.05 * PRIOR.cov.norm()
+
+
+# --- deterministic ------------------------------------------------------------------------------------------------------
+
+
+class Straight:
+    """sigma = t beside an untouched signal: noise over signal, along which DDIM moves, is even in time, and PLMS at its best."""
+
+    prior_sd = 10.0
+
+    def log_snr(self, t: float) -> float:
+        return -2 * math.log(t)
+
+    def alpha_sigma(self, t: float) -> tuple[float, float]:
+        return 1.0, t
+
+
+def error_of_the_flow(sampler, schedule, times) -> float:
+    """How far the affine map is from that of the probability flow."""
+    probe = Probe(0)
+    offset, (matrix,) = probe.maps(sampler(PRIOR.denoiser(schedule), probe.start, schedule, times, NO_NOISE))
+    expected, exact = PRIOR.flow(schedule.alpha_sigma(times[0]), schedule.alpha_sigma(times[-1]))
+    return float((offset - expected).norm() + (matrix - exact).norm())
+
+
+def order(sampler, schedule, first: float, last: float, steps: int) -> tuple[float, float]:
+    """Observed order of convergence from ``steps`` to twice as many, and the error of the finer one."""
+    grids = [[first + (last - first) * k / n for k in range(n + 1)] for n in (steps, 2 * steps)]
+    coarse, fine = (error_of_the_flow(sampler, schedule, grid) for grid in grids)
+    return math.log2(coarse / fine), fine
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "expected"),
+    [(ddim, COSINE, 1), (plms, COSINE, 2), (dpm_solver, COSINE, 2), (ddim, Straight(), 1), (plms, Straight(), 4)],
+)
+def test_the_flow_is_reached_at_the_order_of_the_method(sampler, schedule, expected: int) -> None:
+    first, last = (0.95, 0.05) if schedule is COSINE else (6.0, 0.5)
+    reached, error = order(sampler, schedule, first, last, 200)
+    assert reached == pytest.approx(expected, abs=0.25)
+    assert error < {1: 0.01, 2: 5e-5, 4: 5e-8}[expected]
+
+
+def test_on_the_papers_grids_more_order_is_less_error() -> None:
+    errors = {name: error_of_the_flow(sampler, TABLE, ddim_times(50)) for name, sampler in DETERMINISTIC.items()}
+    assert errors["plms"] < errors["ddim"] / 5
+    assert errors["dpm-solver++"] < errors["ddim"] / 2
+
+
+@pytest.mark.parametrize(("schedule", "times"), [*GRIDS, (VE, ve_times(12)), (VE, ve_times(1)), (TABLE, [500, -1])])
+@pytest.mark.parametrize("sampler", DETERMINISTIC.values(), ids=DETERMINISTIC)
+def test_where_the_image_is_known_any_step_is_exact(sampler, schedule, times) -> None:
+    probe = Probe(0)
+    offset, (matrix,) = probe.maps(sampler(POINT.denoiser(schedule), probe.start, schedule, times, NO_NOISE))
+    expected, exact = POINT.flow(schedule.alpha_sigma(times[0]), schedule.alpha_sigma(times[-1]))
+    torch.testing.assert_close(offset, expected)
+    torch.testing.assert_close(matrix, exact)
+
+
+@pytest.mark.parametrize(("steps", "degree"), [(1, 1), (2, 1), (3, 2), (4, 3)])
+def test_adams_bashforth_integrates_polynomials(steps: int, degree: int) -> None:
+    """Where eps is t^k, the step from t to t - h adds the exact integral, once the history is long enough; Heun's start is of
+    degree 1 as well.
+    """
+    schedule, times = Straight(), [2 - 0.125 * n for n in range(steps + 1)]
+    for k in range(degree + 1):
+        known = lambda x, t: x - t * t**k  # noqa: B023, E731
+        before, after = (plms(known, ZERO, schedule, times[:n], NO_NOISE) if n > 1 else ZERO for n in (steps, steps + 1))
+        exact = (times[steps] ** (k + 1) - times[steps - 1] ** (k + 1)) / (k + 1)
+        torch.testing.assert_close(after - before, ZERO + exact)
+
+
+def test_adams_bashforth_weighs_to_one() -> None:
+    assert all(sum(weights) == pytest.approx(1) and len(weights) == n for n, weights in ADAMS_BASHFORTH.items())
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "predictor-corrector"])
+def test_every_time_is_evaluated_once_and_by_plms_the_second_twice(name: str) -> None:
+    asked: list[float] = []
+    times = ddim_times(45)
+
+    def denoise(x: Tensor, t: float) -> Tensor:
+        asked.append(t)
+        return x
+
+    SAMPLERS[name](denoise, ZERO, TABLE, times, lambda _: ZERO)
+    expected = times[:-1]
+    assert asked == ([*expected[:2], *expected[1:]] if name == "plms" else expected)
+
+
+def test_ddim_ends_at_the_first_entry_of_the_table_and_not_at_one() -> None:
+    """The end of the papers' grid: with x0 known and no noise in it, what is left is sqrt(1 - abar(0)) eps."""
+    x = torch.ones(3, dtype=torch.float64)
+    made = ddim(lambda x, _: x * 0, x, TABLE, ddim_times(45), NO_NOISE)
+    torch.testing.assert_close(made, x * math.sqrt(0.0015) / math.sqrt(1 - TABLE.alphas_cumprod[991]))
+
+
+def test_gradients_go_through_the_whole_chain() -> None:
+    start = torch.randn(3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for sampler in DETERMINISTIC.values():
+        run = lambda x: sampler(PRIOR.denoiser(TABLE), x, TABLE, ddim_times(45), NO_NOISE)  # noqa: B023, E731
+        probe = Probe(0)
+        _, (matrix,) = probe.maps(run(probe.start))
+        torch.testing.assert_close(torch.autograd.functional.jacobian(run, start), matrix)
+
+
+# --- predictor and corrector --------------------------------------------------------------------------------------------
+
+
+def linear_steps(times, predictor, corrector: Langevin, *, corrector_first: bool, noisy_end: bool) -> tuple[Tensor, Tensor]:
+    """Mean and covariance by the published steps in the score's own matrix: score = -(C + sigma^2)^-1 (x - mean)."""
+    mean, cov = ZERO, VE.prior_sd**2 * EYE
+    sigmas = [VE.alpha_sigma(t)[1] for t in times]
+
+    def move(size: float, variance: float, sigma: float) -> None:
+        nonlocal mean, cov
+        pull = torch.linalg.inv(PRIOR.cov + sigma**2 * EYE)
+        step = EYE - size * pull
+        mean, cov = step @ mean + size * pull @ PRIOR.mean, step @ cov @ step.T + variance * EYE
+
+    def settle(sigma: float) -> None:
+        for _ in range(corrector.repeats if sigma > 0 else 0):
+            size = 2 * (corrector.snr * sigma) ** 2
+            move(size, 2 * size, sigma)
+
+    for n, (t, s) in enumerate(pairwise(sigmas), 2):
+        if corrector_first:
+            settle(t)
+        drop = t**2 - s**2
+        variance = drop if predictor is reverse_diffusion else drop * s**2 / t**2
+        move(drop, variance if n < len(sigmas) or noisy_end else 0.0, t)
+        if not corrector_first:
+            settle(s)
+    return mean, cov
+
+
+@pytest.mark.parametrize("predictor", [reverse_diffusion, ve_ancestral])
+@pytest.mark.parametrize("corrector_first", [True, False])
+@pytest.mark.parametrize(("repeats", "noisy_end"), [(0, False), (1, True), (2, False)])
+@pytest.mark.parametrize("times", [ve_times(15), ve_times(15)[:-1]], ids=["to clean", "to the least sigma"])
+def test_predictor_and_corrector_make_the_published_steps(predictor, corrector_first, repeats, noisy_end, times) -> None:
+    corrector = Langevin(0.2, repeats, measured=False)
+    options = {"predictor": predictor, "corrector_first": corrector_first, "noisy_end": noisy_end}
+    uses = (len(times) - 1) * (repeats + 1)
+    start = (ZERO, VE.prior_sd**2 * EYE)
+    made = moments(predictor_corrector, PRIOR, VE, times, uses, *start, corrector=corrector, **options)
+    expected = linear_steps(times, predictor, corrector, corrector_first=corrector_first, noisy_end=noisy_end)
+    torch.testing.assert_close(made, expected)
+
+
+@pytest.mark.parametrize("predictor", [reverse_diffusion, ve_ancestral])
+def test_predictions_come_to_have_the_prior_as_steps_grow(predictor) -> None:
+    errors = []
+    for steps in (100, 400):
+        options = {"predictor": predictor, "corrector": Langevin(repeats=0)}
+        mean, cov = moments(predictor_corrector, PRIOR, VE, ve_times(steps), steps, ZERO, VE.prior_sd**2 * EYE, **options)
+        assert (mean - PRIOR.mean).norm() < 0.02
+        errors.append(float((cov - PRIOR.cov).norm()))
+    assert errors[1] < errors[0] / 3
+    assert errors[1] < 0.1
+
+
+def test_the_ancestral_predictor_alone_is_the_ancestral_sampler() -> None:
+    probe, times = Probe(15), ve_times(15)
+    arguments = (PRIOR.denoiser(VE), probe.start, VE, times, probe.noise)
+    alone = predictor_corrector(*arguments, predictor=ve_ancestral, corrector=Langevin(repeats=0))
+    torch.testing.assert_close(alone, ancestral(*arguments))
+
+
+@pytest.mark.parametrize("snr", [0.05, 0.16])
+def test_corrections_settle_at_the_marginal_but_for_their_step(snr: float) -> None:
+    """x + e score + sqrt(2 e) n rests at variance v / (1 - e / 2 v), which is v for small steps."""
+    sigma, corrector = 1.5, Langevin(snr, measured=False)
+    v, e = 4.0 + sigma**2, 2 * (snr * sigma) ** 2
+    one = torch.ones(1, dtype=torch.float64)
+    pull = float(corrector.correct(one, one * 4.0 / v, sigma, one * 0))  # x0 of a prior of variance 4
+    push = float(corrector.correct(one * 0, one * 0, sigma, one))
+    assert push**2 / (1 - pull**2) == pytest.approx(v / (1 - e / (2 * v)), rel=1e-9)
+
+
+def test_a_measured_correction_has_the_published_size_for_each_image_by_itself() -> None:
+    draw = torch.Generator().manual_seed(1)
+    x, x0, noise = (torch.randn(2, 1, 4, 5, 6, dtype=torch.float64, generator=draw) for _ in range(3))
+    sigma, snr = 0.7, 0.16
+    made = Langevin(snr).correct(x, x0, sigma, noise)
+    for n in range(2):
+        score = (x0[n] - x[n]) / sigma**2
+        e = 2 * (snr * noise[n].norm() / score.norm()) ** 2
+        torch.testing.assert_close(made[n], x[n] + e * score + (2 * e).sqrt() * noise[n])
+
+
+def test_where_noise_prevails_both_sizes_of_correction_agree() -> None:
+    draw = torch.Generator().manual_seed(1)
+    eps, noise = (torch.randn(1, 1, 40, 40, 40, dtype=torch.float64, generator=draw) for _ in range(2))
+    x = 3.0 * eps
+    made = [Langevin(measured=measured).correct(x, x * 0, 3.0, noise) for measured in (True, False)]
+    torch.testing.assert_close(*made, rtol=0, atol=0.03)
+
+
+# --- what holds for all -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("corrector_first", [True, False])
+def test_predictor_and_corrector_share_no_noise(repeats: int, corrector_first: bool) -> None:
+    probe = Probe(30)
+    options = {"corrector": Langevin(repeats=repeats, measured=False), "corrector_first": corrector_first, "noisy_end": True}
+    predictor_corrector(PRIOR.denoiser(VE), probe.start, VE, ve_times(6), probe.noise, **options)
+    corrected = 6 if corrector_first else 5
+    assert probe.asked == [*range(1, 6 + corrected * repeats + 1)]
+
+
+@pytest.mark.parametrize(("sampler", "last"), [(ancestral, 19), (renoise, 19), (eta_of(0.5), 20)])
+def test_every_step_has_noise_of_its_own_and_none_that_of_the_start(sampler, last: int) -> None:
+    probe = Probe(20)
+    sampler(PRIOR.denoiser(COSINE), probe.start, COSINE, continuous_times(20), probe.noise)
+    assert probe.asked == [*range(1, last + 1)]
+
+
+def test_the_start_has_the_schedules_spread_and_the_noise_of_number_0() -> None:
+    assert prior(VE, lambda number: ZERO + 2 + number).tolist() == [40, 40, 40]
+    assert prior(COSINE, lambda number: ZERO + 2 + number).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_predicted_image_is_clamped(name: str) -> None:
+    schedule, times = (VE, ve_times(8)) if name == "predictor-corrector" else (TABLE, even_times(8))
+    seen = []
+
+    def clamp(x0: Tensor) -> Tensor:
+        seen.append(x0)
+        return x0 * 0 + 0.25
+
+    made = SAMPLERS[name](lambda x, _: x, ZERO + 1, schedule, times, lambda _: ZERO + 1, clamp=clamp)
+    assert len(seen) >= 8
+    torch.testing.assert_close(made, ZERO + 0.25)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_float32_from_the_very_start_is_close_to_float64(name: str) -> None:
+    """Though alpha is 4.5e-5 at t = 1 of the cosine schedule; PLMS is for tables."""
+    grids = {"predictor-corrector": (VE, ve_times(20)), "plms": (TABLE, ddim_times(45))}
+    schedule, times = grids.get(name, (COSINE, continuous_times(20)))
+    field = torch.randn(50, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    made = [
+        SAMPLERS[name](PRIOR.denoiser(schedule), prior(schedule, noise), schedule, times, noise)
+        for noise in (lambda n: field[n % 50], lambda n: field[n % 50].float())
+    ]
+    assert made[1].dtype == torch.float32
+    torch.testing.assert_close(made[1].double(), made[0], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_times_that_do_not_fall_are_refused_before_the_first_prediction(name: str) -> None:
+    with pytest.raises(UsageError, match=r"times-invalid: wanted times that fall; got 0.2 and then 0.5; sort them"):
+        SAMPLERS[name](NO_NOISE, ZERO, VE, [0.9, 0.2, 0.5], NO_NOISE)
+
+
+def test_a_schedule_that_shrinks_the_signal_is_refused_by_the_corrector() -> None:
+    with pytest.raises(UsageError, match=r"schedule-unfit: .*; use Geometric"):
+        predictor_corrector(NO_NOISE, ZERO, COSINE, [0.9, 0.1], NO_NOISE)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan])
+def test_an_eta_without_meaning_is_refused(eta: float) -> None:
+    with pytest.raises(UsageError, match="eta-outside: wanted eta from 0 to 1"):
+        ddim(NO_NOISE, ZERO, COSINE, [0.9, 0.1], NO_NOISE, eta=eta)
