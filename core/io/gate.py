@@ -207,20 +207,41 @@ def check_header(header: RawHeader, size: int, *, compressed: bool, trust: Trust
     return Header(shape, affine, code, dtype, offset, slope, inter)
 
 
-def check_voxels(image: Array, span: tuple[float, float] | None = None) -> None:
-    """Refuse an image without information or with voxels that are no numbers.
+@dataclass
+class Seen:
+    """What was seen of an image's voxels, part by part.
 
-    Args:
-        image: any shape.
-        span: its smallest and largest value where they are known, NaN where one of them is.
-
-    Raises:
-        InputError: voxels-nonfinite, voxels-zero, voxels-constant.
+    Attributes:
+        low, high: the smallest and the largest value; they mean something where all voxels are finite.
+        bad: voxels that are NaN or infinite.
     """
-    low, high = span or (float(image.min()), float(image.max()))  # NaN and infinity both survive minimum and maximum
-    if not np.isfinite([low, high]).all():
-        bad = int(image.size - np.isfinite(image).sum())
-        raise InputError("voxels-nonfinite", "finite voxels", f"{bad} voxels that are NaN or infinite", REMEDY)
-    if low == high:
-        code = "voxels-zero" if low == 0 else "voxels-constant"
-        raise InputError(code, "an image with contrast", f"every voxel {low:g}", "check the export of the scan")
+
+    low: float = np.inf
+    high: float = -np.inf
+    bad: int = 0
+
+    def look(self, part: NDArray[Any]) -> None:
+        """Take in another part of the image."""
+        low, high = float(part.min()), float(part.max())  # NaN and infinity both survive minimum and maximum
+        if not np.isfinite([low, high]).all():
+            self.bad += int(part.size - np.count_nonzero(np.isfinite(part)))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def check(self) -> None:
+        """Refuse an image without information or with voxels that are no numbers.
+
+        Raises:
+            InputError: voxels-nonfinite, voxels-zero, voxels-constant.
+        """
+        if self.bad:
+            raise InputError("voxels-nonfinite", "finite voxels", f"{self.bad} voxels that are NaN or infinite", REMEDY)
+        if self.low == self.high:
+            code = "voxels-zero" if self.low == 0 else "voxels-constant"
+            raise InputError(code, "an image with contrast", f"every voxel {self.low:g}", "check the export of the scan")
+
+
+def check_voxels(image: Array) -> None:
+    """Refuse an image as ``Seen.check`` does."""
+    seen = Seen()
+    seen.look(image)
+    seen.check()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError, InputError, StoreError
-from core.grid import Array, Grid, Orientation, Triple
+from core.grid import Array, Box, Grid, Orientation, Triple
 from core.io import files, gate
-from core.io.gate import Header, RawHeader, Trust
+from core.io.gate import Header, RawHeader, Seen, Trust
 
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP = 31  # zlib's name for a gzip header and trailer
@@ -38,6 +39,23 @@ class StoredAs:
 
     orientation: Orientation
     code: int
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Whole planes of a scan.
+
+    Attributes:
+        box: which voxels.
+        image: float32 (x, y, z) of the box's shape.
+        grid: canonical grid of the whole scan.
+        stored: how it lies in its file.
+    """
+
+    box: Box
+    image: Array
+    grid: Grid
+    stored: StoredAs
 
 
 @contextmanager
@@ -110,19 +128,17 @@ def _scaled(values: NDArray[Any], found: Header) -> Array:
     return values.astype(np.float32, copy=False)
 
 
-def _fill(stream: IO[bytes], found: Header, stored: Array) -> tuple[float, float]:
-    """Read all voxels, scaled, into ``stored`` (any strides), a few planes at a time; the smallest and the largest value."""
-    x, y, z = found.shape
+def _fill(stream: IO[bytes], found: Header, stored: Array, seen: Seen) -> None:
+    """Read the next voxels, scaled, into ``stored`` (whole planes, any strides), a few planes at a time."""
+    x, y, z = stored.shape
     plane = x * y * found.dtype.itemsize
     step = max(1, CHUNK // (4 * x * y))
     buffer = memoryview(bytearray(plane * min(step, z)))
-    low, high = np.float32(np.inf), np.float32(-np.inf)
     for start in range(0, z, step):
         piece = _read_exactly(stream, buffer[: plane * min(step, z - start)])
         values = _scaled(np.frombuffer(piece, found.dtype).reshape((x, y, -1), order="F"), found)
         stored[:, :, start : start + step] = values
-        low, high = np.minimum(low, values.min()), np.maximum(high, values.max())  # NaN comes through
-    return float(low), float(high)
+        seen.look(values)
 
 
 def load(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
@@ -140,17 +156,66 @@ def load(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
     Raises:
         InputError: with a named code for everything that is wrong with the file (see ``gate``).
     """
+    (slab,) = slabs(uri, sys.maxsize, trust)
+    return slab.image, slab.grid, slab.stored
+
+
+def slabs(uri: str, thickness: int, trust: Trust | None = None) -> Iterator[Slab]:
+    """Read a scan through the gate, slab by slab.
+
+    Where the planes along z follow one another in the file, as in most scans, that takes memory for one slab and some 3 MiB more;
+    else the image is read as a whole and cut.
+
+    Args:
+        uri: local path or s3:// of a .nii or .nii.gz file.
+        thickness: planes along z of a slab; the last may have less.
+        trust: which transform to use where qform and sform disagree; None refuses such a scan.
+
+    Yields:
+        the slabs, scaled; from the top where the file goes downwards.
+
+    Raises:
+        InputError: with a named code for everything that is wrong with the file (see ``gate``). What is wrong with its voxels
+            or its checksum comes to light only at the end; a slab that is not finite is never given.
+    """
     with _opened(uri) as (stream, size, compressed):
         found = gate.check_header(_parse(stream), size, compressed=compressed, trust=trust)
         canonical, orientation = Grid(found.shape, found.affine).canonical()
-        image = empty_like_stored(found.shape, orientation)
+        seen = gate.Seen()
         stream.seek(found.offset)
-        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is found below
-            span = _fill(stream, found, orientation.inverse().apply(image))
+        for box in _as_they_come(canonical.shape, thickness, orientation):
+            image = empty_like_stored(_stored_shape(box, orientation), orientation)
+            with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is seen
+                _fill(stream, found, orientation.inverse().apply(image), seen)
+            if not seen.bad:
+                yield from cut(Slab(box, image, canonical, StoredAs(orientation, found.code)), thickness)
+            del image
         if compressed:
             stream.read(1)  # reaching the end makes gzip compare its checksum
-    gate.check_voxels(image, span)
-    return image, canonical, StoredAs(orientation, found.code)
+        seen.check()
+
+
+def _stored_shape(box: Box, orientation: Orientation) -> Triple:
+    x, y, z = orientation.inverse().apply(np.broadcast_to(np.float32(0), box.shape)).shape
+    return x, y, z
+
+
+def _as_they_come(shape: Triple, thickness: int, orientation: Orientation) -> list[Box]:
+    """The slabs in the file's order; the whole image where the voxels of a slab do not lie together."""
+    nx, ny, nz = shape
+    if orientation.order[2] != 2:
+        return [Box.whole(shape)]
+    boxes = [Box((0, 0, z), (nx, ny, min(z + thickness, nz))) for z in range(0, nz, thickness)]
+    return boxes[::-1] if orientation.flips[2] else boxes
+
+
+def cut(slab: Slab, thickness: int) -> Iterator[Slab]:
+    """The slab in slabs of ``thickness`` planes."""
+    nx, ny, nz = slab.box.shape
+    for z in range(0, nz, thickness):
+        stop = min(z + thickness, nz)
+        box = Box((0, 0, slab.box.start[2] + z), (nx, ny, slab.box.start[2] + stop))
+        yield replace(slab, box=box, image=slab.image[:, :, z:stop])
 
 
 def empty_like_stored(shape: Triple, orientation: Orientation) -> Array:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.stats import NOISE_FLOOR, ScanStats, scan_stats
+from core import stats as statistics
+from core.grid import Box
+from core.stats import NOISE_FLOOR, Census, ScanStats, scan_stats
 
 
 def head(noise: float, *, stripped: bool) -> np.ndarray:
@@ -66,3 +68,29 @@ def test_real_skull_stripped_scan(scans):
     image = load(str(scans / "ds002748/sub-01/anat/sub-01_T1w.nii.gz"))[0]
     stats = scan_stats(image)
     assert 0.005 < stats.noise_sd / stats.contrast < 0.05
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("limit", [1 << 22, 100_000])
+@pytest.mark.parametrize("stripped", [False, True])
+def test_slabs_in_any_order_give_the_bits_of_the_whole(order, limit, stripped, monkeypatch):
+    monkeypatch.setattr(statistics, "SAMPLED", limit)
+    image = head(20, stripped=stripped).transpose(order)
+    whole = scan_stats(image)
+    for thickness in (1, 7, 64):
+        census = Census(image.shape)
+        for z in reversed(range(0, image.shape[2], thickness)):
+            box = Box((0, 0, z), (*image.shape[:2], min(z + thickness, image.shape[2])))
+            census.take(box, image[box.slices])
+        assert census.stats() == whole
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_sample_of_the_planes_tells_nearly_what_all_tell(stripped, monkeypatch):
+    image = head(20, stripped=stripped)
+    whole = scan_stats(image)
+    monkeypatch.setattr(statistics, "SAMPLED", image.size // 4)
+    sample = scan_stats(image)
+    assert (sample.minimum, sample.maximum) == (whole.minimum, whole.maximum)
+    for name in ("upper", "foreground_mean", "contrast", "noise_sd"):
+        assert getattr(sample, name) == pytest.approx(getattr(whole, name), rel=0.03), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import GridError, StoreError
+from core.errors import GridError, InputError, StoreError
 from core.grid import Grid
 from core.io import files, nifti
 from core.io.nifti import StoredAs
@@ -51,6 +52,44 @@ def test_a_marker_keeps_its_place_in_the_world_through_load_save_load(tmp_path, 
     np.testing.assert_array_equal(np.asarray(back.dataobj), voxels)
     np.testing.assert_allclose(back.affine, affine, atol=1e-5)
     np.testing.assert_allclose(back.get_qform(), affine, atol=1e-3)
+
+
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
+@pytest.mark.parametrize("thickness", [1, 7, 99])
+def test_slabs_are_those_of_the_whole_image(tmp_path, make_scan, order, signs, thickness):
+    path = str(make_scan(tmp_path / "in.nii.gz", affine=oblique(order, signs), scl_slope=0.7))
+    image, grid, stored = nifti.load(path)
+    seen = []
+    for slab in nifti.slabs(path, thickness):
+        assert (slab.grid, slab.stored) == (grid, stored)
+        assert slab.image.dtype == np.float32
+        assert slab.box.shape == (*grid.shape[:2], min(thickness, grid.shape[2] - slab.box.start[2]))
+        assert slab.box.start[2] % thickness == 0
+        np.testing.assert_array_equal(slab.image, image[slab.box.slices])
+        seen.append(slab.box.start[2])
+    assert sorted(seen) == list(range(0, grid.shape[2], thickness))
+
+
+def test_slabs_need_no_whole_image(tmp_path, make_scan):
+    voxels = np.random.default_rng(0).integers(0, 99, (100, 120, 400)).astype(np.int16)
+    path = str(make_scan(tmp_path / "a.nii.gz", voxels, np.diag([-2.0, 2, 1, 1])))
+    tracemalloc.start()
+    for slab in nifti.slabs(path, 16):
+        assert slab.image.size
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 100 * 120 * 16 + 6e6 < 2 * voxels.size
+
+
+@pytest.mark.parametrize(("place", "given"), [((3, 4, 2), 0), ((3, 4, 13), 1)])
+def test_no_slab_comes_after_a_voxel_that_is_no_number(tmp_path, make_scan, place, given):
+    voxels = np.random.default_rng(0).random((20, 24, 16)).astype(np.float32)
+    voxels[place] = voxels[0, 0, 15] = np.nan
+    slabs = nifti.slabs(str(make_scan(tmp_path / "a.nii.gz", voxels)), 8)
+    for _ in range(given):
+        assert np.isfinite(next(slabs).image).all()
+    with pytest.raises(InputError, match=r"voxels-nonfinite: .* 2 voxels"):
+        next(slabs)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64])
