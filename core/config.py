@@ -248,7 +248,9 @@ class EvaluationSettings(Settings):
         examples=[["cubic,unires", "diffusion-iqt=models:/no-deep-feature@champion"]],
     )
     method_options: dict[str, Any] = Field({}, title="Methods' options", description="METHOD.OPTION=VALUE")
-    factor: int | None = Field(None, ge=2, title="Factor", description="sharp voxels from slice to slice; default: the protocol's")
+    factor: int | None = Field(
+        None, ge=2, title="Factor", description="sharp voxels from slice to slice; default: the protocol's"
+    )
     slice_profile: Literal["box", "gaussian"] | None = Field(
         None, title="Slice profile", description="default: box, or gaussian for iqt"
     )
@@ -272,7 +274,9 @@ class EvaluationSettings(Settings):
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
-    tracking_uri: str | None = Field(None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder")
+    tracking_uri: str | None = Field(
+        None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
+    )
     seed: int = Field(0, ge=0, title="Seed", description="of what is drawn, with each scan's digest")
 
     @field_validator("methods", mode="before")

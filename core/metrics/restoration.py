@@ -28,7 +28,9 @@ def peak_of(truth: Array) -> float:
     """
     peak = float(np.percentile(truth, PEAK))
     if not peak > 0:
-        raise IsovoxError("metric-range", "a truth with voxels above 0", f"{peak:.3g} as its 99.9th percentile", "check the truth")
+        raise IsovoxError(
+            "metric-range", "a truth with voxels above 0", f"{peak:.3g} as its 99.9th percentile", "check the truth"
+        )
     return peak
 
 

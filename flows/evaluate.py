@@ -1,0 +1,213 @@
+"""Methods held against one another on a cohort whose truth is known: the flow, and the command ``isovox evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from core.config import EvaluationSettings, RunSettings
+from core.errors import IsovoxError, UsageError
+
+if TYPE_CHECKING:
+    from core.plan import Weights
+    from tasks.evaluation import Entrant, Score
+    from tasks.scorers import Scorer
+
+POSITIONAL = ("protocol", "cohort")
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+    """Add the command's arguments to its parser."""
+    from flows.options import add_settings
+
+    add_settings(parser, EvaluationSettings, POSITIONAL)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from flows.commands import guarded
+
+    return guarded(_evaluate, options)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from flows.commands import FAILED, OK, _calm
+    from flows.options import settings_from
+    from flows.progress import be_quiet
+    from infra.signals import terminable
+
+    _calm()
+    if options.quiet:
+        be_quiet()
+    settings = settings_from(options, EvaluationSettings)
+    with terminable():
+        rows = evaluate(settings)
+    if not options.quiet:
+        show(rows, settings)
+    return FAILED if any(row.state == "failed" for row in rows) else OK
+
+
+# -- who takes part ---------------------------------------------------------------------------------------------------------
+
+
+def entrants_of(settings: EvaluationSettings) -> list[Entrant]:
+    """The methods that the settings name, each with its weights; a method without weights takes part in its failed rows alone.
+
+    Raises:
+        UsageError: an unknown method, an option of a method that does not take part, or a method named twice.
+    """
+    words = [word for said in settings.methods for word in _champions(said, settings)]
+    pairs = [_said(word) for word in words]
+    plain = Counter(method for method, _ in pairs)
+    found = [_entrant(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
+    labels = Counter(one.label for one in found)
+    if twice := [label for label, count in labels.items() if count > 1]:
+        raise UsageError("method-twice", "each method once", twice[0], "name it once, or with another model")
+    if alien := {name.partition(".")[0] for name in settings.method_options} - {method for method, _ in pairs}:
+        raise UsageError("method-options", "options of methods that take part", ", ".join(sorted(alien)), "correct their names")
+    return found
+
+
+def _champions(word: str, settings: EvaluationSettings) -> list[str]:
+    """``champion`` stands for all methods of which the registry has one (or isovox brings one); likewise ``challenger``."""
+    if word not in {"champion", "challenger"}:
+        return [word]
+    from core.methods import LEARNED
+
+    found = [f"{method}=models:/{method}@{word}" for method in LEARNED]
+    there = [one for one in found if not _weighed(*_said(one), settings)[1]]
+    if not there:
+        remedy = "train one (isovox train METHOD COHORT) and promote it"
+        raise UsageError("champion-missing", f"a method with a {word} in the registry", "none", remedy)
+    return there
+
+
+def _said(word: str) -> tuple[str, str | None]:
+    """Method and model of METHOD or METHOD=MODEL."""
+    from core.methods import METHODS
+
+    method, _, model = word.partition("=")
+    if method not in METHODS:
+        raise UsageError("unknown-method", f"some of {', '.join(METHODS)}, champion", method, "correct --methods")
+    return method, model or None
+
+
+def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tuple[Weights | None, str]:
+    """A method's weights, or why it has none."""
+    from flows.weights import resolve_weights
+
+    run = RunSettings(input="", out=settings.out, method=method, model=model, tracking_uri=settings.tracking_uri)
+    try:
+        return resolve_weights(run), ""
+    except IsovoxError as error:
+        return None, str(error)
+
+
+def _entrant(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Entrant:
+    from core.methods import build_method
+    from tasks.evaluation import Entrant, trained_of
+
+    options = {
+        name.partition(".")[2]: value for name, value in settings.method_options.items() if name.partition(".")[0] == method
+    }
+    weights, reason = _weighed(method, model, settings)
+    if not reason:
+        build_method(method, options, weights.folder if weights else None)  # a wrong option is told before anything is done
+    one = Entrant(method, method, options, weights, trained_of(weights.folder) if weights else None, reason)
+    return one if alone else replace(one, label=f"{method} ({one.model or _short(model)})")
+
+
+def _short(model: str | None) -> str:
+    return (model or "champion").removeprefix("models:/").rstrip("/").rpartition("/")[2] or "model"
+
+
+# -- the flow ---------------------------------------------------------------------------------------------------------------
+
+
+def scorer_of(settings: EvaluationSettings) -> Scorer:
+    """What is scored beside PSNR and SSIM.
+
+    Raises:
+        UsageError: a segmenter that is not there.
+        WeightsError: a model that does not segment.
+    """
+    from core.io import files
+    from flows.weights import resolve_weights
+    from tasks.scorers import Scorer, perceptual_of
+    from tasks.segmenters import segmenter_of
+
+    said = settings.segmenter
+    is_model = "{" not in said and (said.startswith("models:") or files.is_folder(said))
+    run = RunSettings(input="", out=settings.out, method="network", model=said, tracking_uri=settings.tracking_uri)
+    segmenter = segmenter_of(settings, resolve_weights(run) if is_model else None)
+    wanted = settings.protocol == "iqt" if settings.lpips is None else settings.lpips
+    perceptual, why = perceptual_of() if wanted else (None, "")
+    return Scorer(segmenter, perceptual, (("lpips", why),) if why else ())
+
+
+def evaluate(settings: EvaluationSettings) -> list[Score]:
+    """Degrade, restore, score and compare, with progress bars; tables in the output.
+
+    Returns:
+        a row a scan and method.
+
+    Raises:
+        UsageError: no such cohort, an unknown method, or a setting that cannot be meant.
+        BusyError: another run works on the same output.
+    """
+    from core.io import files
+    from core.io.lock import cohort_lock
+    from flows.progress import bars
+    from tasks import evaluation, score_tables
+
+    entrants, scorer = entrants_of(settings), scorer_of(settings)
+    with cohort_lock(files.join(settings.out, "lock.json")):
+        with bars({"scans": _count(settings)}) as advance:
+            cases = evaluation.find_cases(settings, advance)
+        with bars({"restored": len(cases) * len(entrants)}) as advance:
+            rows = evaluation.evaluate(settings, cases, entrants, scorer, advance)
+        score_tables.write(settings.out, rows)
+    return rows
+
+
+def _count(settings: EvaluationSettings) -> int:
+    from core.io.bids import discover
+
+    return len(discover(settings.cohort, settings.selection))
+
+
+def show(rows: list[Score], settings: EvaluationSettings) -> None:
+    """Print a line a method, the rows that failed, and where the tables are."""
+    from rich.console import Console
+
+    from flows.commands import _say
+    from tasks.score_tables import summaries
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(_table(summaries(rows)))
+    for row in rows:
+        if row.state == "failed":
+            console.print(f"[red]failed[/red] {row.scan} {row.method}: ", end="")
+            console.print(row.reason, markup=False)
+    _say(f"tables: {settings.out}/summary.csv, {settings.out}/scores.csv")
+
+
+def _table(lines: list[Any]) -> Any:
+    from rich.table import Table
+
+    from tasks.score_tables import METRICS
+
+    shown = [metric for metric in METRICS if any(metric.name in line.means for line in lines)]
+    table = Table("method", box=None, pad_edge=False)
+    for metric in shown:
+        table.add_column(metric.title, justify="right")
+    for name in ("seconds", "scans", "failed"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        seconds = "–" if line.seconds is None else f"{line.seconds:.1f}"
+        table.add_row(line.method, *(line.text(metric) for metric in shown), seconds, str(line.scans), str(line.failed))
+    return table
