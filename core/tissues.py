@@ -111,9 +111,13 @@ class Tissues:
         Returns:
             float32 (3, …) in the order CSF, GM, WM; they sum to 1 everywhere, in air, too (which is like CSF).
         """
+        return np.stack([self.share(image, tissue) for tissue in (CSF, GM, WM)])
+
+    def share(self, image: Array, tissue: int) -> Array:
+        """One of the maps, float32 of the image's shape."""
         x = np.linspace(min(self.means), max(self.means), KNOTS)
         table = _posteriors(x, np.array(self.means), np.array(self.sds), np.array(self.weights))
-        return np.stack([np.interp(image, x, one).astype(np.float32) for one in table])
+        return np.interp(image, x, table[tissue]).astype(np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that ``from_json`` turns back, bit for bit."""

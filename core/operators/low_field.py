@@ -72,6 +72,6 @@ def low_field(
         float32, with as many voxels along ``axis`` as the matrix has rows.
     """
     changed = GM if contrast == "T1w" else WM
-    share = (tissues.maps(image) if maps is None else maps)[changed]
+    share = tissues.share(image, changed) if maps is None else maps[changed]
     thick, partial = (apply_axis(matrix, one, axis) for one in (image, share))
     return thick * (1 + np.float32(gain(tissues, contrast, snr) - 1) * partial)

@@ -92,17 +92,18 @@ def test_two_at_once_are_kept_apart(cohort, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("operator", ["low-field", "slice-profile", "slice-mask"])
-def test_a_run_restores_and_scores_what_was_simulated(cohort, tmp_path, operator):
-    assert isovox("simulate", cohort, tmp_path / "sim", "--operator", operator, "--factor", 4, "--quiet") == 0
+def test_a_run_restores_and_scores_what_was_simulated(cohort, tmp_path):
+    for operator in ("low-field", "slice-profile", "slice-mask"):
+        assert isovox("simulate", cohort, tmp_path / "sim", "--operator", operator, "--factor", 4, "--quiet") == 0
     words = ["run", tmp_path / "sim", tmp_path / "out", "--method", "cubic", "--reference", cohort, "--voxel-size", 1.5]
     code = "import sys; from flows.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=240, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
-    for label in ("01", "02"):
-        key = f"sub-{label}_rec-{operator.replace('-', '')}4_T1w"
-        record = json.loads((tmp_path / "out" / "isovox" / "scans" / f"{key}.json").read_text())
-        assert record["metrics"]["psnr"] > 15
-        image = nibabel.load(tmp_path / "out" / f"sub-{label}" / "anat" / f"{key.replace('_T1w', '_desc-restored_T1w')}.nii.gz")
+    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "out" / "isovox" / "scans").glob("*.json"))]
+    assert len(records) == 6
+    for record in records:
+        assert record["metrics"]["psnr"] > 19
+        label, kind = record["key"][4:6], record["key"].removesuffix("_T1w")
+        image = nibabel.load(tmp_path / "out" / f"sub-{label}" / "anat" / f"{kind}_desc-restored_T1w.nii.gz")
         assert image.header.get_zooms() == pytest.approx((1.5, 1.5, 1.5))
