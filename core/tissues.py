@@ -117,7 +117,7 @@ class Tissues:
         """One of the maps, float32 of the image's shape."""
         x = np.linspace(min(self.means), max(self.means), KNOTS)
         table = _posteriors(x, np.array(self.means), np.array(self.sds), np.array(self.weights))
-        return np.interp(image, x, table[tissue]).astype(np.float32)
+        return np.asarray(np.interp(image, x, table[tissue]), np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that ``from_json`` turns back, bit for bit."""
