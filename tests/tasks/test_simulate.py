@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -192,3 +194,14 @@ def test_a_run_finds_truths_whose_names_are_not_bids(tmp_path):
     plan = plan_cohort(RunSettings(input=str(tmp_path / "sim"), out=str(tmp_path / "out"), reference=str(tmp_path / "data")))
     truths = sorted(scan.reference for scan in plan.scans)
     assert truths == [str(tmp_path / "data" / f"patient {n}" / "T1w.nii.gz") for n in (7, 8)]
+
+
+@pytest.mark.slow
+def test_the_bids_validator_finds_no_error(cohort):
+    for operator in ("low-field", "slice-mask"):
+        simulate(settings(cohort, operator))
+    command = [str(Path(sys.executable).with_name("bids-validator-deno")), str(cohort.parent / "sim"), "--format", "json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+    errors = [one for one in told["issues"]["issues"] if one["severity"] == "error"]
+    assert told["summary"]["totalFiles"] >= 15
+    assert not errors
