@@ -9,8 +9,9 @@ from importlib import import_module
 COMMANDS = {  # what each does, and the module with its add_arguments(name, parser) and execute(options)
     "run": ("restore a cohort: the main job", "flows.commands"),
     "plan": ("print what run would do, with forecast memory, disk and time; refuses what cannot fit", "flows.commands"),
-    "train": ("train a method's network on a cohort and register it", "flows.train"),
+    "train": ("train a method's network on a cohort and register it", "flows.commands"),
     "simulate": ("make scans of low resolution from a cohort of sharp ones, as BIDS with the truth's path", "flows.simulate"),
+    "evaluate": ("restore a cohort whose truth is known by several methods, score and compare them", "flows.evaluate"),
     "status": ("what is done, flagged, failed and why", "flows.commands"),
     "report": ("rebuild the report and open it", "flows.commands"),
     "ui": ("Prefect and MLflow pages of an output on this machine", "flows.commands"),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config import RunSettings
+from core.config import RunSettings, TrainSettings
 from core.errors import BusyError, IsovoxError, PlanError, UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 
         add_settings(parser)
         parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
+    elif command == "train":
+        from flows.options import add_settings
+
+        add_settings(parser, TrainSettings, ("method", "cohort"))
+        parser.add_argument("--quiet", action="store_true", help="no progress bars")
     elif command == "demo":
         parser.add_argument("out", nargs="?", default="demo-out", help="folder for the demo (default: %(default)s)")
     elif command == "report":
@@ -109,6 +114,26 @@ def run(options: argparse.Namespace) -> int:
     if not options.quiet:
         show(records, out)
     return FAILED if any(record.state == "failed" for record in records) else OK
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a network, or go on where a training was stopped."""
+    from flows.home import home
+    from flows.options import settings_from
+    from flows.progress import be_quiet
+    from infra.services import prefect_server
+    from infra.signals import terminable
+
+    _calm()
+    if options.quiet:
+        be_quiet()
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
+    settings = settings_from(options, TrainSettings)
+    with terminable(), prefect_server(home()):
+        from flows.train import train_network
+
+        _say(train_network(settings))
+    return OK
 
 
 def _page_is_of(out: Any, plan: CohortPlan) -> bool:
@@ -269,6 +294,7 @@ def demo(options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": run,
     "plan": plan,
+    "train": train,
     "status": status,
     "report": report,
     "ui": ui,

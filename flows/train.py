@@ -1,65 +1,43 @@
-"""Training a method's network on a cohort: the flow, and the command ``isovox train``."""
+"""Training a method's network on a cohort."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from prefect import flow
+
 from core.config import TrainSettings
 from core.io import files
+from core.io.bids import discover
+from core.io.lock import cohort_lock
+from core.io.weights import save_model
+from flows.home import home, tracking_uri
+from flows.progress import bars
 from tasks import training
+from tasks.registry import register
+from tasks.tracking import flat
 
 if TYPE_CHECKING:
     from core.training.loop import Trainer
     from tasks.training import Cohort, Log, Place
 
-POSITIONAL = ("method", "cohort")
-
-
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
-    """Add the command's arguments to its parser."""
-    from flows.options import add_settings
-
-    add_settings(parser, TrainSettings, POSITIONAL)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-
-
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from flows.commands import guarded
-
-    return guarded(_train, options)
-
-
-def _train(options: argparse.Namespace) -> int:
-    from flows.commands import OK, _calm, _say
-    from flows.options import settings_from
-    from flows.progress import be_quiet
-    from infra.signals import terminable
-
-    _calm()
-    if options.quiet:
-        be_quiet()
-    with terminable():
-        done = train(settings_from(options, TrainSettings))
-    _say(done)
-    return OK
-
 
 def where(settings: TrainSettings) -> Place:
     """The folder of a training."""
-    from flows.home import home
-
     how = settings.degradation
     name = f"{settings.name or settings.method}-{settings.preset}-{how.operator}-{how.factor}"
     return training.Place(settings.out or str(home() / "training" / name))
 
 
-def train(settings: TrainSettings) -> str:
-    """Train, or go on with a training that was stopped; at its end the model is in the registry.
+@flow(name="train-network", validate_parameters=True)
+def train_network(settings: TrainSettings) -> str:
+    """Train, or go on with a training that was stopped; at its end the model is in the registry, as a challenger.
+
+    Args:
+        settings: what to train, on what, and how.
 
     Returns:
         what came of it, in a line.
@@ -68,9 +46,7 @@ def train(settings: TrainSettings) -> str:
         UsageError: no scans, a split that shares persons, or a folder of another training.
         RestorationError: the loss is no longer finite.
     """
-    from core.io.lock import cohort_lock
     from core.training.data import split_subjects
-    from flows.progress import bars
 
     place = where(settings)
     with cohort_lock(files.join(place.uri, "lock.json")):
@@ -85,16 +61,11 @@ def train(settings: TrainSettings) -> str:
 
 
 def _count(settings: TrainSettings) -> int:
-    from core.io.bids import discover
-
     return len(discover(settings.cohort, settings.selection))
 
 
 @contextmanager
 def _log(place: Place, settings: TrainSettings) -> Iterator[Log]:
-    from flows.home import tracking_uri
-    from tasks.tracking import flat
-
     key = hashlib.sha256(place.uri.encode()).hexdigest()[:16]
     params = flat(settings.model_dump(mode="json", exclude={"out", "tracking_uri"}))
     log = training.Log(tracking_uri(settings.tracking_uri), settings.name or settings.method, key, params)
@@ -108,15 +79,15 @@ def _log(place: Place, settings: TrainSettings) -> Iterator[Log]:
 
 def _trainer(place: Place, settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]]) -> Trainer:
     import torch
-    from core.networks.presets import preset
 
+    from core.networks.presets import preset
     from core.training.data import Pairs
     from core.training.loop import Trainer
     from core.training.objectives import objective
 
     how, chosen = settings.training, preset(settings.method, settings.preset)
     torch.manual_seed(how.seed)
-    size = how.patch or chosen.patch
+    size = how.patch or chosen.block
     pairs = how.steps * how.batch * how.accumulate
     parts = {name: training.subjects(place, cohort, split[name], settings.degradation) for name in ("train", "validation")}
     return Trainer(
@@ -132,7 +103,6 @@ def _trainer(place: Place, settings: TrainSettings, cohort: Cohort, split: dict[
 def _learn(trainer: Trainer, place: Place, log: Log) -> None:
     """Run the loop with bars, curve and pictures."""
     from core.training.loop import Watch
-    from flows.progress import bars
 
     def validated(figures: dict[str, float], patches: Any) -> None:
         files.write_json(place.curve, trainer.progress.history)
@@ -150,10 +120,7 @@ def _finish(
 ) -> str:
     """Write the model with its card and register it; a training that is to go on writes none."""
     from core.networks.presets import preset
-
-    from core.io.weights import save_model
     from flows.home import tracking_uri
-    from tasks.registry import register
 
     progress = trainer.progress
     said = f"step {progress.step} of {settings.training.steps}, best {progress.best:.2f} dB at step {progress.best_step}"
@@ -171,7 +138,7 @@ def _finish(
         text,
         residual=trainer.objective.residual,
         slices_last=True,
-        multiple=chosen.multiple,
+        multiple=chosen.block if settings.method == "diffusion-iqt" else chosen.multiple,
     )
     log.end("FINISHED", place.model)
     version = register(place.model, settings.name or settings.method, tracking_uri(settings.tracking_uri), alias="challenger")

@@ -153,7 +153,7 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
         UsageError: where the folder is of a training with other settings or another split.
     """
     said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort"})
-    told = {"settings": {**said, "training": {**said["training"], "minutes": None, "loaders": 0}}, "split": split}
+    told = {"settings": {**said, "training": {**said["training"], "minutes": None, "loaders": 0, "checkpoint_minutes": 0}}, "split": split}
     if files.exists(place.settings) and (before := files.read_json(place.settings)) != told:
         changed = ", ".join(_differing(before, told))
         remedy = "train into another --out, or with the settings of before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,14 @@ import pytest
 
 if TYPE_CHECKING:
     from tasks.report import CohortView, ScanView
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Isovox's own folder, with the registry of models, away from the user's."""
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["ISOVOX_HOME"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

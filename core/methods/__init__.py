@@ -15,8 +15,14 @@ METHODS = {
     "linear": ("core.methods.interpolation", "Linear"),
     "cubic": ("core.methods.interpolation", "Cubic"),
     "unires": ("core.methods.unires", "UniRes"),
+    "unet-3d": ("core.methods.network", "UNet3D"),
+    "resunet-3d": ("core.methods.network", "ResUNet3D"),
+    "esrgan-3d": ("core.methods.network", "ESRGAN3D"),
+    "diffusion-iqt": ("core.methods.diffusion_iqt", "DiffusionIQT"),
     "network": ("core.methods.network", "NetworkMethod"),
 }
+
+LEARNED = ("unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt")  # that restore with their champion where no model is named
 
 
 def build_method(name: str, options: dict[str, Any] | None = None, model: str | None = None) -> Method:
@@ -37,7 +43,9 @@ def build_method(name: str, options: dict[str, Any] | None = None, model: str | 
     if method.needs_model and model is None:
         raise UsageError("model-missing", f"weights for the method {name}", "none", "name them with --model")
     if model is not None and not method.needs_model:
-        raise UsageError("model-not-used", f"no --model with the method {name}", model, "leave it out, or use --method network")
+        raise UsageError(
+            "model-not-used", f"no --model with the method {name}", model, "leave it out, or choose a learned method"
+        )
     try:
         settings = method.Settings.model_validate((options or {}) | ({"model": model} if method.needs_model else {}))
     except ValidationError as error:

@@ -16,11 +16,12 @@ import numpy as np
 from pydantic import Field
 
 from core.config import TilingSettings
-from core.errors import RestorationError
+from core.errors import RestorationError, WeightsError
 from core.grid import Array, Box, Grid
 from core.io.weights import ModelSpec, load_network, read_spec
 from core.methods.base import Measured, Method, MethodSettings, Piece
 from core.methods.interpolation import SPLINE_REACH, interpolate, reach_box
+from core.networks import NETWORKS
 from core.tiles import Tile, Tiling, patches
 
 if TYPE_CHECKING:
@@ -96,14 +97,23 @@ class NetworkMethod(Method):
     name: ClassVar[str] = "network"
     Settings: ClassVar[type[MethodSettings]] = NetworkSettings
     needs_model: ClassVar[bool] = True
+    networks: ClassVar[frozenset[str]] = frozenset(NETWORKS) - {"DiffusionIQT", "ESRGANDiscriminator"}  # that it can ask
     bytes_per_voxel: ClassVar[float] = 24.0
     voxels_per_second: ClassVar[float] = 3e5  # of a UNet with 16, 32 and 64 channels, patches of 64 that overlap by 16
     settings: NetworkSettings
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """What the model's config says."""
-        return read_spec(self.settings.model)
+        """What the model's config says.
+
+        Raises:
+            WeightsError: a network that this method does not know how to ask.
+        """
+        spec = read_spec(self.settings.model)
+        if spec.network not in self.networks:
+            wanted = f"a network of {self.name}: {', '.join(sorted(self.networks))}"
+            raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
+        return spec
 
     @cached_property
     def device(self) -> str:
@@ -157,26 +167,47 @@ class NetworkMethod(Method):
         axis = piece.measured[0].grid.slice_axis if self.spec.slices_last else None
         return {0: (1, 2, 0), 1: (0, 2, 1), 2: (0, 1, 2), None: (0, 1, 2)}[axis]
 
-    def _run(self, inputs: Tensor, pieces: Sequence[Piece]) -> Tensor:  # noqa: ARG002 - noise is for those that draw it
-        """The network on patches (n, 1, x, y, z), those that overflow in half precision once more in float32."""
-        outputs = self._forward(inputs, self.settings.precision)
+    def _run(self, inputs: Tensor, pieces: Sequence[Piece]) -> Tensor:
+        """Patches (n, 1, x, y, z) restored, those that overflow in half precision once more in float32."""
+        outputs = self._forward(inputs, pieces, self.settings.precision)
         bad = ~outputs.isfinite().flatten(1).all(1)
         if bad.any() and self.settings.precision != "float32":
-            outputs[bad] = self._forward(inputs[bad], "float32")
+            outputs[bad] = self._forward(inputs[bad], [piece for piece, one in zip(pieces, bad, strict=True) if one], "float32")
         if not outputs.isfinite().all():
             raise RestorationError(
                 "not-finite", "finite voxels from the network", "NaN or infinity", "check the model and the scan"
             )
         return outputs
 
-    def _forward(self, inputs: Tensor, precision: str) -> Tensor:
+    def _forward(self, inputs: Tensor, pieces: Sequence[Piece], precision: str) -> Tensor:
         import torch
 
         network = load_network(self.settings.model, self.spec, self.device)
-        batch = inputs.to(self.device)
         with torch.no_grad(), _steady(), _arithmetic(self.device, precision):
-            outputs, self.batch = predict(network, batch, self.batch)
-        return (outputs + batch if self.spec.residual else outputs).cpu()
+            return self._restored(network, inputs.to(self.device), pieces).cpu()
+
+    def _restored(self, network: Network, batch: Tensor, pieces: Sequence[Piece]) -> Tensor:  # noqa: ARG002 - where each lies
+        """What the network makes of patches."""
+        outputs, self.batch = predict(network, batch, self.batch)
+        return outputs + batch if self.spec.residual else outputs
+
+
+class UNet3D(NetworkMethod):
+    """3D U-Net that adds to the interpolated scan what it lacks (a baseline of DiffusionIQT)."""
+
+    name: ClassVar[str] = "unet-3d"
+
+
+class ResUNet3D(NetworkMethod):
+    """3D U-Net of residual units, likewise."""
+
+    name: ClassVar[str] = "resunet-3d"
+
+
+class ESRGAN3D(NetworkMethod):
+    """ESRGAN's generator (Wang et al. 2018) in three dimensions, likewise."""
+
+    name: ClassVar[str] = "esrgan-3d"
 
 
 def _steady() -> AbstractContextManager[None]:

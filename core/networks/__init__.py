@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 # Only these: a model's config.json names one, and must not be able to name any class there is.
-NETWORKS = dict.fromkeys(("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "SwinUNETR", "UNet"), "monai.networks.nets")
+NETWORKS = dict.fromkeys(("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "SwinUNETR", "UNet"), "monai.networks.nets") | {
+    "DiffusionIQT": "core.networks.diffusion_iqt",
+    "ESRGAN": "core.networks.esrgan",
+    "ESRGANDiscriminator": "core.networks.esrgan",
+}
 
 
 def build(name: str, config: dict[str, Any]) -> nn.Module:

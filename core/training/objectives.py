@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from core.diffusion.samplers import ancestral, prior
 from core.diffusion.schedules import Cosine, continuous_times
 from core.networks import build
+from core.networks.neighbours import x0_of
+from core.training.losses import relativistic_discriminator_loss, relativistic_generator_loss
 
 if TYPE_CHECKING:
     from core.networks.presets import Preset
@@ -90,14 +92,10 @@ class Adversarial(Regression):
             content = nn.functional.l1_loss(restored, truth)
             if step < self.warmup:
                 return content
-            from core.training.losses import relativistic_generator_loss
-
             real, fake = self.discriminator(truth).detach(), self.discriminator(restored)
             return content + self.weight * relativistic_generator_loss(real, fake)
         if step < self.warmup:
             return torch.zeros((), device=inputs.device)
-        from core.training.losses import relativistic_discriminator_loss
-
         with torch.no_grad():
             restored = self.restore(self.network, inputs)
         return relativistic_discriminator_loss(self.discriminator(truth), self.discriminator(restored))
@@ -106,31 +104,24 @@ class Adversarial(Regression):
 class Diffusion(Objective):
     """DiffusionIQT: the network sees the interpolated scan and the truth under noise, and tells the truth.
 
-    Continuous time t ~ U(0, 1), shared by the neighbours of a block; cosine log-SNR; squared error of x0.
+    Continuous time t ~ U(0, 1), one for all patches of a block; cosine log-SNR; squared error of x0.
     """
 
     steps: ClassVar[int] = 20  # of the sampler
 
-    def __init__(self, network: nn.Module, neighbours: int = 1) -> None:
-        super().__init__(network)
-        self.neighbours = neighbours
-
     def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
         """Squared error of the predicted truth."""
-        blocks = torch.rand(len(truth) // self.neighbours, generator=draw).repeat_interleave(self.neighbours).tolist()
-        alpha, sigma = (
-            torch.tensor(one).to(truth).view(-1, 1, 1, 1, 1) for one in zip(*map(SCHEDULE.alpha_sigma, blocks), strict=True)
-        )
+        times = torch.rand(len(truth), generator=draw).tolist()
+        alpha, sigma = torch.tensor([SCHEDULE.alpha_sigma(t) for t in times]).to(truth).T[:, :, None, None, None, None]
         noisy = alpha * truth + sigma * torch.randn(truth.shape, generator=draw).to(truth)
-        log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in blocks]).to(truth)
-        return nn.functional.mse_loss(self.network(noisy, inputs, log_snr).float(), truth)
+        log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in times]).to(truth)
+        return nn.functional.mse_loss(x0_of(self.network, noisy, inputs, log_snr).float(), truth)
 
     def restore(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """A sample by the ancestral sampler, from noise that is the same each time."""
 
         def denoise(x: Tensor, t: float) -> Tensor:
-            image: Tensor = network(x, inputs, torch.full((len(x),), SCHEDULE.log_snr(t)).to(x)).float()
-            return image
+            return x0_of(network, x, inputs, torch.full((len(x),), SCHEDULE.log_snr(t)).to(x)).float()
 
         def noise(number: int) -> Tensor:
             return torch.randn(inputs.shape, generator=torch.Generator().manual_seed(number)).to(inputs)

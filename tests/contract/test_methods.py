@@ -11,7 +11,7 @@ from core.blend import gather
 from core.config import Acquisition, TilingSettings
 from core.errors import UsageError
 from core.grid import Box, Grid
-from core.methods import METHODS, build_method
+from core.methods import LEARNED, METHODS, build_method
 from core.methods.base import Measured, Method
 from core.restore import Source, restore_scan, restore_tiles
 from core.stats import scan_stats
@@ -21,23 +21,30 @@ WANTED = TilingSettings(patch=24, overlap=8)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A model for each method that needs one, with random weights."""
     import torch
 
     from core.io.weights import save_model
     from core.networks import build
+    from core.networks.presets import preset
 
-    torch.manual_seed(0)
-    config = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2], "num_res_units": 1}
-    folder = str(tmp_path_factory.mktemp("model"))
-    save_model(folder, "UNet", config, build("UNet", config).state_dict(), "for tests", residual=True, multiple=2)
-    return folder
+    folders = {}
+    for name in ("network", *LEARNED):
+        torch.manual_seed(0)
+        size = preset("unet-3d" if name == "network" else name, "tiny")
+        folders[name] = str(tmp_path_factory.mktemp(name))
+        state = build(size.network, size.config).state_dict()
+        how = {"residual": name != "diffusion-iqt", "slices_last": name != "network"}
+        multiple = size.block if name == "diffusion-iqt" else size.multiple
+        save_model(folders[name], size.network, size.config, state, "for tests", multiple=multiple, **how)
+    return folders
 
 
 @pytest.fixture(params=METHODS)
-def method(request: pytest.FixtureRequest) -> Method:
-    needs = request.param == "network"
-    return build_method(request.param, {}, request.getfixturevalue("model") if needs else None)
+def method(request: pytest.FixtureRequest, models: dict[str, str]) -> Method:
+    options = {"steps": 2} if request.param == "diffusion-iqt" else {}
+    return build_method(request.param, options, models.get(request.param))
 
 
 def scan(constant: float | None = None) -> tuple[Measured, Grid]:
@@ -97,9 +104,9 @@ def test_a_constant_stays_constant(method: Method) -> None:
     np.testing.assert_allclose(whole(method, measured, target), 50, rtol=2e-3)
 
 
-def test_its_options_are_checked(method: Method, model: str) -> None:
+def test_its_options_are_checked(method: Method, models: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"method-options: wanted options of .*; got .*no_such.*; correct"):
-        build_method(method.name, {"no_such": 1}, model if method.needs_model else None)
+        build_method(method.name, {"no_such": 1}, models.get(method.name))
 
 
 def test_it_says_what_it_costs(method: Method) -> None:

@@ -1,0 +1,53 @@
+"""Losses: differences of images, and the relativistic average GAN (Jolicoeur-Martineau 2018; Wang et al. 2018, section 3.2).
+
+The discriminator of a relativistic GAN tells not whether a patch is true, but whether it is truer than the others are on average:
+
+    D(true, restored) = sigmoid(C(true) - E[C(restored)])
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+CHARBONNIER = 1e-3  # of intensities that are mostly in [0, 1]
+
+
+def l1(image: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute difference of two arrays of one shape."""
+    return (image - truth).abs().mean()
+
+
+def mse(image: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference of two arrays of one shape."""
+    return (image - truth).square().mean()
+
+
+def charbonnier(image: Tensor, truth: Tensor, epsilon: float = CHARBONNIER) -> Tensor:
+    """Mean of sqrt(difference² + epsilon²): absolute where it is large, smooth about 0 (Charbonnier et al. 1994)."""
+    return ((image - truth).square() + epsilon**2).sqrt().mean()
+
+
+def _relative(one: Tensor, other: Tensor) -> Tensor:
+    """Logits less the mean of the others, in float32."""
+    return one.float() - other.float().mean()
+
+
+def relativistic_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E[log D(real, fake)] - E[log(1 - D(fake, real))] (equation 1 of ESRGAN); 2 log 2 where it cannot tell.
+
+    Args:
+        real: logits of true patches.
+        fake: logits of restored patches, through which nothing should flow back to the generator.
+    """
+    return functional.softplus(-_relative(real, fake)).mean() + functional.softplus(_relative(fake, real)).mean()
+
+
+def relativistic_generator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-E[log(1 - D(real, fake))] - E[log D(fake, real)] (equation 2 of ESRGAN): the discriminator's, the other way about.
+
+    Args:
+        real: logits of true patches.
+        fake: logits of restored patches.
+    """
+    return relativistic_discriminator_loss(fake, real)
