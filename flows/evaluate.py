@@ -12,6 +12,8 @@ from core.config import EvaluationSettings, RunSettings
 from core.errors import IsovoxError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core.plan import Weights
     from tasks.evaluation import Entrant, Score
     from tasks.scorers import Scorer
@@ -161,8 +163,9 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     """
     from core.io import files
     from core.io.lock import cohort_lock
+    from flows.home import tracking_uri
     from flows.progress import bars
-    from tasks import evaluation, score_tables
+    from tasks import evaluation, evaluation_report
 
     entrants, scorer = entrants_of(settings), scorer_of(settings)
     with cohort_lock(files.join(settings.out, "lock.json")):
@@ -170,8 +173,47 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
             cases = evaluation.find_cases(settings, advance)
         with bars({"restored": len(cases) * len(entrants)}) as advance:
             rows = evaluation.evaluate(settings, cases, entrants, scorer, advance)
-        score_tables.write(settings.out, rows)
+        evaluation_report.write(settings, cases, rows, scorer)
+        evaluation_report.tell_mlflow(tracking_uri(settings.tracking_uri), settings, rows)
     return rows
+
+
+def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any) -> dict[str, tuple[list[float], list[float]]]:
+    """Two models on the same scans, as ``isovox models promote`` compares them.
+
+    Args:
+        models: two, each a folder or models:/name@alias.
+        cohort: a frozen one: simulated scans with their truth, or sharp ones that ``settings`` say how to degrade.
+        out: folder of the evaluation; scans that it holds already are not restored again.
+        **settings: of ``EvaluationSettings``, such as ``protocol`` ("thick-slice" unless said) and ``tracking_uri``.
+
+    Returns:
+        psnr, ssim and ms_ssim by name: the first model's scores and the second's, scans in one order.
+
+    Raises:
+        UsageError: scores-missing, where a scan could not be scored by both.
+    """
+    uri = settings.get("tracking_uri")
+    methods = tuple(f"{method_of(model, uri)}={model}" for model in models)
+    said = {"protocol": "thick-slice", "segmenter": "none", "lpips": False} | settings
+    rows = evaluate(EvaluationSettings.model_validate(said | {"cohort": cohort, "out": out, "methods": methods}))
+    if failed := [row for row in rows if row.state == "failed"]:
+        got = f"{len(failed)} of {len(rows)} failed, the first: {failed[0].scan}, {failed[0].reason}"
+        raise UsageError("scores-missing", "a score of every scan by both models", got, "mend or leave out these scans")
+    first, second = (rows[n :: len(methods)] for n in range(2))
+    return {
+        name: ([row.figures[name] for row in first], [row.figures[name] for row in second])
+        for name in ("psnr", "ssim", "ms_ssim")
+    }
+
+
+def method_of(model: str, tracking_uri: str | None) -> str:
+    """The method that a model is for, by its network."""
+    from core.io.weights import read_spec
+    from flows.weights import resolve_weights
+
+    weights = resolve_weights(RunSettings(input="", out="", method="network", model=model, tracking_uri=tracking_uri))
+    return "diffusion-iqt" if weights and read_spec(weights.folder).network == "DiffusionIQT" else "network"
 
 
 def _count(settings: EvaluationSettings) -> int:
@@ -193,7 +235,7 @@ def show(rows: list[Score], settings: EvaluationSettings) -> None:
         if row.state == "failed":
             console.print(f"[red]failed[/red] {row.scan} {row.method}: ", end="")
             console.print(row.reason, markup=False)
-    _say(f"tables: {settings.out}/summary.csv, {settings.out}/scores.csv")
+    _say(f"report: {settings.out}/report.html\ntables: {settings.out}/summary.csv, scores.csv, comparisons.csv")
 
 
 def _table(lines: list[Any]) -> Any:

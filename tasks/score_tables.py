@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.io import files
 from tasks.evaluation import Score
 
 
@@ -46,6 +45,7 @@ METRICS = (
     Metric("iou_gm", "IoU GM", 4, "of grey matter"),
     Metric("iou_wm", "IoU WM", 4, "of white matter"),
 )
+NOT_AVAILABLE = "not available"
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
@@ -108,27 +108,33 @@ def _summary(method: str, rows: Sequence[Score]) -> Summary:
     return Summary(method, rows[0].model, means, sds, mean, len(done), len(rows) - len(done))
 
 
-def scores_csv(rows: Sequence[Score]) -> str:
-    """A row a scan and method."""
-    names = metric_names(rows)
+def _with_missing(rows: Sequence[Score], missing: Sequence[str]) -> list[str]:
+    there = {*metric_names(rows), *missing}
+    return [metric.name for metric in METRICS if metric.name in there]
+
+
+def scores_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:
+    """A row a scan and method; metrics in ``missing`` say that they are not available."""
+    names = _with_missing(rows, missing)
     head = ["scan", "method", "model", "state", *names, "seconds", "note", "reason"]
-    return _csv(head, [_cells(row, names) for row in rows])
+    return _csv(head, [_cells(row, names, missing) for row in rows])
 
 
-def summary_csv(rows: Sequence[Score]) -> str:
-    """A row a method: each metric's mean and its standard deviation."""
-    names = metric_names(rows)
+def summary_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:
+    """A row a method: each metric's mean and its standard deviation; metrics in ``missing`` say that they are not available."""
+    names = _with_missing(rows, missing)
     head = ["method", *(column for name in names for column in (name, f"{name}_sd")), "seconds", "scans", "failed", "model"]
-    return _csv(head, [_summary_cells(line, names) for line in summaries(rows)])
+    return _csv(head, [_summary_cells(line, names, missing) for line in summaries(rows)])
 
 
-def _cells(row: Score, names: Sequence[str]) -> list[object]:
-    figures = (row.figures.get(name) for name in names)
+def _cells(row: Score, names: Sequence[str], missing: Sequence[str]) -> list[object]:
+    figures = (NOT_AVAILABLE if name in missing else row.figures.get(name) for name in names)
     return [row.scan, row.method, row.model, row.state, *figures, row.seconds, row.note, row.reason]
 
 
-def _summary_cells(line: Summary, names: Sequence[str]) -> list[object]:
-    figures = (value for name in names for value in (line.means.get(name), line.sds.get(name)))
+def _summary_cells(line: Summary, names: Sequence[str], missing: Sequence[str]) -> list[object]:
+    means = {**line.means, **dict.fromkeys(missing, NOT_AVAILABLE)}
+    figures = (value for name in names for value in (means.get(name), line.sds.get(name)))
     return [line.method, *figures, line.seconds, line.scans, line.failed, line.model]
 
 
@@ -140,9 +146,3 @@ def _csv(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
         [[f"{cell:.6g}" if isinstance(cell, float) else "" if cell is None else cell for cell in line] for line in lines]
     )
     return buffer.getvalue()
-
-
-def write(out: str, rows: Sequence[Score]) -> None:
-    """Write both tables into the output."""
-    files.write_atomic(files.join(out, "scores.csv"), scores_csv(rows).encode())
-    files.write_atomic(files.join(out, "summary.csv"), summary_csv(rows).encode())
