@@ -7,7 +7,6 @@ window of patch 4, reach 1:   its own voxels, and those of its neighbours that t
 from __future__ import annotations
 
 from collections.abc import Callable
-
 from typing import TYPE_CHECKING
 
 from core.errors import RestorationError

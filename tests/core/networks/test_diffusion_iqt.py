@@ -126,15 +126,15 @@ def test_alone_a_patch_may_have_edges_of_multiples_of_four(size: tuple[int, ...]
 def test_it_learns_to_repeat_the_scan() -> None:
     model = network(cross_batch=False).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    x, scan, log_snr = given(2)
+    x, scan, log_snr = given(1)
     losses = []
-    for _ in range(40):
+    for _ in range(25):
         loss = nn.functional.mse_loss(model(x, scan, log_snr), scan)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.4 * losses[0]
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -65,5 +65,5 @@ def test_the_discriminator_learns_to_tell_sharp_from_smooth() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
