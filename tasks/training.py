@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -123,11 +123,11 @@ def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], 
     return cohort
 
 
-def _tissues(read: Callable[[], Array]) -> Tissues:
+def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Tissues:
     from core.tissues import Tissues
 
     image = read()
-    return Tissues.fit(image, image > 0)
+    return Tissues.fit(image, contrast=contrast)
 
 
 def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
@@ -137,7 +137,7 @@ def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
     path = f"{key}/measured"
     grid, attrs = place.store.grid(path), place.store.attrs(path)
     read = partial(place.store.read, path)
-    tissues = _tissues(read) if how.operator == "low-field" else None
+    tissues = _tissues(read, how.contrast) if how.operator == "low-field" else None
     return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read)
 
 
@@ -153,7 +153,8 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
         UsageError: where the folder is of a training with other settings or another split.
     """
     said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort"})
-    told = {"settings": {**said, "training": {**said["training"], "minutes": None, "loaders": 0, "checkpoint_minutes": 0}}, "split": split}
+    how = said["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
+    told = {"settings": said | {"training": how}, "split": split}
     if files.exists(place.settings) and (before := files.read_json(place.settings)) != told:
         changed = ", ".join(_differing(before, told))
         remedy = "train into another --out, or with the settings of before"
