@@ -12,13 +12,14 @@ COMMANDS = {  # what each does, and the module with its add_arguments(name, pars
     "train": ("train a method's network on a cohort and register it", "flows.commands"),
     "simulate": ("make scans of low resolution from a cohort of sharp ones, as BIDS with the truth's path", "flows.simulate"),
     "evaluate": ("restore a cohort whose truth is known by several methods, score and compare them", "flows.evaluate"),
+    "models": ("which models there are, which one is champion, and how another becomes it", "flows.models"),
     "status": ("what is done, flagged, failed and why", "flows.commands"),
     "report": ("rebuild the report and open it", "flows.commands"),
     "ui": ("Prefect and MLflow pages of an output on this machine", "flows.commands"),
     "doctor": ("what this machine has, what is missing and the remedy", "flows.commands"),
     "demo": ("restore a small real cohort that ships with a package", "flows.commands"),
 }
-EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed, 75 another run works on this output.
+EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed or a challenger is not better, 75 another run works on this output.
 `isovox BIDS OUT participant` is the same as `isovox run BIDS OUT`. For research, not for diagnosis."""
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 How = Literal["first", "promoted", "rolled back"]
-EVENT, DECISION = "isovox.champion.", "isovox.decision."
+EVENT, DECISION, COHORT = "isovox.champion.", "isovox.decision.", "isovox.cohort"
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,15 @@ class Models:
             line = _ending(line, event.before)
             line = _ending(line, event.version) if event.what == "rolled back" else [*line, event.version]
         return _ending(line, self._champion(name) or "")
+
+    def cohort(self, name: str) -> dict[str, str] | None:
+        """The evaluation cohort that was frozen for a model: its uri and sha256."""
+        kept = self._model(name).tags.get(COHORT)
+        return json.loads(kept) if kept else None
+
+    def freeze_cohort(self, name: str, cohort: Mapping[str, str]) -> None:
+        """Remember on which cohort the versions of a model are compared."""
+        self._client.set_registered_model_tag(name, COHORT, json.dumps(cohort))
 
     def note_decision(self, name: str, version: str, said: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
         """Keep a decision on a version.
