@@ -2,6 +2,9 @@
 
 A step is a function of the state before it and of its number: the pairs are drawn by number, noise from a generator seeded by
 it. So training that was killed and resumed from its checkpoint ends with the same bytes on a CPU.
+
+Several processes (``torch.distributed``) share the batches of a step: each takes every n-th, and their gradients are averaged.
+The first of them validates and writes.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from core.config import Training
-from core.errors import RestorationError
+from core.errors import RestorationError, UsageError
 from core.training import checkpoint
 from core.training.objectives import Objective
 
@@ -80,6 +84,9 @@ class Trainer:
         held: to validate with, all of them each time.
         where: URI of the checkpoint.
         device: for torch.
+
+    Raises:
+        UsageError: batches that cannot be shared evenly by the processes.
     """
 
     def __init__(
@@ -87,6 +94,12 @@ class Trainer:
     ) -> None:
         self.objective, self.settings, self.device, self.where = objective.to(device), settings, device, where
         self.pairs, self.held = pairs, held
+        self.rank, self.world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        if settings.accumulate % self.world:
+            wanted = f"a multiple of the {self.world} processes for --accumulate"
+            raise UsageError(
+                "accumulate-uneven", wanted, str(settings.accumulate), "sum as many batches as there are GPUs, or twice"
+            )
         self.average = deepcopy(objective.network).requires_grad_(requires_grad=False).eval()
         self.best = deepcopy(self.average)
         self.optimizers = {
@@ -96,6 +109,7 @@ class Trainer:
         self.progress = Progress()
         if told := checkpoint.load(where, self._modules(), self.optimizers):
             self.progress = Progress.from_json(told)
+        self.shared = DistributedDataParallel(self.objective, find_unused_parameters=True) if self.world > 1 else self.objective
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"objective": self.objective, "average": self.average, "best": self.best}
@@ -112,7 +126,7 @@ class Trainer:
         watch = watch or Watch()
         saved = started = time.monotonic()
         for batches in self._groups():
-            if self._over(started):
+            if self._together(self._over(started)):
                 break
             self._step(batches)
             watch.step(self.progress.step)
@@ -124,9 +138,18 @@ class Trainer:
         self.save()
         return self.progress
 
+    def _together(self, decided: bool) -> bool:  # noqa: FBT001 - what the first process decided
+        """The first process's decision, in all of them."""
+        if self.world == 1:
+            return decided
+        told = torch.tensor([decided], dtype=torch.uint8, device=self.device)
+        distributed.broadcast(told, 0)
+        return bool(told.item())
+
     def save(self) -> None:
-        """Write the checkpoint."""
-        checkpoint.save(self.where, self._modules(), self.optimizers, self.progress.to_json())
+        """Write the checkpoint; the first process does."""
+        if self.rank == 0:
+            checkpoint.save(self.where, self._modules(), self.optimizers, self.progress.to_json())
 
     def _over(self, started: float) -> bool:
         settings, progress = self.settings, self.progress
@@ -134,40 +157,35 @@ class Trainer:
         waited = (progress.step - progress.best_step) // settings.validate_every
         return late or (progress.best_step > 0 and waited >= settings.patience)
 
-    def _groups(self) -> Iterator[list[Batch]]:
-        """The batches of each step that is still to be taken."""
-        size, parts = self.settings.batch, self.settings.accumulate
-        rest = Subset(self.pairs, range(self.progress.step * size * parts, self.settings.steps * size * parts))
-        workers = self.settings.loaders
-        loader = DataLoader(
-            rest, batch_size=size, num_workers=workers, persistent_workers=workers > 0, pin_memory=self.device != "cpu"
-        )
-        group: list[Batch] = []
-        for batch in loader:
-            group.append(batch)
-            if len(group) == parts:
+    def _groups(self) -> Iterator[list[tuple[int, Batch]]]:
+        """This process's batches of each step that is still to be taken, with their numbers."""
+        size, parts, workers = self.settings.batch, self.settings.accumulate, self.settings.loaders
+        numbers = range(self.progress.step * parts + self.rank, self.settings.steps * parts, self.world)
+        places = [number * size + n for number in numbers for n in range(size)]
+        how: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": self.device != "cpu"}
+        group: list[tuple[int, Batch]] = []
+        for number, batch in zip(numbers, DataLoader(Subset(self.pairs, places), batch_size=size, **how), strict=True):
+            group.append((number, batch))
+            if len(group) == parts // self.world:
                 yield group
                 group = []
 
-    def _step(self, batches: Sequence[Batch]) -> None:
+    def _step(self, batches: Sequence[tuple[int, Batch]]) -> None:
         """One step of every player."""
-        step = self.progress.step
-        total = 0.0
+        step, total = self.progress.step, 0.0
         self.objective.train()
-        for player, optimizer in self.optimizers.items():
-            draw = torch.Generator().manual_seed((self.settings.seed << 32) + step)
+        for player in self.objective.at_work(step):
+            optimizer = self.optimizers[player]
             optimizer.zero_grad(set_to_none=True)
-            for inputs, truth in batches:
+            for number, (inputs, truth) in batches:
+                draw = torch.Generator().manual_seed((self.settings.seed << 40) + number)
                 with self._arithmetic():
-                    loss = self.objective.loss(player, inputs.to(self.device), truth.to(self.device), draw, step) / len(batches)
-                if loss.requires_grad:
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss = self.shared(player, inputs.to(self.device), truth.to(self.device), draw, step) / len(batches)
+                loss.backward()
                 total += float(loss.detach()) if player == "network" else 0.0
-            module = getattr(self.objective, player)
-            if any(parameter.grad is not None for parameter in module.parameters()):
-                nn.utils.clip_grad_norm_(module.parameters(), self.settings.clip)
-                _set_rate(optimizer, self.settings, step)
-                optimizer.step()
+            nn.utils.clip_grad_norm_(getattr(self.objective, player).parameters(), self.settings.clip)
+            _set_rate(optimizer, self.settings, step)
+            optimizer.step()
         if not math.isfinite(total):
             wanted = f"a finite loss at step {step}"
             raise RestorationError("training-diverged", wanted, str(total), "train with a smaller --learning-rate")

@@ -37,6 +37,14 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.network = network
 
+    def forward(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:
+        """The loss; by this name processes that train together are told when gradients are due."""
+        return self.loss(player, inputs, truth, draw, step)
+
+    def at_work(self, step: int) -> tuple[str, ...]:  # noqa: ARG002 - all of them, all the time
+        """The players that learn at a step."""
+        return self.players
+
     @abstractmethod
     def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:
         """A player's loss.
@@ -85,6 +93,10 @@ class Adversarial(Regression):
         super().__init__(network)
         self.discriminator, self.warmup = discriminator, warmup
 
+    def at_work(self, step: int) -> tuple[str, ...]:
+        """The generator alone, then both."""
+        return self.players if step >= self.warmup else self.players[:1]
+
     def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
         """Absolute and adversarial loss of the generator; relativistic loss of the discriminator."""
         if player == "network":
@@ -94,8 +106,6 @@ class Adversarial(Regression):
                 return content
             real, fake = self.discriminator(truth).detach(), self.discriminator(restored)
             return content + self.weight * relativistic_generator_loss(real, fake)
-        if step < self.warmup:
-            return torch.zeros((), device=inputs.device)
         with torch.no_grad():
             restored = self.restore(self.network, inputs)
         return relativistic_discriminator_loss(self.discriminator(truth), self.discriminator(restored))

@@ -1,6 +1,12 @@
-"""The loop: it learns, resumes to the same bytes, keeps the best, and stops when told."""
+"""The loop: it learns, resumes to the same bytes, keeps the best, stops when told, and shares its batches among processes."""
 
 from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from core.config import Training
-from core.errors import RestorationError, WeightsError
+from core.errors import RestorationError, UsageError, WeightsError
 from core.training.loop import Trainer, Watch
 from core.training.objectives import Adversarial, Regression
 
@@ -132,3 +138,45 @@ def test_a_generator_with_a_discriminator_learns(tmp_path):
     done = trainer(tmp_path / "c", Adversarial(made, judge, warmup=30)).run()
     assert done.best > done.history[0]["psnr_cubic"]
     assert any(not torch.equal(before[name], value) for name, value in judge.state_dict().items())
+
+
+ONE_OF_TWO = """
+import sys
+from torch import distributed
+sys.path[:0] = sys.argv[2:]
+from test_loop import adversarial, trainer
+distributed.init_process_group("gloo")
+trainer(sys.argv[1], adversarial(), steps=6, accumulate=2, validate_every=3).run()
+distributed.destroy_process_group()
+"""
+
+
+def adversarial() -> Adversarial:
+    made = network()
+    return Adversarial(made, nn.Sequential(nn.Conv3d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 3)), warmup=3)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tmp_path):
+    alone = trainer(tmp_path / "alone", adversarial(), steps=6, accumulate=2, validate_every=3)
+    alone.run()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    here = Path(__file__)
+    words = [sys.executable, "-c", ONE_OF_TWO, str(tmp_path / "both"), str(here.parent), str(here.parents[3])]
+    both = [subprocess.Popen(words, env=world | {"RANK": str(rank)}) for rank in range(2)]
+    assert [one.wait(120) for one in both] == [0, 0]
+    after = trainer(tmp_path / "both", adversarial(), steps=6, accumulate=2, validate_every=3)
+    assert after.progress.step == 6
+    for name, value in state(after).items():
+        torch.testing.assert_close(value, state(alone)[name], rtol=1e-4, atol=1e-6)
+
+
+def test_batches_that_processes_cannot_share_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(UsageError, match=r"a multiple of the 2 processes.*got 3"):
+        trainer(tmp_path / "c", accumulate=3)
