@@ -206,6 +206,19 @@ def test_adams_bashforth_integrates_polynomials(steps: int, degree: int) -> None
         torch.testing.assert_close(after - before, ZERO + exact)
 
 
+def test_dpm_solver_takes_the_image_of_the_middle_of_its_step_also_on_uneven_times() -> None:
+    """Where x0 is half the log-SNR, drawing on the line through the last two gives its value half-way."""
+    times = [0.9, 0.7, 0.65, 0.2]
+    known = lambda x, t: x * 0 + COSINE.log_snr(t) / 2  # noqa: E731
+    for n in (2, 3):
+        (_, sigma_t), (alpha_s, sigma_s) = (COSINE.alpha_sigma(t) for t in times[n - 1 : n + 1])
+        half, next_half = (COSINE.log_snr(t) / 2 for t in times[n - 1 : n + 1])
+        before = dpm_solver(known, ZERO + 1, COSINE, times[:n], NO_NOISE)
+        after = dpm_solver(known, ZERO + 1, COSINE, times[: n + 1], NO_NOISE)
+        decay = math.exp(half - next_half)
+        torch.testing.assert_close(after, before * sigma_s / sigma_t + alpha_s * (1 - decay) * (half + next_half) / 2)
+
+
 def test_adams_bashforth_weighs_to_one() -> None:
     assert all(sum(weights) == pytest.approx(1) and len(weights) == n for n, weights in ADAMS_BASHFORTH.items())
 
@@ -341,16 +354,18 @@ def test_where_noise_prevails_both_sizes_of_correction_agree() -> None:
 def test_predictor_and_corrector_share_no_noise(repeats: int, corrector_first: bool) -> None:
     probe = Probe(30)
     options = {"corrector": Langevin(repeats=repeats, measured=False), "corrector_first": corrector_first, "noisy_end": True}
-    predictor_corrector(PRIOR.denoiser(VE), probe.start, VE, ve_times(6), probe.noise, **options)
+    made = predictor_corrector(PRIOR.denoiser(VE), probe.start, VE, ve_times(6), probe.noise, **options)
     corrected = 6 if corrector_first else 5
     assert probe.asked == [*range(1, 6 + corrected * repeats + 1)]
+    assert all(one.trace() > 0 for one in probe.maps(made)[1][: len(probe.asked) + 1])
 
 
 @pytest.mark.parametrize(("sampler", "last"), [(ancestral, 19), (renoise, 19), (eta_of(0.5), 20)])
-def test_every_step_has_noise_of_its_own_and_none_that_of_the_start(sampler, last: int) -> None:
+def test_every_step_adds_noise_of_its_own_and_none_that_of_the_start(sampler, last: int) -> None:
     probe = Probe(20)
-    sampler(PRIOR.denoiser(COSINE), probe.start, COSINE, continuous_times(20), probe.noise)
+    made = sampler(PRIOR.denoiser(COSINE), probe.start, COSINE, continuous_times(20), probe.noise)
     assert probe.asked == [*range(1, last + 1)]
+    assert all(one.trace() > 0 for one in probe.maps(made)[1][: last + 1])
 
 
 def test_the_start_has_the_schedules_spread_and_the_noise_of_number_0() -> None:
