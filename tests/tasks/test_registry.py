@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,40 +13,7 @@ from core.io import weights
 from tasks import registry
 from tasks.registry import register, resolve
 
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mlflow import MlflowClient
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("DO_NOT_TRACK", "true")
-    folder = tmp_path / "with a blank"
-    folder.mkdir()
-    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
-    return f"sqlite:///{folder / 'mlflow.db'}"
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Callable[[float], str]:
-    """Writes a model of one number."""
-
-    def write(number: float) -> str:
-        import torch
-
-        folder = tmp_path / f"model-{number}"
-        weights.save_model(str(folder), "UNet", {"channels": [4]}, {"w": torch.tensor([number])}, "A test.")
-        (folder / "stray.pkl").write_bytes(b"\x80\x04")
-        return str(folder)
-
-    return write
+MODEL = (weights.TENSORS, weights.CONFIG, weights.CARD)
 
 
 def test_a_model_is_found_by_version_and_alias_and_is_the_same(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
@@ -92,7 +58,7 @@ def test_weights_that_changed_since_are_refused(uri: str, model: Callable[[float
 def test_a_whole_model_put_in_anothers_place_is_refused(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
     register(model(1.0), "unet", uri)
     place, other = Path(resolve("models:/unet/1", uri, tmp_path).folder), Path(model(2.0))
-    for part in registry.PARTS:
+    for part in MODEL:
         (place / part).write_bytes((other / part).read_bytes())
     with pytest.raises(WeightsError, match=r"weights-digest: wanted the model that was registered as unet 1"):
         resolve("models:/unet/1", uri, tmp_path)
@@ -140,7 +106,7 @@ def test_a_remote_model_is_fetched_once(
 
     def download(source: str, _: str, into: str) -> str:
         fetched.append(source)
-        for part in registry.PARTS:
+        for part in MODEL:
             Path(into, part).write_bytes(Path(registered.folder, part).read_bytes())
         return into
 
