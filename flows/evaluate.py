@@ -241,12 +241,13 @@ def show(rows: list[Score], settings: EvaluationSettings) -> None:
 def _table(lines: list[Any]) -> Any:
     from rich.table import Table
 
+    from tasks.evaluation_report import DRAWN
     from tasks.score_tables import METRICS
 
-    shown = [metric for metric in METRICS if any(metric.name in line.means for line in lines)]
+    shown = [metric for metric in METRICS if metric.name in DRAWN and any(metric.name in line.means for line in lines)]
     table = Table("method", box=None, pad_edge=False)
     for metric in shown:
-        table.add_column(metric.title, justify="right")
+        table.add_column(metric.title, justify="right", no_wrap=True)
     for name in ("seconds", "scans", "failed"):
         table.add_column(name, justify="right")
     for line in lines:

@@ -75,7 +75,8 @@ def too_few(found: Sequence[Duel]) -> str:
     n, needed = max((duel.comparison.n for duel in found), default=0), fewest_scans(max(1, len(found)))
     if not found or n >= needed:
         return ""
-    return f"{n} scans cannot show a difference: with {len(found)} comparisons at least {needed} are needed."
+    scans = "1 scan" if n == 1 else f"{n} scans"
+    return f"{scans} cannot show a difference: with {len(found)} comparisons at least {needed} are needed."
 
 
 def comparisons_csv(found: Sequence[Duel]) -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -88,9 +89,13 @@ class Trained:
         """In which part of the training a scan was; empty where in none."""
         if digest in self.sha256:
             return "train"
-        elsewhere = self.cohort and self.cohort not in case.truth.uris[0].split("/")
+        elsewhere = self.cohort and self.cohort not in _absolute(case.truth.uris[0]).split("/")
         here = not (self.sha256 or elsewhere)  # a person of another cohort may bear the same label
         return next((part for part, names in self.people.items() if here and part != "test" and case.person in names), "")
+
+
+def _absolute(uri: str) -> str:
+    return uri if files.is_remote(uri) else str(Path(uri).absolute())
 
 
 def trained_of(folder: str) -> Trained:
@@ -247,17 +252,27 @@ def covered(truth: Grid, measured: Grid) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
+def _sidecar(uri: str) -> dict[str, Any]:
+    try:
+        found = files.read_json(bids.without_extension(uri) + ".json")
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def degradation_of(measured: str) -> Degradation | None:
+    """How a scan of low resolution was simulated, as its sidecar says; None where it does not."""
+    told = _sidecar(measured).get("Isovox", {}).get("Degradation")
+    return Degradation.model_validate(told) if told else None
+
+
 def _acquisition(uri: str, grid: Grid) -> Acquisition:
     """How a scan of low resolution came about, as its sidecar says."""
-    try:
-        sidecar = files.read_json(bids.without_extension(uri) + ".json")
-    except (FileNotFoundError, ValueError):
-        sidecar = {}
-    if told := sidecar.get("Isovox", {}).get("Degradation"):
-        return acquisition_of(Degradation.model_validate(told))
+    if how := degradation_of(uri):
+        return acquisition_of(how)
     axis = grid.slice_axis
     distance = max(grid.spacing) if axis is None else grid.spacing[axis]
-    return AcquisitionSettings().resolve(sidecar.get("SliceThickness"), distance)
+    return AcquisitionSettings().resolve(_sidecar(uri).get("SliceThickness"), distance)
 
 
 class Bench:
@@ -357,7 +372,7 @@ def _score(bench: Bench, entrant: Entrant) -> Score:
     uri = files.join(bench.settings.out, "scores", entrant.slug, f"{bench.case.scan}.json")
     try:
         kept = Score.model_validate(files.read_json(uri))
-        if kept.digest == digest and kept.state == "done":
+        if kept.digest == digest and kept.state == "done" and files.exists(files.join(bench.settings.out, kept.image)):
             return kept
     except (FileNotFoundError, ValueError):
         pass

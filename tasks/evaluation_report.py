@@ -6,16 +6,18 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.config import EvaluationSettings
+from core.config import Degradation, EvaluationSettings
+from core.errors import IsovoxError
 from core.io import files, nifti
 from core.methods.interpolation import interpolate
-from tasks.comparisons import Duel, beaten, comparisons_csv, duels, too_few
-from tasks.evaluation import Bench, Case, Score
+from tasks.comparisons import COMPARED, Duel, beaten, comparisons_csv, duels, too_few
+from tasks.evaluation import Bench, Case, Score, degradation_of
 from tasks.report.evaluation import INPUT, Cell, Detail, EvaluationView, Line, evaluation_page, letters
 from tasks.score_tables import (
     BY_NAME,
@@ -33,6 +35,12 @@ from tasks.scorers import Scorer
 
 EXPERIMENT = "isovox evaluation"
 PAGE = "report.html"
+DRAWN = (*COMPARED, "psnr_minmax")  # as box plots
+SHOWN = (*DRAWN, "psnr_head", "ms_ssim_minmax")  # in the page's table; scores.csv has all
+MINMAX = (
+    "The min–max figures scale each image by its own two extreme voxels, so that one voxel that overshoots costs decibels "
+    "and a lack of contrast costs none: compare them with the paper's, not with the others."
+)
 LONGEST = 300  # characters of a warning
 
 _log = logging.getLogger(__name__)
@@ -57,7 +65,7 @@ def _best(lines: Sequence[Summary], metric: Metric) -> str:
 
 def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
     names = {*metric_names(rows), *(name for name, _ in scorer.missing)}
-    return [metric for metric in METRICS if metric.name in names]
+    return [metric for metric in METRICS if metric.name in names and metric.name in SHOWN]
 
 
 def _lines(rows: Sequence[Score], found: Sequence[Duel], metrics: Sequence[Metric], missing: set[str]) -> list[Line]:
@@ -111,6 +119,7 @@ def _notes(rows: Sequence[Score], found: Sequence[Duel], scorer: Scorer) -> list
     few = too_few(found)
     uneven = len({sum(row.state == "done" for row in mine) for mine in by_method(rows).values()}) > 1
     told += [few] if few else []
+    told += [MINMAX] if any("psnr_minmax" in row.figures for row in rows) else []
     told += (
         ["Methods were scored on different numbers of scans; only pairs of methods are compared on the same."] if uneven else []
     )
@@ -138,17 +147,27 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
     figures = {}
     for row in rows:
         if row.scan == scan and row.state == "done":
-            images[row.method] = nifti.load(files.join(settings.out, row.image))[0]
+            with suppress(IsovoxError):  # an image that was damaged since
+                images[row.method] = nifti.load(files.join(settings.out, row.image))[0]
             figures[row.method] = f"PSNR {row.figures['psnr']:.2f} dB, SSIM {row.figures['ssim']:.4f}"
     return Detail(case.scan, pair.truth, pair.target, images, figures)
 
 
-def _facts(settings: EvaluationSettings, rows: Sequence[Score]) -> dict[str, str]:
-    how, scans = settings.degradation, len({row.scan for row in rows})
-    said = {"slice-profile": f"{how.slice_profile} slices", "low-field": f"low field, {how.contrast}"}[how.operator]
-    gap = f", gap {how.slice_gap:g}" if how.slice_gap else ""
+def _told(how: Degradation) -> str:
+    """A degradation in words."""
+    said = {
+        "slice-profile": f"{how.slice_profile} slices",
+        "slice-mask": "dropped slices",
+        "low-field": f"low field, {how.contrast}, {how.slice_profile} slices",
+    }
+    return f"{said[how.operator]}, ×{how.factor}" + (f", gap {how.slice_gap:g}" if how.slice_gap else "")
+
+
+def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
+    found = dict.fromkeys(degradation_of(case.measured) for case in cases if case.measured)
+    said = "; ".join(_told(how) if how else "as its sidecars say" for how in found) or _told(settings.degradation)
     cohort = files.name_of(settings.cohort.rstrip("/"))
-    return {"Protocol": settings.protocol, "Degraded by": f"{said}, ×{how.factor}{gap}", "Cohort": cohort, "Scans": str(scans)}
+    return {"Protocol": settings.protocol, "Degraded by": said, "Cohort": cohort, "Scans": str(len(cases))}
 
 
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
@@ -157,10 +176,10 @@ def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
     summed, missing = summaries(rows), {name for name, _ in scorer.missing}
     return EvaluationView(
         title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
-        facts=_facts(settings, rows),
+        facts=_facts(settings, cases),
         columns=[(metric.title, metric.meaning) for metric in metrics],
         lines=_lines(rows, found, metrics, missing),
-        values=_values(rows, metrics),
+        values=_values(rows, [metric for metric in metrics if metric.name in DRAWN]),
         best={metric.title: _best(summed, metric) for metric in metrics},
         duels=[_duel_cells(duel) for duel in found],
         notes=_notes(rows, found, scorer),
