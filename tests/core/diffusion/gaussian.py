@@ -92,3 +92,9 @@ class Probe:
         """Mean and covariance of the samples for a start of this mean and covariance and standard normal noise."""
         offset, (first, *others) = self.maps(output)
         return offset + first @ mean, first @ cov @ first.T + sum(one @ one.T for one in others)
+
+
+def moments(sampler, model, schedule, times, uses: int, mean: Tensor, cov: Tensor, **options) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of a sampler's output for a start of this mean and covariance; ``uses`` of noise at most."""
+    probe = Probe(uses)
+    return probe.moments(sampler(model.denoiser(schedule), probe.start, schedule, times, probe.noise, **options), mean, cov)
