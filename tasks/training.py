@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,12 +20,14 @@ from core.io import dicom, files, nifti
 from core.io.bids import Refused, Source, discover
 from core.io.store import Store
 from core.stats import ScanStats, scan_stats
+from tasks.tracking import experiment_id, flat
 from tasks.work import write_image
 
 if TYPE_CHECKING:
+    from core.networks.presets import Preset
     from core.tissues import Tissues
     from core.training.data import Subject
-    from core.training.loop import Progress
+    from core.training.loop import Progress, Trainer
 
 CARD = """# {name}
 
@@ -141,11 +145,6 @@ def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
     return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read)
 
 
-def subjects(place: Place, cohort: Cohort, names: Sequence[str], how: Degradation) -> list[Subject]:
-    """All scans of these persons."""
-    return [subject(place, name, key, how) for name in names for key in cohort.people[name]]
-
-
 def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:
     """Note what is trained; another training's folder is refused.
 
@@ -199,6 +198,121 @@ def _licence(cohort: str) -> str:
     return f"Licence: {told.get('License', 'not named')}. {told.get('DatasetDOI', '')}".strip()
 
 
+@dataclass(frozen=True)
+class Learning:
+    """What a process must know to train; it can be sent to another.
+
+    Attributes:
+        settings: of the training.
+        uri: folder of the training.
+        people: keys of the images by the persons' names.
+        split: persons by their part.
+        tracking_uri: of MLflow.
+    """
+
+    settings: TrainSettings
+    uri: str
+    people: dict[str, list[str]]
+    split: dict[str, list[str]]
+    tracking_uri: str
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.settings.name or self.settings.method
+
+    @property
+    def preset(self) -> Preset:
+        """The network's size."""
+        from core.networks.presets import preset
+
+        return preset(self.settings.method, self.settings.preset)
+
+    def subjects(self, part: str) -> list[Subject]:
+        """All images of the persons of a part."""
+        place, how = Place(self.uri), self.settings.degradation
+        return [subject(place, name, key, how) for name in self.split[part] for key in self.people[name]]
+
+    def log(self) -> Log:
+        """MLflow's run of this training."""
+        key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        params = flat(self.settings.model_dump(mode="json", exclude={"out", "tracking_uri"}))
+        return Log(self.tracking_uri, self.name, key, params)
+
+
+def trainer_of(learning: Learning) -> Trainer:
+    """The training as far as its checkpoint says it is."""
+    import torch
+
+    from core.training.data import Pairs
+    from core.training.loop import Trainer
+    from core.training.objectives import objective
+
+    settings, how, chosen = learning.settings, learning.settings.training, learning.preset
+    torch.manual_seed(how.seed)
+    size, pairs = how.patch or chosen.block, how.steps * how.batch * how.accumulate
+    return Trainer(
+        objective(settings.method, chosen, steps=how.steps),
+        how,
+        Pairs(learning.subjects("train"), settings.degradation, size, how.seed, pairs),
+        Pairs(learning.subjects("validation"), settings.degradation, size, how.seed + 1, how.validation_pairs),
+        Place(learning.uri).checkpoint,
+        "cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+def learn(learning: Learning, advance: Callable[[str, int], None] = lambda *_: None) -> None:
+    """Train to the end, with curve and pictures in MLflow; the first of several processes writes them.
+
+    Args:
+        learning: what to train.
+        advance: told ("steps", how many) as they are taken.
+    """
+    from core.training.loop import Watch
+
+    trainer, place = trainer_of(learning), Place(learning.uri)
+    log = learning.log() if trainer.rank == 0 else None
+
+    def validated(figures: dict[str, float], patches: Any) -> None:
+        if log is None:
+            return
+        files.write_json(place.curve, trainer.progress.history)
+        with suppress(Exception):  # a server that is not there does not end a training
+            log.figures(figures)
+            log.picture(triptych(*patches), f"{int(figures['step']):07d}")
+
+    advance("steps", trainer.progress.step)
+    trainer.run(Watch(lambda _: advance("steps", 1), validated))
+
+
+def finished(learning: Learning, cohort: Cohort) -> Progress:
+    """Write the model with its card from the checkpoint; none before the first validation.
+
+    Args:
+        learning: what was trained.
+        cohort: on what.
+
+    Returns:
+        how far the training came.
+    """
+    from core.io.weights import save_model
+    from core.networks import build
+    from core.training import checkpoint
+    from core.training.loop import Progress
+    from core.training.objectives import RESIDUAL
+
+    place, chosen, settings = Place(learning.uri), learning.preset, learning.settings
+    best = build(chosen.network, chosen.config)
+    progress = Progress.from_json(checkpoint.load(place.checkpoint, {"best": best}, {}) or Progress().to_json())
+    if progress.best_step:
+        parameters = sum(one.numel() for one in best.parameters())
+        text = card(settings, cohort, learning.split, progress, parameters)
+        how = {"residual": settings.method in RESIDUAL, "slices_last": True, "multiple": chosen.takes}
+        save_model(place.model, chosen.network, chosen.config, best.state_dict(), text, **how)
+        files.write_json(files.join(place.model, "split.json"), learning.split)
+    return progress
+
+
 class Log:
     """What MLflow is told of a training while it runs; where it cannot be reached, training goes on.
 
@@ -211,8 +325,6 @@ class Log:
 
     def __init__(self, uri: str, name: str, key: str, params: dict[str, str]) -> None:
         from mlflow import MlflowClient
-
-        from tasks.tracking import experiment_id
 
         self._client = MlflowClient(tracking_uri=uri)
         experiment = experiment_id(self._client, uri, "isovox training")

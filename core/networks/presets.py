@@ -33,6 +33,11 @@ class Preset:
         return NEIGHBOURS if self.config.get("cross_batch") else 1
 
     @property
+    def takes(self) -> int:
+        """Patches to restore have edges of multiples of this; DiffusionIQT normalises over them, and wants them as trained."""
+        return self.block if self.network == "DiffusionIQT" else self.multiple
+
+    @property
     def block(self) -> int:
         """Edge in voxels of what is drawn for training: that of the patch, or of the block that ``split`` cuts."""
         return self.patch if self.neighbours == 1 else ACROSS * self.patch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from core.networks.presets import Preset
 
 SCHEDULE = Cosine()
+LAST = 0.01  # of the last convolution's weights
+RESIDUAL = {"unet-3d", "resunet-3d", "esrgan-3d"}  # methods whose network adds to the interpolation
 
 
 class Objective(nn.Module, ABC):
@@ -31,7 +34,6 @@ class Objective(nn.Module, ABC):
 
     players: ClassVar[tuple[str, ...]] = ("network",)
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
-    residual: ClassVar[bool] = False
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -64,8 +66,6 @@ class Objective(nn.Module, ABC):
 
 class Regression(Objective):
     """The truth less its interpolation, in least squares: 3D U-Net and ResU-Net."""
-
-    residual: ClassVar[bool] = True
 
     def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
         """Mean squared error."""
@@ -139,6 +139,20 @@ class Diffusion(Objective):
         return ancestral(denoise, prior(SCHEDULE, noise), SCHEDULE, continuous_times(self.steps), noise)
 
 
+def _prepared(network: nn.Module) -> nn.Module:
+    """Weights as He et al. 2015 draw them, and a last convolution that adds next to nothing: training begins at the interpolation."""
+    convolutions = [one for one in network.modules() if isinstance(one, (nn.Conv3d, nn.ConvTranspose3d))]
+    for one in convolutions:
+        taps = one.weight[0, 0].numel() * one.in_channels
+        fan_in = taps / math.prod(one.stride) if isinstance(one, nn.ConvTranspose3d) else taps
+        nn.init.normal_(one.weight, std=math.sqrt(2 / fan_in))
+        if one.bias is not None:
+            nn.init.zeros_(one.bias)
+    with torch.no_grad():
+        convolutions[-1].weight.mul_(LAST)
+    return network
+
+
 def objective(method: str, preset: Preset, *, steps: int) -> Objective:
     """The objective by which a method is trained, its networks with random weights.
 
@@ -148,6 +162,8 @@ def objective(method: str, preset: Preset, *, steps: int) -> Objective:
         steps: that training will take.
     """
     network = build(preset.network, preset.config)
+    if method == "unet-3d":
+        return Regression(_prepared(network))
     if method == "esrgan-3d":
         return Adversarial(network, build("ESRGANDiscriminator", {}), warmup=steps // 2)
     return Diffusion(network) if method == "diffusion-iqt" else Regression(network)

@@ -50,7 +50,7 @@ def train(home, cohort, out, *more, check=True) -> subprocess.CompletedProcess[s
 @pytest.mark.slow
 def test_a_training_that_was_killed_goes_on_to_the_same_model(cohort, home, tmp_path):
     said = train(home, cohort, tmp_path / "whole", "--test", "04").stdout
-    assert "models:/unet-3d/1 registered as challenger" in said
+    assert "models:/unet-3d/1 (champion)" in said
     model = tmp_path / "whole" / "model"
     card = (model / "README.md").read_text()
     for wanted in ("Intended use", "Licence: CC0", "- train: 01, 02", "- validation: 03", "- test: 04", "dB"):

@@ -15,8 +15,9 @@ from torch.utils.data import Dataset
 
 from core.config import Training
 from core.errors import RestorationError, UsageError, WeightsError
+from core.networks.presets import preset
 from core.training.loop import Trainer, Watch
-from core.training.objectives import Adversarial, Regression
+from core.training.objectives import Adversarial, Regression, objective
 
 
 class Blurred(Dataset):
@@ -154,6 +155,13 @@ distributed.destroy_process_group()
 def adversarial() -> Adversarial:
     made = network()
     return Adversarial(made, nn.Sequential(nn.Conv3d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 3)), warmup=3)
+
+
+def test_a_u_net_begins_at_the_interpolation():
+    inputs = torch.rand((2, 1, 16, 16, 16))
+    begun = objective("unet-3d", preset("unet-3d", "tiny"), steps=1)
+    added = begun.restore(begun.network, inputs) - inputs
+    assert 0 < added.std() < 0.05 * inputs.std()
 
 
 @pytest.mark.slow
