@@ -31,8 +31,9 @@ def where(settings: TrainSettings) -> Place:
 
 @flow(name="train-network", validate_parameters=True)
 def train_network(settings: TrainSettings) -> str:
-    """Train, or go on with a training that was stopped; at its end the model is in the registry, as a challenger, or as
-    champion where there is none yet.
+    """Train, or go on with a training that was stopped; at its end the model is in the registry.
+
+    It is a challenger there, or champion where its name has none yet.
 
     Args:
         settings: what to train, on what, and how.

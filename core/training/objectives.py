@@ -140,7 +140,7 @@ class Diffusion(Objective):
 
 
 def _prepared(network: nn.Module) -> nn.Module:
-    """Weights as He et al. 2015 draw them, and a last convolution that adds next to nothing: training begins at the interpolation."""
+    """Weights as He et al. 2015 draw them, a last convolution that adds next to nothing: it begins at the interpolation."""
     convolutions = [one for one in network.modules() if isinstance(one, (nn.Conv3d, nn.ConvTranspose3d))]
     for one in convolutions:
         taps = one.weight[0, 0].numel() * one.in_channels
