@@ -128,21 +128,22 @@ def promote(
         models.check(champion)
         if score is None or cohort is None:
             raise UsageError("no-cohort", "a cohort to compare champion and challenger on", "none", "name one by --cohort")
-        _freeze(models, name, cohort, thaw=thaw)
+        if not thaw:
+            _check_frozen(models, name, cohort)
         decision = replace(_against(models, challenger, champion, score, margins), cohort=cohort)
+        models.freeze_cohort(name, asdict(cohort))
     if decision.promoted:
         models.crown(name, challenger.version, "promoted" if champion else "first")
     _keep(models, name, decision)
     return decision
 
 
-def _freeze(models: Models, name: str, cohort: Cohort, *, thaw: bool) -> None:
+def _check_frozen(models: Models, name: str, cohort: Cohort) -> None:
     before = models.cohort(name)
-    if before and before["sha256"] != cohort.sha256 and not thaw:
+    if before and before["sha256"] != cohort.sha256:
         wanted = f"the evaluation cohort of {name} as it was frozen: {before['uri']}, sha256 {before['sha256'][:12]}"
         got = f"{cohort.uri}, sha256 {cohort.sha256[:12]}"
         raise UsageError("cohort-changed", wanted, got, "name that one with its settings, or freeze this by --new-cohort")
-    models.freeze_cohort(name, asdict(cohort))
 
 
 def _against(

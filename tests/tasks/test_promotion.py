@@ -193,3 +193,4 @@ def test_scores_that_are_not_finite_decide_nothing(models: Models) -> None:
         promote(models, "unet", score, HERE)
     assert aliases(models) == {"champion": "1", "challenger": "2"}
     assert models.show("unet/2").decisions == []
+    assert models.cohort("unet") is None
