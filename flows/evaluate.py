@@ -66,12 +66,19 @@ def entrants_of(settings: EvaluationSettings) -> list[Entrant]:
     pairs = [_said(word) for word in words]
     plain = Counter(method for method, _ in pairs)
     found = [_entrant(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
+    found = [_told_apart(one, found) for one in found]
     labels = Counter(one.label for one in found)
     if twice := [label for label, count in labels.items() if count > 1]:
         raise UsageError("method-twice", "each method once", twice[0], "name it once, or with another model")
     if alien := {name.partition(".")[0] for name in settings.method_options} - {method for method, _ in pairs}:
         raise UsageError("method-options", "options of methods that take part", ", ".join(sorted(alien)), "correct their names")
     return found
+
+
+def _told_apart(one: Entrant, found: Sequence[Entrant]) -> Entrant:
+    """The entrant, with the start of its model's digest in its label where another one's model has the same name."""
+    alike = [other for other in found if other.label == one.label]
+    return replace(one, label=f"{one.label} {one.weights.sha256[:8]}") if len(alike) > 1 and one.weights else one
 
 
 def _champions(word: str, settings: EvaluationSettings) -> list[str]:
@@ -111,7 +118,8 @@ def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tu
 
 def _entrant(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Entrant:
     from core.methods import build_method
-    from tasks.evaluation import Entrant, trained_of
+    from tasks.cases import trained_of
+    from tasks.evaluation import Entrant
 
     options = {
         name.partition(".")[2]: value for name, value in settings.method_options.items() if name.partition(".")[0] == method
@@ -165,15 +173,15 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     from core.io.lock import cohort_lock
     from flows.home import tracking_uri
     from flows.progress import bars
-    from tasks import evaluation, evaluation_report
+    from tasks import cases, evaluation, evaluation_report
 
     entrants, scorer = entrants_of(settings), scorer_of(settings)
     with cohort_lock(files.join(settings.out, "lock.json")):
         with bars({"scans": _count(settings)}) as advance:
-            cases = evaluation.find_cases(settings, advance)
-        with bars({"restored": len(cases) * len(entrants)}) as advance:
-            rows = evaluation.evaluate(settings, cases, entrants, scorer, advance)
-        evaluation_report.write(settings, cases, rows, scorer)
+            found = cases.find_cases(settings, advance)
+        with bars({"restored": len(found) * len(entrants)}) as advance:
+            rows = evaluation.evaluate(settings, found, entrants, scorer, advance)
+        evaluation_report.write(settings, found, rows, scorer)
         evaluation_report.tell_mlflow(tracking_uri(settings.tracking_uri), settings, rows)
     return rows
 
@@ -188,11 +196,14 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
         **settings: of ``EvaluationSettings``, such as ``protocol`` ("thick-slice" unless said) and ``tracking_uri``.
 
     Returns:
-        psnr, ssim and ms_ssim by name: the first model's scores and the second's, scans in one order.
+        psnr, ssim and ms_ssim, and lpips and miou where they were asked for: the first model's scores and the second's, scans in
+        one order.
 
     Raises:
         UsageError: scores-missing, where a scan could not be scored by both.
     """
+    from tasks.comparisons import COMPARED
+
     uri = settings.get("tracking_uri")
     methods = tuple(f"{method_of(model, uri)}={model}" for model in models)
     said = {"protocol": "thick-slice", "segmenter": "none", "lpips": False} | settings
@@ -201,10 +212,8 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
         got = f"{len(failed)} of {len(rows)} failed, the first: {failed[0].scan}, {failed[0].reason}"
         raise UsageError("scores-missing", "a score of every scan by both models", got, "mend or leave out these scans")
     first, second = (rows[n :: len(methods)] for n in range(2))
-    return {
-        name: ([row.figures[name] for row in first], [row.figures[name] for row in second])
-        for name in ("psnr", "ssim", "ms_ssim")
-    }
+    names = [name for name in COMPARED if all(name in row.figures for row in rows)]
+    return {name: ([row.figures[name] for row in first], [row.figures[name] for row in second]) for name in names}
 
 
 def method_of(model: str, tracking_uri: str | None) -> str:

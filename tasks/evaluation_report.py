@@ -16,8 +16,9 @@ from core.config import Degradation, EvaluationSettings
 from core.errors import IsovoxError
 from core.io import files, nifti
 from core.methods.interpolation import interpolate
+from tasks.cases import Case, degradation_of
 from tasks.comparisons import COMPARED, Duel, beaten, comparisons_csv, duels, too_few
-from tasks.evaluation import Bench, Case, Score, degradation_of
+from tasks.evaluation import Bench, Score
 from tasks.report.evaluation import INPUT, Cell, Detail, EvaluationView, Line, evaluation_page, letters
 from tasks.score_tables import (
     BY_NAME,

@@ -117,6 +117,18 @@ def test_two_models_are_paired_scan_by_scan(cohort, tmp_path, home, models):
         paired_scores(list(models.values()), cohort=str(cohort_with_a_hole), out=str(tmp_path / "none"))
 
 
+def test_models_of_one_name_are_told_apart_and_one_model_does_not_come_twice(tmp_path, home, models):
+    for name, folder in models.items():
+        (tmp_path / f"{name}-training").mkdir()
+        Path(folder).rename(tmp_path / f"{name}-training" / "model")
+    words = tuple(f"network={tmp_path}/{name}-training/model" for name in models)
+    first, second = entrants_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=words))
+    assert first.label.startswith("network (model) ")
+    assert first.slug != second.slug
+    with pytest.raises(UsageError, match="method-twice"):
+        entrants_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=(words[0], words[0])))
+
+
 def test_what_fails_is_told_and_the_rest_is_there(cohort, tmp_path, home, capsys):
     words = ("evaluate", "iqt", cohort, "--participant-label", "01", "--out", tmp_path / "out", "--factor", 4)
     assert isovox(*words, "--methods", "cubic,resunet-3d") == 3

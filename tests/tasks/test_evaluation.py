@@ -26,8 +26,9 @@ from core.metrics.restoration import restoration_scores
 from core.operators.degrade import degrade, degraded_grid
 from core.plan import Weights
 from tasks import evaluation
+from tasks.cases import Case, Trained, covered, find_cases, trained_of
 from tasks.comparisons import beaten, comparisons_csv, duels, too_few
-from tasks.evaluation import Case, Entrant, Score, Trained, covered, evaluate, find_cases, trained_of
+from tasks.evaluation import Entrant, Score, evaluate
 from tasks.evaluation_report import figures_of, view_of, write
 from tasks.report.boxes import box_plot
 from tasks.report.evaluation import evaluation_page, letters
