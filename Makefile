@@ -45,7 +45,7 @@ lock:
 	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --no-header --no-annotate --output-file .lock
 	sed -e 's/+cpu$$//' -e '/^--/d' .lock >requirements.lock
 	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --extra bench --python-version 3.11 --no-header --no-annotate --output-file .lock
-	sed -e 's/+cpu$$//' -e '/^--/d' .lock | sort | comm -23 - requirements.lock >requirements-bench.lock
+	sed -e 's/+cpu$$//' -e '/^--/d' .lock | grep -vxFf requirements.lock >requirements-bench.lock
 	rm .lock
 
 clean:
