@@ -13,6 +13,7 @@ from core.io import files
 from core.io.bids import discover
 from core.io.lock import cohort_lock
 from flows.home import home, tracking_uri
+from flows.models import bring_own
 from flows.progress import bars
 from infra.ranks import gpu_count, run_ranks
 from tasks import training
@@ -89,6 +90,8 @@ def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
         return f"{said}; no validation yet, so no model: run the same command to go on"
     model = training.Place(learning.uri).model
     log.end("FINISHED", model)
-    version = Models(learning.tracking_uri, home() / "models").add(model, learning.name, {"validation_psnr": progress.best})
+    models = Models(learning.tracking_uri, home() / "models")
+    bring_own(learning.name, models)  # it, not the first that is trained, is to be surpassed
+    version = models.add(model, learning.name, {"validation_psnr": progress.best})
     best = f"best {progress.best:.2f} dB at step {progress.best_step}"
     return f"{said}, {best}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"
