@@ -69,6 +69,7 @@ class Place:
         self.split = files.join(self.uri, "split.json")
         self.curve = files.join(self.uri, "curve.json")
         self.model = files.join(self.uri, "model")
+        self.model_split = files.join(self.model, "split.json")
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,9 @@ def finished(learning: Learning, cohort: Cohort) -> Progress:
         text = card(settings, cohort, learning.split, progress, parameters)
         how = {"residual": settings.method in RESIDUAL, "slices_last": True, "multiple": chosen.takes}
         save_model(place.model, chosen.network, chosen.config, best.state_dict(), text, **how)
-        files.write_json(files.join(place.model, "split.json"), learning.split)
+        seen = [key for name in learning.split["train"] for key in cohort.people[name]]
+        told = {"people": learning.split, "cohort": files.name_of(settings.cohort)}
+        files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
     return progress
 
 
