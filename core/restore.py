@@ -37,11 +37,33 @@ class Source:
         """A scan held in memory."""
         return cls(measured.grid, measured.crop)
 
+    @classmethod
+    def by_layers(cls, grid: Grid, read: Callable[[Box], Measured]) -> Source:
+        """A scan that is read in layers of whole planes, one in memory at a time: the tiles of a layer share it."""
+        return cls(grid, _Layers(grid, read))
+
     def crop(self, box: Box) -> Measured:
         """The part in ``box``, laid out alike wherever it came from, so that sums over it round alike."""
         part = self.read(box)
         # By way of one axis, for an axis of length 1 may have any stride in what counts as contiguous.
         return replace(part, image=part.image.ravel().reshape(part.image.shape))
+
+
+class _Layers:
+    """The planes along z that the last crop lay in, until a crop needs others."""
+
+    def __init__(self, grid: Grid, read: Callable[[Box], Measured]) -> None:
+        self._grid, self._read = grid, read
+        self._box: Box | None = None
+        self._layer: Measured | None = None
+
+    def __call__(self, box: Box) -> Measured:
+        nx, ny, _ = self._grid.shape
+        wanted = Box((0, 0, box.start[2]), (nx, ny, box.stop[2]))
+        if self._layer is None or self._box is None or self._box.intersect(wanted) != wanted:
+            self._layer = None  # before the next is read
+            self._box, self._layer = wanted, self._read(wanted)
+        return self._layer.crop(box.relative_to(self._box.start))
 
 
 def _batches(tiles: Iterable[Tile], size: int) -> Iterator[list[Tile]]:
@@ -137,5 +159,6 @@ def restore_scan(
     """
     predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles()), len(sources))
     streams = [stream(tiling, partial(predictions.take, scan), thickness) for scan in range(len(sources))]
-    for parts in zip(*streams, strict=True):
-        yield parts[0][0], [array for _, array in parts]
+    for box, array in streams[0]:
+        yield box, [array, *(next(one)[1] for one in streams[1:])]
+        del array  # before the next block is made

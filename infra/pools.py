@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from distributed.deploy.cluster import Cluster
 
 # One thread for each worker's linear algebra: workers share the cores, and sums come out in one order on any number of them.
-SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+# And one for its Zarr codecs: every thread that unpacks chunks keeps memory of its own that the process never gives back.
+CODECS = "ZARR_THREADING__MAX_WORKERS"
+SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", CODECS), "1")
 
 
 class ClusterError(IsovoxError):
@@ -52,7 +54,7 @@ class Threads(Pool):
     def __init__(self, workers: int) -> None:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._closed = False
-        self._settings = _single_threaded()
+        self._settings = _single_threaded(workers)
         self._threads = [threading.Thread(target=self._work, daemon=True, name=f"isovox-{i}") for i in range(workers)]
         for thread in self._threads:
             thread.start()
@@ -115,18 +117,21 @@ def _closed() -> ClusterError:
     return ClusterError("cluster-closed", "an open cluster", "one that was closed or cancelled", "open it again")
 
 
-def _single_threaded() -> ExitStack:
-    """Pin BLAS and torch, whether they are imported yet or not, until the stack is closed."""
+def _single_threaded(workers: int) -> ExitStack:
+    """Pin BLAS, torch and Zarr, whether they are imported yet or not, until the stack is closed."""
     import sys
 
     from threadpoolctl import threadpool_limits
 
     stack = ExitStack()
-    stack.enter_context(patch.dict(os.environ, {name: os.environ.get(name, value) for name, value in SINGLE.items()}))
+    wanted = SINGLE | {CODECS: str(workers)}
+    stack.enter_context(patch.dict(os.environ, {name: os.environ.get(name, value) for name, value in wanted.items()}))
     stack.enter_context(threadpool_limits(limits=1))
     if torch := sys.modules.get("torch"):
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(1)
+    if zarr := sys.modules.get("zarr"):
+        stack.enter_context(zarr.config.set({"threading.max_workers": workers}))
     return stack
 
 

@@ -6,24 +6,24 @@ Each function is idempotent: it skips what its done-marker says is there, and wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from core.blend import gather
 from core.errors import InputError, StoreError
-from core.grid import Array, Grid, Orientation
+from core.grid import Array, Box, Grid, Orientation
 from core.io import dicom, files, nifti
-from core.io.nifti import StoredAs
+from core.io.nifti import Slab, StoredAs
 from core.io.output import Output
-from core.io.store import Store
+from core.io.store import BLOCK_PLANES, Store
 from core.methods import build_method
 from core.methods.base import Measured, Method
 from core.noise import Key, field_key
 from core.plan import CohortPlan, ScanPlan
 from core.restore import Source, restore_scan, restore_tiles
-from core.stats import ScanStats, scan_stats
+from core.stats import Census, ScanStats
 from core.tiles import Tiling
 
 T = TypeVar("T")
@@ -110,11 +110,15 @@ def timed(work: Callable[[], object]) -> float:
 # -- ingest -----------------------------------------------------------------------------------------------------------------
 
 
-def _load(job: Job, scan: ScanPlan) -> tuple[Array, Grid, StoredAs]:
+def _slabs(job: Job, scan: ScanPlan) -> Iterator[Slab]:
+    """The scan as its store is cut."""
     trust = read_plan(job.out, job.plan).settings.trust
     if (digest := files.sha256_all(scan.uris)) != scan.sha256:
         raise InputError("input-changed", f"the bytes that were planned ({scan.sha256[:12]})", digest[:12], "run again")
-    return dicom.load_series(scan.uris[0]) if scan.kind == "dicom" else nifti.load(scan.uris[0], trust=trust)
+    if scan.kind == "nifti":
+        return nifti.slabs(scan.uris[0], BLOCK_PLANES, trust=trust)
+    image, grid, stored = dicom.load_series(scan.uris[0])
+    return nifti.cut(Slab(Box.whole(grid.shape), image, grid, stored), BLOCK_PLANES)
 
 
 def write_image(store: Store, path: str, image: Array, grid: Grid, attrs: dict[str, Any], digest: str) -> None:
@@ -125,14 +129,30 @@ def write_image(store: Store, path: str, image: Array, grid: Grid, attrs: dict[s
     store.finish(path, digest)
 
 
+def write_slabs(store: Store, path: str, slabs: Iterator[Slab]) -> dict[str, Any]:
+    """Write a scan slab by slab; its statistics and how it was stored, to be kept with it."""
+    census = Census(store.grid(path).shape)
+    stored: dict[str, Any] = {}
+    for slab in slabs:
+        census.take(slab.box, slab.image)
+        store.write_block(path, slab.box, slab.image)
+        stored = asdict(slab.stored.orientation) | {"code": slab.stored.code}
+        del slab  # before the next is read
+    return {"stats": asdict(census.stats()), "stored": stored}
+
+
 def _ingest(job: Job, scan: ScanPlan) -> None:
     store, path = store_of(job), path_of(job, scan, "measured")
     if store.done(path, scan.ingest_digest):
         return
-    image, grid, stored = _load(job, scan)
-    lay = {"order": list(stored.orientation.order), "flips": list(stored.orientation.flips), "code": stored.code}
-    attrs = {"of": scan.ingest_digest, "stats": asdict(scan_stats(image)), "stored": lay}
-    write_image(store, path, image, grid, attrs, scan.ingest_digest)
+    slabs = _slabs(job, scan)
+    store.create(path, scan.source_grid, {"of": scan.ingest_digest})
+    try:
+        found = write_slabs(store, path, slabs)
+    except InputError:  # what is wrong with a scan may come to light at its end
+        store.remove(path)
+        raise
+    store.finish(path, scan.ingest_digest, found)
 
 
 def ingest(job: Job) -> float:
@@ -162,12 +182,12 @@ def stored_as(job: Job, scan: ScanPlan) -> StoredAs:
     return StoredAs(Orientation(tuple(lay["order"]), tuple(lay["flips"])), lay["code"])
 
 
-def _lazily(job: Job, scan: ScanPlan) -> Source:
-    """A scan of which only the boxes that are asked for are read."""
+def _lazily(job: Job, scan: ScanPlan, how: Callable[[Grid, Callable[[Box], Measured]], Source] = Source) -> Source:
+    """A scan of which only what is asked for is read."""
     store, path = store_of(job), path_of(job, scan, "measured")
     grid, stats = store.grid(path), ScanStats(**store.attrs(path)["stats"])
     key = _noise_key(job, scan)
-    return Source(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.acquisition, key))
+    return how(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.acquisition, key))
 
 
 # -- restore, scan mode -----------------------------------------------------------------------------------------------------
@@ -198,13 +218,14 @@ def _restore(job: Job) -> None:
     if restored(job):
         return
     scans, store = scans_of(job), store_of(job)
-    sources = [Source.in_memory(measured_of(job, scan)) for scan in scans]
+    sources = [_lazily(job, scan, Source.by_layers) for scan in scans]
     _create_restored(job)
     thickness = store.blocks(path_of(job, scans[0], "restored"))[0].shape[2]
     blocks = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness)
     for box, arrays in blocks:
         for scan, array in zip(scans, arrays, strict=True):
             store.write_block(path_of(job, scan, "restored"), box, array)
+        del arrays, array  # before the next block is made
     _finish_restored(job)
 
 

@@ -196,15 +196,16 @@ class Store:
         return Grid.from_json(self._template(path)["grid"])
 
     def attrs(self, path: str) -> Attributes:
-        """What ``create`` was told to keep with an image."""
+        """What ``create`` and ``finish`` were told to keep with an image."""
         return dict(self._template(path)["attrs"])
 
-    def finish(self, path: str, digest: str) -> None:
+    def finish(self, path: str, digest: str, attrs: Attributes | None = None) -> None:
         """Mark an image as done; called by one process once all writers are.
 
         Args:
             path: of the image's group.
             digest: of all that the image depends on.
+            attrs: JSON values to keep with it, beside those that ``create`` was told.
 
         Raises:
             StoreError: a block that was not written.
@@ -218,6 +219,7 @@ class Store:
             _remove_partials(Path(self.uri, path))
         attributes = files.read_json(files.join(self.uri, path, NODE))["attributes"]
         attributes["isovox"]["digest"] = digest
+        attributes["isovox"]["attrs"] |= attrs or {}
         self._write_group(path, attributes)
 
     def digest(self, path: str) -> str | None:

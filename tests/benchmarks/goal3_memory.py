@@ -1,11 +1,15 @@
 """Goal 3: memory. Assembly does not grow with the planes; the whole pipeline, from .nii.gz to float32 Zarr, against MONAI's.
 
+Ours also gathers the scan's statistics and keeps the measured image in the store, as a run does. Both have the environment of
+our workers, with one thread for everything.
+
 Each pipeline runs in a process of its own, with the identity as its network, and is asked for the peak of its resident memory
 beyond what it held after its imports.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +26,7 @@ from core.grid import Array, Box, Grid
 from core.methods.base import Measured, Method
 from core.stats import ScanStats
 from core.tiles import Tile, Tiling, patches
+from infra.pools import SINGLE
 from tests.benchmarks.harness import Row, peak_growth, share, tell, within
 
 SHAPE, PATCH, OVERLAP = (320, 448, 320), 64, 16
@@ -50,20 +55,21 @@ class Identity(Method):
 def ours(scan: Path, out: Path) -> None:
     """Ingest into the store and restore from it, as a worker does in scan mode."""
     from core.io import nifti
-    from core.io.store import Store
+    from core.io.store import BLOCK_PLANES, Store
     from core.restore import Source, restore_scan
-    from tasks.work import write_image
+    from tasks.work import write_slabs
 
-    store, method = Store(str(out)), Identity()
-    image, grid, _ = nifti.load(str(scan))
-    write_image(store, "scan/measured", image, grid, {}, "digest")
-    del image
-    stats = ScanStats(0, 1, 1, 1, 1, 1)
-    source = Source.in_memory(Measured(store.read("scan/measured"), grid, stats, Acquisition()))
+    store, method, grid = Store(str(out)), Identity(), nifti.header(str(scan)).grid
+    store.create("scan/measured", grid, {})
+    found = write_slabs(store, "scan/measured", nifti.slabs(str(scan), BLOCK_PLANES))
+    store.finish("scan/measured", "digest", found)
+    stats, how = ScanStats(**found["stats"]), Acquisition()
+    source = Source.by_layers(grid, lambda box: Measured(store.read("scan/measured", box), grid.crop(box), stats, how))
     tiling = method.tiling(grid, grid, TilingSettings(patch=PATCH, overlap=OVERLAP))
     store.create("scan/restored", grid, {})
     for box, (block,) in restore_scan(method, [source], grid, tiling, store.blocks("scan/restored")[0].shape[2]):
         store.write_block("scan/restored", box, block)
+        del block
     store.finish("scan/restored", "digest")
 
 
@@ -86,7 +92,7 @@ SIDES = {"ours": ours, "monai": monai}
 def pipeline(side: str, scan: Path, folder: Path) -> float:
     """The peak of a side's memory, in volumes of float32, measured in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.goal3_memory", side, str(scan), str(folder / f"{side}.zarr")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | SINGLE)
     return int(done.stdout) / (4 * float(np.prod(SHAPE)))
 
 

@@ -194,3 +194,20 @@ def test_memory_does_not_grow_with_the_planes():
     assert (
         long < 20 * layer
     )  # overlap makes a layer of tiles 1.8 times as large; it is held twice over while the next one is made
+
+
+def test_layers_give_the_bits_of_the_whole_and_each_is_read_once():
+    scan = measured((30, 20, 12), spacing=(1, 1, 2))
+    target = scan.grid.isotropic(1.0)
+    tiling = Probe().tiling(scan.grid, target, TilingSettings(patch=10, overlap=4))
+    read = []
+
+    def layer(box):
+        read.append(box)
+        return scan.crop(box)
+
+    whole = by_scan(Probe(), [Source.in_memory(scan)], target, tiling, 4)
+    assert by_scan(Probe(), [Source.by_layers(scan.grid, layer)], target, tiling, 4)[0].tobytes() == whole[0].tobytes()
+    assert len(read) == len(set(read)) == len(tiling.axes[2]) < len(tiling)
+    assert {(box.start[:2], box.stop[:2]) for box in read} == {((0, 0), (30, 20))}
+    assert all(box.shape[2] < 12 for box in read)

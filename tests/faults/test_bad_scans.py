@@ -53,6 +53,7 @@ def test_bad_scans_are_named_and_the_others_restored(isovox: Runner, spoiled: Pa
     assert all(code in said and code in (out / "report.html").read_text() for code in codes.values())
     assert restored(out).items() <= {Path(name).name: digest for name, digest in expected.items()}.items()
     assert len(restored(out)) == 3
+    assert not list((out / "isovox" / "cohort.zarr").glob("sub-0[4567]_T1w/measured"))
     counts = json.loads((out / "isovox" / "run.json").read_text())["counts"]
     assert counts == {"done": 3, "skipped": 0, "flagged": 0, "failed": 4}
     again = isovox("run", spoiled, out, *OPTIONS, code=3)

@@ -55,6 +55,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_network_gives_the_same_bytes_by_scan_and_by_tile(isovox: Runner, cohort: Path, tmp_path: Path, model: Path) -> None:
     how = ("--method", "network", "--model", model, "--voxel-size", "2", "--patch", "32", "--overlap", "8")
     how = (*how, "--participant-label", "01", "02")

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.cohorts import changes, leftovers, mlflow_states, products, restored, states, thick_scan, write_scan
 from tests.faults.conftest import OPTIONS, Runner
 
-NO_INGEST = {"at": "core.io.nifti:load", "act": "kill"}
+NO_INGEST = {"at": "core.io.nifti:slabs", "act": "kill"}
 
 
 def test_an_undisturbed_run_adds_up(reference: Path, expected: dict[str, str]) -> None:
