@@ -81,6 +81,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_model(cohort, home, tmp_
     assert (tmp_path / "killed" / "curve.json").read_text() == (tmp_path / "whole" / "curve.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_person_in_two_parts_and_another_training_s_folder_are_refused(cohort, home, tmp_path):
     done = train(home, cohort, tmp_path / "out", "--validation", "03", "--test", "03", check=False)
     assert done.returncode == 2
