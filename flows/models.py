@@ -183,7 +183,12 @@ def _import(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from flows.commands import OK, _say
 
-    found = registry(options.tracking_uri).export(options.model, options.out)
+    models = registry(options.tracking_uri)
+    if options.float16:
+        models.export_half(options.model, options.out)
+        _say(f"{options.model} in {options.out}, weights in float16")
+        return OK
+    found = models.export(options.model, options.out)
     _say(f"models:/{found.name}/{found.version} in {found.folder}, sha256 {found.sha256}")
     return OK
 
@@ -243,5 +248,11 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
         | {"--map": {"metavar": "FILE.yaml", "help": "network, config, keys"}},
         _import,
     ),
-    "export": ("copy a version to a folder, its bytes checked", MODEL | {"out": {"help": "folder, empty or new"}}, _export),
+    "export": (
+        "copy a version to a folder, its bytes checked",
+        MODEL
+        | {"out": {"help": "folder, empty or new"}}
+        | {"--float16": {"action": "store_true", "help": "weights of half the size; another model, by its digest"}},
+        _export,
+    ),
 }

@@ -7,6 +7,7 @@ why a challenger was promoted or not (``tasks.promotion``) is kept on its versio
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import UsageError, WeightsError
 from core.io import files, weights
-from tasks.registry import DIGEST, PARTS, SHA256, URI, Resolved, register, resolve
+from tasks.registry import DIGEST, PARTS, SHA256, SPLIT, URI, Resolved, register, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -220,6 +221,17 @@ class Models:
         self.check(former)
         self.crown(name, former.version, "rolled back")
         return self.find(former.uri)
+
+    def export_half(self, said: str, folder: str) -> None:
+        """Write a model to a folder with its weights in float16; see ``export``."""
+        with tempfile.TemporaryDirectory() as whole:
+            self.export(said, whole)
+            if files.listdir(folder):
+                raise UsageError("folder-taken", "an empty folder", folder, "name another, or empty it")
+            weights.halve(whole, folder)
+            split = files.join(whole, SPLIT)
+            if files.exists(split):
+                files.write_atomic(files.join(folder, SPLIT), files.read_bytes(split))
 
     def export(self, said: str, folder: str) -> Resolved:
         """Copy a model to a folder, its digests checked there and here.

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 EXPERIMENT = "isovox models"
 SHA256, DIGEST = "isovox.sha256", "isovox.digest"
 URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
-PARTS = (weights.TENSORS, weights.CONFIG, weights.CARD, "split.json")  # the last: on which persons it was trained; may lack
+SPLIT = "split.json"  # on which persons a model was trained; may lack
+PARTS = (weights.TENSORS, weights.CONFIG, weights.CARD, SPLIT)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,32 @@ def save_model(
     return spec
 
 
+def halve(folder: str, out: str) -> ModelSpec:
+    """Write a model once more with its weights in float16: half the bytes; it restores in float32 as before.
+
+    Args:
+        folder: of the model.
+        out: where the half goes, local or s3://.
+
+    Raises:
+        WeightsError: no model, or weights that float16 cannot hold.
+    """
+    spec, card = read_spec(folder), files.read_bytes(files.join(folder, CARD)).decode()
+    tensors = {name: tensor.half() for name, tensor in read_tensors(folder, spec.sha256).items()}
+    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise WeightsError("weights-range", "weights within the range of float16", bad[0], "keep them in float32")
+    return save_model(
+        out,
+        spec.network,
+        spec.config,
+        tensors,
+        card + "\nThe weights are stored in float16.\n",
+        residual=spec.residual,
+        slices_last=spec.slices_last,
+        multiple=spec.multiple,
+    )
+
+
 def read_spec(folder: str) -> ModelSpec:
     """What a model's ``config.json`` says.
 

@@ -203,6 +203,17 @@ def test_other_files_are_never_overwritten(models: Models, model: Write, tmp_pat
     assert [path.read_text() for path in out.iterdir()] == ["mine"]
 
 
+def test_a_model_of_half_the_size_is_another_model(models: Models, model: Write, tmp_path: Path) -> None:
+    first = models.add(model(1.0), "unet")
+    half = str(tmp_path / "half")
+    models.export_half("unet", half)
+    spec = weights.read_spec(half)
+    assert str(weights.read_tensors(half, spec.sha256)["w"].dtype) == "torch.float16"
+    assert spec.digest != first.digest
+    with pytest.raises(UsageError, match="an empty folder"):
+        models.export_half("unet", half)
+
+
 def test_tampered_weights_are_not_exported(models: Models, model: Write, tmp_path: Path) -> None:
     models.add(model(1.0), "unet")
     tamper(models, "unet")

@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import WeightsError
 from core.io import weights
-from core.io.weights import load_count, load_network, read_spec, read_tensors, save_model
+from core.io.weights import halve, load_count, load_network, read_spec, read_tensors, save_model
 from core.networks import build
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [2, 4], "strides": [2]}
@@ -37,6 +37,33 @@ def output_hash(folder: str) -> str:
     with torch.no_grad():
         output = network(torch.linspace(0, 1, 512).reshape(1, 1, 8, 8, 8))
     return hashlib.sha256(output.numpy().tobytes()).hexdigest()
+
+
+def test_a_halved_model_has_half_the_bytes_and_restores_in_float32_nearly_alike(tmp_path):
+    import torch
+
+    whole, half = str(tmp_path / "whole"), str(tmp_path / "half")
+    before = saved(whole, residual=True, slices_last=True, multiple=8)
+    spec = halve(whole, half)
+    assert (spec.residual, spec.slices_last, spec.multiple) == (before.residual, before.slices_last, before.multiple)
+    size = [
+        sum(t.numel() * t.element_size() for t in read_tensors(one, s.sha256).values())
+        for one, s in ((whole, before), (half, spec))
+    ]
+    assert size[0] == 2 * size[1]
+    assert "float16" in Path(half, weights.CARD).read_text()
+    patch = torch.linspace(0, 1, 512).reshape(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        outputs = [load_network(one, read_spec(one), "cpu")(patch) for one in (whole, half)]
+    assert outputs[1].dtype == torch.float32
+    torch.testing.assert_close(*outputs, rtol=1e-2, atol=1e-3)
+
+
+def test_weights_beyond_float16_are_not_halved(tmp_path):
+    large = {name: tensor * 1e6 for name, tensor in state().items()}
+    save_model(str(tmp_path / "large"), "UNet", UNET, large, "")
+    with pytest.raises(WeightsError, match="within the range of float16"):
+        halve(str(tmp_path / "large"), str(tmp_path / "half"))
 
 
 def test_a_saved_model_is_loaded_with_the_same_numbers(tmp_path):
