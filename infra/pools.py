@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import threading
 import time
 from abc import abstractmethod
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # And one for its Zarr codecs: every thread that unpacks chunks keeps memory of its own that the process never gives back.
 CODECS = "ZARR_THREADING__MAX_WORKERS"
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", CODECS), "1")
+
+CLOSING = 30.0  # seconds in which the workers of a cluster may end by themselves
 
 
 class ClusterError(IsovoxError):
@@ -202,4 +205,14 @@ class Workers(Pool):
         with suppress(Exception):  # a dead scheduler must not keep the workers' processes from being ended
             self._client.close(timeout=5)
         if self._cluster is not None:
-            self._cluster.close(timeout=30)
+            try:
+                self._cluster.close(timeout=CLOSING)
+            except Exception:  # noqa: BLE001 - the work is done: workers that are slow to end are no reason to fail
+                self._kill()
+
+    def _kill(self) -> None:
+        """End worker processes of this machine outright."""
+        for worker in getattr(self._cluster, "workers", {}).values():
+            if (pid := getattr(worker, "pid", None)) is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

@@ -22,6 +22,7 @@ from core.config import Compute
 from core.errors import UsageError
 from infra import clusters, pools
 from infra.clusters import ClusterError, Pool, cancel, open_cluster, run_bounded
+from tasks.crew import DEADLINE
 
 THREADS = Compute(workers=2)
 LOCAL = Compute(cluster="local", workers=2)
@@ -55,6 +56,16 @@ def count(log: Path, item: str) -> int:
 def hold_the_gil(seconds: float) -> float:
     ctypes.PyDLL(None).sleep(int(seconds))
     return seconds
+
+
+def hold_the_gil_once(log: Path, seconds: float) -> int:
+    """How many times this was tried; only the first time takes so long."""
+    with log.open("a") as file:
+        file.write("tried\n")
+    attempts = log.read_text().count("tried")
+    if attempts == 1:
+        hold_the_gil(seconds)
+    return log.read_text().count("tried")
 
 
 def children() -> list[psutil.Process]:
@@ -257,6 +268,20 @@ def test_local_workers_are_processes_with_one_thread_and_end_with_the_block() ->
     assert gone([outcome[0] for outcome in seen], within=0)
 
 
+def test_workers_that_do_not_end_in_time_are_killed_and_the_work_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise TimeoutError
+
+    seen: set[Any] = set()
+    with open_cluster(Compute(cluster="local", workers=1)) as pool:
+        seen.update(outcome for _, outcome in bounded(pool, process_of, range(2)))
+        cluster = pool._cluster  # type: ignore[attr-defined]
+        monkeypatch.setattr(cluster, "close", never)
+    monkeypatch.undo()
+    assert gone([outcome[0] for outcome in seen], within=5)
+    cluster.close(timeout=60)
+
+
 def test_settings_of_dask_are_set_for_the_block_only() -> None:
     import dask
 
@@ -331,12 +356,26 @@ def test_a_run_that_is_stopped_while_it_starts_leaves_no_worker(tmp_path: Path) 
         assert gone(family, within=10)
 
 
-@pytest.mark.slow
-def test_a_worker_that_holds_the_gil_is_not_taken_for_dead() -> None:
-    with open_cluster(LOCAL) as pool:
-        began = [pid for _, (pid, *_) in bounded(pool, process_of, range(8))]  # type: ignore[misc]
-        assert dict(bounded(pool, hold_the_gil, [45.0])) == {45.0: 45.0}
-        assert set(began) == {pid for _, (pid, *_) in bounded(pool, process_of, range(8))}  # type: ignore[misc]
+@pytest.mark.parametrize(
+    ("patience", "seconds"),
+    [
+        ("own", 6.0),
+        pytest.param("1 s", 6.0, marks=pytest.mark.slow),
+        pytest.param("own", 330.0, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
+def test_a_worker_that_holds_the_gil_is_not_taken_for_dead(
+    patience: str, seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As Dask comes it waits 300 s; with a patience of 1 s, to see that silence is what it goes by, the call is made again."""
+    if patience != "own":
+        monkeypatch.setitem(clusters.SETTINGS, "distributed.scheduler.worker-ttl", patience)
+    with open_cluster(Compute(cluster="local", workers=1)) as pool:
+        ttl = pool._client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.worker_ttl)  # type: ignore[attr-defined]
+        silent = partial(hold_the_gil_once, tmp_path / "log")
+        ((_, attempts),) = bounded(pool, silent, [seconds], deadline=600)
+    assert (attempts == 1) == (patience == "own")
+    assert ttl >= DEADLINE or patience != "own"
 
 
 @pytest.mark.slow
