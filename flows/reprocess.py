@@ -22,6 +22,7 @@ from core.plan import CohortPlan, ScanPlan
 from core.records import ScanRecord
 from flows.progress import bars
 from flows.weights import resolve_weights
+from flows.zombies import remembered
 from infra.clusters import open_cluster, run_bounded
 from infra.services import local_state
 from tasks import stages
@@ -111,10 +112,12 @@ def _run(plan: CohortPlan) -> list[ScanRecord]:
 
 def restore_cohort(settings: RunSettings) -> State:
     """Plan, restore, report: the body that both flows share."""
-    with cohort_lock(Output(settings.out).lock):
+    out = Output(settings.out)
+    with cohort_lock(out.lock):
         plan = plan_cohort(settings, resolve_weights(settings))
         check_plan(plan)
-        found = counts(_run(plan))
+        with remembered(out):
+            found = counts(_run(plan))
     text = ", ".join(f"{n} {state}" for state, n in found.items() if n)
     return FailedState(message=text) if found["failed"] else Completed(message=text)
 

@@ -50,6 +50,11 @@ class Output:
         return self.path("isovox", "lock.json")
 
     @property
+    def flow_run(self) -> str:
+        """Prefect's identifier of the run that works here."""
+        return self.path("isovox", "flow-run.json")
+
+    @property
     def ending(self) -> str:
         """What the latest run that came to its end counted."""
         return self.path("isovox", "run.json")

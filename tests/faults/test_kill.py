@@ -1,4 +1,4 @@
-"""``kill -9`` of the run's process anywhere: the next run takes over and ends with the same bytes."""
+"""``kill -9`` of the run anywhere: the next run takes over, ends with the same bytes, and nothing shows as running any more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.asking import flow_states
 from tests.faults.cohorts import leftovers, mlflow_states, products, states
 from tests.faults.conftest import OPTIONS, Runner
 
@@ -37,3 +38,4 @@ def test_a_killed_run_is_completed_by_the_next(
     assert leftovers(out) == []
     assert set(states(out).values()) == {("done", "")}
     assert set(mlflow_states(out)) == {"FINISHED"}
+    assert flow_states(isovox, out) == ["COMPLETED", "CRASHED"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 import re
-import urllib.request
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +22,7 @@ import pytest
 from infra.clusters import MAX_CALL_BYTES
 from tasks import export, pages, work
 from tasks.work import Job
+from tests.faults.asking import flow_runs, task_runs
 from tests.faults.cohorts import build_cohort, path_of, states, thick_scan
 from tests.faults.conftest import OPTIONS, Runner
 
@@ -80,19 +83,26 @@ def test_a_call_that_is_sent_to_a_worker_is_small(function: Any) -> None:
     assert len(cloudpickle.dumps((function, job))) < MAX_CALL_BYTES == 4096
 
 
-def asked(url: str, question: dict[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(question).encode(), {"Content-Type": "application/json"})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        return json.loads(answer.read())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("scans_at_once", "most"), [(64, 8), (1, 8 * 30)])
 def test_task_runs_stay_few(isovox: Runner, tmp_path: Path, out: Path, scans_at_once: int, most: int) -> None:
     folder = build_cohort(tmp_path / "bids", 30, (26, 26, 9))
     isovox("run", folder, out, *OPTIONS, constants={"flows.reprocess:BATCH_SCANS": scans_at_once})
     assert len(states(out)) == 30
-    api = isovox.environment["PREFECT_API_URL"]
-    (latest,) = asked(f"{api}/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
+    (latest,) = flow_runs(isovox, out)
     assert latest["state_type"] == "COMPLETED"
-    assert 0 < asked(f"{api}/task_runs/count", {"flow_runs": {"id": {"any_": [latest["id"]]}}}) <= most
+    assert 0 < task_runs(isovox, latest["id"]) <= most
+
+
+@pytest.mark.parametrize("count", [130, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_a_large_cohort_drowns_neither_scheduler_nor_server_nor_driver(isovox: Runner, tmp_path: Path, count: int) -> None:
+    command = [sys.executable, Path(__file__).with_name("many.py"), str(count), tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, env=isovox.environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["done"] == found["calls"] / 4 == count
+    assert found["most_in_flight"] <= 2 * 2 * 3  # two calls a worker in each of the batches that are worked on
+    assert found["most_at_scheduler"] <= 2 * found["most_in_flight"]
+    assert found["largest_call"] < 4096
+    assert task_runs(isovox, found["flow_run"]) <= 6 * math.ceil(count / 64)
+    assert found["growth"] < 40 * 2**20  # bytes of the driver's memory, from the half on

@@ -36,6 +36,7 @@ def test_mlflow_gone_in_mid_run_is_told_later(isovox: Runner, cohort: Path, out:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("moment", ["restore", "export"])
 def test_prefect_gone_in_mid_run_costs_nothing_that_was_done(
     isovox: Runner, plain_environment: dict[str, str], cohort: Path, out: Path, expected: dict[str, str], moment: str
