@@ -103,7 +103,7 @@ def _checked(folder: str) -> weights.ModelSpec:
     if not files.exists(tensors):
         raise WeightsError("weights-missing", weights.LAYOUT, f"{folder} without {weights.TENSORS}", "copy the whole model")
     with files.open_uri(tensors) as file:
-        if file.read(4).startswith(weights.PICKLE_STARTS):
+        if weights.is_pickle(file.read(weights.START)):
             raise WeightsError("weights-pickle", "weights as safetensors", f"a pickle named {tensors}", weights.SAVE_IT)
     if (found := files.sha256(tensors)) != spec.sha256:
         wanted = f"{weights.TENSORS} with sha256 {spec.sha256[:12]}"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # torch.save's zip, and the pickle protocol 2 or later
+START = 9  # bytes that tell: safetensors have the length of their header in eight, then "{"
 LAYOUT = "a folder with model.safetensors and config.json"
 SAVE_IT = "open it where you trust it, by torch.load(weights_only=True), and write it by core.io.weights.save_model"
 
@@ -149,7 +150,7 @@ def read_tensors(folder: str, sha256: str) -> dict[str, Tensor]:
     except FileNotFoundError:
         _refuse_pickles(folder)
         raise WeightsError("weights-missing", LAYOUT, f"{folder} without {TENSORS}", "copy the whole model") from None
-    if content.startswith(PICKLE_STARTS):
+    if is_pickle(content[:START]):
         raise WeightsError("weights-pickle", "weights as safetensors", f"a pickle named {TENSORS} in {folder}", SAVE_IT)
     if (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError("weights-digest", f"{TENSORS} with sha256 {sha256[:12]}", digest[:12], "copy the model again")
@@ -162,11 +163,19 @@ def read_tensors(folder: str, sha256: str) -> dict[str, Tensor]:
     return tensors
 
 
+def is_pickle(start: bytes) -> bool:
+    """Whether a file that starts with these ``START`` bytes is a pickle, or a zip of them.
+
+    The length of a safetensors header may begin with the byte that pickles begin with: what follows it tells them apart.
+    """
+    return start[START - 1 : START] != b"{" and start.startswith(PICKLE_STARTS)
+
+
 def _is_pickle(uri: str) -> bool:
     if uri.endswith(PICKLED):
         return True
     with files.open_uri(uri) as handle:
-        return handle.read(4).startswith(PICKLE_STARTS)
+        return is_pickle(handle.read(START))
 
 
 def _refuse_pickles(uri: str) -> None:

@@ -166,3 +166,18 @@ def test_a_missing_or_unmeant_model_is_named(tmp_path):
     (tmp_path / weights.CONFIG).write_text('{"network": "UNet", "config": {}, "surprise": 1}')
     with pytest.raises(WeightsError, match="weights-config: "):
         read_spec(str(tmp_path))
+
+
+def test_a_safetensors_header_of_any_length_is_no_pickle(tmp_path):
+    """A header whose length begins with the byte 0x80, as a pickle does."""
+    import torch
+    from safetensors.torch import save
+
+    seen = set()
+    for length in range(1, 260):
+        content = save({"w" * length: torch.zeros(1)})
+        seen.add(content[0])
+        assert not weights.is_pickle(content[: weights.START])
+    assert 0x80 in seen
+    for protocol in range(2, 6):
+        assert weights.is_pickle(pickle.dumps({"a": [1, 2, 3]}, protocol)[: weights.START])
