@@ -20,7 +20,7 @@ from fractions import Fraction
 import numpy as np
 
 from core.config import QualityThresholds
-from core.grid import Array, Grid
+from core.grid import Array, Box, Grid
 from core.methods.base import Measured
 from core.operators.linear import Kept
 from core.stats import foreground_threshold
@@ -29,6 +29,7 @@ from core.tiles import Tiling
 LOCAL_MM = 12.0  # edge of the cubes over which A x - y is averaged
 NEIGHBOURS = 3  # planes on either side with which a tile's face is compared
 EDGE = 1e-3  # voxels: what is rounding, at the edge of the field of view
+THIN = 16  # planes that are looked at together where whole volumes would take memory
 PERIOD = 8  # measured voxels, at most, after which target planes are again in phase with the measured ones
 
 Problem = tuple[str, str]
@@ -159,7 +160,9 @@ def _volume(measured: Measured, image: Array, target: Grid) -> dict[str, float]:
     """Volume in mm^3 above the measured scan's foreground threshold, and its change; within the measured field of view."""
     threshold = foreground_threshold(measured.image)
     before = np.count_nonzero(measured.image > threshold) * float(np.prod(measured.grid.spacing))
-    after = np.count_nonzero((image > threshold) & _seen(measured.grid, target)) * float(np.prod(target.spacing))
+    parts = (Box((x, 0, 0), (min(x + THIN, image.shape[0]), *image.shape[1:])) for x in range(0, image.shape[0], THIN))
+    inside = sum(np.count_nonzero((image[one.slices] > threshold) & _seen(measured.grid, target.crop(one))) for one in parts)
+    after = inside * float(np.prod(target.spacing))
     return {"volume_mm3": after, "measured_volume_mm3": before, "volume_change": after / before - 1 if before else 0.0}
 
 

@@ -19,6 +19,7 @@ NEAREST = 0
 
 
 def _view(job: Job, scan: ScanPlan, record: ScanRecord) -> ScanView:
+    consistency = store_of(job).read(path_of(job, scan, "consistency"))  # first, while there is room: reading takes some more
     restored = read_restored(job, scan)
     measured = restored.measured
     up = posixpath.relpath(".", "reports")
@@ -28,7 +29,7 @@ def _view(job: Job, scan: ScanPlan, record: ScanRecord) -> ScanView:
         cubic=restored.cubic,
         restored=restored.image,
         target=restored.target,
-        consistency=store_of(job).read(path_of(job, scan, "consistency")),
+        consistency=consistency,
         measured_grid=measured.grid,
         links={"cohort": f"{up}/report.html", "viewer": f"{scan.key}_viewer.html", "image": f"{up}/{scan.stem}.nii.gz"},
         thresholds=read_plan(job.out, job.plan).settings.quality,

@@ -19,7 +19,7 @@ from core.quality import CHECKS, Check, brief
 from core.records import ScanRecord, State
 from core.stats import foreground_threshold
 from tasks.report.charts import Chart, distribution, intensities
-from tasks.report.pictures import PlanePictures, scan_pictures
+from tasks.report.pictures import PlanePictures, scan_pictures, thinned
 from tasks.report.views import CohortView, ScanView
 
 PATH = re.compile(r"(?<![\w.:/])(?:\w+://|/|~/|[A-Za-z]:[\\/])[^\s'\"()]*[\\/](?=[^\s'\"\\/()]+)")  # a path up to its last name
@@ -143,7 +143,7 @@ def _plane(pictures: PlanePictures) -> dict[str, Any]:
 
 def _histogram(view: ScanView, high: float) -> Chart:
     images = {"input": view.source} | ({} if view.cubic is None else {"cubic": view.cubic}) | {"restored": view.restored}
-    return intensities(images, foreground_threshold(view.source) / 2, high * 1.1)
+    return intensities(images, foreground_threshold(view.source[thinned(view.source.shape)]) / 2, high * 1.1)
 
 
 def scan_page(view: ScanView) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,7 @@ LADDER = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)  # ends of colour sca
 COLOURS = np.array(  # blue - black - red, as in "berlin" (Crameri 2018), which the colour-blind tell apart; here truly black at 0
     [[158, 200, 255], [60, 140, 220], [20, 60, 110], [0, 0, 0], [115, 35, 15], [210, 95, 60], [255, 205, 175]], dtype=np.float64
 )
+TOLD = 1 << 22  # voxels that tell of intensities
 LINE = 22  # pixels, of captions in the picture
 
 
@@ -108,10 +110,31 @@ def colour_table() -> Pixels:
     return np.asarray(colours.round(), dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class Lazy:
+    """A volume of which only the parts that are asked for are made.
+
+    Attributes:
+        part: gives the voxels in slices of the three axes.
+    """
+
+    part: Callable[[tuple[slice, slice, slice]], Array]
+
+    def __getitem__(self, slices: tuple[slice, slice, slice]) -> Array:
+        """The voxels there."""
+        return self.part(slices)
+
+
+def thinned(shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """Every n-th plane, so that a few million voxels tell of intensities."""
+    return slice(None, None, math.ceil(math.prod(shape) / TOLD)), slice(None), slice(None)
+
+
 def window_of(view: ScanView) -> Window:
     """From 0, or the lowest value where there are negative ones, to nearly the highest of the measured scan."""
-    low, high = min(0.0, float(view.source.min())), float(np.percentile(view.source, WHITE)) or 1.0
-    inside = view.source[view.source > foreground_threshold(view.source) / 2]
+    source = view.source[thinned(view.source.shape)]
+    low, high = min(0.0, float(source.min())), float(np.percentile(source, WHITE)) or 1.0
+    inside = source[source > foreground_threshold(source) / 2]
     middle = (float(np.median(inside)) - low) / (high - low) if inside.size else 1.0
     return Window(low, high, round(min(max(MIDDLE / middle, 1.0), 3.0), 1))
 
@@ -124,7 +147,7 @@ def head_box(view: ScanView) -> Box:
     """
     if view.target.codes != ("R", "A", "S"):
         raise GridError("not-canonical", "axes to R, A, S", "".join(view.target.codes), "make the grid canonical first")
-    inside = view.source > foreground_threshold(view.source) / 2
+    inside = view.source > foreground_threshold(view.source[thinned(view.source.shape)]) / 2
     found = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     low = [max(0, int(one[0]) - MARGIN) if one.size else 0 for one in found]
     high = [int(one[-1]) + 1 + MARGIN if one.size else 1 for one in found]
@@ -133,7 +156,7 @@ def head_box(view: ScanView) -> Box:
     return grown.intersect(whole) or whole
 
 
-def cut(image: Array, plane: Plane, at: int, box: Box) -> Array:
+def cut(image: Array | Lazy, plane: Plane, at: int, box: Box) -> Array:
     """One slice as rows of pixels, top row first."""
     rest = tuple(slice(at, at + 1) if axis == plane.axis else cut for axis, cut in enumerate(box.slices))
     return image[rest].squeeze(plane.axis).T[::-1, ::-1]
@@ -162,7 +185,7 @@ def data_uri(pixels: Pixels) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def strip(image: Array, plane: Plane, at: Sequence[int], box: Box, paint: Callable[[Array], Pixels]) -> str:
+def strip(image: Array | Lazy, plane: Plane, at: Sequence[int], box: Box, paint: Callable[[Array], Pixels]) -> str:
     """Slices below one another, as a data address."""
     return data_uri(np.concatenate([paint(cut(image, plane, one, box)) for one in at]))
 
@@ -200,10 +223,11 @@ def scan_pictures(view: ScanView) -> Pictures:
     """Draw a scan's pictures, as many slices as the budget allows."""
     window, box = window_of(view), head_box(view)
     baseline = view.source if view.cubic is None else view.cubic
-    difference = (view.restored - baseline) * np.float32(100 / (window.high - window.low))
-    consistency = interpolate(view.consistency, view.measured_grid, view.target, 0)
-    scales = Scale.of(difference[box.slices]), Scale.of(view.consistency)
-    layers: dict[str, tuple[Array, Callable[[Array], Pixels]]] = {
+    difference = Lazy(lambda part: (view.restored[part] - baseline[part]) * np.float32(100 / (window.high - window.low)))
+    consistency = Lazy(lambda part: _consistency(view, part))
+    some, _, _ = thinned(box.shape)
+    scales = Scale.of(difference[(slice(box.start[0], box.stop[0], some.step), *box.slices[1:])]), Scale.of(view.consistency)
+    layers: dict[str, tuple[Array | Lazy, Callable[[Array], Pixels]]] = {
         "input": (view.source, window.grey),
         **({} if view.cubic is None else {"cubic": (view.cubic, window.grey)}),
         "restored": (view.restored, window.grey),
@@ -212,6 +236,13 @@ def scan_pictures(view: ScanView) -> Pictures:
     }
     planes = _fitted(view, box, layers)
     return Pictures(planes, window, *scales, "input" if view.cubic is None else "cubic")
+
+
+def _consistency(view: ScanView, part: tuple[slice, slice, slice]) -> Array:
+    """The map at some voxels of the target."""
+    x, y, z = part
+    on = view.target.crop(Box((x.start, y.start, z.start), (x.stop, y.stop, z.stop)))
+    return interpolate(view.consistency, view.measured_grid, on, 0)
 
 
 def _fitted(view: ScanView, box: Box, layers: dict[str, Any]) -> list[PlanePictures]:

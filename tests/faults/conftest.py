@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,19 @@ class Runner:
         pid = self._ask(request)
         return Run(pid, Path(request["log"]), lambda: self._ask({"poll": pid}))
 
-    def start_alone(self, *argv: object, faults: list[dict[str, Any]] | None = None, env: dict[str, str] | None = None) -> Run:
-        """As ``start``, in a process of its own from the first import on, with the environment ``env``."""
+    def start_alone(
+        self,
+        *argv: object,
+        faults: list[dict[str, Any]] | None = None,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> Run:
+        """As ``start``, in a process of its own from the first import on, with the environment ``env``, behind a command."""
         log = self._log()
         request = json.dumps({"argv": [str(word) for word in argv], "faults": faults or []})
         with log.open("wb") as file:
-            process = subprocess.Popen([sys.executable, str(INJECT), request], stdout=file, stderr=file, env=env)
+            command = [*within, sys.executable, str(INJECT), request]
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=env)
         return Run(process.pid, log, process.poll)
 
     def __call__(self, *argv: object, code: int = 0, **how: Any) -> str:

@@ -48,6 +48,12 @@ def _remove(path: str) -> None:
     Path(path).unlink()
 
 
+def _tell_peak(path: str) -> None:
+    """Write the most memory that this process has ever held, in bytes."""
+    words = Path("/proc/self/status").read_text().split()
+    Path(path).write_text(str(1024 * int(words[words.index("VmHWM:") + 1])))
+
+
 def _kill_other(path: str) -> None:
     os.kill(int(Path(path).read_text()), signal.SIGKILL)
     time.sleep(1)
@@ -61,6 +67,7 @@ ACTS = {
     "sleep": _sleep,
     "remove": _remove,
     "kill-other": _kill_other,
+    "tell-peak": _tell_peak,
 }
 
 

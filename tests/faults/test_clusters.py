@@ -12,6 +12,7 @@ import pytest
 from tests.faults.cohorts import leftovers, mlflow_states, products, restored, states
 from tests.faults.conftest import OPTIONS, Runner
 
+pytestmark = pytest.mark.timeout(900)  # workers that die are slow to come back on a machine that is busy
 LOCAL = ("--cluster", "local", "--workers", "2")
 WAYS = {
     "one worker": ("--workers", "1"),
@@ -55,7 +56,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_network_gives_the_same_bytes_by_scan_and_by_tile(isovox: Runner, cohort: Path, tmp_path: Path, model: Path) -> None:
     how = ("--method", "network", "--model", model, "--voxel-size", "2", "--patch", "32", "--overlap", "8")
     how = (*how, "--participant-label", "01", "02")
