@@ -105,6 +105,8 @@ def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
 def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], None]) -> Cohort:
     """Read a cohort through the gate into the training's store; what cannot be read is named and left out.
 
+    Scans of the test's persons are not even read.
+
     Raises:
         UsageError: where no scan is left.
     """
@@ -114,6 +116,9 @@ def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], 
         if isinstance(found, Refused):
             cohort.failed[found.key] = found.reason
             continue
+        if person(found) in settings.split.test:
+            cohort.people.setdefault(person(found), [])
+            continue
         try:
             digest = files.sha256_all(found.uris)
             _take(place.store, found, digest, settings.trust)
@@ -122,7 +127,7 @@ def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], 
         else:
             cohort.people.setdefault(person(found), []).append(found.key)
             cohort.sha256[found.key] = digest
-    if not cohort.people:
+    if not cohort.sha256:
         got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
         raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
     return cohort

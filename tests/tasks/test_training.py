@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from core.config import Training, TrainSettings
+from core.config import Split, Training, TrainSettings
 from core.errors import UsageError
 from core.io.weights import load_network, read_spec
 from core.training.data import split_subjects
@@ -69,6 +69,14 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
         assert wanted in card
     split = json.loads(Path(model, "split.json").read_text())
     assert list(split["sha256"]) == ["sub-01_T1w"]
+
+
+def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
+    settings = TrainSettings(method="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
+    taken = training.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    assert taken.people == {"01": [], "02": ["sub-02_T1w"], "03": []}
+    assert list(taken.sha256) == ["sub-02_T1w"]
+    assert not (tmp_path / "cohort.zarr" / "sub-01_T1w").exists()
 
 
 def test_figures_and_pictures_reach_mlflow_and_one_training_is_one_run(cohort, tmp_path, uri):
