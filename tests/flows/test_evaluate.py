@@ -131,9 +131,9 @@ def test_models_of_one_name_are_told_apart_and_one_model_does_not_come_twice(tmp
 
 def test_what_fails_is_told_and_the_rest_is_there(cohort, tmp_path, home, capsys):
     words = ("evaluate", "iqt", cohort, "--participant-label", "01", "--out", tmp_path / "out", "--factor", 4)
-    assert isovox(*words, "--methods", "cubic,resunet-3d") == 3
+    assert isovox(*words, "--methods", "cubic,unet-3d") == 3
     told = capsys.readouterr().out
-    assert "failed sub-01_T1w resunet-3d: model-missing" in told.replace("\n", " ")
+    assert "failed sub-01_T1w unet-3d: model-missing" in told.replace("\n", " ")
     assert re.search(r"^cubic +\d+\.\d\d ", told, re.MULTILINE)
     assert [(one["state"], one["reason"][:13]) for one in rows(tmp_path / "out" / "scores.csv")] == [
         ("done", ""),
