@@ -70,7 +70,11 @@ class TilingSettings(Settings):
     )
     patch: int = Field(64, ge=8, title="Patch", description="edge of a patch in voxels")
     overlap: int = Field(16, ge=0, title="Overlap", description="voxels that neighbouring patches share")
-    window: Literal["gaussian", "hann"] = Field("gaussian", title="Window", description="blending weights in the overlap")
+    window: Literal["gaussian", "hann", "halo"] = Field(
+        "gaussian",
+        title="Window",
+        description="blending weights in the overlap; 'halo': blend nothing, read as far around each patch as the network sees",
+    )
 
 
 class Compute(Settings):

@@ -192,16 +192,17 @@ def patches(shape: Triple, size: int, overlap: int, window: Window) -> Tiling:
     return Tiling(shape, (x, y, z), window if overlap else None) if overlap else halo_patches(shape, size, 0)
 
 
-def halo_patches(shape: Triple, size: int, halo: int) -> Tiling:
-    """Patches of at most ``size`` voxels an axis of which the outer ``halo`` is read but thrown away.
+def halo_patches(shape: Triple, size: int, halo: int | Triple) -> Tiling:
+    """Patches of at most ``size`` voxels an axis of which the outer ``halo`` (of each axis) is read but thrown away.
 
     With a halo of the network's receptive-field radius the result is that of the whole volume.
 
     Raises:
-        GridError: a halo that leaves nothing.
+        GridError: a halo that leaves nothing, along an axis that is longer than a patch.
     """
-    if halo < 0 or size - 2 * halo < 1:
-        got = f"{halo} for patches of {size}"
-        raise GridError("halo-too-large", "a halo that leaves a core", got, "make the halo smaller or the patch larger")
-    x, y, z = (_whole(n) if n <= size else _cores(n, size - 2 * halo, halo) for n in shape)
+    halos = (halo, halo, halo) if isinstance(halo, int) else halo
+    if min(halos) < 0 or any(n > size and size - 2 * one < 1 for n, one in zip(shape, halos, strict=True)):
+        remedy = f"make the patch larger (more than {2 * max(halos)}), or the halo smaller"
+        raise GridError("halo-too-large", "a halo that leaves a core", f"{halo} for patches of {size}", remedy)
+    x, y, z = (_whole(n) if n <= size else _cores(n, size - 2 * one, one) for n, one in zip(shape, halos, strict=True))
     return Tiling(shape, (x, y, z))

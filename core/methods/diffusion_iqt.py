@@ -14,9 +14,10 @@ from pydantic import Field
 from core.config import TilingSettings
 from core.diffusion.samplers import SAMPLERS, prior
 from core.diffusion.schedules import Cosine, continuous_times
+from core.errors import WeightsError
 from core.grid import Box, Grid
 from core.methods.base import MethodSettings, Piece
-from core.methods.network import NetworkMethod, NetworkSettings, predict
+from core.methods.network import NetworkMethod, NetworkSettings
 from core.noise import normal_tensor
 from core.tiles import Tiling, patches
 
@@ -45,7 +46,14 @@ class DiffusionIQT(NetworkMethod):
     settings: DiffusionIQTSettings
 
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
-        """Blocks of the size that the network was trained on: it normalises over patches, so no other size is the same to it."""
+        """Blocks of the size that the network was trained on: it normalises over patches, so no other size is the same to it.
+
+        Raises:
+            WeightsError: a halo, which cannot be had.
+        """
+        if wanted.window == "halo":
+            got = "'halo', which a network that normalises over its blocks cannot have"
+            raise WeightsError("reach-unbounded", "a window that blends", got, "--window gaussian")
         size = self.spec.multiple
         return patches(target.shape, size, min(wanted.overlap, size // 2), wanted.window)
 
@@ -65,14 +73,13 @@ class DiffusionIQT(NetworkMethod):
             def image(part: Tensor) -> Tensor:
                 return x0_of(network, part[:, :1], part[:, 1:], torch.full((len(part),), schedule.log_snr(t)).to(part))
 
-            restored, self.batch = predict(image, torch.cat([x, batch], 1), self.batch)
-            return restored
+            return self._predict(image, torch.cat([x, batch], 1))
 
         return sampler(denoise, prior(schedule, noise), schedule, continuous_times(self.settings.steps), noise)
 
     def _noise(self, piece: Piece, shape: tuple[int, ...], step: int) -> Tensor:
         """The noise of a block's voxels, its axes as the network wants them."""
-        order = self._order(piece)
+        order = self._order(piece.measured[0].grid)
         size = [0, 0, 0]
         for axis, n in zip(order, shape, strict=True):
             size[axis] = n

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -17,27 +17,37 @@ from pydantic import Field
 
 from core.config import TilingSettings
 from core.errors import RestorationError, WeightsError
-from core.grid import Array, Box, Grid
+from core.grid import Array, Box, Grid, Triple
 from core.io.weights import ModelSpec, load_network, read_spec
 from core.methods.base import Measured, Method, MethodSettings, Piece
 from core.methods.interpolation import SPLINE_REACH, interpolate, reach_box
 from core.networks import NETWORKS
-from core.tiles import Tile, Tiling, patches
+from core.networks.reach import reach
+from core.tiles import Tile, Tiling, halo_patches, patches
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Network = Callable[["Tensor"], "Tensor"]
+
+MOST = 64  # patches that are made ready at once for a GPU
+FILLED = 0.8  # of a GPU's free memory, that a batch may take
 
 
 class NetworkSettings(MethodSettings):
     """Settings of the network method."""
 
     model: str = Field(title="Model", description="folder with model.safetensors and config.json")
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", title="Precision", description="of the network's arithmetic; a patch that overflows is done again in float32"
+    precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
+        "float32",
+        title="Precision",
+        description="of the network's arithmetic; a patch that overflows is done again in float32; tf32 is that of a GPU alone",
     )
-    batch: int = Field(4, ge=1, title="Batch", description="patches at once on a GPU; halved where memory runs out")
+    batch: int | None = Field(
+        None, ge=1, title="Batch", description="patches at once on a GPU, halved where memory runs out; default: what it holds"
+    )
+    compiled: bool = Field(default=False, title="Compile", description="by torch.compile: slow to begin, faster after")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -86,6 +96,26 @@ def predict(network: Network, batch: Tensor, size: int) -> tuple[Tensor, int]:
     return output, size
 
 
+def fitting(network: Network, batch: Tensor) -> int:
+    """How many patches the GPU's memory takes at once, by what the first of ``batch`` takes.
+
+    Args:
+        network: what will be applied.
+        batch: (patches, channels, x, y, z) on the GPU.
+
+    Returns:
+        at least 1, at most ``MOST``.
+    """
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    network(batch[:1])
+    each = torch.cuda.max_memory_allocated() - before
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return max(1, min(MOST, int(FILLED * free / max(each, 1))))
+
+
 def _pad(image: Array, multiple: int) -> Array:
     """The image mirrored at its far ends up to multiples of ``multiple``; the network's output is cropped back."""
     return np.pad(image, [(0, -n % multiple) for n in image.shape], mode="symmetric")
@@ -101,6 +131,7 @@ class NetworkMethod(Method):
     bytes_per_voxel: ClassVar[float] = 24.0
     voxels_per_second: ClassVar[float] = 3e5  # of a UNet with 16, 32 and 64 channels, patches of 64 that overlap by 16
     settings: NetworkSettings
+    _size: int | None = None  # patches that fit at once, once known
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -125,12 +156,25 @@ class NetworkMethod(Method):
     @cached_property
     def batch(self) -> int:  # type: ignore[override]
         """Patches at once; one on a CPU, where more gain nothing and sums could round otherwise."""
-        return 1 if self.device == "cpu" else self.settings.batch
+        return 1 if self.device == "cpu" else self.settings.batch or MOST
 
-    def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
-        """Patches as wanted, enlarged to a size that the network takes."""
+    def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:
+        """Patches as wanted, enlarged to a size that the network takes.
+
+        Raises:
+            WeightsError: a halo for a network that sees the whole patch.
+        """
         size = math.ceil(wanted.patch / self.spec.multiple) * self.spec.multiple
+        if wanted.window == "halo":
+            return halo_patches(target.shape, size, self._halo(source))
         return patches(target.shape, size, wanted.overlap, wanted.window)
+
+    def _halo(self, source: Grid) -> Triple:
+        """How far the network sees along each axis of the scan; multiples of its stride, so that patches keep its phase."""
+        seen = reach(self.spec.network, self.spec.config, self.spec.multiple)
+        order = self._order(source)
+        x, y, z = (seen[order.index(axis)] for axis in range(3))
+        return x, y, z
 
     def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:
         """The voxels under the patch, and as many around them as cubic interpolation feels."""
@@ -144,7 +188,7 @@ class NetworkMethod(Method):
         """Several patches; neighbours of one shape go through the network together."""
 
         def shape(piece: Piece) -> tuple[int, int, int]:
-            x, y, z = (piece.target.shape[axis] for axis in self._order(piece))
+            x, y, z = (piece.target.shape[axis] for axis in self._order(piece.measured[0].grid))
             return x, y, z
 
         return [[array] for _, alike in groupby(pieces, key=shape) for array in self._alike(list(alike))]
@@ -155,16 +199,16 @@ class NetworkMethod(Method):
 
         scales = [np.float32(piece.measured[0].stats.upper if piece.measured[0].stats.upper > 0 else 1) for piece in pieces]
         images = [interpolate(piece.measured[0].image, piece.measured[0].grid, piece.target, 3) for piece in pieces]
-        orders = [self._order(piece) for piece in pieces]
+        orders = [self._order(piece.measured[0].grid) for piece in pieces]
         scaled = [image.transpose(order) / scale for image, order, scale in zip(images, orders, scales, strict=True)]
         inputs = np.stack([_pad(image, self.spec.multiple) for image in scaled])
         outputs = self._run(torch.from_numpy(inputs[:, None]), pieces).numpy()[:, 0]
         for image, output, order, scale in zip(scaled, outputs, orders, scales, strict=True):
             yield np.ascontiguousarray(output[Box.whole(image.shape).slices].transpose(np.argsort(order))) * scale
 
-    def _order(self, piece: Piece) -> tuple[int, int, int]:
-        """The axes as the network wants them."""
-        axis = piece.measured[0].grid.slice_axis if self.spec.slices_last else None
+    def _order(self, source: Grid) -> Triple:
+        """The axes of a scan as the network wants them."""
+        axis = source.slice_axis if self.spec.slices_last else None
         return {0: (1, 2, 0), 1: (0, 2, 1), 2: (0, 1, 2), None: (0, 1, 2)}[axis]
 
     def _run(self, inputs: Tensor, pieces: Sequence[Piece]) -> Tensor:
@@ -182,13 +226,35 @@ class NetworkMethod(Method):
     def _forward(self, inputs: Tensor, pieces: Sequence[Piece], precision: str) -> Tensor:
         import torch
 
+        with torch.no_grad(), _steady(tf32=precision == "tf32"), _arithmetic(self.device, precision):
+            return self._restored(self._network(), inputs.to(self.device, memory_format=self._layout), pieces).cpu()
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        """Channels last on a GPU, whose tensor cores want them so."""
+        import torch
+
+        return torch.contiguous_format if self.device == "cpu" else torch.channels_last_3d
+
+    def _network(self) -> Network:
+        """The network on the device, compiled where asked for; a worker keeps it from scan to scan."""
         network = load_network(self.settings.model, self.spec, self.device)
-        with torch.no_grad(), _steady(), _arithmetic(self.device, precision):
-            return self._restored(network, inputs.to(self.device), pieces).cpu()
+        return compiled(network) if self.settings.compiled else network
+
+    def _fit(self, network: Network, batch: Tensor) -> int:
+        """Patches at once: as set, else as many as the GPU holds, which the first patch shows."""
+        if self._size is None:
+            self._size = self.settings.batch or (1 if self.device == "cpu" else fitting(network, batch))
+        return self._size
+
+    def _predict(self, network: Network, batch: Tensor) -> Tensor:
+        """The network's output, in as large parts as memory takes."""
+        output, self._size = predict(network, batch, self._fit(network, batch))
+        return output
 
     def _restored(self, network: Network, batch: Tensor, pieces: Sequence[Piece]) -> Tensor:  # noqa: ARG002 - where each lies
         """What the network makes of patches."""
-        outputs, self.batch = predict(network, batch, self.batch)
+        outputs = self._predict(network, batch)
         return outputs + batch if self.spec.residual else outputs
 
 
@@ -210,14 +276,23 @@ class ESRGAN3D(NetworkMethod):
     name: ClassVar[str] = "esrgan-3d"
 
 
-def _steady() -> AbstractContextManager[None]:
-    """No choice of algorithms by cuDNN that differs from run to run, and not the ten bits of TF32."""
+@lru_cache(maxsize=4)
+def compiled(network: Network) -> Network:
+    """A network by torch.compile, once."""
     import torch
 
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    made: Network = torch.compile(network, dynamic=False)
+    return made
+
+
+def _steady(*, tf32: bool) -> AbstractContextManager[None]:
+    """No choice of algorithms by cuDNN that differs from run to run, and the ten bits of TF32 only where asked for."""
+    import torch
+
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
 
 
 def _arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
     import torch
 
-    return nullcontext() if precision == "float32" else torch.autocast(device, getattr(torch, precision))
+    return nullcontext() if precision in {"float32", "tf32"} else torch.autocast(device, getattr(torch, precision))

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config import Acquisition, TilingSettings
-from core.errors import RestorationError, UsageError, WeightsError
+from core.errors import GridError, RestorationError, UsageError, WeightsError
 from core.grid import Box, Grid
 from core.io.weights import load_count, save_model
 from core.methods import build_method
 from core.methods import network as module
 from core.methods.base import Measured, Piece
 from core.methods.interpolation import interpolate
-from core.methods.network import NetworkMethod, NetworkSettings, predict
+from core.methods.network import NetworkMethod, NetworkSettings, fitting, predict
 from core.networks import build
 from core.restore import Source, restore_scan, restore_tiles
 from core.stats import ScanStats
@@ -109,6 +109,47 @@ def test_a_network_for_upright_patches_sees_the_slices_along_its_last_axis(monke
     np.testing.assert_allclose(array, interpolate(image, scan.grid, target, 3), rtol=1e-5, atol=1e-3)
     steps = [float(seen[0].diff(dim=dim).abs().mean()) for dim in (2, 3, 4)]
     assert steps[2] < 0.8 * min(steps[:2])
+
+
+@pytest.mark.parametrize("slices_last", [False, True])
+def test_a_halo_gives_the_whole_volume(tmp_path, slices_last):
+    network = UNET | {"norm": None, "channels": [4, 8], "strides": [2]}
+    state = build("UNet", network).state_dict()
+    save_model(str(tmp_path), "UNet", network, state, "", residual=True, multiple=2, slices_last=slices_last)
+    method = NetworkMethod(NetworkSettings(model=str(tmp_path)))
+    scan = measured((60, 21, 17))
+    whole, target = restored(method, scan, patch=96)
+    halved, _ = restored(method, scan, patch=40, window="halo")
+    assert len(method.tiling(scan.grid, target, TilingSettings(patch=40, window="halo"))) > 3
+    np.testing.assert_allclose(halved, whole, atol=2e-6 * scan.stats.maximum)
+
+
+def test_a_halo_larger_than_the_patch_is_refused_with_what_would_do(tmp_path):
+    network = UNET | {"norm": None}
+    save_model(str(tmp_path), "UNet", network, build("UNet", network).state_dict(), "", multiple=4)
+    method = NetworkMethod(NetworkSettings(model=str(tmp_path)))
+    with pytest.raises(GridError, match=r"halo-too-large: .* make the patch larger"):
+        restored(method, measured((60, 21, 17)), patch=8, window="halo")
+
+
+@pytest.mark.parametrize(("free", "each", "wanted"), [(1000, 100, 8), (50, 100, 1), (10**9, 100, 64)])
+def test_a_gpu_is_filled_by_what_one_patch_takes(monkeypatch, free, each, wanted):
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 7)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 7)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7 + each)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, free))
+    seen = []
+    assert fitting(lambda part: seen.append(len(part)), torch.zeros(5, 1, 2, 2, 2)) == wanted
+    assert seen == [1]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same(model):
+    scan = measured()
+    plain, _ = restored(NetworkMethod(NetworkSettings(model=model)), scan)
+    fast, _ = restored(NetworkMethod(NetworkSettings(model=model, compiled=True)), scan)
+    np.testing.assert_allclose(fast, plain, atol=1e-5 * scan.stats.maximum)
 
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(model):
