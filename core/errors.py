@@ -42,6 +42,10 @@ class WeightsError(IsovoxError):
     """Weights that are refused: a pickle, a wrong digest, or tensors that do not fit the network."""
 
 
+class FeaturesError(IsovoxError):
+    """Features that cannot be compared or made comparable: a table that does not fit, a site that is confounded or unknown."""
+
+
 class RestorationError(IsovoxError):
     """A method that failed on a scan (non-finite output, out of memory at the smallest batch)."""
 
@@ -52,3 +56,11 @@ class UsageError(IsovoxError):
 
 class BusyError(IsovoxError):
     """Another run works on the same output folder."""
+
+
+class AccessError(IsovoxError, PermissionError):
+    """A storage that refuses us: no credentials, or none that open it."""
+
+    def __reduce__(self) -> tuple[type[AccessError], tuple[str, str, str, str]]:
+        """As the four texts; an OSError would keep two of them."""
+        return type(self), (self.code, self.wanted, self.got, self.remedy)
