@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from core.config import Selection
-from core.errors import InputError, UsageError
-from core.io import dicom, files
+from core.errors import AccessError, InputError, UsageError
+from core.io import dicom, files, s3
 from core.io.derivatives import DESC, allowed, derivative_stem, plain_stem, safe_key
 
 Kind = Literal["nifti", "dicom"]
@@ -337,11 +337,12 @@ def discover(input_uri: str, selection: Selection | None = None) -> list[Source 
     selection = selection or Selection()
     try:
         found = list(_without_duplicates(list(_found(input_uri.rstrip("/"), selection))))
+    except AccessError as error:
+        raise UsageError("input-forbidden", error.wanted, error.got, error.remedy) from error
     except Exception as error:
-        if not files.is_forbidden(error):
+        if not s3.is_forbidden(error):
             raise
-        remedy = "check permissions and credentials (for a public bucket set FSSPEC_S3_ANON=true)"
-        raise UsageError("input-forbidden", f"leave to read {input_uri}", str(error), remedy) from error
+        raise UsageError("input-forbidden", f"leave to read {input_uri}", str(error), "check its permissions") from error
     if not found:
         got = f"no scan in {input_uri} that fits the selection"
         raise UsageError("no-scans", "at least one scan", got, "check the path, the labels and the suffixes")

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -17,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from core.io import s3
+
 T = TypeVar("T")
 Writer = Callable[[IO[bytes]], None]
-FileSystem = Any  # fsspec tells no types
 Json = Any
 
 BLOCK = 1 << 22  # bytes read at a time
@@ -30,14 +30,6 @@ LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.E
 def is_remote(uri: str) -> bool:
     """Whether ``uri`` is on S3."""
     return uri.startswith("s3://")
-
-
-def _filesystem(uri: str) -> FileSystem:
-    """The fsspec file system of a remote URI; credentials and AWS_ENDPOINT_URL come from the environment, as for any AWS tool."""
-    import fsspec
-
-    # No listings cache: other workers write to the same prefix.
-    return fsspec.filesystem(uri.partition("://")[0], use_listings_cache=False)
 
 
 def join(uri: str, *parts: str) -> str:
@@ -62,7 +54,8 @@ def open_uri(uri: str) -> IO[bytes]:
         FileNotFoundError: there is none.
     """
     if is_remote(uri):
-        handle: IO[bytes] = _filesystem(uri).open(uri, "rb", block_size=4 * BLOCK)
+        with s3.reached(uri) as disk:
+            handle: IO[bytes] = disk.open(uri, "rb", block_size=4 * BLOCK)
         return handle
     return Path(uri).open("rb")
 
@@ -73,7 +66,10 @@ def size(uri: str) -> int:
     Raises:
         FileNotFoundError: there is none.
     """
-    return int(_filesystem(uri).size(uri)) if is_remote(uri) else Path(uri).stat().st_size
+    if not is_remote(uri):
+        return Path(uri).stat().st_size
+    with s3.reached(uri) as disk:
+        return int(disk.size(uri))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -84,7 +80,10 @@ def read_bytes(uri: str) -> bytes:
 
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder."""
-    return bool(_filesystem(uri).exists(uri)) if is_remote(uri) else Path(uri).exists()
+    if not is_remote(uri):
+        return Path(uri).exists()
+    with s3.reached(uri) as disk:
+        return bool(disk.exists(uri))
 
 
 def same(uri: str, other: str) -> bool:
@@ -96,14 +95,18 @@ def same(uri: str, other: str) -> bool:
 
 def is_folder(uri: str) -> bool:
     """Whether ``uri`` is a folder (on S3: a prefix of something)."""
-    return bool(_filesystem(uri).isdir(uri)) if is_remote(uri) else Path(uri).is_dir()
+    if not is_remote(uri):
+        return Path(uri).is_dir()
+    with s3.reached(uri) as disk:
+        return bool(disk.isdir(uri))
 
 
 def listdir(uri: str) -> list[str]:
     """Names of the files and folders directly below ``uri``, sorted; empty where there is no such folder."""
     try:
         if is_remote(uri):
-            found = [name_of(entry) for entry in _filesystem(uri).ls(uri, detail=False) if name_of(entry) != name_of(uri)]
+            with s3.reached(uri) as disk:
+                found = [name_of(entry) for entry in disk.ls(uri, detail=False) if name_of(entry) != name_of(uri)]
         else:
             found = [entry.name for entry in os.scandir(uri)]
     except (FileNotFoundError, NotADirectoryError):
@@ -133,7 +136,8 @@ def walk(uri: str, prefix: str = "") -> list[str]:
     """
     if is_remote(uri):
         base = uri.partition("://")[2].rstrip("/") + "/"
-        listed = _filesystem(uri).find(base, prefix=prefix)
+        with s3.reached(uri) as disk:
+            listed = disk.find(base, prefix=prefix)
         found = [path.removeprefix(base) for path in listed if path.startswith(base)]
     else:
         found = list(_local_walk(uri.rstrip("/") or "/", prefix))
@@ -208,7 +212,8 @@ def _write_local(path: Path, writer: Writer, place: Callable[[Path, Path], objec
 def write_atomic(uri: str, content: bytes | Writer) -> None:
     """Write a file whole or not at all; folders above it are made.
 
-    Locally: a hidden file beside it, flushed to disk, then renamed. On S3: one upload, which appears when it is complete.
+    Locally: a hidden file beside it, flushed to disk, then renamed. On S3: one upload, in parts where it is large, which appears
+    when it is complete.
 
     Args:
         uri: where.
@@ -219,12 +224,14 @@ def write_atomic(uri: str, content: bytes | Writer) -> None:
         _write_local(Path(uri), writer, os.replace)
         return
     if isinstance(content, bytes):
-        _filesystem(uri).pipe_file(uri, content)
+        with s3.reached(uri) as disk:
+            disk.pipe_file(uri, content, chunksize=s3.PART)
         return
     with tempfile.NamedTemporaryFile(suffix=".isovox") as handle:
         writer(handle)
         handle.flush()
-        _filesystem(uri).put_file(handle.name, uri)
+        with s3.reached(uri) as disk:
+            disk.put_file(handle.name, uri, chunksize=s3.PART)
 
 
 def void(_: object) -> None:
@@ -249,20 +256,15 @@ def create_json(uri: str, value: Json) -> bool:
     content = _json_bytes(value)
     try:
         if is_remote(uri):
-            _filesystem(uri).pipe_file(uri, content, mode="create")
+            with s3.reached(uri) as disk:
+                disk.pipe_file(uri, content, mode="create")
         else:
             _write_local(Path(uri), lambda handle: void(handle.write(content)), os.link)
     except OSError as error:
-        if isinstance(error, FileExistsError) or _is_conflict(error):
+        if isinstance(error, FileExistsError) or s3.is_conflict(error):
             return False
         raise
     return True
-
-
-def _is_conflict(error: OSError) -> bool:
-    """Whether S3 says that the file is there already; s3fs makes that a plain OSError."""
-    answer = getattr(error.__cause__, "response", None) or {}
-    return answer.get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 def read_json(uri: str) -> Json:
@@ -278,8 +280,8 @@ def read_json(uri: str) -> Json:
 def remove(uri: str) -> None:
     """Remove a file or a folder with all in it; nothing where there is none."""
     if is_remote(uri):
-        with suppress(FileNotFoundError):
-            _filesystem(uri).rm(uri, recursive=True)
+        with suppress(FileNotFoundError), s3.reached(uri) as disk:
+            disk.rm(uri, recursive=True)
     elif Path(uri).is_dir() and not Path(uri).is_symlink():
         shutil.rmtree(uri)
     else:
@@ -304,18 +306,7 @@ def is_passing(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError):
         return error.errno not in LASTING_NUMBERS
-    return _is_one_of(error, ("botocore.exceptions", "HTTPClientError"), ("aiohttp", "ClientError"))
-
-
-def _is_one_of(error: BaseException, *kinds: tuple[str, str]) -> bool:
-    """Whether an error is of a class, named by module and name, of a library that may not have been imported at all."""
-    return isinstance(error, tuple(getattr(sys.modules[module], name) for module, name in kinds if module in sys.modules))
-
-
-def is_forbidden(error: BaseException) -> bool:
-    """Whether an error says that the storage refuses us: no permission, or no credentials."""
-    missing = (("botocore.exceptions", "NoCredentialsError"), ("botocore.exceptions", "PartialCredentialsError"))
-    return isinstance(error, PermissionError) or _is_one_of(error, *missing)
+    return s3.is_passing(error)
 
 
 def retrying(work: Callable[[], T], attempts: int, wait: float = 0.5, sleep: Callable[[float], object] = time.sleep) -> T:

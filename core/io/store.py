@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from core.errors import StoreError
 from core.grid import Array, Box, Grid, Triple
-from core.io import files
+from core.io import files, s3
 from core.tiles import Tile, Tiling
 
 if TYPE_CHECKING:
@@ -286,11 +286,9 @@ class Store:
     # -- Zarr ---------------------------------------------------------------------------------------------------------------
 
     def _zarr(self) -> zarr.abc.store.Store:
-        from zarr.storage import FsspecStore, LocalStore
+        from zarr.storage import LocalStore, ObjectStore
 
-        if files.is_remote(self.uri):
-            return FsspecStore.from_url(self.uri, storage_options={"use_listings_cache": False})
-        return LocalStore(self.uri)
+        return ObjectStore(s3.object_store(self.uri)) if files.is_remote(self.uri) else LocalStore(self.uri)
 
     def _open(self, path: str) -> zarr.Array[Any]:
         import zarr

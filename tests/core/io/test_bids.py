@@ -291,7 +291,7 @@ def test_an_input_that_may_not_be_read_is_an_error_of_use(monkeypatch):
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(bids.files, "exists", forbid)
-    with pytest.raises(UsageError, match=r"input-forbidden: .* got Access Denied; check permissions"):
+    with pytest.raises(UsageError, match=r"input-forbidden: .* got Access Denied; check its permissions"):
         bids.discover("s3://bucket/in")
 
 
