@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from core import __version__
-from core.config import Acquisition, RunSettings, Settings
+from core.config import Acquisition, RunSettings, Settings, TilingSettings
 from core.errors import IsovoxError, PlanError
 from core.grid import Grid, fused_grid
 from core.io.store import object_count
@@ -188,11 +188,12 @@ def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[Scan
     ]
 
 
-def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, rate: float) -> Forecast:
+def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, rate: float) -> Forecast:
     measured = sum(math.prod(one.source_grid.shape) for one in group)
     restored = math.prod(scan.target_grid.shape)
+    tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
     return Forecast(
-        memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + 300e6),
+        memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + method.bytes_per_tile_voxel * tile + 300e6),
         disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored)),
         seconds=restored / rate,
         objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
@@ -206,7 +207,7 @@ def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings
         tiled = settings.tiling.mode == "tile" or (settings.tiling.mode == "auto" and spread)
         mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
         scan = one.model_copy(update={"tiles": tiles, "mode": mode})
-        result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, rate)}))
+        result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, rate)}))
     return result
 
 

@@ -72,6 +72,7 @@ class Method(ABC):
     fuses: ClassVar[bool] = False  # takes several scans of one person at once
     needs_model: ClassVar[bool] = False  # takes weights; its settings then have the field ``model``, a folder
     bytes_per_voxel: ClassVar[float] = 24.0  # of memory for a restored voxel, at the peak, as measured
+    bytes_per_tile_voxel: ClassVar[float] = 0.0  # of memory that the tile in hand takes beside that
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
     batch: int = 1  # tiles that ``restore_many`` does well to get at once
 

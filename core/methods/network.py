@@ -129,6 +129,7 @@ class NetworkMethod(Method):
     needs_model: ClassVar[bool] = True
     networks: ClassVar[frozenset[str]] = frozenset(NETWORKS) - {"DiffusionIQT", "ESRGANDiscriminator"}  # that it can ask
     bytes_per_voxel: ClassVar[float] = 24.0
+    bytes_per_tile_voxel: ClassVar[float] = 450.0  # of the small presets, one patch at a time
     voxels_per_second: ClassVar[float] = 3e5  # of a UNet with 16, 32 and 64 channels, patches of 64 that overlap by 16
     settings: NetworkSettings
     _size: int | None = None  # patches that fit at once, once known

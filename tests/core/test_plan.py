@@ -11,6 +11,7 @@ from core import plan as plans
 from core.config import Acquisition, RunSettings
 from core.errors import PlanError
 from core.grid import Grid
+from core.methods.base import Method
 from core.plan import CohortPlan, Refusal, ScanPlan, check_fits, check_not_mixed, complete, digest_of
 
 
@@ -117,3 +118,9 @@ def test_refused_scans_count_and_name_the_plan() -> None:
 
 def test_a_digest_does_not_see_the_order_of_keys() -> None:
     assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1}) != digest_of({"a": 1, "b": [2, 1]})
+
+
+def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan().forecast.memory
+    monkeypatch.setattr(Method, "bytes_per_tile_voxel", 1e4)
+    assert plan().forecast.memory - before == pytest.approx(1e4 * np.prod(plan().scans[0].target["shape"]))
