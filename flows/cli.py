@@ -15,11 +15,13 @@ COMMANDS = {  # what each does, and the module with its add_arguments(name, pars
     "models": ("which models there are, which one is champion, and how another becomes it", "flows.models"),
     "status": ("what is done, flagged, failed and why", "flows.commands"),
     "report": ("rebuild the report and open it", "flows.commands"),
+    "verify": ("re-read an output and check every digest", "flows.keep"),
+    "clean": ("remove scratch from an output and, when told, what belongs to scans that are gone", "flows.keep"),
     "ui": ("Prefect and MLflow pages of an output on this machine", "flows.commands"),
     "doctor": ("what this machine has, what is missing and the remedy", "flows.commands"),
     "demo": ("restore a small real cohort that ships with a package", "flows.commands"),
 }
-EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed or a challenger is not better,
+EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed, something is damaged or a challenger is not better,
 75 another run works on this output.
 `isovox BIDS OUT participant` is the same as `isovox run BIDS OUT`. For research, not for diagnosis."""
 

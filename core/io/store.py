@@ -222,6 +222,15 @@ class Store:
         attributes["isovox"]["attrs"] |= attrs or {}
         self._write_group(path, attributes)
 
+    def is_ours(self, path: str) -> bool:
+        """Whether a group or scratch array was made here; others may keep theirs in the store."""
+        return self._isovox(path) is not None
+
+    def made_of(self, path: str) -> str | None:
+        """What ``create`` or ``scratch`` was told that an image or its tiles are made of; None where it was not told."""
+        found: str | None = ((self._isovox(path) or {}).get("attrs") or {}).get("of")
+        return found
+
     def digest(self, path: str) -> str | None:
         """The digest that ``finish`` was given; None where the image is not finished."""
         found: str | None = (self._isovox(path) or {}).get("digest")
@@ -230,6 +239,19 @@ class Store:
     def done(self, path: str, digest: str) -> bool:
         """Whether an image is finished with this digest and all its blocks are whole; to skip before and to verify after."""
         return self.digest(path) == digest and all(self.has_block(path, box) for box in self.blocks(path))
+
+    def check_coordinates(self, path: str) -> None:
+        """Re-read the positions of an image's planes.
+
+        Raises:
+            StoreError: those of an axis are missing or are not the grid's.
+        """
+        for name, values in coordinates(self.grid(path)).items():
+            what = f"positions along {name} of {path}"
+            with _whole(what):
+                found = np.asarray(self._open(f"{path}/{name}")[:])
+            if not np.array_equal(found, values):
+                raise StoreError("block-missing", f"{what} as written", "others", "run again: it is made anew")
 
     def remove(self, path: str) -> None:
         """Remove a group or scratch array with all in it; its metadata first, so that half of it never counts as whole."""

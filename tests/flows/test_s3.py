@@ -1,0 +1,81 @@
+"""``isovox simulate``, ``verify`` and ``clean`` on a real S3 server."""
+
+from __future__ import annotations
+
+import fsspec
+import pytest
+
+from core.io import files
+from core.io.inventory import inventory
+from flows import cli
+from tests.core.io.conftest import s3  # noqa: F401 - a fixture
+from tests.faults.cohorts import build_cohort
+from tests.outputs import restore_all
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def source(s3, tmp_path_factory) -> str:  # noqa: F811
+    cohort = build_cohort(tmp_path_factory.mktemp("cohort") / "bids", 3, (30, 36, 10))
+    fsspec.filesystem("s3", skip_instance_cache=True).put(f"{cohort}/", "tests/keep/", recursive=True)
+    return files.join(s3, "keep")
+
+
+def isovox(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def test_damage_in_s3_is_told_mended_and_made_anew(source, s3, capsys):  # noqa: F811
+    out = files.join(s3, "verify-out")
+    restore_all(source, out)
+    assert isovox("verify", out) == 0
+    assert "verified 3 scans: 6 files by sha256, 9 images by every block; no problem" in capsys.readouterr().out
+    image = files.join(out, "sub-02/anat/sub-02_desc-restored_T1w.nii.gz")
+    block = files.join(out, "isovox/cohort.zarr/sub-01_T1w/cubic/restored/image/c/0/0/0")
+    whole = files.read_bytes(image)
+    files.remove(image)
+    files.write_atomic(block, files.read_bytes(block)[:1000])
+    files.write_atomic(files.join(out, "reports/sub-03_T1w.html"), b"<html>")
+    assert isovox("verify", out, "--mend") == 3
+    told = capsys.readouterr().out
+    assert [line.split(": ")[1] for line in told.splitlines()[:3]] == ["block-torn", "output-missing", "page-damaged"]
+    restore_all(source, out)
+    assert isovox("verify", out) == 0
+    assert files.read_bytes(image) == whole
+
+
+def test_orphans_and_unfinished_uploads_go_from_s3_and_nothing_else(source, s3, capsys):  # noqa: F811
+    out = files.join(s3, "clean-out")
+    restore_all(source, out)
+    before = set(inventory(out))
+    disk = fsspec.filesystem("s3", skip_instance_cache=True)
+    disk.call_s3("create_multipart_upload", Bucket="tests", Key="clean-out/sub-01/anat/half.nii.gz")
+    files.write_atomic(files.join(out, "sub-03/notes.txt"), b"mine")
+    files.remove(files.join(source, "sub-03"))
+    restore_all(source, out)
+    assert isovox("clean", out) == 0
+    assert "1 unfinished uploads" in capsys.readouterr().out
+    assert before < set(inventory(out))
+    assert isovox("clean", out, "--yes") == 0
+    assert set(inventory(out)) == {path for path in before if "sub-03" not in path} | {"sub-03/notes.txt"}
+    assert isovox("verify", out) == 0
+
+
+@pytest.mark.parametrize("where", ["both", "truth", "simulation"])
+def test_scans_are_simulated_from_s3_into_s3(source, s3, tmp_path, capsys, where):  # noqa: F811
+    cohort = build_cohort(tmp_path / "bids", 2, (48, 48, 16))
+    fsspec.filesystem("s3", skip_instance_cache=True).put(f"{cohort}/", f"tests/sharp-{where}/", recursive=True)
+    truth = str(cohort) if where == "simulation" else files.join(s3, f"sharp-{where}")
+    out = str(tmp_path / "sim") if where == "truth" else files.join(s3, f"sim-{where}")
+    words = ("simulate", truth, out, "--operator", "slice-profile", "--factor", 2, "--axis", "R", "--seed", 3)
+    assert isovox(*words) == 0
+    assert "planned 2 = 2 done" in capsys.readouterr().out
+    assert isovox(*words) == 0
+    assert "0 done + 2 skipped" in capsys.readouterr().out
+    assert isovox("simulate", cohort, tmp_path / "here", *words[3:]) == 0
+    name = "sub-01/anat/sub-01_rec-sliceprofile2R_T1w.nii.gz"
+    assert name in files.walk(out)
+    assert files.sha256(files.join(out, name)) == files.sha256(str(tmp_path / "here" / name))
+    plan = restore_all(out, str(tmp_path / "out"), reference=truth)
+    assert [scan.reference for scan in plan.scans] == [files.join(truth, f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz") for n in (1, 2)]

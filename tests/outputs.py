@@ -1,0 +1,32 @@
+"""Outputs of runs without Prefect, a cluster or MLflow: the workers' functions, one after another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.config import RunSettings
+from core.io import derivatives, files
+from core.io.output import Output
+from core.plan import CohortPlan
+from tasks.discover import plan_cohort, unfinished
+from tasks.export import export
+from tasks.pages import report, write_cohort_page
+from tasks.results import counts, verified_records
+from tasks.work import Job, ingest, restore
+
+
+def restore_all(source: str, out: str, **how: Any) -> CohortPlan:
+    """Restore a cohort by cubic interpolation as ``isovox run`` would."""
+    place = Output(out)
+    plan = plan_cohort(RunSettings.model_validate({"input": source, "out": out, "method": "cubic", "voxel_size": 2.0} | how))
+    todo = unfinished(plan)
+    files.write_json(place.plan, plan.model_dump(mode="json"))
+    said = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}
+    derivatives.write_dataset_files(out, source, said)
+    for key in sorted(todo):
+        for stage in (ingest, restore, export, report):
+            stage(Job(out, plan.digest, (key,)))
+    records = verified_records(place, plan)
+    write_cohort_page(place, plan, records)
+    files.write_json(place.ending, {"plan": plan.digest, "skipped": [], "counts": counts(records)})
+    return plan
