@@ -26,7 +26,7 @@ from core.stats import scan_stats
 from tests.benchmarks.harness import Row, faster, in_turns, tell, within
 
 SHAPE, THICKNESS, PATCH, OVERLAP, ROUNDS = (128, 160, 128), 4, 64, 16, 3
-BLENDED, HALO = TilingSettings(patch=PATCH, overlap=OVERLAP), TilingSettings(patch=160, window="halo")
+BLENDED, HALO = TilingSettings(patch=PATCH, overlap=OVERLAP), TilingSettings(patch=96, window="halo")
 SECONDS = "network in patches of 64, overlap 16, seconds"
 
 
