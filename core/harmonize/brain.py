@@ -1,0 +1,120 @@
+"""Where the brain is, by thresholds and balls: good enough to learn intensities and volumes from, no segmentation.
+
+    stripped   above 0.2 of Otsu's threshold, the largest piece, holes filled
+    head       above 0.9 of Otsu's threshold, opened by a ball of 5 mm, which cuts the bridges to scalp and face:
+
+        threshold  ->  deeper than 5 mm  ->  largest piece  ->  grown by 7 mm  ->  holes filled
+
+On 8 heads at 1 to 1.33 mm the volume is 1.1 to 1.4 litres, cerebellum included.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError
+from core.grid import Array, Box, Grid
+from core.stats import foreground_threshold
+
+Kept = NDArray[np.bool_]
+
+FAINT = 0.2  # of Otsu's threshold: fluid in a stripped brain is above, ringing at its border below
+TISSUE = 0.9  # of Otsu's threshold: fluid between brain and skull is below
+OPENED = 5.0  # mm
+GROWN = 2.0  # mm more than was taken away: the fluid around the brain
+COARSE = 2.0  # mm: voxels in which a head is looked at
+LEAST = 0.05  # litres, below which nothing was found
+
+
+def brain(image: Array, grid: Grid, *, stripped: bool) -> Kept:
+    """Where the brain is.
+
+    Args:
+        image: finite float32 (x, y, z).
+        grid: its grid.
+        stripped: whether all but the brain was set to zero.
+
+    Returns:
+        True in the brain, of the image's shape.
+
+    Raises:
+        InputError: brain-not-found, where what is left is below 0.05 litres.
+    """
+    found = _largest_filled(image > FAINT * foreground_threshold(image)) if stripped else _of_head(image, grid)
+    litres = float(np.count_nonzero(found)) * math.prod(grid.spacing) / 1e6
+    if litres < LEAST:
+        remedy = "check the scan, or leave it out"
+        raise InputError("brain-not-found", f"a brain of at least {LEAST} litres", f"{litres:.3g} litres", remedy)
+    return found
+
+
+def _largest_filled(mask: NDArray[Any]) -> Kept:
+    """The largest connected piece, its holes filled."""
+    from scipy.ndimage import binary_fill_holes, label
+
+    pieces, count = label(mask)
+    if count > 1:
+        mask = pieces == 1 + int(np.bincount(pieces.ravel())[1:].argmax())
+    return np.asarray(binary_fill_holes(mask), np.bool_)
+
+
+def _of_head(image: Array, grid: Grid) -> Kept:
+    from scipy.ndimage import distance_transform_edt
+
+    steps = [max(1, round(COARSE / size)) for size in grid.spacing]
+    coarse = image[:: steps[0], :: steps[1], :: steps[2]]
+    spacing = [step * size for step, size in zip(steps, grid.spacing, strict=True)]
+    tissue = np.pad(coarse > TISSUE * foreground_threshold(image), 1)
+    deep = distance_transform_edt(tissue, sampling=spacing) > OPENED
+    if not deep.any():
+        return np.zeros(image.shape, np.bool_)
+    grown = distance_transform_edt(~_largest_filled(deep), sampling=spacing) <= OPENED + GROWN
+    return _refined(_largest_filled(grown)[1:-1, 1:-1, 1:-1], steps, image.shape)
+
+
+def _refined(mask: Kept, steps: list[int], shape: tuple[int, ...]) -> Kept:
+    for axis, step in enumerate(steps):
+        mask = mask.repeat(step, axis)
+    x, y, z = shape
+    return np.asarray(mask[:x, :y, :z])
+
+
+def bounds(mask: Kept) -> Box:
+    """The smallest box around a mask that is not empty."""
+    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    (a, b, c), (d, e, f) = ([int(end[0]) for end in ends], [int(end[-1]) + 1 for end in ends])
+    return Box((a, b, c), (d, e, f))
+
+
+def common_view(grid: Grid, mask: Kept, extent: tuple[float, float, float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How many voxels to add at the start and at the end of each axis (negative: to cut) for a field of view of ``extent``.
+
+    ```
+    scan     |-------(brain)-|              the box is centred on the middle of the brain's bounds, by whole voxels:
+    view          |--(brain)---|            nothing is interpolated
+    ```
+
+    Args:
+        grid: of the scan.
+        mask: True in the brain, not empty.
+        extent: mm an axis.
+    """
+    box = bounds(mask)
+    before, after = [], []
+    for axis, (size, wanted) in enumerate(zip(grid.spacing, extent, strict=True)):
+        count = max(1, round(wanted / size))
+        start = (box.start[axis] + box.stop[axis] - count) // 2
+        before.append(-start)
+        after.append(count + start - grid.shape[axis])
+    return tuple(before), tuple(after)
+
+
+def view(image: NDArray[Any], before: tuple[int, ...], after: tuple[int, ...]) -> NDArray[Any]:
+    """The image with so many voxels of 0 more at the start and the end of each axis, or so many fewer."""
+    cut = tuple(slice(max(0, -b), n - max(0, -a)) for b, a, n in zip(before, after, image.shape, strict=True))
+    added = [(max(0, b), max(0, a)) for b, a in zip(before, after, strict=True)]
+    return np.ascontiguousarray(np.pad(image[cut], added))

@@ -1,0 +1,145 @@
+"""What is measured of a scan to compare sites by; ``FEATURES`` says of each its unit and its source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.grid import Array, Grid
+from core.harmonize.brain import bounds
+from core.harmonize.intensity import inside
+from core.stats import scan_stats
+from core.tissues import CSF, GM, WM, Contrast, Tissues
+
+Kept = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A figure of a scan.
+
+    Attributes:
+        name: in tables.
+        unit: "scan" is the scan's own intensity unit; "" a ratio.
+        title: what it is.
+        source: where the definition comes from.
+    """
+
+    name: str
+    unit: str
+    title: str
+    source: str
+
+
+OWN = "isovox"
+FIT = "three normal distributions by expectation maximisation, core.tissues"
+MRIQC = "MRIQC (Esteban et al. 2017), on fitted classes"
+FEATURES = (
+    Feature("brain_ml", "ml", "volume of the brain mask", "core.harmonize.brain"),
+    Feature("csf_ml", "ml", "cerebrospinal fluid: sum of posteriors in the mask", FIT),
+    Feature("gm_ml", "ml", "grey matter: likewise", FIT),
+    Feature("wm_ml", "ml", "white matter: likewise", FIT),
+    Feature("gm_share", "", "grey matter of grey and white matter", FIT),
+    Feature("csf_intensity", "scan", "mean of the class CSF", FIT),
+    Feature("gm_intensity", "scan", "mean of the class GM", FIT),
+    Feature("wm_intensity", "scan", "mean of the class WM", FIT),
+    Feature("gm_sd", "scan", "standard deviation of the class GM", FIT),
+    Feature("wm_sd", "scan", "standard deviation of the class WM", FIT),
+    Feature("contrast", "", "|WM - GM| over their mean", OWN),
+    Feature("cjv", "", "coefficient of joint variation, (SD GM + SD WM) / |WM - GM|", f"Ganzetti et al. 2016; {MRIQC}"),
+    Feature("cnr", "", "contrast to noise, |WM - GM| / noise", f"Magnotta & Friedman 2006; {MRIQC}"),
+    Feature("snr", "", "signal to noise, WM / noise", f"Dietrich et al. 2007; {MRIQC}"),
+    Feature("noise", "scan", "SD of the noise: finest wavelet detail in the brain's flattest tenth", "Donoho & Johnstone 1994"),
+    Feature("sharpness", "1/mm", "mean gradient in the brain over |WM - GM|", OWN),
+    Feature("p05", "scan", "5th percentile of the brain", OWN),
+    Feature("p25", "scan", "25th percentile of the brain", OWN),
+    Feature("p50", "scan", "median of the brain", OWN),
+    Feature("p75", "scan", "75th percentile of the brain", OWN),
+    Feature("p95", "scan", "95th percentile of the brain", OWN),
+    Feature("skewness", "", "of the brain's intensities, by quartiles: (p75 + p25 - 2 p50) / (p75 - p25)", "Bowley 1901"),
+)
+RESTORATION = (
+    Feature("consistency", "noise SD", "RMS of what the restored scan says of the measured one", "core.quality"),
+    Feature("local", "", "largest local difference from the measured scan", "core.quality"),
+    Feature("overshoot", "", "values beyond the measured range", "core.quality"),
+    Feature("volume_change", "", "change of the foreground's volume by the restoration", "core.quality"),
+)
+NAMES = tuple(feature.name for feature in FEATURES + RESTORATION)
+
+
+def measure(image: Array, grid: Grid, mask: Kept, contrast: Contrast = "T1w") -> dict[str, float]:
+    """The ``FEATURES`` of a scan.
+
+    Args:
+        image: finite float32 (x, y, z), restored: on isotropic voxels.
+        grid: its grid.
+        mask: True in the brain, not empty.
+        contrast: says which tissue is brightest.
+
+    Returns:
+        by name, all finite, in the units that ``FEATURES`` names.
+
+    Raises:
+        InputError: tissues-not-found or intensity-flat.
+    """
+    box = bounds(mask)
+    brain, within, part = image[box.slices], mask[box.slices], grid.crop(box)
+    tissues = Tissues.fit(brain, within, contrast)
+    step = abs(tissues.means[WM] - tissues.means[GM])
+    noise = scan_stats(np.where(within, brain, np.float32(0))).noise_sd
+    volumes = _volumes(tissues, brain, within, part)
+    sharpness = _gradient(brain, within, part) / max(step, 1e-9)
+    figures = volumes | _intensities(tissues, step, noise) | {"noise": noise, "sharpness": sharpness}
+    return figures | _percentiles(brain, within)
+
+
+def of_restoration(quality: Mapping[str, float]) -> dict[str, float]:
+    """The ``RESTORATION`` features among a restoration's figures; NaN for what is not known."""
+    return {feature.name: float(quality.get(feature.name, math.nan)) for feature in RESTORATION}
+
+
+def _volumes(tissues: Tissues, brain: Array, within: Kept, grid: Grid) -> dict[str, float]:
+    millilitres = math.prod(grid.spacing) / 1000
+    values = brain[within]
+    csf, gm, wm = (float(tissues.share(values, one).sum(dtype=np.float64)) * millilitres for one in (CSF, GM, WM))
+    whole = float(np.count_nonzero(within)) * millilitres
+    return {"brain_ml": whole, "csf_ml": csf, "gm_ml": gm, "wm_ml": wm, "gm_share": gm / max(gm + wm, 1e-9)}
+
+
+def _intensities(tissues: Tissues, step: float, noise: float) -> dict[str, float]:
+    csf, gm, wm = tissues.means
+    gm_sd, wm_sd = tissues.sds[GM], tissues.sds[WM]
+    return {
+        "csf_intensity": csf,
+        "gm_intensity": gm,
+        "wm_intensity": wm,
+        "gm_sd": gm_sd,
+        "wm_sd": wm_sd,
+        "contrast": 2 * step / max(abs(gm + wm), 1e-9),
+        "cjv": (gm_sd + wm_sd) / max(step, 1e-9),
+        "cnr": step / noise,
+        "snr": wm / noise,
+    }
+
+
+def _gradient(brain: Array, within: Kept, grid: Grid) -> float:
+    """Mean length of the gradient in the brain, in the scan's unit a mm; its outermost voxels are left out."""
+    from scipy.ndimage import binary_erosion
+
+    squares = np.zeros(brain.shape, np.float32)
+    for axis, size in enumerate(grid.spacing):
+        if brain.shape[axis] > 1:
+            squares += np.gradient(brain, size, axis=axis).astype(np.float32) ** 2
+    core = binary_erosion(within, iterations=2)
+    looked_at = core if core.any() else within
+    return float(np.sqrt(squares[looked_at]).mean(dtype=np.float64))
+
+
+def _percentiles(brain: Array, within: Kept) -> dict[str, float]:
+    low, first, middle, third, high = (float(one) for one in np.percentile(inside(brain, within), [5, 25, 50, 75, 95]))
+    skewness = (third + first - 2 * middle) / max(third - first, 1e-9)
+    return {"p05": low, "p25": first, "p50": middle, "p75": third, "p95": high, "skewness": skewness}

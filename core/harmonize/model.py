@@ -1,0 +1,95 @@
+"""All that a cohort was harmonised by, as one model: a JSON file with a card, for a registry and for next month's scans."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from core.config import Settings
+from core.errors import UsageError, WeightsError
+from core.harmonize.intensity import Normaliser
+from core.io import files
+
+FILE, CARD = "harmonizer.json", "README.md"
+GEOMETRY = ("contrast", "method", "voxel_size", "field_of_view")
+
+
+class Harmonizer(Settings):
+    """What was fitted on a cohort, and on scans restored how.
+
+    Attributes:
+        version: of this format.
+        contrast: of the scans.
+        method: by which they were restored.
+        voxel_size: mm.
+        field_of_view: mm an axis.
+        intensity: ``Normaliser.to_json``; None where intensities were left as they are.
+        combat: ``Combat.to_json``; None where features were.
+        sites: scans a site that it was fitted on.
+    """
+
+    version: Literal[1] = 1
+    contrast: Literal["T1w", "T2w", "FLAIR"]
+    method: str
+    voxel_size: float
+    field_of_view: tuple[float, float, float]
+    intensity: dict[str, Any] | None = None
+    combat: dict[str, Any] | None = None
+    sites: dict[str, int] = {}
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 (hex) of all its numbers."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """The same: there is nothing beside the numbers."""
+        return self.sha256
+
+    @property
+    def normaliser(self) -> Normaliser | None:
+        """What maps intensities."""
+        return None if self.intensity is None else Normaliser.from_json(self.intensity)
+
+    def check_same(self, **wanted: Any) -> None:
+        """Refuse scans that are restored otherwise than those it was fitted on.
+
+        Raises:
+            UsageError: naming what differs.
+        """
+        known = {name: getattr(self, name) for name in GEOMETRY}
+        if other := [name for name in GEOMETRY if name in wanted and wanted[name] != known[name]]:
+            told = ", ".join(f"{name} {known[name]}" for name in other)
+            got = ", ".join(f"{name} {wanted[name]}" for name in other)
+            raise UsageError("harmonizer-other", f"scans as the model was fitted on: {told}", got, "give the same settings")
+
+
+def save(folder: str, harmonizer: Harmonizer, card: str) -> Harmonizer:
+    """Write a harmoniser; the JSON comes last, so that a folder without it is none."""
+    files.write_atomic(files.join(folder, CARD), card.encode())
+    files.write_atomic(files.join(folder, FILE), harmonizer.model_dump_json(indent=1).encode())
+    return harmonizer
+
+
+def is_harmonizer(folder: str) -> bool:
+    """Whether a folder holds a harmoniser."""
+    return files.exists(files.join(folder, FILE))
+
+
+def read(folder: str) -> Harmonizer:
+    """The harmoniser in a folder.
+
+    Raises:
+        WeightsError: there is none, or one that cannot be meant.
+    """
+    try:
+        found = Harmonizer.model_validate(files.read_json(files.join(folder, FILE)))
+    except FileNotFoundError:
+        raise WeightsError("harmonizer-missing", f"a folder with {FILE}", folder, "name one that isovox harmonize made") from None
+    except (ValueError, ValidationError) as error:
+        raise WeightsError("harmonizer-unreadable", f"a harmoniser's {FILE}", str(error)[:200], "fit it again") from error
+    found.normaliser  # noqa: B018 - refuses one that cannot be read
+    return found
