@@ -7,6 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
+def _methods(schema: dict[str, Any]) -> None:
+    """A form offers the methods that there are."""
+    from core.methods import METHODS
+
+    schema["enum"] = list(METHODS)
+
+
 class Settings(BaseModel):
     """Base: immutable, and an unknown name is an error rather than silently ignored."""
 
@@ -83,7 +90,7 @@ class Compute(Settings):
     cluster: str = Field(
         "in-process",
         title="Cluster",
-        description="in-process, local, cuda, slurm, kubernetes, or the address of a Dask scheduler (tcp://…, tls://…)",
+        description="in-process, local, cuda, slurm, kubernetes, group (of isovox up), or a Dask scheduler's tcp://… or tls://…",
     )
     workers: int = Field(2, ge=1, title="Workers", description="processes (threads where in-process)")
     memory_limit: str = Field("auto", title="Memory limit", description="of each worker, such as 8GiB")
@@ -111,15 +118,38 @@ class QualityThresholds(Settings):
     max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the foreground's volume")
 
 
+SELECTION = Field(Selection(), title="Selection", description="which scans of the dataset; empty lists mean all")
+TILING = Field(TilingSettings(), title="Tiling", description="how methods that work in patches cut a volume")
+
+
 class RunSettings(Settings):
     """One run over a cohort."""
 
-    input: str = Field(title="Input", description="BIDS dataset, folder of NIfTI, DICOM folders, or TSV table; local or s3://")
-    out: str = Field(title="Output", description="folder of the derivatives; local or s3://")
-    method: str = Field("cubic", title="Method", description="how scans are restored")
-    method_options: dict[str, Any] = Field({}, title="Method's options", description="settings of the method by name")
+    input: str = Field(
+        title="Input",
+        description="BIDS dataset, folder of NIfTI, DICOM folders, or TSV table; local or s3://",
+        examples=["/data/study", "s3://openneuro.org/ds000001"],
+    )
+    out: str = Field(
+        title="Output",
+        description="folder of the derivatives; local or s3://",
+        examples=["/data/study/derivatives/isovox", "s3://bucket/derivatives/study"],
+    )
+    method: str = Field("cubic", title="Method", description="how scans are restored", json_schema_extra=_methods)
+    method_options: dict[str, Any] = Field(
+        {}, title="Method's options", description="settings of the method by name", examples=[{"iterations": 20}]
+    )
     model: str | None = Field(
-        None, title="Model", description="weights: folder with model.safetensors and config.json, or models:/name@alias"
+        None,
+        title="Model",
+        description="weights: folder with model.safetensors and config.json, or models:/name@alias",
+        examples=["models:/resunet-3d@champion"],
+    )
+    on_new_model: Literal["report", "redo"] = Field(
+        "report",
+        title="On a new model",
+        description="where the registry's alias has come to name another model than the one that made the output: "
+        "'report': go on with the output's model and say what would be redone; 'redo': restore all scans again by the new one",
     )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
     fuse: bool = Field(default=False, title="Fuse", description="restore all selected scans of one person and session together")
@@ -127,11 +157,13 @@ class RunSettings(Settings):
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
     reference: str | None = Field(None, title="Reference", description="BIDS dataset or folder with the truth, to score against")
-    selection: Selection = Selection()
-    slices: AcquisitionSettings = AcquisitionSettings()
-    tiling: TilingSettings = TilingSettings()
-    compute: Compute = Compute()
-    quality: QualityThresholds = QualityThresholds()
+    selection: Selection = SELECTION
+    slices: AcquisitionSettings = Field(AcquisitionSettings(), title="Slices", description="how thick slices came about")
+    tiling: TilingSettings = TILING
+    compute: Compute = Field(Compute(), title="Compute", description="where the work runs, and on how many workers")
+    quality: QualityThresholds = Field(
+        QualityThresholds(), title="Quality", description="thresholds beyond which a restored scan is flagged"
+    )
     tracking_uri: str | None = Field(None, title="MLflow tracking URI", description="default: a sqlite file in the output")
     seed: Annotated[int, Field(ge=0, title="Seed", description="of methods that draw random numbers")] = 0
 
@@ -161,12 +193,15 @@ class Degradation(Settings):
         return {"slice_profile": "gaussian", "slice_gap": 0.25} | values if low else values
 
 
+DEGRADATION = Field(Degradation(), title="Degradation", description="how scans of low resolution are made from sharp ones")
+
+
 class SimulateSettings(Settings):
     """Scans of low resolution made from a cohort of sharp ones."""
 
     input: str = Field(title="Input", description="sharp scans: BIDS dataset, folder of NIfTI, or TSV table; local or s3://")
     out: str = Field(title="Output", description="folder of the BIDS dataset that is made; local or s3://")
-    degradation: Degradation = Degradation()
+    degradation: Degradation = DEGRADATION
     axis: Literal["auto", "R", "A", "S"] = Field(
         "auto", title="Axis", description="along which slices become thick: right, anterior or superior; auto: superior"
     )
@@ -176,7 +211,7 @@ class SimulateSettings(Settings):
         description="tissues of low field: BIDS dataset with dseg images, TSV table, or one label image "
         "(FreeSurfer's aseg, or 1 CSF, 2 GM, 3 WM); default: a fit to the intensities",
     )
-    selection: Selection = Selection()
+    selection: Selection = SELECTION
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
@@ -219,14 +254,18 @@ class TrainSettings(Settings):
     """Training of a method's network on a cohort."""
 
     method: Literal["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt"] = Field(title="Method", description="what is trained")
-    cohort: str = Field(title="Cohort", description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://")
+    cohort: str = Field(
+        title="Cohort",
+        description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://",
+        examples=["/data/sharp"],
+    )
     out: str | None = Field(None, title="Output", description="folder of the training; default: by name in isovox's own folder")
     name: str | None = Field(None, title="Name", description="of the model in the registry; default: the method's")
     preset: Literal["paper", "small", "tiny"] = Field("small", title="Preset", description="size of the network")
-    degradation: Degradation = Degradation()
-    training: Training = Training()
-    split: Split = Split()
-    selection: Selection = Selection()
+    degradation: Degradation = DEGRADATION
+    training: Training = Field(Training(), title="Training", description="steps, batches, learning rate and when to stop")
+    split: Split = Field(Split(), title="Split", description="which persons validate, and which the training must never see")
+    selection: Selection = SELECTION
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
@@ -242,9 +281,15 @@ class EvaluationSettings(Settings):
         title="Protocol", description="thick-slice: averaged slices, factor 4; iqt: low field, factor 8, as DiffusionIQT's tables"
     )
     cohort: str = Field(
-        title="Cohort", description="sharp scans that are degraded first, or simulated ones with their truth; local or s3://"
+        title="Cohort",
+        description="sharp scans that are degraded first, or simulated ones with their truth; local or s3://",
+        examples=["/data/sharp"],
     )
-    out: str = Field(title="Output", description="folder of tables, report, simulated and restored scans; local or s3://")
+    out: str = Field(
+        title="Output",
+        description="folder of tables, report, simulated and restored scans; local or s3://",
+        examples=["/data/evaluation"],
+    )
     methods: tuple[str, ...] = Field(
         ("cubic", "unires"),
         title="Methods",
@@ -273,8 +318,8 @@ class EvaluationSettings(Settings):
         "a command with {image} and {labels}, or none",
     )
     lpips: bool | None = Field(None, title="LPIPS", description="perceptual distance of slices; default: for iqt")
-    tiling: TilingSettings = TilingSettings()
-    selection: Selection = Selection()
+    tiling: TilingSettings = TILING
+    selection: Selection = SELECTION
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
@@ -297,3 +342,66 @@ class EvaluationSettings(Settings):
         said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor or factor}
         known = {name: value for name, value in said.items() if value is not None}
         return Degradation.model_validate({"operator": operator, "contrast": self.contrast} | known)
+
+
+class HarmonizeSettings(Settings):
+    """Scans and features of several sites made comparable."""
+
+    sites: tuple[str, ...] = Field(
+        min_length=1,
+        title="Sites",
+        description="NAME=PATH of each site's BIDS dataset, folder or table; or a table with the columns path and site (and age, "
+        "sex); or a BIDS dataset whose participants.tsv has a column site",
+        examples=[["berlin=/data/berlin", "oslo=s3://scans/oslo"], ["cohort.tsv"]],
+    )
+    out: str = Field(title="Output", description="folder of restored and harmonised scans, tables and report; local or s3://")
+    intensity: Literal["nyul", "z-score", "white-stripe", "fcm", "kde", "none"] = Field(
+        "nyul", title="Intensity", description="how intensities come on one scale; none: they are left as they are"
+    )
+    combat: bool = Field(default=True, title="ComBat", description="take what is the sites' out of the features")
+    preserve: tuple[str, ...] = Field(
+        ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"
+    )
+    reference_site: str | None = Field(
+        None, title="Reference site", description="on whose scans intensities are fitted; default: on all sites'"
+    )
+    model: str | None = Field(
+        None,
+        title="Model",
+        description="models:/name@alias or a folder: apply what was fitted before, to new scans; nothing is fitted",
+        examples=["models:/harmonize-nyul@champion"],
+    )
+    name: str | None = Field(None, title="Name", description="of the model in the registry; default: harmonize- and the method's")
+    contrast: Literal["T1w", "T2w", "FLAIR"] = Field("T1w", title="Contrast", description="of the scans that are taken")
+    method: str = Field("cubic", title="Method", description="how scans are restored to isotropic voxels")
+    method_options: dict[str, Any] = Field({}, title="Method's options", description="settings of the method by name")
+    weights: str | None = Field(
+        None, title="Weights", description="of a method that learned: folder or models:/name@alias; default: its champion"
+    )
+    voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
+    field_of_view: tuple[float, float, float] = Field(
+        (192.0, 224.0, 192.0), title="Field of view", description="mm along right, anterior, superior, centred on the brain"
+    )
+    participant_label: tuple[str, ...] = Field(
+        (), title="Participants", description="labels without 'sub-'; of BIDS datasets; default: all", examples=[["01", "02"]]
+    )
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
+    slices: AcquisitionSettings = AcquisitionSettings()
+    tiling: TilingSettings = TilingSettings()
+    compute: Compute = Compute()
+    quality: QualityThresholds = QualityThresholds()
+    tracking_uri: str | None = Field(
+        None, title="MLflow tracking URI", description="of the registry; default: a sqlite file in isovox's own folder"
+    )
+    seed: int = Field(0, ge=0, title="Seed", description="of methods that draw random numbers, and of the report's classifier")
+
+
+class MonitorSettings(Settings):
+    """New scans held against a reference: do they still measure alike?"""
+
+    new: str = Field(title="New", description="features.tsv, or the output folder of isovox harmonize, of the new cohort")
+    reference: str = Field(title="Reference", description="likewise of the reference")
+    out: str | None = Field(None, title="Output", description="where the table drift.tsv is written; default: nowhere")
+    features: tuple[str, ...] = Field((), title="Features", description="that are compared; default: all that both have")

@@ -12,6 +12,8 @@ COMMANDS = {  # what each does, and the module with its add_arguments(name, pars
     "train": ("train a method's network on a cohort and register it", "flows.commands"),
     "simulate": ("make scans of low resolution from a cohort of sharp ones, as BIDS with the truth's path", "flows.simulate"),
     "evaluate": ("restore a cohort whose truth is known by several methods, score and compare them", "flows.evaluate"),
+    "harmonize": ("make scans and features of several sites comparable, and register how", "flows.harmonize"),
+    "monitor": ("compare new scans' features with a reference's; exit code 3 where they drift", "flows.monitor"),
     "models": ("which models there are, which one is champion, and how another becomes it", "flows.models"),
     "status": ("what is done, flagged, failed and why", "flows.commands"),
     "report": ("rebuild the report and open it", "flows.commands"),

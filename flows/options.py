@@ -68,7 +68,8 @@ def add_settings(
         positional: the fields that are said by their place.
     """
     for name in positional:
-        parser.add_argument(name, help=model.model_fields[name].description)
+        several: dict[str, Any] = {"nargs": "+"} if get_origin(model.model_fields[name].annotation) is tuple else {}
+        parser.add_argument(name, help=_describe(model.model_fields[name]), **several)
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="YAML file of settings; options given here win over it")
     groups: dict[str, argparse._ArgumentGroup] = {}
     for path, field in _leaves(model):
