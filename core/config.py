@@ -116,6 +116,9 @@ class QualityThresholds(Settings):
     )
     max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
     max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the foreground's volume")
+    check_faces: bool = Field(
+        default=False, title="Check faces", description="flag scans in which a face can probably be seen; none is changed"
+    )
 
 
 SELECTION = Field(Selection(), title="Selection", description="which scans of the dataset; empty lists mean all")

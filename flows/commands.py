@@ -80,12 +80,19 @@ def _calm() -> None:
 
 def _plan(options: argparse.Namespace) -> CohortPlan:
     from flows.options import settings_from
-    from flows.weights import resolve_weights
+    from flows.weights import choose_weights
     from tasks.discover import check_plan, plan_cohort
 
     settings = settings_from(options, RunSettings)
-    plan = plan_cohort(settings, resolve_weights(settings))
+    choice = choose_weights(settings)
+    plan = plan_cohort(settings, choice.weights)
     check_plan(plan)
+    if choice.newer and choice.weights and not options.quiet:
+        newer, kept = choice.newer, choice.weights
+        _say(
+            f"{newer.name} version {newer.version} is there; this output keeps to version {kept.version}, which made it: "
+            f"{len(plan.scans)} scans would be restored again with --on-new-model redo"
+        )
     return plan
 
 

@@ -9,7 +9,10 @@ from contextlib import ExitStack
 from functools import partial
 
 from prefect import flow
+from prefect.events import emit_event
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment
 from prefect.states import Completed, State
 from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -21,11 +24,12 @@ from core.io.output import Output
 from core.plan import CohortPlan, ScanPlan
 from core.records import ScanRecord
 from flows.progress import bars
-from flows.weights import resolve_weights
+from flows.weights import Choice, choose_weights
 from flows.zombies import remembered
 from infra.clusters import open_cluster, run_bounded
 from infra.services import local_state
 from tasks import stages
+from tasks.changes import Changes, changes_of, note_removed, nothing_new, seen_now
 from tasks.crew import Crew, crew_of
 from tasks.discover import check_plan, plan_cohort, unfinished
 from tasks.pages import write_cohort_page
@@ -66,16 +70,19 @@ def _work(crew: Crew, todo: set[str]) -> None:
         future.result()
 
 
-def _close(crew: Crew, skipped: set[str]) -> list[ScanRecord]:
+def _close(crew: Crew, skipped: set[str], changes: Changes) -> list[ScanRecord]:
     """Count again from what is on disk, and write the cohort's page."""
     crew.write_failures()
+    note_removed(crew.out, changes.removed)
     records = verified_records(crew.out, crew.plan)
-    write_cohort_page(crew.out, crew.plan, records)
+    write_cohort_page(crew.out, crew.plan, records, changes.notes())
     stages.tell_table(crew.plan.digest)
     for record in records:
         crew.tracker.scan(record)
     crew.tracker.log_report(crew.out.cohort_page, crew.out.plan)
-    return with_skipped(records, skipped)
+    told = with_skipped(records, skipped)
+    stages.tell_summary(crew.plan.digest, changes, counts(told))
+    return told
 
 
 def _write_plan(out: Output, plan: CohortPlan) -> None:
@@ -84,14 +91,14 @@ def _write_plan(out: Output, plan: CohortPlan) -> None:
     derivatives.write_dataset_files(out.uri, plan.settings.input, said)
 
 
-def _run(plan: CohortPlan) -> list[ScanRecord]:
+def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]:
     settings = plan.settings
     out = Output(settings.out)
-    todo = unfinished(plan)
     skipped = {scan.key for scan in plan.scans} - todo
     if not files.is_remote(out.uri):
         files.remove_leftovers(out.uri)
     files.remove(out.ending)
+    files.remove(out.seen)
     _write_plan(out, plan)
     with ExitStack() as stack:
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
@@ -102,7 +109,7 @@ def _run(plan: CohortPlan) -> list[ScanRecord]:
         advance = stack.enter_context(bars({"scans": len(todo), "tiles": tiles}))
         crew = stack.enter_context(crew_of(plan, partial(run_bounded, pool), tracker, advance))
         _work(crew, todo)
-        records = _close(crew, skipped)
+        records = _close(crew, skipped, changes)
         found = counts(records)
         tracker.finish("FAILED" if found["failed"] else "FINISHED", {name: float(n) for name, n in found.items()})
     # Last: with it, the next run knows that nothing is left to do.
@@ -110,24 +117,47 @@ def _run(plan: CohortPlan) -> list[ScanRecord]:
     return records
 
 
-def restore_cohort(settings: RunSettings) -> State:
+def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
+    """How many scans are in each state."""
+    out = Output(settings.out)
+    plan = plan_cohort(settings, choice.weights)
+    check_plan(plan)
+    with remembered(out):
+        todo = unfinished(plan)
+        changes = changes_of(plan, todo, choice.newer)
+        log = get_run_logger()
+        log.info("%s: %s", files.name_of(settings.input), changes.counts())
+        for note in changes.notes():
+            log.warning("%s", note)
+        return counts(_run(plan, todo, changes))
+
+
+def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
     """Plan, restore, report: the body that both flows share."""
     out = Output(settings.out)
     with cohort_lock(out.lock):
-        plan = plan_cohort(settings, resolve_weights(settings))
-        check_plan(plan)
-        with remembered(out):
-            found = counts(_run(plan))
+        choice = choose_weights(settings)
+        seen = seen_now(settings.model_dump(mode="json"), choice.weights)  # before the plan: what comes later is seen next time
+        if quick and nothing_new(out, seen):
+            return Completed(message="nothing is new: names, sizes and dates are as the latest run found them")
+        found = _plan_and_run(settings, choice)
+        if seen and not found["failed"]:
+            files.write_json(out.seen, seen)
     text = ", ".join(f"{n} {state}" for state, n in found.items() if n)
+    if found["flagged"]:
+        name = deployment.name or files.name_of(settings.input)
+        resource = {"prefect.resource.id": f"isovox.cohort.{name}", "prefect.resource.name": name}
+        emit_event("isovox.cohort-flagged", resource, payload=found)
     return FailedState(message=text) if found["failed"] else Completed(message=text)
 
 
 @flow(name="reprocess-cohort", task_runner=ThreadPoolTaskRunner(max_workers=8), validate_parameters=True)
-def reprocess_cohort(settings: RunSettings) -> State:
+def reprocess_cohort(settings: RunSettings, quick: bool = False) -> State:  # noqa: FBT001, FBT002 - of a form
     """Restore what is new or changed in a cohort; the rest is skipped.
 
     Args:
         settings: what to restore, how, and where to.
+        quick: end at once where a listing of the input tells of nothing new; else every file is read to see whether it changed.
 
     Returns:
         Completed, or Failed where a scan failed; the message counts the states.
@@ -136,4 +166,4 @@ def reprocess_cohort(settings: RunSettings) -> State:
         UsageError, PlanError: nothing was begun.
         BusyError: another run works on the same output.
     """
-    return restore_cohort(settings)
+    return restore_cohort(settings, quick=quick)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import core
 from core.config import RunSettings
 from core.errors import UsageError
+from core.io import files
+from core.io.output import Output
 from core.methods import LEARNED
-from core.plan import Weights
+from core.plan import CohortPlan, Weights
 from flows.home import home, tracking_uri
 
 if TYPE_CHECKING:
@@ -37,6 +40,61 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
             raise
         found = _first_champion(settings.method, uri)
     return Weights(folder=found.folder, sha256=found.digest, name=found.name, version=found.version)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The weights of a run.
+
+    Attributes:
+        weights: that it uses; None where the method needs none.
+        newer: what the registry's alias names by now, where the run keeps to the model that made its output.
+    """
+
+    weights: Weights | None
+    newer: Weights | None = None
+
+
+def choose_weights(settings: RunSettings) -> Choice:
+    """The weights of a run into an output that may have been made by another model: a cohort never mixes models.
+
+    Raises:
+        UsageError: a name that the registry does not have, a method without a champion, or an output whose model is gone.
+        WeightsError: a pickle, or weights that are not what their config says.
+    """
+    named = resolve_weights(settings)
+    before = _model_of_output(settings)
+    follows_alias = settings.model is None or "@" in settings.model
+    if named is None or before is None or settings.on_new_model == "redo" or not follows_alias:
+        return Choice(named)
+    if before.name != named.name or before.sha256 == named.sha256:
+        return Choice(named)
+    return Choice(_again(before, settings), newer=named)
+
+
+def _model_of_output(settings: RunSettings) -> Weights | None:
+    """The registered model that made what the output holds, by the same method."""
+    out = Output(settings.out)
+    try:
+        plan = CohortPlan.model_validate(files.read_json(out.plan))
+    except (FileNotFoundError, ValueError):
+        return None
+    of_registry = plan.weights is not None and bool(plan.weights.version) and plan.settings.method == settings.method
+    return plan.weights if of_registry and any(record.outputs for record in out.records()) else None
+
+
+def _again(before: Weights, settings: RunSettings) -> Weights:
+    """The very model of before, from the registry."""
+    model = f"models:/{before.name}/{before.version}"
+    try:
+        found = resolve_weights(settings.model_copy(update={"model": model}))
+    except UsageError as error:
+        remedy = "restore all again by the new one: --on-new-model redo"
+        raise UsageError("model-gone", f"{model}, which made the output", str(error), remedy) from error
+    if found is None or found.sha256 != before.sha256:
+        remedy = "restore all again by the new one: --on-new-model redo"
+        raise UsageError("model-gone", f"{model} with sha256 {before.sha256[:12]}", "other weights of that name", remedy)
+    return found
 
 
 def _first_champion(method: str, uri: str) -> Resolved:

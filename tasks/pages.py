@@ -52,8 +52,8 @@ def report(job: Job) -> float:
     return timed(lambda: [mended(job, lambda scan=scan: steadily(job, lambda: _report(job, scan))) for scan in scans_of(job)])
 
 
-def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecord]) -> None:
-    """Write the cohort's page: every planned scan with its state and reason."""
+def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecord], notes: Sequence[str] = ()) -> None:
+    """Write the cohort's page: every planned scan with its state and reason, and what else is to be known."""
     settings = plan.settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
     links = {record.key: f"reports/{record.key}.html" for record in records if files.exists(out.scan_page(record.key))}
     view = CohortView(
@@ -63,5 +63,6 @@ def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecor
         plan_digest=plan.digest,
         versions=versions(),
         links=links,
+        notes=notes,
     )
     files.write_atomic(out.cohort_page, cohort_page(view).encode())

@@ -7,11 +7,19 @@ import re
 from uuid import UUID
 
 from prefect import task
-from prefect.artifacts import create_image_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 
 from core.io import files
 from tasks import export, pages, work
+from tasks.changes import SHOWN, Changes
 from tasks.crew import CREWS
 from tasks.results import rows
 
@@ -81,6 +89,25 @@ def tell_table(plan: str) -> None:
     """The cohort's table on the flow run's page."""
     crew = CREWS[plan]
     create_table_artifact(rows(crew.out, crew.plan), key="cohort", description="every planned scan, its state and its figures")
+
+
+def tell_summary(plan: str, changes: Changes, states: dict[str, int]) -> None:
+    """What the run found and did, with the address of the report where a server shows it."""
+    crew = CREWS[plan]
+    page = crew.tracker.page("report.html")
+    lines = [f"**Scans in the input:** {changes.counts()}", f"**Outcome:** {', '.join(f'{n} {s}' for s, n in states.items())}"]
+    lines += [
+        f"**{kind.capitalize()}:** {_some(getattr(changes, kind))}" for kind in ("new", "changed") if getattr(changes, kind)
+    ]
+    lines += [f"**Note:** {note}" for note in changes.notes()]
+    lines.append(f"**Report:** [report.html]({page})" if page else f"**Report:** `{crew.out.cohort_page}`")
+    create_markdown_artifact("\n\n".join(lines), key="summary", description="what was new, changed or gone, and what came of it")
+    if page:
+        create_link_artifact(page, "report of the cohort", key="report", description="every scan, and how far it can be trusted")
+
+
+def _some(keys: tuple[str, ...]) -> str:
+    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def slug(key: str) -> str:

@@ -102,6 +102,12 @@ class CohortTracker:
         """Add files to the cohort's run."""
         self._tell({"kind": "report", "files": [str(uri) for uri in artifacts]})
 
+    def page(self, artifact: str) -> str | None:
+        """The address where MLflow shows an artifact of the cohort's run; None without a server, or where it is lost."""
+        if self._book is None or not self._uri.startswith("http"):
+            return None
+        return f"{_without_password(self._uri).rstrip('/')}/{self._book.route(self._cohort['plan'])}/artifacts/{artifact}"
+
     def finish(self, status: Status, figures: Mapping[str, float] | None = None) -> None:
         """Close the cohort's run.
 
@@ -204,6 +210,10 @@ class _Book:
             if error.error_code not in REFUSED:
                 raise
             _log.warning("MLflow refuses a %s: %s", event["kind"], str(error)[:LONGEST])
+
+    def route(self, plan: str) -> str:
+        """Of a plan's run in MLflow's pages."""
+        return f"#/experiments/{self._experiment}/runs/{self._parents[plan]}"
 
     def sweep(self) -> None:
         """Mark the runs that a killed process left RUNNING."""

@@ -60,6 +60,21 @@ class Output:
         return self.path("isovox", "run.json")
 
     @property
+    def removed(self) -> str:
+        """Scans that were restored and are no longer in the input, with the day when that was noticed."""
+        return self.path("isovox", "removed.json")
+
+    @property
+    def redo(self) -> str:
+        """The plan of restoring all again by a newer model, where there is one that was not told to be used."""
+        return self.path("isovox", "plan-of-new-model.json")
+
+    @property
+    def seen(self) -> str:
+        """What the input looked like to the latest run that left nothing to do."""
+        return self.path("isovox", "seen.json")
+
+    @property
     def cohort_page(self) -> str:
         """The report on the cohort."""
         return self.path("report.html")

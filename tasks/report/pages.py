@@ -262,6 +262,7 @@ def cohort_page(view: CohortView) -> str:
         "cohort.html",
         title=public(view.title),
         planned=len(view.records),
+        notes=[public(note) for note in view.notes],
         counts=[(state, counts[state]) for state in STATES],
         settings=view.settings,
         plan_digest=view.plan_digest,

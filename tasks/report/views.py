@@ -49,6 +49,7 @@ class CohortView:
         plan_digest: of the run's plan.
         versions: of isovox and of the packages it stands on.
         links: relative address of a scan's page by its key; a scan without a page has none.
+        notes: what is to be known beside the scans, such as which are gone.
     """
 
     records: Sequence[ScanRecord]
@@ -57,3 +58,4 @@ class CohortView:
     plan_digest: str
     versions: Mapping[str, str]
     links: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
