@@ -13,6 +13,7 @@ import numpy as np
 
 from core import __version__
 from core.errors import GridError, InputError
+from core.faces import looked_for
 from core.grid import Array, Grid
 from core.io import derivatives, files, nifti
 from core.io.output import Output
@@ -107,6 +108,8 @@ def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
     """Quality of the restored scan, with the consistency of cubic interpolation beside it."""
     thresholds = read_plan(job.out, job.plan).settings.quality
     quality = assess(restored.measured, restored.image, restored.target, tiling_of(job, scan), thresholds)
+    if thresholds.check_faces:
+        quality = looked_for(quality, restored.measured.image, restored.measured.grid)
     if restored.cubic is None:
         return quality
     other = assess(restored.measured, restored.cubic, restored.target, volume(restored.target.shape), thresholds)

@@ -249,7 +249,8 @@ def _row(row: dict[str, str], folder: str) -> Source:
     for entity, value in entities.items():
         if not LABEL.fullmatch(value):
             code = "entity-unsafe" if ".." in value or "/" in value else "entity-invalid"
-            raise InputError(code, "letters and digits", f"{entity} {value!r}", "correct the table")
+            column = {"sub": "participant_id", "ses": "session_id"}.get(entity, entity)
+            raise InputError(code, "letters and digits", f"others in the column {column}", "correct the table")
     kind: Kind = "dicom" if not is_nifti(uri) and files.is_folder(uri) else "nifti"
     if {"sub", "suffix"} <= set(entities):
         stem = derivative_stem({"sub": entities["sub"], "datatype": "anat"} | entities)
@@ -274,7 +275,7 @@ def _from_table(uri: str, selection: Selection) -> Iterator[Source | Refused]:
     lines = files.read_bytes(uri).decode("utf-8-sig").splitlines()
     reader = csv.DictReader(lines, delimiter="\t")
     if "path" not in (reader.fieldnames or []):
-        got = ", ".join(reader.fieldnames or []) or "an empty file"
+        got = f"{len(reader.fieldnames or [])} others"  # untold: a table without a first line of names begins with its data
         raise UsageError("table-columns", "a column 'path', separated by tabs", got, "name the column of the scans 'path'")
     for number, raw in enumerate(reader, start=2):
         row = {name: value.strip() for name, value in raw.items() if name and value and value.strip() not in {"", "n/a"}}

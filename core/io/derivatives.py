@@ -15,6 +15,7 @@ import numpy as np
 from core import __version__
 from core.grid import Array, Grid
 from core.io import files
+from core.io.vocabulary import is_known, is_license
 
 BIDS_VERSION = "1.10.0"
 RAW = "raw"  # name of the input dataset in BIDS URIs
@@ -47,15 +48,6 @@ NUMBERS = {
     "ParallelReductionFactorInPlane",
 }
 FLAGS = {"SkullStripped", "Defaced"}
-WORDS = {
-    "Manufacturer",
-    "ManufacturersModelName",
-    "MRAcquisitionType",
-    "ScanningSequence",
-    "SequenceVariant",
-    "PulseSequenceType",
-}
-WORD = re.compile(r"[\w ./+\\-]{1,64}", re.ASCII)
 
 
 def _is_allowed(key: str, value: object) -> bool:
@@ -63,7 +55,7 @@ def _is_allowed(key: str, value: object) -> bool:
         return isinstance(value, bool)
     if key in NUMBERS:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
-    return key in WORDS and isinstance(value, str) and WORD.fullmatch(value) is not None
+    return isinstance(value, str) and is_known(key, value)
 
 
 def allowed(sidecar: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +192,7 @@ def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> di
         "Isovox": provenance,
     }
     license_ = theirs.get("License")
-    return made | ({"License": license_} if isinstance(license_, str) and WORD.fullmatch(license_) else {})
+    return made | ({"License": license_} if isinstance(license_, str) and is_license(license_) else {})
 
 
 def write_dataset_files(out: str, source: str, provenance: dict[str, Any]) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
+import struct
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +27,8 @@ Dataset = Any  # a pydicom.Dataset: its elements are made at run time
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 SAME = 0.05  # of the slices' distance: nearer than that is the same place
 REMEDY = "complete or clean the folder, or convert the series to NIfTI"
+FAULTS = (AttributeError, LookupError, ArithmeticError, RuntimeError, TypeError, ValueError, struct.error)
+UNREADABLE = "decompress it (gdcmconv --raw) or convert it to NIfTI (dcm2niix)"
 TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
     "EchoTime": ("EchoTime", 1e-3),
     "RepetitionTime": ("RepetitionTime", 1e-3),
@@ -73,18 +80,39 @@ class Slice:
     dataset: Dataset
 
 
-def _read(uri: str, pixels: bool) -> Dataset | None:  # noqa: FBT001
-    """A DICOM image, None for a file that is none; elements that may name a person are not even read."""
+@lru_cache(maxsize=1)
+def _pydicom() -> Any:
+    """The package, told to keep to itself what it thinks of values: its warnings quote them."""
     import pydicom
 
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)|core\.io\.dicom$")
+    return pydicom
+
+
+@contextmanager
+def _unquoted(name: str) -> Iterator[None]:
+    """Faults of elements by the name of the file alone: what pydicom and Python say of a value quotes it."""
+    try:
+        yield
+    except FAULTS as error:
+        got = f"others in {name} ({type(error).__name__})"
+        raise InputError("dicom-unreadable", "elements and pixels as DICOM says", got, UNREADABLE) from None
+
+
+def _read(uri: str, pixels: bool) -> Dataset | None:  # noqa: FBT001
+    """A DICOM image, None for a file that is none; elements that may name a person are not even read."""
+    pydicom = _pydicom()
     wanted = [*GEOMETRY, *PIXELS, *(keyword for keyword, _ in TAGS.values()), *WORDS.values()]
     try:
         content = io.BytesIO(files.read_bytes(uri))
-        dataset = pydicom.dcmread(content, stop_before_pixels=not pixels, specific_tags=wanted)
+        with _unquoted(files.name_of(uri)):
+            dataset = pydicom.dcmread(content, stop_before_pixels=not pixels, specific_tags=wanted)
     except pydicom.errors.InvalidDicomError:
         return None
-    except (EOFError, OSError, ValueError) as error:
-        raise InputError("file-truncated", "a whole DICOM file", f"{files.name_of(uri)}: {error}", REMEDY) from error
+    except (EOFError, OSError) as error:
+        raise InputError("file-truncated", "a whole DICOM file", files.name_of(uri), REMEDY) from error
     return dataset if "Rows" in dataset else None
 
 
@@ -99,6 +127,23 @@ def _check_kind(dataset: Dataset, name: str) -> None:
             raise InputError("dicom-no-geometry", keyword, f"none in {name}", REMEDY)
 
 
+def _slice(uri: str, name: str, dataset: Dataset) -> Slice:
+    """A slice of which all that is used later was looked at once."""
+    _check_kind(dataset, name)
+    _header_of(dataset)
+    for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
+        if len(getattr(dataset, keyword)) != count:
+            raise InputError("dicom-no-geometry", f"{count} numbers of {keyword}", f"others in {name}", REMEDY)
+    place = tuple(float(v) for v in dataset.ImagePositionPatient)
+    return Slice(uri, place, int(getattr(dataset, "InstanceNumber", 0) or 0), dataset)
+
+
+def _header_of(dataset: Dataset) -> tuple[int, int, np.dtype[Any]]:
+    """Columns, rows and type of a slice."""
+    kind = np.dtype(np.int16 if int(getattr(dataset, "PixelRepresentation", 0)) else np.uint16)
+    return int(dataset.Columns), int(dataset.Rows), kind
+
+
 def _slices(folder: str) -> list[Slice]:
     """All slices of the one series in a folder, unsorted."""
     found = []
@@ -107,9 +152,8 @@ def _slices(folder: str) -> list[Slice]:
         if name.startswith(".") or name.upper() == "DICOMDIR" or files.is_folder(uri):
             continue
         if (dataset := _read(uri, pixels=False)) is not None:
-            _check_kind(dataset, name)
-            place = tuple(float(v) for v in dataset.ImagePositionPatient)
-            found.append(Slice(uri, place, int(getattr(dataset, "InstanceNumber", 0) or 0), dataset))
+            with _unquoted(name):
+                found.append(_slice(uri, name, dataset))
     if not found:
         raise InputError("dicom-missing", "a folder of DICOM slices", f"none in {files.name_of(folder)}", "check the path")
     _check_one_series(found)
@@ -184,11 +228,10 @@ def _affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
 
 
 def _header(slices: Sequence[Slice]) -> Header:
-    first = slices[0].dataset
-    shape = (int(first.Columns), int(first.Rows), len(slices))
+    columns, rows, kind = _header_of(slices[0].dataset)
+    shape = (columns, rows, len(slices))
     affine = gate.check_affine(_affine(slices), "position and orientation")
     gate.check_field(shape, affine)
-    kind = np.dtype(np.int16 if int(getattr(first, "PixelRepresentation", 0)) else np.uint16)
     return Header(shape, affine, 1, kind, 0, 1.0, 0.0)
 
 
@@ -208,14 +251,13 @@ def header(folder: str) -> Header:
 def _voxels(one: Slice) -> NDArray[np.float64]:
     """Scaled voxels (column, row) of a slice."""
     dataset = _read(one.uri, pixels=True)
-    slope, inter = (float(getattr(dataset, f"Rescale{word}", default)) for word, default in (("Slope", 1), ("Intercept", 0)))
+    if dataset is None:
+        raise InputError("file-truncated", "a whole DICOM file", files.name_of(one.uri), REMEDY)
+    with _unquoted(files.name_of(one.uri)):
+        slope, inter = (float(getattr(dataset, f"Rescale{word}", default)) for word, default in (("Slope", 1), ("Intercept", 0)))
+        stored = dataset.pixel_array
     if not np.isfinite([slope, inter]).all() or not slope:
         raise InputError("scaling-nonfinite", "a finite rescale slope", f"{slope} and {inter}", REMEDY)
-    try:
-        stored = dataset.pixel_array if dataset is not None else None
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
-        remedy = "decompress it (gdcmconv --raw) or convert it to NIfTI (dcm2niix)"
-        raise InputError("dicom-unreadable", "pixels", f"{files.name_of(one.uri)}: {str(error)[:80]}", remedy) from error
     scaled: NDArray[np.float64] = np.asarray(stored, np.float64).T * slope + inter
     return scaled
 
@@ -258,6 +300,7 @@ def metadata(folder: str) -> dict[str, Any]:
             continue
         numbers = {key: _number(dataset, keyword) for key, (keyword, _) in TAGS.items()}
         said: dict[str, Any] = {key: round(n * TAGS[key][1], 9) for key, n in numbers.items() if n is not None}
-        said |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
+        with _unquoted(name):
+            said |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
         return allowed(said)
     return {}

@@ -296,7 +296,7 @@ def test_an_input_that_may_not_be_read_is_an_error_of_use(monkeypatch):
 
 
 def test_a_table_without_paths_is_an_error_of_use(tmp_path):
-    with pytest.raises(UsageError, match=r"table-columns: wanted a column 'path'.*; got file, age;"):
+    with pytest.raises(UsageError, match=r"table-columns: wanted a column 'path'.*; got 2 others;"):
         bids.discover(table(tmp_path, "file age", "a.nii 4"))
 
 
