@@ -160,6 +160,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
+    from core.harmonize.model import is_harmonizer
     from core.io import files
     from core.io.convert import check_fit, convert, read_map
     from flows.commands import OK, _say
@@ -172,7 +173,8 @@ def _import(options: argparse.Namespace) -> int:
                 raise UsageError("key-map", "a model's folder, or a checkpoint with a map of its keys", got, remedy)
             folder = str(Path(scratch, "model"))
             convert(options.source, read_map(options.map), folder)
-        check_fit(folder)
+        if not is_harmonizer(folder):
+            check_fit(folder)
         models = registry(options.tracking_uri)
         bring_own(options.name, models)
         found = models.add(folder, options.name)
@@ -210,6 +212,7 @@ def _table(found: list[Version]) -> Any:
 
 
 def _tell(story: Story) -> None:
+    from core.io.weights import ModelSpec
     from flows.commands import _say
 
     version, spec = story.version, story.spec
@@ -217,7 +220,7 @@ def _tell(story: Story) -> None:
         "model": f"{version.uri} {' '.join(version.aliases)}".strip(),
         "sha256": version.sha256,
         "created": version.created,
-        "network": f"{spec.network} {spec.config}",
+        **({"network": f"{spec.network} {spec.config}"} if isinstance(spec, ModelSpec) else {}),
         **{name: f"{value:.6g}" for name, value in sorted(version.figures.items())},
     }
     for name, value in lines.items():

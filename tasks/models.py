@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import UsageError, WeightsError
+from core.harmonize import model as harmonizers
 from core.io import files, weights
-from tasks.registry import DIGEST, PARTS, SHA256, SPLIT, URI, Resolved, register, resolve
+from tasks.registry import DIGEST, PARTS, SHA256, SPLIT, URI, Resolved, Spec, read_spec, register, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 How = Literal["first", "promoted", "rolled back"]
+LAST = (weights.CONFIG, harmonizers.FILE)
 EVENT, DECISION, COHORT = "isovox.champion.", "isovox.decision.", "isovox.cohort"
 
 
@@ -70,7 +72,7 @@ class Story:
     """All there is to say of a version."""
 
     version: Version
-    spec: weights.ModelSpec
+    spec: Spec
     card: str
     history: list[Event]
     decisions: list[dict[str, Any]]
@@ -176,7 +178,7 @@ class Models:
         text = files.read_bytes(card).decode(errors="replace") if files.exists(card) else ""
         kept = self._client.get_model_version(version.name, version.version).tags
         decisions = [json.loads(text) for tag, text in sorted(kept.items()) if tag.startswith(DECISION)]
-        return Story(version, weights.read_spec(folder), text, self.history(version.name), decisions)
+        return Story(version, read_spec(folder), text, self.history(version.name), decisions)
 
     def history(self, name: str) -> list[Event]:
         """How the champion came to be, the oldest first."""
@@ -250,7 +252,7 @@ class Models:
         for there in files.listdir(folder):
             if there not in content or files.read_bytes(files.join(folder, there)) != content[there]:
                 raise UsageError("folder-taken", f"an empty folder {folder}", there, "name another, or empty it")
-        for part in sorted(parts, key=lambda each: each == weights.CONFIG):  # the config last: without it, it is no model
+        for part in sorted(parts, key=lambda each: each in LAST):  # the config last: without it, it is no model
             files.write_atomic(files.join(folder, part), content[part])
         written = resolve(folder, self.uri, self._cache)
         if written.digest != found.digest:

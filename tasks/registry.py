@@ -1,4 +1,7 @@
-"""Models by name, version and alias in MLflow's registry: the folders of ``core.io.weights``, with digests; never pickles."""
+"""Models by name, version and alias in MLflow's registry, with digests; never pickles.
+
+They are the folders of ``core.io.weights``, and of ``core.harmonize.model``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from core.errors import UsageError, WeightsError
+from core.harmonize import model as harmonizers
 from core.io import files, weights
 from tasks.tracking import experiment_id
 
@@ -23,7 +27,8 @@ EXPERIMENT = "isovox models"
 SHA256, DIGEST = "isovox.sha256", "isovox.digest"
 URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
 SPLIT = "split.json"  # on which persons a model was trained; may lack
-PARTS = (weights.TENSORS, weights.CONFIG, weights.CARD, SPLIT)
+PARTS = (weights.TENSORS, weights.CONFIG, weights.CARD, SPLIT, harmonizers.FILE)
+Spec = weights.ModelSpec | harmonizers.Harmonizer
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Resolved:
         folder: on this machine (or as it was given), with the weights and their config.
         name: in the registry; the folder's own name where it is not from there.
         version: in the registry; empty where it is not from there.
-        sha256: of model.safetensors.
+        sha256: of model.safetensors (of a harmoniser's numbers).
         digest: of the whole model, config included.
     """
 
@@ -97,8 +102,19 @@ def resolve(model: str, uri: str, cache: Path) -> Resolved:
     return Resolved(str(folder), version.name, str(version.version), spec.sha256, spec.digest)
 
 
-def _checked(folder: str) -> weights.ModelSpec:
+def read_spec(folder: str) -> Spec:
+    """What a network or a harmoniser says of itself.
+
+    Raises:
+        WeightsError: the folder holds neither.
+    """
+    return harmonizers.read(folder) if harmonizers.is_harmonizer(folder) else weights.read_spec(folder)
+
+
+def _checked(folder: str) -> Spec:
     """What the model says of itself, its weights being the bytes that it says; torch is not needed for this."""
+    if harmonizers.is_harmonizer(folder):
+        return harmonizers.read(folder)
     spec, tensors = weights.read_spec(folder), files.join(folder, weights.TENSORS)
     if not files.exists(tensors):
         raise WeightsError("weights-missing", weights.LAYOUT, f"{folder} without {weights.TENSORS}", "copy the whole model")
@@ -131,7 +147,7 @@ def _upload(client: MlflowClient, uri: str, folder: str, name: str) -> ModelVers
     return client.create_model_version(name, source, run.info.run_id, {SHA256: spec.sha256, DIGEST: spec.digest})
 
 
-def _send(client: MlflowClient, uri: str, folder: str, run_id: str) -> weights.ModelSpec:
+def _send(client: MlflowClient, uri: str, folder: str, run_id: str) -> Spec:
     """Copy the model's files to the run and read them back."""
     with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as back:
         for part in PARTS:

@@ -115,6 +115,9 @@ def read(method: Method, image: Array, mask: Kept, contrast: Contrast = "T1w") -
         return profile(values)
     step = 1 if method == "z-score" else -(-values.size // SAMPLED)
     offset, scale = _library(method, values[::step], contrast)
+    if method == "white-stripe" and contrast == "T1w" and offset <= np.median(values):
+        got = f"{offset:.4g}, not above the brain's median {np.median(values):.4g}"
+        raise InputError("intensity-unfit", "white matter as the bright mode of the brain", got, "choose nyul or fcm")
     if not (np.isfinite([offset, scale]).all() and scale > 0):
         remedy = "check the scan and its brain mask, or choose another method"
         raise InputError("intensity-unfit", f"a scale above 0 by {method}", f"{scale:g}", remedy)
