@@ -73,9 +73,15 @@ def size(uri: str) -> int:
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole of a file."""
-    with open_uri(uri) as handle:
-        return handle.read()
+    """The whole of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not is_remote(uri):
+        return Path(uri).read_bytes()
+    with s3.reached(uri) as disk:
+        return bytes(disk.cat_file(uri, max_concurrency=1))  # one request; s3fs would ask for the size first
 
 
 def exists(uri: str) -> bool:

@@ -30,17 +30,15 @@ from numpy.typing import NDArray
 from core.errors import StoreError
 from core.grid import Array, Box, Grid, Triple
 from core.io import files, s3
+from core.io.arrays import WRITE_ALL, create_array, create_coordinate, create_image
 from core.tiles import Tile, Tiling
 
 if TYPE_CHECKING:
     import zarr
     import zarr.abc.store
-    from zarr.core.array_spec import ArrayConfigParams
 
 BLOCK_PLANES = 64
-CHUNK_EDGE = 64
 NODE = "zarr.json"
-WRITE_ALL: ArrayConfigParams = {"write_empty_chunks": True}  # none is compared with the fill value, none is left out
 Attributes = dict[str, Any]
 
 
@@ -73,12 +71,6 @@ def _ome(name: str, grid: Grid) -> Attributes:
     axes = [{"name": axis, "type": "space", "unit": "millimeter"} for axis in "zyx"]
     datasets = [{"path": "image", "coordinateTransformations": [scale, translation]}]
     return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
-
-
-def _codecs() -> list[Any]:
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
-    return [BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4), Crc32cCodec()]
 
 
 @contextmanager
@@ -136,9 +128,10 @@ class Store:
             return
         self.remove(path)
         self._create_parents(path)
-        self._create_image(path, grid, thickness)
-        for name, values in coordinates(grid).items():
-            self._create_coordinate(path, name, values)
+        with self._creating(path) as there:
+            create_image(there, path, grid, thickness)
+            for name, values in coordinates(grid).items():
+                create_coordinate(there, path, name, values)
         self._write_group(path, {"ome": _ome(path, grid), "isovox": template})  # last: with it the template counts as written
 
     def blocks(self, path: str) -> list[Box]:
@@ -276,7 +269,8 @@ class Store:
         shape = _tile_shape(tiling)[::-1]
         how = {"shape": (len(tiling), *shape), "chunks": (1, *shape), "dimension_names": ["tile", "z", "y", "x"]}
         flat = {"name": "default", "separator": "."}  # one file a tile, not four folders each
-        self._create_array(path, how | {"chunk_key_encoding": flat, "attributes": {"isovox": template}})
+        with self._creating(path) as there:
+            create_array(there, path, how | {"chunk_key_encoding": flat, "attributes": {"isovox": template}})
 
     def write_tile(self, path: str, tile: Tile, array: Array) -> None:
         """Write the prediction on ``tile.read``, whole or not at all.
@@ -320,23 +314,22 @@ class Store:
         except (FileNotFoundError, ValueError) as error:
             raise StoreError("image-missing", f"an array {path} in {self.uri}", str(error), "create it first") from error
 
-    def _create_array(self, path: str, how: dict[str, Any]) -> zarr.Array[Any]:
-        """A new array: float32, compressed, with checksums and NaN where nothing is written, unless ``how`` says otherwise."""
-        import zarr
+    @contextmanager
+    def _creating(self, path: str) -> Iterator[zarr.abc.store.Store]:
+        """Where to make the arrays below ``path``.
 
-        usual: dict[str, Any] = {"dtype": "float32", "fill_value": float("nan"), "compressors": _codecs()}
-        return zarr.create_array(self._zarr(), name=path, zarr_format=3, config=WRITE_ALL, **(usual | how))
+        For S3 they are made in memory and sent as they are: Zarr would ask for and write the groups above once an array.
+        """
+        from zarr.storage import MemoryStore
 
-    def _create_image(self, path: str, grid: Grid, thickness: int) -> None:
-        shape = grid.shape[::-1]
-        chunks = (thickness, *(min(CHUNK_EDGE, n) for n in shape[1:]))
-        shards = (thickness, *(math.ceil(n / chunk) * chunk for n, chunk in zip(shape[1:], chunks[1:], strict=True)))
-        how = {"shape": shape, "chunks": chunks, "shards": shards, "dimension_names": ["z", "y", "x"]}
-        self._create_array(f"{path}/image", how)
-
-    def _create_coordinate(self, path: str, name: str, values: NDArray[np.float64]) -> None:
-        how = {"shape": values.shape, "chunks": values.shape, "dtype": "float64", "dimension_names": [name]}
-        self._create_array(f"{path}/{name}", how | {"compressors": None, "attributes": {"units": "mm"}})[:] = values
+        if not files.is_remote(self.uri):
+            yield self._zarr()
+            return
+        made: dict[str, Any] = {}
+        yield MemoryStore(made)
+        for key, content in made.items():
+            if key.startswith(f"{path}/"):
+                files.write_atomic(files.join(self.uri, key), content.to_bytes())
 
     # -- metadata -----------------------------------------------------------------------------------------------------------
 

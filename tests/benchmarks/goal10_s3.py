@@ -16,7 +16,8 @@ import zarr
 from zarr.storage import FsspecStore, ObjectStore
 
 from core.io import s3
-from core.io.store import CHUNK_EDGE, WRITE_ALL, Store, _codecs
+from core.io.arrays import CHUNK_EDGE, WRITE_ALL, codecs
+from core.io.store import Store
 from tests.benchmarks.harness import Row, faster, in_turns, missing, tell, within
 from tests.seaweed import environment, program, seaweed
 
@@ -59,7 +60,7 @@ def measure(name: str, how: dict[str, Any], image: np.ndarray) -> list[Row]:
     made = []
     for number, store in enumerate((by_obstore, by_s3fs)):
         opened = store(f"s3://tests/{len(name)}-{number}")
-        usual: dict[str, Any] = {"dtype": "float32", "fill_value": float("nan"), "compressors": _codecs()}
+        usual: dict[str, Any] = {"dtype": "float32", "fill_value": float("nan"), "compressors": codecs()}
         made.append(zarr.create_array(opened, shape=SHAPE, zarr_format=3, config=WRITE_ALL, **usual, **how))
 
     def write(array: zarr.Array) -> None:
