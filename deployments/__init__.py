@@ -1,1 +1,1 @@
-"""How isovox is deployed and scheduled."""
+"""How isovox is deployed and scheduled: forms, cohorts, automations and notifications on a Prefect server."""

@@ -64,7 +64,7 @@ def choose_weights(settings: RunSettings) -> Choice:
     """
     named = resolve_weights(settings)
     before = _model_of_output(settings)
-    follows_alias = settings.model is None or "@" in settings.model
+    follows_alias = settings.model is None or (settings.model.startswith("models:") and "@" in settings.model)
     if named is None or before is None or settings.on_new_model == "redo" or not follows_alias:
         return Choice(named)
     if before.name != named.name or before.sha256 == named.sha256:

@@ -1,0 +1,55 @@
+"""The form of a flow's parameters, as Prefect's pages show it and its server checks it before a run is made.
+
+It is the JSON schema of the settings' pydantic models: titles, descriptions, enumerations, examples and limits are theirs.
+Added is what only holds where runs are started from afar: a path must not depend on where a worker stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from prefect import Flow
+
+PLACES = ("input", "out", "cohort", "reference", "labels")  # settings that name a file or a folder
+ABSOLUTE = r"^(/|s3://[^/])"
+SAID = "; an absolute path or s3://…"
+
+Schema = dict[str, Any]
+
+
+def form_of(flow: Flow[..., Any]) -> Schema:
+    """The schema of a flow's parameters."""
+    schema = deepcopy(flow.parameters.model_dump_for_openapi())
+    models: dict[str, Schema] = schema.get("definitions", {})
+    for name, parameter in schema["properties"].items():
+        parameter["title"] = name.replace("_", " ").capitalize()
+    for properties in (schema["properties"], *(model.get("properties", {}) for model in models.values())):
+        for name, field in properties.items():
+            _explain(field, models)
+            if name in PLACES:
+                _place(field)
+    return schema
+
+
+def _explain(field: Schema, models: dict[str, Schema]) -> None:
+    """A field that is a model of its own says what the model says."""
+    model = models.get(field.get("$ref", "").rpartition("/")[2], {})
+    if "description" not in field and "description" in model:
+        field["description"] = model["description"].partition("\n")[0]
+
+
+def _place(field: Schema) -> None:
+    """A text that names a place must be absolute."""
+    for one in (field, *field.get("anyOf", ())):
+        if one.get("type") == "string":
+            one["pattern"] = ABSOLUTE
+    field["description"] = field.get("description", "").rstrip(".") + SAID
+
+
+def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """Every field of a form, those of nested models too, by its path."""
+    yield from schema["properties"].items()
+    for model, one in schema.get("definitions", {}).items():
+        yield from ((f"{model}.{name}", field) for name, field in one.get("properties", {}).items())

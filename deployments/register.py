@@ -1,0 +1,117 @@
+"""Deployments on a Prefect server: flows under a name, with their forms, schedules and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from pydantic import ValidationError
+
+from core import __version__
+from core.errors import UsageError
+from deployments.catalogue import COHORT, Entry
+from deployments.cohorts import Cohort, Schedule
+from deployments.forms import form_of
+
+TAG = "isovox"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs of deployments go.
+
+    Attributes:
+        pool: name of the work pool; made for processes on the worker's machine where there is none.
+        directory: in which a run stands, on the worker's machine.
+        heartbeat: seconds between two signs of life of a run.
+    """
+
+    pool: str
+    directory: str
+    heartbeat: int
+
+
+def ensure_pool(client: SyncPrefectClient, name: str) -> None:
+    """Make the work pool where there is none."""
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        try:
+            client.create_work_pool(WorkPoolCreate(name=name, type="process", description="isovox's runs"))
+        except ObjectAlreadyExists:  # another one was quicker
+            return
+
+
+def register(client: SyncPrefectClient, entry: Entry, place: Place, defaults: dict[str, Any]) -> UUID:
+    """Deploy a flow to be started by hand.
+
+    Args:
+        client: of the server.
+        entry: of the catalogue.
+        place: where its runs go.
+        defaults: what its form says before anybody fills it in.
+
+    Returns:
+        the deployment's id; registering again keeps it.
+    """
+    return _create(client, entry, place, name=entry.name, parameters=defaults, tags=[TAG])
+
+
+def register_cohort(client: SyncPrefectClient, cohort: Cohort, place: Place, schedule: Schedule) -> UUID:
+    """Deploy the restoration of a cohort, one run of it at a time; what comes meanwhile waits for its turn."""
+    return _create(
+        client,
+        COHORT,
+        place,
+        name=cohort.name,
+        parameters={"settings": cohort.settings},
+        tags=[TAG, f"cohort:{cohort.name}"],
+        schedules=schedules_of(schedule),
+        concurrency_limit=1,
+        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+    )
+
+
+def _create(client: SyncPrefectClient, entry: Entry, place: Place, **said: Any) -> UUID:
+    entrypoint, flow = entry.find()
+    return client.create_deployment(
+        flow_id=client.create_flow(flow),
+        version=__version__,
+        description=entry.text,
+        entrypoint=entrypoint,
+        parameter_openapi_schema=form_of(flow),
+        enforce_parameter_schema=True,
+        work_pool_name=place.pool,
+        # Without a pull step a run would stand in an empty folder and look there for code that is installed.
+        pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": place.directory}}],
+        job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(place.heartbeat)}},
+        **said,
+    )
+
+
+def schedules_of(said: Schedule) -> Sequence[DeploymentScheduleCreate]:
+    """The schedules of a cohort: thorough ones by cron, quick ones between them.
+
+    Raises:
+        UsageError: a cron line or a time zone that cannot be.
+    """
+    found = []
+    if said.cron:
+        try:
+            cron = CronSchedule(cron=said.cron, timezone=said.timezone)
+        except ValidationError as error:
+            what = f"{said.cron!r} in {said.timezone}: {error.errors()[0]['msg']}"
+            raise UsageError("cron", "minute hour day month weekday", what, 'write --cron "0 2 * * *"') from error
+        found.append(DeploymentScheduleCreate(schedule=cron, slug="nightly", parameters={"quick": False}))
+    if said.poll:
+        interval = IntervalSchedule(interval=timedelta(minutes=said.poll))
+        found.append(DeploymentScheduleCreate(schedule=interval, slug="poll", parameters={"quick": True}))
+    return found

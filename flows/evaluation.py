@@ -1,0 +1,35 @@
+"""Methods held against one another, as a Prefect flow: what ``isovox evaluate`` does, for schedules and forms."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.states import Completed, Failed, State
+
+from core.config import EvaluationSettings
+from core.io import files
+from flows.evaluate import evaluate
+from tasks.score_tables import summaries
+
+
+@flow(name="evaluate", validate_parameters=True)
+def evaluate_methods(settings: EvaluationSettings) -> State:
+    """Restore a cohort whose truth is known by several methods, score and compare them.
+
+    Args:
+        settings: which methods, on what, and how the truth is degraded.
+
+    Returns:
+        Completed, or Failed where a scan could not be restored or scored; the message counts them.
+
+    Raises:
+        UsageError: no such cohort, an unknown method, or a setting that cannot be meant.
+        BusyError: another run works on the same output.
+    """
+    rows = evaluate(settings)
+    table = [{"method": one.method, "scans": one.scans, "failed": one.failed, **one.means} for one in summaries(rows)]
+    report = files.join(settings.out, "report.html")
+    create_table_artifact(table, key="evaluation", description=f"means over the scans; report: {report}")
+    failed = sum(row.state == "failed" for row in rows)
+    text = f"{len(rows) - failed} scored, {failed} failed"
+    return Failed(message=text) if failed else Completed(message=text)

@@ -1,0 +1,34 @@
+"""Tiny cohorts of phantoms in BIDS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from core.grid import Grid
+from core.io import nifti
+from tests.phantoms import brain
+
+DESCRIPTION = {"Name": "phantoms", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+
+
+def write_phantom(folder: Path, label: str, size: int = 24, seed: int = 0) -> Path:
+    """A head in slices of 4 mm, of ``size`` mm an edge."""
+    image, _ = brain((size, size, size), head=True, seed=seed)
+    thick = image.reshape(size, size, size // 4, 4).mean(axis=3)
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    path = folder / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nifti.save(str(path), np.asarray(thick, np.float32), Grid(thick.shape, affine), None)
+    return path
+
+
+def phantoms(folder: Path, count: int = 2, size: int = 24) -> Path:
+    """A BIDS dataset of so many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset_description.json").write_text(json.dumps(DESCRIPTION))
+    for number in range(1, count + 1):
+        write_phantom(folder, f"{number:02}", size, number)
+    return folder

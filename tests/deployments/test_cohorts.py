@@ -1,0 +1,106 @@
+"""What ``isovox deploy`` is told: cohorts, schedules and who is to be notified; each mistake is named before anything is made."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from deployments.automations import MISSED, arrivals, crashed, notices
+from deployments.cohorts import Schedule, cohort_of, local_timezone, merged, of_group
+from deployments.notifications import block_of
+from deployments.register import schedules_of
+from tests.deployments.cohorts import phantoms
+
+UUID = "00000000-0000-0000-0000-000000000001"
+
+
+def test_a_cohort_is_read_from_its_three_words(tmp_path: Path) -> None:
+    source = phantoms(tmp_path / "bids", 1)
+    cohort = cohort_of(f"study={source}={tmp_path}/out", {"method": "unires"})
+    assert (cohort.name, cohort.settings) == ("study", {"method": "unires", "input": str(source), "out": f"{tmp_path}/out"})
+
+
+@pytest.mark.parametrize(
+    ("said", "how", "told"),
+    [
+        ("study=/in", {}, "cohort-form: wanted NAME=INPUT=OUT"),
+        ("study=/in=/out=x", {}, "cohort-form"),
+        ("My Study={}=/out", {}, "cohort-name: wanted a name of lower-case"),
+        ("study=/nowhere=/out", {}, "input-missing: wanted the input of cohort study; got nothing at /nowhere"),
+        ("study={}=/out", {"voxel_size": 0}, "settings: wanted valid settings of cohort study; got voxel_size"),
+    ],
+)
+def test_a_cohort_that_cannot_be_is_refused(tmp_path: Path, said: str, how: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        cohort_of(said.format(tmp_path), how)
+
+
+def test_settings_of_the_group_yield_to_what_was_said() -> None:
+    group = of_group({"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000", "ISOVOX_CLUSTER": "tls://127.0.0.1:8786"})
+    how = merged(group, {"compute": {"workers": 4}})
+    assert how == {"tracking_uri": "http://127.0.0.1:5000", "compute": {"cluster": "tls://127.0.0.1:8786", "workers": 4}}
+    assert merged(group, {"compute": {"cluster": "local"}})["compute"] == {"cluster": "local"}
+
+
+def test_nights_are_thorough_and_polls_are_quick() -> None:
+    nightly, poll = schedules_of(Schedule("0 2 * * *", "Europe/Berlin", 10))
+    assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.parameters) == (
+        "0 2 * * *",
+        "Europe/Berlin",
+        {"quick": False},
+    )
+    assert (poll.schedule.interval, poll.parameters) == (dt.timedelta(minutes=10), {"quick": True})
+    assert list(schedules_of(Schedule())) == []
+
+
+@pytest.mark.parametrize(("cron", "zone"), [("at two", "UTC"), ("0 2 * * *", "Mars/Olympus")])
+def test_a_schedule_that_cannot_be_is_refused(cron: str, zone: str) -> None:
+    with pytest.raises(UsageError, match="cron: wanted minute hour day month weekday"):
+        schedules_of(Schedule(cron, zone))
+
+
+def test_the_time_zone_is_a_name() -> None:
+    from zoneinfo import ZoneInfo
+
+    assert ZoneInfo(local_timezone())
+
+
+def test_a_run_is_dead_after_three_heartbeats_and_only_ours() -> None:
+    trigger = crashed(60).trigger
+    assert trigger.within == dt.timedelta(seconds=MISSED * 60)
+    assert MISSED >= 3
+    assert trigger.for_each == {"prefect.resource.id"}
+    assert trigger.match_related["prefect.resource.id"] == ["prefect.tag.isovox"]
+
+
+def test_what_arrives_together_is_one_run_that_begins_when_all_is_there() -> None:
+    made = arrivals("study", UUID, 30)
+    assert made.trigger.within == made.actions[0].schedule_after == dt.timedelta(seconds=30)
+    assert made.trigger.match["prefect.resource.id"] == ["isovox.cohort.study"]
+
+
+def test_all_are_told_of_failed_flagged_and_late() -> None:
+    made = notices([UUID, UUID], 15)
+    assert [one.name for one in made] == ["isovox: failed cohorts", "isovox: flagged cohorts", "isovox: late cohorts"]
+    assert all(len(one.actions) == 2 for one in made)
+
+
+def test_a_notification_goes_where_it_was_said_and_its_address_is_a_secret() -> None:
+    kind, webhook = block_of("webhook=https://example.org/hook?token=abc")
+    assert kind == "webhook"
+    assert "abc" not in repr(webhook)
+    slack = block_of("slack=env:HOOK", {"HOOK": "https://hooks.slack.com/services/A1/B2/C3"})[1]
+    assert "A1" not in repr(slack)
+    mail = block_of("email=jane@example.org", {"ISOVOX_SMTP": "smtps://me:word@mail.example.org:465?from=bot@example.org"})[1]
+    url = mail.url.get_secret_value()
+    assert url.startswith("mailtos://me:word@mail.example.org:465?smtp=mail.example.org&from=bot%40example.org&to=jane%40")
+    assert "word" not in repr(mail)
+
+
+@pytest.mark.parametrize("said", ["pigeon=x", "webhook", "webhook=ftp://x", "email=jane", "slack=env:NOT_SET_HERE"])
+def test_a_notification_that_cannot_be_sent_is_refused(said: str) -> None:
+    with pytest.raises(UsageError, match="notify-form"):
+        block_of(said)

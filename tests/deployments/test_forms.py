@@ -1,0 +1,87 @@
+"""A radiologist fills the form without reading code: each field says what it is; bad values are refused before a run is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prefect.utilities.schema_tools.validation import ValidationError, is_valid_schema, validate
+
+from core.methods import METHODS
+from deployments.catalogue import CATALOGUE, deployable
+from deployments.forms import fields, form_of
+
+RUN = {"input": "/data/study", "out": "/data/out"}
+
+
+@pytest.fixture(scope="module")
+def forms() -> dict[str, dict[str, Any]]:
+    return {entry.name: form_of(entry.find()[1]) for entry in deployable()}
+
+
+def test_the_main_flows_are_deployable(forms: dict[str, Any]) -> None:
+    assert {"reprocess-cohort", "restore-scan", "evaluate", "train"} <= set(forms)
+    assert {entry.name for entry in CATALOGUE} - set(forms) <= {"harmonize", "monitor"}
+
+
+def test_each_entry_names_a_flow_that_a_worker_can_import() -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    for entry in deployable():
+        path, flow = entry.find()
+        assert load_flow_from_entrypoint(path, use_placeholder_flow=False) is flow
+
+
+def test_every_field_has_a_title_and_says_what_it_is(forms: dict[str, Any]) -> None:
+    silent = {
+        f"{name}: {path}"
+        for name, form in forms.items()
+        for path, field in fields(form)
+        if not (field.get("title") or "$ref" in field) or not field.get("description")
+    }
+    assert len(list(fields(forms["reprocess-cohort"]))) > 30
+    assert silent == set()
+
+
+def test_what_there_is_to_choose_is_offered(forms: dict[str, Any]) -> None:
+    run = forms["reprocess-cohort"]["definitions"]["RunSettings"]["properties"]
+    assert run["method"]["enum"] == list(METHODS)
+    assert run["on_new_model"]["enum"] == ["report", "redo"]
+    assert run["input"]["examples"]
+    assert forms["train"]["definitions"]["TrainSettings"]["properties"]["preset"]["enum"] == ["paper", "small", "tiny"]
+
+
+def test_the_server_takes_the_forms_as_schemas(forms: dict[str, Any]) -> None:
+    for form in forms.values():
+        is_valid_schema(form)
+
+
+def test_good_values_are_taken(forms: dict[str, Any]) -> None:
+    good = {"settings": RUN | {"method": "unires", "voxel_size": 0.8, "selection": {"suffix": ["T1w"]}, "reference": None}}
+    validate(good, forms["reprocess-cohort"], raise_on_error=True)
+    validate({"settings": {"input": "s3://bucket/study", "out": "s3://bucket/out"}}, forms["restore-scan"], raise_on_error=True)
+
+
+BAD = {
+    "a method that is not there": ({"method": "magic"}, "settings.method"),
+    "a voxel size out of range": ({"voxel_size": 0}, "settings.voxel_size"),
+    "a number that is text": ({"voxel_size": "fine"}, "settings.voxel_size"),
+    "a relative input": ({"input": "study"}, "settings.input"),
+    "a relative reference": ({"reference": "truth"}, "settings.reference"),
+    "an output on no storage we know": ({"out": "http://host/x"}, "settings.out"),
+    "a setting that is not there": ({"voxelsize": 1}, "settings"),
+    "a nested value out of range": ({"compute": {"workers": 0}}, "settings.compute.workers"),
+    "a wrong choice": ({"on_new_model": "maybe"}, "settings.on_new_model"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_values_are_refused(forms: dict[str, Any], case: str) -> None:
+    wrong, where = BAD[case]
+    with pytest.raises(ValidationError, match=f"Validation failed for field '{where}'"):
+        validate({"settings": RUN | wrong}, forms["reprocess-cohort"], raise_on_error=True)
+
+
+def test_an_input_is_needed(forms: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="'input' is a required property"):
+        validate({"settings": {"out": "/data/out"}}, forms["reprocess-cohort"], raise_on_error=True)
