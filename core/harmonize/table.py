@@ -63,14 +63,14 @@ class Features:
     def _check_names(self) -> None:
         for what, names in (("scan", self.scans), ("feature", self.names)):
             if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-                raise FeaturesError(f"{what}-twice", f"each {what} once", f"{_some(twice)} more than once", "leave one out")
+                raise FeaturesError(f"{what}-twice", f"each {what} once", f"{some(twice)} more than once", "leave one out")
         lengths = {"site": len(self.site)} | {name: len(values) for name, values in self.covariates.items()}
         if wrong := {name: n for name, n in lengths.items() if n != len(self.scans)}:
             got = ", ".join(f"{n} of {name}" for name, n in wrong.items())
             raise FeaturesError("features-length", f"{len(self.scans)} values, one a scan", got, "give None where it is unknown")
         if nameless := [scan for scan, site in zip(self.scans, self.site, strict=True) if not site.strip()]:
             raise FeaturesError(
-                "site-missing", "a site for each scan", f"none of {_some(nameless)}", "name the scanner or the site"
+                "site-missing", "a site for each scan", f"none of {some(nameless)}", "name the scanner or the site"
             )
 
     def _check_values(self) -> None:
@@ -121,7 +121,7 @@ class Features:
             FeaturesError: one is not there.
         """
         if missing := [name for name in names if name not in self.names]:
-            wanted, got = f"features {_some(names)}", f"no {_some(missing)} among {_some(self.names)}"
+            wanted, got = f"features {some(names)}", f"no {some(missing)} among {some(self.names)}"
             raise FeaturesError("feature-missing", wanted, got, "measure all scans with the same version and settings")
         columns = [self.names.index(name) for name in names]
         return replace(self, names=tuple(names), values=self.values[:, columns])
@@ -177,7 +177,7 @@ def concatenate(tables: Sequence[Features]) -> Features:
     first = tables[0]
     for table in tables[1:]:
         if set(table.names) != set(first.names):
-            got = f"{_some(sorted(set(table.names) ^ set(first.names)))} in one table only"
+            got = f"{some(sorted(set(table.names) ^ set(first.names)))} in one table only"
             raise FeaturesError("features-differ", "the same features in each table", got, "choose the common ones with only()")
     covariates = list(dict.fromkeys(name for table in tables for name in table.covariates))
     return Features(
@@ -192,7 +192,7 @@ def concatenate(tables: Sequence[Features]) -> Features:
     )
 
 
-def _some(names: Iterable[str], most: int = 6) -> str:
+def some(names: Iterable[str], most: int = 6) -> str:
     """Up to ``most`` names, and how many more there are."""
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
@@ -225,10 +225,10 @@ def _table(uri: str) -> tuple[list[str], list[list[str]]]:
     head, *lines = [line.split("\t") for line in _text(uri).split("\n") if line.strip()] or [[]]
     if missing := [name for name in ("scan", "site") if name not in head]:
         wanted = 'a head with the columns "scan" and "site", separated by tabs'
-        raise FeaturesError("features-head", wanted, f"no {_some(missing)} in {files.name_of(uri)}", "add the column")
+        raise FeaturesError("features-head", wanted, f"no {some(missing)} in {files.name_of(uri)}", "add the column")
     if len(set(head)) < len(head):
         twice = sorted(name for name, count in Counter(head).items() if count > 1)
-        raise FeaturesError("feature-twice", "each column once", f"{_some(twice)} more than once", "rename or remove one")
+        raise FeaturesError("feature-twice", "each column once", f"{some(twice)} more than once", "rename or remove one")
     for number, line in enumerate(lines, start=2):
         if len(line) != len(head):
             wanted, got = f"{len(head)} cells a line", f"{len(line)} in line {number} of {files.name_of(uri)}"

@@ -1,0 +1,353 @@
+"""ComBat: the sites' locations and scales taken from features, the effects of age and sex kept.
+
+Johnson et al., Biostatistics 8 (2007); for imaging Fortin et al., Harmonization of cortical thickness measurements across
+scanners and sites, NeuroImage 167 (2018). A feature y of a scan at site i with covariates x is
+
+    y = mean + x · slopes + sd · (location_i + sqrt(scale_i) · noise)      and becomes      mean + x · slopes + sd · noise
+
+where mean, slopes and sd are pooled over the sites (or are the reference site's), and location and scale come from empirical
+Bayes. Scans count as independent of one another: several of a person weigh as several persons.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import FeaturesError
+from core.harmonize.bayes import Effect, effect_of
+from core.harmonize.design import Term, check_separable, covariate_columns, lacking, site_columns, terms_of
+from core.harmonize.table import Features, Values, some
+
+KIND, VERSION = "combat", 1
+FEWEST = 10  # scans of an unseen site that are enough to estimate what it does
+SMALL = 5  # scans of a site below which it is flagged
+FLAT = 1e-10  # share of a feature's size below which its spread is rounding
+
+Single = Literal["location", "refuse"]
+Unseen = Literal["refuse", "fit"]
+Missing = Literal["refuse", "mean"]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Combat:
+    """A fitted harmonisation of f features.
+
+    Attributes:
+        names: of the features.
+        terms: covariates whose effects are kept.
+        mean: float64 (f,), of a scan with mean covariates, pooled over the sites or of the reference site.
+        slopes: float64 (k, f), by the terms' columns.
+        sd: float64 (f,), pooled.
+        effects: of each site.
+        counts: scans that each site was fitted on.
+        reference: the site that stays as it is, if any.
+        feature_flags: features that are returned as they came, with the reason.
+        site_flags: sites whose effects are uncertain, with the reason.
+        notes: what else to know, by covariate.
+    """
+
+    names: tuple[str, ...]
+    terms: tuple[Term, ...]
+    mean: Values
+    slopes: Values
+    sd: Values
+    effects: Mapping[str, Effect]
+    counts: Mapping[str, int]
+    reference: str | None = None
+    feature_flags: Mapping[str, str] = field(default_factory=dict)
+    site_flags: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls,
+        features: Features,
+        preserve: Sequence[str] = ("age", "sex"),
+        reference_site: str | None = None,
+        *,
+        single: Single = "location",
+    ) -> Combat:
+        """Learn what each site does.
+
+        A site of one scan tells a location, not a scale: by default that is taken away, drawn towards the mean over its
+        features, and the site is flagged. With one site there is nothing to compare with: all stays as it is. Features that do
+        not vary within the sites, or are unknown for all scans of a site, stay as they are and are flagged.
+
+        Args:
+            features: all sites' scans.
+            preserve: covariates whose effects are kept; numbers linearly, texts as categories.
+            reference_site: the site whose scale the others are brought to; default: the mean of all scans.
+            single: "refuse" a site of one scan instead.
+
+        Raises:
+            FeaturesError: "covariate-missing" of a scan, "covariate-confounded" with the site, "site-single", "reference-site",
+                "scans-few", "features-none".
+        """
+        _check_reference(features, reference_site)
+        _check_singles(features, single)
+        _check_known(features, preserve)
+        terms = terms_of(features, preserve)
+        notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
+        notes |= check_separable(features, terms)
+        pooled = _Pooled.of(features, terms, reference_site)
+        fitted = cls(
+            features.names, terms, pooled.mean, pooled.slopes, pooled.sd, {}, {}, reference_site, pooled.flags, notes=notes
+        )
+        return fitted._with_sites(features, features.sites)
+
+    def _with_sites(self, features: Features, sites: Sequence[str]) -> Combat:
+        """The effects of ``sites`` estimated, all else as it is."""
+        counts = dict(self.counts) | {name: count for name, count in Counter(features.site).items() if name in sites}
+        standardised = (features.values - self._expected(features)) / self.sd
+        used = np.array([name not in self.feature_flags for name in self.names], dtype=bool)
+        effects = dict(self.effects)
+        for site in sites:
+            effects[site] = Effect(np.zeros(len(self.names)), np.ones(len(self.names)))
+            if site != self.reference and len(counts) > 1 and used.any():
+                found = effect_of(standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))])
+                effects[site].location[used], effects[site].scale[used] = found.location, found.scale
+        flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
+        return replace(self, effects=effects, counts=counts, site_flags=dict(self.site_flags) | flags)
+
+    def _expected(self, features: Features) -> Values:
+        """What mean and covariates tell of each scan: (n, f)."""
+        expected: Values = self.mean + covariate_columns(features, self.terms) @ self.slopes
+        return expected
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that are known, sorted."""
+        return tuple(sorted(self.effects))
+
+    def extend(self, features: Features, fewest: int = FEWEST, *, missing: Missing = "refuse") -> Combat:
+        """Learn the sites that are not known yet; mean, slopes, sd and all known sites stay as they are, bit by bit.
+
+        Args:
+            features: scans, of known sites too.
+            fewest: scans that an unseen site must have.
+            missing: what to do with a scan of which a covariate is unknown: refuse it, or take the "mean" of the fit's scans.
+
+        Raises:
+            FeaturesError: "site-small" for one with fewer, "covariate-missing", or as ``apply``.
+        """
+        new = [site for site in features.sites if site not in self.effects]
+        counts = Counter(features.site)
+        if small := {site: counts[site] for site in new if counts[site] < fewest}:
+            got = ", ".join(f"{count} of {site}" for site, count in small.items())
+            remedy = "wait for more scans, or fit again with all sites"
+            raise FeaturesError("site-small", f"at least {fewest} scans of a new site", got, remedy)
+        theirs = features.only(self.names).select(features.rows(new))
+        if missing == "refuse":
+            _check_known(theirs, [term.name for term in self.terms])
+        if unknown := [name for site in new for name in _unknown_at(theirs, site) if name not in self.feature_flags]:
+            got = f"none of {some(dict.fromkeys(unknown))}"
+            raise FeaturesError("site-unknown-feature", "known values of each feature at a new site", got, "measure it there too")
+        return self._with_sites(theirs, new)
+
+    def apply(
+        self, features: Features, *, unseen: Unseen = "refuse", missing: Missing = "refuse", fewest: int = FEWEST
+    ) -> Features:
+        """Bring scans to the common scale; unknown values stay unknown, those of the reference site stay bit by bit.
+
+        Args:
+            features: scans; those of the fit, or others of its sites.
+            unseen: what to do with a site that was not in the fit: refuse it, or "fit" its effect to these very scans.
+            missing: what to do with a scan of which a covariate is unknown: refuse it, or take the "mean" of the fit's scans.
+            fewest: scans that an unseen site must have to be fitted.
+
+        Returns:
+            the same scans with the features of ``names``, in that order.
+
+        Raises:
+            FeaturesError: "site-unseen", "site-small", "covariate-missing", "covariate-level", "feature-missing".
+        """
+        features = features.only(self.names)
+        if unseen == "fit":
+            return self.extend(features, fewest, missing=missing).apply(features, missing=missing)
+        if new := [site for site in features.sites if site not in self.effects]:
+            wanted = f"scans of the sites {some(self.sites)}"
+            remedy = 'fit again with all sites, or estimate the new one from its own scans (unseen="fit")'
+            raise FeaturesError("site-unseen", wanted, f"some of {some(new)}", remedy)
+        if missing == "refuse":
+            _check_known(features, [term.name for term in self.terms])
+        if not len(features):
+            return features
+        location = np.stack([self.effects[site].location for site in features.site])
+        scale = np.stack([self.effects[site].scale for site in features.site])
+        expected = self._expected(features)
+        harmonised = (features.values - expected - self.sd * location) / np.sqrt(scale) + expected
+        return features.with_values(np.where((location == 0) & (scale == 1), features.values, harmonised))
+
+    def flags(self, features: Features) -> dict[str, str]:
+        """Scans whose harmonised features are to be taken with care, with the reasons."""
+        without = lacking(features, [term.name for term in self.terms])
+        reasons: dict[str, list[str]] = {scan: [] for scan in features.scans}
+        for row, (scan, site) in enumerate(zip(features.scans, features.site, strict=True)):
+            if site not in self.effects:
+                reasons[scan].append(f"site {site} was not in the fit")
+            elif site in self.site_flags:
+                reasons[scan].append(f"site {site}: {self.site_flags[site]}")
+            if scan in without:
+                reasons[scan].append(f"{without[scan]} unknown, mean taken")
+            reasons[scan] += [text for term in self.terms if (text := _beyond(term, features.covariates[term.name][row]))]
+        return {scan: "; ".join(texts) for scan, texts in reasons.items() if texts}
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value that keeps all bits."""
+        return {
+            "kind": KIND,
+            "version": VERSION,
+            "names": list(self.names),
+            "terms": [term.to_json() for term in self.terms],
+            "mean": self.mean.tolist(),
+            "slopes": self.slopes.tolist(),
+            "sd": self.sd.tolist(),
+            "effects": {
+                site: {"location": one.location.tolist(), "scale": one.scale.tolist()} for site, one in self.effects.items()
+            },
+            "counts": dict(self.counts),
+            "reference": self.reference,
+            "feature_flags": dict(self.feature_flags),
+            "site_flags": dict(self.site_flags),
+            "notes": dict(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Combat:
+        """From what ``to_json`` gave.
+
+        Raises:
+            FeaturesError: a value of another kind or version.
+        """
+        if (found := (value.get("kind"), value.get("version"))) != (KIND, VERSION):
+            remedy = "fit the harmonisation again with this version"
+            raise FeaturesError("combat-version", f"{KIND}, version {VERSION}", "{}, version {}".format(*found), remedy)
+        effects = {
+            site: Effect(np.array(one["location"], np.float64), np.array(one["scale"], np.float64))
+            for site, one in value["effects"].items()
+        }
+        names, terms = tuple(value["names"]), tuple(Term.from_json(term) for term in value["terms"])
+        slopes = np.array(value["slopes"], np.float64).reshape(-1, len(names))
+        mean, sd = np.array(value["mean"], np.float64), np.array(value["sd"], np.float64)
+        flags = value["feature_flags"], value["site_flags"], value["notes"]
+        return cls(names, terms, mean, slopes, sd, effects, value["counts"], value["reference"], *flags)
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    """What the sites have in common; of a feature that is flagged: mean 0, no slope, sd 1."""
+
+    mean: Values
+    slopes: Values
+    sd: Values
+    flags: dict[str, str]
+
+    @classmethod
+    def of(cls, features: Features, terms: Sequence[Term], reference: str | None) -> _Pooled:
+        """By least squares, each feature over the scans of which it is known."""
+        sites, covariates = site_columns(features), covariate_columns(features, terms)
+        f, width = len(features.names), sites.shape[1] + covariates.shape[1]
+        _check_enough(features, width)
+        made = cls(np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), _flags(features))
+        known = np.isfinite(features.values)
+        patterns = {
+            column.tobytes(): column for column in known.T
+        }  # features that are known for the same scans are fitted together
+        for pattern in patterns.values():
+            alike = (known == pattern[:, None]).all(axis=0)
+            chosen = [n for n in np.flatnonzero(alike).tolist() if features.names[n] not in made.flags]
+            if chosen:
+                design = np.concatenate([sites, covariates], axis=1)[pattern]
+                made._fit(features.select(np.flatnonzero(pattern).tolist()), chosen, design, reference)
+        return made
+
+    def _fit(self, features: Features, chosen: list[int], design: Values, reference: str | None) -> None:
+        """Fit the features at ``chosen``, all known for all scans of ``features``."""
+        values, s = features.values[:, chosen], len(features.sites)
+        if len(design) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
+            self.flags.update({features.names[n]: "known for too few scans to tell site and covariates apart" for n in chosen})
+            return
+        fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+        counts = np.array([len(features.rows([site])) for site in features.sites])
+        weights = counts / counts.sum() if reference is None else np.array(features.sites) == reference
+        told = np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
+        left = (values - design @ fitted)[told]
+        sd = np.sqrt((left**2).mean(axis=0))
+        flat: Mask = np.less_equal(sd, FLAT * np.abs(values).max(axis=0))
+        self.flags.update({features.names[n]: _flat(reference) for n, is_flat in zip(chosen, flat, strict=True) if is_flat})
+        good = np.array(chosen)[~flat]
+        self.mean[good], self.sd[good] = (weights @ fitted[:s])[~flat], sd[~flat]
+        self.slopes[:, good] = fitted[s:, ~flat]
+
+
+def _flat(reference: str | None) -> str:
+    """Why a feature without spread is left."""
+    return "the same for all scans of a site" if reference is None else f"the same for all scans of {reference}"
+
+
+def _flags(features: Features) -> dict[str, str]:
+    """Features that cannot be fitted, told from their values alone."""
+    flags = {name: f"unknown for all scans of {site}" for site in features.sites for name in _unknown_at(features, site)}
+    for name, column in zip(features.names, features.values.T, strict=True):
+        known = column[np.isfinite(column)]
+        if known.size and name not in flags and known.min() == known.max():
+            flags[name] = "constant"
+    return flags
+
+
+def _unknown_at(features: Features, site: str) -> list[str]:
+    known = np.isfinite(features.values[features.rows([site])]).any(axis=0)
+    return [name for name, any_known in zip(features.names, known, strict=True) if not any_known]
+
+
+def _site_flag(count: int) -> str:
+    if count == 1:
+        return "one scan; its location was removed, not its scale"
+    return f"{count} scans only; its effect is uncertain"
+
+
+def _beyond(term: Term, value: float | str | None) -> str:
+    """Why a scan is beyond the numbers that were fitted, or nothing."""
+    if term.levels is not None or not isinstance(value, (int, float)) or term.low <= value <= term.high:
+        return ""
+    return f"{term.name} {value:g} beyond the fit's {term.low:g} to {term.high:g}"
+
+
+def _check_reference(features: Features, reference: str | None) -> None:
+    if not features.names or not len(features):
+        got = f"{len(features)} scans, {len(features.names)} features"
+        raise FeaturesError("features-none", "scans with features", got, "measure them first")
+    if reference is not None and Counter(features.site)[reference] < 2:
+        got = f"{Counter(features.site)[reference]} of {reference}"
+        remedy = f"choose one of {some(name for name, count in Counter(features.site).items() if count > 1)}"
+        raise FeaturesError("reference-site", "a reference site with two scans or more", got, remedy)
+
+
+def _check_singles(features: Features, single: Single) -> None:
+    singles = sorted(site for site, count in Counter(features.site).items() if count == 1)
+    if singles and single == "refuse":
+        remedy = 'leave it out, merge it with another, or take away its location only (single="location")'
+        raise FeaturesError("site-single", "two scans or more of each site", f"one of {some(singles)}", remedy)
+
+
+def _check_known(features: Features, preserve: Sequence[str]) -> None:
+    absent = {name: column for name, column in features.covariates.items() if name in preserve}
+    if without := lacking(features, list(absent)):
+        scan, names = next(iter(without.items()))
+        got = f"{len(without)} without, first {scan} without {names}"
+        remedy = 'complete the table, leave these scans out, or (in apply) take the mean (missing="mean")'
+        raise FeaturesError("covariate-missing", f"{some(preserve)} of each scan", got, remedy)
+
+
+def _check_enough(features: Features, width: int) -> None:
+    if len(features) <= width:
+        wanted = f"more scans than sites and columns of covariates ({width})"
+        remedy = "add scans, merge sites, or preserve fewer covariates"
+        raise FeaturesError("scans-few", wanted, str(len(features)), remedy)
