@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from infra.home import home
 
-from infra.home import home as home
+__all__ = ["home", "tracking_uri"]
 
 
 def tracking_uri(wanted: str | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import closing, contextmanager
 from importlib import import_module
@@ -18,11 +19,13 @@ import cloudpickle
 
 from core.config import Compute
 from core.errors import UsageError
+from infra.group.state import environment
 from infra.pools import SINGLE, ClusterError, Pool, Threads, Workers
 from infra.signals import terminable
 
 if TYPE_CHECKING:
     from distributed.deploy.cluster import Cluster
+    from distributed.security import Security
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,6 +33,7 @@ Result = TypeVar("Result")
 MAX_CALL_BYTES = 4096  # of a pickled call: only tiles and URIs travel
 POLL = 5.0  # seconds between two looks at whether the cluster lives
 CONNECT = 20.0  # seconds within which a scheduler answers
+ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
 
 # Workers keep their data to themselves and send back little, so there is nothing to spill; and a worker that was paused for the
@@ -43,6 +47,10 @@ SETTINGS = {
     "distributed.worker.preload": ["infra.lifeline"],
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.comm.timeouts.connect": "120 s",
+    "distributed.deploy.lost-worker-timeout": "5 minutes",  # a worker that starts again on a busy machine is not given up
+    # Pages of a scheduler and its workers know no password: none but the one that says that it lives.
+    "distributed.scheduler.http.routes": ["distributed.http.health"],
+    "distributed.worker.http.routes": ["distributed.http.health"],
     **{f"distributed.worker.memory.{name}": value for name, value in MEMORY.items()},
 }
 
@@ -55,7 +63,7 @@ def open_cluster(compute: Compute) -> Iterator[Pool]:
     address are left alone. Where this process is killed outright, its workers notice and end.
 
     Args:
-        compute: ``cluster`` is in-process, local, cuda, slurm, kubernetes or the address of a Dask scheduler.
+        compute: ``cluster`` is in-process, local, cuda, slurm, kubernetes, group or the address of a Dask scheduler.
 
     Raises:
         UsageError: no such cluster.
@@ -127,14 +135,38 @@ def _here() -> dict[str, Any]:
 
 
 def _address(compute: Compute) -> Pool:
+    return _scheduler(compute.cluster, os.environ)
+
+
+def _group(_: Compute) -> Pool:
+    """That of the services that ``isovox up`` started, for their worker, which is told, and for others on this machine."""
+    told = os.environ if "ISOVOX_CLUSTER" in os.environ else environment()
+    if "ISOVOX_CLUSTER" not in told:
+        raise ClusterError("no-group", "a group's cluster, in ISOVOX_CLUSTER", "none that is up", "isovox up starts one")
+    return _scheduler(told["ISOVOX_CLUSTER"], told)
+
+
+def _scheduler(address: str, environ: Mapping[str, str]) -> Pool:
     from distributed import Client
 
     try:
-        client = Client(compute.cluster, timeout=CONNECT, set_as_default=False)
+        client = Client(address, timeout=CONNECT, set_as_default=False, security=security(environ) if "tls:" in address else None)
     except (OSError, ValueError) as error:
-        wanted, got = f"a Dask scheduler at {compute.cluster}", f"{type(error).__name__}: {error}"
-        raise ClusterError("cluster-unreachable", wanted, got, "start it, or use another cluster") from error
+        wanted, got = f"a Dask scheduler at {address}", f"{type(error).__name__}: {error}"
+        remedy = "start it, or use another cluster; one on tls:// wants certificates, named by ISOVOX_TLS_CA, _CERT and _KEY"
+        raise ClusterError("cluster-unreachable", wanted, got, remedy) from error
     return Workers(client, None, PATIENCE)
+
+
+def security(environ: Mapping[str, str]) -> Security | None:
+    """The certificates that ISOVOX_TLS_CA, ISOVOX_TLS_CERT and ISOVOX_TLS_KEY name; None where they are not set."""
+    from distributed.security import Security
+
+    authority, certificate, key = (environ.get(f"ISOVOX_TLS_{name}") for name in ("CA", "CERT", "KEY"))
+    if not (authority and certificate and key):
+        return None
+    own = {f"tls_{role}_{kind}": path for role in ROLES for kind, path in (("cert", certificate), ("key", key))}
+    return Security(tls_ca_file=authority, require_encryption=True, **own)
 
 
 def _slurm(compute: Compute) -> Pool:
@@ -214,6 +246,7 @@ OPENERS: dict[str, Callable[[Compute], Pool]] = {
     "cuda": _cuda,
     "slurm": _slurm,
     "kubernetes": _kubernetes,
+    "group": _group,
 }
 
 

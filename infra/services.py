@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -225,40 +226,61 @@ def _stopping(service: Service) -> Iterator[Service]:
 
 def start_prefect(state: Path, host: str = "127.0.0.1") -> Service:
     """Start a Prefect server on its database in ``state``; it is not yet up on return."""
-    port = _free_port(host, 4200)
+    port = free_port(host, 4200)
     url = f"http://{_bracketed(host)}:{port}"
+    return _start("Prefect", url, f"{url}/api/health", *prefect_program(state, url), state=state)
+
+
+def prefect_program(state: Path, url: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments and the settings of a Prefect server whose page is at ``url``, at home in ``state``."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
     settings = {**_prefect_home(state), "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
-    command = ["-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
-    return _start("Prefect", url, f"{url}/api/health", command, settings=settings, state=state)
+    return ["-m", "prefect", "server", "start", "--host", host.strip("[]"), "--port", port], settings
 
 
 def start_mlflow(state: Path, host: str = "127.0.0.1", tracking_uri: str | None = None) -> Service:
     """Start an MLflow server on the database in ``state``, or another; it is not yet up on return."""
-    port = _free_port(host, 5000)
+    port = free_port(host, 5000)
     url = f"http://{_bracketed(host)}:{port}"
+    return _start("MLflow", url, f"{url}/health", mlflow_program(state, url, tracking_uri), settings={}, state=state)
+
+
+def mlflow_program(state: Path, url: str, tracking_uri: str | None = None) -> list[str]:
+    """The arguments of an MLflow server whose page is at ``url``, on the database and artifacts in ``state``."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
     stores = ["--backend-store-uri", tracking_uri or f"sqlite:///{state / 'mlflow.db'}"]
-    places = ["--artifacts-destination", str(state / "mlartifacts"), "--host", host, "--port", str(port)]
-    command = ["-m", "mlflow", "server", *stores, *places, "--workers", "1"]
-    return _start("MLflow", url, f"{url}/health", command, settings={}, state=state)
+    places = ["--artifacts-destination", str(state / "mlartifacts"), "--host", host.strip("[]"), "--port", port]
+    return ["-m", "mlflow", "server", *stores, *places, "--workers", "1"]
 
 
-def _start(name: str, url: str, health: str, command: list[str], *, settings: dict[str, str], state: Path) -> Service:
+def _start(name: str, url: str, health: str, command: list[str], settings: dict[str, str], *, state: Path) -> Service:
     state.mkdir(parents=True, exist_ok=True)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
     log = state / f"{name.lower()}.log"
     with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, guard.__file__, sys.executable, *command],
-            env={**kept, **QUIET, **settings},
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            cwd=state,
-        )
-    return Service(name, url, log, health, process)
+        return Service(name, url, log, health, guarded(command, settings, state, file))
 
 
-def _free_port(host: str, usual: int) -> int:
+def guarded(command: list[str], settings: Mapping[str, str], folder: Path, log: BinaryIO) -> subprocess.Popen[bytes]:
+    """Start Python with these arguments, in ``folder``; it and all it starts end with this process, however this one ends.
+
+    Args:
+        command: arguments of Python.
+        settings: environment beside this process's own, of which Prefect's and MLflow's settings are left out.
+        folder: the working directory.
+        log: what it says.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, guard.__file__, sys.executable, *command],
+        env={**kept, **QUIET, **settings},
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+    )
+
+
+def free_port(host: str, usual: int) -> int:
     """The usual port where it is free, else any.
 
     Raises:

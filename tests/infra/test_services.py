@@ -74,8 +74,8 @@ def test_nothing_listens_wider_than_this_machine(host: str, tmp_path: Path) -> N
 def test_a_port_in_use_is_passed_over() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         usual = taken.getsockname()[1]
-        assert services._free_port("127.0.0.1", usual) not in {usual, 0}
-    assert services._free_port("127.0.0.1", usual) == usual
+        assert services.free_port("127.0.0.1", usual) not in {usual, 0}
+    assert services.free_port("127.0.0.1", usual) == usual
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
     started: list[Service] = []
 
     def start(code: str) -> Service:
-        port = services._free_port("127.0.0.1", 0)
+        port = services.free_port("127.0.0.1", 0)
         url = f"http://127.0.0.1:{port}"
         started.append(services._start("Test", url, url, ["-c", code, str(port)], settings={"TOLD": "yes"}, state=tmp_path))
         return started[-1]
