@@ -76,8 +76,8 @@ def _close(crew: Crew, skipped: set[str], changes: Changes) -> list[ScanRecord]:
     note_removed(crew.out, changes.removed)
     records = verified_records(crew.out, crew.plan)
     write_cohort_page(crew.out, crew.plan, records, changes.notes())
-    stages.tell_table(crew.plan.digest)
-    for record in records:
+    stages.tell_table(crew.plan.digest, records)
+    for record in filter(crew.tells, records):
         crew.tracker.scan(record)
     crew.tracker.log_report(crew.out.cohort_page, crew.out.plan)
     told = with_skipped(records, skipped)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.tracking import CohortTracker
 
 DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing
+LARGE = 1000  # scans of a cohort above which MLflow and Prefect hear one by one only of those to be looked at
 TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
 Advance = Callable[[str, int], None]
 Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
@@ -66,6 +67,10 @@ class Crew:
     def progress(self) -> float:
         """Per cent of the scans that are over."""
         return 100.0 * self.finished / max(self.total, 1)
+
+    def tells(self, record: ScanRecord) -> bool:
+        """Whether MLflow has a run, and Prefect a picture, of this scan; of a large cohort, only of those to be looked at."""
+        return self.plan.planned <= LARGE or record.state in {"flagged", "failed"}
 
     def end(self, scans: int) -> None:
         """Count scans of which all stages are over."""

@@ -12,7 +12,7 @@ from core.methods.interpolation import interpolate
 from core.plan import CohortPlan, ScanPlan
 from core.records import ScanRecord
 from tasks.export import read_restored, versions
-from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_picture, viewer_page
+from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, viewer_page
 from tasks.work import Job, mended, path_of, read_plan, scans_of, steadily, store_of, timed
 
 NEAREST = 0
@@ -42,6 +42,8 @@ def _report(job: Job, scan: ScanPlan) -> None:
     if record is None:
         raise IsovoxError("record-missing", f"the record of {scan.key}", "none", "run again")
     view = _view(job, scan, record)
+    if not files.exists(out.viewer_script):
+        files.write_atomic(out.viewer_script, niivue())
     files.write_atomic(out.picture(scan.key), scan_picture(view))
     files.write_atomic(out.viewer_page(scan.key), viewer_page(view).encode())
     files.write_atomic(out.scan_page(scan.key), scan_page(view).encode())  # last: with it the report counts as made

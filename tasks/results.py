@@ -75,8 +75,3 @@ def row(record: ScanRecord) -> dict[str, Any]:
         "seconds": round(sum(record.seconds.values()), 1) if record.seconds else None,
         "reason": record.reason,
     }
-
-
-def rows(out: Output, plan: CohortPlan) -> list[dict[str, Any]]:
-    """The table of a run."""
-    return [row(record) for record in verified_records(out, plan)]

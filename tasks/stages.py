@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from prefect import task
@@ -18,10 +19,11 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from core.io import files
+from core.records import ScanRecord
 from tasks import export, pages, work
 from tasks.changes import SHOWN, Changes
-from tasks.crew import CREWS
-from tasks.results import rows
+from tasks.crew import CREWS, Crew
+from tasks.results import row
 
 Groups = list[list[str]]
 
@@ -49,7 +51,8 @@ def report_scans(plan: str, groups: Groups) -> Groups:
     """Pages and pictures; the groups that came through."""
     crew = CREWS[plan]
     through = crew.stage("report", pages.report, groups)
-    for key in [key for keys in through for key in keys]:
+    for record in _told(crew, through):
+        key = record.key
         picture = base64.b64encode(files.read_bytes(crew.out.picture(key))).decode()
         create_image_artifact(
             f"data:image/jpeg;base64,{picture}", key=f"scan-{slug(key)}", description=f"{key}: before and after"
@@ -61,9 +64,14 @@ def report_scans(plan: str, groups: Groups) -> Groups:
 def register_scans(plan: str, groups: Groups) -> None:
     """Tell MLflow of the scans' outcomes."""
     crew = CREWS[plan]
-    for key in [key for keys in groups for key in keys]:
-        if (record := crew.out.read_record(key)) is not None:
-            crew.tracker.scan(record, [crew.out.scan_page(key), crew.out.picture(key)])
+    for record in _told(crew, groups):
+        crew.tracker.scan(record, [crew.out.scan_page(record.key), crew.out.picture(record.key)])
+
+
+def _told(crew: Crew, groups: Groups) -> Iterator[ScanRecord]:
+    """Records of the scans that MLflow and Prefect hear of one by one."""
+    records = (crew.out.read_record(key) for keys in groups for key in keys)
+    return (record for record in records if record is not None and crew.tells(record))
 
 
 @task(name="batch", task_run_name="{name}", cache_policy=NO_CACHE)
@@ -85,10 +93,11 @@ def start_progress() -> UUID:
     return made
 
 
-def tell_table(plan: str) -> None:
-    """The cohort's table on the flow run's page."""
-    crew = CREWS[plan]
-    create_table_artifact(rows(crew.out, crew.plan), key="cohort", description="every planned scan, its state and its figures")
+def tell_table(plan: str, records: Sequence[ScanRecord]) -> None:
+    """The cohort's table on the flow run's page; of a large cohort, the scans to be looked at."""
+    told = [row(record) for record in records if CREWS[plan].tells(record)]
+    which = "every planned scan" if len(told) == len(records) else f"{len(told)} scans to look at, of {len(records)}"
+    create_table_artifact(told, key="cohort", description=f"{which}, with state and figures; all are in the cohort's report")
 
 
 def tell_summary(plan: str, changes: Changes, states: dict[str, int]) -> None:

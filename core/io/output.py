@@ -91,6 +91,11 @@ class Output:
         """The 3-D viewer of one scan."""
         return self.path("reports", f"{key}_viewer.html")
 
+    @property
+    def viewer_script(self) -> str:
+        """The JavaScript that all viewers share."""
+        return self.path("reports", "niivue.js")
+
     def record(self, key: str) -> str:
         """The record of one scan."""
         return self.path("isovox", "scans", f"{key}.json")
@@ -130,7 +135,9 @@ class Output:
 
     def reported(self, key: str) -> bool:
         """Whether a scan's pages and picture are there and whole."""
-        return all(map(self.page_whole, (self.scan_page(key), self.viewer_page(key)))) and files.exists(self.picture(key))
+        return all(map(self.page_whole, (self.scan_page(key), self.viewer_page(key)))) and all(
+            map(files.exists, (self.picture(key), self.viewer_script))
+        )
 
     def done(self, key: str, digest: str) -> bool:
         """Whether a scan is finished with this digest and its files are whole: to skip before, to verify after."""

@@ -2,7 +2,7 @@
 
 from tasks.report.pages import cohort_page, scan_page
 from tasks.report.pictures import scan_picture
-from tasks.report.viewer import viewer_page
+from tasks.report.viewer import niivue, viewer_page
 from tasks.report.views import CohortView, ScanView
 
-__all__ = ["CohortView", "ScanView", "cohort_page", "scan_page", "scan_picture", "viewer_page"]
+__all__ = ["CohortView", "ScanView", "cohort_page", "niivue", "scan_page", "scan_picture", "viewer_page"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.report import CohortView, ScanView, cohort_page, scan_page, viewer_page
+from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, viewer_page
 
 QUIET = "--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 SOFTWARE_GL = "--use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
@@ -45,6 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, scan_view: ScanView, cohort_
     (out / "reports").mkdir()
     (out / "report.html").write_text(cohort_page(cohort_view), encoding="utf-8")
     (out / "reports" / "sub-01_T1w.html").write_text(scan_page(scan_view), encoding="utf-8")
+    (out / "reports" / "niivue.js").write_bytes(niivue())
     (out / "reports" / "sub-01_T1w_viewer.html").write_text(viewer_page(scan_view), encoding="utf-8")
     return out
 
