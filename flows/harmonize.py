@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from core.config import HarmonizeSettings
@@ -33,6 +34,7 @@ def _harmonize(options: argparse.Namespace) -> int:
     _calm()
     if options.quiet:
         be_quiet()
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
     settings = settings_from(options, HarmonizeSettings)
     with terminable(), prefect_server(local_state(settings.out)):
         from flows.harmonizing import harmonize_sites

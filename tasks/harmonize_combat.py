@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from core.errors import FeaturesError
 from core.harmonize.combat import Combat
 from core.harmonize.design import complete, lacking
 from core.harmonize.model import Harmonizer
+from core.harmonize.sites import by_combat, site_accuracy
 from core.harmonize.table import Features
 from core.io import files
 from tasks import harmonize_tables as tables
@@ -48,14 +50,31 @@ class Adjusted:
 def adjust(settings: HarmonizeSettings, members: Sequence[Member], given: Harmonizer | None) -> Adjusted:
     """The tables before and after, and the features by ComBat: fitted here, or as the given harmoniser has it."""
     found = Adjusted(tables.before(members), tables.after(members))
-    if not settings.combat or not members:
+    if not members:
         return found
     try:
-        if given is not None and given.combat is not None:
-            return _applied(Combat.from_json(given.combat), found)
-        return _fitted(found, settings)
+        if not settings.combat:
+            made = found
+        elif given is not None and given.combat is not None:
+            made = _applied(Combat.from_json(given.combat), found)
+        else:
+            made = _fitted(found, settings)
     except FeaturesError as error:
-        return replace(found, notes=(f"features are as they were: {error}",))
+        made = replace(found, notes=(f"features are as they were: {error}",))
+    return replace(made, figures=_accuracies(made, settings))
+
+
+def _accuracies(found: Adjusted, settings: HarmonizeSettings) -> dict[str, float]:
+    """How well the site of a scan is told from its features, at each stage; ComBat is fitted without the scans that are told."""
+    stages = {"site_accuracy_restored": (found.before, None), "site_accuracy_intensity": (found.after, None)}
+    if found.combat is not None:
+        stages["site_accuracy_combat"] = (found.after, by_combat(settings.preserve))
+    figures: dict[str, float] = {}
+    for name, (features, fit) in stages.items():
+        with suppress(FeaturesError):  # one site, or too few persons of each
+            told = site_accuracy(features, fit, permutations=0, seed=settings.seed)
+            figures |= {name: told.balanced, "site_accuracy_chance": told.chance}
+    return figures
 
 
 def _fitted(found: Adjusted, settings: HarmonizeSettings) -> Adjusted:
