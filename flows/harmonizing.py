@@ -14,7 +14,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
-from tasks.harmonize_combat import Adjusted, adjust, report
 
 from core.config import HarmonizeSettings, RunSettings, Selection
 from core.errors import UsageError
@@ -32,6 +31,7 @@ from infra.clusters import open_cluster, run_bounded
 from tasks import harmonize as work
 from tasks import harmonize_tables as tables
 from tasks.harmonize import Piece
+from tasks.harmonize_combat import Adjusted, adjust, report
 from tasks.harmonize_tables import Member
 from tasks.results import verified_records
 from tasks.sites import Site, sites_of, write_table
