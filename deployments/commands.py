@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from core.errors import UsageError
 
@@ -112,25 +112,19 @@ def _flows(client: SyncPrefectClient, place: Place, group: dict[str, Any]) -> No
 
     ensure_pool(client, place.pool)
     for entry in CATALOGUE:
-        if not entry.there:
-            _say(f"left out: {entry.name}, for there is no {entry.module}")
+        found = entry.find()
+        if found is None:
+            _say(f"left out: {entry.name}, for there is no such flow in {' or '.join(entry.modules)}")
             continue
-        register(client, entry, place, _defaults(entry.find()[1], group))
+        register(client, entry, found, place, _defaults(found[1], group))
         _say(f"deployed: {entry.name}")
 
 
 def _defaults(flow: Any, group: dict[str, Any]) -> dict[str, Any]:
     """What a form says at first: the group's services, as far as the flow's settings know of them."""
-    model = flow.fn.__annotations__.get("settings")
-    known = _settings_of(flow).model_fields if model else {}
+    known = get_type_hints(flow.fn)["settings"].model_fields
     said = {name: value for name, value in group.items() if name in known}
     return {"settings": said} if said else {}
-
-
-def _settings_of(flow: Any) -> Any:
-    from typing import get_type_hints
-
-    return get_type_hints(flow.fn)["settings"]
 
 
 def _cohorts(client: SyncPrefectClient, cohorts: list[Cohort], place: Place, schedule: Schedule, quiet: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect import Flow
 
-PLACES = ("input", "out", "cohort", "reference", "labels")  # settings that name a file or a folder
+PLACES = ("input", "out", "cohort", "reference", "labels", "new")  # settings that name a file or a folder
 ABSOLUTE = r"^(/|s3://[^/])"
 SAID = "; an absolute path or s3://…"
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from core import __version__
 from core.errors import UsageError
-from deployments.catalogue import COHORT, Entry
+from deployments.catalogue import COHORT, Entry, Found
 from deployments.cohorts import Cohort, Schedule
 from deployments.forms import form_of
 
@@ -50,26 +50,30 @@ def ensure_pool(client: SyncPrefectClient, name: str) -> None:
             return
 
 
-def register(client: SyncPrefectClient, entry: Entry, place: Place, defaults: dict[str, Any]) -> UUID:
+def register(client: SyncPrefectClient, entry: Entry, found: Found, place: Place, defaults: dict[str, Any]) -> UUID:
     """Deploy a flow to be started by hand.
 
     Args:
         client: of the server.
         entry: of the catalogue.
+        found: its flow.
         place: where its runs go.
         defaults: what its form says before anybody fills it in.
 
     Returns:
         the deployment's id; registering again keeps it.
     """
-    return _create(client, entry, place, name=entry.name, parameters=defaults, tags=[TAG])
+    return _create(client, entry, found, place, name=entry.name, parameters=defaults, tags=[TAG])
 
 
 def register_cohort(client: SyncPrefectClient, cohort: Cohort, place: Place, schedule: Schedule) -> UUID:
     """Deploy the restoration of a cohort, one run of it at a time; what comes meanwhile waits for its turn."""
+    found = COHORT.find()
+    assert found is not None  # noqa: S101 - it is part of isovox
     return _create(
         client,
         COHORT,
+        found,
         place,
         name=cohort.name,
         parameters={"settings": cohort.settings},
@@ -80,8 +84,8 @@ def register_cohort(client: SyncPrefectClient, cohort: Cohort, place: Place, sch
     )
 
 
-def _create(client: SyncPrefectClient, entry: Entry, place: Place, **said: Any) -> UUID:
-    entrypoint, flow = entry.find()
+def _create(client: SyncPrefectClient, entry: Entry, found: Found, place: Place, **said: Any) -> UUID:
+    entrypoint, flow = found
     return client.create_deployment(
         flow_id=client.create_flow(flow),
         version=__version__,

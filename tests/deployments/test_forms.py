@@ -16,7 +16,7 @@ RUN = {"input": "/data/study", "out": "/data/out"}
 
 @pytest.fixture(scope="module")
 def forms() -> dict[str, dict[str, Any]]:
-    return {entry.name: form_of(entry.find()[1]) for entry in deployable()}
+    return {entry.name: form_of(flow) for entry, (_, flow) in deployable()}
 
 
 def test_the_main_flows_are_deployable(forms: dict[str, Any]) -> None:
@@ -27,8 +27,7 @@ def test_the_main_flows_are_deployable(forms: dict[str, Any]) -> None:
 def test_each_entry_names_a_flow_that_a_worker_can_import() -> None:
     from prefect.flows import load_flow_from_entrypoint
 
-    for entry in deployable():
-        path, flow = entry.find()
+    for _, (path, flow) in deployable():
         assert load_flow_from_entrypoint(path, use_placeholder_flow=False) is flow
 
 
