@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import FeaturesError
 from core.harmonize.bayes import Effect, effect_of
@@ -32,7 +31,6 @@ FLAT = 1e-10  # share of a feature's size below which its spread is rounding
 Single = Literal["location", "refuse"]
 Unseen = Literal["refuse", "fit"]
 Missing = Literal["refuse", "mean"]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,8 +278,8 @@ class _Pooled:
         told = np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
         left = (values - design @ fitted)[told]
         sd = np.sqrt((left**2).mean(axis=0))
-        flat: Mask = np.less_equal(sd, FLAT * np.abs(values).max(axis=0))
-        self.flags.update({features.names[n]: _flat(reference) for n, is_flat in zip(chosen, flat, strict=True) if is_flat})
+        flat = np.atleast_1d(sd <= FLAT * np.abs(values).max(axis=0))
+        self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})
         good = np.array(chosen)[~flat]
         self.mean[good], self.sd[good] = (weights @ fitted[:s])[~flat], sd[~flat]
         self.slopes[:, good] = fitted[s:, ~flat]
@@ -303,8 +301,8 @@ def _flags(features: Features) -> dict[str, str]:
 
 
 def _unknown_at(features: Features, site: str) -> list[str]:
-    known = np.isfinite(features.values[features.rows([site])]).any(axis=0)
-    return [name for name, any_known in zip(features.names, known, strict=True) if not any_known]
+    known = np.atleast_1d(np.isfinite(features.values[features.rows([site])]).any(axis=0))
+    return [features.names[n] for n in np.flatnonzero(~known).tolist()]
 
 
 def _site_flag(count: int) -> str:

@@ -1,0 +1,194 @@
+"""Whether a classifier still tells the site of a scan from its features: accuracy on scans it has not seen, against chance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import FeaturesError
+from core.harmonize.combat import Combat
+from core.harmonize.design import complete, covariate_columns, terms_of
+from core.harmonize.table import Features, Values, some
+
+FOLDS = 5
+FEWEST = 3  # persons of a site, below which it is left out
+LEVEL = 0.05
+ENOUGH = 10  # random deals that are as good as the found one; more need not be tried
+Labels = NDArray[np.int64]
+Transform = Callable[[Features], Features]
+Fold = tuple[Labels, Labels, Values, Values]  # rows to learn from, rows to tell, and their features
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well the site of a scan is told.
+
+    Attributes:
+        sites: that were told apart.
+        left_out: sites with too few persons.
+        scans: that were told.
+        folds: of the cross-validation.
+        balanced: mean over the sites of the share of their scans that was told rightly, 0 to 1.
+        chance: what guessing gives, 1 / sites.
+        null: 2.5th and 97.5th percentile of ``balanced`` where the sites are dealt to the persons at random.
+        p: share of these that are at least as good, the found one counted among them.
+        confusion: scans by site (rows) and by the site that was told (columns).
+    """
+
+    sites: tuple[str, ...]
+    left_out: tuple[str, ...]
+    scans: int
+    folds: int
+    balanced: float
+    chance: float
+    null: tuple[float, float]
+    p: float
+    confusion: tuple[tuple[int, ...], ...]
+
+    @property
+    def told(self) -> bool:
+        """Whether the site is told better than by chance (p below 0.05)."""
+        return self.p < LEVEL
+
+
+def site_accuracy(
+    features: Features,
+    fit: Callable[[Features], Transform] | None = None,
+    *,
+    permutations: int = 99,
+    seed: int = 0,
+) -> Accuracy:
+    """Cross-validated accuracy of a logistic regression of the site on standardised features; unknown values are the mean.
+
+    It is linear: it sees where the sites' features lie, not how far they spread.
+
+    Folds are by person and stratified by site. Features that were harmonised on all scans lie about their site: the sites' means
+    were made equal with the held-out scans' help, so that the accuracy falls below chance. Give the features as they were and
+    ``fit``, which harmonises by the scans that are learned from only.
+
+    Args:
+        features: of two sites or more.
+        fit: from the scans of the other folds to what harmonises a scan; None: features are taken as they are.
+        permutations: deals of the sites to the persons at most, at least 1; the least possible p is 1 / (permutations + 1).
+        seed: of folds and deals.
+
+    Raises:
+        FeaturesError: fewer than two sites of three persons or more, no feature that varies; or what ``fit`` raises.
+    """
+    table, left_out = _usable(features)
+    draw = np.random.default_rng(seed)
+    labels = np.array([table.sites.index(site) for site in table.site])
+    _, persons = np.unique(table.persons, return_inverse=True)
+    dealt = _folds(labels, persons, draw)
+    folds = [_fold(table, dealt, number, fit) for number in range(dealt.max() + 1)]
+    told = _tell(folds, labels)
+    found = _balanced(labels, told)
+    by_person = labels[np.unique(persons, return_index=True)[1]]
+    null = _null(folds, [draw.permutation(by_person)[persons] for _ in range(permutations)], found)
+    confusion = np.zeros((len(table.sites), len(table.sites)), dtype=int)
+    np.add.at(confusion, (labels, told), 1)
+    return Accuracy(
+        sites=table.sites,
+        left_out=left_out,
+        scans=len(table),
+        folds=len(folds),
+        balanced=found,
+        chance=1 / len(table.sites),
+        null=(float(np.percentile(null, 2.5)), float(np.percentile(null, 97.5))),
+        p=(int(np.count_nonzero(null >= found)) + 1) / (len(null) + 1),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def _null(folds: Sequence[Fold], deals: Sequence[Labels], found: float) -> Values:
+    """The accuracy of random deals, until enough are as good as the found one to know that p is large (Besag & Clifford 1991)."""
+    null: list[float] = []
+    for labels in deals:
+        null.append(_balanced(labels, _tell(folds, labels)))
+        if sum(one >= found for one in null) >= ENOUGH:
+            break
+    return np.array(null)
+
+
+def by_combat(preserve: Sequence[str] = ("age", "sex")) -> Callable[[Features], Transform]:
+    """A ``fit`` for ``site_accuracy``: ComBat, unknown covariates taken as the mean."""
+
+    def fit(features: Features) -> Transform:
+        known = [name for name in preserve if any(value is not None for value in features.covariates.get(name, ()))]
+        fitted = Combat.fit(complete(features, known), known).extend(features, 1, missing="mean")
+        return lambda others: fitted.apply(others, missing="mean")
+
+    return fit
+
+
+def of_covariates(features: Features, names: Sequence[str] = ("age", "sex")) -> Features:
+    """The covariates as features, those that vary: what may tell the site without any image."""
+    present = [name for name in names if any(value is not None for value in features.covariates.get(name, ()))]
+    terms = terms_of(features, present)
+    columns = covariate_columns(features, terms)
+    return replace(features, names=tuple(f"covariate {n}" for n in range(columns.shape[1])), values=columns)
+
+
+def _usable(features: Features) -> tuple[Features, tuple[str, ...]]:
+    """The scans of sites with enough persons, the features that vary; and the sites that were left out."""
+    persons = Counter(site for _, site in set(zip(features.persons, features.site, strict=True)))
+    kept = [site for site in features.sites if persons[site] >= FEWEST]
+    if len(kept) < 2:
+        got = ", ".join(f"{persons[site]} of {site}" for site in features.sites) or "none"
+        raise FeaturesError("classifier-sites", f"two sites of {FEWEST} persons or more", got, "add scans")
+    table = features.select(features.rows(kept))
+    varying = [
+        name for name, column in zip(table.names, table.values.T, strict=True) if len(set(column[np.isfinite(column)])) > 1
+    ]
+    if not varying:
+        raise FeaturesError("classifier-features", "a feature that varies", some(table.names) or "none", "measure others")
+    return table.only(varying), tuple(site for site in features.sites if site not in kept)
+
+
+def _folds(labels: Labels, persons: Labels, draw: np.random.Generator) -> Labels:
+    """The fold (n,) of each scan: each site's persons in random order, dealt round."""
+    by_person = labels[np.unique(persons, return_index=True)[1]]
+    count = min(FOLDS, int(np.bincount(by_person).min()))
+    fold = np.zeros(len(by_person), dtype=np.int64)
+    for number, site in enumerate(np.unique(by_person)):
+        theirs = draw.permutation(np.flatnonzero(by_person == site))
+        fold[theirs] = (np.arange(len(theirs)) + number) % count
+    dealt: Labels = fold[persons]
+    return dealt
+
+
+def _fold(features: Features, dealt: Labels, number: int, fit: Callable[[Features], Transform] | None) -> Fold:
+    """A fold, its features on the scale of those that are learned from."""
+    learn, tell = np.flatnonzero(dealt != number), np.flatnonzero(dealt == number)
+    one, other = features.select(learn.tolist()), features.select(tell.tolist())
+    if fit is not None:
+        transform = fit(one)
+        one, other = transform(one), transform(other)
+    known = np.isfinite(one.values).any(axis=0)
+    mean = np.nanmean(one.values[:, known], axis=0)
+    spread = np.nanstd(one.values[:, known], axis=0)
+    spread[spread <= 1e-12 * np.abs(mean)] = np.inf
+    return learn, tell, *(np.nan_to_num((part.values[:, known] - mean) / spread) for part in (one, other))
+
+
+def _tell(folds: Sequence[Fold], labels: Labels) -> Labels:
+    """The site (n,) that is told of each scan by what was learned from the other folds."""
+    from sklearn.linear_model import LogisticRegression
+
+    told = np.zeros_like(labels)
+    for learn, tell, known, new in folds:
+        if len(set(labels[learn].tolist())) < 2:
+            told[tell] = labels[learn][0]
+            continue
+        model = LogisticRegression(class_weight="balanced", tol=1e-3, max_iter=300)
+        told[tell] = model.fit(known, labels[learn]).predict(new)
+    return told
+
+
+def _balanced(labels: Labels, told: Labels) -> float:
+    """Mean over the sites of the share that was told rightly."""
+    return float(np.mean([(told[labels == site] == site).mean() for site in np.unique(labels)]))

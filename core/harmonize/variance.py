@@ -1,0 +1,113 @@
+"""How much of each feature the site, age and sex explain: the site's share should go, the others' should stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.harmonize.design import SAME, Term, complete, covariate_columns, site_columns, terms_of
+from core.harmonize.table import Features, Values
+from core.metrics.significance import holm
+
+SITE = "site"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one factor explains of a feature, the others held fixed.
+
+    Attributes:
+        partial: partial R² (for a category the partial eta²), 0 to 1: of what the other factors leave, the part that this one
+            explains. By chance alone its mean is columns / (n - 1 - columns of the others), so that small cohorts are never at 0.
+        p: of the F test.
+        p_holm: the same, adjusted over the features (Holm 1979).
+        effect: of one more unit of a number, or of the second of two levels over the first, in the feature's unit; else None.
+        error: standard error of the effect.
+        n: scans.
+    """
+
+    partial: float
+    p: float
+    p_holm: float
+    effect: float | None
+    error: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A linear model: what it leaves, its rank, and the coefficients of its last columns."""
+
+    rest: float
+    rank: int
+    slopes: Values
+    errors: Values
+
+
+def explained(features: Features, covariates: Sequence[str] = ("age", "sex")) -> dict[str, dict[str, Share]]:
+    """What site and covariates explain of each feature.
+
+    The site's share is of all scans, unknown covariates taken as the mean; that of a covariate is of the scans of which all
+    covariates are known. Left out are factors that cannot be told apart (a covariate that is the same for all scans of a site) or
+    are the same for all scans, and features that do not vary.
+
+    Args:
+        features: of all sites.
+        covariates: those that the table does not have, or not vary, are left out.
+
+    Returns:
+        by factor ("site", then the covariates), by feature.
+    """
+    present = [name for name in covariates if any(value is not None for value in features.covariates.get(name, ()))]
+    terms = terms_of(features, present)
+    names = [term.name for term in terms]
+    whole = complete(features, names)
+    shares = {SITE: _by_feature(features, terms, None)} | {term.name: _by_feature(whole, terms, term) for term in terms}
+    return {factor: _adjusted(found) for factor, found in shares.items() if found}
+
+
+def _adjusted(shares: Mapping[str, Share]) -> dict[str, Share]:
+    ps = holm([share.p for share in shares.values()])
+    return {name: replace(share, p_holm=p) for (name, share), p in zip(shares.items(), ps, strict=True)}
+
+
+def _by_feature(features: Features, terms: Sequence[Term], term: Term | None) -> dict[str, Share]:
+    """The share of a term, or of the site (None), of each feature that it can be told of."""
+    others = [covariate_columns(features, [one]) for one in terms if one is not term]
+    sites = site_columns(features)
+    ones = np.ones((len(features), 1))
+    tested = sites if term is None else covariate_columns(features, [term])
+    rest = np.concatenate([ones if term is None else sites, *others], axis=1)
+    found = {name: _share(values, rest, tested, term) for name, values in zip(features.names, features.values.T, strict=True)}
+    return {name: share for name, share in found.items() if share is not None}
+
+
+def _share(values: Values, rest: Values, tested: Values, term: Term | None) -> Share | None:
+    from scipy.stats import f as fisher
+
+    known = np.isfinite(values)
+    if np.count_nonzero(known) < 3:
+        return None
+    y, without = values[known] - values[known].mean(), rest[known]
+    small, full = _fit(y, without), _fit(y, np.concatenate([without, tested[known]], axis=1))
+    steps, free = full.rank - small.rank, len(y) - full.rank
+    if steps < 1 or free < 1 or small.rest <= SAME**2 * float(values[known] @ values[known]):
+        return None
+    partial = max(0.0, 1.0 - full.rest / small.rest)
+    ratio = ((small.rest - full.rest) / steps) / (full.rest / free) if full.rest > 0 else np.inf
+    single = term is not None and len(term.centre) == 1 and steps == 1
+    effect, error = (float(full.slopes[-1]), float(full.errors[-1])) if single else (None, None)
+    return Share(partial, float(fisher.sf(max(ratio, 0.0), steps, free)), 1.0, effect, error, len(y))
+
+
+def _fit(y: Values, columns: Values) -> _Fit:
+    """Least squares by singular values; columns that others make superfluous do not count."""
+    u, sizes, v = np.linalg.svd(columns, full_matrices=False)
+    used = sizes > SAME * sizes.max(initial=0.0)
+    u, sizes, v = u[:, used], sizes[used], v[used]
+    left = y - u @ (u.T @ y)
+    rest, free = float(left @ left), len(y) - len(sizes)
+    errors = np.sqrt(((v.T / sizes) ** 2).sum(axis=1) * rest / max(free, 1))
+    return _Fit(rest, len(sizes), (v.T / sizes) @ (u.T @ y), errors)

@@ -1,0 +1,104 @@
+"""The classifier of sites: certain where sites differ, at chance where they do not, honest about folds and persons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.errors import FeaturesError
+from core.harmonize.combat import Combat
+from core.harmonize.sites import _folds, by_combat, of_covariates, site_accuracy
+from core.harmonize.table import Features
+from tests.core.harmonize.sites import cohort, table
+
+COUNTS = {"a": 30, "b": 30, "c": 30}
+
+
+def test_sites_that_differ_are_told_and_after_combat_they_are_not() -> None:
+    before = cohort(COUNTS, features=8, shifts={"a": 0.0, "b": 6.0, "c": -4.0})
+    found = site_accuracy(before, permutations=21)
+    held_out = site_accuracy(before, by_combat(), permutations=21)
+    assert found.balanced > 0.9
+    assert found.told
+    assert found.p == 1 / 22
+    assert held_out.balanced < 0.5
+    assert not held_out.told
+    assert (found.chance, found.folds, found.scans) == (pytest.approx(1 / 3), 5, 90)
+    assert [sum(row) for row in found.confusion] == [30, 30, 30]
+
+
+def test_features_harmonised_with_the_held_out_scans_fall_below_chance() -> None:
+    """Why the harmonisation must be fitted within the folds."""
+    before = cohort({"a": 20, "b": 20, "c": 20}, features=8)
+    after = Combat.fit(before).apply(before)
+    assert site_accuracy(after, permutations=1).balanced < 0.2
+    assert 0.15 < site_accuracy(before, by_combat(), permutations=1).balanced < 0.5
+
+
+def test_noise_is_at_chance() -> None:
+    draw = np.random.default_rng(0)
+    found = site_accuracy(table(draw.standard_normal((90, 4)), ["a", "b", "c"] * 30), permutations=21)
+    assert not found.told
+    assert found.null[0] < 1 / 3 < found.null[1]
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    features = cohort({"a": 10, "b": 10}, features=3)
+    assert site_accuracy(features, permutations=5, seed=3) == site_accuracy(features, permutations=5, seed=3)
+
+
+def test_the_scans_of_a_person_stay_in_one_fold() -> None:
+    """A person's scans are alike: torn apart over folds they would tell the site of noise."""
+    draw = np.random.default_rng(0)
+    own = draw.standard_normal((24, 30)).repeat(4, axis=0)
+    site = [("a", "b")[n % 2] for n in range(24) for _ in range(4)]
+    scans = tuple(f"sub-{n:02d}_run-{run}" for n in range(24) for run in range(4))
+    features = Features(scans, tuple(site), {}, tuple(f"f{n}" for n in range(30)), own + 0.01 * draw.standard_normal((96, 30)))
+    torn = replace(features, scans=tuple(scan.replace("_run", "run") for scan in scans))
+    assert not site_accuracy(features, permutations=21).told
+    assert site_accuracy(torn, permutations=1).balanced > 0.95
+
+
+def test_folds_hold_every_site_and_every_scan_once() -> None:
+    labels = np.repeat([0, 1, 2], [7, 12, 20])
+    persons = np.arange(39) // 1
+    dealt = _folds(labels, persons, np.random.default_rng(0))
+    counts = np.array([[np.count_nonzero((labels == site) & (dealt == fold)) for fold in range(5)] for site in range(3)])
+    assert counts.min() >= 1
+    assert (np.ptp(counts, axis=1) <= 1).all()
+
+
+def test_unequal_sites_do_not_raise_chance() -> None:
+    draw = np.random.default_rng(0)
+    found = site_accuracy(table(draw.standard_normal((110, 3)), ["a"] * 100 + ["b"] * 10), permutations=19)
+    assert found.chance == 0.5
+    assert found.balanced < 0.75
+
+
+def test_small_sites_are_left_out_and_named() -> None:
+    features = cohort({"a": 12, "b": 12, "c": 2}, features=3)
+    found = site_accuracy(features, permutations=1)
+    assert (found.sites, found.left_out, found.scans) == (("a", "b"), ("c",), 24)
+    with pytest.raises(FeaturesError, match=r"classifier-sites: wanted two sites of 3 persons or more; got 9 of a, 2 of b"):
+        site_accuracy(cohort({"a": 9, "b": 2}))
+
+
+def test_unknown_and_constant_features_do_no_harm() -> None:
+    features = cohort({"a": 12, "b": 12}, features=4)
+    values = features.values.copy()
+    values[::3, 0], values[:, 1], values[:, 2] = np.nan, 7.0, np.nan
+    assert site_accuracy(features.with_values(values), permutations=1).balanced > 0.5
+    values[:] = 7.0
+    with pytest.raises(FeaturesError, match="classifier-features"):
+        site_accuracy(features.with_values(values))
+
+
+def test_age_alone_may_tell_the_site() -> None:
+    features = cohort({"a": 15, "b": 15}, features=1)
+    ages = [30.0 + n % 7 if site == "a" else 60.0 + n % 7 for n, site in enumerate(features.site)]
+    older = replace(features, covariates={"age": tuple(ages), "sex": (None,) * 30})
+    assert site_accuracy(of_covariates(older), permutations=21).told
+    assert of_covariates(older).names == ("covariate 0",)
+    assert of_covariates(replace(features, covariates={})).names == ()
