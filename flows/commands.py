@@ -39,7 +39,9 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     elif command == "report":
         parser.add_argument("out", help="output folder of a run")
         parser.add_argument("--no-open", action="store_true", help="write the pages without opening them")
-    elif command != "doctor":
+    elif command == "doctor":
+        parser.add_argument("state_dir", nargs="?", type=Path, metavar="STATE_DIR", help="of a group that isovox up brought up")
+    else:
         parser.add_argument("out", help="output folder of a run")
 
 
@@ -278,14 +280,16 @@ def ui(options: argparse.Namespace) -> int:
     return OK
 
 
-def doctor(_: argparse.Namespace) -> int:
-    """Print what this machine has, what is missing and the remedy."""
+def doctor(options: argparse.Namespace) -> int:
+    """Print what this machine and its group's services have, what is missing and the remedy."""
     from rich.console import Console
 
     from flows.tables import doctor_table
     from infra.doctor import checks
+    from infra.group.checks import group_checks
+    from infra.group.state import State
 
-    found = checks()
+    found = [*checks(), *group_checks(State.at(options.state_dir), asked=options.state_dir is not None)]
     Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(doctor_table(found))
     return FAILED if any(check.state == "missing" for check in found) else OK
 

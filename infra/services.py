@@ -30,6 +30,7 @@ START = 120.0  # seconds within which a server answers; its first start makes it
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow wants the word, not 1
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1 GB for what isovox does not use
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a tracking server that is gone must not hold a run up for minutes

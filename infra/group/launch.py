@@ -22,7 +22,7 @@ from infra.group.state import State, read_json, write_private
 from infra.group.supervisor import LONGEST_WAIT, supervise, sweep
 from infra.services import ServiceError
 
-UP = 300.0  # seconds within which all parts answer; the first start makes databases
+UP = 600.0  # seconds within which all parts answer; the first start makes databases
 DOWN = 60.0  # seconds within which all have ended
 HOPELESS = 3  # deaths of a part before it was ever well
 

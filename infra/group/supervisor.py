@@ -6,6 +6,7 @@ ends, so do the parts: each is run by ``infra.guard``, which waits for the end o
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,7 +31,7 @@ Condition = Literal["waiting", "starting", "healthy", "silent"]
 
 TICK = 0.5  # seconds between two looks at all parts
 LOOK = 10.0  # seconds between two questions to a part that is well
-LATE = 180.0  # seconds within which a part answers after its start; a first start makes databases
+LATE = 300.0  # seconds within which a part answers after its start; a first start makes databases
 SILENT = 120.0  # seconds without an answer after which a part that runs counts as hung
 WELL = 60.0  # seconds of health after which its earlier deaths are forgotten
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before it is started again, doubled each time
@@ -148,8 +149,9 @@ def supervise(state: State, *, until: Callable[[], bool] = lambda: False) -> Non
     except (Terminated, KeyboardInterrupt):
         say("told to end")
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end(state, keepers)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _keep(state: State, keepers: list[Keeper], until: Callable[[], bool]) -> None:
@@ -165,8 +167,6 @@ def _keep(state: State, keepers: list[Keeper], until: Callable[[], bool]) -> Non
 
 
 def _write_status(state: State, keepers: Iterable[Keeper]) -> None:
-    import json
-
     own = {"pid": os.getpid(), "born": psutil.Process().create_time()}
     write_private(state.status, json.dumps(own | {"parts": {keeper.part.name: keeper.told() for keeper in keepers}}, indent=1))
 
