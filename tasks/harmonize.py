@@ -25,7 +25,7 @@ from core.harmonize import model
 from core.harmonize.brain import Kept, brain, common_view, view
 from core.harmonize.features import measure as features_of
 from core.harmonize.features import of_restoration
-from core.harmonize.intensity import Normaliser, Reading, inside, profile, read
+from core.harmonize.intensity import Normaliser, Reading, Values, inside, profile, read
 from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.plan import digest_of
@@ -130,8 +130,7 @@ def _load(piece: Piece) -> Scan:
     return Scan(record, stem, image, grid, mask, sidecar)
 
 
-def _said(image: Array, mask: Kept) -> dict[str, Any]:
-    values = inside(image, mask)
+def _said(values: Values) -> dict[str, Any]:
     return {"Profile": [float(f"{one:.7g}") for one in profile(values)], "Voxels": int(values.size)}
 
 
@@ -165,7 +164,7 @@ def _measure(piece: Piece) -> None:
     scan = _load(piece)
     found = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
     said = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(found)}
-    files.write_json(piece.measured, said | _said(scan.image, scan.mask) | {"Reading": _reading(piece, scan)})
+    files.write_json(piece.measured, said | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
 
 
 def _reading(piece: Piece, scan: Scan) -> Reading:
@@ -229,6 +228,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
     files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, normaliser))
     written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
     found = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
+    said = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
     problems = _problems(piece, scan, mask)
     return ScanRecord(
         key=piece.key,
@@ -239,7 +239,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
         method=piece.intensity,
         inputs=scan.record.outputs,
         outputs=written,
-        provenance={"Model": piece.model, "Features": found, "Grid": grid.to_json()} | _said(mapped, scan.mask),
+        provenance={"Model": piece.model, "Features": found, "Grid": grid.to_json()} | said,
     )
 
 

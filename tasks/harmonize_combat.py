@@ -72,7 +72,7 @@ def _accuracies(found: Adjusted, settings: HarmonizeSettings) -> dict[str, float
     figures: dict[str, float] = {}
     for name, (features, fit) in stages.items():
         with suppress(FeaturesError):  # one site, or too few persons of each
-            told = site_accuracy(features, fit, permutations=0, seed=settings.seed)
+            told = site_accuracy(features, fit, permutations=1, seed=settings.seed)
             figures |= {name: told.balanced, "site_accuracy_chance": told.chance}
     return figures
 

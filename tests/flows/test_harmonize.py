@@ -1,0 +1,81 @@
+"""``isovox harmonize`` as a user calls it: three sites in, comparable scans and tables out, the model in the registry and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.config import HarmonizeSettings
+from core.harmonize.table import Features
+from flows import cli
+from tests.phantoms import brain
+
+SETTINGS = ("--voxel-size", 4, "--field-of-view", 160, 160, 160, "--workers", 2, "--quiet")
+
+
+def site(folder: Path, gain: float, count: int, seed: int, step: float = 4.0) -> Path:
+    lines = ["participant_id\tage\tsex"]
+    for number in range(count):
+        anat = folder / f"sub-{number:02}" / "anat"
+        anat.mkdir(parents=True)
+        image = gain * brain((36, 36, 36), seed=seed + number, noise=3 + number)[0]
+        affine = np.diag([-step, step, step, 1.0])
+        nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), affine), anat / f"sub-{number:02}_T1w.nii.gz")
+        lines.append(f"sub-{number:02}\t{20 + 7 * number + seed % 5}\t{'mf'[number % 2]}")
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def isovox(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def volumes(out: Path) -> dict[str, bytes]:
+    return {str(one.relative_to(out)): one.read_bytes() for one in sorted(out.rglob("*desc-harmonized*.nii.gz"))}
+
+
+def test_the_form_says_what_each_field_is():
+    schema = HarmonizeSettings.model_json_schema()
+    for name, field in schema["properties"].items():
+        assert field.get("title"), name
+        assert field.get("description") or "$ref" in json.dumps(field), name
+
+
+def test_unusable_words_end_with_2_and_nothing_is_made(tmp_path, capsys):
+    assert isovox("harmonize", f"a={tmp_path}", tmp_path / "out", "--intensity", "nyul", "--voxel-size", -1) == 2
+    assert "settings: wanted valid settings" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_three_sites_a_resumed_run_and_next_months_scans(tmp_path, capsys):
+    words = [f"{name}={site(tmp_path / name, gain, 3, seed)}" for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
+    bad = tmp_path / "bonn" / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:-300])
+    out = tmp_path / "out"
+    assert isovox("harmonize", *words, out, *SETTINGS) == 3  # one scan is torn, the others are done
+    told = capsys.readouterr().out
+    assert "planned 6 = 5 done + 0 flagged + 1 failed" in told
+    assert "models:/harmonize-nyul/1 (champion)" in told
+    first = volumes(out)
+    assert len(first) == 5
+    assert {nibabel.load(out / name).shape for name in first} == {(40, 40, 40)}
+    table = Features.from_tsv(str(out / "features.tsv"))
+    assert table.covariates["sex"][:2] == ("M", "F")
+    assert (out / "report.html").exists()
+    # an unchanged cohort: nothing is written anew
+    times = {name: (out / name).stat().st_mtime_ns for name in first}
+    assert isovox("harmonize", *words, out, *SETTINGS) == 3
+    assert {name: (out / name).stat().st_mtime_ns for name in first} == times
+    # next month: the same scans and a new one, by the registered model, elsewhere
+    later = tmp_path / "later"
+    assert isovox("harmonize", words[0], later, *SETTINGS, "--model", "models:/harmonize-nyul@champion") == 0
+    same = volumes(later)
+    assert same
+    assert all(first[name] == content for name, content in same.items())
+    assert isovox("models", "show", "harmonize-nyul") == 0
+    assert "Fitted on 2 scans of bonn, 3 scans of oslo" in capsys.readouterr().out

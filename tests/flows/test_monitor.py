@@ -1,0 +1,63 @@
+"""``isovox monitor``: new features against a reference's, and the warning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.config import MonitorSettings
+from core.errors import UsageError
+from core.harmonize.table import Features
+from flows import cli
+from flows.monitoring import compare, rows, write_table
+
+
+def table(path, *, shift: float = 0.0, names=("snr", "gm_ml"), n: int = 60, seed: int = 0) -> str:
+    draw = np.random.default_rng(seed)
+    values = draw.normal(100, 10, (n, len(names)))
+    values[:, 0] += shift
+    scans = tuple(f"a/sub-{number:03}_T1w" for number in range(n))
+    Features(scans, ("a",) * n, {"age": tuple(map(float, range(n)))}, names, values).to_tsv(str(path))
+    return str(path)
+
+
+def test_a_shift_is_found_first_in_the_table_and_no_shift_is_none(tmp_path):
+    reference = table(tmp_path / "features.tsv")
+    moved = rows(compare(MonitorSettings(new=table(tmp_path / "new.tsv", shift=15, seed=1), reference=str(tmp_path))))
+    assert [(line["feature"], line["verdict"]) for line in moved] == [("snr", "drift"), ("gm_ml", "ok")]
+    still = rows(compare(MonitorSettings(new=table(tmp_path / "other.tsv", seed=2), reference=reference)))
+    assert {line["verdict"] for line in still} == {"ok"}
+    write_table(str(tmp_path / "drift.tsv"), moved)
+    head, first, *_ = (tmp_path / "drift.tsv").read_text().splitlines()
+    assert head.split("\t")[:2] == ["feature", "verdict"]
+    assert first.split("\t")[:2] == ["snr", "drift"]
+
+
+def test_only_what_both_have_or_what_is_asked_for_is_compared(tmp_path):
+    reference = table(tmp_path / "features.tsv", names=("snr", "gm_ml", "cnr"))
+    new = table(tmp_path / "new.tsv", names=("snr", "gm_ml"), seed=1)
+    assert {one.feature for one in compare(MonitorSettings(new=new, reference=reference))} == {"snr", "gm_ml"}
+    (one,) = compare(MonitorSettings(new=new, reference=reference, features=("gm_ml",)))
+    assert one.feature == "gm_ml"
+    with pytest.raises(UsageError, match=r"feature-missing: .*got cnr"):
+        compare(MonitorSettings(new=new, reference=reference, features=("cnr",)))
+
+
+def test_a_table_that_is_not_there_or_is_none_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"features-missing: wanted a table of features at .*features.tsv"):
+        compare(MonitorSettings(new=str(tmp_path), reference=str(tmp_path)))
+    (tmp_path / "features.tsv").write_text("a\tb\n1\t2\n")
+    with pytest.raises(UsageError, match="features-head"):
+        compare(MonitorSettings(new=str(tmp_path), reference=str(tmp_path)))
+
+
+@pytest.mark.slow
+def test_drift_is_an_exit_code_and_a_line_that_names_the_feature(tmp_path, capsys):
+    reference = table(tmp_path / "features.tsv")
+    words = ["monitor", table(tmp_path / "new.tsv", shift=15, seed=1), reference, "--out", str(tmp_path)]
+    assert cli.main(words) == 3
+    told = capsys.readouterr().out
+    assert "drift of snr" in told
+    assert (tmp_path / "drift.tsv").exists()
+    assert cli.main(["monitor", reference, reference, "--quiet"]) == 0
+    assert cli.main(["monitor", str(tmp_path / "none.tsv"), reference]) == 2
