@@ -93,6 +93,12 @@ class Compute(Settings):
         description="in-process, local, cuda, slurm, kubernetes, group (of isovox up), or a Dask scheduler's tcp://… or tls://…",
     )
     workers: int = Field(2, ge=1, title="Workers", description="processes (threads where in-process)")
+    fewest_workers: int | None = Field(
+        None,
+        ge=0,
+        title="Fewest workers",
+        description="where set, the cluster grows and shrinks with the work, between these and 'workers'",
+    )
     memory_limit: str = Field("auto", title="Memory limit", description="of each worker, such as 8GiB")
     retries: int = Field(3, ge=0, title="Retries", description="of a storage fault, with back-off")
 
@@ -391,10 +397,12 @@ class HarmonizeSettings(Settings):
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
-    slices: AcquisitionSettings = AcquisitionSettings()
-    tiling: TilingSettings = TilingSettings()
-    compute: Compute = Compute()
-    quality: QualityThresholds = QualityThresholds()
+    slices: AcquisitionSettings = Field(AcquisitionSettings(), title="Slices", description="how thick slices came about")
+    tiling: TilingSettings = TILING
+    compute: Compute = Field(Compute(), title="Compute", description="where the work runs, and on how many workers")
+    quality: QualityThresholds = Field(
+        QualityThresholds(), title="Quality", description="thresholds beyond which a restored scan is flagged"
+    )
     tracking_uri: str | None = Field(
         None, title="MLflow tracking URI", description="of the registry; default: a sqlite file in isovox's own folder"
     )

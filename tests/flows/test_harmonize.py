@@ -1,4 +1,4 @@
-"""``isovox harmonize`` as a user calls it: three sites in, comparable scans and tables out, the model in the registry and back."""
+"""``isovox harmonize`` as a user calls it: three sites in, comparable scans and tables out, the model kept and used again."""
 
 from __future__ import annotations
 
