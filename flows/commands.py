@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config import RunSettings, TrainSettings
-from core.errors import BusyError, IsovoxError, PlanError, UsageError
+from core.errors import AccessError, BusyError, IsovoxError, PlanError, UsageError
 
 if TYPE_CHECKING:
     from core.plan import CohortPlan
@@ -56,7 +56,7 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
         return command(options)
     except BusyError as error:
         return _complain(error, BUSY)
-    except (UsageError, PlanError) as error:
+    except (AccessError, PlanError, UsageError) as error:
         return _complain(error, USAGE)
     except IsovoxError as error:
         return _complain(error, FAILED)

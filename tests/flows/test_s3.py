@@ -11,6 +11,7 @@ from flows import cli
 from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.cohorts import build_cohort
 from tests.outputs import restore_all
+from tests.seaweed import PUBLIC
 
 pytestmark = pytest.mark.slow
 
@@ -79,3 +80,49 @@ def test_scans_are_simulated_from_s3_into_s3(source, s3, tmp_path, capsys, where
     assert files.sha256(files.join(out, name)) == files.sha256(str(tmp_path / "here" / name))
     plan = restore_all(out, str(tmp_path / "out"), reference=truth)
     assert [scan.reference for scan in plan.scans] == [files.join(truth, f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz") for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("source_uri", "out", "said"),
+    [
+        ("s3://nowhere/in", "s3://tests/out", "bucket-missing: wanted a bucket nowhere"),
+        ("s3://tests/keep", "s3://nowhere/out", "bucket-missing: wanted a bucket nowhere"),
+    ],
+)
+def test_a_bucket_that_is_not_there_is_an_error_of_use(source, source_uri, out, said, capsys):
+    assert isovox("plan", source_uri, out, "--method", "cubic") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_input_without_credentials_says_what_to_set(source, tmp_path, capsys, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert isovox("plan", source, tmp_path / "out", "--method", "cubic") == 2
+    told = capsys.readouterr().err
+    assert "input-forbidden: wanted credentials for the bucket tests; got none" in told
+    assert "AWS_ACCESS_KEY_ID" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_public_bucket_is_restored_here_without_credentials(source, tmp_path, monkeypatch):
+    disk = fsspec.filesystem("s3", skip_instance_cache=True)
+    for path in disk.find("tests/keep/sub-01"):
+        disk.pipe_file(path.replace("tests/keep", f"{PUBLIC}/ds"), disk.cat_file(path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    plan = restore_all(f"s3://{PUBLIC}/ds", str(tmp_path / "out"))
+    assert [scan.key for scan in plan.scans] == ["sub-01_T1w"]
+    assert (tmp_path / "out/sub-01/anat/sub-01_desc-restored_T1w.nii.gz").exists()
+    assert isovox("verify", tmp_path / "out") == 0
+
+
+def test_an_output_that_may_not_be_written_is_an_error_of_use(source, capsys, monkeypatch):
+    out = f"s3://{PUBLIC}/kept-out"
+    restore_all(source, out)
+    monkeypatch.setenv("ISOVOX_S3_ANONYMOUS", "1")
+    assert isovox("clean", out) == 2
+    assert "storage-forbidden: wanted access to s3://public/kept-out/isovox/lock.json" in capsys.readouterr().err
