@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel
@@ -41,8 +40,8 @@ def volumes(out: Path) -> dict[str, bytes]:
 def test_the_form_says_what_each_field_is():
     schema = HarmonizeSettings.model_json_schema()
     for name, field in schema["properties"].items():
-        assert field.get("title"), name
-        assert field.get("description") or "$ref" in json.dumps(field), name
+        assert field.get("title") or "$ref" in field, name
+        assert field.get("description"), name
 
 
 def test_unusable_words_end_with_2_and_nothing_is_made(tmp_path, capsys):

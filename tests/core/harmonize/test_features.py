@@ -39,6 +39,13 @@ def test_a_stripped_brain_is_what_is_left_and_a_head_is_opened(stripped):
     assert not found[[0, -1]].any()  # the scalp is out
 
 
+def test_fat_that_is_far_brighter_than_the_brain_does_not_hide_it():
+    head, labels = phantom((80, 80, 80), head=True)
+    radius = np.sqrt(sum(x**2 for x in np.meshgrid(*[np.linspace(-1, 1, 80)] * 3, indexing="ij")))
+    fat = np.where((radius > 0.9) & (radius < 0.97), 5 * head, head).astype(np.float32)
+    assert overlap(brain(fat, grid_of(head.shape, 2.0), stripped=False), labels > 1) > 0.9
+
+
 def test_no_brain_is_said_so():
     for image in (np.zeros((20, 20, 20), np.float32), np.pad(np.ones((2, 2, 2), np.float32), 9)):
         for is_stripped in (True, False):
