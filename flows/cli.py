@@ -27,8 +27,8 @@ COMMANDS = {  # what each does, and the module with its add_arguments(name, pars
     "doctor": ("what this machine has, what is missing and the remedy", "flows.commands"),
     "demo": ("restore a small real cohort that ships with a package", "flows.commands"),
 }
-EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed, something is damaged or a challenger is not better,
-75 another run works on this output.
+EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed,
+something is damaged or a challenger is not better, 75 another run works on this output.
 `isovox BIDS OUT participant` is the same as `isovox run BIDS OUT`. For research, not for diagnosis."""
 
 
