@@ -33,9 +33,13 @@ class Weights(Settings):
 
 
 class Forecast(Settings):
-    """What a scan or a cohort will cost: bytes of memory at the peak, bytes on disk, seconds of one core, stored objects."""
+    """What a scan or a cohort will cost: bytes of memory at the peak, bytes on disk, seconds of one core, stored objects.
+
+    ``tile`` is the part of the memory that the tile in hand takes, on a GPU where there is one.
+    """
 
     memory: int
+    tile: int = 0
     disk: int
     seconds: float
     objects: int
@@ -137,6 +141,7 @@ class CohortPlan(Settings):
         workers = min(self.settings.compute.workers, max(1, len(self.groups())))
         return Forecast(
             memory=max((one.memory for one in each), default=0) * workers,
+            tile=max((one.tile for one in each), default=0),
             disk=sum(one.disk for one in each),
             seconds=sum(one.seconds for one in each) / workers,
             objects=sum(one.objects for one in each),
@@ -192,8 +197,10 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: Til
     measured = sum(math.prod(one.source_grid.shape) for one in group)
     restored = math.prod(scan.target_grid.shape)
     tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
+    working = method.bytes_per_tile_voxel * tile
     return Forecast(
-        memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + method.bytes_per_tile_voxel * tile + 300e6),
+        memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
+        tile=round(working),
         disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored)),
         seconds=restored / rate,
         objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
@@ -255,13 +262,14 @@ def _sizes(nbytes: float) -> str:
     return f"{nbytes / 2**30:.1f} GiB"
 
 
-def check_fits(plan: CohortPlan, memory: int, disk: int) -> None:
+def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
     """Refuse a plan that cannot fit.
 
     Args:
         plan: the plan.
         memory: bytes of memory for all workers together.
         disk: bytes free where the output lies.
+        gpu: bytes of memory of the smallest GPU that works; None where none does.
 
     Raises:
         PlanError: naming the scan that needs most, what it needs, what there is, and the remedy.
@@ -275,6 +283,9 @@ def check_fits(plan: CohortPlan, memory: int, disk: int) -> None:
         raise PlanError(
             "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
         )
+    if gpu is not None and plan.forecast.tile > gpu:
+        wanted, got = f"at most {_sizes(gpu)}, which the smallest GPU has", f"{_sizes(plan.forecast.tile)} for one tile"
+        raise PlanError("gpu-too-small", wanted, got, "smaller patches (--patch), or a larger GPU")
     if plan.forecast.disk > disk:
         wanted = f"at most {_sizes(disk)} on disk"
         got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"

@@ -83,12 +83,13 @@ def _calm() -> None:
 def _plan(options: argparse.Namespace) -> CohortPlan:
     from flows.options import settings_from
     from flows.weights import choose_weights
+    from infra.clusters import gpu_memory
     from tasks.discover import check_plan, plan_cohort
 
     settings = settings_from(options, RunSettings)
     choice = choose_weights(settings)
     plan = plan_cohort(settings, choice.weights)
-    check_plan(plan)
+    check_plan(plan, gpu_memory(settings.compute))
     if choice.newer and choice.weights and not options.quiet:
         newer, kept = choice.newer, choice.weights
         _say(

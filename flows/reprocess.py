@@ -26,7 +26,7 @@ from core.records import ScanRecord
 from flows.progress import bars
 from flows.weights import Choice, choose_weights
 from flows.zombies import remembered
-from infra.clusters import open_cluster, run_bounded
+from infra.clusters import gpu_memory, open_cluster, run_bounded
 from infra.services import local_state
 from tasks import stages
 from tasks.changes import Changes, changes_of, note_removed, nothing_new, seen_now
@@ -121,7 +121,7 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
     """How many scans are in each state."""
     out = Output(settings.out)
     plan = plan_cohort(settings, choice.weights)
-    check_plan(plan)
+    check_plan(plan, gpu_memory(settings.compute))
     with remembered(out):
         todo = unfinished(plan)
         changes = changes_of(plan, todo, choice.newer)

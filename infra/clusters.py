@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ POLL = 5.0  # seconds between two looks at whether the cluster lives
 CONNECT = 20.0  # seconds within which a scheduler answers
 ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
+STRAGGLING, LEAST_STRAGGLING = 20, 300.0  # a call of so many times the longest before it, and seconds, is begun anew, once
 
 # Workers keep their data to themselves and send back little, so there is nothing to spill; and a worker that was paused for the
 # memory of the scan in hand would never be resumed. The limit itself stays: a worker above it is ended and its call tried again.
@@ -112,7 +114,7 @@ def _in_process(compute: Compute) -> Pool:
 def _local(compute: Compute) -> Pool:
     from distributed import LocalCluster
 
-    return _connect(LocalCluster(n_workers=compute.workers, memory_limit=compute.memory_limit, **_here()), PATIENCE)
+    return _connect(LocalCluster(n_workers=compute.workers, memory_limit=compute.memory_limit, **_here()), PATIENCE, compute)
 
 
 def _cuda(compute: Compute) -> Pool:
@@ -120,7 +122,7 @@ def _cuda(compute: Compute) -> Pool:
     if not gpu_names():
         raise ClusterError("gpu-missing", "a GPU for cluster 'cuda'", "none that nvidia-smi lists", "use --cluster local")
     package = _extra("dask_cuda", "gpu", "cuda")
-    return _connect(package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here()), PATIENCE)
+    return _connect(package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here()), PATIENCE, compute)
 
 
 def _here() -> dict[str, Any]:
@@ -149,13 +151,24 @@ def _group(_: Compute) -> Pool:
 def _scheduler(address: str, environ: Mapping[str, str]) -> Pool:
     from distributed import Client
 
+    own = _certified(address, environ)
     try:
-        client = Client(address, timeout=CONNECT, set_as_default=False, security=security(environ) if "tls:" in address else None)
+        client = Client(address, timeout=CONNECT, set_as_default=False, security=own)
     except (OSError, ValueError) as error:
         wanted, got = f"a Dask scheduler at {address}", f"{type(error).__name__}: {error}"
-        remedy = "start it, or use another cluster; one on tls:// wants certificates, named by ISOVOX_TLS_CA, _CERT and _KEY"
-        raise ClusterError("cluster-unreachable", wanted, got, remedy) from error
+        raise ClusterError("cluster-unreachable", wanted, got, "start it, or use another cluster") from error
     return Workers(client, None, PATIENCE)
+
+
+def _certified(address: str, environ: Mapping[str, str]) -> Security | None:
+    """What a client of a scheduler on tls:// shows: named by the environment, or by Dask's own configuration."""
+    from distributed.security import Security
+
+    own = security(environ)
+    if address.startswith("tls:") and not (own or Security()).get_connection_args("client").get("ssl_context"):
+        wanted, remedy = f"certificates for {address}", "set ISOVOX_TLS_CA, ISOVOX_TLS_CERT and ISOVOX_TLS_KEY, as isovox up says"
+        raise ClusterError("no-certificate", wanted, "none", remedy)
+    return own if address.startswith("tls:") else None
 
 
 def security(environ: Mapping[str, str]) -> Security | None:
@@ -184,7 +197,7 @@ def _slurm(compute: Compute) -> Pool:
     options = {"scheduler_options": {"dashboard_address": None}, "shared_temp_directory": shared}
     cluster = package.SLURMCluster(**job, security=True, **options)
     cluster.scale(compute.workers)
-    return _connect(cluster, None)
+    return _connect(cluster, None, compute)
 
 
 def _kubernetes(compute: Compute) -> Pool:
@@ -193,13 +206,17 @@ def _kubernetes(compute: Compute) -> Pool:
     limits = {"requests": {"memory": _quantity(compute)}, "limits": {"memory": _quantity(compute)}}
     pods = {"n_workers": compute.workers, "env": _worker_environment(), "resources": limits}
     cluster = package.KubeCluster(name="isovox", **pods, shutdown_on_close=True)
-    return _connect(cluster, None)
+    return _connect(cluster, None, compute)
 
 
-def _connect(cluster: Cluster, patience: float | None) -> Pool:
+def _connect(cluster: Cluster, patience: float | None, compute: Compute) -> Pool:
     from distributed import Client
 
-    return Workers(Client(cluster, set_as_default=False), cluster, patience)
+    most = 0
+    if compute.fewest_workers is not None:
+        most = max(compute.workers, compute.fewest_workers)
+        cluster.adapt(minimum=compute.fewest_workers, maximum=most)
+    return Workers(Client(cluster, set_as_default=False), cluster, patience, most)
 
 
 def _extra(module: str, extra: str, cluster: str) -> ModuleType:
@@ -238,6 +255,16 @@ def gpu_names() -> list[str]:
         return []
     listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     return listed.stdout.splitlines() if listed.returncode == 0 else []
+
+
+def gpu_memory(compute: Compute) -> int | None:
+    """Bytes of memory of the smallest GPU of this machine, where the work runs on them; None where nothing can be said."""
+    if compute.cluster != "cuda" or not gpu_names():
+        return None
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    sizes = [int(line) for line in listed.stdout.split() if line.isdigit()]
+    return min(sizes) * 2**20 if sizes else None
 
 
 OPENERS: dict[str, Callable[[Compute], Pool]] = {
@@ -294,9 +321,14 @@ def _run(
     pool: Pool, function: Callable[[Item], Result], waiting: Iterator[Item], window: int, deadline: float
 ) -> Generator[tuple[Item, Result | BaseException], None, None]:
     flying: dict[Future[Result], Item] = {}
+    began: dict[Future[Result], float] = {}
+    longest = math.inf  # of the calls that finished, in seconds
     try:
         while _fill(pool, function, waiting, flying, window):
-            for future in _finished(pool, flying, deadline):
+            began = {future: began.get(future, time.monotonic()) for future in flying}
+            for future in _finished(pool, flying, deadline, max(LEAST_STRAGGLING, STRAGGLING * longest)):
+                spent = time.monotonic() - began[future]
+                longest = spent if longest == math.inf else max(longest, spent)
                 yield flying.pop(future), _outcome(future)
     except _LostError as lost:
         yield from ((item, lost) for item in chain(list(flying.values()), waiting))
@@ -338,12 +370,14 @@ def _send(pool: Pool, function: Callable[[Item], Result], item: Item) -> Future[
         return future
 
 
-def _finished(pool: Pool, flying: Iterable[Future[Result]], deadline: float) -> set[Future[Result]]:
-    """What is done, as soon as anything is."""
+def _finished(pool: Pool, flying: Iterable[Future[Result]], deadline: float, straggling: float) -> set[Future[Result]]:
+    """What is done, as soon as anything is; a call that runs for longer than ``straggling`` seconds is begun anew."""
     end = time.monotonic() + deadline
     while not (done := wait(flying, timeout=max(0.0, min(POLL, end - time.monotonic())), return_when=FIRST_COMPLETED).done):
         if reason := pool.fault():
             raise _LostError("cluster-lost", "a cluster that lives", reason, "see its logs; run again: what is done is kept")
+        if straggling < math.inf:
+            pool.hurry(straggling)
         if time.monotonic() >= end:
             got = f"nothing for {deadline:.0f} s"
             raise _LostError("too-late", "a call that finishes before its deadline", got, "run again, or raise the deadline")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 CODECS = "ZARR_THREADING__MAX_WORKERS"
 SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", CODECS), "1")
 
+_log = logging.getLogger(__name__)
+
 CLOSING = 30.0  # seconds in which the workers of a cluster may end by themselves
 
 
@@ -42,6 +45,9 @@ class Pool(Executor):
     @abstractmethod
     def fault(self) -> str | None:
         """Why nothing submitted here will ever finish; None where the pool lives."""
+
+    def hurry(self, seconds: float) -> None:
+        """Begin anew, once, what has run for longer than so many seconds, where that can be done."""
 
     @abstractmethod
     def cancel(self) -> None:
@@ -145,13 +151,16 @@ class Workers(Pool):
         client: connected.
         cluster: what to close with the pool; None where the scheduler is someone else's.
         patience: seconds without any worker after which the cluster counts as dead; None where workers queue for their turn.
+        most: calls that can be sent, whoever is there, for a cluster that grows with what is sent; 0 for one that does not.
     """
 
     ANSWER = 20.0  # seconds within which a live scheduler answers
     FRESH = 1.0  # seconds for which an answer is good
 
-    def __init__(self, client: Client, cluster: Cluster | None, patience: float | None) -> None:
-        self._client, self._cluster, self._patience = client, cluster, patience
+    def __init__(self, client: Client, cluster: Cluster | None, patience: float | None, most: int = 0) -> None:
+        self._client, self._cluster, self._patience, self._most = client, cluster, patience, most
+        self._since: dict[str, float] = {}
+        self._hurried: set[str] = set()
         self._executor = client.get_executor(pure=False)
         self._slots, self._asked, self._manned = 0, 0.0, time.monotonic()
         self._fault: str | None = None
@@ -167,7 +176,21 @@ class Workers(Pool):
     def slots(self) -> int:
         """Threads of the workers that are connected, as of a second ago."""
         self._ask()
-        return self._slots
+        return max(self._slots, self._most)
+
+    def hurry(self, seconds: float) -> None:
+        """Start the workers anew that have been at one call for so long; each call once, and only workers of our own."""
+        if self._cluster is None:
+            return
+        now = time.monotonic()
+        with suppress(Exception):  # a scheduler that does not answer is found by ``fault``
+            running = {key: worker for worker, keys in self._client.processing().items() for key in keys}
+            self._since = {key: self._since.get(key, now) for key in running}
+            late = {key for key, began in self._since.items() if now - began > seconds and key not in self._hurried}
+            self._hurried |= late
+            if late:
+                _log.warning("a call has run for more than %.0f s; its worker is started anew, once", seconds)
+                self._client.restart_workers(sorted({running[key] for key in late}), timeout=CLOSING, raise_for_error=False)
 
     def fault(self) -> str | None:
         """Whether the scheduler answers and has had workers lately."""

@@ -129,11 +129,15 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> Cohort
     return complete(settings, scans, refused, weights, _rates(Output(settings.out)))
 
 
-def check_plan(plan: CohortPlan) -> None:
+def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
     """Refuse a plan that this machine or this output cannot take.
 
+    Args:
+        plan: the plan.
+        gpu: bytes of memory of the smallest GPU that works; None where none does.
+
     Raises:
-        PlanError: memory-too-small, disk-too-small, mixed-settings.
+        PlanError: memory-too-small, gpu-too-small, disk-too-small, mixed-settings.
     """
     out = Output(plan.settings.out)
     records = {record.key: record.provenance.get("SettingsDigest", "") for record in out.records() if record.outputs}
@@ -141,7 +145,7 @@ def check_plan(plan: CohortPlan) -> None:
     here = plan.settings.compute.cluster in {"in-process", "local", "cuda"}
     memory = psutil.virtual_memory().available if here else 1 << 62
     disk = 1 << 62 if files.is_remote(plan.settings.out) else shutil.disk_usage(_existing(Path(plan.settings.out))).free
-    check_fits(plan, memory, disk)
+    check_fits(plan, memory, disk, gpu)
 
 
 def _existing(path: Path) -> Path:

@@ -122,5 +122,9 @@ def test_a_digest_does_not_see_the_order_of_keys() -> None:
 
 def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     before = plan().forecast.memory
+    check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 20)  # cubic takes no memory of a GPU
     monkeypatch.setattr(Method, "bytes_per_tile_voxel", 1e4)
     assert plan().forecast.memory - before == pytest.approx(1e4 * np.prod(plan().scans[0].target["shape"]))
+    check_fits(plan(), memory=1 << 40, disk=1 << 40)
+    with pytest.raises(PlanError, match=r"gpu-too-small: wanted at most 1.0 GiB.* got 1.7 GiB for one tile; .*--patch"):
+        check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)

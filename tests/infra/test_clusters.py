@@ -68,6 +68,21 @@ def hold_the_gil_once(log: Path, seconds: float) -> int:
     return log.read_text().count("tried")
 
 
+def hang_once(log: Path, item: str) -> int:
+    """How many times this was tried; "straggler" hangs the first time."""
+    with log.open("a") as file:
+        file.write(f"{item}\n")
+    attempts = log.read_text().split().count(item)
+    if item == "straggler" and attempts == 1:
+        time.sleep(600)
+    return attempts
+
+
+def pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def children() -> list[psutil.Process]:
     """Processes of the clusters that this process has started; not the servers that other tests keep."""
     found = [(child, " ".join(child.cmdline())) for child in psutil.Process().children(recursive=True)]
@@ -416,3 +431,36 @@ def test_slurm_jobs_work_and_are_cancelled(tmp_path: Path, monkeypatch: pytest.M
         seen = {outcome for _, outcome in bounded(pool, process_of, range(40))}
     assert {outcome[1:] for outcome in seen} == {("1", 1)}  # type: ignore[index]
     assert gone([outcome[0] for outcome in seen], within=10)  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_a_straggler_is_begun_anew_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "POLL", 0.5)
+    monkeypatch.setattr(clusters, "LEAST_STRAGGLING", 3.0)
+    monkeypatch.setattr(clusters, "STRAGGLING", 2)
+    items = ["straggler", *(f"quick-{number}" for number in range(6))]
+    with open_cluster(LOCAL) as pool:
+        outcomes = dict(bounded(pool, partial(hang_once, tmp_path / "log"), items))
+    assert outcomes == dict.fromkeys(items, 1) | {"straggler": 2}
+
+
+@pytest.mark.slow
+def test_a_cluster_grows_with_the_work_and_shrinks_after_it() -> None:
+    with open_cluster(Compute(cluster="local", workers=2, fewest_workers=0)) as pool:
+        outcomes = list(bounded(pool, pid_after, [0.3] * 12))
+        assert len({pid for _, pid in outcomes}) == 2
+        assert len(outcomes) == 12
+        end = time.monotonic() + 60
+        while pool._client.scheduler_info()["workers"]:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert [pid for _, pid in bounded(pool, pid_after, [0.0])]  # one comes back for more
+
+
+def test_the_memory_of_the_smallest_gpu_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\ncase "$1" in -L) echo "GPU 0: one";; *) echo 81559; echo 46068;; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert clusters.gpu_memory(Compute(cluster="cuda")) == 46068 * 2**20
+    assert clusters.gpu_memory(LOCAL) is None
