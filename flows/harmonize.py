@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from core.config import HarmonizeSettings
+from core.harmonize.settings import HarmonizeSettings
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command

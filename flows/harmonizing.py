@@ -15,10 +15,11 @@ from prefect.states import Completed, State
 from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from core.config import HarmonizeSettings, RunSettings, Selection
+from core.config import RunSettings, Selection
 from core.errors import UsageError
 from core.harmonize import model
 from core.harmonize.intensity import Normaliser
+from core.harmonize.settings import HarmonizeSettings
 from core.io import files
 from core.io.lock import cohort_lock
 from core.io.output import Output

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from core.config import MonitorSettings
+from core.harmonize.settings import MonitorSettings
 
 COLOURS = {"drift": "red", "watch": "yellow", "ok": "green", "unknown": "cyan"}
 

@@ -9,9 +9,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 from prefect.states import Completed, State
 
-from core.config import MonitorSettings
 from core.errors import FeaturesError, UsageError
 from core.harmonize.drift import Drift, drift, summary, worst
+from core.harmonize.settings import MonitorSettings
 from core.harmonize.table import Features
 from core.io import files
 

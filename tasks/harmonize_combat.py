@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.config import HarmonizeSettings
 from core.errors import FeaturesError
 from core.harmonize.combat import Combat
 from core.harmonize.design import complete, lacking
 from core.harmonize.model import Harmonizer
+from core.harmonize.settings import HarmonizeSettings
 from core.harmonize.sites import by_combat, site_accuracy
 from core.harmonize.table import Features
 from core.io import files
@@ -138,4 +138,9 @@ def report(out: str, members: Sequence[Member], found: Adjusted, flags: Mapping[
     reasons = dict(flags)
     for scan, why in found.flags.items():
         reasons[scan] = f"{reasons[scan]}; {why}" if reasons.get(scan) else why
-    write_page(out, before, after, tables.histograms_before(members), tables.histograms_after(members), reasons)
+    histograms = tables.histograms_before(members), tables.histograms_after(members)
+    if found.combat is None:
+        write_page(out, before, after, *histograms, reasons, notes=found.notes)
+        return
+    kept_effects = [term["name"] for term in found.combat["terms"]]
+    write_page(out, before, after, *histograms, reasons, between=found.after, preserve=kept_effects, notes=found.notes)

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from core.config import HarmonizeSettings
+from core.harmonize.settings import HarmonizeSettings
 from core.harmonize.table import Features
 from flows import cli
 from tests.phantoms import brain

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.config import MonitorSettings
 from core.errors import UsageError
+from core.harmonize.settings import MonitorSettings
 from core.harmonize.table import Features
 from flows import cli
 from flows.monitoring import compare, rows, write_table

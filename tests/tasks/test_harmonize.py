@@ -11,12 +11,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from core.config import HarmonizeSettings
 from core.errors import InputError
 from core.grid import Grid
 from core.harmonize import model
 from core.harmonize.features import NAMES
 from core.harmonize.intensity import Normaliser
+from core.harmonize.settings import HarmonizeSettings
 from core.harmonize.table import Features
 from core.io import files, nifti
 from core.io.output import Output
