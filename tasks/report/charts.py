@@ -78,14 +78,16 @@ def ticks(low: float, high: float) -> list[Tick]:
     step = _round_step(high - low)
     values = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [Tick(_across(float(value), low, high), f"{value + 0.0:,.{digits}f}") for value in values]
+    return [Tick(across(float(value), low, high), f"{value + 0.0:,.{digits}f}") for value in values]
 
 
-def _across(value: float, low: float, high: float) -> float:
+def across(value: float, low: float, high: float) -> float:
+    """The place of a value on an axis from ``low`` to ``high``."""
     return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
 
-def _up(share: float) -> float:
+def up(share: float) -> float:
+    """The height of a share of the drawing, 0 at the axis."""
     return round(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP), 1)
 
 
@@ -100,9 +102,9 @@ def intensities(images: Mapping[str, Array], low: float, high: float) -> Chart:
     high = high if high > low else low + 1.0
     counts = {name: np.histogram(image, bins=BINS, range=(low, high))[0] / image.size for name, image in images.items()}
     top = max(float(share.max()) for share in counts.values()) or 1.0
-    places = [_across(low + (n + 0.5) * (high - low) / BINS, low, high) for n in range(BINS)]
+    places = [across(low + (n + 0.5) * (high - low) / BINS, low, high) for n in range(BINS)]
     curves = [
-        Curve(name, " ".join(f"{x},{_up(float(y) / top)}" for x, y in zip(places, share, strict=True)))
+        Curve(name, " ".join(f"{x},{up(float(y) / top)}" for x, y in zip(places, share, strict=True)))
         for name, share in counts.items()
     ]
     text = f"Share of voxels by intensity from {low:.4g} to {high:.4g}, one line each for {', '.join(images)}."
@@ -128,7 +130,7 @@ def distribution(title: str, values: Sequence[tuple[str, float]], flagged: froze
         f"{title}: {len(values)} scans from {numbers.min():.3g} to {numbers.max():.3g}, median {np.median(numbers):.3g}; "
         f"{sum(key in flagged for key, _ in values)} beyond the threshold."
     )
-    marks = tuple(_across(limit, low, high) for limit in limits)
+    marks = tuple(across(limit, low, high) for limit in limits)
     return Chart(title, text, ticks(low, high), blocks=tuple(blocks), limits=marks)
 
 
@@ -163,7 +165,7 @@ def _bars(numbers: np.ndarray, bins: np.ndarray, flagged: Sequence[bool]) -> lis
     marked = set(bins[np.array(flagged, dtype=bool)].tolist())
     blocks = []
     for at in np.flatnonzero(counts).tolist():
-        y = _up(counts[at] / counts.max())
+        y = up(counts[at] / counts.max())
         inside = numbers[bins == at]
         text = f"{counts[at]} scans, {inside.min():.3g} to {inside.max():.3g}"
         blocks.append(Block(round(LEFT + at * width, 1), y, width - 1, round(HEIGHT - BOTTOM - y, 1), text, at in marked))

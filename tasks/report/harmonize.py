@@ -1,0 +1,360 @@
+"""The page of a harmonisation: is the site still to be told, what became of age and sex, and which scans to look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from core.errors import FeaturesError
+from core.harmonize.features import FEATURES, RESTORATION
+from core.harmonize.sites import Accuracy, by_combat, of_covariates, site_accuracy
+from core.harmonize.table import Features
+from core.harmonize.variance import SITE, Share, explained
+from core.io import files
+from tasks.report.boxes import BoxPlot, box_plot
+from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
+from tasks.report.pages import flat, number, render
+
+PAGE = "report.html"
+KEYS = 8  # colours of sites
+BEFORE, AFTER = "before", "after"
+BAR, FOOT = 40, 40  # heights of a bar's row and of the axis in the drawing
+LEVEL = 0.05
+TITLES = {one.name: one for one in FEATURES + RESTORATION}
+Histograms = Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How well a classifier tells the site from something.
+
+    Attributes:
+        name: of what it is told from.
+        why: what that is, in a sentence.
+        found: None where it could not be tried.
+        problem: why not.
+        drawn: whether it is in the drawing too.
+    """
+
+    name: str
+    why: str
+    found: Accuracy | None
+    problem: str = ""
+    drawn: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.found is None:
+            return "not tried"
+        return "told" if self.found.told else "below chance" if self.found.balanced < self.found.null[0] else "not told"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An accuracy in the drawing: places along the axis."""
+
+    name: str
+    y: float
+    end: float
+    null: tuple[float, float]
+    text: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Accuracies over one another, and chance."""
+
+    text: str
+    bars: list[Bar]
+    chance: float
+    height: int
+    ticks: list[Any]
+
+    @property
+    def axis(self) -> int:
+        """Height of the axis."""
+        return self.height - FOOT
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A share of the variance, and whether it is more than chance."""
+
+    text: str
+    sure: bool
+
+
+@dataclass(frozen=True)
+class FeatureLine:
+    """A feature in the table: a pair of cells, before and after, a factor."""
+
+    name: str
+    title: str
+    unit: str
+    cells: list[Cell]
+    note: str
+
+
+@dataclass(frozen=True)
+class FactorLine:
+    """A factor over all features: mean share and how many features it surely explains, before and after."""
+
+    name: str
+    mean: tuple[str, str]
+    sure: tuple[str, str]
+    verdict: str
+    good: bool | None
+
+
+@dataclass(frozen=True)
+class SiteLine:
+    """Whose the scans of a site are."""
+
+    site: str
+    scans: int
+    persons: int
+    age: str
+    sex: str
+    flagged: int
+
+
+def write_page(
+    out: str,
+    before: Features,
+    after: Features,
+    histograms_before: Histograms,
+    histograms_after: Histograms,
+    flags: Mapping[str, str],
+    *,
+    between: Features | None = None,
+    preserve: Sequence[str] = ("age", "sex"),
+    notes: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> str:
+    """Write the page of a harmonisation, ``report.html``, whole or not at all.
+
+    Args:
+        out: folder or s3:// prefix.
+        before: features of the restored scans.
+        after: of the same scans, harmonised.
+        histograms_before: edges and counts of the restored scans' intensities by site.
+        histograms_after: of the harmonised scans.
+        flags: scans to be taken with care, with the reasons.
+        between: features that ComBat made ``after`` of; None where it was not used. With it the classifier is also tried on
+            scans that ComBat was not fitted on, which is what counts.
+        preserve: covariates that ComBat kept.
+        notes: what else is to be known of the cohort.
+        settings: of the run, JSON.
+        seed: of the classifier.
+
+    Returns:
+        the URI of the page.
+    """
+    uri = files.join(out, PAGE)
+    tellings = _tellings(before, after, between, preserve, seed)
+    text = render(
+        "harmonize.html",
+        tellings=tellings,
+        lead=_lead(tellings),
+        bars=_bars(tellings),
+        histograms=_histograms(histograms_before, histograms_after),
+        keys=_keys([*histograms_before, *histograms_after]),
+        flags=[(scan, site, flags[scan]) for scan, site in zip(after.scans, after.site, strict=True) if flags.get(scan)]
+        + [(scan, "", reason) for scan, reason in flags.items() if reason and scan not in after.scans],
+        sites=_sites(after, flags),
+        notes=notes,
+        said=list(flat(settings or {})),
+        scans=len(after),
+        features=len(after.names),
+        preserve=preserve,
+        combat=between is not None,
+        **_shares(before, after),
+    )
+    files.write_atomic(uri, text.encode())
+    return uri
+
+
+# -- can the site be told -----------------------------------------------------------------------------------------------------
+
+
+def _tellings(before: Features, after: Features, between: Features | None, preserve: Sequence[str], seed: int) -> list[Telling]:
+    tried = [_try(BEFORE, "features of the restored scans", partial(site_accuracy, before, seed=seed))]
+    if between is None:
+        tried.append(_try(AFTER, "features of the harmonised scans", partial(site_accuracy, after, seed=seed)))
+    else:
+        why = "each scan harmonised by a ComBat that was fitted without it"
+        tried.append(_try(AFTER, why, partial(site_accuracy, between, by_combat(preserve), seed=seed)))
+    persons = of_covariates(before)
+    if persons.names:
+        tried.append(_try("age and sex alone", "no image at all", partial(site_accuracy, persons, seed=seed)))
+    if between is not None:
+        why = "their ComBat knew these very scans, which makes their sites more alike than chance; no proof of anything"
+        written = _try("after, features as written", why, partial(site_accuracy, after, seed=seed))
+        tried.append(replace(written, drawn=False))
+    return tried
+
+
+def _try(name: str, why: str, work: Callable[[], Accuracy]) -> Telling:
+    try:
+        return Telling(name, why, work())
+    except FeaturesError as error:
+        return Telling(name, why, None, str(error))
+
+
+def _lead(tellings: Sequence[Telling]) -> str:
+    """The finding in a sentence."""
+    old, new = tellings[0].found, tellings[1].found
+    if old is None or new is None:
+        return "Whether the site can still be told was not tried."
+    shares = f"{_percent(old.balanced)} of the scans before, and of {_percent(new.balanced)} after"
+    return f"A classifier told the site of {shares}; guessing among {len(new.sites)} sites gives {_percent(new.chance)}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+
+
+def _bars(tellings: Sequence[Telling]) -> Bars | None:
+    tried = [(telling.name, telling.found) for telling in tellings if telling.found is not None and telling.drawn]
+    if not tried:
+        return None
+    bars = [
+        Bar(name, n * BAR + 8.0, _place(found.balanced), (_place(found.null[0]), _place(found.null[1])), _told(name, found))
+        for n, (name, found) in enumerate(tried)
+    ]
+    chance = tried[0][1].chance
+    text = f"Balanced accuracy of telling the site; chance is {_percent(chance)}. " + "; ".join(bar.text for bar in bars)
+    marks = [(_place(share), _percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return Bars(text, bars, _place(chance), len(bars) * BAR + FOOT, marks)
+
+
+def _place(share: float) -> float:
+    return round(LEFT + share * (WIDTH - LEFT - RIGHT - 30), 1)  # room for the percentage at the end of a full bar
+
+
+def _told(name: str, found: Accuracy) -> str:
+    return f"{name}: {_percent(found.balanced)}, by chance {_percent(found.null[0])} to {_percent(found.null[1])}"
+
+
+# -- intensities --------------------------------------------------------------------------------------------------------------
+
+
+def _keys(sites: Sequence[str]) -> dict[str, str]:
+    """The class of each site's line: a colour, and another dash each time round."""
+    return {site: f"site-{n % KEYS} dash-{n // KEYS % 3}" for n, site in enumerate(sorted(set(sites)))}
+
+
+def _histograms(before: Histograms, after: Histograms) -> list[Chart]:
+    keys = _keys([*before, *after])
+    return [_histogram(title, found, keys) for title, found in (("Before", before), ("After", after)) if found]
+
+
+def _histogram(title: str, found: Histograms, keys: Mapping[str, str]) -> Chart:
+    """Densities of the sites on one axis."""
+    edges = {site: np.asarray(one[0], np.float64) for site, one in found.items()}
+    low, high = min(float(one[0]) for one in edges.values()), max(float(one[-1]) for one in edges.values())
+    high = high if high > low else low + 1.0
+    densities = {
+        site: np.asarray(counts, np.float64) / (max(float(np.sum(counts)), 1.0) * np.diff(edges[site]))
+        for site, (_, counts) in found.items()
+    }
+    top = max(float(one.max()) for one in densities.values()) or 1.0
+    curves = [
+        Curve(
+            keys[site],
+            " ".join(
+                f"{across(float(at), low, high)},{up(float(share) / top)}"
+                for at, share in zip((edges[site][1:] + edges[site][:-1]) / 2, density, strict=True)
+            ),
+        )
+        for site, density in sorted(densities.items())
+    ]
+    text = (
+        f"{title}: density of the brain's intensities from {low:.4g} to {high:.4g}, a line each for {', '.join(sorted(found))}."
+    )
+    return Chart(title, text, ticks(low, high), curves=tuple(curves))
+
+
+# -- what explains the features -----------------------------------------------------------------------------------------------
+
+
+def _shares(before: Features, after: Features) -> dict[str, Any]:
+    """The template's ``factors``, ``lines``, ``totals`` and ``plots``."""
+    old, new = explained(before), explained(after)
+    factors = [name for name in dict.fromkeys([SITE, *old, *new]) if name in old or name in new]
+    pairs = {name: (old.get(name, {}), new.get(name, {})) for name in factors}
+    return {
+        "factors": factors,
+        "lines": [_line(name, pairs, after) for name in after.names],
+        "totals": [_total(name, *pair) for name, pair in pairs.items()],
+        "plots": [plot for name, pair in pairs.items() if (plot := _plot(name, *pair)) is not None],
+    }
+
+
+def _line(name: str, pairs: Mapping[str, tuple[Mapping[str, Share], Mapping[str, Share]]], after: Features) -> FeatureLine:
+    cells = [_cell(shares.get(name)) for pair in pairs.values() for shares in pair]
+    known = TITLES.get(name)
+    values = after.values[:, after.names.index(name)]
+    unknown = int(np.count_nonzero(~np.isfinite(values)))
+    notes = [f"unknown for {unknown} of {len(values)}"] if unknown else []
+    if (kept := values[np.isfinite(values)]).size and kept.min() == kept.max():
+        notes.append("the same for all scans")
+    return FeatureLine(name, known.title if known else "", known.unit if known else "", cells, "; ".join(notes))
+
+
+def _cell(share: Share | None) -> Cell:
+    return Cell("–", sure=False) if share is None else Cell(f"{100 * share.partial:.1f}", share.p_holm < LEVEL)
+
+
+def _total(name: str, old: Mapping[str, Share], new: Mapping[str, Share]) -> FactorLine:
+    sure = tuple(sum(share.p_holm < LEVEL for share in shares.values()) for shares in (old, new))
+    mean = tuple(float(np.mean([share.partial for share in shares.values()])) if shares else None for shares in (old, new))
+    texts = tuple("–" if one is None else f"{100 * one:.1f}" for one in mean)
+    counts = tuple(f"{count} of {len(shares)}" for count, shares in zip(sure, (old, new), strict=True))
+    verdict, good = _judge(name, mean, sure)
+    return FactorLine(name, (texts[0], texts[1]), (counts[0], counts[1]), verdict, good)
+
+
+def _judge(name: str, mean: tuple[float | None, ...], sure: tuple[int, ...]) -> tuple[str, bool | None]:
+    """Site: gone or not; what is of the persons: kept or not."""
+    old, new = mean
+    if old is None or new is None:
+        return "not to be told", None
+    if name == SITE:
+        return ("gone", True) if not sure[1] else (f"left in {sure[1]}", False)
+    if not sure[0]:
+        return "too weak to tell", None
+    return ("kept", True) if new >= 0.8 * old else ("weaker", False)
+
+
+def _plot(name: str, old: Mapping[str, Share], new: Mapping[str, Share]) -> BoxPlot | None:
+    values = {
+        label: [(feature, 100 * share.partial) for feature, share in shares.items()]
+        for label, shares in ((BEFORE, old), (AFTER, new))
+        if shares
+    }
+    return box_plot(f"{name.capitalize()}, %", values, AFTER) if values else None
+
+
+# -- sites --------------------------------------------------------------------------------------------------------------------
+
+
+def _sites(features: Features, flags: Mapping[str, str]) -> list[SiteLine]:
+    found = []
+    for site in features.sites:
+        theirs = features.select(features.rows([site]))
+        ages = [float(value) for value in theirs.covariates.get("age", ()) if isinstance(value, (int, float))]
+        sexes = Counter(str(value) for value in theirs.covariates.get("sex", ()) if value is not None)
+        age = f"{number(min(ages))} to {number(max(ages))}, mean {np.mean(ages):.0f}" if ages else "unknown"
+        age += f" ({len(theirs) - len(ages)} unknown)" if ages and len(ages) < len(theirs) else ""
+        sex = ", ".join(f"{count} {level}" for level, count in sorted(sexes.items())) or "unknown"
+        flagged = sum(bool(flags.get(scan)) for scan in theirs.scans)
+        found.append(SiteLine(site, len(theirs), len(set(theirs.persons)), age, sex, flagged))
+    return found
