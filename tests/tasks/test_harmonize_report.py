@@ -21,9 +21,9 @@ EDGES = np.linspace(0, 10, 51)
 
 @pytest.fixture(autouse=True)
 def few_deals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As few random deals as give a p below 0.05."""
+    """As few random deals as give a p below 0.05 where sites differ."""
     real = harmonize.site_accuracy
-    monkeypatch.setattr(harmonize, "site_accuracy", lambda *args, **options: real(*args, permutations=21, **options))
+    monkeypatch.setattr(harmonize, "site_accuracy", lambda *args, **options: real(*args, permutations=20, **options))
 
 
 def histograms(shift: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -35,7 +35,7 @@ def histograms(shift: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def tables() -> tuple[Features, Features]:
-    before = cohort({"a": 25, "b": 20, "c": 15}, features=6, shifts={"a": 0.0, "b": 6.0, "c": -4.0})
+    before = cohort({"a": 20, "b": 15, "c": 12}, features=6, shifts={"a": 0.0, "b": 6.0, "c": -4.0})
     before = replace(before, names=NAMES[:6])
     return before, Combat.fit(before).apply(before)
 
@@ -51,11 +51,13 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     before, after = tables()
     text = page_of(tmp_path, before, after, between=before)
     parsed = Page(text)
-    assert "told the site of 100\N{NO-BREAK SPACE}% of the scans before" in text or "told the site of 9" in text
+    share = round(100 * harmonize.site_accuracy(before, seed=0).balanced)
+    assert share >= 90
+    assert f"A classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
     assert "guessing among 3 sites gives 33\N{NO-BREAK SPACE}%." in text
     assert '<span class="verdict pass">gone</span>' in text
     assert text.count('<span class="verdict pass">kept</span>') >= 1
-    assert '<span class="verdict pass">below chance</span>' in text
+    assert '<span class="verdict">below chance</span>' in text  # the features as written prove nothing
     assert "age and sex alone" in text
     assert parsed.tags.count("polyline") == 6
     assert "grey matter of grey and white matter" in text
