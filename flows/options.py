@@ -36,7 +36,7 @@ def _plain(annotation: Any) -> Any:
 
 def _describe(field: FieldInfo) -> str:
     text = field.description or field.title or ""
-    default = field.get_default(call_default_factory=True)
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
     shown = f" (default: {default})" if default not in (None, (), {}, False) else ""
     return (text + shown).replace("%", "%%")
 

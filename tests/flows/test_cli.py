@@ -108,3 +108,10 @@ def test_an_unknown_option_exits_2(capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["run", "in", "out", "--metod", "cubic"])
     assert "--metod" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "train", "simulate", "evaluate", "harmonize", "monitor", "deploy", "up"])
+def test_help_names_no_default_where_there_is_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "Undefined" not in capsys.readouterr().out
