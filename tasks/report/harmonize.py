@@ -13,7 +13,7 @@ import numpy as np
 from core.errors import FeaturesError
 from core.harmonize.features import FEATURES, RESTORATION
 from core.harmonize.sites import Accuracy, by_combat, of_covariates, site_accuracy
-from core.harmonize.table import Features
+from core.harmonize.table import Features, Values
 from core.harmonize.variance import SITE, Share, explained
 from core.io import files
 from tasks.report.boxes import BoxPlot, box_plot
@@ -25,6 +25,7 @@ KEYS = 8  # colours of sites
 BEFORE, AFTER = "before", "after"
 BAR, FOOT = 40, 40  # heights of a bar's row and of the axis in the drawing
 LEVEL = 0.05
+RARE = 0.002  # share of a site's voxels at each end that may lie beyond the drawing
 TITLES = {one.name: one for one in FEATURES + RESTORATION}
 Histograms = Mapping[str, tuple[Any, Any]]
 
@@ -257,29 +258,35 @@ def _histograms(before: Histograms, after: Histograms) -> list[Chart]:
 
 
 def _histogram(title: str, found: Histograms, keys: Mapping[str, str]) -> Chart:
-    """Densities of the sites on one axis."""
+    """Densities of the sites on one axis, which leaves out what is almost empty at all of them."""
     edges = {site: np.asarray(one[0], np.float64) for site, one in found.items()}
-    low, high = min(float(one[0]) for one in edges.values()), max(float(one[-1]) for one in edges.values())
-    high = high if high > low else low + 1.0
-    densities = {
-        site: np.asarray(counts, np.float64) / (max(float(np.sum(counts)), 1.0) * np.diff(edges[site]))
-        for site, (_, counts) in found.items()
-    }
+    counts = {site: np.asarray(one[1], np.float64) for site, one in found.items()}
+    ends = [_extent(edges[site], counts[site]) for site in found]
+    low, high = min(start for start, _ in ends), max(end for _, end in ends)
+    densities = {site: counts[site] / (max(float(counts[site].sum()), 1.0) * np.diff(edges[site])) for site in found}
     top = max(float(one.max()) for one in densities.values()) or 1.0
-    curves = [
-        Curve(
-            keys[site],
-            " ".join(
-                f"{across(float(at), low, high)},{up(float(share) / top)}"
-                for at, share in zip((edges[site][1:] + edges[site][:-1]) / 2, density, strict=True)
-            ),
-        )
-        for site, density in sorted(densities.items())
-    ]
+    curves = []
+    for site, density in sorted(densities.items()):
+        middles = (edges[site][1:] + edges[site][:-1]) / 2
+        points = [
+            f"{across(float(at), low, high)},{up(float(share) / top)}"
+            for at, share in zip(middles, density, strict=True)
+            if low <= at <= high
+        ]
+        curves.append(Curve(keys[site], " ".join(points)))
     text = (
         f"{title}: density of the brain's intensities from {low:.4g} to {high:.4g}, a line each for {', '.join(sorted(found))}."
     )
     return Chart(title, text, ticks(low, high), curves=tuple(curves))
+
+
+def _extent(edges: Values, counts: Values) -> tuple[float, float]:
+    """Between which edges all but the outermost ``RARE`` of a site lie on each side."""
+    if not counts.sum():
+        return float(edges[0]), float(edges[-1])
+    shares = np.cumsum(counts) / counts.sum()
+    first, last = int(np.searchsorted(shares, RARE, side="right")), int(np.searchsorted(shares, 1 - RARE))
+    return float(edges[first]), float(edges[last + 1])
 
 
 # -- what explains the features -----------------------------------------------------------------------------------------------

@@ -143,8 +143,15 @@ def test_histograms_are_densities_on_one_axis() -> None:
     lines = {curve.name: [float(point.split(",")[1]) for point in curve.points.split()] for curve in chart.curves}
     x, y, z = (lines[key] for key in ("site-0 dash-0", "site-1 dash-0", "site-2 dash-0"))
     assert x == y
-    assert z[2:4] == [x[1]] * 2
-    assert (chart.ticks[0].text, chart.ticks[-1].text) == ("0", "4")
+    assert z == [x[0], x[0], x[1], x[1]]
+    assert (chart.ticks[0].text, chart.ticks[-1].text) == ("1.0", "3.0")  # nothing lies beyond
+
+
+def test_a_long_tail_does_not_squeeze_the_drawing() -> None:
+    edges = np.arange(0, 1001.0)
+    counts = np.concatenate([np.full(100, 1000.0), np.zeros(899), [5]])
+    (chart,) = _histograms({"x": (edges, counts)}, {})
+    assert chart.ticks[-1].text == "100"
 
 
 def test_many_sites_are_told_apart_by_dashes() -> None:
