@@ -1,0 +1,2 @@
+-- Prefect's database is made by the image; this is MLflow's.
+CREATE DATABASE mlflow;
