@@ -50,6 +50,11 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
+def closed_door(url: str, login: str) -> bool:
+    """Whether a server lets in who knows its password, and no other; so it is ours, not another that took its port."""
+    return ask(url, login)[0] == 200 and ask(url)[0] == 401
+
+
 def worker_online(api: str, login: str, born: float = 0.0) -> bool:
     """Whether the pool has a worker that has told of itself since ``born`` (seconds since 1970)."""
     status, workers = ask(f"{api}/work_pools/{POOL}/workers/filter", login, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -120,7 +121,8 @@ def _check(state: State, parts: dict[str, Any], noted: set[str], process: subpro
 def _fault(state: State, name: str, wanted: str, code: str) -> ServiceError:
     log = state.logs / f"{name}.log"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
-    words = redacted(lines[-1][-200:] if lines else "no word", all_secrets(state))
+    telling = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]  # an exception's last line
+    words = redacted([*lines, *telling][-1][-200:] if lines else "no word", all_secrets(state))
     return ServiceError(code, wanted, words, f"see {log}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from core.errors import UsageError
 from infra.group import health
 from infra.group.secrets import ADMIN, certificates, mlflow_users, prefect_login, secret
-from infra.group.state import MARK, POOL, State, read_json
+from infra.group.state import MARK, POOL, State, past_proxies, read_json
 from infra.services import free_port, mlflow_program, prefect_program
 
 HOST = "127.0.0.1"
@@ -125,7 +126,8 @@ def parts(state: State, settings: GroupSettings) -> list[Part]:
 
 
 def _marked(state: State, part: Part) -> Part:
-    settings = {**part.settings, MARK: f"{state.mark}/{part.name}", "PYTHONUNBUFFERED": "1", "PYTHONPATH": _path()}
+    own = {MARK: f"{state.mark}/{part.name}", "PYTHONUNBUFFERED": "1", "PYTHONPATH": _path()}
+    settings = {**past_proxies(os.environ), **part.settings, **own}
     return Part(**{**part.__dict__, "settings": settings})
 
 
@@ -139,7 +141,7 @@ def _prefect(state: State, settings: GroupSettings, url: str, login: str) -> Par
     added |= {"PREFECT_SERVER_API_AUTH_STRING": login, "PREFECT_API_AUTH_STRING": login}
     if settings.database:
         added["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = settings.database
-    return Part("prefect", "Prefect", command, added, lambda _: health.ask(f"{url}/api/health")[0] == 200, url=url)
+    return Part("prefect", "Prefect", command, added, lambda _: health.closed_door(f"{url}/api/admin/version", login), url=url)
 
 
 def _mlflow(state: State, url: str) -> Part:
@@ -148,7 +150,8 @@ def _mlflow(state: State, url: str) -> Part:
         "MLFLOW_AUTH_CONFIG_PATH": str(mlflow_users(state)),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(state, "mlflow-sessions"),
     }
-    return Part("mlflow", "MLflow", command, added, lambda _: health.ask(f"{url}/health")[0] == 200, url=url)
+    login = f"{ADMIN}:{secret(state, 'mlflow')}"
+    return Part("mlflow", "MLflow", command, added, lambda _: health.closed_door(f"{url}/version", login), url=url)
 
 
 def _scheduler(settings: GroupSettings, client: Mapping[str, str]) -> Part:

@@ -168,6 +168,13 @@ def enter(state_dir: Path | None = None) -> dict[str, str]:
     if not found and (state_dir is not None or "PREFECT_API_URL" not in os.environ):
         folder = State.at(state_dir).folder
         raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"isovox up {folder}")
-    added = {name: value for name, value in QUIET.items() if name not in os.environ} | found
+    added = {name: value for name, value in QUIET.items() if name not in os.environ} | past_proxies(os.environ) | found
     os.environ.update(added)
     return added
+
+
+def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Settings by which loopback is asked directly where a machine's web goes by a proxy."""
+    known = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")
+    places = ",".join(dict.fromkeys([*filter(None, known), "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": places, "no_proxy": places}

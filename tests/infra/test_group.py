@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import ssl
 import stat
@@ -23,7 +24,7 @@ from core.config import Compute
 from core.errors import BusyError, UsageError
 from flows.group import _database, _told
 from infra.clusters import ClusterError, open_cluster
-from infra.group import checks, launch, secrets, supervisor
+from infra.group import checks, health, launch, secrets, supervisor
 from infra.group.parts import GroupSettings, Part, addresses, checked_database, client_environment, parts
 from infra.group.state import MARK, State, enter, environment, read_json, write_environment, write_private
 from infra.services import ServiceError
@@ -72,12 +73,14 @@ def test_a_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_entering_makes_this_process_a_client(state: State, surroundings: None) -> None:
+def test_entering_makes_this_process_a_client(state: State, surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "NO_PROXY", "hospital.example")
     write_environment(state, {"PREFECT_API_URL": "http://127.0.0.1:1/api", "ISOVOX_POOL": "a=b"})
     enter(state.folder)
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
     assert os.environ["ISOVOX_POOL"] == "a=b"
     assert os.environ["DO_NOT_TRACK"] == "true"
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "hospital.example,127.0.0.1,localhost"
 
 
 def test_entering_where_no_group_is_up(state: State, surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +96,16 @@ def test_entering_where_no_group_is_up(state: State, surroundings: None, monkeyp
 def test_a_cluster_of_a_group_that_is_not_up(state: State, surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "ISOVOX_HOME", str(state.folder))
     with pytest.raises(ClusterError, match=r"no-group: .*isovox up starts one"), open_cluster(Compute(cluster="group")):
+        pass
+
+
+def test_a_scheduler_on_tls_wants_certificates(surroundings: None) -> None:
+    for name in ("CA", "CERT", "KEY"):
+        os.environ.pop(f"ISOVOX_TLS_{name}", None)
+    with (
+        pytest.raises(ClusterError, match=r"no-certificate: .*ISOVOX_TLS_CA"),
+        open_cluster(Compute(cluster="tls://127.0.0.1:9")),
+    ):
         pass
 
 
@@ -193,6 +206,21 @@ def test_nothing_up_is_said(state: State) -> None:
     assert environment(state.folder) == {}
 
 
+def test_a_server_of_someone_else_on_the_port_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answers, ours in (({None: 401, "me:x": 200}, True), ({None: 200, "me:x": 200}, False), ({None: 401, "me:x": 401}, False)):
+        monkeypatch.setattr(health, "ask", lambda _, login=None, answers=answers: (answers[login], None))
+        assert health.closed_door("http://x", "me:x") is ours
+
+
+def test_the_last_words_of_a_part_are_its_exception_without_secrets(state: State) -> None:
+    hidden = secrets.secret(state, "prefect")
+    (state.logs / "prefect.log").write_text(
+        f"Traceback\nasyncpg.PasswordError: {hidden} is wrong\nERROR: startup failed\nStopped!\n"
+    )
+    fault = launch._fault(state, "prefect", "Prefect running", "service-died")
+    assert "got asyncpg.PasswordError: *** is wrong; see" in str(fault)
+
+
 def test_doors_that_stand_open_and_files_that_others_read_are_told(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {None: (200, None), "user:right": (200, None)}
     monkeypatch.setattr(checks.health, "ask", lambda _, login=None: answers[login])
@@ -258,10 +286,7 @@ def test_a_part_that_dies_is_started_again_after_longer_and_longer(
     gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert gaps == sorted(gaps)
     assert gaps[-1] - gaps[0] > 0.3  # 0.2, 0.4, 0.8 s and what a start takes
-    waits = [
-        line.partition("again in ")[2].partition(" s")[0] for line in capfd.readouterr().err.splitlines() if "mortal" in line
-    ]
-    assert [wait for wait in waits if wait] == ["0", "0", "1", "2"]
+    assert re.findall(r"mortal: ended with status 0; started again in (\d) s", capfd.readouterr().err) == ["0", "0", "1", "2"]
 
 
 def test_a_part_waits_for_the_one_it_needs(state: State, supervised: Callable[..., Any]) -> None:
