@@ -189,5 +189,6 @@ def _cells(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def found(places: Iterator[tuple[str, bytes]]) -> list[tuple[str, str]]:
     """Where a planted name or date came out, with what stands around it."""
-    wanted = re.compile(rb".{0,60}(zebulon|" + BORN.encode() + rb").{0,60}", re.IGNORECASE | re.DOTALL)
-    return [(place, repr(match[0])) for place, content in places if (match := wanted.search(content))]
+    wanted = re.compile(rf"{NAME}|{BORN}".encode(), re.IGNORECASE)
+    hits = ((place, content, match) for place, content in places if (match := wanted.search(content)))
+    return [(place, repr(content[max(match.start() - 60, 0) : match.end() + 60])) for place, content, match in hits]
