@@ -46,7 +46,21 @@ def up(state: State, told: dict[str, Any], note: Callable[[str], None] = lambda 
     if state.held():
         _wait(state, note)
         return False
-    prepare(state, told)
+    for last in (False, False, True):
+        settings = prepare(state, told)
+        try:
+            _start(state, note)
+        except ServiceError:
+            if last or free_ports(settings.ports) == settings.ports:
+                raise
+            note("a port was taken by another program meanwhile: others are tried")
+        else:
+            break
+    return True
+
+
+def _start(state: State, note: Callable[[str], None]) -> None:
+    """Start the supervisor in the background, until all parts are well; else nothing is left running."""
     with (state.logs / "supervisor.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "infra.group.supervisor", str(state.folder)],
@@ -63,7 +77,6 @@ def up(state: State, told: dict[str, Any], note: Callable[[str], None] = lambda 
         process.terminate()
         down(state)
         raise
-    return True
 
 
 def prepare(state: State, told: dict[str, Any]) -> GroupSettings:

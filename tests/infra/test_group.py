@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import ssl
 import stat
 import subprocess
@@ -185,6 +186,38 @@ def test_settings_that_cannot_be(state: State, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match="workers: wanted at least 1 worker; got 0"):
         launch.prepare(state, {"workers": 0})
     assert not state.settings.exists()
+
+
+def test_a_port_that_was_taken_meanwhile_is_not_insisted_on(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    taken: list[socket.socket] = []
+
+    def start(_: State, __: Callable[[str], None]) -> None:
+        tried.append(GroupSettings.kept(state).ports["prefect"])
+        if len(tried) == 1:
+            taken.append(socket.create_server(("127.0.0.1", tried[0])))
+            raise ServiceError("service-died", "Prefect running", "address in use", "see its log")
+
+    monkeypatch.setattr(launch, "_start", start)
+    said: list[str] = []
+    assert launch.up(state, {}, said.append)
+    taken[0].close()
+    assert len(set(tried)) == 2
+    assert "taken" in said[0]
+
+
+def test_a_part_that_does_not_start_for_another_reason_is_tried_once(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def start(_: State, __: Callable[[str], None]) -> None:
+        tried.append(1)
+        raise ServiceError("service-died", "Prefect running", "no database", "see its log")
+
+    monkeypatch.setattr(launch, "_start", start)
+    monkeypatch.setattr(launch, "free_ports", lambda _: PORTS)
+    with pytest.raises(ServiceError, match="no database"):
+        launch.up(state, {})
+    assert tried == [1]
 
 
 def test_one_supervisor_at_a_time(state: State) -> None:
