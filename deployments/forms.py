@@ -14,7 +14,8 @@ from prefect import Flow
 
 PLACES = ("input", "out", "cohort", "reference", "labels", "new")  # settings that name a file or a folder
 ABSOLUTE = r"^(/|s3://[^/])"
-SAID = "; an absolute path or s3://…"
+SAID = "an absolute path or s3://…"
+KINDS = {"string": "text", "number": "a number", "integer": "a whole number", "boolean": "yes or no", "null": "not said"}
 
 Schema = dict[str, Any]
 
@@ -28,6 +29,9 @@ def form_of(flow: Flow[..., Any]) -> Schema:
     for properties in (schema["properties"], *(model.get("properties", {}) for model in models.values())):
         for name, field in properties.items():
             _explain(field, models)
+            for choice in field.get("anyOf", ()):  # else the page tells them by their names in Python
+                if choice.get("type") in KINDS and "enum" not in choice:
+                    choice["title"] = KINDS[choice["type"]]
             if name in PLACES:
                 _place(field)
     return schema
@@ -45,7 +49,8 @@ def _place(field: Schema) -> None:
     for one in (field, *field.get("anyOf", ())):
         if one.get("type") == "string":
             one["pattern"] = ABSOLUTE
-    field["description"] = field.get("description", "").rstrip(".") + SAID
+    said = field.get("description", "").rstrip(".")
+    field["description"] = said.replace("local or s3://", SAID) if "local or s3://" in said else f"{said}; {SAID}"
 
 
 def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
