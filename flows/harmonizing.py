@@ -28,7 +28,8 @@ from core.records import ScanRecord
 from flows.home import home, tracking_uri
 from flows.progress import bars
 from flows.reprocess import reprocess_cohort
-from infra.clusters import open_cluster, run_bounded
+from infra.clusters import open_cluster
+from infra.dispatch import run_bounded
 from tasks import harmonize as work
 from tasks import harmonize_tables as tables
 from tasks.harmonize import Piece

@@ -26,7 +26,8 @@ from core.records import ScanRecord
 from flows.progress import bars
 from flows.weights import Choice, choose_weights
 from flows.zombies import remembered
-from infra.clusters import gpu_memory, open_cluster, run_bounded
+from infra.clusters import gpu_memory, open_cluster
+from infra.dispatch import run_bounded
 from infra.services import local_state
 from tasks import stages
 from tasks.changes import Changes, changes_of, note_removed, nothing_new, seen_now

@@ -13,7 +13,8 @@ import numpy as np
 from core.config import Compute, RunSettings
 from core.io import files
 from core.io.output import Output
-from infra.clusters import open_cluster, run_bounded
+from infra.clusters import open_cluster
+from infra.dispatch import run_bounded
 from tasks.discover import plan_cohort
 from tasks.work import Job, ingest, restore
 from tests.benchmarks.harness import Row, faster, tell

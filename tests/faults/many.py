@@ -79,7 +79,8 @@ def run(count: int, folder: str) -> dict[str, Any]:
     from prefect.task_runners import ThreadPoolTaskRunner
 
     from flows import reprocess
-    from infra.clusters import open_cluster, run_bounded
+    from infra.clusters import open_cluster
+    from infra.dispatch import run_bounded
     from tasks import export, pages, stages, work
     from tasks.crew import crew_of
 

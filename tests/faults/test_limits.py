@@ -19,7 +19,7 @@ import cloudpickle
 import nibabel
 import pytest
 
-from infra.clusters import MAX_CALL_BYTES
+from infra.dispatch import MAX_CALL_BYTES
 from tasks import export, pages, work
 from tasks.work import Job
 from tests.faults.asking import flow_runs, task_runs

@@ -20,8 +20,9 @@ import pytest
 
 from core.config import Compute
 from core.errors import UsageError
-from infra import clusters, pools
-from infra.clusters import ClusterError, Pool, cancel, open_cluster, run_bounded
+from infra import clusters, dispatch, pools
+from infra.clusters import ClusterError, Pool, cancel, open_cluster
+from infra.dispatch import run_bounded
 from tasks.crew import DEADLINE
 
 THREADS = Compute(workers=2)
@@ -158,7 +159,7 @@ class Waiter:
 
 
 def test_cancelling_from_another_thread_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "POLL", 0.1)
+    monkeypatch.setattr(dispatch, "POLL", 0.1)
     release = threading.Event()
     with open_cluster(THREADS) as pool:
         threading.Timer(0.3, cancel, [pool]).start()
@@ -311,7 +312,8 @@ RUN = """
 import sys, time
 sys.path[:0] = {path!r}
 from core.config import Compute
-from infra.clusters import open_cluster, run_bounded
+from infra.clusters import open_cluster
+from infra.dispatch import run_bounded
 from tests_infra_clusters import hold_the_gil, process_of
 
 if __name__ == "__main__":
@@ -435,9 +437,9 @@ def test_slurm_jobs_work_and_are_cancelled(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_a_straggler_is_begun_anew_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "POLL", 0.5)
-    monkeypatch.setattr(clusters, "LEAST_STRAGGLING", 3.0)
-    monkeypatch.setattr(clusters, "STRAGGLING", 2)
+    monkeypatch.setattr(dispatch, "POLL", 0.5)
+    monkeypatch.setattr(dispatch, "LEAST_STRAGGLING", 3.0)
+    monkeypatch.setattr(dispatch, "STRAGGLING", 2)
     items = ["straggler", *(f"quick-{number}" for number in range(6))]
     with open_cluster(LOCAL) as pool:
         outcomes = dict(bounded(pool, partial(hang_once, tmp_path / "log"), items))
