@@ -1,0 +1,102 @@
+"""The pages as a researcher uses them: fill the form, start a run, see it finish, open its report, cancel another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from infra.services import START, start_mlflow
+from tests.browser.conftest import browser, chromium  # noqa: F401 - fixtures
+from tests.deployments.cohorts import phantoms
+from tests.deployments.conftest import Group, end, start_worker
+
+pytestmark = pytest.mark.slow
+PATIENCE = 120_000  # ms
+LONG = {"method": "unires", "method_options": {"tolerance": 0.0}, "voxel_size": 0.5}
+
+
+@pytest.fixture(scope="module")
+def mlflow(group: Group) -> Iterator[str]:
+    """A tracking server, known to the group."""
+    service = start_mlflow(group.folder / "mlflow")
+    try:
+        service.wait_healthy(START)
+        group.environment["MLFLOW_TRACKING_URI"] = service.url
+        yield service.url
+    finally:
+        del group.environment["MLFLOW_TRACKING_URI"]
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def working(group: Group, mlflow: str) -> Iterator[None]:
+    """Deployments and a worker that know of MLflow."""
+    group.deploy()
+    process = start_worker(group)
+    yield
+    end(process)
+
+
+@pytest.fixture
+def page(browser: Any, group: Group, mlflow: str) -> Iterator[Any]:  # noqa: F811 - a fixture
+    """A page; afterwards no host but ours may have been asked."""
+    asked: set[str] = set()
+    with closing(browser.new_context(viewport={"width": 1300, "height": 1200})) as context:
+        context.set_default_timeout(PATIENCE)
+        context.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+        yield context.new_page()
+    assert asked - {""} <= {urlsplit(group.url).netloc, urlsplit(mlflow).netloc}
+
+
+def open_form(page: Any, group: Group) -> Any:
+    made = group.deployment("reprocess-cohort/reprocess-cohort")["id"]
+    page.goto(f"{group.url}/deployments/deployment/{made}/run")
+    page.get_by_text("Method (Optional)", exact=True).wait_for()
+    return page.locator("textarea")
+
+
+def test_from_the_form_to_the_report(page: Any, group: Group, working: None, tmp_path: Path) -> None:
+    source, out = phantoms(tmp_path / "bids", 1), tmp_path / "out"
+    before = group.ask("flow_runs/count", {})
+    texts = open_form(page, group)
+    texts.nth(0).fill("bids")
+    texts.nth(1).fill(str(out))
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_text("Validation failed for field 'settings.input'").first.wait_for()
+    assert group.ask("flow_runs/count", {}) == before
+
+    texts.nth(0).fill(str(source))
+    page.get_by_role("button", name="Submit").click()
+    (run,) = group.wait(lambda: group.ask("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}))
+    page.goto(f"{group.url}/runs/flow-run/{run['id']}")
+    page.get_by_text("Completed", exact=True).first.wait_for()
+    assert group.run(run["id"])["parameters"]["settings"]["input"] == str(source)
+
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text("every scan, and how far it can be trusted").click()
+    link = page.get_by_role("link", name="report of the cohort")
+    link.wait_for()
+    page.goto(link.get_attribute("href"))
+    report = page.frame_locator("iframe")
+    report.get_by_role("heading", name="bids", level=1).wait_for()
+    assert report.get_by_text("sub-01_T1w").first.is_visible()
+
+
+def test_a_run_is_cancelled_on_its_page(page: Any, group: Group, working: None, tmp_path: Path) -> None:
+    source, out = phantoms(tmp_path / "bids", 4, 64), tmp_path / "out"
+    run = group.start("reprocess-cohort/reprocess-cohort", settings={"input": str(source), "out": str(out)} | LONG)
+    group.wait(lambda: list((out / "isovox").glob("cohort.zarr/*/measured/zarr.json")))
+    page.goto(f"{group.url}/runs/flow-run/{run}")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    began = time.monotonic()
+    group.wait(lambda: not (out / "isovox" / "lock.json").exists(), 30)
+    page.get_by_text("Cancelled", exact=True).first.wait_for()
+    print(f"cancelled on the page after {time.monotonic() - began:.1f} s")  # noqa: T201
+    assert group.run(run)["state"]["type"] == "CANCELLED"
