@@ -247,6 +247,16 @@ def status(options: argparse.Namespace) -> int:
     return FAILED if any(record.state == "failed" for record in records) else OK
 
 
+def _notes(out: Any) -> list[str]:
+    """What the latest run had to say beside the scans."""
+    from core.io import files
+
+    try:
+        return list(files.read_json(out.ending).get("notes", ()))
+    except (FileNotFoundError, ValueError):
+        return []
+
+
 def report(options: argparse.Namespace) -> int:
     """Write all pages anew from the store and open the cohort's."""
     from core.io import files
@@ -261,7 +271,7 @@ def report(options: argparse.Namespace) -> int:
     for record in records:
         if record.outputs:
             write_pages(Job(out.uri, planned.digest, (record.key,)))
-    write_cohort_page(out, planned, records)
+    write_cohort_page(out, planned, records, _notes(out))
     _say(out.cohort_page)
     if not options.no_open and not files.is_remote(out.uri):
         webbrowser.open(Path(out.cohort_page).absolute().as_uri())

@@ -114,7 +114,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         found = counts(records)
         tracker.finish("FAILED" if found["failed"] else "FINISHED", {name: float(n) for name, n in found.items()})
     # Last: with it, the next run knows that nothing is left to do.
-    files.write_json(out.ending, {"plan": plan.digest, "skipped": sorted(skipped), "counts": found})
+    files.write_json(out.ending, {"plan": plan.digest, "skipped": sorted(skipped), "counts": found, "notes": changes.notes()})
     return records
 
 
