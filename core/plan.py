@@ -306,5 +306,5 @@ def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
     left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
     if left:
         got = f"{len(left)} scans made with other settings that this run would leave as they are ({', '.join(left[:3])} …)"
-        remedy = "choose another output folder, or run over all scans so that each is made anew; isovox clean removes those of scans that are gone"
+        remedy = "choose another output folder, run over all scans, or remove those of scans that are gone with isovox clean"
         raise PlanError("mixed-settings", "one method and one set of settings in an output folder", got, remedy)
