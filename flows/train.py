@@ -30,7 +30,7 @@ def where(settings: TrainSettings) -> Place:
     return training.Place(settings.out or str(home() / "training" / name))
 
 
-@flow(name="train-network", validate_parameters=True)
+@flow(name="train", validate_parameters=True)
 def train_network(settings: TrainSettings) -> str:
     """Train, or go on with a training that was stopped; at its end the model is in the registry.
 
