@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONNECT = 20.0  # seconds within which a scheduler answers
 ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
+ISOLATED = "ISOVOX_KUBERNETES_ISOLATED"  # 1: a network policy lets nobody else reach the scheduler's namespace
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
 
 # Workers keep their data to themselves and send back little, so there is nothing to spill; and a worker that was paused for the
@@ -189,8 +190,19 @@ def _slurm(compute: Compute) -> Pool:
 
 
 def _kubernetes(compute: Compute) -> Pool:
-    """One pod a worker, by the Dask operator; image and namespace come from Dask's own configuration file (kubernetes)."""
+    """One pod a worker, by the Dask operator; image and namespace come from Dask's own configuration file (kubernetes).
+
+    The operator's scheduler knows neither certificates nor passwords: whoever reaches its port runs code in the pods. So the
+    namespace must let nobody in, which this process cannot see, and must be told.
+    """
     package = _extra("dask_kubernetes.operator", "k8s", "kubernetes")
+    if os.environ.get(ISOLATED) != "1":
+        wanted, got = (
+            "a scheduler that asks for a certificate, or that nobody else can reach",
+            "the Dask operator's, which asks nobody",
+        )
+        remedy = f"put a network policy around its namespace (see infra/kubernetes) and set {ISOLATED}=1, or use tls://…"
+        raise ClusterError("cluster-open", wanted, got, remedy)
     limits = {"requests": {"memory": _quantity(compute)}, "limits": {"memory": _quantity(compute)}}
     pods = {"n_workers": compute.workers, "env": _worker_environment(), "resources": limits}
     cluster = package.KubeCluster(name="isovox", **pods, shutdown_on_close=True)

@@ -237,6 +237,16 @@ def test_the_cuda_cluster_without_its_package(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
+def test_a_scheduler_that_asks_nobody_is_refused_unless_it_is_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "_extra", lambda *_: None)
+    monkeypatch.delenv(clusters.ISOLATED, raising=False)
+    with pytest.raises(ClusterError, match=r"cluster-open: .*network policy"), open_cluster(Compute(cluster="kubernetes")):
+        pass
+    monkeypatch.setenv(clusters.ISOLATED, "1")
+    with pytest.raises(UsageError, match=r"memory-limit"), open_cluster(Compute(cluster="kubernetes")):  # further on
+        pass
+
+
 def test_slurm_wants_the_memory_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "_extra", lambda *_: None)
     with pytest.raises(UsageError, match=r"memory-limit: .*--memory-limit 8GiB"), open_cluster(Compute(cluster="slurm")):
