@@ -205,6 +205,9 @@ def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
     if not out.page_whole(out.cohort_page):
         remedy = f"isovox report {out.uri} makes it anew" if plan else AGAIN
         yield Problem("report.html", "page-damaged", "wanted a page to its last tag; got less", remedy)
+    if any(record.outputs for record in out.records()) and not files.exists(out.viewer_script):
+        remedy = f"isovox report {out.uri} makes it anew"
+        yield Problem("reports/niivue.js", "page-damaged", "wanted the JavaScript that the viewers share; got none", remedy)
     try:
         told = files.read_json(out.path("dataset_description.json"))["GeneratedBy"][0]["Name"]
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):

@@ -93,6 +93,7 @@ def test_a_sound_output_is_told_so(reference, capsys):
         (f"{STORE}/sub-02_T1w/measured/z/c/0", Path.unlink, "block-missing"),
         ("reports/sub-02_T1w.html", tear, "page-damaged"),
         ("reports/sub-02_T1w_viewer.html", Path.unlink, "page-damaged"),
+        ("reports/niivue.js", Path.unlink, "page-damaged"),
         ("reports/sub-02_T1w.jpg", tear, "picture-damaged"),
         ("report.html", tear, "page-damaged"),
         ("isovox/plan.json", tear, "plan-damaged"),
