@@ -128,24 +128,39 @@ def selected(entities: Entities, selection: Selection) -> bool:
     return all(not labels or entities.get(name) in labels for name, labels in wanted.items())
 
 
-def _sidecar(path: str, entities: Entities, jsons: dict[str, Entities], root: str) -> dict[str, Any]:
-    """Metadata of a scan from all JSON files that apply to it, the nearest last, only allow-listed keys."""
-    folders = {str(parent) for parent in PurePosixPath(path).parents}
-    applies = [
-        one
-        for one, said in jsons.items()
-        if str(PurePosixPath(one).parent) in folders
-        and all(entities.get(name) == value for name, value in said.items() if name != "datatype")
-    ]
-    merged: dict[str, Any] = {}
-    for one in sorted(applies, key=lambda one: (one.count("/"), len(jsons[one]))):
-        try:
-            content = files.read_json(files.join(root, one))
-        except ValueError as error:
-            remedy = "correct the JSON file"
-            raise InputError("sidecar-unreadable", f"JSON in {files.name_of(one)}", str(error)[:80], remedy) from error
-        merged |= content if isinstance(content, dict) else {}
-    return allowed(merged)
+class _Sidecars:
+    """The JSON files of a dataset by their folders; each is read once."""
+
+    def __init__(self, root: str, paths: Sequence[str]) -> None:
+        self._root = root
+        self._folders: dict[str, list[tuple[str, Entities]]] = {}
+        self._content: dict[str, Any] = {}
+        for path in paths:
+            if path.endswith(".json") and path != "dataset_description.json" and "suffix" in (said := _entities(path)):
+                self._folders.setdefault(str(PurePosixPath(path).parent), []).append((path, said))
+
+    def _read(self, path: str) -> Any:
+        if path not in self._content:
+            try:
+                self._content[path] = files.read_json(files.join(self._root, path))
+            except ValueError as error:
+                remedy = "correct the JSON file"
+                raise InputError("sidecar-unreadable", f"JSON in {files.name_of(path)}", str(error)[:80], remedy) from error
+        return self._content[path]
+
+    def of(self, path: str, entities: Entities) -> dict[str, Any]:
+        """Metadata of a scan from all JSON files that apply to it, the nearest last, only allow-listed keys."""
+        beside = [one for parent in PurePosixPath(path).parents for one in self._folders.get(str(parent), [])]
+        applies = [
+            (one.count("/"), len(said), one)
+            for one, said in beside
+            if all(entities.get(name) == value for name, value in said.items() if name != "datatype")
+        ]
+        merged: dict[str, Any] = {}
+        for _, _, one in sorted(applies):
+            content = self._read(one)
+            merged |= content if isinstance(content, dict) else {}
+        return allowed(merged)
 
 
 def _is_candidate(path: str, entities: Entities, selection: Selection) -> bool:
@@ -158,8 +173,7 @@ def _is_candidate(path: str, entities: Entities, selection: Selection) -> bool:
 
 
 def _from_bids(root: str, paths: Sequence[str], selection: Selection) -> Iterator[Source | Refused]:
-    jsons = {path: _entities(path) for path in paths if path.endswith(".json")}
-    jsons = {path: said for path, said in jsons.items() if "suffix" in said and path != "dataset_description.json"}
+    sidecars = _Sidecars(root, paths)
     for path in paths:
         entities = _entities(path)
         if not _is_candidate(path, entities, selection):
@@ -168,7 +182,7 @@ def _from_bids(root: str, paths: Sequence[str], selection: Selection) -> Iterato
         try:
             _check_entities(path, entities)
             stem = derivative_stem(entities)
-            sidecar = _sidecar(path, entities, jsons, root)
+            sidecar = sidecars.of(path, entities)
         except InputError as error:
             yield _refuse(name, uri, error)
             continue
