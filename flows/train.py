@@ -92,6 +92,6 @@ def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     log.end("FINISHED", model)
     models = Models(learning.tracking_uri, home() / "models")
     bring_own(learning.name, models)  # it, not the first that is trained, is to be surpassed
-    version = models.add(model, learning.name, {"validation_psnr": progress.best})
-    best = f"best {progress.best:.2f} dB at step {progress.best_step}"
-    return f"{said}, {best}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"
+    version = models.add(model, learning.name, {"validation_psnr": progress.kept["psnr"]})
+    kept = f"kept step {progress.best_step}, validation {progress.kept['psnr']:.2f} dB"
+    return f"{said}, {kept}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"

@@ -43,7 +43,8 @@ Cohort `{cohort}`: {scans} scans. {licence}
 {parts}
 
 ## Training
-{progress.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {progress.best_step}, the best by validation.
+{progress.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {progress.best_step}:
+{kept}.
 
 ## Figures
 Validation, {how.validation_pairs} patches: PSNR {psnr:.2f} dB (cubic interpolation {cubic:.2f} dB).
@@ -177,7 +178,9 @@ def _differing(before: Any, after: Any, at: str = "") -> list[str]:
 
 def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], progress: Progress, parameters: int) -> str:
     """The model card, Markdown."""
-    best = next((row for row in progress.history if row["step"] == progress.best_step), {})
+    from core.training.objectives import OBJECTIVES
+
+    best = progress.kept
     return CARD.format(
         name=settings.name or settings.method,
         settings=settings,
@@ -191,6 +194,7 @@ def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], p
         parts="\n".join(f"- {part}: {', '.join(names) or 'none'}" for part, names in split.items()),
         progress=progress,
         batch=settings.training.batch * settings.training.accumulate,
+        kept=OBJECTIVES[settings.method].kept,
         psnr=best.get("psnr", float("nan")),
         cubic=best.get("psnr_cubic", float("nan")),
     )

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from core.config import Training
 from core.errors import RestorationError, UsageError
 from core.training import checkpoint
+from core.training.losses import psnr
 from core.training.objectives import Objective
 
 EPSILON = 1e-8  # of Adam
@@ -38,7 +39,7 @@ class Progress:
 
     Attributes:
         step: steps taken.
-        best: highest validation PSNR, dB.
+        best: the validation's score of the weights that are kept, dB.
         best_step: after which.
         history: a row of figures by name for each validation.
         running: sum of the losses since the last validation, and of how many steps.
@@ -49,6 +50,11 @@ class Progress:
     best_step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     running: tuple[float, int] = (0.0, 0)
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """The figures of the weights that are kept; empty before the first validation."""
+        return next((row for row in self.history if row["step"] == self.best_step), {})
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value."""
@@ -209,26 +215,31 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> tuple[dict[str, float], tuple[Tensor, Tensor, Tensor]]:
         """Figures of the average over the held-out pairs (PSNR in dB, range 1), and those pairs."""
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for inputs, truth in DataLoader(self.held, batch_size=self.settings.batch):
-            with self._arithmetic():
-                restored = self.objective.restore(self.average, inputs.to(self.device)).float().cpu()
-            parts.append((inputs, restored, truth))
-        inputs, restored, truth = (torch.cat(one) for one in zip(*parts, strict=True))
+        parts = [self._held(*batch) for batch in DataLoader(self.held, batch_size=self.settings.batch)]
+        inputs, restored, truth, scores = (torch.cat(one) for one in zip(*parts, strict=True))
         progress = self.progress
         total, steps = progress.running
         figures = {
             "step": float(progress.step),
             "loss": total / max(steps, 1),
-            "psnr": _psnr(restored, truth),
-            "psnr_cubic": _psnr(inputs, truth),
+            "psnr": float(psnr(restored, truth).mean()),
+            "psnr_cubic": float(psnr(inputs, truth).mean()),
+            "score": float(scores.mean()),
         }
         progress.running = (0.0, 0)
         progress.history.append(figures)
-        if figures["psnr"] > progress.best:
-            progress.best, progress.best_step = figures["psnr"], progress.step
+        if self.objective.keeps_last or figures["score"] > progress.best:
+            progress.best, progress.best_step = figures["score"], progress.step
             self.best.load_state_dict(self.average.state_dict())
         return figures, (inputs, restored, truth)
+
+    def _held(self, inputs: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A held-out batch: input, what the average makes of it, truth, and the scores."""
+        with self._arithmetic():
+            given, wanted = inputs.to(self.device), truth.to(self.device)
+            restored = self.objective.restore(self.average, given).float()
+            scores = self.objective.score(self.average, given, wanted, restored)
+        return inputs, restored.cpu(), truth, scores.cpu()
 
 
 def _set_rate(optimizer: Adam, settings: Training, step: int) -> None:
@@ -237,9 +248,3 @@ def _set_rate(optimizer: Adam, settings: Training, step: int) -> None:
     rate = settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
     for group in optimizer.param_groups:
         group["lr"] = rate * min(1.0, (step + 1) / settings.warmup)
-
-
-def _psnr(image: Tensor, truth: Tensor) -> float:
-    """Mean PSNR of patches in dB; range 1."""
-    errors = (image - truth).square().flatten(1).mean(1).clamp_min(1e-12)
-    return float((-10 * errors.log10()).mean())

@@ -28,6 +28,11 @@ def charbonnier(image: Tensor, truth: Tensor, epsilon: float = CHARBONNIER) -> T
     return ((image - truth).square() + epsilon**2).sqrt().mean()
 
 
+def psnr(image: Tensor, truth: Tensor) -> Tensor:
+    """PSNR of patches (n, …) in dB, (n,); range 1."""
+    return -10 * (image - truth).square().flatten(1).mean(1).clamp_min(1e-12).log10()
+
+
 def _relative(one: Tensor, other: Tensor) -> Tensor:
     """Logits less the mean of the others, in float32."""
     return one.float() - other.float().mean()

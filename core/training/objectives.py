@@ -13,7 +13,7 @@ from core.diffusion.samplers import ancestral, prior
 from core.diffusion.schedules import Cosine, continuous_times
 from core.networks import build
 from core.networks.neighbours import x0_of
-from core.training.losses import relativistic_discriminator_loss, relativistic_generator_loss
+from core.training.losses import psnr, relativistic_discriminator_loss, relativistic_generator_loss
 
 if TYPE_CHECKING:
     from core.networks.presets import Preset
@@ -30,9 +30,13 @@ class Objective(nn.Module, ABC):
         network: the one that will restore.
         players: names of the submodules that learn, in the order in which they take their steps.
         betas: of Adam.
+        kept: which of its weights are kept, in words.
+        keeps_last: whether those of the last validation are kept, rather than those with the highest score.
     """
 
     players: ClassVar[tuple[str, ...]] = ("network",)
+    kept: ClassVar[str] = "the best by the validation's PSNR"
+    keeps_last: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
 
     def __init__(self, network: nn.Module) -> None:
@@ -63,6 +67,17 @@ class Objective(nn.Module, ABC):
     def restore(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """What a network (the trained one or its average) makes of degraded patches; for validation."""
 
+    def score(self, network: nn.Module, inputs: Tensor, truth: Tensor, restored: Tensor) -> Tensor:  # noqa: ARG002
+        """What weights are chosen by: PSNR of each patch in dB, (n,); the higher, the better.
+
+        Args:
+            network: of the weights.
+            inputs: degraded patches on the truth's grid, (n, 1, p, p, p).
+            truth: likewise.
+            restored: what ``restore`` made of them.
+        """
+        return psnr(restored, truth)
+
 
 class Regression(Objective):
     """The truth less its interpolation, in least squares: 3D U-Net and ResU-Net."""
@@ -84,8 +99,12 @@ class Adversarial(Regression):
         network: the generator.
         discriminator: gives (n, …) logits of patches (n, 1, p, p, p).
         warmup: steps of the generator alone.
+
+    The last weights are kept: textures cost PSNR (Blau and Michaeli 2018), by which those before the discriminator would be best.
     """
 
+    kept: ClassVar[str] = "the last, for the textures that a discriminator teaches cost PSNR"
+    keeps_last: ClassVar[bool] = True
     players: ClassVar[tuple[str, ...]] = ("network", "discriminator")
     weight: ClassVar[float] = 5e-3  # of the adversarial part beside the absolute error (ESRGAN's ratio)
 
@@ -115,17 +134,32 @@ class Diffusion(Objective):
     """DiffusionIQT: the network sees the interpolated scan and the truth under noise, and tells the truth.
 
     Continuous time t ~ U(0, 1), one for all patches of a block; cosine log-SNR; squared error of x0.
+
+    Weights are chosen by what they are trained for. By PSNR of a sample they cannot be: a network that knows the posterior draws
+    from it, and so has twice the error of one that has only learned to blur.
     """
 
+    kept: ClassVar[str] = "the best by the validation's error of the truth that is predicted under noise"
+    held_times: ClassVar[tuple[float, ...]] = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the validation
     steps: ClassVar[int] = 20  # of the sampler
 
     def loss(self, player: str, inputs: Tensor, truth: Tensor, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
         """Squared error of the predicted truth."""
         times = torch.rand(len(truth), generator=draw).tolist()
+        return nn.functional.mse_loss(self._predicted(self.network, inputs, truth, times, draw), truth)
+
+    def _predicted(self, network: nn.Module, inputs: Tensor, truth: Tensor, times: list[float], draw: torch.Generator) -> Tensor:
+        """The truth as told from the truth under noise, of times t a patch."""
         alpha, sigma = torch.tensor([SCHEDULE.alpha_sigma(t) for t in times]).to(truth).T[:, :, None, None, None, None]
         noisy = alpha * truth + sigma * torch.randn(truth.shape, generator=draw).to(truth)
         log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in times]).to(truth)
-        return nn.functional.mse_loss(x0_of(self.network, noisy, inputs, log_snr).float(), truth)
+        return x0_of(network, noisy, inputs, log_snr).float()
+
+    def score(self, network: nn.Module, inputs: Tensor, truth: Tensor, restored: Tensor) -> Tensor:  # noqa: ARG002
+        """PSNR of the truth predicted under noise, in dB, mean over levels of noise."""
+        draws = [(t, torch.Generator().manual_seed(number)) for number, t in enumerate(self.held_times)]
+        each = [psnr(self._predicted(network, inputs, truth, [t] * len(truth), draw), truth) for t, draw in draws]
+        return torch.stack(each).mean(0)
 
     def restore(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """A sample by the ancestral sampler, from noise that is the same each time."""
@@ -153,17 +187,23 @@ def _prepared(network: nn.Module) -> nn.Module:
     return network
 
 
+OBJECTIVES: dict[str, type[Objective]] = {
+    "unet-3d": Regression,
+    "resunet-3d": Regression,
+    "esrgan-3d": Adversarial,
+    "diffusion-iqt": Diffusion,
+}
+
+
 def objective(method: str, preset: Preset, *, steps: int) -> Objective:
     """The objective by which a method is trained, its networks with random weights.
 
     Args:
-        method: "unet-3d", "resunet-3d", "esrgan-3d" or "diffusion-iqt".
+        method: one of ``OBJECTIVES``.
         preset: of its network.
         steps: that training will take.
     """
     network = build(preset.network, preset.config)
-    if method == "unet-3d":
-        return Regression(_prepared(network))
-    if method == "esrgan-3d":
+    if OBJECTIVES[method] is Adversarial:
         return Adversarial(network, build("ESRGANDiscriminator", {}), warmup=steps // 2)
-    return Diffusion(network) if method == "diffusion-iqt" else Regression(network)
+    return OBJECTIVES[method](_prepared(network) if method == "unet-3d" else network)

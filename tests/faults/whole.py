@@ -19,7 +19,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE, VOXEL = (16, 16, 8), (8.0, 8.0, 16.0)
-WAY = ("--method", "nearest", "--cluster", "local", "--workers", "2", "--quiet")
+WAY = ("--method", "nearest", "--voxel-size", "8", "--cluster", "local", "--workers", "2", "--quiet")
 
 
 def build(folder: Path, count: int) -> None:

@@ -136,8 +136,11 @@ def test_a_generator_with_a_discriminator_learns(tmp_path):
     made = network()
     judge = nn.Sequential(nn.Conv3d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 3))
     before = {name: value.clone() for name, value in judge.state_dict().items()}
-    done = trainer(tmp_path / "c", Adversarial(made, judge, warmup=30)).run()
-    assert done.best > done.history[0]["psnr_cubic"]
+    one = trainer(tmp_path / "c", Adversarial(made, judge, warmup=30))
+    done = one.run()
+    assert done.kept["psnr"] > done.history[0]["psnr_cubic"]
+    assert done.best_step == done.step == 60
+    assert all(torch.equal(value, one.average.state_dict()[name]) for name, value in one.best.state_dict().items())
     assert any(not torch.equal(before[name], value) for name, value in judge.state_dict().items())
 
 
