@@ -39,7 +39,7 @@ def test_a_network_that_draws_from_the_posterior_is_chosen_before_one_that_blurs
         score = objective.score(network, inputs, truth, restored)
         figures[type(network)] = float(psnr(restored, truth).mean()), float(score.mean())
     (sampled, known), (blurred, unknown) = figures[Knows], figures[Blurs]
-    assert abs(blurred - sampled - 3.0) < 0.3  # dB: a sample's error is twice the mean's
+    assert 2.3 < blurred - sampled < 3.1  # dB: a sample has twice the error of the mean, less what few steps leave out
     assert known > unknown + 0.5
 
 
