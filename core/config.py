@@ -262,7 +262,9 @@ class Split(Settings):
 class TrainSettings(Settings):
     """Training of a method's network on a cohort."""
 
-    method: Literal["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt"] = Field(title="Method", description="what is trained")
+    method: Literal["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt", "diffusion-iqt-deep", "diffusion-iqt-base"] = Field(
+        title="Method", description="what is trained; -deep is without cross-batch, -base also without the deep feature module"
+    )
     cohort: str = Field(
         title="Cohort",
         description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://",
@@ -303,7 +305,7 @@ class EvaluationSettings(Settings):
         ("cubic", "unires"),
         title="Methods",
         description="names, or METHOD=MODEL (a folder or models:/name@alias), or champion: every champion of the registry",
-        examples=[["cubic,unires", "diffusion-iqt=models:/no-deep-feature@champion"]],
+        examples=[["cubic,unires", "diffusion-iqt=models:/diffusion-iqt-base@champion"]],
     )
     method_options: dict[str, Any] = Field({}, title="Methods' options", description="METHOD.OPTION=VALUE")
     factor: int | None = Field(

@@ -192,6 +192,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "resunet-3d": Regression,
     "esrgan-3d": Adversarial,
     "diffusion-iqt": Diffusion,
+    "diffusion-iqt-deep": Diffusion,
+    "diffusion-iqt-base": Diffusion,
 }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import nn
 
+from core.config import TrainSettings
+from core.networks.presets import preset
 from core.training.losses import psnr
-from core.training.objectives import SCHEDULE, Diffusion, Regression
+from core.training.objectives import OBJECTIVES, SCHEDULE, Diffusion, Regression, objective
 
 MEAN, SPREAD = 0.5, 0.2  # of voxels drawn from a Gaussian each
 
@@ -51,6 +55,14 @@ def test_the_score_is_the_same_each_time_and_is_the_closed_form():
     ratios = torch.tensor([SCHEDULE.log_snr(t) for t in objective.held_times]).exp()
     error = 1 / (1 / SPREAD**2 + ratios)
     torch.testing.assert_close(score.mean(), (-10 * error.log10()).mean(), atol=0.1, rtol=0)
+
+
+def test_every_method_that_can_be_trained_has_its_objective():
+    methods = get_args(TrainSettings.model_fields["method"].annotation)
+    for method in methods:
+        made = objective(method, preset(method, "tiny"), steps=2)
+        assert type(made) is OBJECTIVES[method]
+        assert isinstance(made, Diffusion) == method.startswith("diffusion-iqt")
 
 
 def test_a_regression_is_chosen_by_the_psnr_of_what_it_restores():
