@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -109,7 +109,7 @@ class Service:
             ServiceError: it ended, or took longer than ``deadline`` seconds.
         """
         end = time.monotonic() + deadline
-        while not _answers(self.health):
+        while not (_answers(self.health) and self._listens()):
             self.check()
             if time.monotonic() > end:
                 raise ServiceError(
@@ -119,8 +119,19 @@ class Service:
 
     def check(self) -> None:
         """Raises ServiceError where it ended."""
-        if self.process.poll() is not None:
-            raise ServiceError("service-died", f"{self.name} running", self._last_words(), f"see {self.log}")
+        if self.process.poll() is None:
+            return
+        if _answers(self.health):
+            raise ServiceError("port-taken", f"{self.name} at {self.url}", "another server there", "start it again")
+        raise ServiceError("service-died", f"{self.name} running", self._last_words(), f"see {self.log}")
+
+    def _listens(self) -> bool:
+        """Whether it is this one that answers: another's server may have taken the port since it was found free."""
+        port = int(self.url.rpartition(":")[2])
+        with suppress(psutil.Error):
+            started = psutil.Process(self.process.pid).children(recursive=True)
+            return any(_listens(one, port) for one in started)
+        return False
 
     def _last_words(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
@@ -194,8 +205,7 @@ def prefect_server(state: Path) -> Iterator[str]:
     if url := os.environ.get("PREFECT_API_URL"):
         yield url.removesuffix("/api")
         return
-    with terminable(), _stopping(start_prefect(state)) as service:
-        service.wait_healthy(START)
+    with terminable(), _up(partial(start_prefect, state)) as service:
         os.environ["PREFECT_API_URL"] = f"{service.url}/api"
         try:
             with _announced(state, service):
@@ -203,6 +213,22 @@ def prefect_server(state: Path) -> Iterator[str]:
         finally:
             del os.environ["PREFECT_API_URL"]
             _flush_prefect()
+
+
+@contextmanager
+def _up(start: Callable[[], Service]) -> Iterator[Service]:
+    """A server that answers, while the block runs; begun anew where another took its port in the same moment."""
+    with ExitStack() as stack:
+        while True:
+            service = stack.enter_context(_stopping(start()))
+            try:
+                service.wait_healthy(START)
+                break
+            except ServiceError as error:
+                if error.code != "port-taken":
+                    raise
+                stack.close()
+        yield service
 
 
 def _flush_prefect() -> None:
@@ -301,6 +327,12 @@ def free_port(host: str, usual: int) -> int:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    with suppress(psutil.Error):
+        return any(one.laddr.port == port for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN)
+    return False
 
 
 def _answers(url: str) -> bool:

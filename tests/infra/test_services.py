@@ -12,13 +12,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from infra import services
-from infra.services import Service, ServiceError, local_state, prefect_environment, prefect_server, serve_ui
+from infra.services import Service, ServiceError, guarded, local_state, prefect_environment, prefect_server, serve_ui
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,6 +100,8 @@ import http.server, sys
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
 
+SERVE_LATE = f"import time; time.sleep(0.5){SERVE}"
+
 
 def test_a_server_is_waited_for_found_and_stopped(serve: Callable[[str], Service], tmp_path: Path) -> None:
     service = serve(SERVE)
@@ -122,6 +125,24 @@ def test_a_server_that_dies_says_its_last_words(serve: Callable[[str], Service])
         ServiceError, match=r"service-died: wanted Test running; got exit status 1, no such thing; see .*test\.log"
     ):
         service.wait_healthy(20)
+
+
+def test_a_server_whose_port_another_took_does_not_pass_for_it_and_is_begun_anew(serve: Callable[[str], Service]) -> None:
+    first = serve(SERVE)
+    first.wait_healthy(20)
+
+    def unlucky() -> Service:
+        log = first.log.with_name("unlucky.log")
+        with log.open("wb") as said:
+            process = guarded(["-c", SERVE_LATE, first.url.rpartition(":")[2]], {}, log.parent, said)
+        return replace(first, log=log, process=process)
+
+    with pytest.raises(ServiceError, match=r"port-taken: wanted Test at .* got another server there"):
+        unlucky().wait_healthy(20)
+    starts = iter([unlucky, lambda: serve(SERVE)])
+    with services._up(lambda: next(starts)()) as third:
+        assert third.url != first.url
+    assert next(starts, None) is None
 
 
 def test_a_server_that_does_not_answer_is_given_up(serve: Callable[[str], Service]) -> None:
