@@ -140,7 +140,11 @@ def test_a_server_whose_port_another_took_does_not_pass_for_it_and_is_begun_anew
     with pytest.raises(ServiceError, match=r"port-taken: wanted Test at .* got another server there"):
         unlucky().wait_healthy(20)
     starts = iter([unlucky, lambda: serve(SERVE)])
-    with services._up(lambda: next(starts)()) as third:
+
+    def start() -> Service:
+        return next(starts)()
+
+    with services._up(start) as third:
         assert third.url != first.url
     assert next(starts, None) is None
 
