@@ -182,3 +182,25 @@ def lit_share(shot: bytes) -> float:
     pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
     grey = np.ptp(pixels, axis=2) < 8
     return float((grey & (pixels.mean(axis=2) > 60)).mean())
+
+
+@pytest.mark.parametrize("name", [SCAN, COHORT])
+def test_in_another_page_s_frame_nothing_leads_nowhere(opened: Open, name: str) -> None:
+    page = opened(name)
+    assert page.locator("a:not([href^='#'])").count() > 0
+    assert page.get_by_text("This is a copy").is_hidden()
+    html = page.content()
+    page.goto("about:blank")
+    page.evaluate(
+        """(html) => {
+          const frame = document.createElement("iframe");
+          frame.sandbox = "allow-scripts";
+          frame.src = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+          document.body.replaceChildren(frame);
+        }""",
+        html,
+    )
+    copy = page.frame_locator("iframe")
+    copy.get_by_text("This is a copy").wait_for()
+    assert copy.locator("a:not([href^='#'])").count() == 0
+    assert copy.get_by_text("sub-01", exact=False).count() > 0
