@@ -18,6 +18,7 @@ EM_STEPS = 200
 EM_STOP = 1e-6  # relative change of the noise at which the mixture has settled
 MASKED = 0.2  # share of exact zeros from which the background was set to zero and tells nothing of the noise
 BACKGROUND = 0.05  # share of voxels that the background class needs to be believed
+NOISIEST = 5.0  # times the noise in the flattest parts: air has 1.5 to 3 of it on real scans, dark tissue taken for air 9 to 90
 NOISE_FLOOR = 1e-3  # of the contrast: no scan is better than that, and a division by the noise stays sane
 FLATTEST = 0.1  # share of the blocks of voxels in which the noise is looked for
 SAMPLED = 1 << 22  # voxels that are looked at, about: all of most scans, every n-th plane of larger ones
@@ -50,9 +51,10 @@ def scan_stats(image: Array) -> ScanStats:
 
     Where there is air around the head, the noise is that of the air: a mixture of a Rayleigh background and a normal
     foreground is fitted to the histogram of the positive voxels (Ashburner & Ridgway 2013, appendix, in its simplest form).
-    Where the background was set to zero (more than 20 % exact zeros, as after skull stripping) or there is nearly none,
-    the noise is the median absolute deviation of the finest diagonal wavelet detail within the planes (Donoho & Johnstone
-    1994) in the flattest parts of the foreground; the axis of the fewest voxels is taken for the slice axis.
+    Where the background was set to zero (more than 20 % exact zeros, as after skull stripping) or there is none (what is dark
+    varies much more than what is bright), the noise is the median absolute deviation of the finest diagonal wavelet detail
+    within the planes (Donoho & Johnstone 1994) in the flattest parts of the foreground; the axis of the fewest voxels is
+    taken for the slice axis.
 
     Args:
         image: finite, (x, y, z), in any unit. Of more than 4 million voxels every n-th plane across the slice axis stands for
@@ -109,9 +111,9 @@ def _noise(image: Array, positive: Array, upper: float) -> tuple[float, float]:
         threshold = _otsu(np.maximum(image, 0))
         return _between(image, threshold), _wavelet_noise(image, threshold)
     share, noise, mean = _mixture(positive, upper)
-    contrast = mean - noise * float(np.sqrt(np.pi / 2))
-    if share < BACKGROUND or contrast <= noise:
-        return abs(contrast), _wavelet_noise(image, 0.0)
+    contrast, within = mean - noise * float(np.sqrt(np.pi / 2)), _wavelet_noise(image, 0.0)
+    if share < BACKGROUND or contrast <= noise or noise > NOISIEST * within:
+        return abs(contrast), within
     return contrast, noise
 
 

@@ -5,7 +5,9 @@ import pytest
 
 from core import stats as statistics
 from core.grid import Box
+from core.io import nifti
 from core.stats import NOISE_FLOOR, Census, ScanStats, scan_stats
+from tests.phantoms import brain
 
 
 def head(noise: float, *, stripped: bool) -> np.ndarray:
@@ -32,6 +34,20 @@ def test_a_scan_without_background_gets_its_noise_from_the_planes():
     ramp = np.linspace(500, 900, 64)[:, None, None] * np.ones((64, 64, 30))
     stats = scan_stats((ramp + rng.normal(0, 12, ramp.shape)).astype(np.float32))
     assert stats.noise_sd == pytest.approx(12, rel=0.1)
+
+
+@pytest.mark.parametrize("contrast", ["T1w", "T2w", "FLAIR"])
+def test_dark_tissue_of_a_scan_without_air_is_not_taken_for_its_noise(contrast):
+    image, labels = brain((96, 96, 96), contrast, noise=4.0)
+    inside = image[30:66, 30:66, 30:66]
+    assert len(np.unique(labels[30:66, 30:66, 30:66])) >= 2
+    assert scan_stats(inside).noise_sd == pytest.approx(4.0, rel=0.25)
+
+
+def test_a_crop_of_a_real_scan_has_the_noise_of_the_whole(scans):
+    image = nifti.load(str(scans / "ds002748/sub-02/anat/sub-02_T1w.nii.gz"))[0]
+    inside = image[80:206, 80:206, 50:128]
+    assert scan_stats(inside).noise_sd == pytest.approx(scan_stats(image).noise_sd, rel=0.5)
 
 
 def test_range_is_that_of_the_voxels():
