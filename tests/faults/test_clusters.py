@@ -55,10 +55,29 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def untrained(method: str, folder: Path) -> Path:
+    """A method's smallest network with random weights."""
+    import torch
+
+    from core.io.weights import save_model
+    from core.networks import build
+    from core.networks.presets import preset
+    from core.training.objectives import RESIDUAL
+
+    torch.manual_seed(0)
+    chosen = preset(method, "tiny")
+    how = {"residual": method in RESIDUAL, "slices_last": True, "multiple": chosen.takes}
+    weights = build(chosen.network, chosen.config).state_dict()
+    save_model(str(folder), chosen.network, chosen.config, weights, "Never trained: for tests.", **how)
+    return folder
+
+
 @pytest.mark.slow
-def test_a_network_gives_the_same_bytes_by_scan_and_by_tile(isovox: Runner, cohort: Path, tmp_path: Path, model: Path) -> None:
-    how = ("--method", "network", "--model", model, "--voxel-size", "2", "--patch", "32", "--overlap", "8")
-    how = (*how, "--participant-label", "01", "02")
+@pytest.mark.parametrize("method", ["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt"])
+def test_a_network_gives_the_same_bytes_by_scan_and_by_tile(isovox: Runner, cohort: Path, tmp_path: Path, method: str) -> None:
+    model = untrained(method, tmp_path / "model")
+    how = ("--method", method, "--model", model, "--voxel-size", "2", "--patch", "32", "--overlap", "8")
+    how = (*how, "--participant-label", "01", "02", *(("--method-options", "steps=2") if method == "diffusion-iqt" else ()))
     isovox("run", cohort, tmp_path / "scan", *how, "--mode", "scan", "--workers", "1")
     whole = alike(tmp_path / "scan")
     assert len([name for name in whole if "restored " in name]) == 2
