@@ -97,7 +97,9 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
     out = Output(settings.out)
     skipped = {scan.key for scan in plan.scans} - todo
     if not files.is_remote(out.uri):
-        files.remove_leftovers(out.uri)
+        files.remove_leftovers(out.uri, but=out.store)  # of a large cohort the store is nearly all; of it only what is open
+        for key in todo:
+            files.remove_leftovers(files.join(out.store, key))
     files.remove(out.ending)
     files.remove(out.seen)
     _write_plan(out, plan)

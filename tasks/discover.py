@@ -42,7 +42,7 @@ def _acquisition(source: Source, grid: Grid, settings: RunSettings) -> Acquisiti
 
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
     uri = source.uris[0]
-    header = dicom.header(uri) if source.kind == "dicom" else nifti.header(uri, settings.trust)
+    grid = (dicom.header(uri) if source.kind == "dicom" else nifti.header(uri, settings.trust)).grid
     return ScanPlan(
         key=source.key,
         uris=source.uris,
@@ -53,9 +53,9 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         entities=source.entities,
         metadata=source.sidecar,
         sha256=_digest(source.uris),
-        source=header.grid.to_json(),
-        target=header.grid.to_json(),
-        acquisition=_acquisition(source, header.grid, settings),
+        source=grid.to_json(),
+        target=grid.to_json(),
+        acquisition=_acquisition(source, grid, settings),
         reference=source.reference or _reference_of(source, references, settings.input),
     )
 

@@ -294,16 +294,24 @@ def remove(uri: str) -> None:
         Path(uri).unlink(missing_ok=True)
 
 
-def remove_leftovers(uri: str) -> int:
+def remove_leftovers(uri: str, but: str = "") -> int:
     """Remove the hidden files that killed writers left anywhere below a local folder; call it only while nobody writes there.
+
+    Args:
+        uri: the folder.
+        but: a folder below it that is left alone.
 
     Returns:
         how many there were.
     """
-    found = [] if is_remote(uri) else list(Path(uri).rglob(".*.tmp"))
-    for path in found:
-        path.unlink(missing_ok=True)
-    return len(found)
+    removed = 0
+    for folder, inner, names in () if is_remote(uri) else os.walk(uri):
+        inner[:] = [one for one in inner if join(folder, one) != but]
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                Path(folder, name).unlink(missing_ok=True)
+                removed += 1
+    return removed
 
 
 def is_passing(error: BaseException) -> bool:

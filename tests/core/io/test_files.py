@@ -79,6 +79,7 @@ def test_what_a_killed_writer_left_is_hidden_and_can_be_removed(tmp_path):
     (tmp_path / "sub" / ".a.nii.gz.1-2-3.tmp").write_bytes(b"half")
     files.write_atomic(str(tmp_path / "sub" / "a.nii.gz"), b"whole")
     assert files.walk(str(tmp_path)) == ["sub/a.nii.gz"]
+    assert files.remove_leftovers(str(tmp_path), but=str(tmp_path / "sub")) == 0
     assert files.remove_leftovers(str(tmp_path)) == 1
     assert names(tmp_path / "sub") == ["a.nii.gz"]
 
