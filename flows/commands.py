@@ -128,10 +128,10 @@ def run(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train a network, or go on where a training was stopped."""
-    from flows.home import home
+    from flows.home import training_folder
     from flows.options import settings_from
     from flows.progress import be_quiet
-    from infra.services import prefect_server
+    from infra.services import local_state, prefect_server
     from infra.signals import terminable
 
     _calm()
@@ -139,7 +139,7 @@ def train(options: argparse.Namespace) -> int:
         be_quiet()
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
     settings = settings_from(options, TrainSettings)
-    with terminable(), prefect_server(home()):
+    with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side
         from flows.train import train_network
 
         _say(train_network(settings))

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from infra.home import home
 
-__all__ = ["home", "tracking_uri"]
+if TYPE_CHECKING:
+    from core.config import TrainSettings
+
+__all__ = ["home", "tracking_uri", "training_folder"]
+
+
+def training_folder(settings: TrainSettings) -> str:
+    """The folder of a training: the wanted one, else one by its name in isovox's own folder."""
+    how = settings.degradation
+    name = f"{settings.name or settings.method}-{settings.preset}-{how.operator}-{how.factor}"
+    return settings.out or str(home() / "training" / name)
 
 
 def tracking_uri(wanted: str | None) -> str:

@@ -12,7 +12,7 @@ from core.config import TrainSettings
 from core.io import files
 from core.io.bids import discover
 from core.io.lock import cohort_lock
-from flows.home import home, tracking_uri
+from flows.home import home, tracking_uri, training_folder
 from flows.models import bring_own
 from flows.progress import bars
 from infra.ranks import gpu_count, run_ranks
@@ -20,14 +20,7 @@ from tasks import training
 from tasks.models import Models
 
 if TYPE_CHECKING:
-    from tasks.training import Cohort, Learning, Log, Place
-
-
-def where(settings: TrainSettings) -> Place:
-    """The folder of a training."""
-    how = settings.degradation
-    name = f"{settings.name or settings.method}-{settings.preset}-{how.operator}-{how.factor}"
-    return training.Place(settings.out or str(home() / "training" / name))
+    from tasks.training import Cohort, Learning, Log
 
 
 @flow(name="train", validate_parameters=True)
@@ -48,7 +41,7 @@ def train_network(settings: TrainSettings) -> str:
     """
     from core.training.data import split_subjects
 
-    place = where(settings)
+    place = training.Place(training_folder(settings))
     with cohort_lock(files.join(place.uri, "lock.json")):
         with bars({"scans": len(discover(settings.cohort, settings.selection))}) as advance:
             cohort = training.ingest(place, settings, advance)

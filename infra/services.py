@@ -200,10 +200,14 @@ def prefect_server(state: Path) -> Iterator[str]:
 
     Unlike Prefect's own ephemeral server it ends with this process even where that is killed outright. One that the user names
     by PREFECT_API_URL, or that ``serve_ui`` runs for the same state, is used instead.
+
+    Raises:
+        ServiceError: such a server ended before the run did.
     """
     os.environ.update(prefect_environment(state))
     if url := os.environ.get("PREFECT_API_URL"):
-        yield url.removesuffix("/api")
+        with _lasting(url):
+            yield url.removesuffix("/api")
         return
     with terminable(), _up(partial(start_prefect, state)) as service:
         os.environ["PREFECT_API_URL"] = f"{service.url}/api"
@@ -229,6 +233,18 @@ def _up(start: Callable[[], Service]) -> Iterator[Service]:
                     raise
                 stack.close()
         yield service
+
+
+@contextmanager
+def _lasting(url: str) -> Iterator[None]:
+    """A fault within, where the server at this address no longer answers, is put down to that."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, IsovoxError) or _answers(f"{url}/health"):
+            raise
+        remedy = "run the same command again: what was done is kept"
+        raise ServiceError("service-gone", f"the Prefect server at {url} until the run ends", "no answer", remedy) from error
 
 
 def _flush_prefect() -> None:

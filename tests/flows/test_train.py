@@ -82,6 +82,19 @@ def test_a_training_that_was_killed_goes_on_to_the_same_model(cohort, home, tmp_
 
 
 @pytest.mark.slow
+def test_trainings_of_one_user_run_side_by_side_each_with_its_own_server(cohort, home, tmp_path):
+    started = []
+    for name, steps in {"short": "4", "long": "60"}.items():
+        words = [*COMMAND, "unet-3d", str(cohort), "--out", str(tmp_path / name), "--name", name, *FEW, "--steps", steps]
+        with (tmp_path / f"{name}.log").open("wb") as log:
+            started.append(subprocess.Popen(words, env=home, stdout=log, stderr=log))
+    for name, process in zip(("short", "long"), started, strict=True):
+        assert process.wait(300) == 0, (tmp_path / f"{name}.log").read_text()
+        assert (tmp_path / name / "isovox" / "prefect" / "prefect.db").exists()
+        assert (tmp_path / name / "model" / "model.safetensors").exists()
+
+
+@pytest.mark.slow
 def test_a_person_in_two_parts_and_another_training_s_folder_are_refused(cohort, home, tmp_path):
     done = train(home, cohort, tmp_path / "out", "--validation", "03", "--test", "03", check=False)
     assert done.returncode == 2

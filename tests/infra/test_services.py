@@ -154,6 +154,24 @@ def test_a_server_that_does_not_answer_is_given_up(serve: Callable[[str], Servic
         serve("import time; time.sleep(60)").wait_healthy(0.3)
 
 
+def test_a_server_of_another_process_that_ends_before_the_run_is_told_so(serve: Callable[[str], Service], tmp_path: Path) -> None:
+    other = serve(SERVE)
+    other.wait_healthy(20)
+    (tmp_path / "health").touch()  # so that it answers there
+
+    def fail(error: Exception) -> None:
+        with services._lasting(other.url):
+            raise error
+
+    with pytest.raises(KeyError):
+        fail(KeyError("a fault of the run's own"))
+    other.stop()
+    with pytest.raises(ServiceError, match=r"service-gone: wanted the Prefect server at .* until the run ends; got no answer"):
+        fail(ConnectionError("refused"))
+    with pytest.raises(ServiceError, match="late"):
+        fail(ServiceError("late", "a", "b", "c"))
+
+
 def test_a_prefect_server_that_the_user_named_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, "PREFECT_API_URL": "http://prefect.example/api"})
     with prefect_server(tmp_path) as url:
