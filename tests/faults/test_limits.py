@@ -106,3 +106,16 @@ def test_a_large_cohort_drowns_neither_scheduler_nor_server_nor_driver(isovox: R
     assert found["largest_call"] < 4096
     assert task_runs(isovox, found["flow_run"]) <= 6 * math.ceil(count / 64)
     assert found["growth"] < 40 * 2**20  # bytes of the driver's memory, from the half on
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_cohort_killed_at_a_third_is_gone_on_with(tmp_path: Path, plain_environment: dict[str, str]) -> None:
+    command = [sys.executable, Path(__file__).with_name("whole.py"), "60", tmp_path / "whole"]
+    done = subprocess.run(command, capture_output=True, text=True, env=plain_environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert [found[name]["code"] for name in ("killed", "resumed", "again")] == [-9, 0, 0]
+    assert 20 <= found["killed"]["new"] < 60
+    assert found["killed"]["new"] + found["resumed"]["new"] == 60
+    assert found["again"]["new"] == 0
