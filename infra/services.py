@@ -241,7 +241,7 @@ def _lasting(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, IsovoxError) or _answers(f"{url}/health"):
+        if isinstance(error, IsovoxError) or _reached(url):
             raise
         remedy = "run the same command again: what was done is kept"
         raise ServiceError("service-gone", f"the Prefect server at {url} until the run ends", "no answer", remedy) from error
@@ -355,6 +355,17 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback address
             return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _reached(url: str) -> bool:
+    """Whether a server is there at all, whatever it answers: it may want a password, or be another's."""
+    try:
+        with urllib.request.urlopen(url, timeout=10):  # noqa: S310 - the address that the run uses
+            return True
+    except urllib.error.HTTPError:
+        return True
     except (urllib.error.URLError, OSError):
         return False
 

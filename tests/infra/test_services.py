@@ -154,13 +154,12 @@ def test_a_server_that_does_not_answer_is_given_up(serve: Callable[[str], Servic
         serve("import time; time.sleep(60)").wait_healthy(0.3)
 
 
-def test_a_server_of_another_process_that_ends_before_the_run_is_told_so(serve: Callable[[str], Service], tmp_path: Path) -> None:
+def test_a_server_of_another_process_that_ends_before_the_run_is_told_so(serve: Callable[[str], Service]) -> None:
     other = serve(SERVE)
     other.wait_healthy(20)
-    (tmp_path / "health").touch()  # so that it answers there
 
     def fail(error: Exception) -> None:
-        with services._lasting(other.url):
+        with services._lasting(f"{other.url}/api"):  # where it answers, if only that there is no such thing
             raise error
 
     with pytest.raises(KeyError):
