@@ -12,13 +12,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from infra.services import QUIET, START, start_prefect
+from infra.services import QUIET, _up, start_prefect
 
 LONGEST = 240.0
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -87,15 +88,11 @@ class Group:
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     """A server on its own database."""
     folder = tmp_path_factory.mktemp("group")
-    service = start_prefect(folder / "server")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    named = {"PREFECT_API_URL": f"{service.url}/api", "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
     own = {"ISOVOX_HOME": str(folder / "home"), "COLUMNS": "140", "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    try:
-        service.wait_healthy(START)
+    with _up(partial(start_prefect, folder / "server")) as service:
+        named = {"PREFECT_API_URL": f"{service.url}/api", "PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
         yield Group(service.url, folder, kept | QUIET | named | own)
-    finally:
-        service.stop()
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.services import QUIET, START, start_prefect
+from infra.services import QUIET, _up, start_prefect
 from tests.faults.cohorts import build_cohort, products
 
 INJECT = Path(__file__).with_name("inject.py")
@@ -132,15 +133,13 @@ def plain_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 def isovox(plain_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """Runs the command line, with a Prefect server for all runs."""
     logs = tmp_path_factory.mktemp("logs")
-    service = start_prefect(logs / "server")
-    named = {"PREFECT_API_URL": f"{service.url}/api", "PREFECT_HOME": str(logs / "prefect")}
-    runner = Runner(logs, plain_environment | QUIET | named)
-    try:
-        service.wait_healthy(START)
-        yield runner
-    finally:
-        runner.close()
-        service.stop()
+    with _up(partial(start_prefect, logs / "server")) as service:
+        named = {"PREFECT_API_URL": f"{service.url}/api", "PREFECT_HOME": str(logs / "prefect")}
+        runner = Runner(logs, plain_environment | QUIET | named)
+        try:
+            yield runner
+        finally:
+            runner.close()
 
 
 @pytest.fixture(scope="session")
