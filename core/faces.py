@@ -18,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from core.grid import Array, Grid
-from core.quality import Quality
+from core.engine.quality import Quality
+from core.geometry.grid import Array, Grid
 from core.stats import foreground_threshold
 
 Mask = NDArray[np.bool_]

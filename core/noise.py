@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.errors import GridError
-from core.grid import Array, Box
+from core.geometry.grid import Array, Box
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.grid import Array, Box, Triple
+from core.geometry.grid import Array, Box, Triple
 
 Values = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.grid import Array
+from core.geometry.grid import Array
 from core.stats import MASKED, foreground_threshold
 
 Contrast = Literal["T1w", "T2w", "FLAIR"]

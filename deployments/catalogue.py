@@ -43,8 +43,8 @@ CATALOGUE = (
     Entry("restore-scan", ("flows.restore",), "Restore one NIfTI file, ad hoc."),
     Entry("evaluate", ("flows.evaluation",), "Hold methods against one another on a cohort whose truth is known."),
     Entry("train", ("flows.train",), "Train a method's network on a cohort and register it."),
-    Entry("harmonize", ("flows.harmonizing",), "Make several sites comparable: volumes, intensities and tables."),
-    Entry("monitor", ("flows.monitoring", "flows.monitor"), "Compare a new cohort's features with a reference's; warn of drift."),
+    Entry("harmonize", ("flows.harmonize",), "Make several sites comparable: volumes, intensities and tables."),
+    Entry("monitor", ("flows.monitor",), "Compare a new cohort's features with a reference's; warn of drift."),
 )
 COHORT = CATALOGUE[0]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from core.config import RunSettings
 from core.errors import UsageError
 from core.io import files
+from core.settings.run import RunSettings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 PLACED = ("input", "out")

@@ -1,56 +1,21 @@
-"""Methods held against one another on a cohort whose truth is known: the flow, and the command ``isovox evaluate``."""
+"""Methods held against one another on a cohort whose truth is known: who takes part, and how they are scored."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from core.config import EvaluationSettings, RunSettings
 from core.errors import IsovoxError, UsageError
+from core.settings.evaluate import EvaluationSettings
+from core.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from core.plan import Weights
-    from tasks.evaluation import Entrant, Score
-    from tasks.scorers import Scorer
-
-POSITIONAL = ("protocol", "cohort")
-
-
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
-    """Add the command's arguments to its parser."""
-    from flows.options import add_settings
-
-    add_settings(parser, EvaluationSettings, POSITIONAL)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
-
-
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from flows.commands import guarded
-
-    return guarded(_evaluate, options)
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from flows.commands import FAILED, OK, _calm
-    from flows.options import settings_from
-    from flows.progress import be_quiet
-    from infra.signals import terminable
-
-    _calm()
-    if options.quiet:
-        be_quiet()
-    settings = settings_from(options, EvaluationSettings)
-    with terminable():
-        rows = evaluate(settings)
-    if not options.quiet:
-        show(rows, settings)
-    return FAILED if any(row.state == "failed" for row in rows) else OK
+    from core.engine.plan import Weights
+    from tasks.evaluate.evaluation import Entrant, Score
+    from tasks.evaluate.scorers import Scorer
 
 
 # -- who takes part ---------------------------------------------------------------------------------------------------------
@@ -118,8 +83,8 @@ def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tu
 
 def _entrant(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Entrant:
     from core.methods import build_method
-    from tasks.cases import trained_of
-    from tasks.evaluation import Entrant
+    from tasks.evaluate.cases import trained_of
+    from tasks.evaluate.evaluation import Entrant
 
     options = {
         name.partition(".")[2]: value for name, value in settings.method_options.items() if name.partition(".")[0] == method
@@ -147,8 +112,8 @@ def scorer_of(settings: EvaluationSettings) -> Scorer:
     """
     from core.io import files
     from flows.weights import resolve_weights
-    from tasks.scorers import Scorer, perceptual_of
-    from tasks.segmenters import segmenter_of
+    from tasks.evaluate.scorers import Scorer, perceptual_of
+    from tasks.evaluate.segmenters import segmenter_of
 
     said = settings.segmenter
     is_model = "{" not in said and (said.startswith("models:") or files.is_folder(said))
@@ -173,7 +138,8 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     from core.io.lock import cohort_lock
     from flows.home import tracking_uri
     from flows.progress import bars
-    from tasks import cases, evaluation, evaluation_report
+    from tasks.evaluate import cases, evaluation
+    from tasks.evaluate import report as evaluation_report
 
     entrants, scorer = entrants_of(settings), scorer_of(settings)
     with cohort_lock(files.join(settings.out, "lock.json")):
@@ -202,7 +168,7 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
     Raises:
         UsageError: scores-missing, where a scan could not be scored by both.
     """
-    from tasks.comparisons import COMPARED
+    from tasks.evaluate.comparisons import COMPARED
 
     uri = settings.get("tracking_uri")
     methods = tuple(f"{method_of(model, uri)}={model}" for model in models)
@@ -218,7 +184,7 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
 
 def method_of(model: str, tracking_uri: str | None) -> str:
     """The method that a model is for, by its network."""
-    from core.io.weights import read_spec
+    from core.models.weights import read_spec
     from flows.weights import resolve_weights
 
     weights = resolve_weights(RunSettings(input="", out="", method="network", model=model, tracking_uri=tracking_uri))
@@ -229,37 +195,3 @@ def _count(settings: EvaluationSettings) -> int:
     from core.io.bids import discover
 
     return len(discover(settings.cohort, settings.selection))
-
-
-def show(rows: list[Score], settings: EvaluationSettings) -> None:
-    """Print a line a method, the rows that failed, and where the tables are."""
-    from rich.console import Console
-
-    from flows.commands import _say
-    from tasks.score_tables import summaries
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(_table(summaries(rows)))
-    for row in rows:
-        if row.state == "failed":
-            console.print(f"[red]failed[/red] {row.scan} {row.method}: ", end="")
-            console.print(row.reason, markup=False)
-    _say(f"report: {settings.out}/report.html\ntables: {settings.out}/summary.csv, scores.csv, comparisons.csv")
-
-
-def _table(lines: list[Any]) -> Any:
-    from rich.table import Table
-
-    from tasks.evaluation_report import DRAWN
-    from tasks.score_tables import METRICS
-
-    shown = [metric for metric in METRICS if metric.name in DRAWN and any(metric.name in line.means for line in lines)]
-    table = Table("method", box=None, pad_edge=False)
-    for metric in shown:
-        table.add_column(metric.title, justify="right", no_wrap=True)
-    for name in ("seconds", "scans", "failed"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        seconds = "–" if line.seconds is None else f"{line.seconds:.1f}"
-        table.add_row(line.method, *(line.text(metric) for metric in shown), seconds, str(line.scans), str(line.failed))
-    return table

@@ -6,10 +6,10 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed, State
 
-from core.config import EvaluationSettings
 from core.io import files
+from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import evaluate
-from tasks.score_tables import summaries
+from tasks.evaluate.tables import summaries
 
 
 @flow(name="evaluate", validate_parameters=True)

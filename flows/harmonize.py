@@ -1,64 +1,271 @@
-"""Several sites made comparable: the flow, and the command ``isovox harmonize``."""
+"""The flow behind ``isovox harmonize``: restore each site, fit or take a harmoniser, apply it, tabulate, report."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
-from core.harmonize.settings import HarmonizeSettings
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+from prefect.states import Failed as FailedState
+from prefect.task_runners import ThreadPoolTaskRunner
 
+from core.engine.plan import CohortPlan
+from core.engine.records import ScanRecord
+from core.errors import UsageError
+from core.harmonize import model
+from core.harmonize.intensity import Normaliser
+from core.io import files
+from core.io.lock import cohort_lock
+from core.io.output import Output
+from core.settings.harmonize import HarmonizeSettings
+from core.settings.run import RunSettings
+from core.settings.scans import Selection
+from flows.home import home, tracking_uri
+from flows.progress import bars
+from flows.reprocess import reprocess_cohort
+from infra.clusters import open_cluster
+from infra.dispatch import run_bounded
+from tasks.harmonize import tables, work
+from tasks.harmonize.combat import Adjusted, adjust, report
+from tasks.harmonize.sites import Site, sites_of, write_table
+from tasks.harmonize.tables import Member
+from tasks.harmonize.work import Piece
+from tasks.pipeline.results import verified_records
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
-    """Add the command's arguments to its parser."""
-    from flows.options import add_settings
-
-    add_settings(parser, HarmonizeSettings, ("sites", "out"))
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
-
-
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from flows.commands import guarded
-
-    return guarded(_harmonize, options)
-
-
-def _harmonize(options: argparse.Namespace) -> int:
-    from flows.commands import FAILED, OK, _calm
-    from flows.options import settings_from
-    from flows.progress import be_quiet
-    from infra.services import local_state, prefect_server
-    from infra.signals import terminable
-
-    _calm()
-    if options.quiet:
-        be_quiet()
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
-    settings = settings_from(options, HarmonizeSettings)
-    with terminable(), prefect_server(local_state(settings.out)):
-        from flows.harmonizing import harmonize_sites
-
-        state = harmonize_sites(settings, return_state=True)
-        if state.is_crashed() or (state.is_failed() and state.name != "Incomplete"):
-            error = state.result(raise_on_failure=False)
-            raise error if isinstance(error, Exception) else RuntimeError(state.message)
-    _show(settings, state.message or "", quiet=options.quiet)
-    return FAILED if state.is_failed() else OK
+Refused = tuple[Piece, ScanRecord]  # a scan that was not restored, and why
 
 
-def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
-    """Print a line a scan, and where to look on."""
-    from rich.console import Console
-    from rich.table import Table
+# -- restore ----------------------------------------------------------------------------------------------------------------
 
-    from core.io import files
-    from flows.commands import _say
 
-    if not quiet:
-        table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
-        for row in files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]:
-            table.add_row(row["site"], row["scan"], row["state"], row["reason"])
-        Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
-    _say(message)
-    _say(f"report: {files.join(settings.out, 'report.html')}")
+def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
+    """How the scans of a site are restored."""
+    out = files.join(settings.out, site.name)
+    table = files.join(settings.out, "isovox", "sites", f"{site.name}.tsv")
+    if site.rows:
+        write_table(table, site.rows)
+    labels = site.participants or settings.participant_label
+    return RunSettings(
+        input=table if site.rows else site.input,
+        out=out,
+        method=settings.method,
+        method_options=settings.method_options,
+        model=settings.weights,
+        voxel_size=settings.voxel_size,
+        trust=settings.trust,
+        selection=Selection(participant_label=labels, suffix=_suffixes(site, settings)),
+        slices=settings.slices,
+        tiling=settings.tiling,
+        compute=settings.compute,
+        quality=settings.quality,
+        seed=settings.seed,
+    )
+
+
+def _suffixes(site: Site, settings: HarmonizeSettings) -> tuple[str, ...]:
+    """The contrast's; a table or a single file names its scans itself."""
+    named = bool(site.rows) or site.input.endswith((".tsv", ".nii", ".nii.gz"))
+    return () if named else (settings.contrast,)
+
+
+def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], list[Refused]]:
+    """Restore a site's scans; those that came through, and those that did not."""
+    how = run_settings(site, settings)
+    out = Output(how.out)
+    state = reprocess_cohort.with_options(name=f"restore-{site.name}")(how, return_state=True)
+    if state.is_crashed() or (state.is_failed() and not files.exists(out.ending)):
+        error = state.result(raise_on_failure=False)
+        raise error if isinstance(error, Exception) else RuntimeError(state.message)
+    plan = CohortPlan.model_validate(files.read_json(out.plan))
+    members: list[Member] = []
+    refused: list[Refused] = []
+    for record in verified_records(out, plan):
+        piece = _piece(site.name, record.key, settings)
+        if record.state == "failed":
+            refused.append((piece, record))
+        else:
+            scan = plan.scan(record.key)
+            members.append(Member(piece, record, site.person(scan.uris[0], scan.entities.get("sub", ""))))
+    return members, refused
+
+
+def _piece(site: str, key: str, settings: HarmonizeSettings) -> Piece:
+    return Piece(settings.out, site, key, settings.contrast, settings.intensity, settings.field_of_view)
+
+
+# -- fit --------------------------------------------------------------------------------------------------------------------
+
+
+def _given(settings: HarmonizeSettings) -> model.Harmonizer | None:
+    """The harmoniser that the settings name.
+
+    Raises:
+        UsageError: it is not there, or was fitted on scans restored otherwise.
+        WeightsError: other bytes than were registered.
+    """
+    if settings.model is None:
+        return None
+    from tasks.registry.resolve import resolve
+
+    found = model.read(resolve(settings.model, tracking_uri(settings.tracking_uri), home() / "models").folder)
+    found.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
+    return found
+
+
+def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None) -> HarmonizeSettings:
+    """The settings with the given harmoniser's method for intensities."""
+    if given is None:
+        return settings
+    method = "none" if given.normaliser is None else given.normaliser.method
+    return settings.model_copy(update={"intensity": method, "combat": settings.combat and given.combat is not None})
+
+
+def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> model.Harmonizer:
+    """Fit intensities on the reference site's scans, or on all."""
+    wanted = settings.reference_site
+    chosen = [member for member in members if wanted in {None, member.piece.site}]
+    if not chosen:
+        got = ", ".join(tables.sizes(members)) or "no scan that could be measured"
+        raise UsageError("reference-empty", f"scans of {wanted or 'any site'} to fit on", got, "correct --reference-site")
+    fitted = None
+    if settings.intensity != "none":
+        said = [work.read_measured(member.piece) or {} for member in chosen]
+        fitted = Normaliser.fit_readings(settings.intensity, [one["Reading"] for one in said], settings.contrast).to_json()
+    geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
+    return model.Harmonizer(intensity=fitted, sites=tables.sizes(chosen), **geometry)
+
+
+def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
+    """What the mapped scans depend on; ComBat's part comes after them."""
+    return harmonizer.model_copy(update={"combat": None})
+
+
+def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, found: Adjusted) -> str:
+    """Put what was fitted into the registry; its name there."""
+    from tasks.registry.models import Models
+
+    name = settings.name or f"harmonize-{settings.intensity}"
+    folder = files.join(settings.out, "isovox", "harmonizer")
+    told = {key: getattr(harmonizer, key) for key in model.GEOMETRY} | {"intensity": settings.intensity}
+    model.save(folder, harmonizer, tables.card(name, harmonizer.sites, told, found.figures, found.notes))
+    version = Models(tracking_uri(settings.tracking_uri), home() / "models").add(folder, name, found.figures)
+    return f"{version.uri} ({', '.join(version.aliases) or 'no alias'})"
+
+
+# -- the stages -------------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """A harmonisation under way.
+
+    Args:
+        settings: of it.
+        dispatch: runs a function for each item where the work runs.
+    """
+
+    def __init__(self, settings: HarmonizeSettings, dispatch: work.Dispatch) -> None:
+        self.settings, self._dispatch = settings, dispatch
+        self.refused: list[Refused] = []
+
+    def through(self, name: str, function: Any, members: Sequence[Member]) -> list[Member]:
+        """Run a stage for all scans; those that came through. One bad scan never stops the others."""
+        stage = task(name=name, cache_policy=NO_CACHE)(self._stage)
+        failed: dict[str, BaseException] = stage(function, [member.piece for member in members])
+        for member in members:
+            if (error := failed.get(member.piece.name)) is not None:
+                self.refused.append((member.piece, work.note_failed(member.piece, error)))
+        return [member for member in members if member.piece.name not in failed]
+
+    def _stage(self, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
+        with bars({"scans": len(pieces)}) as advance:
+            return work.run(self._dispatch, function, pieces, self.settings.compute.workers, advance)
+
+    def apply(self, harmonizer: model.Harmonizer, members: Sequence[Member]) -> list[Member]:
+        """Write all scans on the harmoniser's scale; with the records of what was written."""
+        alone = _intensities_alone(harmonizer)
+        model.save(work.model_folder(self.settings.out), alone, "What these scans were mapped by; see ../harmonizer.\n")
+        ready = [replace(member, piece=replace(member.piece, model=alone.digest)) for member in members]
+        for site in tables.sizes(ready):
+            work.write_dataset(self.settings.out, site, alone.digest)
+        done = self.through("harmonize", work.harmonize, ready)
+        return [replace(member, record=_record_of(member)) for member in done]
+
+
+def _record_of(member: Member) -> ScanRecord:
+    found = member.piece.harmonized.read_record(member.piece.key)
+    return member.record if found is None else found
+
+
+def _rows(members: Sequence[Member], refused: Sequence[Refused]) -> list[dict[str, str]]:
+    """A line a scan: those that came through, then those that did not."""
+    every = [(member.piece, member.record) for member in members] + list(refused)
+    told = [{"site": piece.site, "scan": piece.key, "state": record.state, "reason": record.reason} for piece, record in every]
+    return sorted(told, key=lambda row: (row["site"], row["scan"]))
+
+
+def _flags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {f"{row['site']}/{row['scan']}": row["reason"] for row in rows if row["state"] != "done"}
+
+
+def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], found: Adjusted, registered: str) -> str:
+    """The run's artifacts, and what came of it in a line."""
+    count = {state: sum(row["state"] == state for row in rows) for state in ("done", "flagged", "failed")}
+    said = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *found.lines()]
+    said += [f"model: {registered}"] if registered else []
+    files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": said})
+    create_table_artifact(rows, key="harmonized", description="every scan, its state and why")
+    page = f"**Report:** `{files.join(settings.out, 'report.html')}`"
+    create_markdown_artifact("\n\n".join([*said, page]), key="summary", description="what came of the harmonisation")
+    return "\n".join(said)
+
+
+@contextmanager
+def _opened(settings: HarmonizeSettings) -> Iterator[Run]:
+    with ExitStack() as stack:
+        pool = stack.enter_context(open_cluster(settings.compute))
+        yield Run(settings, partial(run_bounded, pool))
+
+
+def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.Harmonizer | None) -> tuple[str, bool]:
+    """All of it; what came of it, and whether every scan came through."""
+    restored = [_restore(site, settings) for site in sites]
+    with _opened(settings) as run:
+        run.refused += [one for _, refused in restored for one in refused]
+        measured = run.through("measure", work.measure, [member for members, _ in restored for member in members])
+        harmonizer = given or _fit(settings, measured)
+        done = run.apply(harmonizer, measured)
+    rows = _rows(done, run.refused)
+    found = adjust(settings, done, given)
+    report(settings.out, done, found, _flags(rows))
+    registered = ""
+    if given is None:
+        registered = _register(settings, harmonizer.model_copy(update={"combat": found.combat}), found)
+    for note in found.notes:
+        get_run_logger().warning("%s", note)
+    return _tell(settings, rows, found, registered), not any(row["state"] == "failed" for row in rows)
+
+
+@flow(name="harmonize", task_runner=ThreadPoolTaskRunner(max_workers=8), validate_parameters=True)
+def harmonize_sites(settings: HarmonizeSettings) -> State:
+    """Make the scans and the features of several sites comparable; what is done already is skipped.
+
+    Args:
+        settings: which sites, how, and where to.
+
+    Returns:
+        Completed, or Failed (named Incomplete) where a scan failed; the message says what came of it.
+
+    Raises:
+        UsageError: no such site, or a model that was fitted on scans restored otherwise.
+        BusyError: another run works on the same output.
+    """
+    sites, given = sites_of(settings.sites), _given(settings)
+    with cohort_lock(Output(settings.out).lock):
+        text, whole = _harmonize(_with_method_of(settings, given), sites, given)
+    return Completed(message=text) if whole else FailedState(message=text, name="Incomplete")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from infra.home import home
 
 if TYPE_CHECKING:
-    from core.config import TrainSettings
+    from core.settings.train import TrainSettings
 
 __all__ = ["home", "tracking_uri", "training_folder"]
 
@@ -23,7 +23,7 @@ def tracking_uri(wanted: str | None) -> str:
     """MLflow's tracking URI of models and trainings: the wanted one, else a database in isovox's own folder, made if need be."""
     if wanted:
         return wanted
-    from tasks.tracking import make_database
+    from tasks.tracking.tracker import make_database
 
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,63 +1,96 @@
-"""The command ``isovox monitor``: do new scans still measure like a reference's?"""
+"""The flow behind ``isovox monitor``: new scans' features held against a reference's, a warning where they differ."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 from typing import Any
 
-from core.harmonize.settings import MonitorSettings
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.events import emit_event
+from prefect.states import Completed, State
 
-COLOURS = {"drift": "red", "watch": "yellow", "ok": "green", "unknown": "cyan"}
+from core.errors import FeaturesError, UsageError
+from core.harmonize.drift import Drift, drift, summary, worst
+from core.harmonize.table import Features
+from core.io import files
+from core.settings.harmonize import MonitorSettings
 
-
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
-    """Add the command's arguments to its parser."""
-    from flows.options import add_settings
-
-    add_settings(parser, MonitorSettings, ("new", "reference"))
-    parser.add_argument("--quiet", action="store_true", help="no table")
-
-
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from flows.commands import guarded
-
-    return guarded(_monitor, options)
+TABLE = "features.tsv"
+COLUMNS = ("feature", "verdict", "psi", "ks", "p_holm", "median_reference", "median_new", "n_reference", "n_new", "reason")
+NAMES = {"ok": "Completed", "unknown": "Unknown", "watch": "Watch", "drift": "Drift"}
 
 
-def _monitor(options: argparse.Namespace) -> int:
-    from flows.commands import FAILED, OK, _calm, _say
-    from flows.home import home
-    from flows.options import settings_from
-    from infra.services import prefect_server
-    from infra.signals import terminable
+def read_features(uri: str) -> Features:
+    """The table of a cohort: a TSV, or the output of ``isovox harmonize``.
 
-    _calm()
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said below
-    settings = settings_from(options, MonitorSettings)
-    with terminable(), prefect_server(home()):
-        from flows.monitoring import compare, monitor_features, rows
-
-        state = monitor_features(settings, return_state=True)
-        if not state.is_completed():
-            error = state.result(raise_on_failure=False)
-            raise error if isinstance(error, Exception) else RuntimeError(state.message)
-    if not options.quiet:
-        _show(rows(compare(settings)))
-    _say(state.message or "")
-    return FAILED if state.name == "Drift" else OK
+    Raises:
+        UsageError: there is none, or it cannot be read as one.
+    """
+    there = uri if uri.endswith(".tsv") else files.join(uri, TABLE)
+    try:
+        return Features.from_tsv(there)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "name a features.tsv, or the output folder of isovox harmonize"
+        raise UsageError("features-missing", f"a table of features at {there}", "none", remedy) from error
+    except FeaturesError as error:
+        raise UsageError(error.code, error.wanted, error.got, error.remedy) from error
 
 
-def _show(lines: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def compare(settings: MonitorSettings) -> list[Drift]:
+    """Each feature that both cohorts have, or those that are asked for.
 
-    table = Table("feature", "verdict", "PSI", "KS", "reference", "new", "reason", box=None, pad_edge=False)
-    for line in lines:
-        colour = COLOURS[line["verdict"]]
-        figures = [line["psi"], line["ks"], line["median_reference"], line["median_new"]]
-        cells = ["–" if value is None else f"{value:.3g}" for value in figures]
-        table.add_row(line["feature"], f"[{colour}]{line['verdict']}[/{colour}]", *cells, line["reason"])
-    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+    Raises:
+        UsageError: a table that is not there, or a feature that one of them has not.
+    """
+    new, reference = read_features(settings.new), read_features(settings.reference)
+    common = [name for name in reference.names if name in new.names]
+    wanted = settings.features or tuple(common)
+    if not common or (missing := [name for name in wanted if name not in common]):
+        got = ", ".join(missing if common else ("none in common",))
+        raise UsageError("feature-missing", "features that both cohorts have", got, "measure both by the same version")
+    return drift(reference.only(wanted), new.only(wanted))
+
+
+def rows(found: list[Drift]) -> list[dict[str, Any]]:
+    """A line a feature, what drifts first."""
+    order = list(reversed(NAMES))
+    told = sorted(found, key=lambda one: order.index(one.verdict))
+    return [{name: _short(one.to_json()[name]) for name in COLUMNS} for one in told]
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def write_table(uri: str, lines: list[dict[str, Any]]) -> None:
+    """The lines as a TSV."""
+    cells = [["n/a" if line[name] in {None, ""} else str(line[name]) for name in COLUMNS] for line in lines]
+    files.write_atomic(uri, ("\n".join("\t".join(one) for one in [list(COLUMNS), *cells]) + "\n").encode())
+
+
+@flow(name="monitor", validate_parameters=True)
+def monitor_features(settings: MonitorSettings) -> State:
+    """Hold a new cohort's features against a reference's and warn where they differ.
+
+    Args:
+        settings: which tables.
+
+    Returns:
+        Completed; named Drift or Watch where features differ, and Unknown where there are too few scans to tell.
+
+    Raises:
+        UsageError: a table that is not there, or a feature that one of them has not.
+    """
+    found = compare(settings)
+    lines, verdict, text = rows(found), worst(found), summary(found)
+    create_table_artifact(lines, key="drift", description="each feature of the new cohort against the reference's")
+    if settings.out:
+        write_table(files.join(settings.out, "drift.tsv"), lines)
+    if verdict in {"drift", "watch"}:
+        get_run_logger().warning("%s", text)
+        told = [f"- **{line['feature']}** ({line['verdict']}): {line['reason']}" for line in lines if line["verdict"] == verdict]
+        create_markdown_artifact("\n".join([f"**{NAMES[verdict]}**: {text}", "", *told]), key="warning", description=text[:200])
+    if verdict == "drift":
+        resource = {"prefect.resource.id": f"isovox.drift.{files.name_of(settings.new)}", "prefect.resource.name": settings.new}
+        emit_event("isovox.features-drift", resource, payload={"summary": text})
+    return Completed(message=text, name=NAMES[verdict])

@@ -17,25 +17,25 @@ from prefect.states import Completed, State
 from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from core.config import RunSettings
+from core.engine.plan import CohortPlan, ScanPlan
+from core.engine.records import ScanRecord
 from core.io import derivatives, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
-from core.plan import CohortPlan, ScanPlan
-from core.records import ScanRecord
+from core.settings.run import RunSettings
+from flows.crashed_runs import remembered
 from flows.progress import bars
 from flows.weights import Choice, choose_weights
-from flows.zombies import remembered
 from infra.clusters import gpu_memory, open_cluster
 from infra.dispatch import run_bounded
 from infra.services import local_state
-from tasks import stages
-from tasks.changes import Changes, changes_of, note_removed, nothing_new, seen_now
-from tasks.crew import Crew, crew_of
-from tasks.discover import check_plan, plan_cohort, unfinished
-from tasks.pages import write_cohort_page
-from tasks.results import counts, verified_records, with_skipped
-from tasks.tracking import CohortTracker
+from tasks.pipeline import stages
+from tasks.pipeline.changes import Changes, changes_of, note_removed, nothing_new, seen_now
+from tasks.pipeline.context import Crew, crew_of
+from tasks.pipeline.discover import check_plan, plan_cohort, unfinished
+from tasks.pipeline.pages import write_cohort_page
+from tasks.pipeline.results import counts, verified_records, with_skipped
+from tasks.tracking.tracker import CohortTracker
 
 BATCH_VOXELS = 2**22  # restored voxels that share a task run; a head at 1 mm is twice that and has its own
 BATCH_SCANS = 64

@@ -6,9 +6,9 @@ from prefect import flow
 from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from core.config import RunSettings
 from core.errors import UsageError
 from core.io.bids import is_nifti
+from core.settings.run import RunSettings
 from flows.reprocess import restore_cohort
 
 

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from core.config import TrainSettings
 from core.io import files
 from core.io.bids import discover
 from core.io.lock import cohort_lock
+from core.settings.train import TrainSettings
 from flows.home import home, tracking_uri, training_folder
-from flows.models import bring_own
 from flows.progress import bars
+from flows.registry import bring_own
 from infra.ranks import gpu_count, run_ranks
-from tasks import training
-from tasks.models import Models
+from tasks.registry.models import Models
+from tasks.train import training
 
 if TYPE_CHECKING:
-    from tasks.training import Cohort, Learning, Log
+    from tasks.train.training import Cohort, Learning, Log
 
 
 @flow(name="train", validate_parameters=True)

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import core
-from core.config import RunSettings
+from core.engine.plan import CohortPlan, Weights
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
 from core.methods import LEARNED
-from core.plan import CohortPlan, Weights
+from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 
 if TYPE_CHECKING:
-    from tasks.registry import Resolved
+    from tasks.registry.resolve import Resolved
 
-SHIPPED = Path(core.__file__).parent / "models"  # a folder a method, with the weights that isovox brings
+WEIGHTS = Path(core.__file__).parent / "methods"  # below it, FAMILY/weights/METHOD holds the weights that isovox brings
 
 
 def resolve_weights(settings: RunSettings) -> Weights | None:
@@ -30,7 +30,7 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
     """
     if settings.model is None and settings.method not in LEARNED:
         return None
-    from tasks.registry import resolve
+    from tasks.registry.resolve import resolve
 
     model, uri = settings.model or f"models:/{settings.method}@champion", tracking_uri(settings.tracking_uri)
     try:
@@ -99,10 +99,11 @@ def _again(before: Weights, settings: RunSettings) -> Weights:
 
 def _first_champion(method: str, uri: str) -> Resolved:
     """Put the model that isovox brings into the registry."""
-    from tasks.registry import register, resolve
+    from tasks.registry.resolve import register, resolve
 
-    if not (SHIPPED / method).is_dir():
+    shipped = next(WEIGHTS.glob(f"*/weights/{method}"), None)
+    if shipped is None:
         remedy = f"train one (isovox train {method} COHORT) and promote it, or name one with --model"
         raise UsageError("model-missing", f"a champion of {method} in the registry", "none", remedy)
-    register(str(SHIPPED / method), method, uri, alias="champion")
+    register(str(shipped), method, uri, alias="champion")
     return resolve(f"models:/{method}@champion", uri, home() / "models")

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from core.config import Compute
 from core.errors import UsageError
+from core.settings.run import Compute
 from infra.group.state import environment
 from infra.pools import SINGLE, ClusterError, Pool, Threads, Workers
 from infra.signals import terminable

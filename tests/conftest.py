@@ -33,10 +33,10 @@ def scans() -> Path:
 @pytest.fixture(scope="session")
 def scan_view() -> ScanView:
     """A restored scan to draw: a head with one bright ball on its right, front and top, in slices of 4 mm, flagged."""
-    from core.grid import Grid
-    from core.methods.interpolation import interpolate
-    from core.quality import CHECKS
-    from core.records import ScanRecord
+    from core.engine.quality import CHECKS
+    from core.engine.records import ScanRecord
+    from core.geometry.grid import Grid
+    from core.geometry.resample import interpolate
     from tasks.report import ScanView
 
     target = Grid((60, 72, 64), np.array([[1, 0, 0, -30], [0, 1, 0, -36], [0, 0, 1, -32], [0, 0, 0, 1.0]]))
@@ -67,9 +67,9 @@ def scan_view() -> ScanView:
 @pytest.fixture(scope="session")
 def cohort_view(scan_view: ScanView) -> CohortView:
     """Seven scans: one flagged, four done, one skipped, one that failed and has no page."""
-    from core.config import QualityThresholds
-    from core.quality import CHECKS
-    from core.records import ScanRecord
+    from core.engine.quality import CHECKS
+    from core.engine.records import ScanRecord
+    from core.settings.run import QualityThresholds
     from tasks.report import CohortView
 
     def record(number: int, state: str) -> ScanRecord:

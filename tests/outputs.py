@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.config import RunSettings
+from core.engine.plan import CohortPlan
 from core.io import derivatives, files
 from core.io.output import Output
-from core.plan import CohortPlan
-from tasks.discover import plan_cohort, unfinished
-from tasks.export import export
-from tasks.pages import report, write_cohort_page
-from tasks.results import counts, verified_records
-from tasks.work import Job, ingest, restore
+from core.settings.run import RunSettings
+from tasks.pipeline.discover import plan_cohort, unfinished
+from tasks.pipeline.export import export
+from tasks.pipeline.pages import report, write_cohort_page
+from tasks.pipeline.results import counts, verified_records
+from tasks.restore.work import Job, ingest, restore
 
 
 def restore_all(source: str, out: str, **how: Any) -> CohortPlan:

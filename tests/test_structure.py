@@ -16,6 +16,7 @@ LAYERS = {
     "tasks": {"core"},
     "flows": {"core", "infra", "tasks"},
     "deployments": {"core", "infra", "tasks", "flows"},
+    "cli": {"core", "infra", "tasks", "flows", "deployments"},
 }
 ORCHESTRATION = {"prefect", "dask", "distributed", "mlflow", "dask_cuda"}
 

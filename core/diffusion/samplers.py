@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.diffusion.predictions import Denoise, eps_from_x0, score_from_x0, x0_from_eps
 from core.diffusion.schedules import Level, Schedule, check_times
 from core.errors import UsageError
-from core.grid import Box
+from core.geometry.grid import Box
 from core.noise import Key, normal_tensor
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid
 from core.stats import foreground_threshold
 
 Kept = NDArray[np.bool_]

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from core.errors import FeaturesError
+from core.evaluation.metrics.significance import holm
 from core.harmonize.table import Features, Values, some
-from core.metrics.significance import holm
 
 Verdict = Literal["ok", "watch", "drift", "unknown"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.grid import Array, Grid
+from core.geometry.grid import Array, Grid
 from core.harmonize.brain import bounds
 from core.harmonize.intensity import inside
 from core.stats import scan_stats
@@ -63,10 +63,10 @@ FEATURES = (
     Feature("skewness", "", "of the brain's intensities, by quartiles: (p75 + p25 - 2 p50) / (p75 - p25)", "Bowley 1901"),
 )
 RESTORATION = (
-    Feature("consistency", "noise SD", "RMS of what the restored scan says of the measured one", "core.quality"),
-    Feature("local", "", "largest local difference from the measured scan", "core.quality"),
-    Feature("overshoot", "", "values beyond the measured range", "core.quality"),
-    Feature("volume_change", "", "change of the foreground's volume by the restoration", "core.quality"),
+    Feature("consistency", "noise SD", "RMS of what the restored scan says of the measured one", "core.engine.quality"),
+    Feature("local", "", "largest local difference from the measured scan", "core.engine.quality"),
+    Feature("overshoot", "", "values beyond the measured range", "core.engine.quality"),
+    Feature("volume_change", "", "change of the foreground's volume by the restoration", "core.engine.quality"),
 )
 NAMES = tuple(feature.name for feature in FEATURES + RESTORATION)
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError, WeightsError
-from core.grid import Array
+from core.geometry.grid import Array
 from core.tissues import Contrast
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from core.config import Settings
 from core.errors import UsageError, WeightsError
 from core.harmonize.intensity import Normaliser
 from core.io import files
+from core.settings.base import Settings
 
 FILE, CARD = "harmonizer.json", "README.md"
 GEOMETRY = ("contrast", "method", "voxel_size", "field_of_view")

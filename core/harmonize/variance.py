@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core.evaluation.metrics.significance import holm
 from core.harmonize.design import SAME, Term, complete, covariate_columns, site_columns, terms_of
 from core.harmonize.table import Features, Values
-from core.metrics.significance import holm
 
 SITE = "site"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.grid import Grid
+from core.geometry.grid import Grid
 
 if TYPE_CHECKING:
     import zarr

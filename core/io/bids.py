@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from core.config import Selection
 from core.errors import AccessError, InputError, UsageError
 from core.io import dicom, files, s3
 from core.io.derivatives import DESC, allowed, derivative_stem, plain_stem, safe_key
+from core.settings.scans import Selection
 
 Kind = Literal["nifti", "dicom"]
 Entities = dict[str, str]

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from core import __version__
-from core.grid import Array, Grid
+from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io.vocabulary import is_known, is_license
 

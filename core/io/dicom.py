@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
-from core.grid import Array, Grid
-from core.io import files, gate
+from core.geometry.grid import Array, Grid
+from core.io import files
+from core.io import validation as gate
 from core.io.derivatives import allowed
-from core.io.gate import Header
 from core.io.nifti import StoredAs, empty_like_stored
+from core.io.validation import Header
 
 Dataset = Any  # a pydicom.Dataset: its elements are made at run time
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])

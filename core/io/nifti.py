@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError, InputError, StoreError
-from core.grid import Array, Box, Grid, Orientation, Triple
-from core.io import files, gate
-from core.io.gate import Header, RawHeader, Seen, Trust
+from core.geometry.grid import Array, Box, Grid, Orientation, Triple
+from core.io import files
+from core.io import validation as gate
+from core.io.validation import Header, RawHeader, Seen, Trust
 
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP = 31  # zlib's name for a gzip header and trailer

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from core.engine.records import ScanRecord
 from core.io import files
-from core.records import ScanRecord
 
 END = b"</html>"
 

@@ -13,11 +13,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from core.config import Degradation
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import files
 from core.io.bids import Entities, Source, without_extension
 from core.io.derivatives import ACQUIRED, allowed, bids_stem, dataset_description
+from core.settings.degradation import Degradation
 
 VERSION = 1  # of the simulation: a change of its numbers makes scans anew
 KEPT = {"sub", "ses", "task", "acq", "ce", "trc", "rec", "run", "echo", "inv", "part", "chunk"}  # entities of raw anatomy

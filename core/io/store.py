@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import StoreError
-from core.grid import Array, Box, Grid, Triple
+from core.geometry.grid import Array, Box, Grid, Triple
+from core.geometry.tiles import Tile, Tiling
 from core.io import files, s3
 from core.io.arrays import WRITE_ALL, create_array, create_coordinate, create_image
-from core.tiles import Tile, Tiling
 
 if TYPE_CHECKING:
     import zarr

@@ -11,15 +11,15 @@ from core.errors import UsageError
 from core.methods.base import Method
 
 METHODS = {
-    "nearest": ("core.methods.interpolation", "Nearest"),
-    "linear": ("core.methods.interpolation", "Linear"),
-    "cubic": ("core.methods.interpolation", "Cubic"),
-    "unires": ("core.methods.unires", "UniRes"),
-    "unet-3d": ("core.methods.network", "UNet3D"),
-    "resunet-3d": ("core.methods.network", "ResUNet3D"),
-    "esrgan-3d": ("core.methods.network", "ESRGAN3D"),
-    "diffusion-iqt": ("core.methods.diffusion_iqt", "DiffusionIQT"),
-    "network": ("core.methods.network", "NetworkMethod"),
+    "nearest": ("core.methods.interpolation.method", "Nearest"),
+    "linear": ("core.methods.interpolation.method", "Linear"),
+    "cubic": ("core.methods.interpolation.method", "Cubic"),
+    "unires": ("core.methods.unires.method", "UniRes"),
+    "unet-3d": ("core.methods.patch_network", "UNet3D"),
+    "resunet-3d": ("core.methods.patch_network", "ResUNet3D"),
+    "esrgan-3d": ("core.methods.patch_network", "ESRGAN3D"),
+    "diffusion-iqt": ("core.methods.diffusion_iqt.method", "DiffusionIQT"),
+    "network": ("core.methods.patch_network", "NetworkMethod"),
 }
 
 LEARNED = ("unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt")  # that restore with their champion where no model is named

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from core.config import Acquisition, TilingSettings
-from core.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.tiles import Tile, Tiling
 from core.noise import Key
+from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats
-from core.tiles import Tile, Tiling
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 # Only these: a model's config.json names one, and must not be able to name any class there is.
 NETWORKS = dict.fromkeys(("AttentionUnet", "BasicUNet", "DynUNet", "SegResNet", "SwinUNETR", "UNet"), "monai.networks.nets") | {
-    "DiffusionIQT": "core.networks.diffusion_iqt",
-    "ESRGAN": "core.networks.esrgan",
-    "ESRGANDiscriminator": "core.networks.esrgan",
+    "DiffusionIQT": "core.methods.diffusion_iqt.network",
+    "ESRGAN": "core.methods.esrgan.network",
+    "ESRGANDiscriminator": "core.methods.esrgan.network",
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.errors import UsageError
-from core.networks.neighbours import ACROSS, NEIGHBOURS
+from core.methods.diffusion_iqt.cross_batch import ACROSS, NEIGHBOURS
 
 Size = Literal["paper", "small", "tiny"]
 
@@ -29,7 +29,7 @@ class Preset:
 
     @property
     def neighbours(self) -> int:
-        """Patches that the network must see together: 27, of a block of 3 x 3 x 3 (``core.networks.neighbours``), or one."""
+        """Patches that the network must see together: 27, of a block of 3 x 3 x 3 (``cross_batch``), or one."""
         return NEIGHBOURS if self.config.get("cross_batch") else 1
 
     @property

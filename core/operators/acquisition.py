@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from core.config import Acquisition
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.operators.linear import Matrix, Separable
 from core.operators.profile import profile_matrix
+from core.settings.scans import Acquisition
 
 
 def acquisition_operator(source: Grid, target: Grid, acquisition: Acquisition) -> Separable:

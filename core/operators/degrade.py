@@ -15,12 +15,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from core.config import Acquisition, Degradation
 from core.errors import GridError, UsageError
-from core.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid
 from core.operators.linear import Matrix, apply_axis
 from core.operators.low_field import Snr, draw_snr, low_field, noise_sd
 from core.operators.profile import decimation_matrix, profile_matrix
+from core.settings.degradation import Degradation
+from core.settings.scans import Acquisition
 from core.tissues import Tissues
 
 

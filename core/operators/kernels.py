@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError
-from core.grid import Triple
+from core.geometry.grid import Triple
 from core.operators.linear import NEGLIGIBLE, Matrix, Separable
 
 Kernel = Literal["bicubic", "bilinear", "lanczos2", "lanczos3", "box"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.grid import Triple
+from core.geometry.grid import Triple
 from core.operators.linear import Kept, LinearOperator, Matrix, Separable, check_mask
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError
-from core.grid import Triple
+from core.geometry.grid import Triple
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

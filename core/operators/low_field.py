@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from core.grid import Array
+from core.geometry.grid import Array
 from core.operators.linear import Matrix, apply_axis
 from core.tissues import GM, WM, Tissues
 

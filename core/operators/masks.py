@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from core.grid import Triple
+from core.geometry.grid import Triple
 from core.operators.linear import Mask, Separable
 from core.operators.profile import decimation_matrix
 

@@ -4,7 +4,7 @@ Slices are thick along one axis only, so a patch needs the image's columns throu
 
     truth, columns (p, p, n) --degrade--> (p, p, n / factor) --cubic--> columns (p, p, n) --cut--> input (p, p, p)
 
-The axis of the slices comes last, as ``core.methods.network`` turns its patches. A pair is a function of (seed, index) alone.
+The axis of the slices comes last, as ``methods.patch_network`` turns its patches. A pair is a function of (seed, index) alone.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from core.config import Degradation
 from core.errors import UsageError
-from core.grid import Array, Box, Grid
-from core.methods.interpolation import interpolate
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.resample import interpolate
 from core.operators.degrade import degrade
+from core.settings.degradation import Degradation
 
 if TYPE_CHECKING:
     from core.tissues import Tissues

@@ -23,8 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from core.config import Training
 from core.errors import RestorationError, UsageError
+from core.settings.train import Training
 from core.training import checkpoint
 from core.training.losses import psnr
 from core.training.objectives import Objective

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from core.diffusion.samplers import ancestral, prior
 from core.diffusion.schedules import Cosine, continuous_times
+from core.methods.diffusion_iqt.cross_batch import x0_of
 from core.networks import build
-from core.networks.neighbours import x0_of
 from core.training.losses import psnr, relativistic_discriminator_loss, relativistic_generator_loss
 
 if TYPE_CHECKING:

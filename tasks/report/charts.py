@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.grid import Array
+from core.geometry.grid import Array
 
 WIDTH, HEIGHT = 340, 170  # of the drawing; small, so that its letters stay readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 12, 12, 10, 38

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from core.grid import Array, Box, Grid
-from tasks.report.boxes import BoxPlot, box_plot
+from core.geometry.grid import Array, Box, Grid
+from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.pages import flat, render
 from tasks.report.pictures import PLANES, Plane, Scale, Window, head_box, places, positions, strip, window_of
 

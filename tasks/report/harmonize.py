@@ -16,7 +16,7 @@ from core.harmonize.sites import Accuracy, by_combat, of_covariates, site_accura
 from core.harmonize.table import Features, Values
 from core.harmonize.variance import SITE, Share, explained
 from core.io import files
-from tasks.report.boxes import BoxPlot, box_plot
+from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
 from tasks.report.pages import flat, number, render
 

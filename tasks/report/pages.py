@@ -13,10 +13,10 @@ from typing import Any, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from core import __version__
-from core.config import QualityThresholds
-from core.grid import Grid
-from core.quality import CHECKS, Check, brief
-from core.records import ScanRecord, State
+from core.engine.quality import CHECKS, Check, brief
+from core.engine.records import ScanRecord, State
+from core.geometry.grid import Grid
+from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
 from tasks.report.charts import Chart, distribution, intensities
 from tasks.report.pictures import PlanePictures, scan_pictures, thinned

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError
-from core.grid import Array, Box
-from core.methods.interpolation import interpolate
+from core.geometry.grid import Array, Box
+from core.geometry.resample import interpolate
 from core.stats import foreground_threshold
 from tasks.report.views import ScanView
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import UsageError
-from core.grid import Array, Grid
+from core.geometry.grid import Array, Grid
 from tasks.report.pages import render
 from tasks.report.pictures import Window, head_box, window_of
 from tasks.report.views import ScanView

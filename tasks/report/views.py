@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.config import QualityThresholds
-from core.grid import Array, Grid
-from core.records import ScanRecord
+from core.engine.records import ScanRecord
+from core.geometry.grid import Array, Grid
+from core.settings.run import QualityThresholds
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def measure(name: str, how: dict[str, Any], image: np.ndarray) -> list[Row]:
 
 def through_the_store(image: np.ndarray) -> list[Row]:
     """The same volume through our own store, every check included: MB/s, for the record."""
-    from core.grid import Grid
+    from core.geometry.grid import Grid
 
     store, grid = Store("s3://tests/cohort.zarr"), Grid(SHAPE[::-1], np.eye(4))
     voxels = np.ascontiguousarray(image.T)

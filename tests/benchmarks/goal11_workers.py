@@ -10,13 +10,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from core.config import Compute, RunSettings
 from core.io import files
 from core.io.output import Output
+from core.settings.run import Compute, RunSettings
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
-from tasks.discover import plan_cohort
-from tasks.work import Job, ingest, restore
+from tasks.pipeline.discover import plan_cohort
+from tasks.restore.work import Job, ingest, restore
 from tests.benchmarks.harness import Row, faster, tell
 from tests.phantoms import brain
 

@@ -48,7 +48,7 @@ def peak(count: int) -> int:
 
 def train(cohort: str, folder: str) -> None:
     """In that process: a few steps, and the peak."""
-    from flows.cli import main
+    from cli.main import main
 
     how = ["--steps", "12", "--validate-every", "6", "--validation-pairs", "4", "--validation", "01", "--quiet"]
     where = ["--out", f"{folder}/training", "--tracking-uri", f"sqlite:///{folder}/mlflow.db"]

@@ -12,9 +12,9 @@ from itertools import cycle
 import numpy as np
 import torch
 
-from core.blend import blend
-from core.grid import Array
-from core.tiles import Tiling, patches
+from core.geometry.blend import blend
+from core.geometry.grid import Array
+from core.geometry.tiles import Tiling, patches
 from tests.benchmarks.harness import Row, faster, in_turns, installed, missing, share, tell, within
 
 SHAPE, PATCH, ROUNDS = (160, 224, 160), 64, 15

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from core.blend import blend
-from core.grid import Array
-from core.tiles import Tiling, halo_patches, patches
+from core.geometry.blend import blend
+from core.geometry.grid import Array
+from core.geometry.tiles import Tiling, halo_patches, patches
 from tests.benchmarks.goal1_blending import PATCH, SHAPE
 from tests.benchmarks.harness import Row, installed, missing, share, tell, within
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from core.blend import stream
-from core.config import Acquisition, TilingSettings
-from core.grid import Array, Box, Grid
+from core.geometry.blend import stream
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.tiles import Tile, Tiling, patches
 from core.methods.base import Measured, Method
+from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats
-from core.tiles import Tile, Tiling, patches
 from infra.pools import SINGLE
 from tests.benchmarks.harness import Row, peak_growth, share, tell, within
 
@@ -54,10 +54,10 @@ class Identity(Method):
 
 def ours(scan: Path, out: Path) -> None:
     """Ingest into the store and restore from it, as a worker does in scan mode."""
+    from core.engine.restore import Source, restore_scan
     from core.io import nifti
     from core.io.store import BLOCK_PLANES, Store
-    from core.restore import Source, restore_scan
-    from tasks.work import write_slabs
+    from tasks.restore.work import write_slabs
 
     store, method, grid = Store(str(out)), Identity(), nifti.header(str(scan)).grid
     store.create("scan/measured", grid, {})

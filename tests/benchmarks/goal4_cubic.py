@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from core.grid import Grid
-from core.methods.interpolation import interpolate
+from core.geometry.grid import Grid
+from core.geometry.resample import interpolate
 from tests.benchmarks.harness import Row, faster, in_turns, tell, within
 
 SHAPE, FACTOR = (160, 224, 40), 4

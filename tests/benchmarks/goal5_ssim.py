@@ -10,8 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from core.grid import Array
-from core.metrics import ssim
+from core.evaluation.metrics import ssim
+from core.geometry.grid import Array
 from tests.benchmarks.harness import Row, faster, in_turns, installed, missing, peak_growth, tell, within
 
 SHAPE, RANGE, ROUNDS = (160, 224, 160), 1000.0, 5

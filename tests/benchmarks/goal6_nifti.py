@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import nifti
 from tests.benchmarks.harness import Row, faster, in_turns, share, tell
 

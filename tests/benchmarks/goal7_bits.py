@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from core.blend import blend, gather
-from core.grid import Array, Box
-from core.tiles import Tile, Tiling, patches
+from core.geometry.blend import blend, gather
+from core.geometry.grid import Array, Box
+from core.geometry.tiles import Tile, Tiling, patches
 from tests.benchmarks.harness import Row, tell, within
 
 SHAPE = (96, 112, 100)

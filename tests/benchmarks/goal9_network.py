@@ -12,16 +12,16 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from core.config import Acquisition, TilingSettings
-from core.grid import Array, Grid
-from core.io.weights import load_network, save_model
-from core.methods import network as module
+from core.engine.restore import Source, restore_scan
+from core.geometry.grid import Array, Grid
+from core.geometry.resample import interpolate
+from core.methods import patch_network as module
 from core.methods.base import Measured
-from core.methods.interpolation import interpolate
-from core.methods.network import UNet3D
+from core.methods.patch_network import UNet3D
+from core.models.weights import load_network, save_model
 from core.networks import build
 from core.networks.presets import preset
-from core.restore import Source, restore_scan
+from core.settings.scans import Acquisition, TilingSettings
 from core.stats import scan_stats
 from tests.benchmarks.harness import Row, faster, in_turns, tell, within
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from core.config import Acquisition
-from core.grid import Box
+from core.geometry.grid import Box
 from core.io.nifti import load
 from core.methods import build_method
 from core.methods.base import Measured
+from core.settings.scans import Acquisition
 from core.stats import scan_stats
 
 SUBJECTS = ("sub-01", "sub-02", "sub-03", "sub-04")

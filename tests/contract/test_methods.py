@@ -7,15 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from core.blend import gather
-from core.config import Acquisition, TilingSettings
+from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import UsageError
-from core.grid import Box, Grid
+from core.geometry.blend import gather
+from core.geometry.grid import Box, Grid
+from core.geometry.tiles import Tile
 from core.methods import LEARNED, METHODS, build_method
 from core.methods.base import Measured, Method
-from core.restore import Source, restore_scan, restore_tiles
+from core.settings.scans import Acquisition, TilingSettings
 from core.stats import scan_stats
-from core.tiles import Tile
 
 WANTED = TilingSettings(patch=24, overlap=8)
 
@@ -25,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A model for each method that needs one, with random weights."""
     import torch
 
-    from core.io.weights import save_model
+    from core.models.weights import save_model
     from core.networks import build
     from core.networks.presets import preset
 

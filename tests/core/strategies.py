@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from core.tiles import Tiling, halo_patches, patches, slabs, volume
+from core.geometry.tiles import Tiling, halo_patches, patches, slabs, volume
 
 SHAPES = st.tuples(*[st.integers(1, 40)] * 3)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.engine.quality import Quality
 from core.faces import SUSPECTED, face_share, looked_for
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import nifti
-from core.quality import Quality
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 MM = 2.0

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.errors import GridError
-from core.grid import Box
+from core.geometry.grid import Box
+from core.geometry.tiles import halo_patches, patches, slabs
 from core.noise import LANES, WORD, _radius, _turn, field_key, normal, normal_tensor, philox
-from core.tiles import halo_patches, patches, slabs
 
 KEY = field_key(7, "sub-01_T1w")
 SHAPE = (48, 50, 46)

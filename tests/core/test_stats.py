@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core import stats as statistics
-from core.grid import Box
+from core.geometry.grid import Box
 from core.io import nifti
 from core.stats import NOISE_FLOOR, Census, ScanStats, scan_stats
 from tests.phantoms import brain

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import nifti
 from tests.phantoms import brain
 

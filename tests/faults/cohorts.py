@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid
 from core.io import nifti
 from core.io.store import Store
 
@@ -20,7 +20,7 @@ DESCRIPTION = {"Name": "faults", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
 @lru_cache(maxsize=1)
 def anatomy() -> tuple[Array, Grid]:
     """MNI152 T1w at 2 mm, 0 to 1000."""
-    from flows.demo import load_template
+    from cli.demo import load_template
 
     image, grid = load_template()
     half = image[:196, :232, :188].reshape(98, 2, 116, 2, 94, 2).mean(axis=(1, 3, 5))

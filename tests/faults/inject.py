@@ -137,7 +137,7 @@ def run(request: dict[str, Any]) -> int:
         setattr(importlib.import_module(module), name, value)
     for fault in here:
         build_in(fault)
-    from flows.cli import main
+    from cli.main import main
 
     return main(request["argv"])
 
@@ -157,9 +157,9 @@ def _fork(request: dict[str, Any]) -> int:
 def _import_all() -> None:
     for module in (
         "flows.reprocess",
-        "flows.commands",
-        "flows.options",
-        "flows.tables",
+        "cli.commands",
+        "cli.options",
+        "cli.tables",
         "mlflow.store.tracking.sqlalchemy_store",
     ):
         importlib.import_module(module)

@@ -59,9 +59,10 @@ def nothing(_: Any) -> float:
 
 
 def make_plan(count: int, folder: str) -> Any:
-    from core.config import Acquisition, Compute, RunSettings
-    from core.grid import Grid
-    from core.plan import ScanPlan, complete
+    from core.engine.plan import ScanPlan, complete
+    from core.geometry.grid import Grid
+    from core.settings.run import Compute, RunSettings
+    from core.settings.scans import Acquisition
 
     grid = Grid((26, 26, 9), np.diag([2.0, 2, 6, 1])).to_json()
     settings = RunSettings(
@@ -81,8 +82,9 @@ def run(count: int, folder: str) -> dict[str, Any]:
     from flows import reprocess
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
-    from tasks import export, pages, stages, work
-    from tasks.crew import crew_of
+    from tasks.pipeline import export, pages, stages
+    from tasks.pipeline.context import crew_of
+    from tasks.restore import work
 
     plan, watched, memory = make_plan(count, folder), Watched(), []
     me = psutil.Process()

@@ -101,7 +101,7 @@ def test_a_block_torn_as_the_run_was_killed_is_made_anew(
 def test_a_block_torn_in_mid_run_is_mended_by_the_same_run(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]
 ) -> None:
-    lost = {"at": "tasks.export:_export", "match": "sub-02", "act": "remove", "with": str(out / BLOCKS["restored"])}
+    lost = {"at": "tasks.pipeline.export:_export", "match": "sub-02", "act": "remove", "with": str(out / BLOCKS["restored"])}
     isovox("run", cohort, out, *OPTIONS, faults=[lost])
     assert products(out) == expected
 

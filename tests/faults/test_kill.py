@@ -20,7 +20,7 @@ STAGES = {
     "between NIfTI and sidecar": {"at": RENAME, "match": "desc-restored_T1w.json", "from": 2},
     "before the record": {"at": RENAME, "match": "isovox/scans/"},
     "in the report": {"at": RENAME, "match": "reports/sub-02_T1w.html"},
-    "while MLflow is told": {"at": "tasks.tracking:CohortTracker.log_report"},
+    "while MLflow is told": {"at": "tasks.tracking.tracker:CohortTracker.log_report"},
 }
 
 

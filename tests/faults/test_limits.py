@@ -20,8 +20,9 @@ import nibabel
 import pytest
 
 from infra.dispatch import MAX_CALL_BYTES
-from tasks import export, pages, work
-from tasks.work import Job
+from tasks.pipeline import export, pages
+from tasks.restore import work
+from tasks.restore.work import Job
 from tests.faults.asking import flow_runs, task_runs
 from tests.faults.cohorts import build_cohort, path_of, states, thick_scan
 from tests.faults.conftest import OPTIONS, Runner

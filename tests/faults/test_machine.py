@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import nifti
 from tests.faults.cohorts import products, states
 from tests.faults.conftest import OPTIONS, Runner

@@ -23,7 +23,7 @@ def test_an_undisturbed_run_adds_up(reference: Path, expected: dict[str, str]) -
 
 def test_a_second_run_starts_no_flow_and_writes_nothing(isovox: Runner, cohort: Path, finished: Path) -> None:
     before = changes(finished)
-    said = isovox("run", cohort, finished, *OPTIONS, faults=[{"at": "flows.commands:run_flow", "act": "kill"}])
+    said = isovox("run", cohort, finished, *OPTIONS, faults=[{"at": "cli.commands:run_flow", "act": "kill"}])
     assert "planned 3 = 0 done + 3 skipped" in said
     assert changes(finished) == before
 
@@ -78,7 +78,7 @@ def test_a_scan_that_came_in_is_done_and_the_others_skipped(
 def test_a_threshold_is_judged_anew_without_restoring(
     isovox: Runner, cohort: Path, finished: Path, expected: dict[str, str]
 ) -> None:
-    idle = [NO_INGEST | {"match": "bids"}, {"at": "tasks.work:restore_scan", "act": "kill"}]
+    idle = [NO_INGEST | {"match": "bids"}, {"at": "tasks.restore.work:restore_scan", "act": "kill"}]
     said = isovox("run", cohort, finished, *OPTIONS, "--max-consistency", "0.0001", faults=idle)
     assert "3 flagged" in said
     assert {state for state, _ in states(finished).values()} == {"flagged"}

@@ -41,7 +41,7 @@ def test_mlflow_gone_in_mid_run_is_told_later(isovox: Runner, cohort: Path, out:
 def test_prefect_gone_in_mid_run_costs_nothing_that_was_done(
     isovox: Runner, plain_environment: dict[str, str], cohort: Path, out: Path, expected: dict[str, str], moment: str
 ) -> None:
-    at = {"restore": "tasks.work:_restore", "export": "tasks.export:_export"}[moment]
+    at = {"restore": "tasks.restore.work:_restore", "export": "tasks.pipeline.export:_export"}[moment]
     slow = {"at": at, "match": "sub-02", "act": "sleep", "with": "5"}
     run = isovox.start_alone("run", cohort, out, *OPTIONS, faults=[slow], env=plain_environment | IMPATIENT)
     first = {"restore": "isovox/cohort.zarr/sub-01_T1w/measured/zarr.json", "export": "isovox/scans/sub-01_T1w.json"}[moment]

@@ -18,7 +18,7 @@ from tests.faults.conftest import OPTIONS, Runner
 def test_the_second_run_says_who_works_there_and_leaves(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]
 ) -> None:
-    slow = {"at": "tasks.export:_export", "act": "sleep", "with": "4"}
+    slow = {"at": "tasks.pipeline.export:_export", "act": "sleep", "with": "4"}
     first = isovox.start("run", cohort, out, *OPTIONS, faults=[slow])
     first.wait_for((out / "isovox" / "lock.json").exists)
     said = isovox("run", cohort, out, *OPTIONS, code=75)
@@ -32,8 +32,8 @@ def test_the_second_run_says_who_works_there_and_leaves(
 
 @pytest.mark.slow
 def test_a_run_that_both_saw_free_is_left_to_the_first(isovox: Runner, cohort: Path, out: Path) -> None:
-    late = {"at": "flows.commands:run_flow", "act": "sleep", "with": "3"}
-    slow = {"at": "tasks.export:_export", "act": "sleep", "with": "8"}
+    late = {"at": "cli.commands:run_flow", "act": "sleep", "with": "3"}
+    slow = {"at": "tasks.pipeline.export:_export", "act": "sleep", "with": "8"}
     second = isovox.start("run", cohort, out, *OPTIONS, faults=[late])
     first = isovox.start("run", cohort, out, *OPTIONS, faults=[slow])
     assert second.wait() == 75
@@ -45,7 +45,7 @@ def test_a_run_that_both_saw_free_is_left_to_the_first(isovox: Runner, cohort: P
 def test_sigterm_ends_a_run_in_order_and_the_next_completes_it(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]
 ) -> None:
-    slow = {"at": "tasks.export:_export", "from": 2, "act": "sleep", "with": "60"}
+    slow = {"at": "tasks.pipeline.export:_export", "from": 2, "act": "sleep", "with": "60"}
     run = isovox.start("run", cohort, out, *OPTIONS, faults=[slow])
     run.wait_for((out / "sub-01" / "anat" / "sub-01_desc-restored_T1w.json").exists)
     time.sleep(0.5)

@@ -10,11 +10,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from core.config import EvaluationSettings
+from cli import main as cli
 from core.errors import UsageError
 from core.io.lock import cohort_lock
-from core.io.weights import save_model
-from flows import cli
+from core.models.weights import save_model
+from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import entrants_of, paired_scores
 from tests.phantoms import brain
 
@@ -89,7 +89,7 @@ def test_methods_are_ranked_in_tables_a_page_and_mlflow(cohort, tmp_path, home, 
 
 def test_a_learned_method_takes_part_by_folder_by_name_and_as_champion(cohort, tmp_path, home, models, capsys):
     from flows.home import tracking_uri
-    from tasks.registry import register
+    from tasks.registry.resolve import register
 
     register(models["still"], "unet-3d", tracking_uri(None), alias="champion")
     register(models["bright"], "unet-3d", tracking_uri(None), alias="challenger")

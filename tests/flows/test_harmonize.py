@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from core.harmonize.settings import HarmonizeSettings
+from cli import main as cli
 from core.harmonize.table import Features
-from flows import cli
+from core.settings.harmonize import HarmonizeSettings
 from tests.phantoms import brain
 
 SETTINGS = ("--voxel-size", 4, "--field-of-view", 160, 160, 160, "--workers", 2, "--quiet")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cli import main as cli
 from core.errors import UsageError
-from core.harmonize.settings import MonitorSettings
 from core.harmonize.table import Features
-from flows import cli
-from flows.monitoring import compare, rows, write_table
+from core.settings.harmonize import MonitorSettings
+from flows.monitor import compare, rows, write_table
 
 
 def table(path, *, shift: float = 0.0, names=("snr", "gm_ml"), n: int = 60, seed: int = 0) -> str:

@@ -9,18 +9,19 @@ import nibabel
 import numpy as np
 import pytest
 
-from core.config import RunSettings
+from core.engine.plan import CohortPlan
+from core.engine.records import ScanRecord
 from core.errors import UsageError
-from core.io import files, weights
+from core.io import files
 from core.io.output import Output
+from core.models import weights
 from core.networks import build
-from core.plan import CohortPlan
-from core.records import ScanRecord
+from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 from flows.weights import choose_weights
-from tasks.changes import changes_of, note_removed, nothing_new, seen_now
-from tasks.discover import plan_cohort, unfinished
-from tasks.models import Models
+from tasks.pipeline.changes import changes_of, note_removed, nothing_new, seen_now
+from tasks.pipeline.discover import plan_cohort, unfinished
+from tasks.registry.models import Models
 from tests.phantoms import brain
 
 torch = pytest.importorskip("torch")

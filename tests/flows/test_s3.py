@@ -5,9 +5,9 @@ from __future__ import annotations
 import fsspec
 import pytest
 
+from cli import main as cli
 from core.io import files
 from core.io.inventory import inventory
-from flows import cli
 from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.cohorts import build_cohort
 from tests.outputs import restore_all

@@ -12,8 +12,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from cli import main as cli
 from core.io.lock import cohort_lock
-from flows import cli
 from tests.phantoms import brain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def test_a_run_restores_and_scores_what_was_simulated(cohort, tmp_path):
     for operator in ("low-field", "slice-profile", "slice-mask"):
         assert isovox("simulate", cohort, tmp_path / "sim", "--operator", operator, "--factor", 4, "--quiet") == 0
     words = ["run", tmp_path / "sim", tmp_path / "out", "--method", "cubic", "--reference", cohort, "--voxel-size", 1.5]
-    code = "import sys; from flows.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=240, check=False)
     assert done.returncode == 0, done.stderr + done.stdout

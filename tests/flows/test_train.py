@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-COMMAND = [sys.executable, "-c", "import sys; from flows.cli import main; sys.exit(main())", "train"]
+COMMAND = [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())", "train"]
 FEW = ["--preset", "tiny", "--steps", "12", "--batch", "2", "--validate-every", "4", "--validation-pairs", "2", "--quiet"]
 
 

@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from core.config import Compute
 from core.errors import UsageError
+from core.settings.run import Compute
 from infra import clusters, dispatch, pools
 from infra.clusters import ClusterError, Pool, cancel, open_cluster
 from infra.dispatch import run_bounded
-from tasks.crew import DEADLINE
+from tasks.pipeline.context import DEADLINE
 
 THREADS = Compute(workers=2)
 LOCAL = Compute(cluster="local", workers=2)

@@ -350,7 +350,7 @@ def fake(folder: Path, name: str, text: str) -> None:
 
 
 def test_the_slurm_driver_runs_isovox_as_it_can_be_run(tmp_path: Path) -> None:
-    from flows.commands import add_arguments
+    from cli.commands import add_arguments
 
     fake(tmp_path, "isovox", 'printf "%s\\n" "$@"; echo "$DASK_CONFIG" >&2')
     fake(tmp_path, "sbatch", 'cp "$1" job.sh; shift; SLURM_SUBMIT_DIR=$PWD exec bash job.sh "$@"')  # SLURM runs a copy
@@ -402,7 +402,7 @@ def test_the_apptainer_definition() -> None:
 
 
 def test_commands_of_the_page_exist() -> None:
-    from flows.cli import COMMANDS
+    from cli.main import COMMANDS
 
     text = (INFRA / "README.md").read_text()
     assert len(text.splitlines()) <= 80

@@ -21,9 +21,9 @@ from typing import Any
 import psutil
 import pytest
 
-from core.config import Compute
+from cli.group import _database, _told
 from core.errors import BusyError, UsageError
-from flows.group import _database, _told
+from core.settings.run import Compute
 from infra.clusters import ClusterError, open_cluster
 from infra.group import checks, health, launch, secrets, supervisor
 from infra.group.parts import GroupSettings, Part, addresses, checked_database, client_environment, parts

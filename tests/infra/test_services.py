@@ -226,8 +226,8 @@ def test_the_pages_show_this_output_and_ask_no_other_host(
 ) -> None:
     from playwright.sync_api import sync_playwright
 
-    from core.records import ScanRecord
-    from tasks.tracking import CohortTracker
+    from core.engine.records import ScanRecord
+    from tasks.tracking.tracker import CohortTracker
 
     _, prefect, mlflow = pages
     state = local_state(str(tmp_path))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.io import weights
+from core.models import weights
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from core.diffusion.samplers import (
     voxel_noise,
 )
 from core.diffusion.schedules import Cosine, Discrete, Geometric, continuous_times, ddim_times, ve_times
-from core.grid import Box
+from core.geometry.grid import Box
 from core.noise import field_key, normal
 
 KEY = field_key(7, "sub-01_T1w")

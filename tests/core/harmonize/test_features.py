@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError, UsageError, WeightsError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.brain import bounds, brain, common_view, view
 from core.harmonize.features import FEATURES, NAMES, measure, of_restoration

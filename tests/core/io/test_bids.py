@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from core.config import Selection
 from core.errors import UsageError
 from core.io import bids, derivatives
 from core.io.bids import Refused, Source
+from core.settings.scans import Selection
 
 
 def lay_out(root: Path, *paths: str, described: bool = True) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import bids, derivatives, files, nifti
 
 SOURCE = Grid((30, 40, 12), np.diag([2.0, 2, 5, 1]))

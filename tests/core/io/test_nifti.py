@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import GridError, InputError, StoreError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import files, nifti
 from core.io.nifti import StoredAs
 

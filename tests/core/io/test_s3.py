@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from core.config import Selection
 from core.errors import InputError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import bids, derivatives, files, nifti
+from core.settings.scans import Selection
 
 pytestmark = pytest.mark.slow
 

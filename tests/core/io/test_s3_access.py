@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import AccessError, InputError, IsovoxError, UsageError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import bids, files
 from core.io import s3 as reaching
 from core.io.store import Store

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.config import Degradation
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.io import files, simulated
 from core.io.bids import Source
+from core.settings.degradation import Degradation
 
 
 def source(key="sub-01_T1w", uri="/data/sub-01/anat/sub-01_T1w.nii.gz", sidecar=None, **entities):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import StoreError
-from core.grid import Box, Grid
+from core.geometry.grid import Box, Grid
+from core.geometry.tiles import patches
 from core.io.store import Store, coordinates, object_count
-from core.tiles import patches
 
 PATH = "sub-01_T1w/cubic/restored"
 GRID = Grid((70, 9, 11), np.array([[1.5, 0, 0, -20], [0, 2, 0, 30], [0, 0, 3, 5], [0, 0, 0, 1.0]]))

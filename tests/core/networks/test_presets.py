@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UsageError
-from core.io.weights import load_network, save_model
+from core.models.weights import load_network, save_model
 from core.networks import build
 from core.networks.presets import PRESETS, Preset, preset
 

@@ -7,11 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from core.config import Acquisition
 from core.errors import GridError
-from core.grid import Box, Grid, Orientation
+from core.geometry.grid import Box, Grid, Orientation
 from core.operators.acquisition import acquisition_operator
 from core.operators.profile import decimation_matrix, profile_matrix
+from core.settings.scans import Acquisition
 
 TARGET = Grid((12, 14, 24), np.array([[1, 0, 0, -20], [0, 1, 0, -30], [0, 0, 1, 10], [0, 0, 0, 1.0]]))
 BOX = Acquisition()

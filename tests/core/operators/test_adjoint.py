@@ -7,13 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from core.config import Acquisition
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.operators.acquisition import acquisition_operator
 from core.operators.kernels import KERNELS, resize_operator
 from core.operators.kspace import Undersampling, centre_mask, fourier_operator, line_mask
 from core.operators.linear import Compose, LinearOperator
 from core.operators.masks import lesion_mask, slice_decimation, slice_mask
+from core.settings.scans import Acquisition
 
 SHAPE = (12, 15, 21)
 AFFINE = np.diag([0.9, 1.0, 1.1, 1.0])

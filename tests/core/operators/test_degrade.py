@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import Acquisition, Degradation
 from core.errors import GridError, UsageError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.operators.degrade import acquisition_of, degrade, degraded_grid
+from core.settings.degradation import Degradation
+from core.settings.scans import Acquisition
 from core.tissues import Tissues
 from tests.phantoms import brain
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import GridError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.operators.kernels import KERNELS, resize_matrix, resize_operator
 
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR, "lanczos3": Image.Resampling.LANCZOS}

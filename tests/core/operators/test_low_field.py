@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.config import Degradation
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.operators.degrade import degrade
 from core.operators.low_field import COVARIANCES, MEANS, draw_snr
+from core.settings.degradation import Degradation
 from core.tissues import CSF, GM, WM, Tissues, maps_of_labels
 from tests.phantoms import MEANS as BRIGHTNESS
 from tests.phantoms import brain

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import GridError
-from core.grid import Grid
+from core.geometry.grid import Grid
 from core.operators.masks import lesion_mask, slice_decimation, slice_mask
 
 SHAPE = (7, 9, 11)

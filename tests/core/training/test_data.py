@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from core.config import Degradation
 from core.errors import UsageError
-from core.grid import Box, Grid
-from core.methods.interpolation import interpolate
+from core.geometry.grid import Box, Grid
+from core.geometry.resample import interpolate
 from core.operators.degrade import degrade
+from core.settings.degradation import Degradation
 from core.training.data import BRAIN, BRIGHTNESS, Pairs, Subject, draw_pair, occupancy, split_subjects
 
 SHAPE = (70, 61, 58)

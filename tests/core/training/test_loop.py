@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from core.config import Training
 from core.errors import RestorationError, UsageError, WeightsError
 from core.networks.presets import preset
+from core.settings.train import Training
 from core.training.loop import Trainer, Watch
 from core.training.objectives import Adversarial, Regression, objective
 

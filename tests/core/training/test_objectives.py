@@ -7,8 +7,8 @@ from typing import get_args
 import torch
 from torch import nn
 
-from core.config import TrainSettings
 from core.networks.presets import preset
+from core.settings.train import TrainSettings
 from core.training.losses import psnr
 from core.training.objectives import OBJECTIVES, SCHEDULE, Diffusion, Regression, objective
 

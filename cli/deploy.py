@@ -1,0 +1,175 @@
+"""The commands ``isovox deploy`` and ``isovox notify``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from core.errors import UsageError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from deployments.cohorts import Cohort, Schedule
+    from deployments.register import Place
+
+EXAMPLE = "--cohort study=s3://bucket/study=s3://bucket/derivatives/study"
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add a command's arguments to its parser."""
+    if command == "notify":
+        parser.add_argument("cohort", help="name of a deployed cohort")
+        parser.add_argument("state_dir", nargs="?", type=Path, help="of isovox up (default: the user's own group)")
+        return
+    from cli.options import add_settings
+    from deployments.cohorts import NOTIFY, how_model
+
+    parser.add_argument("state_dir", nargs="?", type=Path, help="of isovox up (default: the user's own group)")
+    when = parser.add_argument_group("cohorts")
+    when.add_argument("--cohort", action="append", default=[], metavar="NAME=INPUT=OUT", help=f"such as {EXAMPLE}")
+    when.add_argument("--cron", default="0 2 * * *", help="when cohorts are looked through; '' for never (default: %(default)s)")
+    when.add_argument("--timezone", help="of the cron line (default: this machine's)")
+    when.add_argument("--poll", type=int, default=0, metavar="MINUTES", help="between quick looks for new objects; 0: none")
+    when.add_argument("--quiet-seconds", type=int, default=30, help="that arrivals are gathered for (default: %(default)s)")
+    told = parser.add_argument_group("notifications")
+    told.add_argument("--notify", action="append", default=[], metavar="KIND=WHERE", help=NOTIFY)
+    told.add_argument(
+        "--late", type=int, default=15, metavar="MINUTES", help="a run may wait for a worker (default: %(default)s)"
+    )
+    where = parser.add_argument_group("workers")
+    where.add_argument("--pool", help="work pool (default: the group's, else isovox)")
+    where.add_argument("--directory", help="in which runs stand on the worker's machine (default: STATE_DIR/work)")
+    where.add_argument("--heartbeat", type=int, default=60, help="seconds between signs of life of a run (default: %(default)s)")
+    add_settings(parser, how_model(), ())
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from cli.commands import guarded
+
+    return guarded({"deploy": deploy, "notify": notify}[options.command], options)
+
+
+def _enter(state_dir: Path | None) -> None:
+    """Take up the group's environment, before prefect is imported.
+
+    Raises:
+        UsageError: there is no server.
+    """
+    from cli.commands import _calm
+    from infra.group.state import enter
+
+    _calm()
+    enter(state_dir)
+    if not os.environ.get("PREFECT_API_URL"):
+        raise UsageError("no-server", "a Prefect server", "no group that is up and no PREFECT_API_URL", "start one: isovox up")
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """Register flows, cohorts and automations on the server; doing it again brings them up to date."""
+    from cli.commands import OK
+    from cli.options import settings_from
+    from deployments.cohorts import Schedule, cohort_of, how_model, local_timezone, merged, of_group
+
+    _enter(options.state_dir)  # before prefect is imported
+    from prefect.client.orchestration import get_client
+
+    from deployments.notifications import block_of
+    from deployments.register import schedules_of
+
+    how = settings_from(options, how_model()).model_dump(mode="json", exclude_unset=True)
+    group = of_group(os.environ)
+    cohorts = [cohort_of(said, merged(group, how)) for said in options.cohort]
+    schedule = Schedule(options.cron, options.timezone or local_timezone(), options.poll)
+    schedules_of(schedule)  # what is wrong is told before anything is made
+    blocks = [block_of(said) for said in options.notify]
+    with get_client(sync_client=True) as client:
+        place = _place(options)
+        _flows(client, place, group)
+        _cohorts(client, cohorts, place, schedule, options.quiet_seconds)
+        _automations(client, blocks, options)
+    _say(f"their forms: {os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments")
+    return OK
+
+
+def _place(options: argparse.Namespace) -> Place:
+    from deployments.register import Place
+    from flows.home import home
+
+    folder = Path(options.directory or (options.state_dir or home() / "group").expanduser() / "work").absolute()
+    if not options.directory:
+        folder.mkdir(parents=True, exist_ok=True)
+    return Place(options.pool or os.environ.get("ISOVOX_POOL") or "isovox", str(folder), options.heartbeat)
+
+
+def _flows(client: SyncPrefectClient, place: Place, group: dict[str, Any]) -> None:
+    from deployments.catalogue import CATALOGUE
+    from deployments.register import ensure_pool, register
+
+    ensure_pool(client, place.pool)
+    for entry in CATALOGUE:
+        found = entry.find()
+        if found is None:
+            _say(f"left out: {entry.name}, for there is no such flow in {' or '.join(entry.modules)}")
+            continue
+        register(client, entry, found, place, _defaults(found[1], group))
+        _say(f"deployed: {entry.name}")
+
+
+def _defaults(flow: Any, group: dict[str, Any]) -> dict[str, Any]:
+    """What a form says at first: the group's services, as far as the flow's settings know of them."""
+    known = get_type_hints(flow.fn)["settings"].model_fields
+    said = {name: value for name, value in group.items() if name in known}
+    return {"settings": said} if said else {}
+
+
+def _cohorts(client: SyncPrefectClient, cohorts: list[Cohort], place: Place, schedule: Schedule, quiet: int) -> None:
+    from deployments.automations import arrivals, ensure
+    from deployments.register import register_cohort
+
+    for cohort in cohorts:
+        made = register_cohort(client, cohort, place, schedule)
+        ensure(client, arrivals(cohort.name, made, quiet))
+        times = [f"at '{schedule.cron}' {schedule.timezone}"] if schedule.cron else []
+        times += [f"every {schedule.poll} min where a listing tells of something new"] if schedule.poll else []
+        _say(f"deployed: reprocess-cohort/{cohort.name}, {' and '.join([*times, f'by isovox notify {cohort.name}'])}")
+
+
+def _automations(client: SyncPrefectClient, blocks: list[Any], options: argparse.Namespace) -> None:
+    from deployments.automations import crashed, ensure, notices
+    from deployments.notifications import save
+
+    ensure(client, crashed(options.heartbeat))
+    if blocks:
+        for automation in notices(save(blocks), options.late):
+            ensure(client, automation)
+        _say(f"told of failed, flagged and late cohorts: {', '.join(kind for kind, _ in blocks)}")
+
+
+def notify(options: argparse.Namespace) -> int:
+    """Say that objects of a cohort have arrived: a run starts soon after."""
+    from cli.commands import OK
+
+    _enter(options.state_dir)
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    from deployments.automations import arrived
+
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_deployment_by_name(f"reprocess-cohort/{options.cohort}")
+        except ObjectNotFound as error:
+            remedy = "name one of isovox deploy --cohort"
+            raise UsageError("cohort-unknown", "a deployed cohort", repr(options.cohort), remedy) from error
+        arrived(client, options.cohort)
+    _say(f"told: objects of {options.cohort} have arrived")
+    return OK
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,64 @@
+"""Several sites made comparable: the flow, and the command ``isovox harmonize``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from core.settings.harmonize import HarmonizeSettings
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+    """Add the command's arguments to its parser."""
+    from cli.options import add_settings
+
+    add_settings(parser, HarmonizeSettings, ("sites", "out"))
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from cli.commands import guarded
+
+    return guarded(_harmonize, options)
+
+
+def _harmonize(options: argparse.Namespace) -> int:
+    from cli.commands import FAILED, OK, _calm
+    from cli.options import settings_from
+    from flows.progress import be_quiet
+    from infra.services import local_state, prefect_server
+    from infra.signals import terminable
+
+    _calm()
+    if options.quiet:
+        be_quiet()
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
+    settings = settings_from(options, HarmonizeSettings)
+    with terminable(), prefect_server(local_state(settings.out)):
+        from flows.harmonize import harmonize_sites
+
+        state = harmonize_sites(settings, return_state=True)
+        if state.is_crashed() or (state.is_failed() and state.name != "Incomplete"):
+            error = state.result(raise_on_failure=False)
+            raise error if isinstance(error, Exception) else RuntimeError(state.message)
+    _show(settings, state.message or "", quiet=options.quiet)
+    return FAILED if state.is_failed() else OK
+
+
+def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
+    """Print a line a scan, and where to look on."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cli.commands import _say
+    from core.io import files
+
+    if not quiet:
+        table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
+        for row in files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]:
+            table.add_row(row["site"], row["scan"], row["state"], row["reason"])
+        Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+    _say(message)
+    _say(f"report: {files.join(settings.out, 'report.html')}")

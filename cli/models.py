@@ -1,0 +1,239 @@
+"""The command ``isovox models``: what the registry has, who is champion, and how another becomes it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, create_model
+
+from core.errors import UsageError
+from core.settings.evaluate import EvaluationSettings
+from flows.registry import bring_own, registry
+
+if TYPE_CHECKING:
+    from tasks.registry.models import Story, Version
+    from tasks.registry.promotion import Decision, PairedScores
+
+NOT_SAID = ("methods", "method_options", "segmenter", "lpips", "tracking_uri")  # by the two models, or the same for all commands
+
+
+def _evaluation() -> type[BaseModel]:
+    """How champion and challenger are compared: the settings of an evaluation but those that follow from the two."""
+    own: dict[str, Any] = {
+        "protocol": (
+            EvaluationSettings.model_fields["protocol"].annotation,
+            Field("thick-slice", description="of the evaluation"),
+        ),
+        "cohort": (
+            str | None,
+            Field(None, description="frozen evaluation cohort: sharp scans, or simulated ones with their truth"),
+        ),
+        "out": (str | None, Field(None, description="folder of the evaluation; default: by name in isovox's own folder")),
+    }
+    same = {n: (f.annotation, f) for n, f in EvaluationSettings.model_fields.items() if n not in {*own, *NOT_SAID}}
+    return create_model("Evaluation", **own, **same)
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+    """Add the command's own commands to its parser."""
+    from cli.options import add_settings
+
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, (text, arguments, _) in ACTIONS.items():
+        each = actions.add_parser(name, help=text, description=text)
+        for argument, told in arguments.items():
+            each.add_argument(argument, **told)
+        each.add_argument("--tracking-uri", help="MLflow tracking URI; default: a sqlite file in isovox's own folder")
+        if name == "promote":
+            add_settings(each, _evaluation(), ())
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from cli.commands import guarded
+
+    return guarded(ACTIONS[options.action][2], options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from cli.commands import OK, _say
+
+    models = registry(options.tracking_uri)
+    found = models.versions(options.name)
+    if found:
+        _print(_table(found))
+    else:
+        _say(f"no models in {models.uri}; train or import one")
+    return OK
+
+
+def _show(options: argparse.Namespace) -> int:
+    from cli.commands import OK
+
+    _tell(registry(options.tracking_uri).show(options.model))
+    return OK
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from cli.commands import FAILED, OK, _say
+    from cli.options import settings_from
+    from infra.signals import terminable
+    from tasks.registry.promotion import cohort_of, promote
+
+    models = registry(options.tracking_uri)
+    settings: Any = settings_from(options, _evaluation())
+    bring_own(options.name, models)
+    cohort, score = None, None
+    if settings.cohort:
+        how = settings.model_dump(mode="json", exclude={"cohort", "out", "tiling"})
+        cohort = cohort_of(settings.cohort, settings.selection, how)
+        score = _scorer(options.name, settings, models.uri)
+    with terminable():
+        decision = promote(models, options.name, score, cohort, thaw=options.new_cohort)
+    _say(told(options.name, decision))
+    return OK if decision.promoted else FAILED
+
+
+def _scorer(name: str, settings: Any, uri: str) -> Callable[[str, str], PairedScores]:
+    """Restores and scores the cohort by both models."""
+    from flows.home import home
+
+    out = settings.out or str(home() / "evaluations" / name)
+    how = settings.model_dump(exclude={"cohort", "out"}) | {"tracking_uri": uri}
+
+    def score(challenger: str, champion: str) -> PairedScores:
+        from flows.evaluate import paired_scores
+        from tasks.registry.promotion import PairedScores
+
+        found = paired_scores([challenger, champion], settings.cohort, out, **how)
+        first, second = ({metric: pair[n] for metric, pair in found.items()} for n in range(2))
+        return PairedScores(first, second, tuple(metric for metric in found if metric == "lpips"))
+
+    return score
+
+
+def told(name: str, decision: Decision) -> str:
+    """A decision in lines."""
+    after = f" after version {decision.champion}" if decision.champion else ""
+    if decision.promoted:
+        head = f"{name}: version {decision.challenger} is champion{after}"
+    else:
+        head = f"{name}: version {decision.challenger} stays challenger, version {decision.champion} champion"
+    figures = [f"  {each}" for each in decision.comparisons]
+    reasons = [f"  because {reason.partition(' (')[0]}" for reason in decision.reasons]
+    return "\n".join([head, *reasons, *figures])
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from cli.commands import OK, _say
+
+    found = registry(options.tracking_uri).rollback(options.name)
+    _say(f"{found.name}: version {found.version} is champion again, sha256 {found.sha256}")
+    return OK
+
+
+def _import(options: argparse.Namespace) -> int:
+    from cli.commands import OK, _say
+    from core.harmonize.model import is_harmonizer
+    from core.io import files
+    from core.models.convert import check_fit, convert, read_map
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.source
+        if not files.is_folder(folder):
+            if options.map is None:
+                got, remedy = f"{folder} without --map", "see the attributes of core.models.convert.KeyMap for what it says"
+                raise UsageError("key-map", "a model's folder, or a checkpoint with a map of its keys", got, remedy)
+            folder = str(Path(scratch, "model"))
+            convert(options.source, read_map(options.map), folder)
+        if not is_harmonizer(folder):
+            check_fit(folder)
+        models = registry(options.tracking_uri)
+        bring_own(options.name, models)
+        found = models.add(folder, options.name)
+    _say(f"{found.uri} {' '.join(found.aliases)} sha256 {found.sha256}".replace("  ", " "))
+    return OK
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cli.commands import OK, _say
+
+    models = registry(options.tracking_uri)
+    if options.float16:
+        models.export_half(options.model, options.out)
+        _say(f"{options.model} in {options.out}, weights in float16")
+        return OK
+    found = models.export(options.model, options.out)
+    _say(f"models:/{found.name}/{found.version} in {found.folder}, sha256 {found.sha256}")
+    return OK
+
+
+def _print(what: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(what)
+
+
+def _table(found: list[Version]) -> Any:
+    from rich.table import Table
+
+    table = Table("name", "version", "alias", "sha256", "created", "figures", box=None, pad_edge=False)
+    for each in found:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(each.figures.items()))
+        table.add_row(each.name, each.version, " ".join(each.aliases), each.sha256[:12], each.created, figures)
+    return table
+
+
+def _tell(story: Story) -> None:
+    from cli.commands import _say
+    from core.models.weights import ModelSpec
+
+    version, spec = story.version, story.spec
+    lines = {
+        "model": f"{version.uri} {' '.join(version.aliases)}".strip(),
+        "sha256": version.sha256,
+        "created": version.created,
+        **({"network": f"{spec.network} {spec.config}"} if isinstance(spec, ModelSpec) else {}),
+        **{name: f"{value:.6g}" for name, value in sorted(version.figures.items())},
+    }
+    for name, value in lines.items():
+        _say(f"{name}: {value}")
+    for event in story.history:
+        _say(f"{event.at} version {event.version} {event.what}" + (f", before it {event.before}" if event.before else ""))
+    for decision in story.decisions:
+        verdict = "promoted" if decision["promoted"] else "not promoted"
+        _say(f"{decision['at']} {verdict}: " + "; ".join(decision["reasons"]))
+    _say(f"\n{story.card.strip()}")
+
+
+NAME = {"name": {"help": "of the model in the registry"}}
+MODEL = {"model": {"help": "NAME, NAME@alias or NAME/version; of a bare name the champion"}}
+ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Namespace], int]]] = {
+    "list": ("models, versions and who is champion", {"name": {"nargs": "?", "help": "only this one's versions"}}, _list),
+    "show": ("a version's card, figures and history; its bytes are checked", MODEL, _show),
+    "promote": (
+        "restore the evaluation cohort by champion and challenger, and swap them if the challenger is better; exit code 3 if not",
+        NAME | {"--new-cohort": {"action": "store_true", "help": "freeze this cohort in place of the one of before"}},
+        _promote,
+    ),
+    "rollback": ("make the former champion champion again, the very bytes", NAME, _rollback),
+    "import": (
+        "register a model's folder, or a checkpoint (.pth, .pt, .ckpt, .safetensors) by a map of its keys",
+        {"source": {"help": "folder or checkpoint"}}
+        | NAME
+        | {"--map": {"metavar": "FILE.yaml", "help": "network, config, keys"}},
+        _import,
+    ),
+    "export": (
+        "copy a version to a folder, its bytes checked",
+        MODEL
+        | {"out": {"help": "folder, empty or new"}}
+        | {"--float16": {"action": "store_true", "help": "weights of half the size; another model, by its digest"}},
+        _export,
+    ),
+}

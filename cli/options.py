@@ -1,0 +1,126 @@
+"""Options of the command line, made from the settings' models: what a YAML file and a form say, said on a command line."""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from core.errors import UsageError
+from core.settings.run import RunSettings
+
+Model = TypeVar("Model", bound=BaseModel)
+POSITIONAL = ("input", "out")
+
+
+def _leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _leaves(field.annotation, (*path, name))
+        else:
+            yield (*path, name), field
+
+
+def _plain(annotation: Any) -> Any:
+    """The type behind ``X | None``."""
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return next(one for one in get_args(annotation) if one is not type(None))
+    return annotation
+
+
+def _describe(field: FieldInfo) -> str:
+    text = field.description or field.title or ""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    shown = f" (default: {default})" if default not in (None, (), {}, False) else ""
+    return (text + shown).replace("%", "%%")
+
+
+def _add(parser: argparse._ArgumentGroup, path: tuple[str, ...], field: FieldInfo) -> None:
+    kind = _plain(field.annotation)
+    option: dict[str, Any] = {"dest": ".".join(path), "default": argparse.SUPPRESS, "help": _describe(field)}
+    if kind is bool:
+        option["action"] = argparse.BooleanOptionalAction
+    elif get_origin(kind) is tuple:
+        option |= {"nargs": "+", "metavar": "LABEL"}
+    elif get_origin(kind) is dict:
+        option |= {"nargs": "+", "metavar": "NAME=VALUE"}
+    elif get_origin(kind) is Literal:
+        option["choices"] = get_args(kind)
+    else:
+        option["metavar"] = getattr(kind, "__name__", "VALUE").upper()
+    parser.add_argument("--" + path[-1].replace("_", "-"), **option)
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, model: type[BaseModel] = RunSettings, positional: Sequence[str] = POSITIONAL
+) -> None:
+    """Add the options of a settings model to a parser, grouped as the models are.
+
+    Args:
+        parser: of a command.
+        model: whose fields are the options.
+        positional: the fields that are said by their place.
+    """
+    for name in positional:
+        several: dict[str, Any] = {"nargs": "+"} if get_origin(model.model_fields[name].annotation) is tuple else {}
+        parser.add_argument(name, help=_describe(model.model_fields[name]), **several)
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="YAML file of settings; options given here win over it")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for path, field in _leaves(model):
+        if path[0] not in positional:
+            title = path[0] if len(path) > 1 else "settings"
+            groups.setdefault(title, parser.add_argument_group(title))
+            _add(groups[title], path, field)
+
+
+def _options_of_method(words: list[str]) -> dict[str, Any]:
+    pairs = [word.partition("=") for word in words]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise UsageError("option-form", "NAME=VALUE", bad[0], "write --method-options name=value")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}
+
+
+def _insert(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = value
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError("config-file", "a YAML file of settings", f"{path}: {error}", "check its path and its syntax") from error
+    if not isinstance(value, dict):
+        raise UsageError(
+            "config-file", "a mapping of settings by name", type(value).__name__, "see `isovox run --help` for the names"
+        )
+    return value
+
+
+def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
+    """The settings that a command line and its YAML file say.
+
+    Args:
+        options: as parsed.
+        model: whose options ``add_settings`` added.
+
+    Raises:
+        UsageError: naming each setting that is wrong.
+    """
+    tree = _from_file(options.config) if options.config else {}
+    for name, value in vars(options).items():
+        path = name.split(".")
+        if path[0] in model.model_fields:
+            _insert(tree, path, _options_of_method(value) if path[-1] == "method_options" else value)
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}, not {one['input']!r}" for one in error.errors())
+        raise UsageError("settings", "valid settings", what, "correct them; --help lists them") from error

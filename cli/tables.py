@@ -1,0 +1,137 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from core.engine.plan import CohortPlan, ScanPlan
+from core.engine.records import ScanRecord
+from tasks.pipeline.results import UNFINISHED, counts, row
+
+if TYPE_CHECKING:
+    from infra.doctor import Check
+
+COLOURS = {"done": "green", "skipped": "cyan", "flagged": "yellow", "failed": "red", "waiting": "blue"}
+BASELINE = "cubic"
+
+
+def _number(value: float | None, places: int) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{places}f}"
+
+
+def _cells(line: dict[str, object], colour: str) -> list[str]:
+    figures = [_number(line[name], places) for name, places in (("psnr", 2), ("ssim", 4), ("consistency", 2))]  # type: ignore[arg-type]
+    state = f"[{colour}]{line['state']}[/{colour}]" if colour else str(line["state"])
+    names = str(line["scan"]), str(line["method"] or "–")
+    return [*names, *figures, state, _number(line["seconds"], 1), escape(str(line["reason"]))]  # type: ignore[arg-type]
+
+
+def _baseline(record: ScanRecord) -> dict[str, object] | None:
+    """What cubic interpolation gives of the same scan, where it was compared with the truth."""
+    if "psnr_cubic" not in record.metrics:
+        return None
+    figures = {name: record.metrics[f"{name}_cubic"] for name in ("psnr", "ssim")}
+    consistency = record.quality.get("consistency_cubic")
+    return {
+        "scan": record.key,
+        "method": BASELINE,
+        **figures,
+        "consistency": consistency,
+        "state": "compared",
+        "seconds": None,
+        "reason": "",
+    }
+
+
+def scan_table(records: Sequence[ScanRecord]) -> Table:
+    """A line a scan; and one for cubic interpolation where both were scored."""
+    table = Table("scan", "method", box=None, pad_edge=False)
+    for name in ("PSNR dB", "SSIM", "consistency"):
+        table.add_column(name, justify="right")
+    table.add_column("state")
+    table.add_column("seconds", justify="right")
+    table.add_column("reason", overflow="fold", ratio=1)
+    for record in records:
+        if (other := _baseline(record)) is not None:
+            table.add_row(*_cells(other, ""), style="dim")
+        state = "waiting" if record.code == UNFINISHED else record.state
+        table.add_row(*_cells(row(record) | {"state": state}, COLOURS[state]))
+    return table
+
+
+def simulation_table(records: Sequence[ScanRecord]) -> Table:
+    """A line a simulated scan."""
+    table = Table("scan", "operator", "state", box=None, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    table.add_column("image or reason", overflow="fold", ratio=1)
+    for record in records:
+        state = f"[{COLOURS[record.state]}]{record.state}[/]"
+        told = record.reason or " ".join(record.outputs)
+        table.add_row(record.key, record.method or "–", state, _number(record.seconds.get("simulate"), 1), escape(told))
+    return table
+
+
+def summary(records: Sequence[ScanRecord]) -> str:
+    """Planned, and how many are in each state."""
+    found = counts(list(records))
+    return f"planned {len(records)} = " + " + ".join(f"{n} {state}" for state, n in found.items())
+
+
+def _shape(scan: ScanPlan) -> str:
+    grids = (scan.source_grid, scan.target_grid)
+    sizes = ["×".join(map(str, grid.shape)) for grid in grids]
+    mm = ["×".join(f"{v:.3g}" for v in grid.spacing) for grid in grids]
+    return f"{sizes[0]} at {mm[0]} mm → {sizes[1]} at {mm[1]} mm"
+
+
+def _gib(value: float) -> str:
+    return f"{value / 2**30:.2f} GiB"
+
+
+def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
+    """A line a scan: what would be done, where it runs and what it costs."""
+    open_keys = set(todo)
+    table = Table("scan", "voxels", "mode", box=None, pad_edge=False)
+    for name in ("tiles", "memory", "disk", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold")
+    for scan in plan.scans:
+        cost = scan.forecast
+        what = "to do" if scan.key in open_keys else "done already"
+        table.add_row(
+            scan.key, _shape(scan), scan.mode, str(scan.tiles), _gib(cost.memory), _gib(cost.disk), f"{cost.seconds:.0f}", what
+        )
+    for one in plan.refused:
+        table.add_row(one.key, "–", "–", "–", "–", "–", "–", f"[red]refused[/red] {escape(one.reason)}")
+    return table
+
+
+def plan_summary(plan: CohortPlan) -> str:
+    """The whole run's cost, and the plan's digest."""
+    cost, settings = plan.forecast, plan.settings
+    lines = [
+        (
+            f"{len(plan.scans)} scans by {settings.method} at {settings.voxel_size:g} mm on {settings.compute.cluster}, "
+            f"{settings.compute.workers} workers"
+        ),
+        (
+            f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, "
+            f"{cost.objects} stored objects"
+        ),
+        f"plan {plan.digest[:16]}, settings {plan.settings_digest[:16]}",
+    ]
+    return "\n".join(lines)
+
+
+def doctor_table(found: Sequence[Check]) -> Table:
+    """A line a check."""
+    colours = {"ok": "green", "optional": "cyan", "warning": "yellow", "missing": "red"}
+    table = Table("", "state", "found", "remedy", box=None, pad_edge=False)
+    for check in found:
+        table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.remedy))
+    return table

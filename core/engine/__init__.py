@@ -1,0 +1,1 @@
+"""What is planned, restored, checked and recorded."""

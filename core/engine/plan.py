@@ -1,0 +1,312 @@
+"""The plan of a run: what will be done to each scan, its digest, what it will cost, and whether that fits.
+
+A plan is a JSON value. It is written before any work begins, and every sidecar carries its digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Literal
+
+from core import __version__
+from core.errors import IsovoxError, PlanError
+from core.geometry.grid import Grid, fused_grid
+from core.io.store import object_count
+from core.methods import build_method
+from core.methods.base import Method
+from core.settings.base import Settings
+from core.settings.run import RunSettings
+from core.settings.scans import Acquisition, TilingSettings
+
+SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
+
+
+class Weights(Settings):
+    """Weights that a run uses, resolved once: a cohort never mixes models."""
+
+    folder: str
+    sha256: str
+    name: str = ""
+    version: str = ""
+
+
+class Forecast(Settings):
+    """What a scan or a cohort will cost: bytes of memory at the peak, bytes on disk, seconds of one core, stored objects.
+
+    ``tile`` is the part of the memory that the tile in hand takes, on a GPU where there is one.
+    """
+
+    memory: int
+    tile: int = 0
+    disk: int
+    seconds: float
+    objects: int
+
+
+class ScanPlan(Settings):
+    """What will be done to one scan.
+
+    Attributes:
+        key: unique name in the cohort.
+        uris: input files (a DICOM series is one folder).
+        relative: the input's path in its dataset.
+        kind: how they are read.
+        stem: path of the restored image in the output, without extension.
+        group: scans with the same group are restored together (``--fuse``); else the key.
+        entities: BIDS entities.
+        metadata: allow-listed metadata of the input's sidecar.
+        sha256: of the input bytes.
+        source, target: canonical grids as JSON, before and after.
+        acquisition: slice profile and gap.
+        mode: one task a scan, or its tiles spread over workers.
+        tiles: how many tiles the target grid is cut into.
+        reference: the truth to score against.
+        ingest_digest: what the measured image in the store depends on.
+        restore_digest: what the restored image depends on.
+        digest: what the exported files depend on; ``done()`` compares it.
+        forecast: memory, disk, time and objects.
+    """
+
+    key: str
+    uris: tuple[str, ...]
+    relative: str
+    kind: Literal["nifti", "dicom"]
+    stem: str
+    group: str
+    entities: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
+    sha256: str
+    source: dict[str, Any]
+    target: dict[str, Any]
+    acquisition: Acquisition
+    mode: Literal["scan", "tile"] = "scan"
+    tiles: int = 1
+    reference: str | None = None
+    ingest_digest: str = ""
+    restore_digest: str = ""
+    digest: str = ""
+    forecast: Forecast = Forecast(memory=0, disk=0, seconds=0, objects=0)
+
+    @property
+    def source_grid(self) -> Grid:
+        """Canonical grid of the scan as measured."""
+        return Grid.from_json(self.source)
+
+    @property
+    def target_grid(self) -> Grid:
+        """Canonical grid of the restored scan."""
+        return Grid.from_json(self.target)
+
+
+class Refusal(Settings):
+    """A scan that the gate refused, with its named reason."""
+
+    key: str
+    uri: str
+    code: str
+    reason: str
+
+
+class CohortPlan(Settings):
+    """What a run will do; ``digest`` names it."""
+
+    version: str
+    settings: RunSettings
+    settings_digest: str
+    weights: Weights | None
+    scans: tuple[ScanPlan, ...]
+    refused: tuple[Refusal, ...]
+    digest: str = ""
+
+    def scan(self, key: str) -> ScanPlan:
+        """The plan of one scan."""
+        return next(scan for scan in self.scans if scan.key == key)
+
+    def groups(self) -> list[tuple[ScanPlan, ...]]:
+        """The scans by group, in order: one scan each, or the scans of a person that are fused."""
+        ordered = sorted(self.scans, key=lambda scan: (scan.group, scan.key))
+        return [tuple(group) for _, group in groupby(ordered, key=lambda scan: scan.group)]
+
+    @property
+    def planned(self) -> int:
+        """How many scans the run accounts for: those to restore and those refused."""
+        return len(self.scans) + len(self.refused)
+
+    @property
+    def forecast(self) -> Forecast:
+        """The whole run: the largest scan's memory for each worker, and the sum of the rest."""
+        each = [scan.forecast for scan in self.scans]
+        workers = min(self.settings.compute.workers, max(1, len(self.groups())))
+        return Forecast(
+            memory=max((one.memory for one in each), default=0) * workers,
+            tile=max((one.tile for one in each), default=0),
+            disk=sum(one.disk for one in each),
+            seconds=sum(one.seconds for one in each) / workers,
+            objects=sum(one.objects for one in each),
+        )
+
+
+def digest_of(value: Any) -> str:
+    """The sha256 (hex) of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def restoration_settings(settings: RunSettings, weights: Weights | None) -> dict[str, Any]:
+    """The settings that the restored voxels depend on, and nothing else (not where it runs, nor which scans)."""
+    return {
+        "isovox": __version__,
+        "method": settings.method,
+        "method_options": settings.method_options,
+        "weights": weights.sha256 if weights else None,
+        "voxel_size": settings.voxel_size,
+        "fuse": settings.fuse,
+        "trust": settings.trust,
+        "slices": settings.slices.model_dump(mode="json"),
+        "tiling": settings.tiling.model_dump(mode="json", exclude={"mode"}),
+        "seed": settings.seed,
+    }
+
+
+def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str) -> list[ScanPlan]:
+    """The scans of one group, each with the digests of its stages."""
+    together = [[scan.sha256, scan.acquisition.model_dump(mode="json")] for scan in scans]
+    checks = {"quality": settings.quality.model_dump(mode="json")}
+    result = []
+    for scan in scans:
+        ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
+        restore = digest_of([how, together, scan.key, scan.target])
+        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata])
+        result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
+    return result
+
+
+def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[ScanPlan]:
+    """The scans of one group with their target grid: each its own, or one for all where they are fused."""
+    centres: Literal["profile", "decimation"] = "decimation" if settings.slices.slice_profile == "point" else "profile"
+    if settings.fuse:
+        common = fused_grid([scan.source_grid for scan in scans], settings.voxel_size).to_json()
+        return [scan.model_copy(update={"target": common}) for scan in scans]
+    return [
+        scan.model_copy(update={"target": scan.source_grid.isotropic(settings.voxel_size, centres).to_json()}) for scan in scans
+    ]
+
+
+def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, rate: float) -> Forecast:
+    measured = sum(math.prod(one.source_grid.shape) for one in group)
+    restored = math.prod(scan.target_grid.shape)
+    tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
+    working = method.bytes_per_tile_voxel * tile
+    return Forecast(
+        memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
+        tile=round(working),
+        disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored)),
+        seconds=restored / rate,
+        objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
+    )
+
+
+def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, rate: float, *, spread: bool) -> list[ScanPlan]:
+    result = []
+    for one in group:
+        tiles = len(method.tiling(one.source_grid, one.target_grid, settings.tiling))
+        tiled = settings.tiling.mode == "tile" or (settings.tiling.mode == "auto" and spread)
+        mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
+        scan = one.model_copy(update={"tiles": tiles, "mode": mode})
+        result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, rate)}))
+    return result
+
+
+def complete(
+    settings: RunSettings,
+    scans: Sequence[ScanPlan],
+    refused: Sequence[Refusal],
+    weights: Weights | None = None,
+    rates: dict[str, float] | None = None,
+) -> CohortPlan:
+    """Turn the scans that were found into a plan.
+
+    Args:
+        settings: of the run.
+        scans: what is known of each from its files (targets, digests and costs are filled in here).
+        refused: scans that the gate refused.
+        weights: resolved weights of a network method.
+        rates: measured restored voxels a second, by method.
+
+    Raises:
+        UsageError: unknown method or options.
+        GridError: scans that cannot be fused.
+    """
+    method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
+    how = digest_of(restoration_settings(settings, weights))
+    rate = (rates or {}).get(settings.method, method.voxels_per_second)
+    draft = CohortPlan(
+        version=__version__, settings=settings, settings_digest=how, weights=weights, scans=tuple(scans), refused=()
+    )
+    groups = draft.groups()
+    spread = len(groups) < SMALL_COHORT * settings.compute.workers and settings.compute.cluster != "in-process"
+    ready: list[ScanPlan] = []
+    bad = list(refused)
+    for group in groups:
+        try:
+            placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread=spread)
+            ready += _with_digests(placed, settings, how)
+        except IsovoxError as error:
+            bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
+    digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [one.model_dump() for one in bad]])
+    return draft.model_copy(update={"scans": tuple(ready), "refused": tuple(bad), "digest": digest})
+
+
+def _sizes(nbytes: float) -> str:
+    return f"{nbytes / 2**30:.1f} GiB"
+
+
+def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
+    """Refuse a plan that cannot fit.
+
+    Args:
+        plan: the plan.
+        memory: bytes of memory for all workers together.
+        disk: bytes free where the output lies.
+        gpu: bytes of memory of the smallest GPU that works; None where none does.
+
+    Raises:
+        PlanError: naming the scan that needs most, what it needs, what there is, and the remedy.
+    """
+    if not plan.scans:
+        return
+    worst = max(plan.scans, key=lambda scan: scan.forecast.memory)
+    if worst.forecast.memory > memory:
+        wanted = f"at most {_sizes(memory)} of memory for a scan"
+        got = f"{worst.key}, which needs {_sizes(worst.forecast.memory)} at {plan.settings.voxel_size} mm"
+        raise PlanError(
+            "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
+        )
+    if gpu is not None and plan.forecast.tile > gpu:
+        wanted, got = f"at most {_sizes(gpu)}, which the smallest GPU has", f"{_sizes(plan.forecast.tile)} for one tile"
+        raise PlanError("gpu-too-small", wanted, got, "smaller patches (--patch), or a larger GPU")
+    if plan.forecast.disk > disk:
+        wanted = f"at most {_sizes(disk)} on disk"
+        got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"
+        raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
+
+
+def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
+    """Refuse to mix settings in one set of derivatives.
+
+    Args:
+        plan: the plan.
+        recorded: settings digest by key, of the scans that the output already holds.
+
+    Raises:
+        PlanError: where scans made with other settings would stay beside the new ones.
+    """
+    planned = {scan.key for scan in plan.scans} | {one.key for one in plan.refused}
+    left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
+    if left:
+        got = f"{len(left)} scans made with other settings that this run would leave as they are ({', '.join(left[:3])} …)"
+        remedy = "choose another output folder, run over all scans, or remove those of scans that are gone with isovox clean"
+        raise PlanError("mixed-settings", "one method and one set of settings in an output folder", got, remedy)

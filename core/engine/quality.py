@@ -1,0 +1,245 @@
+"""How far a restored scan can be trusted: what it says of the measured scan, voxel by voxel, against the noise.
+
+The restored image x, seen again through the acquisition A, ought to be the measured scan y up to its noise:
+
+    A x - y            /noise SD: the consistency map and its RMS             anything that was not measured
+    mean over 12 mm    /foreground mean: largest anywhere                     a lesion planted, erased or inflated
+    fit by -grad y     displacement in mm                                     a shift, half a voxel of it
+    mean(A x)/mean(y)  gain                                                   a scaling
+
+Beside these: finite values, the measured range, the foreground's volume, and gradients at the faces of tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.tiles import Tiling
+from core.methods.base import Measured
+from core.operators.linear import Kept
+from core.settings.run import QualityThresholds
+from core.stats import foreground_threshold
+
+LOCAL_MM = 12.0  # edge of the cubes over which A x - y is averaged
+NEIGHBOURS = 3  # planes on either side with which a tile's face is compared
+EDGE = 1e-3  # voxels: what is rounding, at the edge of the field of view
+THIN = 16  # planes that are looked at together where whole volumes would take memory
+PERIOD = 8  # measured voxels, at most, after which target planes are again in phase with the measured ones
+
+Problem = tuple[str, str]
+
+
+def brief(value: float) -> str:
+    """A number to three digits, all of it from 1000 on, and nothing finer than a thousandth."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{round(float(f'{value:.3g}'), 3) + 0.0:g}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure that is held against a threshold.
+
+    Attributes:
+        figure: name in ``Quality.figures``.
+        threshold: name of the setting in ``QualityThresholds``.
+        title: what it is, for tables and reasons.
+        unit: in which it is told; "%" for a ratio that is told in percent, "" for one that is not.
+    """
+
+    figure: str
+    threshold: str
+    title: str
+    unit: str = ""
+
+    def tell(self, value: float) -> str:
+        """A value of the figure with its unit, to three digits, and no finer than a thousandth."""
+        return f"{brief(value * 100)} %" if self.unit == "%" else f"{brief(value)} {self.unit}".rstrip()
+
+
+CHECKS = (
+    Check("consistency", "max_consistency", "consistency with the measured scan", "noise SD"),
+    Check("local", "max_local", "largest local difference", "%"),
+    Check("shift", "max_shift", "shift against the measured scan", "mm"),
+    Check("gain_error", "max_gain_error", "error of the gain", "%"),
+    Check("overshoot", "max_overshoot", "values beyond the measured range", "%"),
+    Check("seam", "max_seam", "gradient across tile faces, relative to elsewhere"),
+    Check("volume_change", "max_volume_change", "change of the foreground's volume", "%"),
+)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was found.
+
+    Attributes:
+        figures: by name, all finite.
+        consistency_map: float32 on the measured grid, (A x - y) in standard deviations of the noise.
+        problems: (code, one-line reason) for each check that failed; codes are the figures' names and "non-finite".
+    """
+
+    figures: dict[str, float]
+    consistency_map: Array
+    problems: list[Problem]
+
+
+def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, thresholds: QualityThresholds) -> Quality:
+    """Assess a restored scan against the measured one.
+
+    Args:
+        measured: the scan that was restored.
+        restored: float32 (x, y, z) on ``target``; voxels that are not finite are counted, and taken as 0 elsewhere.
+        target: its grid, parallel to the measured one.
+        tiling: how the work was cut, for the seam score.
+        thresholds: from which a scan is flagged.
+
+    Returns:
+        figures, map and problems.
+
+    """
+    from core.operators.scan_model import observe
+
+    bad = restored.size - int(np.count_nonzero(np.isfinite(restored)))
+    image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
+    again = observe(measured.grid, target, measured.acquisition).forward(image)
+    residual = again - measured.image
+    figures = {"non_finite": float(bad), "noise_sd": measured.stats.noise_sd}
+    figures |= _consistency(measured, again, residual)
+    figures |= _volume(measured, image, target)
+    figures |= {"overshoot": _overshoot(measured, image), "seam": seam_score(image, target, measured, tiling)}
+    return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), _problems(figures, thresholds))
+
+
+def _problems(figures: dict[str, float], thresholds: QualityThresholds) -> list[Problem]:
+    found = [("non-finite", f"{figures['non_finite']:.0f} voxels are not finite")] if figures["non_finite"] else []
+    for check in CHECKS:
+        value, allowed = figures[check.figure], getattr(thresholds, check.threshold)
+        if abs(value) > allowed:
+            reason = f"{check.title} is {check.tell(value)} (at most {check.tell(allowed)})"
+            found.append((check.figure.replace("_", "-"), reason))
+    return found
+
+
+def _consistency(measured: Measured, again: Array, residual: Array) -> dict[str, float]:
+    """Figures of A x - y: over the foreground of either, in cubes, as a displacement and as a gain."""
+    threshold = foreground_threshold(measured.image)
+    inside = (measured.image > threshold) | (again > threshold)
+    squares = float(np.mean(np.square(residual[inside], dtype=np.float64))) if inside.any() else 0.0
+    mean = float(measured.image.mean(dtype=np.float64))
+    return {
+        "consistency": squares**0.5 / measured.stats.noise_sd,
+        "local": _local(residual, measured.grid) / (measured.stats.foreground_mean or 1.0),
+        "shift": _shift(measured.image, residual, inside, measured.grid),
+        "gain_error": float(residual.mean(dtype=np.float64)) / mean if mean > 0 else 0.0,
+    }
+
+
+def _local(residual: Array, grid: Grid) -> float:
+    """The largest mean of ``residual`` over cubes of 12 mm, by its magnitude."""
+    from scipy.ndimage import uniform_filter
+
+    size = [max(1, round(LOCAL_MM / step)) for step in grid.spacing]
+    return float(np.abs(uniform_filter(residual, size, mode="constant")).max())
+
+
+def _shift(image: Array, residual: Array, inside: Kept, grid: Grid) -> float:
+    """Length in mm of the displacement d that explains the residual best: A x - y = -grad(y) d + g y, by least squares."""
+    axes = [axis for axis in range(3) if image.shape[axis] > 1]
+    slopes = [np.gradient(image, grid.spacing[axis], axis=axis)[inside] for axis in axes]
+    terms = np.stack([image[inside], *slopes])
+    products = np.array([[np.dot(a, b) for b in terms] for a in terms], dtype=np.float64)
+    right = np.array([np.dot(a, residual[inside]) for a in terms], dtype=np.float64)
+    return float(np.linalg.norm(np.linalg.lstsq(products, right, rcond=None)[0][1:]))
+
+
+def _volume(measured: Measured, image: Array, target: Grid) -> dict[str, float]:
+    """Volume in mm^3 above the measured scan's foreground threshold, and its change; within the measured field of view."""
+    threshold = foreground_threshold(measured.image)
+    before = np.count_nonzero(measured.image > threshold) * float(np.prod(measured.grid.spacing))
+    parts = (Box((x, 0, 0), (min(x + THIN, image.shape[0]), *image.shape[1:])) for x in range(0, image.shape[0], THIN))
+    inside = sum(np.count_nonzero((image[one.slices] > threshold) & _seen(measured.grid, target.crop(one))) for one in parts)
+    after = inside * float(np.prod(target.spacing))
+    return {"volume_mm3": after, "measured_volume_mm3": before, "volume_change": after / before - 1 if before else 0.0}
+
+
+def _seen(source: Grid, target: Grid) -> Kept:
+    """The voxels of ``target`` whose centres lie in the field of view of ``source``."""
+    move = np.linalg.solve(source.affine, target.affine)
+    inside = np.ones((1, 1, 1), dtype=np.bool_)
+    for n, (*steps, first) in zip(source.shape, move[:3], strict=True):
+        lines = (np.arange(m) * step for m, step in zip(target.shape, steps, strict=True))
+        places = first + sum(
+            np.expand_dims(line, tuple({0, 1, 2} - {axis})) for axis, line in enumerate(lines) if np.ptp(line) > EDGE
+        )
+        inside = inside & (places > -0.5 - EDGE) & (places < n - 0.5 + EDGE)
+    return inside
+
+
+def _overshoot(measured: Measured, image: Array) -> float:
+    """How far the image leaves the measured range, relative to that range; 0 within."""
+    stats = measured.stats
+    beyond = max(float(image.max()) - stats.maximum, stats.minimum - float(image.min()), 0.0)
+    return beyond / ((stats.maximum - stats.minimum) or 1.0)
+
+
+def seam_score(image: Array, target: Grid, measured: Measured, tiling: Tiling) -> float:
+    """Mean absolute gradient across the faces of tiles, relative to elsewhere.
+
+    Anatomy has edges of its own, so every gradient is taken relative to the measured scan's at the same place. Gradients of
+    interpolated scans moreover have the period of the measured slices, so a face is compared with planes in the same
+    phase: whole periods away, on either side.
+
+    Args:
+        image: on ``target``.
+        target: its grid.
+        measured: the scan that was restored, on a grid parallel to ``target`` where there are several tiles.
+        tiling: whose inner faces (of reading and writing) are looked at.
+
+    Returns:
+        about 1 where there is no seam; 1 for a single tile.
+
+    Raises:
+        GridError: several tiles of a grid that is turned against the measured one.
+    """
+    if len(tiling) == 1:
+        return 1.0
+    at, expected = 0.0, 0.0
+    for axis, (scale, _) in enumerate(target.index_map(measured.grid)):
+        for face, others in _faces(tiling, axis, _period(scale)):
+            here, *there = (_measured_gradient(measured, target, axis, plane) for plane in (face, *others))
+            if here > 0 and sum(there) > 0:
+                at += _gradient(image, axis, face)
+                expected += here * sum(_gradient(image, axis, plane) for plane in others) / sum(there)
+    return at / expected if expected > 0 else 1.0
+
+
+def _measured_gradient(measured: Measured, target: Grid, axis: int, face: int) -> float:
+    """Mean absolute difference between the measured planes on either side of a face of the target grid."""
+    scale, offset = measured.grid.index_map(target)[axis]
+    above = math.floor(scale * (face - 0.5) + offset) + 1
+    return _gradient(measured.image, axis, above) if 0 < above < measured.image.shape[axis] else 0.0
+
+
+def _period(scale: float) -> int:
+    """Target voxels after which target planes lie alike to the measured ones (of size ``scale``), nearly."""
+    return max(1, Fraction(scale).limit_denominator(PERIOD).numerator)
+
+
+def _faces(tiling: Tiling, axis: int, period: int) -> Iterator[tuple[int, list[int]]]:
+    """Each inner face of an axis (n: between voxels n - 1 and n), and those near by that are no tile's face."""
+    n = tiling.shape[axis]
+    ends = {end for one in tiling.axes[axis] for end in (one.read_start, one.read_stop, one.write_start, one.write_stop)}
+    for face in sorted(ends - {0, n}):
+        steps = [face + sign * k * period for k in range(1, NEIGHBOURS + 1) for sign in (-1, 1)]
+        if others := [step for step in steps if 0 < step < n and step not in ends]:
+            yield face, others
+
+
+def _gradient(image: Array, axis: int, face: int) -> float:
+    """Mean absolute difference across a plane between voxels."""
+    before, after = (np.take(image, at, axis=axis) for at in (face - 1, face))
+    return float(np.abs(after - before).mean(dtype=np.float64))

@@ -1,0 +1,43 @@
+"""What is known of a scan after a run: one JSON file each, which tables, reports and resuming read."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from core.settings.base import Settings
+
+State = Literal["done", "skipped", "flagged", "failed"]
+
+
+class ScanRecord(Settings):
+    """The outcome of one scan, as written to ``isovox/scans/<key>.json`` of the output.
+
+    Attributes:
+        key: unique name of the scan in its cohort, safe as a file name ("sub-01_ses-1_T1w").
+        state: done, flagged (done, but a quality threshold was missed) or failed; "skipped" only in a run's table.
+        reason: why it was flagged or failed, one line; empty where done.
+        code: short stable name of the fault ("affine-singular", "consistency"); empty where done.
+        digest: of input bytes, settings, weights and code version; what ``done()`` compares.
+        plan_digest: of the plan that made it.
+        method: name of the method.
+        inputs: path or URI of each input file (relative to the cohort) and its sha256.
+        outputs: path in the output folder and its sha256.
+        quality: figures by name (consistency, seam, noise_sd, volume_change, …).
+        metrics: figures against the reference by name (psnr, ssim, …); empty without one.
+        seconds: by stage (ingest, restore, export, report).
+        provenance: what the sidecar says: settings, versions, model, grids.
+    """
+
+    key: str
+    state: State
+    reason: str = ""
+    code: str = ""
+    digest: str = ""
+    plan_digest: str = ""
+    method: str = ""
+    inputs: dict[str, str] = {}
+    outputs: dict[str, str] = {}
+    quality: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    provenance: dict[str, Any] = {}

@@ -1,0 +1,164 @@
+"""The engine: a method's tiles, and whole scans block by block. No files, no clusters; scan mode and tile mode meet here.
+
+Both modes take their predictions from ``restore_tiles``, made from the same crops, and blend them in the same
+order; so they give the same bits. Scan mode streams: it holds the layer of tiles that is not yet passed and one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+
+from core.errors import RestorationError
+from core.geometry.blend import stream
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.tiles import Tile, Tiling
+from core.methods.base import Measured, Method, Piece
+
+
+@dataclass(frozen=True)
+class Source:
+    """A measured scan that is read crop by crop, from memory or from a store.
+
+    Attributes:
+        grid: of the whole scan.
+        read: gives the part in a box.
+    """
+
+    grid: Grid
+    read: Callable[[Box], Measured]
+
+    @classmethod
+    def in_memory(cls, measured: Measured) -> Source:
+        """A scan held in memory."""
+        return cls(measured.grid, measured.crop)
+
+    @classmethod
+    def by_layers(cls, grid: Grid, read: Callable[[Box], Measured]) -> Source:
+        """A scan that is read in layers of whole planes, one in memory at a time: the tiles of a layer share it."""
+        return cls(grid, _Layers(grid, read))
+
+    def crop(self, box: Box) -> Measured:
+        """The part in ``box``, laid out alike wherever it came from, so that sums over it round alike."""
+        part = self.read(box)
+        # By way of one axis, for an axis of length 1 may have any stride in what counts as contiguous.
+        return replace(part, image=part.image.ravel().reshape(part.image.shape))
+
+
+class _Layers:
+    """The planes along z that the last crop lay in, until a crop needs others."""
+
+    def __init__(self, grid: Grid, read: Callable[[Box], Measured]) -> None:
+        self._grid, self._read = grid, read
+        self._box: Box | None = None
+        self._layer: Measured | None = None
+
+    def __call__(self, box: Box) -> Measured:
+        nx, ny, _ = self._grid.shape
+        wanted = Box((0, 0, box.start[2]), (nx, ny, box.stop[2]))
+        if self._layer is None or self._box is None or self._box.intersect(wanted) != wanted:
+            self._layer = None  # before the next is read
+            self._box, self._layer = wanted, self._read(wanted)
+        return self._layer.crop(box.relative_to(self._box.start))
+
+
+def _batches(tiles: Iterable[Tile], size: int) -> Iterator[list[Tile]]:
+    remaining = iter(tiles)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _describe(tile: Tile) -> str:
+    return f"tile {tile.index} (voxels {tile.read.start} to {tile.read.stop})"
+
+
+def _check(arrays: Sequence[Array], tile: Tile, scans: int) -> None:
+    wanted = f"{scans} finite float32 arrays {tile.read.shape} for {_describe(tile)}"
+    got = [(array.dtype.name, array.shape) for array in arrays]
+    if got != [("float32", tile.read.shape)] * scans:
+        raise RestorationError("prediction-shape", wanted, repr(got), "report it: the method breaks its contract")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise RestorationError("not-finite", wanted, "NaN or infinity", "look at the scan there, or choose another method")
+
+
+def _restore_batch(method: Method, sources: Sequence[Source], target: Grid, tiles: Sequence[Tile]) -> list[list[Array]]:
+    pieces = [
+        Piece(
+            [source.crop(method.source_box(source.grid, target, tile)) for source in sources], target.crop(tile.read), tile.read
+        )
+        for tile in tiles
+    ]
+    try:
+        return method.restore_many(pieces)
+    except RestorationError as error:
+        where = ", ".join(_describe(tile) for tile in tiles)
+        raise RestorationError(error.code, error.wanted, f"{error.got}, in {where}", error.remedy) from error
+
+
+def restore_tiles(
+    method: Method, sources: Sequence[Source], target: Grid, tiles: Iterable[Tile]
+) -> Iterator[tuple[Tile, list[Array]]]:
+    """Restore tiles, as many at once as the method likes.
+
+    Args:
+        method: how.
+        sources: one scan, or those of one person that the method fuses.
+        target: the whole target grid.
+        tiles: of the method's tiling of ``target``; taken lazily, in order.
+
+    Yields:
+        each tile and its predictions on ``tile.read``, a float32 array for each of ``sources``.
+
+    Raises:
+        RestorationError: naming the tile that the method cannot give a finite answer for.
+    """
+    for batch in _batches(tiles, method.batch):
+        for tile, arrays in zip(batch, _restore_batch(method, sources, target, batch), strict=True):
+            _check(arrays, tile, len(sources))
+            yield tile, arrays
+
+
+class _Predictions:
+    """Predicts each tile once, and keeps the arrays of the other scans until their streams ask for them."""
+
+    def __init__(self, ahead: Iterator[tuple[Tile, list[Array]]], scans: int) -> None:
+        self._ahead = ahead
+        self._waiting: list[dict[int, Array]] = [{} for _ in range(scans)]
+
+    def take(self, scan: int, tile: Tile) -> Array:
+        """The prediction of one scan; streams ask for the tiles in order."""
+        mine = self._waiting[scan]
+        while tile.index not in mine:
+            done, arrays = next(self._ahead)
+            for waiting, array in zip(self._waiting, arrays, strict=True):
+                waiting[done.index] = array
+        return mine.pop(tile.index)
+
+
+def restore_scan(
+    method: Method, sources: Sequence[Source], target: Grid, tiling: Tiling, thickness: int
+) -> Iterator[tuple[Box, list[Array]]]:
+    """Restore whole scans, each tile once, and give their blocks as they become final.
+
+    Args:
+        method: how.
+        sources: one scan, or those of one person that the method fuses.
+        target: grid of the result.
+        tiling: the method's, of ``target``.
+        thickness: planes (along z) of a block.
+
+    Yields:
+        a block of whole planes and its voxels, a float32 array for each of ``sources``; the blocks in order.
+
+    Raises:
+        RestorationError: naming the tile that the method cannot give a finite answer for.
+    """
+    predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles()), len(sources))
+    streams = [stream(tiling, partial(predictions.take, scan), thickness) for scan in range(len(sources))]
+    for box, array in streams[0]:
+        yield box, [array, *(next(one)[1] for one in streams[1:])]
+        del array  # before the next block is made

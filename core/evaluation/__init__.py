@@ -1,0 +1,1 @@
+"""How restorations are scored and compared."""

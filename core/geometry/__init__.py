@@ -1,0 +1,1 @@
+"""Grids, tiles, blending and resampling."""

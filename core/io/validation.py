@@ -1,0 +1,247 @@
+"""The gate for bad input: every reason for which a scan is refused, by name.
+
+Checks of a header come first and take no memory, whatever the header claims; checks of the voxels follow as they are read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import InputError
+from core.geometry.grid import Array, Grid, Triple
+
+Trust = Literal["sform", "qform"]
+Affine = NDArray[np.float64]
+RawHeader = Any  # nibabel tells no types
+RawFields = Any  # numpy record of a header's fields
+
+MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
+MAX_TURN = 1.0  # degrees by which their axes may differ
+FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain
+MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can hold at most
+REMEDY = "repair or convert the file anew, or leave it out"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a scan says, once it has passed the gate.
+
+    Attributes:
+        shape: voxels an axis, as stored.
+        affine: 4x4, from stored voxel indices to mm.
+        code: NIfTI code of the space of ``affine`` (1 scanner, 2 aligned, 3 Talairach, 4 MNI).
+        dtype: of the stored voxels.
+        offset: bytes before the first voxel.
+        slope, inter: ``value = slope * stored + inter``.
+    """
+
+    shape: Triple
+    affine: Affine
+    code: int
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    inter: float
+
+    @property
+    def grid(self) -> Grid:
+        """The canonical grid of the scan."""
+        return Grid(self.shape, self.affine).canonical()[0]
+
+
+def _shape(raw: RawFields) -> Triple:
+    ndim = int(raw["dim"][0])
+    sizes = [int(n) for n in raw["dim"][1 : ndim + 1]] if 1 <= ndim <= 7 else []
+    if not sizes or min(sizes) < 1:
+        raise InputError("shape-invalid", "1 to 7 axes of at least one voxel", f"dim = {raw['dim'].tolist()}", REMEDY)
+    if len(sizes) < 3 or max(sizes[3:], default=1) > 1:
+        remedy = "give a 3-D image; of a series, pick or average the volumes first"
+        raise InputError("not-3d", "three axes (further ones of size 1 are fine)", "x".join(map(str, sizes)), remedy)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _dtype(header: RawHeader) -> np.dtype[Any]:
+    from nibabel.nifti1 import data_type_codes
+
+    code = int(header["datatype"])
+    if code in {128, 2304}:
+        raise InputError("voxels-rgb", "one number a voxel", data_type_codes.label[code], "give the scan, not a picture of it")
+    if code in {32, 1792, 2048}:
+        raise InputError("voxels-complex", "real voxels", data_type_codes.label[code], "give the magnitude image")
+    if code not in data_type_codes.dtype or data_type_codes.dtype[code].itemsize == 0:
+        raise InputError("dtype-unknown", "a NIfTI data type", f"code {code}", REMEDY)
+    stored: np.dtype[Any] = data_type_codes.dtype[code].newbyteorder(header.endianness)
+    return stored
+
+
+def _scaling(raw: RawFields) -> tuple[float, float]:
+    slope, inter = float(raw["scl_slope"]), float(raw["scl_inter"])
+    if not np.isfinite([slope, inter]).all():
+        raise InputError("scaling-nonfinite", "finite scl_slope and scl_inter", f"{slope} and {inter}", REMEDY)
+    return (slope, inter) if slope else (1.0, 0.0)  # by the standard, slope 0 means: not scaled
+
+
+def check_affine(affine: Affine, what: str) -> Affine:
+    """The 4x4 ``affine`` itself, if it can be turned back.
+
+    Raises:
+        InputError: affine-nonfinite, affine-singular.
+    """
+    if not np.isfinite(affine).all():
+        raise InputError("affine-nonfinite", f"a finite {what}", repr(affine[:3].tolist()), REMEDY)
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if not edges.all() or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-3:
+        raise InputError("affine-singular", f"a {what} that keeps the three axes apart", repr(affine[:3].tolist()), REMEDY)
+    return affine
+
+
+def _sform(raw: RawFields) -> Affine:
+    return check_affine(np.vstack([raw["srow_x"], raw["srow_y"], raw["srow_z"], [0, 0, 0, 1]]).astype(np.float64), "sform")
+
+
+def _qform(header: RawHeader, raw: RawFields) -> Affine:
+    values = [*(float(raw[f"quatern_{axis}"]) for axis in "bcd"), *(float(raw[f"qoffset_{axis}"]) for axis in "xyz")]
+    spacing = [float(v) for v in raw["pixdim"][1:4]]
+    if not np.isfinite([*values, *spacing]).all():
+        raise InputError("affine-nonfinite", "a finite qform", f"quaternion and offset {values}, pixdim {spacing}", REMEDY)
+    if min(spacing) <= 0 or sum(v * v for v in values[:3]) > 1 + 1e-4:
+        raise InputError("affine-singular", "a qform that is a rotation", f"quaternion {values[:3]}, pixdim {spacing}", REMEDY)
+    return check_affine(np.asarray(header.get_qform(), np.float64), "qform")
+
+
+def turn(first: Affine, second: Affine) -> float:
+    """The largest angle, in degrees, between like axes of two affines."""
+    a, b = (m[:3, :3] / np.linalg.norm(m[:3, :3], axis=0) for m in (first, second))
+    return float(np.degrees(np.arccos(np.clip((a * b).sum(axis=0), -1, 1))).max())
+
+
+def shift(first: Affine, second: Affine, shape: Triple) -> float:
+    """The largest distance, in mm, between the places that two affines give to a corner voxel of ``shape``."""
+    corners = np.array([[x, y, z, 1.0] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1) for z in (0, shape[2] - 1)])
+    return float(np.linalg.norm(((first - second) @ corners.T)[:3], axis=0).max())
+
+
+def _agree(sform: Affine, qform: Affine, shape: Triple) -> None:
+    apart, angle = shift(sform, qform, shape), turn(sform, qform)
+    if apart > MAX_SHIFT or angle > MAX_TURN:
+        wanted = f"qform and sform within {MAX_SHIFT:g} mm and {MAX_TURN:g} degree"
+        got = f"corners up to {apart:.1f} mm and axes up to {angle:.1f} degrees apart"
+        raise InputError("transforms-disagree", wanted, got, "say which is right with --trust sform or --trust qform")
+
+
+def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | None) -> tuple[Affine, int]:
+    codes = {"sform": int(raw["sform_code"]), "qform": int(raw["qform_code"])}
+    said = [name for name in ("sform", "qform") if codes[name] > 0]
+    if not said:
+        got = "both codes 0: left and right are a guess"
+        raise InputError("orientation-unknown", "an sform or a qform", got, "set one with a tool that knows the scan")
+    if len(said) == 2 and trust is None:
+        _agree(_sform(raw), _qform(header, raw), shape)
+    used = trust if trust in said else said[0]
+    return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
+
+
+def check_field(shape: Triple, affine: Affine) -> None:
+    """Refuse a field of view that cannot show a brain.
+
+    Raises:
+        InputError: field-of-view.
+    """
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * shape
+    if extent.min() < FIELD[0] or extent.max() > FIELD[1]:
+        got = " x ".join(f"{mm:.4g}" for mm in extent) + " mm"
+        remedy = "check the voxel sizes and units in the header, or crop or complete the scan"
+        raise InputError("field-of-view", f"{FIELD[0]:g} to {FIELD[1]:g} mm along each axis", got, remedy)
+
+
+def _units(raw: RawFields) -> None:
+    code = int(raw["xyzt_units"]) & 7
+    if code in {1, 3}:
+        raise InputError("units-not-mm", "lengths in mm", "metres" if code == 1 else "micrometres", "convert the file to mm")
+
+
+def _offset(header: RawHeader) -> int:
+    offset = float(header.structarr["vox_offset"])
+    if not header.sizeof_hdr <= offset <= 1 << 24:
+        raise InputError("offset-invalid", f"voxels to begin after byte {header.sizeof_hdr}", f"byte {offset:g}", REMEDY)
+    return int(offset)
+
+
+def _capacity(claimed: int, size: int, compressed: bool, what: str) -> None:  # noqa: FBT001
+    """Refuse a header that claims more than a file of ``size`` bytes can hold."""
+    got = f"{size} bytes for {what}"
+    if not compressed and size < claimed:
+        code = "header-lies" if size < claimed / MAX_DEFLATE else "file-truncated"
+        raise InputError(code, f"at least {claimed} bytes", got, REMEDY)
+    if compressed and size * MAX_DEFLATE < claimed:
+        raise InputError("header-lies", f"at least {claimed // MAX_DEFLATE} bytes, even compressed", got, REMEDY)
+
+
+def check_header(header: RawHeader, size: int, *, compressed: bool, trust: Trust | None = None) -> Header:
+    """What a NIfTI header says, if a brain scan in a file of that size can have it; takes no memory for voxels.
+
+    Args:
+        header: nibabel's Nifti1Header or Nifti2Header, unchecked, with the fields as they are in the file.
+        size: bytes of the file as stored.
+        compressed: whether they are gzip, of which one byte can hold 1032 at most.
+        trust: which transform to use where qform and sform disagree; None refuses such a scan.
+
+    Raises:
+        InputError: shape-invalid, not-3d, voxels-rgb, voxels-complex, dtype-unknown, offset-invalid, header-lies,
+            file-truncated, scaling-nonfinite, units-not-mm, affine-nonfinite, affine-singular, transforms-disagree,
+            orientation-unknown, field-of-view.
+    """
+    raw = header.structarr
+    shape, dtype, offset = _shape(raw), _dtype(header), _offset(header)
+    what = f"{'x'.join(map(str, shape))} voxels of {dtype.itemsize} bytes"
+    _capacity(offset + math.prod(shape) * dtype.itemsize, size, compressed, what)
+    slope, inter = _scaling(raw)
+    _units(raw)
+    affine, code = _affine(header, raw, shape, trust)
+    check_field(shape, affine)
+    return Header(shape, affine, code, dtype, offset, slope, inter)
+
+
+@dataclass
+class Seen:
+    """What was seen of an image's voxels, part by part.
+
+    Attributes:
+        low, high: the smallest and the largest value; they mean something where all voxels are finite.
+        bad: voxels that are NaN or infinite.
+    """
+
+    low: float = np.inf
+    high: float = -np.inf
+    bad: int = 0
+
+    def look(self, part: NDArray[Any]) -> None:
+        """Take in another part of the image."""
+        low, high = float(part.min()), float(part.max())  # NaN and infinity both survive minimum and maximum
+        if not np.isfinite([low, high]).all():
+            self.bad += int(part.size - np.count_nonzero(np.isfinite(part)))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def check(self) -> None:
+        """Refuse an image without information or with voxels that are no numbers.
+
+        Raises:
+            InputError: voxels-nonfinite, voxels-zero, voxels-constant.
+        """
+        if self.bad:
+            raise InputError("voxels-nonfinite", "finite voxels", f"{self.bad} voxels that are NaN or infinite", REMEDY)
+        if self.low == self.high:
+            code = "voxels-zero" if self.low == 0 else "voxels-constant"
+            raise InputError(code, "an image with contrast", f"every voxel {self.low:g}", "check the export of the scan")
+
+
+def check_voxels(image: Array) -> None:
+    """Refuse an image as ``Seen.check`` does."""
+    seen = Seen()
+    seen.look(image)
+    seen.check()

@@ -1,0 +1,1 @@
+"""DiffusionIQT (Chen et al. 2023)."""

@@ -1,0 +1,1 @@
+"""ESRGAN in three dimensions (Wang et al. 2018)."""

@@ -1,0 +1,1 @@
+"""Nearest, linear and cubic interpolation."""

@@ -1,0 +1,1 @@
+"""3D U-Net and 3D residual U-Net."""

@@ -1,0 +1,1 @@
+"""UniRes (Brudfors et al. 2018, 2019)."""

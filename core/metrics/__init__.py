@@ -1,5 +1,0 @@
-"""Image quality against a reference."""
-
-from core.metrics.image import ms_ssim, nrmse, psnr, ssim
-
-__all__ = ["ms_ssim", "nrmse", "psnr", "ssim"]

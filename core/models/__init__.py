@@ -1,0 +1,1 @@
+"""Models: weights, what is said of them, and how foreign ones are converted."""

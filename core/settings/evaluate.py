@@ -1,0 +1,81 @@
+"""Evaluation of methods on a cohort whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from core.settings.base import Settings
+from core.settings.degradation import Degradation
+from core.settings.scans import SELECTION, TILING, Selection, TilingSettings
+
+
+class EvaluationSettings(Settings):
+    """Restoration of a cohort whose truth is known, by several methods, scored against it."""
+
+    protocol: Literal["thick-slice", "iqt"] = Field(
+        title="Protocol", description="thick-slice: averaged slices, factor 4; iqt: low field, factor 8, as DiffusionIQT's tables"
+    )
+    cohort: str = Field(
+        title="Cohort",
+        description="sharp scans that are degraded first, or simulated ones with their truth; local or s3://",
+        examples=["/data/sharp"],
+    )
+    out: str = Field(
+        title="Output",
+        description="folder of tables, report, simulated and restored scans; local or s3://",
+        examples=["/data/evaluation"],
+    )
+    methods: tuple[str, ...] = Field(
+        ("cubic", "unires"),
+        title="Methods",
+        description="names, or METHOD=MODEL (a folder or models:/name@alias), or champion: every champion of the registry",
+        examples=[["cubic,unires", "diffusion-iqt=models:/diffusion-iqt-base@champion"]],
+    )
+    method_options: dict[str, Any] = Field({}, title="Methods' options", description="METHOD.OPTION=VALUE")
+    factor: int | None = Field(
+        None, ge=2, title="Factor", description="sharp voxels from slice to slice; default: the protocol's"
+    )
+    slice_profile: Literal["box", "gaussian"] | None = Field(
+        None, title="Slice profile", description="default: box, or gaussian for iqt"
+    )
+    slice_gap: float | None = Field(
+        None, ge=0.0, lt=1.0, title="Slice gap", description="fraction of the slices' distance; default: 0, or 0.25 for iqt"
+    )
+    contrast: Literal["T1w", "FLAIR"] = Field("T1w", title="Contrast", description="of low-field scans")
+    axis: Literal["auto", "R", "A", "S"] = Field(
+        "auto", title="Axis", description="along which slices become thick: right, anterior or superior; auto: superior"
+    )
+    labels: str | None = Field(None, title="Labels", description="tissues of low field, as for isovox simulate")
+    segmenter: str = Field(
+        "tissues",
+        title="Segmenter",
+        description="for the mean IoU: tissues (fitted classes), fastsurfer, a model (a folder or models:/name@alias), "
+        "a command with {image} and {labels}, or none",
+    )
+    lpips: bool | None = Field(None, title="LPIPS", description="perceptual distance of slices; default: for iqt")
+    tiling: TilingSettings = TILING
+    selection: Selection = SELECTION
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
+    tracking_uri: str | None = Field(
+        None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
+    )
+    seed: int = Field(0, ge=0, title="Seed", description="of what is drawn, with each scan's digest")
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _split_at_commas(cls, values: Any) -> Any:
+        """``a,b c`` names three methods."""
+        words = [values] if isinstance(values, str) else values
+        return tuple(part.strip() for word in words for part in str(word).split(",") if part.strip())
+
+    @property
+    def degradation(self) -> Degradation:
+        """How scans of low resolution are made from sharp ones by this protocol."""
+        operator, factor = {"thick-slice": ("slice-profile", 4), "iqt": ("low-field", 8)}[self.protocol]
+        said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor or factor}
+        known = {name: value for name, value in said.items() if value is not None}
+        return Degradation.model_validate({"operator": operator, "contrast": self.contrast} | known)

@@ -1,0 +1,76 @@
+"""Settings of harmonisation and of the watch for drift: options of the commands, and the forms of their deployments."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from core.settings.base import Settings
+from core.settings.run import Compute, QualityThresholds
+from core.settings.scans import TILING, AcquisitionSettings, TilingSettings
+
+
+class HarmonizeSettings(Settings):
+    """Scans and features of several sites made comparable."""
+
+    sites: tuple[str, ...] = Field(
+        min_length=1,
+        title="Sites",
+        description="NAME=PATH of each site's BIDS dataset, folder or table; or a table with the columns path and site (and age, "
+        "sex); or a BIDS dataset whose participants.tsv has a column site",
+        examples=[["berlin=/data/berlin", "oslo=s3://scans/oslo"], ["cohort.tsv"]],
+    )
+    out: str = Field(title="Output", description="folder of restored and harmonised scans, tables and report; local or s3://")
+    intensity: Literal["nyul", "z-score", "white-stripe", "fcm", "kde", "none"] = Field(
+        "nyul", title="Intensity", description="how intensities come on one scale; none: they are left as they are"
+    )
+    combat: bool = Field(default=True, title="ComBat", description="take what is the sites' out of the features")
+    preserve: tuple[str, ...] = Field(
+        ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"
+    )
+    reference_site: str | None = Field(
+        None, title="Reference site", description="on whose scans intensities are fitted; default: on all sites'"
+    )
+    model: str | None = Field(
+        None,
+        title="Model",
+        description="models:/name@alias or a folder: apply what was fitted before, to new scans; nothing is fitted",
+        examples=["models:/harmonize-nyul@champion"],
+    )
+    name: str | None = Field(None, title="Name", description="of the model in the registry; default: harmonize- and the method's")
+    contrast: Literal["T1w", "T2w", "FLAIR"] = Field("T1w", title="Contrast", description="of the scans that are taken")
+    method: str = Field("cubic", title="Method", description="how scans are restored to isotropic voxels")
+    method_options: dict[str, Any] = Field({}, title="Method's options", description="settings of the method by name")
+    weights: str | None = Field(
+        None, title="Weights", description="of a method that learned: folder or models:/name@alias; default: its champion"
+    )
+    voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
+    field_of_view: tuple[float, float, float] = Field(
+        (192.0, 224.0, 192.0), title="Field of view", description="mm along right, anterior, superior, centred on the brain"
+    )
+    participant_label: tuple[str, ...] = Field(
+        (), title="Participants", description="labels without 'sub-'; of BIDS datasets; default: all", examples=[["01", "02"]]
+    )
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
+    slices: AcquisitionSettings = Field(AcquisitionSettings(), title="Slices", description="how thick slices came about")
+    tiling: TilingSettings = TILING
+    compute: Compute = Field(Compute(), title="Compute", description="where the work runs, and on how many workers")
+    quality: QualityThresholds = Field(
+        QualityThresholds(), title="Quality", description="thresholds beyond which a restored scan is flagged"
+    )
+    tracking_uri: str | None = Field(
+        None, title="MLflow tracking URI", description="of the registry; default: a sqlite file in isovox's own folder"
+    )
+    seed: int = Field(0, ge=0, title="Seed", description="of methods that draw random numbers, and of the report's classifier")
+
+
+class MonitorSettings(Settings):
+    """New scans held against a reference: do they still measure alike?"""
+
+    new: str = Field(title="New", description="features.tsv, or the output folder of isovox harmonize, of the new cohort")
+    reference: str = Field(title="Reference", description="likewise of the reference")
+    out: str | None = Field(None, title="Output", description="where the table drift.tsv is written; default: nowhere")
+    features: tuple[str, ...] = Field((), title="Features", description="that are compared; default: all that both have")

@@ -1,0 +1,106 @@
+"""One run over a cohort."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from core.settings.base import Settings
+from core.settings.scans import SELECTION, TILING, AcquisitionSettings, Selection, TilingSettings
+
+
+def _methods(schema: dict[str, Any]) -> None:
+    """A form offers the methods that there are."""
+    from core.methods import METHODS
+
+    schema["enum"] = list(METHODS)
+
+
+class Compute(Settings):
+    """Where the work runs."""
+
+    cluster: str = Field(
+        "in-process",
+        title="Cluster",
+        description="in-process, local, cuda, slurm, kubernetes, group (of isovox up), or a Dask scheduler's tcp://… or tls://…",
+    )
+    workers: int = Field(2, ge=1, title="Workers", description="processes (threads where in-process)")
+    fewest_workers: int | None = Field(
+        None,
+        ge=0,
+        title="Fewest workers",
+        description="where set, the cluster grows and shrinks with the work, between these and 'workers'",
+    )
+    memory_limit: str = Field("auto", title="Memory limit", description="of each worker, such as 8GiB")
+    retries: int = Field(3, ge=0, title="Retries", description="of a storage fault, with back-off")
+
+
+class QualityThresholds(Settings):
+    """A restored scan that misses one of these is flagged, not silently passed."""
+
+    max_consistency: float = Field(
+        12.0, gt=0, title="Consistency", description="RMS of A x - y over the foreground, in standard deviations of the noise"
+    )
+    max_local: float = Field(
+        0.15,
+        gt=0,
+        title="Local difference",
+        description="largest mean of A x - y over a cube of 12 mm, relative to the foreground's",
+    )
+    max_shift: float = Field(0.3, gt=0, title="Shift", description="displacement against the measured scan, in mm")
+    max_gain_error: float = Field(0.03, gt=0, title="Gain error", description="relative change of the mean intensity")
+    max_overshoot: float = Field(
+        1.0, gt=0, title="Overshoot", description="how far voxels leave the measured range, relative to it"
+    )
+    max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
+    max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the foreground's volume")
+    check_faces: bool = Field(
+        default=False, title="Check faces", description="flag scans in which a face can probably be seen; none is changed"
+    )
+
+
+class RunSettings(Settings):
+    """One run over a cohort."""
+
+    input: str = Field(
+        title="Input",
+        description="BIDS dataset, folder of NIfTI, DICOM folders, or TSV table; local or s3://",
+        examples=["/data/study", "s3://openneuro.org/ds000001"],
+    )
+    out: str = Field(
+        title="Output",
+        description="folder of the derivatives; local or s3://",
+        examples=["/data/study/derivatives/isovox", "s3://bucket/derivatives/study"],
+    )
+    method: str = Field("cubic", title="Method", description="how scans are restored", json_schema_extra=_methods)
+    method_options: dict[str, Any] = Field(
+        {}, title="Method's options", description="settings of the method by name", examples=[{"iterations": 20}]
+    )
+    model: str | None = Field(
+        None,
+        title="Model",
+        description="weights: folder with model.safetensors and config.json, or models:/name@alias",
+        examples=["models:/resunet-3d@champion"],
+    )
+    on_new_model: Literal["report", "redo"] = Field(
+        "report",
+        title="On a new model",
+        description="where the registry's alias has come to name another model than the one that made the output: "
+        "'report': go on with the output's model and say what would be redone; 'redo': restore all scans again by the new one",
+    )
+    voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
+    fuse: bool = Field(default=False, title="Fuse", description="restore all selected scans of one person and session together")
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
+    reference: str | None = Field(None, title="Reference", description="BIDS dataset or folder with the truth, to score against")
+    selection: Selection = SELECTION
+    slices: AcquisitionSettings = Field(AcquisitionSettings(), title="Slices", description="how thick slices came about")
+    tiling: TilingSettings = TILING
+    compute: Compute = Field(Compute(), title="Compute", description="where the work runs, and on how many workers")
+    quality: QualityThresholds = Field(
+        QualityThresholds(), title="Quality", description="thresholds beyond which a restored scan is flagged"
+    )
+    tracking_uri: str | None = Field(None, title="MLflow tracking URI", description="default: a sqlite file in the output")
+    seed: Annotated[int, Field(ge=0, title="Seed", description="of methods that draw random numbers")] = 0

@@ -1,0 +1,77 @@
+"""Which scans, how they came about, and how they are cut."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from core.settings.base import Settings
+
+
+class Selection(Settings):
+    """Which scans of a BIDS dataset; an empty list means all."""
+
+    participant_label: tuple[str, ...] = Field(
+        (), title="Participants", description="labels without 'sub-'", examples=[["01", "02"]]
+    )
+    session_label: tuple[str, ...] = Field((), title="Sessions", description="labels without 'ses-'")
+    suffix: tuple[str, ...] = Field((), title="Suffixes", description="BIDS suffixes such as T1w, T2w, FLAIR", examples=[["T1w"]])
+    acquisition: tuple[str, ...] = Field((), title="Acquisitions", description="values of the BIDS entity acq-")
+
+
+class Acquisition(Settings):
+    """How thick slices came from the anatomy."""
+
+    slice_profile: Literal["box", "gaussian", "point"] = Field(
+        "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
+    )
+    slice_gap: float = Field(
+        0.0, ge=0.0, lt=1.0, title="Slice gap", description="gap between slices as a fraction of their distance"
+    )
+
+
+class AcquisitionSettings(Settings):
+    """How thick slices came from the anatomy, as far as the user says."""
+
+    slice_profile: Literal["box", "gaussian", "point"] = Field(
+        "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
+    )
+    slice_gap: float | None = Field(
+        None,
+        ge=0.0,
+        lt=1.0,
+        title="Slice gap",
+        description="fraction of the slices' distance; default: from the sidecar's SliceThickness",
+    )
+
+    def resolve(self, thickness: float | None, distance: float) -> Acquisition:
+        """The acquisition of one scan.
+
+        Args:
+            thickness: slice thickness in mm from the scan's metadata, None where unknown.
+            distance: distance of the slices' centres in mm.
+        """
+        gap = self.slice_gap
+        if gap is None:
+            gap = round(1 - thickness / distance, 3) if thickness and 0 < thickness < distance * 0.99 else 0.0
+        return Acquisition(slice_profile=self.slice_profile, slice_gap=gap)
+
+
+class TilingSettings(Settings):
+    """How methods that work in patches cut a volume, and where the work runs."""
+
+    mode: Literal["auto", "scan", "tile"] = Field(
+        "auto", title="Mode", description="'scan': one task a scan; 'tile': the tiles of a scan spread over workers; same bytes"
+    )
+    patch: int = Field(64, ge=8, title="Patch", description="edge of a patch in voxels")
+    overlap: int = Field(16, ge=0, title="Overlap", description="voxels that neighbouring patches share")
+    window: Literal["gaussian", "hann", "halo"] = Field(
+        "gaussian",
+        title="Window",
+        description="blending weights in the overlap; 'halo': blend nothing, read as far around each patch as the network sees",
+    )
+
+
+SELECTION = Field(Selection(), title="Selection", description="which scans of the dataset; empty lists mean all")
+TILING = Field(TilingSettings(), title="Tiling", description="how methods that work in patches cut a volume")

@@ -1,0 +1,69 @@
+"""Training of a network on a cohort."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from core.settings.base import Settings
+from core.settings.degradation import DEGRADATION, Degradation
+from core.settings.scans import SELECTION, Selection
+
+
+class Training(Settings):
+    """How a network learns."""
+
+    steps: int = Field(20_000, ge=1, title="Steps", description="of the optimiser, at most")
+    minutes: float | None = Field(None, gt=0, title="Minutes", description="of training in this call, at most; the next goes on")
+    batch: int = Field(4, ge=1, title="Batch", description="patches at once")
+    accumulate: int = Field(1, ge=1, title="Accumulate", description="batches whose gradients are summed before a step")
+    patch: int | None = Field(None, ge=16, title="Patch", description="edge in voxels; default: the preset's")
+    learning_rate: float = Field(3e-4, gt=0, title="Learning rate", description="of Adam, falling by half a cosine")
+    warmup: int = Field(100, ge=1, title="Warm-up", description="steps over which the learning rate rises")
+    clip: float = Field(1.0, gt=0, title="Clip", description="largest norm of a gradient")
+    ema: float = Field(0.999, ge=0, lt=1, title="EMA", description="decay of the moving average of the weights, which restores")
+    precision: Literal["float32", "bfloat16"] = Field("float32", title="Precision", description="of the arithmetic")
+    validate_every: int = Field(500, ge=1, title="Validate every", description="steps")
+    validation_pairs: int = Field(
+        32, ge=1, title="Validation pairs", description="patches of the held-out persons, always the same"
+    )
+    patience: int = Field(20, ge=1, title="Patience", description="validations without a better one, after which training ends")
+    checkpoint_minutes: float = Field(3.0, ge=0, title="Checkpoint", description="minutes between checkpoints")
+    loaders: int = Field(0, ge=0, title="Loaders", description="processes that draw patches; 0: the training process itself")
+    seed: int = Field(0, ge=0, title="Seed", description="of weights, patches and noise")
+
+
+class Split(Settings):
+    """Which persons are trained on; the rest of the cohort."""
+
+    validation: tuple[str, ...] = Field(
+        (), title="Validation", description="labels of the held-out persons; default: every eighth"
+    )
+    test: tuple[str, ...] = Field((), title="Test", description="labels of persons that training must never see")
+
+
+class TrainSettings(Settings):
+    """Training of a method's network on a cohort."""
+
+    method: Literal["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt", "diffusion-iqt-deep", "diffusion-iqt-base"] = Field(
+        title="Method", description="what is trained; -deep is without cross-batch, -base also without the deep feature module"
+    )
+    cohort: str = Field(
+        title="Cohort",
+        description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://",
+        examples=["/data/sharp"],
+    )
+    out: str | None = Field(None, title="Output", description="folder of the training; default: by name in isovox's own folder")
+    name: str | None = Field(None, title="Name", description="of the model in the registry; default: the method's")
+    preset: Literal["paper", "small", "tiny"] = Field("small", title="Preset", description="size of the network")
+    degradation: Degradation = DEGRADATION
+    training: Training = Field(Training(), title="Training", description="steps, batches, learning rate and when to stop")
+    split: Split = Field(Split(), title="Split", description="which persons validate, and which the training must never see")
+    selection: Selection = SELECTION
+    trust: Literal["sform", "qform"] | None = Field(
+        None, title="Trust", description="which transform to use where qform and sform disagree"
+    )
+    tracking_uri: str | None = Field(
+        None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
+    )

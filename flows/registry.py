@@ -1,0 +1,32 @@
+"""The registry of models as a user's commands and flows open it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.errors import UsageError
+from core.settings.run import RunSettings
+
+if TYPE_CHECKING:
+    from tasks.registry.models import Models
+
+
+def registry(tracking_uri: str | None) -> Models:
+    """The models of a registry; None for the one in isovox's own folder."""
+    from flows import home
+    from tasks.registry.models import Models
+
+    return Models(home.tracking_uri(tracking_uri), home.home() / "models")
+
+
+def bring_own(name: str, models: Models) -> None:
+    """Register the model that isovox brings for a method, where it brings one and the method has no champion yet."""
+    from core.methods import LEARNED
+    from flows.weights import resolve_weights
+
+    if name in LEARNED:
+        try:
+            resolve_weights(RunSettings(input="", out="", method=name, tracking_uri=models.uri))
+        except UsageError as error:
+            if error.code != "model-missing":
+                raise

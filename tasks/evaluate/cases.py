@@ -1,0 +1,175 @@
+"""The scans that an evaluation is about: each of low resolution with its truth, and who of them a model has seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import InputError
+from core.geometry.grid import Box, Grid
+from core.io import bids, files, simulated
+from core.io.bids import Refused, Source
+from core.operators.degrade import acquisition_of
+from core.settings.degradation import Degradation
+from core.settings.evaluate import EvaluationSettings
+from core.settings.scans import Acquisition, AcquisitionSettings
+from core.settings.simulate import SimulateSettings
+from tasks.evaluate import simulate
+
+Advance = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan of low resolution and its truth.
+
+    Attributes:
+        scan: key of the truth in its cohort.
+        person: label of the person.
+        measured: URI of the scan of low resolution.
+        truth: the sharp scan.
+        reason: why it cannot be scored; empty where it can.
+    """
+
+    scan: str
+    person: str
+    measured: str
+    truth: Source
+    reason: str = ""
+
+
+def _person(source: Source) -> str:
+    return source.entities.get("sub", source.key)
+
+
+def _truth_of(source: Source, root: str) -> str | None:
+    return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind == "nifti" else None)
+
+
+def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None) -> list[Case]:
+    """The scans to score; a cohort without truths is degraded first, into ``simulated`` of the output.
+
+    Raises:
+        UsageError: no such cohort, or nothing that fits the selection.
+    """
+    found = bids.discover(settings.cohort, settings.selection)
+    truths = {one.key: _truth_of(one, settings.cohort) for one in found if isinstance(one, Source)}
+    if any(truths.values()):
+        advance("scans", len(found))
+        return [_given(one, truths.get(one.key)) for one in found]
+    return _simulated(settings, advance)
+
+
+def _given(one: Source | Refused, truth: str | None) -> Case:
+    """The case of a scan that was degraded before."""
+    if isinstance(one, Refused):
+        return _lost(one.key, one.reason)
+    said = Source(one.key, (truth or "",), "nifti", one.stem, one.group, one.relative, one.entities)
+    reason = "" if truth else "truth-missing: wanted a sidecar or table that names the truth; got none; simulate it anew"
+    return Case(one.key, _person(one), one.uris[0], said, reason)
+
+
+def _lost(key: str, reason: str) -> Case:
+    return Case(key, key, "", Source(key, ("",), "nifti", key, key, key), reason)
+
+
+def _simulated(settings: EvaluationSettings, advance: Advance) -> list[Case]:
+    out = files.join(settings.out, "simulated")
+    how = {"input": settings.cohort, "out": out, "degradation": settings.degradation}
+    same = ("axis", "labels", "selection", "trust", "seed")
+    wanted = SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
+    job, found = simulate.find(wanted)
+    sources = {one.key: one for one in found if isinstance(one, Source)}
+    cases = []
+    for record in simulate.simulate(wanted, advance):
+        if record.state == "failed":
+            cases.append(_lost(record.key, record.reason))
+        else:
+            source = sources[record.key]
+            cases.append(Case(record.key, _person(source), files.join(out, f"{job.stems[record.key]}.nii.gz"), source))
+    return cases
+
+
+def covered(truth: Grid, measured: Grid) -> Box:
+    """The voxels of ``truth`` whose centres lie in the field of view of ``measured``, a grid parallel to it.
+
+    Raises:
+        GridError: for grids that are not parallel.
+        InputError: truth-elsewhere, where they have no voxel in common.
+    """
+    start, stop = [], []
+    for n, m, (scale, offset) in zip(truth.shape, measured.shape, truth.index_map(measured), strict=True):
+        start.append(max(0, int(np.ceil(offset - scale / 2 - 1e-3))))
+        stop.append(min(n, int(np.floor(offset + scale * (m - 0.5) + 1e-3)) + 1))
+    if any(b <= a for a, b in zip(start, stop, strict=True)):
+        raise InputError("truth-elsewhere", "a truth where the scan is", "no voxel in common", "check the two files' headers")
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _sidecar(uri: str) -> dict[str, Any]:
+    try:
+        found = files.read_json(bids.without_extension(uri) + ".json")
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def degradation_of(measured: str) -> Degradation | None:
+    """How a scan of low resolution was simulated, as its sidecar says; None where it does not."""
+    told = _sidecar(measured).get("Isovox", {}).get("Degradation")
+    return Degradation.model_validate(told) if told else None
+
+
+def acquisition_told(uri: str, grid: Grid) -> Acquisition:
+    """How a scan of low resolution came about, as its sidecar says."""
+    if how := degradation_of(uri):
+        return acquisition_of(how)
+    axis = grid.slice_axis
+    distance = max(grid.spacing) if axis is None else grid.spacing[axis]
+    return AcquisitionSettings().resolve(_sidecar(uri).get("SliceThickness"), distance)
+
+
+# -- whom a model has seen ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model has seen: persons by part ("train", "validation"), the cohort's name, and files by their sha256."""
+
+    people: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    cohort: str = ""
+    sha256: frozenset[str] = frozenset()
+
+    def part(self, case: Case, digest: str) -> str:
+        """In which part of the training a scan was; empty where in none."""
+        if digest in self.sha256:
+            return "train"
+        elsewhere = self.cohort and self.cohort not in _absolute(case.truth.uris[0]).split("/")
+        here = not (self.sha256 or elsewhere)  # a person of another cohort may bear the same label
+        return next((part for part, names in self.people.items() if here and part != "test" and case.person in names), "")
+
+
+def _absolute(uri: str) -> str:
+    return uri if files.is_remote(uri) else str(Path(uri).absolute())
+
+
+def trained_of(folder: str) -> Trained:
+    """What a model's folder says of its training: ``split.json``, else the lines of its card."""
+    try:
+        told = files.read_json(files.join(folder, "split.json"))
+        people = {part: tuple(map(str, names)) for part, names in told.get("people", told).items() if isinstance(names, list)}
+        return Trained(people, str(told.get("cohort", "")), frozenset(dict(told.get("sha256", {})).values()))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    try:
+        card = files.read_bytes(files.join(folder, "README.md")).decode(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return Trained()
+    found = re.findall(r"^- (train|validation): (.+)$", card, re.MULTILINE)
+    cohort = re.search(r"^Cohort `([^`]+)`", card, re.MULTILINE)
+    return Trained({part: tuple(names.split(", ")) for part, names in found}, cohort[1] if cohort else "")

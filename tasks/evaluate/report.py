@@ -1,0 +1,256 @@
+"""What an evaluation leaves behind: tables, the page, and a run in MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import IsovoxError
+from core.geometry.resample import interpolate
+from core.io import files, nifti
+from core.settings.degradation import Degradation
+from core.settings.evaluate import EvaluationSettings
+from tasks.evaluate.cases import Case, degradation_of
+from tasks.evaluate.comparisons import COMPARED, Duel, beaten, comparisons_csv, duels, too_few
+from tasks.evaluate.evaluation import Bench, Score
+from tasks.evaluate.scorers import Scorer
+from tasks.evaluate.tables import (
+    BY_NAME,
+    METRICS,
+    NOT_AVAILABLE,
+    Metric,
+    Summary,
+    by_method,
+    metric_names,
+    scores_csv,
+    summaries,
+    summary_csv,
+)
+from tasks.report.evaluation import INPUT, Cell, Detail, EvaluationView, Line, evaluation_page, letters
+
+EXPERIMENT = "isovox evaluation"
+PAGE = "report.html"
+DRAWN = (*COMPARED, "psnr_minmax")  # as box plots
+SHOWN = (*DRAWN, "psnr_head", "ms_ssim_minmax")  # in the page's table; scores.csv has all
+MINMAX = (
+    "The min–max figures scale each image by its own two extreme voxels, so that one voxel that overshoots costs decibels "
+    "and a lack of contrast costs none: compare them with the paper's, not with the others."
+)
+LONGEST = 300  # characters of a warning
+
+_log = logging.getLogger(__name__)
+
+
+def write_tables(out: str, rows: Sequence[Score], found: Sequence[Duel], scorer: Scorer) -> None:
+    """scores.csv, summary.csv and comparisons.csv; a figure that could not be had is a column that says so."""
+    missing = [name for name, _ in scorer.missing]
+    tables = {"scores": scores_csv(rows, missing), "summary": summary_csv(rows, missing), "comparisons": comparisons_csv(found)}
+    for name, text in tables.items():
+        files.write_atomic(files.join(out, f"{name}.csv"), text.encode())
+
+
+def _best(lines: Sequence[Summary], metric: Metric) -> str:
+    """The method with the best mean among those that have the most scans."""
+    most = max((line.scans for line in lines), default=0)
+    rated = [(line.means[metric.name], line.method) for line in lines if metric.name in line.means and line.scans == most]
+    if not rated:
+        return ""
+    return (max if metric.higher else min)(rated, key=lambda one: one[0])[1]
+
+
+def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
+    names = {*metric_names(rows), *(name for name, _ in scorer.missing)}
+    return [metric for metric in METRICS if metric.name in names and metric.name in SHOWN]
+
+
+def _lines(rows: Sequence[Score], found: Sequence[Duel], metrics: Sequence[Metric], missing: set[str]) -> list[Line]:
+    summed, won = summaries(rows), beaten(found)
+    letter = dict(zip((one.method for one in summed), letters(len(summed)), strict=True))
+    best = {metric.name: _best(summed, metric) for metric in metrics}
+
+    def cell(one: Summary, metric: Metric) -> Cell:
+        if metric.name in missing:
+            return Cell(NOT_AVAILABLE, best=False, marks="")
+        losers = won.get((one.method, metric.name), [])
+        why = f"significantly better than {', '.join(losers)}" if losers else ""
+        return Cell(one.text(metric), one.method == best[metric.name], " ".join(letter[name] for name in losers), why)
+
+    return [
+        Line(
+            letter[one.method],
+            one.method,
+            one.model,
+            [cell(one, metric) for metric in metrics],
+            "–" if one.seconds is None else f"{one.seconds:.1f}",
+            one.scans,
+            one.failed,
+        )
+        for one in summed
+    ]
+
+
+def _values(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, dict[str, list[tuple[str, float]]]]:
+    """Finite scores by metric's title and method."""
+    found: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    for metric in metrics:
+        for method, mine in by_method(rows).items():
+            values = [
+                (row.scan, row.figures[metric.name]) for row in mine if math.isfinite(row.figures.get(metric.name, math.nan))
+            ]
+            if values:
+                found.setdefault(metric.title, {})[method] = values
+    return found
+
+
+def _duel_cells(duel: Duel) -> tuple[str, ...]:
+    one, places = duel.comparison, BY_NAME[duel.comparison.metric].places
+    interval = "–" if one.interval is None else f"{one.interval[0]:+.{places}f} to {one.interval[1]:+.{places}f}"
+    figures = (str(one.n), f"{one.difference:+.{places}f}", interval, f"{one.p:.2g}", f"{one.p_holm:.2g}")
+    return BY_NAME[one.metric].title, duel.a, duel.b, *figures, duel.winner or "–"
+
+
+def _notes(rows: Sequence[Score], found: Sequence[Duel], scorer: Scorer) -> list[str]:
+    told = [f"{BY_NAME[name].title}: {NOT_AVAILABLE} ({why})" for name, why in scorer.missing]
+    few = too_few(found)
+    uneven = len({sum(row.state == "done" for row in mine) for mine in by_method(rows).values()}) > 1
+    told += [few] if few else []
+    told += [MINMAX] if any("psnr_minmax" in row.figures for row in rows) else []
+    told += (
+        ["Methods were scored on different numbers of scans; only pairs of methods are compared on the same."] if uneven else []
+    )
+    return told + sorted({f"{row.method}: {row.note}." for row in rows if row.note})
+
+
+def _middle(rows: Sequence[Score]) -> str | None:
+    """The scan that all methods that work at all have restored, whose mean PSNR is the middle one."""
+    working = {row.method for row in rows if row.state == "done"}
+    by_scan: dict[str, list[float]] = {}
+    for row in rows:
+        if row.state == "done":
+            by_scan.setdefault(row.scan, []).append(row.figures["psnr"])
+    whole = sorted((float(np.mean(each)), scan) for scan, each in by_scan.items() if len(each) == len(working))
+    return whole[(len(whole) - 1) // 2][1] if whole else None
+
+
+def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> Detail | None:
+    scan = _middle(rows)
+    case = next((one for one in cases if one.scan == scan), None)
+    if case is None:
+        return None
+    pair = Bench(settings, case, scorer).pair
+    images = {INPUT: interpolate(pair.measured.image, pair.measured.grid, pair.target, 0)}
+    figures = {}
+    for row in rows:
+        if row.scan == scan and row.state == "done":
+            with suppress(IsovoxError):  # an image that was damaged since
+                images[row.method] = nifti.load(files.join(settings.out, row.image))[0]
+            figures[row.method] = f"PSNR {row.figures['psnr']:.2f} dB, SSIM {row.figures['ssim']:.4f}"
+    return Detail(case.scan, pair.truth, pair.target, images, figures)
+
+
+def _told(how: Degradation) -> str:
+    """A degradation in words."""
+    said = {
+        "slice-profile": f"{how.slice_profile} slices",
+        "slice-mask": "dropped slices",
+        "low-field": f"low field, {how.contrast}, {how.slice_profile} slices",
+    }
+    return f"{said[how.operator]}, ×{how.factor}" + (f", gap {how.slice_gap:g}" if how.slice_gap else "")
+
+
+def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
+    found = dict.fromkeys(degradation_of(case.measured) for case in cases if case.measured)
+    said = "; ".join(_told(how) if how else "as its sidecars say" for how in found) or _told(settings.degradation)
+    cohort = files.name_of(settings.cohort.rstrip("/"))
+    return {"Protocol": settings.protocol, "Degraded by": said, "Cohort": cohort, "Scans": str(len(cases))}
+
+
+def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
+    """All that the page shows."""
+    found, metrics = duels(rows), _shown(rows, scorer)
+    summed, missing = summaries(rows), {name for name, _ in scorer.missing}
+    return EvaluationView(
+        title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
+        facts=_facts(settings, cases),
+        columns=[(metric.title, metric.meaning) for metric in metrics],
+        lines=_lines(rows, found, metrics, missing),
+        values=_values(rows, [metric for metric in metrics if metric.name in DRAWN]),
+        best={metric.title: _best(summed, metric) for metric in metrics},
+        duels=[_duel_cells(duel) for duel in found],
+        notes=_notes(rows, found, scorer),
+        failures=[(row.scan, row.method, row.reason) for row in rows if row.state == "failed"],
+        settings=settings.model_dump(mode="json", exclude={"tracking_uri"}),
+        detail=_detail(settings, cases, rows, scorer),
+    )
+
+
+def write(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> str:
+    """Write tables and page into the output.
+
+    Returns:
+        where the page is.
+    """
+    write_tables(settings.out, rows, duels(rows), scorer)
+    page = files.join(settings.out, PAGE)
+    files.write_atomic(page, evaluation_page(view_of(settings, cases, rows, scorer)).encode())
+    return page
+
+
+def tell_mlflow(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None:
+    """A run with settings, each method's means, tables and page; one an output, brought up to date by the next evaluation.
+
+    A server that is away is warned of.
+    """
+    try:
+        _tell(uri, settings, rows)
+    except Exception as error:  # noqa: BLE001 - whatever ails the tracking, the evaluation stands
+        _log.warning(
+            "MLflow does not take what this evaluation tells it (%s); its tables are in the output", str(error)[:LONGEST]
+        )
+
+
+def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None:
+    from mlflow import MlflowClient
+
+    from tasks.tracking.tracker import experiment_id, flat
+
+    client = MlflowClient(tracking_uri=uri)
+    told = settings.model_dump(mode="json", exclude={"out", "tracking_uri"})
+    key = hashlib.sha256(f"{settings.out} {told}".encode()).hexdigest()[:16]
+    experiment = experiment_id(client, uri, EXPERIMENT)
+    known = client.search_runs([experiment], f"tags.evaluation = '{key}'", max_results=1)
+    name = f"{settings.protocol} {files.name_of(settings.cohort.rstrip('/'))}"
+    run = known[0] if known else client.create_run(experiment, run_name=name, tags={"evaluation": key})
+    for one, value in flat(told).items():
+        if one not in run.data.params:
+            client.log_param(run.info.run_id, one, value)
+    for one, figure in figures_of(rows).items():
+        client.log_metric(run.info.run_id, one, figure)
+    _send(client, run.info.run_id, settings.out)
+    failed = any(row.state == "failed" for row in rows)
+    client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
+
+
+def figures_of(rows: Sequence[Score]) -> dict[str, float]:
+    """Means by "method/metric", for MLflow."""
+    found: dict[str, float] = {}
+    for one, mine in zip(summaries(rows), by_method(rows).values(), strict=True):
+        slug = "".join(letter if letter.isalnum() or letter in "-_. /" else "_" for letter in mine[0].method)
+        found |= {f"{slug}/{name}": value for name, value in one.means.items() if math.isfinite(value)}
+        found |= {f"{slug}/{name}_sd": value for name, value in one.sds.items()}
+        found |= {f"{slug}/scans": float(one.scans), f"{slug}/failed": float(one.failed)}
+    return found
+
+
+def _send(client: Any, run_id: str, out: str) -> None:
+    if files.is_remote(out):
+        return
+    for name in ("scores.csv", "summary.csv", "comparisons.csv", PAGE):
+        client.log_artifact(run_id, str(Path(out, name)))

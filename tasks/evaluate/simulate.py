@@ -1,0 +1,175 @@
+"""Make scans of low resolution from a cohort of sharp ones: one at a time, and all that can be made."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from core.engine.records import ScanRecord
+from core.errors import InputError, IsovoxError, UsageError
+from core.geometry.grid import Array, Grid
+from core.io import bids, dicom, files, nifti, simulated
+from core.io.bids import Refused, Source
+from core.io.nifti import StoredAs
+from core.noise import field_key
+from core.operators.degrade import degrade
+from core.operators.low_field import draw_snr, noise_sd
+from core.settings.scans import Selection
+from core.settings.simulate import SimulateSettings
+from core.tissues import Tissues, maps_of_labels
+
+SUPERIOR = 2
+ATTEMPTS = 4  # at a storage that fails in passing
+
+
+@dataclass(frozen=True)
+class Job:
+    """A simulation.
+
+    Attributes:
+        settings: of all scans.
+        labels: URIs of label images by the person and session they are of; one under "" is for every scan.
+        stems: path of each scan's simulation in the output, by key; more scans than one may want the same.
+    """
+
+    settings: SimulateSettings
+    labels: dict[str, str] = field(default_factory=dict)
+    stems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def axis(self) -> int:
+        """Along which slices become thick."""
+        return SUPERIOR if self.settings.axis == "auto" else "RAS".index(self.settings.axis)
+
+
+def find(settings: SimulateSettings) -> tuple[Job, list[Source | Refused]]:
+    """The scans to degrade and how.
+
+    Raises:
+        UsageError: no such input, nothing that fits the selection, an output within the input, or two label images for a scan.
+    """
+    if settings.out.rstrip("/") == settings.input.rstrip("/"):
+        raise UsageError("out-is-input", "an output folder of its own", settings.out, "name another folder")
+    found = bids.discover(settings.input, settings.selection)
+    axis = "S" if settings.axis == "auto" else settings.axis
+    label, contrast = simulated.label_of(settings.degradation, axis), settings.degradation.contrast
+    stems = {one.key: simulated.stem_of(one, label, contrast) for one in found if isinstance(one, Source)}
+    return Job(settings, _label_images(settings.labels), stems), found
+
+
+def _label_images(uri: str | None) -> dict[str, str]:
+    if uri is None:
+        return {}
+    if bids.is_nifti(uri):
+        return {"": uri}
+    selection = Selection() if uri.endswith(".tsv") else Selection(suffix=("dseg",))
+    found = [one for one in bids.discover(uri, selection) if isinstance(one, Source)]
+    groups = Counter(one.group for one in found)
+    if twice := [group for group, count in groups.items() if count > 1]:
+        raise UsageError("labels-ambiguous", "one label image for each scan", f"several of {twice[0]}", "name them in a table")
+    return {one.group: one.uris[0] for one in found}
+
+
+def load(source: Source, settings: SimulateSettings) -> tuple[Array, Grid, StoredAs]:
+    """A scan through the gate."""
+    uri = source.uris[0]
+    return dicom.load_series(uri) if source.kind == "dicom" else nifti.load(uri, settings.trust)
+
+
+def _tissues(job: Job, source: Source, image: Array, grid: Grid) -> tuple[Tissues, Array | None]:
+    """The tissues of a scan, and their maps where a label image tells them."""
+    uri = job.labels.get(source.group) or job.labels.get("")
+    if uri is None:
+        return Tissues.fit(image, contrast=job.settings.degradation.contrast), None
+    labels, on, _ = nifti.load(uri, job.settings.trust)
+    if on.shape != grid.shape or not np.allclose(on.affine, grid.affine, atol=1e-2):
+        got = f"{on.shape} at {files.name_of(uri)}"
+        raise InputError("labels-grid", f"labels on the scan's grid {grid.shape}", got, "resample the label image to the scan")
+    maps = maps_of_labels(labels)
+    return Tissues.of_maps(image, maps), maps
+
+
+def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) -> tuple[Array, Grid, dict[str, Any]]:
+    """The degraded scan, and what was drawn and found for it."""
+    how, draw = job.settings.degradation, np.random.default_rng(field_key(job.settings.seed, sha256))
+    if how.operator != "low-field":
+        return *degrade(image, grid, job.axis, how, tissues=None, draw=draw), {}
+    tissues, maps = _tissues(job, source, image, grid)
+    snr = draw_snr(how.contrast, draw)
+    noisy, coarse = degrade(image, grid, job.axis, how, tissues=tissues, draw=draw, maps=maps, snr=snr)
+    told = {
+        "SNR": {"WM": snr[0], "GM": snr[1]},
+        "NoiseSD": noise_sd(tissues, how.contrast, snr),
+        "Tissues": tissues.to_json() | {"From": "fit" if maps is None else "labels"},
+    }
+    return noisy, coarse, told
+
+
+def _digest(job: Job, source: Source, sha256: str) -> str:
+    uri = job.labels.get(source.group) or job.labels.get("")
+    low = job.settings.degradation.operator == "low-field"
+    settings = job.settings.model_dump(mode="json", include={"degradation", "trust"}) | {"axis": job.axis}
+    drawn = {"seed": job.settings.seed, "labels": files.sha256(uri) if uri else None} if low else {}
+    return simulated.digest_of(sha256, settings | drawn)
+
+
+def _simulate(job: Job, source: Source) -> ScanRecord:
+    """Make one scan, image first, sidecar last; nothing where it is there already."""
+    start, out, stem = time.monotonic(), job.settings.out, job.stems[source.key]
+    if list(job.stems.values()).count(stem) > 1:
+        raise InputError("entities-duplicate", "one scan for each simulation", f"several for {stem}", "rename all but one")
+    sha256 = files.sha256_all(source.uris)
+    digest = _digest(job, source, sha256)
+    record = ScanRecord(key=source.key, state="skipped", digest=digest, method=job.settings.degradation.operator)
+    if simulated.is_done(out, stem, digest):
+        return record
+    image, grid, stored = load(source, job.settings)
+    degraded, coarse, told = _degrade(job, source, sha256, image, grid)
+    written = nifti.save(files.join(out, f"{stem}.nii.gz"), degraded, coarse, stored)
+    told |= {"Seed": job.settings.seed, "TruthSHA256": sha256, "SHA256": written, "Digest": digest}
+    content = simulated.sidecar(source, out, job.axis, job.settings.degradation, grid, told)
+    files.write_json(files.join(out, f"{stem}.json"), content)
+    seconds = {"simulate": time.monotonic() - start}
+    return record.model_copy(update={"state": "done", "seconds": seconds, "outputs": {f"{stem}.nii.gz": written}})
+
+
+def _failed(key: str, code: str, reason: str) -> ScanRecord:
+    return ScanRecord(key=key, state="failed", code=code, reason=reason)
+
+
+def simulate_one(job: Job, one: Source | Refused) -> ScanRecord:
+    """Make one scan; what goes wrong with it is told, not raised."""
+    if isinstance(one, Refused):
+        return _failed(one.key, one.code, one.reason)
+    try:
+        return files.retrying(lambda: _simulate(job, one), ATTEMPTS)
+    except IsovoxError as error:
+        return _failed(one.key, error.code, str(error))
+    except (OSError, MemoryError) as error:
+        return _failed(one.key, type(error).__name__, f"{type(error).__name__}: {error}")
+
+
+def simulate(settings: SimulateSettings, advance: Callable[[str, int], None] = lambda *_: None) -> list[ScanRecord]:
+    """Make scans of low resolution from all scans of a cohort, in the order of their keys; those that are there are skipped.
+
+    Args:
+        settings: which cohort, where to, how.
+        advance: told ("scans", 1) after each.
+
+    Raises:
+        UsageError: no such input, nothing that fits the selection, or a setting that cannot be meant.
+    """
+    job, found = find(settings)
+    files.remove_leftovers(settings.out)
+    told = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
+    simulated.write_dataset_files(settings.out, settings.input, told)
+    records = []
+    for one in found:
+        records.append(simulate_one(job, one))
+        advance("scans", 1)
+    return records

@@ -1,0 +1,148 @@
+"""Scores as tables: a row a scan and method, and a row a method."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.evaluate.evaluation import Score
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of the tables.
+
+    Attributes:
+        name: in the scores.
+        title: in tables.
+        places: digits after the point.
+        higher: whether more is better.
+        meaning: in a sentence.
+    """
+
+    name: str
+    title: str
+    places: int
+    meaning: str
+    higher: bool = True
+
+
+METRICS = (
+    Metric("psnr", "PSNR dB", 2, "whole volume; peak: the truth's 99.9th percentile"),
+    Metric("ssim", "SSIM", 4, "whole volume, gaussian window of 11 voxels; range: the truth's 99.9th percentile"),
+    Metric("ms_ssim", "MS-SSIM", 4, "the same over five scales"),
+    Metric("lpips", "LPIPS", 4, "VGG features of 8 slices, each scaled to 0..1; less is better", higher=False),
+    Metric("miou", "mIoU", 4, "mean overlap of the segmenter's labels on the restored scan and on the truth"),
+    Metric("psnr_head", "PSNR head dB", 2, "where the truth is above 0; peak: the truth's 99.9th percentile"),
+    Metric("psnr_minmax", "PSNR min–max dB", 2, "DiffusionIQT's: border trimmed, both scaled to 0..1 by their own extremes"),
+    Metric("ms_ssim_minmax", "MS-SSIM min–max", 4, "of the images so scaled"),
+    Metric("iou_csf", "IoU CSF", 4, "of cerebrospinal fluid"),
+    Metric("iou_gm", "IoU GM", 4, "of grey matter"),
+    Metric("iou_wm", "IoU WM", 4, "of white matter"),
+)
+NOT_AVAILABLE = "not available"
+BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method over all its scans.
+
+    Attributes:
+        method: its label.
+        model: of a learned method.
+        means: by metric.
+        sds: sample standard deviations; none for a single scan.
+        seconds: a scan, mean.
+        scans: that were scored.
+        failed: that were not.
+    """
+
+    method: str
+    model: str
+    means: dict[str, float]
+    sds: dict[str, float]
+    seconds: float | None
+    scans: int
+    failed: int
+
+    def text(self, metric: Metric) -> str:
+        """Mean ± standard deviation."""
+        if metric.name not in self.means:
+            return "–"
+        mean = f"{self.means[metric.name]:.{metric.places}f}"
+        return f"{mean} ± {self.sds[metric.name]:.{metric.places}f}" if metric.name in self.sds else mean
+
+
+def by_method(rows: Sequence[Score]) -> dict[str, list[Score]]:
+    """The rows of each method, in the order in which they came."""
+    found: dict[str, list[Score]] = {}
+    for row in rows:
+        found.setdefault(row.method, []).append(row)
+    return found
+
+
+def metric_names(rows: Sequence[Score]) -> list[str]:
+    """The metrics that any row has, in the tables' order."""
+    there = {name for row in rows for name in row.figures}
+    return [metric.name for metric in METRICS if metric.name in there]
+
+
+def summaries(rows: Sequence[Score]) -> list[Summary]:
+    """A line a method, in the order in which they came."""
+    return [_summary(method, mine) for method, mine in by_method(rows).items()]
+
+
+def _summary(method: str, rows: Sequence[Score]) -> Summary:
+    done = [row for row in rows if row.state == "done"]
+    values = {name: [row.figures[name] for row in done if name in row.figures] for name in metric_names(done)}
+    means = {name: float(np.mean(each)) for name, each in values.items()}
+    sds = {name: float(np.std(each, ddof=1)) for name, each in values.items() if len(each) > 1 and math.isfinite(sum(each))}
+    seconds = [row.seconds for row in done if row.seconds is not None]
+    mean = float(np.mean(seconds)) if seconds else None
+    return Summary(method, rows[0].model, means, sds, mean, len(done), len(rows) - len(done))
+
+
+def _with_missing(rows: Sequence[Score], missing: Sequence[str]) -> list[str]:
+    there = {*metric_names(rows), *missing}
+    return [metric.name for metric in METRICS if metric.name in there]
+
+
+def scores_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:
+    """A row a scan and method; metrics in ``missing`` say that they are not available."""
+    names = _with_missing(rows, missing)
+    head = ["scan", "method", "model", "state", *names, "seconds", "note", "reason"]
+    return _csv(head, [_cells(row, names, missing) for row in rows])
+
+
+def summary_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:
+    """A row a method: each metric's mean and its standard deviation; metrics in ``missing`` say that they are not available."""
+    names = _with_missing(rows, missing)
+    head = ["method", *(column for name in names for column in (name, f"{name}_sd")), "seconds", "scans", "failed", "model"]
+    return _csv(head, [_summary_cells(line, names, missing) for line in summaries(rows)])
+
+
+def _cells(row: Score, names: Sequence[str], missing: Sequence[str]) -> list[object]:
+    figures = (NOT_AVAILABLE if name in missing else row.figures.get(name) for name in names)
+    return [row.scan, row.method, row.model, row.state, *figures, row.seconds, row.note, row.reason]
+
+
+def _summary_cells(line: Summary, names: Sequence[str], missing: Sequence[str]) -> list[object]:
+    means = {**line.means, **dict.fromkeys(missing, NOT_AVAILABLE)}
+    figures = (value for name in names for value in (means.get(name), line.sds.get(name)))
+    return [line.method, *figures, line.seconds, line.scans, line.failed, line.model]
+
+
+def _csv(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(
+        [[f"{cell:.6g}" if isinstance(cell, float) else "" if cell is None else cell for cell in line] for line in lines]
+    )
+    return buffer.getvalue()

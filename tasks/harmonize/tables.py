@@ -1,0 +1,127 @@
+"""From records to tables: features before and after, histograms by site, ComBat, and the card of what was fitted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from core.engine.records import ScanRecord
+from core.harmonize.features import FEATURES, NAMES, RESTORATION
+from core.harmonize.intensity import Values, histogram
+from core.harmonize.table import Features
+from core.io import files
+from tasks.harmonize.sites import Person
+from tasks.harmonize.work import Piece, read_measured
+
+BINS = 100
+TOP = 0.998  # of a scan's voxels are shown
+CARD = """# {name}
+
+Puts the intensities of brain MRI on the scale of the cohort that it was fitted on, and takes what is the sites' out of a table of
+features (ComBat). Made by `isovox harmonize`; applied by `isovox harmonize SITES OUT --model models:/{name}@champion`. For
+research, not for diagnosis.
+
+Fitted on {scans}.
+
+{told}
+
+It holds medians, deciles and coefficients of the cohort, no scan and no person. Of a site that it has not seen, intensities are
+mapped; features are not harmonised.
+"""
+Histograms = dict[str, tuple[Values, Values]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A scan that came through, and whose it is."""
+
+    piece: Piece
+    record: ScanRecord
+    person: Person
+
+
+def _table(members: Sequence[Member], figures: Iterable[Mapping[str, float | None]]) -> Features:
+    values = [[math.nan if one.get(name) is None else float(one[name] or 0.0) for name in NAMES] for one in figures]
+    return Features(
+        tuple(member.piece.name for member in members),
+        tuple(member.piece.site for member in members),
+        {"age": tuple(one.person.age for one in members), "sex": tuple(one.person.sex for one in members)},
+        NAMES,
+        np.array(values, np.float64).reshape(len(members), len(NAMES)),
+    )
+
+
+def before(members: Sequence[Member]) -> Features:
+    """Features of the restored scans, in each scan's own unit."""
+    return _table(members, [(read_measured(member.piece) or {}).get("Features", {}) for member in members])
+
+
+def after(members: Sequence[Member]) -> Features:
+    """Features of the harmonised scans."""
+    return _table(members, [member.record.provenance["Features"] for member in members])
+
+
+def histograms_before(members: Sequence[Member]) -> Histograms:
+    """Of the restored scans' brains by site."""
+    return _histograms(members, [read_measured(member.piece) or {} for member in members])
+
+
+def histograms_after(members: Sequence[Member]) -> Histograms:
+    """Of the harmonised scans' brains by site."""
+    return _histograms(members, [member.record.provenance for member in members])
+
+
+def _histograms(members: Sequence[Member], said: Sequence[Mapping[str, Any]]) -> Histograms:
+    """Edges, the same of all sites, and the sites' voxels between them."""
+    known = [(member.piece.site, one["Profile"], one["Voxels"]) for member, one in zip(members, said, strict=True) if one]
+    if not known:
+        return {}
+    low = min(quantiles[0] for _, quantiles, _ in known)
+    high = max(quantiles[round(TOP * (len(quantiles) - 1))] for _, quantiles, _ in known)
+    edges = np.linspace(min(low, 0.0), high if high > low else low + 1, BINS + 1)
+    found: Histograms = {}
+    for site, quantiles, voxels in known:
+        counts = histogram(quantiles, edges, voxels)
+        found[site] = (edges, found[site][1] + counts if site in found else counts)
+    return found
+
+
+def sizes(members: Sequence[Member]) -> dict[str, int]:
+    """Scans a site."""
+    return dict(sorted(Counter(member.piece.site for member in members).items()))
+
+
+def write_dictionary(uri: str) -> None:
+    """What each column of the tables is: title, unit and source, as BIDS describes columns."""
+    known = {
+        "scan": {"Description": "site and name of the scan"},
+        "site": {"Description": "where it was measured"},
+        "age": {"Description": "of the person", "Units": "years"},
+        "sex": {"Description": "of the person", "Levels": {"M": "male", "F": "female"}},
+    }
+    for one in FEATURES + RESTORATION:
+        unit = {"Units": one.unit} if one.unit else {}
+        known[one.name] = {"Description": one.title, "Source": one.source} | unit
+    files.write_json(uri, known)
+
+
+def card(
+    name: str, fitted: Mapping[str, int], settings: Mapping[str, Any], figures: Mapping[str, float], notes: Sequence[str]
+) -> str:
+    """The card of a harmoniser, Markdown.
+
+    Args:
+        name: in the registry.
+        fitted: scans a site.
+        settings: of the scans it is for.
+        figures: found on the cohort.
+        notes: what else is to be known.
+    """
+    scans = ", ".join(f"{count} scans of {site}" for site, count in fitted.items())
+    told = [f"- {key}: {value}" for key, value in settings.items()] + [f"- {key}: {value:.4g}" for key, value in figures.items()]
+    return CARD.format(name=name, scans=scans, told="\n".join([*told, *(f"- {note}" for note in notes)]))

@@ -1,0 +1,301 @@
+"""One harmonisation: what workers do to a scan (measure it, put it on the scale), told by names and URIs alone.
+
+OUT/<site>/…                               the site's restored scans, as ``isovox run`` writes them
+OUT/isovox/measured/<site>/<key>.json      what was measured of a restored scan: features, quantiles, what the method is fitted on
+OUT/isovox/model/                          the harmoniser: what was fitted, with its card
+OUT/harmonized/<site>/…                    scans on the common scale and field of view (BIDS derivatives), a record each
+OUT/features*.tsv, OUT/report.html         the tables and the report
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from core import __version__
+from core.engine.plan import digest_of
+from core.engine.records import ScanRecord
+from core.errors import IsovoxError
+from core.geometry.grid import Array, Grid
+from core.harmonize import model
+from core.harmonize.brain import Kept, brain, common_view, view
+from core.harmonize.features import measure as features_of
+from core.harmonize.features import of_restoration
+from core.harmonize.intensity import Normaliser, Reading, Values, inside, profile, read
+from core.io import derivatives, files, nifti
+from core.io.output import Output
+from core.tissues import Contrast
+
+VERSION = 1  # of the measures: a change of their numbers measures scans anew
+ATTEMPTS = 4  # at a storage that fails in passing
+DEADLINE = 3600.0  # seconds without any scan finishing
+BRAIN_ML = 500.0, 2300.0  # of a person: a mask beyond is no brain
+LABEL = "harmonized"
+HARMONIZED = (
+    "Scan of a multi-site cohort on a common intensity scale and field of view, by isovox. For research, not for diagnosis."
+)
+README = """# Harmonised scans of one site
+
+Restored by isovox, then put on the intensity scale of a reference cohort and in a common field of view around the brain:
+`*_desc-harmonized_*.nii.gz` with a JSON sidecar each, which says by which model. For research, not for diagnosis.
+"""
+Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A scan of a harmonisation.
+
+    Attributes:
+        out: output folder or s3:// prefix.
+        site: whose it is.
+        key: of the scan in its site.
+        contrast: says which tissue is brightest.
+        intensity: the method, or "none".
+        extent: field of view in mm.
+        model: digest of the fitted harmoniser; empty before.
+    """
+
+    out: str
+    site: str
+    key: str
+    contrast: Contrast
+    intensity: str
+    extent: tuple[float, float, float]
+    model: str = ""
+
+    @property
+    def name(self) -> str:
+        """The scan's name in tables over all sites."""
+        return f"{self.site}/{self.key}"
+
+    @property
+    def restored(self) -> Output:
+        """Where the restored scans of the site are."""
+        return Output(files.join(self.out, self.site))
+
+    @property
+    def harmonized(self) -> Output:
+        """Where the harmonised scans of the site are."""
+        return Output(files.join(self.out, LABEL, self.site))
+
+    @property
+    def measured(self) -> str:
+        """What was measured of the restored scan."""
+        return files.join(self.out, "isovox", "measured", self.site, f"{self.key}.json")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A restored scan in memory."""
+
+    record: ScanRecord
+    stem: str
+    image: Array
+    grid: Grid
+    mask: Kept
+    sidecar: dict[str, Any]
+
+
+def model_folder(out: str) -> str:
+    """Where a harmonisation keeps its fitted model."""
+    return files.join(out, "isovox", "model")
+
+
+def image_of(record: ScanRecord) -> str:
+    """Path of a record's image in its output, without extension."""
+    return next(path for path in sorted(record.outputs) if path.endswith(".nii.gz")).removesuffix(".nii.gz")
+
+
+def _record(piece: Piece) -> ScanRecord:
+    found = piece.restored.read_record(piece.key)
+    if found is None or not found.outputs:
+        raise IsovoxError("not-restored", f"a restored scan {piece.name}", "none", "run again")
+    return found
+
+
+def _load(piece: Piece) -> Scan:
+    """The restored scan, its brain found anew: the same bytes give the same brain."""
+    record = _record(piece)
+    stem = image_of(record)
+    sidecar = files.read_json(piece.restored.path(f"{stem}.json"))
+    image, grid, _ = nifti.load(piece.restored.path(f"{stem}.nii.gz"))
+    mask = brain(image, grid, stripped=bool(sidecar.get("SkullStripped", False)))
+    return Scan(record, stem, image, grid, mask, sidecar)
+
+
+def _said(values: Values) -> dict[str, Any]:
+    return {"Profile": [float(f"{one:.7g}") for one in profile(values)], "Voxels": int(values.size)}
+
+
+def _timed(work: Callable[[], None]) -> float:
+    start = time.monotonic()
+    files.retrying(work, ATTEMPTS)
+    return round(time.monotonic() - start, 3)
+
+
+# -- measure ----------------------------------------------------------------------------------------------------------------
+
+
+def _source_digest(record: ScanRecord) -> str:
+    """What the restored image and its sidecar are."""
+    return digest_of([record.outputs, __version__, VERSION])
+
+
+def read_measured(piece: Piece) -> dict[str, Any] | None:
+    """What was measured of a restored scan; None where that is of other bytes or was never done."""
+    wanted = digest_of([_source_digest(_record(piece)), piece.contrast, piece.intensity])
+    try:
+        found = files.read_json(piece.measured)
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("Digest") == wanted else None
+
+
+def _measure(piece: Piece) -> None:
+    if read_measured(piece) is not None:
+        return
+    scan = _load(piece)
+    found = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
+    said = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(found)}
+    files.write_json(piece.measured, said | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
+
+
+def _reading(piece: Piece, scan: Scan) -> Reading:
+    method: Any = piece.intensity
+    return [] if method == "none" else read(method, scan.image, scan.mask, piece.contrast)
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def measure(piece: Piece) -> float:
+    """Measure a restored scan and keep what was found; seconds it took.
+
+    Raises:
+        InputError: a scan without a brain, or without intensities to fit on.
+    """
+    return _timed(lambda: _measure(piece))
+
+
+# -- harmonise --------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _normaliser(out: str, digest: str) -> Normaliser | None:  # noqa: ARG001 - another model is read anew
+    return model.read(model_folder(out)).normaliser
+
+
+def _problems(piece: Piece, scan: Scan, view_mask: Kept) -> list[tuple[str, str]]:
+    """What makes a harmonised scan doubtful: its restoration, its brain mask, its field of view."""
+    found = [(scan.record.code or "flagged", scan.record.reason)] if scan.record.state == "flagged" else []
+    millilitres = float(np.count_nonzero(scan.mask)) * math.prod(scan.grid.spacing) / 1000
+    if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
+        found.append(("brain-volume", f"the brain mask has {millilitres:.0f} ml (usual are {BRAIN_ML[0]:g} to {BRAIN_ML[1]:g})"))
+    if lost := int(np.count_nonzero(scan.mask)) - int(np.count_nonzero(view_mask)):
+        share = 100 * lost / np.count_nonzero(scan.mask)
+        found.append(
+            ("field-of-view", f"{share:.2g} % of the brain lies outside {' x '.join(f'{mm:g}' for mm in piece.extent)} mm")
+        )
+    return found
+
+
+def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, normaliser: Normaliser | None) -> dict[str, Any]:
+    method = None if normaliser is None else {"Method": normaliser.method, "Library": normaliser.library}
+    own = {
+        "Harmonized": {"Site": piece.site, "Model": piece.model, "Intensity": method, "Digest": digest, "Grid": grid.to_json()}
+    }
+    source = f"{scan.stem}.nii.gz"
+    said = {"Description": HARMONIZED, "Sources": [derivatives.bids_uri(source)]}
+    return scan.sidecar | said | {"Isovox": own | {"Inputs": {source: scan.record.outputs[source]}}}
+
+
+def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
+    normaliser, out = _normaliser(piece.out, piece.model), piece.harmonized
+    mapped = scan.image if normaliser is None else normaliser.apply(scan.image, scan.mask)
+    before, after = common_view(scan.grid, scan.mask, piece.extent)
+    grid = scan.grid.pad(before, after)  # type: ignore[arg-type]
+    image, mask = view(mapped, before, after), view(scan.mask, before, after)
+    stem = scan.stem.replace(f"desc-{derivatives.DESC}", f"desc-{LABEL}")
+    written = {f"{stem}.nii.gz": nifti.save(out.path(f"{stem}.nii.gz"), image, grid)}
+    files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, normaliser))
+    written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
+    found = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
+    said = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
+    problems = _problems(piece, scan, mask)
+    return ScanRecord(
+        key=piece.key,
+        state="flagged" if problems else "done",
+        code=problems[0][0] if problems else "",
+        reason="; ".join(reason for _, reason in problems),
+        digest=digest,
+        method=piece.intensity,
+        inputs=scan.record.outputs,
+        outputs=written,
+        provenance={"Model": piece.model, "Features": found, "Grid": grid.to_json()} | said,
+    )
+
+
+def _harmonize(piece: Piece) -> None:
+    out = piece.harmonized
+    digest = digest_of([_source_digest(_record(piece)), piece.contrast, piece.extent, piece.model])
+    if out.done(piece.key, digest):
+        return
+    start = time.monotonic()
+    record = _write(piece, _load(piece), digest)
+    out.write_record(record.model_copy(update={"seconds": {"harmonize": round(time.monotonic() - start, 3)}}))
+
+
+def harmonize(piece: Piece) -> float:
+    """Write a scan on the common scale and field of view, its record last; seconds it took.
+
+    Raises:
+        InputError: a scan without a brain, or without intensities to fit on.
+    """
+    return _timed(lambda: _harmonize(piece))
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------------
+
+
+def run(
+    dispatch: Dispatch,
+    function: Callable[[Piece], float],
+    pieces: Iterable[Piece],
+    workers: int,
+    advance: Callable[[str, int], None] = lambda *_: None,
+) -> dict[str, BaseException]:
+    """Run a worker's function for each scan; what failed, by the scan's name. One bad scan never stops the others."""
+    failed: dict[str, BaseException] = {}
+    for piece, outcome in dispatch(function, pieces, window=2 * workers, deadline=DEADLINE):
+        if isinstance(outcome, BaseException):
+            failed[piece.name] = outcome
+        advance("scans", 1)
+    return failed
+
+
+def note_failed(piece: Piece, error: BaseException) -> ScanRecord:
+    """The record of a scan that failed; what an earlier run made of it is gone."""
+    code = error.code if isinstance(error, IsovoxError) else "storage" if isinstance(error, OSError) else "unexpected"
+    reason = str(error) if isinstance(error, IsovoxError) else f"{type(error).__name__}: {error}"
+    if (before := piece.harmonized.read_record(piece.key)) is not None:
+        for path in before.outputs:
+            files.remove(piece.harmonized.path(path))
+    record = ScanRecord(key=piece.key, state="failed", code=code, reason=reason[:500], method=piece.intensity)
+    piece.harmonized.write_record(record)
+    return record
+
+
+def write_dataset(out: str, site: str, digest: str) -> None:
+    """The files that make a site's harmonised scans a BIDS derivative dataset."""
+    folder = files.join(out, LABEL, site)
+    if not files.exists(files.join(folder, "README.md")):
+        files.write_atomic(files.join(folder, "README.md"), README.encode())
+    derivatives.write_dataset_files(folder, files.join(out, site), {"Model": digest})

@@ -1,0 +1,1 @@
+"""The main job: discover, plan, ingest, export, quality, verify, clean."""

@@ -1,0 +1,176 @@
+"""The run at hand, in the flow's process: the pool, the plan, the progress bars; what failed and what is done."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from core.engine.plan import CohortPlan
+from core.engine.records import ScanRecord
+from core.errors import IsovoxError
+from core.io.output import Output
+from tasks.restore import work
+from tasks.restore.work import Job
+
+if TYPE_CHECKING:
+    from tasks.tracking.tracker import CohortTracker
+
+DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing
+LARGE = 1000  # scans of a cohort above which MLflow and Prefect hear one by one only of those to be looked at
+TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
+Advance = Callable[[str, int], None]
+Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
+
+CREWS: dict[str, Crew] = {}
+
+
+@dataclass
+class Crew:
+    """What the tasks of a run share; they name it by the plan's digest, so that no task carries more than names.
+
+    Attributes:
+        plan: of the run.
+        dispatch: runs a function for each item where the work runs, and yields (item, result or exception); it takes the
+            keywords ``window`` (calls in flight) and ``deadline`` (seconds).
+        tracker: MLflow.
+        advance: told ("scans" or "tiles", how many) as work finishes.
+        failed: why, by key.
+        seconds: by key and stage.
+        total: scans to do.
+        finished: scans of which all stages are over.
+    """
+
+    plan: CohortPlan
+    dispatch: Dispatch
+    tracker: CohortTracker
+    advance: Advance
+    failed: dict[str, BaseException] = field(default_factory=dict)
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    total: int = 0
+    finished: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def out(self) -> Output:
+        """The output folder."""
+        return Output(self.plan.settings.out)
+
+    def job(self, keys: Sequence[str]) -> Job:
+        """The job of a group of scans."""
+        seconds = tuple(self.seconds.get(keys[0], {}).items())
+        return Job(self.plan.settings.out, self.plan.digest, tuple(keys), seconds=seconds)
+
+    def progress(self) -> float:
+        """Per cent of the scans that are over."""
+        return 100.0 * self.finished / max(self.total, 1)
+
+    def tells(self, record: ScanRecord) -> bool:
+        """Whether MLflow has a run, and Prefect a picture, of this scan; of a large cohort, only of those to be looked at."""
+        return self.plan.planned <= LARGE or record.state in {"flagged", "failed"}
+
+    def end(self, scans: int) -> None:
+        """Count scans of which all stages are over."""
+        with self._lock:
+            self.finished += scans
+        self.advance("scans", scans)
+
+    def run(self, function: Callable[[Job], float], jobs: Iterable[Job]) -> Iterator[tuple[Job, float]]:
+        """Run a worker's function for each job, in bounded windows; what fails is noted, the rest comes back."""
+        window = 2 * self.plan.settings.compute.workers
+        for job, outcome in self.dispatch(function, jobs, window=window, deadline=DEADLINE):
+            if isinstance(outcome, BaseException):
+                self.note(job.keys, outcome)
+            else:
+                yield job, outcome
+
+    def note(self, keys: Iterable[str], error: BaseException) -> None:
+        """Note why scans failed; the first reason stands."""
+        with self._lock:
+            for key in keys:
+                self.failed.setdefault(key, error)
+
+    def stage(self, name: str, function: Callable[[Job], float], groups: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Run a stage for groups of scans; the groups that came through."""
+        through = []
+        for job, seconds in self.run(function, map(self.job, groups)):
+            through.append(list(job.keys))
+            for key in job.keys:
+                self.seconds.setdefault(key, {})[name] = seconds
+        return through
+
+    def restore(self, groups: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Restore groups of scans, each in the mode that the plan says; the groups that came through."""
+        tiled = [keys for keys in groups if self.plan.scan(keys[0]).mode == "tile"]
+        whole = [keys for keys in groups if self.plan.scan(keys[0]).mode == "scan"]
+        through = self.stage("restore", work.restore, whole)
+        for keys in through:
+            self.advance("tiles", self.plan.scan(keys[0]).tiles)
+        return through + [keys for keys in tiled if self._restore_tiled(keys)]
+
+    def _restore_tiled(self, keys: Sequence[str]) -> bool:
+        scan, job = self.plan.scan(keys[0]), self.job(keys)
+        counts = dict(self.run_any(work.prepare_tiles, [job])).get(job)
+        if counts is None:
+            return False
+        size = max(1, round(TILE_SECONDS / max(scan.forecast.seconds / scan.tiles, 1e-6)))
+        share = -(-counts[0] // max(1, self.plan.settings.compute.workers))
+        seconds = 0.0
+        for part, spent in self.run(work.restore_some_tiles, work.parts(job, counts[0], max(1, min(size, share)))):
+            seconds += spent
+            self.advance("tiles", part.stop - part.first)
+        if keys[0] not in self.failed:
+            seconds += sum(spent for _, spent in self.run(work.assemble_blocks, work.parts(job, counts[1], 1)))
+        if keys[0] not in self.failed and counts[1]:
+            seconds += sum(spent for _, spent in self.run(work.finish_tiles, [job]))
+        self.seconds.setdefault(keys[0], {})["restore"] = round(seconds, 3)
+        return keys[0] not in self.failed
+
+    def run_any(self, function: Callable[[Job], tuple[int, int]], jobs: Iterable[Job]) -> Iterator[tuple[Job, tuple[int, int]]]:
+        """As ``run``, for functions that count."""
+        return self.run(function, jobs)  # type: ignore[arg-type, return-value]
+
+    def write_failures(self) -> None:
+        """Write the record of each scan that failed or was refused."""
+        for one in self.plan.refused:
+            self.out.write_record(
+                ScanRecord(key=one.key, state="failed", code=one.code, reason=one.reason, plan_digest=self.plan.digest)
+            )
+        for key, error in self.failed.items():
+            self.out.write_record(failure(key, error, self.plan))
+
+
+def failure(key: str, error: BaseException, plan: CohortPlan) -> ScanRecord:
+    """The record of a scan that failed."""
+    scan = plan.scan(key)
+    code = getattr(error, "code", "") if isinstance(error, IsovoxError) else _code(error)
+    reason = str(error) if isinstance(error, IsovoxError) else f"{type(error).__name__}: {error}"
+    return ScanRecord(
+        key=key,
+        state="failed",
+        code=code,
+        reason=reason[:500],
+        digest=scan.digest,
+        plan_digest=plan.digest,
+        method=plan.settings.method,
+        inputs={scan.relative: scan.sha256},
+    )
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "disk-full"
+    return "storage" if isinstance(error, OSError) else "unexpected"
+
+
+@contextmanager
+def crew_of(plan: CohortPlan, dispatch: Dispatch, tracker: CohortTracker, advance: Advance) -> Iterator[Crew]:
+    """The crew of a run, known to its tasks while the block lasts."""
+    crew = CREWS[plan.digest] = Crew(plan, dispatch, tracker, advance)
+    try:
+        yield crew
+    finally:
+        del CREWS[plan.digest]

@@ -1,0 +1,160 @@
+"""Find the scans of a cohort and plan what will be done to each."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
+from core.errors import InputError, UsageError
+from core.geometry.grid import Grid
+from core.io import bids, dicom, files, nifti, simulated
+from core.io.bids import Refused, Source
+from core.io.derivatives import bids_stem
+from core.io.output import Output
+from core.methods import build_method
+from core.settings.run import RunSettings
+from core.settings.scans import Acquisition
+
+
+@lru_cache(maxsize=4096)
+def _known_digest(uri: str, size: int, changed: int) -> str:  # noqa: ARG001 - a file that changed is hashed anew
+    return files.sha256(uri)
+
+
+def _digest(uris: tuple[str, ...]) -> str:
+    """The sha256 of the input; a local file is hashed once a process."""
+    if len(uris) == 1 and not files.is_remote(uris[0]) and Path(uris[0]).is_file():
+        found = Path(uris[0]).stat()
+        return _known_digest(uris[0], found.st_size, found.st_mtime_ns)
+    return files.sha256_all(uris)
+
+
+def _acquisition(source: Source, grid: Grid, settings: RunSettings) -> Acquisition:
+    axis = grid.slice_axis
+    distance = max(grid.spacing) if axis is None else grid.spacing[axis]
+    return settings.slices.resolve(source.sidecar.get("SliceThickness"), distance)
+
+
+def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
+    uri = source.uris[0]
+    grid = (dicom.header(uri) if source.kind == "dicom" else nifti.header(uri, settings.trust)).grid
+    return ScanPlan(
+        key=source.key,
+        uris=source.uris,
+        relative=source.relative,
+        kind=source.kind,
+        stem=source.stem,
+        group=source.group if settings.fuse else source.key,
+        entities=source.entities,
+        metadata=source.sidecar,
+        sha256=_digest(source.uris),
+        source=grid.to_json(),
+        target=grid.to_json(),
+        acquisition=_acquisition(source, grid, settings),
+        reference=source.reference or _reference_of(source, references, settings.input),
+    )
+
+
+def _reference_of(source: Source, references: dict[str, str], root: str) -> str | None:
+    """The truth of a scan: of the same name, or of the name or the place that its simulation tells."""
+    said = simulated.truth_entities(source.entities)
+    truth_key = files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
+    if found := references.get(source.key) or references.get(truth_key):
+        return found
+    truth = simulated.truth_of(source.uris[0], root) if references and source.kind == "nifti" else None
+    return next((uri for uri in references.values() if truth and files.same(uri, truth)), None)
+
+
+def _references(settings: RunSettings) -> dict[str, str]:
+    """The truth by key, from the folder that the settings name."""
+    if settings.reference is None:
+        return {}
+    found = [one for one in bids.discover(settings.reference) if isinstance(one, Source)]
+    if not found:
+        raise UsageError("reference-empty", f"scans in {settings.reference}", "none", "name the folder of the truth")
+    return {one.key: one.uris[0] for one in found}
+
+
+def _rates(out: Output) -> dict[str, float]:
+    """Restored voxels a second by method, measured by earlier runs into the same output."""
+    rates: dict[str, list[float]] = {}
+    for record in out.records():
+        if seconds := record.seconds.get("restore"):
+            x, y, z = record.provenance["Target"]["shape"]
+            rates.setdefault(record.method, []).append(x * y * z / seconds)
+    return {method: statistics.median(values) for method, values in rates.items()}
+
+
+def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
+    method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
+    if settings.fuse and not method.fuses:
+        able = "unires"
+        raise UsageError(
+            "cannot-fuse", f"a method that fuses ({able})", settings.method, "leave out --fuse, or choose such a method"
+        )
+
+
+def plan_scans(found: Iterable[Source | Refused], settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
+    """Look at each scan's header; those that the gate refuses are told apart with their reason."""
+    references = _references(settings)
+    scans: list[ScanPlan] = []
+    refused: list[Refusal] = []
+    for one in found:
+        if isinstance(one, Refused):
+            refused.append(Refusal(key=one.key, uri=one.uri, code=one.code, reason=one.reason))
+            continue
+        try:
+            scans.append(files.retrying(lambda one=one: _plan_scan(one, settings, references), settings.compute.retries + 1))
+        except InputError as error:
+            refused.append(Refusal(key=one.key, uri=one.uris[0], code=error.code, reason=str(error)))
+    return scans, refused
+
+
+def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> CohortPlan:
+    """Find the scans and plan the run; nothing is written.
+
+    Raises:
+        UsageError: no such input, method or option, or nothing that fits the selection.
+    """
+    _check_settings(settings, weights)
+    scans, refused = plan_scans(bids.discover(settings.input, settings.selection), settings)
+    if not scans and not refused:
+        remedy = "check the input and the selection (--participant-label, --suffix …)"
+        raise UsageError("nothing-found", f"scans in {settings.input}", "none that fit the selection", remedy)
+    return complete(settings, scans, refused, weights, _rates(Output(settings.out)))
+
+
+def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
+    """Refuse a plan that this machine or this output cannot take.
+
+    Args:
+        plan: the plan.
+        gpu: bytes of memory of the smallest GPU that works; None where none does.
+
+    Raises:
+        PlanError: memory-too-small, gpu-too-small, disk-too-small, mixed-settings.
+    """
+    out = Output(plan.settings.out)
+    records = {record.key: record.provenance.get("SettingsDigest", "") for record in out.records() if record.outputs}
+    check_not_mixed(plan, records)
+    here = plan.settings.compute.cluster in {"in-process", "local", "cuda"}
+    memory = psutil.virtual_memory().available if here else 1 << 62
+    disk = 1 << 62 if files.is_remote(plan.settings.out) else shutil.disk_usage(_existing(Path(plan.settings.out))).free
+    check_fits(plan, memory, disk, gpu)
+
+
+def _existing(path: Path) -> Path:
+    """The folder itself or the nearest above it that is there."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+
+
+def unfinished(plan: CohortPlan) -> set[str]:
+    """Keys of the scans that are not done with the plan's digests, or whose report is missing."""
+    out = Output(plan.settings.out)
+    return {scan.key for scan in plan.scans if not (out.done(scan.key, scan.digest) and out.reported(scan.key))}

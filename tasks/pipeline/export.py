@@ -1,0 +1,192 @@
+"""From the store to the user: quality, NIfTI and sidecar, record. Runs on a worker."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from core import __version__
+from core.engine.plan import ScanPlan
+from core.engine.quality import Quality, assess
+from core.engine.records import ScanRecord
+from core.errors import GridError, InputError
+from core.evaluation.metrics import nrmse, psnr, ssim
+from core.faces import looked_for
+from core.geometry.grid import Array, Grid
+from core.geometry.resample import interpolate
+from core.geometry.tiles import volume
+from core.io import derivatives, files, nifti
+from core.io.output import Output
+from core.methods.base import Measured
+from tasks.restore.work import (
+    Job,
+    measured_of,
+    mended,
+    method_of,
+    path_of,
+    read_plan,
+    scans_of,
+    steadily,
+    store_of,
+    stored_as,
+    tiling_of,
+    write_image,
+)
+
+PACKAGES = ("numpy", "scipy", "torch", "zarr", "nibabel", "numba")
+CUBIC = 3
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A scan before and after, in memory."""
+
+    measured: Measured
+    image: Array
+    target: Grid
+    cubic: Array | None
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    return {"isovox": __version__, "python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def read_restored(job: Job, scan: ScanPlan) -> Restored:
+    """A scan before and after, with cubic interpolation to compare with (None where that is the method)."""
+    measured, target = measured_of(job, scan), scan.target_grid
+    cubic = None if method_of(job).name == "cubic" else interpolate(measured.image, measured.grid, target, CUBIC)
+    return Restored(measured, store_of(job).read(path_of(job, scan, "restored")), target, cubic)
+
+
+def _reference(scan: ScanPlan) -> Array | None:
+    """The truth on the target grid."""
+    if scan.reference is None:
+        return None
+    image, grid, _ = nifti.load(scan.reference)
+    target = scan.target_grid
+    if grid.shape == target.shape and np.allclose(grid.affine, target.affine, atol=1e-3):
+        return image
+    try:
+        return interpolate(image, grid, target, CUBIC)
+    except GridError as error:
+        wanted = "a reference whose axes are parallel to the scan's"
+        raise InputError("reference-grid", wanted, str(error), "resample the reference to the scan's orientation") from error
+
+
+def foreground(reference: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Where there is head: above a tenth of the 99.9th percentile."""
+    return np.asarray(reference > 0.1 * np.percentile(reference, 99.9))
+
+
+def score(image: Array, reference: Array, ending: str = "") -> dict[str, float]:
+    """PSNR (dB), SSIM and NRMSE over the whole volume and over the foreground; data range: that of the reference."""
+    span = float(reference.max() - reference.min())
+    result = {}
+    for name, mask in (("", None), ("_masked", foreground(reference))):
+        result[f"psnr{name}{ending}"] = psnr(image, reference, data_range=span, mask=mask)
+        result[f"ssim{name}{ending}"] = ssim(image, reference, data_range=span, mask=mask)
+        result[f"nrmse{name}{ending}"] = nrmse(image, reference, data_range=span, mask=mask)
+    return result
+
+
+def _metrics(restored: Restored, reference: Array | None) -> dict[str, float]:
+    if reference is None:
+        return {}
+    baseline = {} if restored.cubic is None else score(restored.cubic, reference, "_cubic")
+    return score(restored.image, reference) | baseline
+
+
+def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
+    """Quality of the restored scan, with the consistency of cubic interpolation beside it."""
+    thresholds = read_plan(job.out, job.plan).settings.quality
+    quality = assess(restored.measured, restored.image, restored.target, tiling_of(job, scan), thresholds)
+    if thresholds.check_faces:
+        quality = looked_for(quality, restored.measured.image, restored.measured.grid)
+    if restored.cubic is None:
+        return quality
+    other = assess(restored.measured, restored.cubic, restored.target, volume(restored.target.shape), thresholds)
+    return replace(quality, figures=quality.figures | {"consistency_cubic": other.figures["consistency"]})
+
+
+def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
+    plan = read_plan(job.out, job.plan)
+    elsewhere = dict.fromkeys(("input", "out", "reference", "compute", "tracking_uri", "selection", "model"), True)
+    settings = plan.settings.model_dump(mode="json", exclude={**elsewhere, "tiling": {"mode"}})
+    together = [one for one in plan.scans if one.group == scan.group]
+    return {
+        "Inputs": {one.relative: one.sha256 for one in together},
+        "Method": plan.settings.method,
+        "Settings": settings,
+        "SettingsDigest": plan.settings_digest,
+        "PlanDigest": plan.digest,
+        "Digest": scan.digest,
+        "Model": plan.weights.model_dump(mode="json", exclude={"folder"}) if plan.weights else None,
+        "Acquisition": scan.acquisition.model_dump(mode="json"),
+        "Seed": plan.settings.seed,
+        "Versions": versions(),
+    }
+
+
+def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> dict[str, str]:
+    """Write image and sidecar; their paths and sha256."""
+    out = Output(job.out)
+    image, side = f"{scan.stem}.nii.gz", f"{scan.stem}.json"
+    measured = restored.measured
+    stripped = derivatives.looks_skull_stripped(measured.image, measured.grid)
+    together = said["Inputs"]
+    content = derivatives.sidecar(
+        scan.metadata, list(together), measured.grid, restored.target, skull_stripped=stripped, provenance=said
+    )
+    digest = nifti.save(out.path(image), restored.image, restored.target, stored_as(job, scan))
+    files.write_json(out.path(side), content)
+    return {image: digest, side: files.sha256(out.path(side))}
+
+
+def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float], said: dict[str, Any]) -> ScanRecord:
+    problems = quality.problems
+    return ScanRecord(
+        key=scan.key,
+        state="flagged" if problems else "done",
+        code=problems[0][0] if problems else "",
+        reason="; ".join(reason for _, reason in problems),
+        digest=scan.digest,
+        plan_digest=job.plan,
+        method=method_of(job).name,
+        inputs=said["Inputs"],
+        quality=quality.figures,
+        metrics=metrics,
+        provenance=said | {"Source": scan.source, "Target": scan.target},
+    )
+
+
+def _export(job: Job, scan: ScanPlan) -> None:
+    out, path = Output(job.out), path_of(job, scan, "consistency")
+    if out.done(scan.key, scan.digest) and store_of(job).done(path, scan.digest):
+        return
+    start = time.monotonic()
+    restored = read_restored(job, scan)
+    quality = _assess(job, scan, restored)
+    attrs = {"of": scan.digest, "unit": "standard deviations of the noise"}
+    write_image(store_of(job), path, quality.consistency_map, restored.measured.grid, attrs, scan.digest)
+    metrics = _metrics(restored, _reference(scan))
+    said = _provenance(job, scan)
+    rounded = {name: float(f"{value:.6g}") for name, value in quality.figures.items()}
+    outputs = _write_files(job, scan, restored, said | {"Quality": rounded})
+    seconds = dict(job.seconds) | {"export": round(time.monotonic() - start, 3)}
+    out.write_record(_record(job, scan, quality, metrics, said).model_copy(update={"outputs": outputs, "seconds": seconds}))
+
+
+def export(job: Job) -> float:
+    """Assess, write NIfTI, sidecar and record of the job's scans; seconds it took."""
+    start = time.monotonic()
+    for scan in scans_of(job):
+        mended(job, lambda scan=scan: steadily(job, lambda: _export(job, scan)))
+    return round(time.monotonic() - start, 3)

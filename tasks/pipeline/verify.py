@@ -1,0 +1,266 @@
+"""Re-read all that a run left and compare it with what was recorded: every byte of outputs and store, every page.
+
+A scan that no run has come to yet, or that failed, is no damage; it is counted apart.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from core.engine.plan import CohortPlan, ScanPlan, digest_of
+from core.engine.records import ScanRecord
+from core.errors import AccessError, StoreError, UsageError
+from core.io import files
+from core.io.output import Output
+from core.io.store import Store
+
+THREADS = 4
+JPEG_END = b"\xff\xd9"
+AGAIN = "run again: it is made anew"
+Advance = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something damaged.
+
+    Attributes:
+        where: its path in the output.
+        code: short stable name of the fault.
+        what: wanted and got.
+        remedy: what the user can do.
+        image: the image in the store that is to be made anew; empty where that is not needed.
+        key: the scan it belongs to; empty for the cohort's.
+    """
+
+    where: str
+    code: str
+    what: str
+    remedy: str = AGAIN
+    image: str = ""
+    key: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.where}: {self.code}: {self.what}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was re-read: of one scan, or of all.
+
+    Attributes:
+        problems: what is damaged.
+        scans: that are there.
+        waiting: scans of the plan that no run has come to, or that are to be made anew.
+        failed: scans that failed.
+        files: output files compared by their sha256.
+        images: images of the store read whole.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    scans: int = 0
+    waiting: int = 0
+    failed: int = 0
+    files: int = 0
+    images: int = 0
+
+    def __add__(self, other: Found) -> Found:
+        """Both together."""
+        return Found(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def _compared(out: Output, record: ScanRecord) -> Iterator[Problem]:
+    """Output files that have not the recorded bytes."""
+    for path, digest in record.outputs.items():
+        wanted = f"wanted sha256 {digest[:12]}"
+        try:
+            found = files.sha256(out.path(path))
+        except FileNotFoundError:
+            yield Problem(path, "output-missing", f"{wanted}; got no file")
+        else:
+            if found != digest:
+                yield Problem(path, "output-damaged", f"{wanted}; got {found[:12]}")
+
+
+def _images(record: ScanRecord, scan: ScanPlan | None) -> dict[str, str | None]:
+    """Images of a scan in the store, and the digest that each must have; None for any."""
+    digests = (scan.ingest_digest, scan.restore_digest, scan.digest) if scan else (None, None, None)
+    paths = ("measured", f"{record.method}/restored", f"{record.method}/consistency")
+    return {f"{record.key}/{path}": digest for path, digest in zip(paths, digests, strict=True)}
+
+
+def _faults(store: Store, path: str, digest: str | None) -> Iterator[tuple[str, str]]:
+    """Code and text of what is wrong with an image."""
+    found = store.digest(path)
+    if found is None or (digest and found != digest):
+        got = "none that is finished" if found is None else found[:12]
+        yield "image-missing", f"wanted the image {'' if digest is None else digest[:12]}; got {got}"
+        return
+    try:
+        boxes = store.blocks(path)
+        store.check_coordinates(path)
+    except StoreError as error:
+        yield error.code, f"wanted {error.wanted}; got {error.got}"
+        return
+    for box in boxes:
+        try:
+            store.read(path, box)
+        except StoreError as error:
+            yield error.code, f"wanted {error.wanted}; got {error.got}"
+
+
+def _torn(out: Output, record: ScanRecord, scan: ScanPlan | None) -> Iterator[Problem]:
+    """Images of the store that are not whole."""
+    store = Store(out.store)
+    remedy = f"isovox verify {out.uri} --mend, then run again: it is made anew"
+    for path, digest in _images(record, scan).items():
+        where = files.join("isovox/cohort.zarr", path)
+        yield from (Problem(where, code, what, remedy, path) for code, what in _faults(store, path, digest))
+
+
+def _pages(out: Output, key: str) -> Iterator[Problem]:
+    """Pages and pictures that are not whole."""
+    remedy = f"isovox report {out.uri} makes it anew"
+    for uri in (out.scan_page(key), out.viewer_page(key)):
+        if not out.page_whole(uri):
+            yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", "wanted a page to its last tag; got less", remedy)
+    try:
+        whole = files.read_bytes(out.picture(key)).endswith(JPEG_END)
+    except FileNotFoundError:
+        whole = False
+    if not whole:
+        yield Problem(f"reports/{key}.jpg", "picture-damaged", "wanted a JPEG picture to its end; got less", remedy)
+
+
+def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
+    """All of one scan."""
+    scan, record = planned.get(key), out.read_record(key)
+    if record is None:
+        if not files.exists(out.record(key)):
+            return Found(waiting=1)
+        return Found((Problem(f"isovox/scans/{key}.json", "record-damaged", "wanted a record; got other bytes", AGAIN, "", key),))
+    if record.state == "failed":
+        return Found(failed=1)
+    if scan is not None and record.digest != scan.digest:
+        return Found(waiting=1)
+    problems = [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
+    named = tuple(Problem(one.where, one.code, one.what, one.remedy, one.image, key) for one in problems)
+    return Found(named, scans=1, files=len(record.outputs), images=3)
+
+
+def verify_scan(out: Output, planned: dict[str, ScanPlan], key: str, attempts: int = 4) -> Found:
+    """Re-read all of one scan; a storage that fails for good is a problem, too.
+
+    Raises:
+        AccessError: the storage refuses us.
+    """
+    try:
+        return files.retrying(lambda: _look(out, planned, key), attempts)
+    except AccessError:
+        raise
+    except Exception as error:
+        if not (isinstance(error, OSError) or files.is_passing(error)):
+            raise
+        return Found((Problem(key, "unreadable", f"wanted its files; got {error}", "check the storage", "", key),))
+
+
+def read_plan(out: Output) -> CohortPlan | None:
+    """The plan of the latest run; None where there is none that is whole."""
+    try:
+        plan = CohortPlan.model_validate(files.read_json(out.plan))
+    except (FileNotFoundError, NotADirectoryError, ValueError, ValidationError):
+        return None
+    scans = [[scan.key, scan.digest] for scan in plan.scans]
+    told = digest_of([plan.settings_digest, scans, [one.model_dump() for one in plan.refused]])
+    return plan if told == plan.digest else None
+
+
+def _database(out: Output) -> Iterator[Problem]:
+    """MLflow's database beside the output, where it is on this machine."""
+    path = Path(out.path("isovox", "mlflow.db"))
+    if files.is_remote(out.uri) or not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as opened:
+            told = opened.execute("pragma quick_check").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        told = str(error)
+    if told != "ok":
+        yield Problem("isovox/mlflow.db", "database-damaged", f"wanted a sound database; got {told}", "put back a copy of it")
+
+
+def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
+    """What belongs to no scan alone."""
+    if plan is None:
+        yield Problem("isovox/plan.json", "plan-damaged", "wanted a plan with its digest; got none")
+    if not out.page_whole(out.cohort_page):
+        remedy = f"isovox report {out.uri} makes it anew" if plan else AGAIN
+        yield Problem("report.html", "page-damaged", "wanted a page to its last tag; got less", remedy)
+    if any(record.outputs for record in out.records()) and not files.exists(out.viewer_script):
+        remedy = f"isovox report {out.uri} makes it anew"
+        yield Problem("reports/niivue.js", "page-damaged", "wanted the JavaScript that the viewers share; got none", remedy)
+    try:
+        told = files.read_json(out.path("dataset_description.json"))["GeneratedBy"][0]["Name"]
+    except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
+        told = None
+    if told is None:
+        yield Problem("dataset_description.json", "description-damaged", "wanted the dataset's description; got none")
+    yield from _database(out)
+
+
+def keys_of(out: Output, plan: CohortPlan | None) -> list[str]:
+    """All scans that are planned or recorded.
+
+    Raises:
+        UsageError: there is neither plan nor record.
+    """
+    names = files.listdir(out.path("isovox", "scans"))
+    keys = {name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith(".")}
+    if plan is None and not keys:
+        raise UsageError("no-run", f"an output folder of isovox with {out.plan}", "none", "name the OUT of a run")
+    return sorted(keys | {scan.key for scan in plan.scans} if plan else keys)
+
+
+def verify(out: Output, advance: Advance = lambda *_: None) -> Found:
+    """Re-read a whole output, a few scans at a time.
+
+    Args:
+        out: of a run; local or on S3.
+        advance: told ("scans", 1) after each.
+
+    Raises:
+        UsageError: no run was there.
+    """
+    plan = read_plan(out)
+    keys = keys_of(out, plan)
+    attempts = 1 + (plan.settings.compute.retries if plan else 3)
+    total = Found(tuple(_cohort(out, plan)))
+    look = partial(verify_scan, out, {scan.key: scan for scan in plan.scans} if plan else {}, attempts=attempts)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
+        for found in pool.map(look, keys):
+            total += found
+            advance("scans", 1)
+    return total
+
+
+def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:
+    """Remove damaged images and the records of their scans, so that the next run makes them anew; the scans' keys.
+
+    Call it only with the output's lock.
+    """
+    store, torn = Store(out.store), [one for one in problems if one.image]
+    keys = sorted({one.key for one in torn})
+    for key in keys:
+        files.remove(out.record(key))  # first: without it the scan counts as not done
+    for one in torn:
+        store.remove(one.image)
+    return keys

@@ -1,0 +1,204 @@
+"""Models by name, version and alias in MLflow's registry, with digests; never pickles.
+
+They are the folders of ``core.models.weights``, and of ``core.harmonize.model``.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from core.errors import UsageError, WeightsError
+from core.harmonize import model as harmonizers
+from core.io import files
+from core.models import weights
+from tasks.tracking.tracker import experiment_id
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+EXPERIMENT = "isovox models"
+SHA256, DIGEST = "isovox.sha256", "isovox.digest"
+URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
+SPLIT = "split.json"  # on which persons a model was trained; may lack
+PARTS = (weights.TENSORS, weights.CONFIG, weights.CARD, SPLIT, harmonizers.FILE)
+Spec = weights.ModelSpec | harmonizers.Harmonizer
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model as a run uses it; a plan keeps this, so that an alias that moves on changes nothing in mid-cohort.
+
+    Attributes:
+        folder: on this machine (or as it was given), with the weights and their config.
+        name: in the registry; the folder's own name where it is not from there.
+        version: in the registry; empty where it is not from there.
+        sha256: of model.safetensors (of a harmoniser's numbers).
+        digest: of the whole model, config included.
+    """
+
+    folder: str
+    name: str
+    version: str
+    sha256: str
+    digest: str
+
+
+def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> Resolved:
+    """Put a model into the registry; the same model under the same name is the same version.
+
+    Its files are uploaded and read back before the version is made: a version whose files are not whole does not exist.
+
+    Args:
+        folder: with model.safetensors and config.json.
+        name: in the registry.
+        uri: MLflow's tracking URI.
+        alias: to point at this version ("production").
+
+    Raises:
+        UsageError: a name that cannot be one.
+        WeightsError: a pickle, weights that are not what their config says, or an upload that is not whole.
+    """
+    from mlflow import MlflowClient
+
+    if not URI.fullmatch(f"models:/{name}/1"):
+        raise UsageError("model-name", "a name of letters, digits, '.', '_', '-' and blanks", repr(name), "choose another")
+    client, spec = MlflowClient(tracking_uri=uri), _checked(folder)
+    version = _known(client, name, spec.digest) or _upload(client, uri, folder, name)
+    if alias:
+        client.set_registered_model_alias(name, alias, version.version)
+    return Resolved(folder, name, str(version.version), spec.sha256, spec.digest)
+
+
+def resolve(model: str, uri: str, cache: Path) -> Resolved:
+    """The folder of a model, its digests checked.
+
+    Args:
+        model: models:/name@alias, models:/name/3, or a folder (a path or s3://…).
+        uri: MLflow's tracking URI.
+        cache: where models from a remote registry are kept, by digest.
+
+    Raises:
+        UsageError: a name that cannot be one, or that the registry does not have.
+        WeightsError: a pickle, or other weights than were registered.
+    """
+    if not model.startswith("models:"):
+        spec = _checked(model)
+        return Resolved(model, files.name_of(model), "", spec.sha256, spec.digest)
+    from mlflow import MlflowClient
+
+    version = _version(MlflowClient(tracking_uri=uri), model)
+    folder = _fetch(version, uri, cache)
+    spec = _checked(str(folder))
+    if spec.digest != version.tags.get(DIGEST):
+        wanted = f"the model that was registered as {version.name} {version.version}"
+        raise WeightsError("weights-digest", wanted, f"other bytes in {folder}", "register it again under a new version")
+    return Resolved(str(folder), version.name, str(version.version), spec.sha256, spec.digest)
+
+
+def read_spec(folder: str) -> Spec:
+    """What a network or a harmoniser says of itself.
+
+    Raises:
+        WeightsError: the folder holds neither.
+    """
+    return harmonizers.read(folder) if harmonizers.is_harmonizer(folder) else weights.read_spec(folder)
+
+
+def _checked(folder: str) -> Spec:
+    """What the model says of itself, its weights being the bytes that it says; torch is not needed for this."""
+    if harmonizers.is_harmonizer(folder):
+        return harmonizers.read(folder)
+    spec, tensors = weights.read_spec(folder), files.join(folder, weights.TENSORS)
+    if not files.exists(tensors):
+        raise WeightsError("weights-missing", weights.LAYOUT, f"{folder} without {weights.TENSORS}", "copy the whole model")
+    with files.open_uri(tensors) as file:
+        if weights.is_pickle(file.read(weights.START)):
+            raise WeightsError("weights-pickle", "weights as safetensors", f"a pickle named {tensors}", weights.SAVE_IT)
+    if (found := files.sha256(tensors)) != spec.sha256:
+        wanted = f"{weights.TENSORS} with sha256 {spec.sha256[:12]}"
+        raise WeightsError("weights-digest", wanted, found[:12], "copy or register the model again")
+    return spec
+
+
+def _known(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
+    found = client.search_model_versions(f"name = '{name}'")
+    return next((version for version in found if version.tags.get(DIGEST) == digest), None)
+
+
+def _upload(client: MlflowClient, uri: str, folder: str, name: str) -> ModelVersion:
+    """A new version, its files in a run of its own."""
+    run = client.create_run(experiment_id(client, uri, EXPERIMENT), run_name=name)
+    source = f"{run.info.artifact_uri}/model"
+    try:
+        spec = _send(client, uri, folder, run.info.run_id)
+        client.set_terminated(run.info.run_id)
+    except BaseException:
+        client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    with _known_name_is_fine():
+        client.create_registered_model(name)
+    return client.create_model_version(name, source, run.info.run_id, {SHA256: spec.sha256, DIGEST: spec.digest})
+
+
+def _send(client: MlflowClient, uri: str, folder: str, run_id: str) -> Spec:
+    """Copy the model's files to the run and read them back."""
+    with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as back:
+        for part in PARTS:
+            if files.exists(files.join(folder, part)):
+                Path(there, part).write_bytes(files.read_bytes(files.join(folder, part)))
+        client.log_artifacts(run_id, there, "model")
+        return _checked(_download(f"runs:/{run_id}/model", uri, back))
+
+
+@contextmanager
+def _known_name_is_fine() -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _version(client: MlflowClient, model: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    said = URI.fullmatch(model)
+    if said is None:
+        raise UsageError("model-name", "models:/name@alias or models:/name/3", repr(model), "correct --model")
+    try:
+        if alias := said["alias"]:
+            return client.get_model_version_by_alias(said["name"], alias)
+        return client.get_model_version(said["name"], said["version"])
+    except MlflowException as error:
+        remedy = "register it, or see the Models page of isovox ui"
+        raise UsageError("model-unknown", f"{model} in the registry", str(error)[:200], remedy) from error
+
+
+def _fetch(version: ModelVersion, uri: str, cache: Path) -> Path:
+    """The version's folder: where it lies on this machine, else a copy in the cache, made once."""
+    source = urlsplit(str(version.source))
+    if source.scheme in {"", "file"}:
+        return Path(unquote(source.path))
+    kept = cache / version.tags.get(DIGEST, f"{version.name}-{version.version}")
+    if not kept.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fetched = _download(str(version.source), uri, tempfile.mkdtemp(dir=cache))
+        with suppress(OSError):  # another process was quicker
+            Path(fetched).rename(kept)
+    return kept
+
+
+def _download(source: str, uri: str, folder: str) -> str:
+    from mlflow.artifacts import download_artifacts
+
+    return str(download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=uri))

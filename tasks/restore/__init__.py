@@ -1,0 +1,1 @@
+"""Restoration of a scan, in scan mode and in tile mode."""

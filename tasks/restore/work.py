@@ -1,0 +1,312 @@
+"""What a worker runs: one stage of one scan (or of the scans of a person that are fused), told by URIs and keys alone.
+
+Each function is idempotent: it skips what its done-marker says is there, and what it writes is whole or absent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from core.engine.plan import CohortPlan, ScanPlan
+from core.engine.restore import Source, restore_scan, restore_tiles
+from core.errors import InputError, StoreError
+from core.geometry.blend import gather
+from core.geometry.grid import Array, Box, Grid, Orientation
+from core.geometry.tiles import Tiling
+from core.io import dicom, files, nifti
+from core.io.nifti import Slab, StoredAs
+from core.io.output import Output
+from core.io.store import BLOCK_PLANES, Store
+from core.methods import build_method
+from core.methods.base import Measured, Method
+from core.noise import Key, field_key
+from core.stats import Census, ScanStats
+
+T = TypeVar("T")
+DAMAGED = {"block-torn", "block-missing", "image-missing", "image-unfinished"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        out: output folder or s3:// prefix.
+        plan: digest of the plan that lies there.
+        keys: the scans, one or those that are fused.
+        first, stop: numbers of tiles, or of blocks, in tile mode.
+        seconds: what the stages before took, by name.
+    """
+
+    out: str
+    plan: str
+    keys: tuple[str, ...]
+    first: int = 0
+    stop: int = 0
+    seconds: tuple[tuple[str, float], ...] = ()
+
+
+@lru_cache(maxsize=2)
+def read_plan(out: str, digest: str) -> CohortPlan:
+    """The plan in the output folder.
+
+    Raises:
+        StoreError: it is not the plan of that digest.
+    """
+    plan = CohortPlan.model_validate(files.read_json(Output(out).plan))
+    if plan.digest != digest:
+        raise StoreError("plan-changed", f"plan {digest[:12]}", f"{plan.digest[:12]} in {out}", "start the run again")
+    return plan
+
+
+@lru_cache(maxsize=2)
+def _by_key(out: str, digest: str) -> dict[str, ScanPlan]:
+    return {scan.key: scan for scan in read_plan(out, digest).scans}
+
+
+def scans_of(job: Job) -> list[ScanPlan]:
+    """The plans of the job's scans."""
+    return [_by_key(job.out, job.plan)[key] for key in job.keys]
+
+
+@lru_cache(maxsize=2)
+def _method(out: str, plan: str) -> Method:
+    planned = read_plan(out, plan)
+    folder = planned.weights.folder if planned.weights else None
+    return build_method(planned.settings.method, planned.settings.method_options, folder)
+
+
+def method_of(job: Job) -> Method:
+    """The plan's method, built once a process."""
+    return _method(job.out, job.plan)
+
+
+def store_of(job: Job) -> Store:
+    """The cohort's store."""
+    return Store(Output(job.out).store)
+
+
+def path_of(job: Job, scan: ScanPlan, what: str) -> str:
+    """Where an image of a scan lies in the store: "measured", "restored", "consistency" or "tiles"."""
+    return f"{scan.key}/measured" if what == "measured" else f"{scan.key}/{method_of(job).name}/{what}"
+
+
+def steadily(job: Job, work: Callable[[], T]) -> T:
+    """Do work, again after a fault of the storage that may pass, with back-off."""
+    return files.retrying(work, attempts=read_plan(job.out, job.plan).settings.compute.retries + 1)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that work took."""
+    start = time.monotonic()
+    work()
+    return round(time.monotonic() - start, 3)
+
+
+# -- ingest -----------------------------------------------------------------------------------------------------------------
+
+
+def _slabs(job: Job, scan: ScanPlan) -> Iterator[Slab]:
+    """The scan as its store is cut."""
+    trust = read_plan(job.out, job.plan).settings.trust
+    if (digest := files.sha256_all(scan.uris)) != scan.sha256:
+        raise InputError("input-changed", f"the bytes that were planned ({scan.sha256[:12]})", digest[:12], "run again")
+    if scan.kind == "nifti":
+        return nifti.slabs(scan.uris[0], BLOCK_PLANES, trust=trust)
+    image, grid, stored = dicom.load_series(scan.uris[0])
+    return nifti.cut(Slab(Box.whole(grid.shape), image, grid, stored), BLOCK_PLANES)
+
+
+def write_image(store: Store, path: str, image: Array, grid: Grid, attrs: dict[str, Any], digest: str) -> None:
+    """Write a whole image and its done-marker."""
+    store.create(path, grid, attrs)
+    for box in store.blocks(path):
+        store.write_block(path, box, image[box.slices])
+    store.finish(path, digest)
+
+
+def write_slabs(store: Store, path: str, slabs: Iterator[Slab]) -> dict[str, Any]:
+    """Write a scan slab by slab; its statistics and how it was stored, to be kept with it."""
+    census = Census(store.grid(path).shape)
+    stored: dict[str, Any] = {}
+    for slab in slabs:
+        census.take(slab.box, slab.image)
+        store.write_block(path, slab.box, slab.image)
+        stored = asdict(slab.stored.orientation) | {"code": slab.stored.code}
+        del slab  # before the next is read
+    return {"stats": asdict(census.stats()), "stored": stored}
+
+
+def _ingest(job: Job, scan: ScanPlan) -> None:
+    store, path = store_of(job), path_of(job, scan, "measured")
+    if store.done(path, scan.ingest_digest):
+        return
+    slabs = _slabs(job, scan)
+    store.create(path, scan.source_grid, {"of": scan.ingest_digest})
+    try:
+        found = write_slabs(store, path, slabs)
+    except InputError:  # what is wrong with a scan may come to light at its end
+        store.remove(path)
+        raise
+    store.finish(path, scan.ingest_digest, found)
+
+
+def ingest(job: Job) -> float:
+    """Read the scans through the gate into the store; seconds it took.
+
+    Raises:
+        InputError: naming what is wrong with a scan.
+    """
+    return timed(lambda: [steadily(job, lambda scan=scan: _ingest(job, scan)) for scan in scans_of(job)])
+
+
+def measured_of(job: Job, scan: ScanPlan) -> Measured:
+    """A scan as measured, from the store."""
+    store, path = store_of(job), path_of(job, scan, "measured")
+    stats = ScanStats(**store.attrs(path)["stats"])
+    return Measured(store.read(path), store.grid(path), stats, scan.acquisition, _noise_key(job, scan))
+
+
+def _noise_key(job: Job, scan: ScanPlan) -> Key:
+    """Of what methods draw for a scan: by the run's seed and the scan's bytes."""
+    return field_key(read_plan(job.out, job.plan).settings.seed, scan.sha256)
+
+
+def stored_as(job: Job, scan: ScanPlan) -> StoredAs:
+    """How the scan lay in its file."""
+    lay = store_of(job).attrs(path_of(job, scan, "measured"))["stored"]
+    return StoredAs(Orientation(tuple(lay["order"]), tuple(lay["flips"])), lay["code"])
+
+
+def _lazily(job: Job, scan: ScanPlan, how: Callable[[Grid, Callable[[Box], Measured]], Source] = Source) -> Source:
+    """A scan of which only what is asked for is read."""
+    store, path = store_of(job), path_of(job, scan, "measured")
+    grid, stats = store.grid(path), ScanStats(**store.attrs(path)["stats"])
+    key = _noise_key(job, scan)
+    return how(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.acquisition, key))
+
+
+# -- restore, scan mode -----------------------------------------------------------------------------------------------------
+
+
+def tiling_of(job: Job, scan: ScanPlan) -> Tiling:
+    """How the method cuts the scan's target grid."""
+    wanted = read_plan(job.out, job.plan).settings.tiling
+    return method_of(job).tiling(scan.source_grid, scan.target_grid, wanted)
+
+
+def restored(job: Job) -> bool:
+    """Whether the restored images are there and whole."""
+    return all(store_of(job).done(path_of(job, scan, "restored"), scan.restore_digest) for scan in scans_of(job))
+
+
+def _create_restored(job: Job) -> None:
+    for scan in scans_of(job):
+        store_of(job).create(path_of(job, scan, "restored"), scan.target_grid, {"of": scan.restore_digest})
+
+
+def _finish_restored(job: Job) -> None:
+    for scan in scans_of(job):
+        store_of(job).finish(path_of(job, scan, "restored"), scan.restore_digest)
+
+
+def _restore(job: Job) -> None:
+    if restored(job):
+        return
+    scans, store = scans_of(job), store_of(job)
+    sources = [_lazily(job, scan, Source.by_layers) for scan in scans]
+    _create_restored(job)
+    thickness = store.blocks(path_of(job, scans[0], "restored"))[0].shape[2]
+    blocks = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness)
+    for box, arrays in blocks:
+        for scan, array in zip(scans, arrays, strict=True):
+            store.write_block(path_of(job, scan, "restored"), box, array)
+        del arrays, array  # before the next block is made
+    _finish_restored(job)
+
+
+def restore(job: Job) -> float:
+    """Scan mode: restore whole scans in memory, block by block into the store; seconds it took.
+
+    Raises:
+        RestorationError: naming the tile that the method has no finite answer for.
+    """
+    return timed(lambda: mended(job, lambda: steadily(job, lambda: _restore(job))))
+
+
+def mended(job: Job, work: Callable[[], T]) -> T:
+    """Do work; where the store turns out to be damaged, build what is damaged anew from its left neighbour, and again."""
+    try:
+        return work()
+    except StoreError as error:
+        if error.code not in DAMAGED:
+            raise
+    discard_damaged(job)
+    steadily(job, lambda: [_ingest(job, scan) for scan in scans_of(job)])
+    steadily(job, lambda: _restore(job))
+    return work()
+
+
+def discard_damaged(job: Job) -> None:
+    """Remove images that say they are done but are not whole."""
+    store = store_of(job)
+    for scan in scans_of(job):
+        for what, digest in (("measured", scan.ingest_digest), ("restored", scan.restore_digest)):
+            if not store.done(path_of(job, scan, what), digest):
+                store.remove(path_of(job, scan, what))
+
+
+# -- restore, tile mode -----------------------------------------------------------------------------------------------------
+
+
+def prepare_tiles(job: Job) -> tuple[int, int]:
+    """The template of the scan's tiles and of its restored image; how many tiles and blocks there are to do (0, 0: none)."""
+    (scan,) = scans_of(job)
+    if restored(job):
+        return 0, 0
+    tiling, store = tiling_of(job, scan), store_of(job)
+    store.scratch(path_of(job, scan, "tiles"), tiling, {"of": scan.restore_digest})
+    _create_restored(job)
+    return len(tiling), len(store.blocks(path_of(job, scan, "restored")))
+
+
+def restore_some_tiles(job: Job) -> float:
+    """Tile mode: predict the tiles first to stop and write each as its own chunk; seconds it took."""
+    return timed(lambda: mended(job, lambda: steadily(job, lambda: _restore_some_tiles(job))))
+
+
+def _restore_some_tiles(job: Job) -> None:
+    (scan,) = scans_of(job)
+    tiling, store, path = tiling_of(job, scan), store_of(job), path_of(job, scan, "tiles")
+    missing = [tile for tile in map(tiling.tile, range(job.first, job.stop)) if not store.has_tile(path, tile)]
+    for tile, (array,) in restore_tiles(method_of(job), [_lazily(job, scan)], scan.target_grid, missing):
+        store.write_tile(path, tile, array)
+
+
+def assemble_blocks(job: Job) -> float:
+    """Tile mode: gather the output blocks first to stop from the tiles that touch them; seconds it took."""
+    return timed(lambda: steadily(job, lambda: _assemble_blocks(job)))
+
+
+def _assemble_blocks(job: Job) -> None:
+    (scan,) = scans_of(job)
+    tiling, store = tiling_of(job, scan), store_of(job)
+    tiles, image = path_of(job, scan, "tiles"), path_of(job, scan, "restored")
+    for box in store.blocks(image)[job.first : job.stop]:
+        if not store.has_block(image, box):
+            store.write_block(image, box, gather(box, tiling, lambda tile: store.read_tile(tiles, tile)))
+
+
+def finish_tiles(job: Job) -> float:
+    """Tile mode: mark the restored image as done and drop the tiles; seconds it took."""
+    (scan,) = scans_of(job)
+    return timed(lambda: (_finish_restored(job), store_of(job).remove(path_of(job, scan, "tiles"))))
+
+
+def parts(job: Job, count: int, size: int) -> Sequence[Job]:
+    """The job cut into jobs of ``size`` tiles or blocks each."""
+    return [replace(job, first=start, stop=min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,383 @@
+"""A cohort made ready for training, what MLflow is told of it, and the model at its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from core import __version__
+from core.errors import IsovoxError, UsageError
+from core.geometry.grid import Array
+from core.io import dicom, files, nifti
+from core.io.bids import Refused, Source, discover
+from core.io.store import Store
+from core.settings.degradation import Degradation
+from core.settings.train import TrainSettings
+from core.stats import ScanStats, scan_stats
+from tasks.restore.work import write_image
+from tasks.tracking.tracker import experiment_id, flat
+
+if TYPE_CHECKING:
+    from core.networks.presets import Preset
+    from core.tissues import Tissues
+    from core.training.data import Subject
+    from core.training.loop import Progress, Trainer
+
+CARD = """# {name}
+
+A {settings.method} network ({settings.preset}, {parameters:,} parameters), trained by isovox {version}.
+
+## Intended use
+Research: brain MRI degraded as by `{degraded.operator}`, factor {degraded.factor}, {degraded.slice_profile} profile,
+gap {degraded.slice_gap:g}, onto isotropic voxels. Not a medical device; not for diagnosis.
+
+## Data
+Cohort `{cohort}`: {scans} scans. {licence}
+
+{parts}
+
+## Training
+{progress.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {progress.best_step}:
+{kept}.
+
+## Figures
+Validation, {how.validation_pairs} patches: PSNR {psnr:.2f} dB (cubic interpolation {cubic:.2f} dB).
+
+## Limits
+Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show, were not
+seen in training. What the network adds is inferred, not measured: look at the consistency figures.
+"""
+
+
+class Place:
+    """Where a training lies: its folder's parts.
+
+    Args:
+        uri: folder, local or s3://.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.store = Store(files.join(self.uri, "cohort.zarr"))
+        self.checkpoint = files.join(self.uri, "checkpoint.safetensors")
+        self.settings = files.join(self.uri, "settings.json")
+        self.split = files.join(self.uri, "split.json")
+        self.curve = files.join(self.uri, "curve.json")
+        self.model = files.join(self.uri, "model")
+        self.model_split = files.join(self.model, "split.json")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a training draws from.
+
+    Attributes:
+        people: keys of their images by the persons' names.
+        failed: why, by key of the scan that could not be taken.
+        sha256: of the files by key.
+    """
+
+    people: dict[str, list[str]]
+    failed: dict[str, str]
+    sha256: dict[str, str]
+
+
+def person(source: Source) -> str:
+    """The label of the person in a scan; its key where it has none."""
+    return source.entities.get("sub", source.key)
+
+
+def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
+    """Put a scan into the store, unless it is there."""
+    path = f"{source.key}/measured"
+    if store.digest(path) == digest:
+        return
+    image, grid, _ = dicom.load_series(source.uris[0]) if source.kind == "dicom" else nifti.load(source.uris[0], trust=trust)
+    attrs = {"of": digest, "stats": asdict(scan_stats(image))}
+    write_image(store, path, image, grid, attrs, digest)
+
+
+def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], None]) -> Cohort:
+    """Read a cohort through the gate into the training's store; what cannot be read is named and left out.
+
+    Scans of the test's persons are not even read.
+
+    Raises:
+        UsageError: where no scan is left.
+    """
+    cohort = Cohort({}, {}, {})
+    for found in discover(settings.cohort, settings.selection):
+        advance("scans", 1)
+        if isinstance(found, Refused):
+            cohort.failed[found.key] = found.reason
+            continue
+        if person(found) in settings.split.test:
+            cohort.people.setdefault(person(found), [])
+            continue
+        try:
+            digest = files.sha256_all(found.uris)
+            _take(place.store, found, digest, settings.trust)
+        except (IsovoxError, OSError) as error:
+            cohort.failed[found.key] = str(error)
+        else:
+            cohort.people.setdefault(person(found), []).append(found.key)
+            cohort.sha256[found.key] = digest
+    if not cohort.sha256:
+        got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
+        raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
+    return cohort
+
+
+def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Tissues:
+    from core.tissues import Tissues
+
+    image = read()
+    return Tissues.fit(image, contrast=contrast)
+
+
+def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
+    """A scan of the store to draw patches from."""
+    from core.training.data import Subject, occupancy
+
+    path = f"{key}/measured"
+    grid, attrs = place.store.grid(path), place.store.attrs(path)
+    read = partial(place.store.read, path)
+    tissues = _tissues(read, how.contrast) if how.operator == "low-field" else None
+    return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read)
+
+
+def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:
+    """Note what is trained; another training's folder is refused.
+
+    Raises:
+        UsageError: where the folder is of a training with other settings or another split.
+    """
+    said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort"})
+    how = said["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
+    told = {"settings": said | {"training": how}, "split": split}
+    if files.exists(place.settings) and (before := files.read_json(place.settings)) != told:
+        changed = ", ".join(_differing(before, told))
+        remedy = "train into another --out, or with the settings of before"
+        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {changed}", remedy)
+    files.write_json(place.settings, told)
+    files.write_json(place.split, split)
+
+
+def _differing(before: Any, after: Any, at: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        return [one for key in keys for one in _differing(before.get(key), after.get(key), f"{at}.{key}" if at else key)]
+    return [] if before == after else [at]
+
+
+def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], progress: Progress, parameters: int) -> str:
+    """The model card, Markdown."""
+    from core.training.objectives import OBJECTIVES
+
+    best = progress.kept
+    return CARD.format(
+        name=settings.name or settings.method,
+        settings=settings,
+        how=settings.training,
+        degraded=settings.degradation,
+        parameters=parameters,
+        version=__version__,
+        cohort=files.name_of(settings.cohort),
+        scans=sum(map(len, cohort.people.values())),
+        licence=_licence(settings.cohort),
+        parts="\n".join(f"- {part}: {', '.join(names) or 'none'}" for part, names in split.items()),
+        progress=progress,
+        batch=settings.training.batch * settings.training.accumulate,
+        kept=OBJECTIVES[settings.method].kept,
+        psnr=best.get("psnr", float("nan")),
+        cubic=best.get("psnr_cubic", float("nan")),
+    )
+
+
+def _licence(cohort: str) -> str:
+    try:
+        told = files.read_json(files.join(cohort, "dataset_description.json"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return "The cohort names no licence."
+    return f"Licence: {told.get('License', 'not named')}. {told.get('DatasetDOI', '')}".strip()
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What a process must know to train; it can be sent to another.
+
+    Attributes:
+        settings: of the training.
+        uri: folder of the training.
+        people: keys of the images by the persons' names.
+        split: persons by their part.
+        tracking_uri: of MLflow.
+    """
+
+    settings: TrainSettings
+    uri: str
+    people: dict[str, list[str]]
+    split: dict[str, list[str]]
+    tracking_uri: str
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.settings.name or self.settings.method
+
+    @property
+    def preset(self) -> Preset:
+        """The network's size."""
+        from core.networks.presets import preset
+
+        return preset(self.settings.method, self.settings.preset)
+
+    def subjects(self, part: str) -> list[Subject]:
+        """All images of the persons of a part."""
+        place, how = Place(self.uri), self.settings.degradation
+        return [subject(place, name, key, how) for name in self.split[part] for key in self.people[name]]
+
+    def log(self) -> Log:
+        """MLflow's run of this training."""
+        key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        params = flat(self.settings.model_dump(mode="json", exclude={"out", "tracking_uri"}))
+        return Log(self.tracking_uri, self.name, key, params)
+
+
+def trainer_of(learning: Learning) -> Trainer:
+    """The training as far as its checkpoint says it is."""
+    import torch
+
+    from core.training.data import Pairs
+    from core.training.loop import Trainer
+    from core.training.objectives import objective
+
+    settings, how, chosen = learning.settings, learning.settings.training, learning.preset
+    torch.manual_seed(how.seed)
+    size, pairs = how.patch or chosen.block, how.steps * how.batch * how.accumulate
+    return Trainer(
+        objective(settings.method, chosen, steps=how.steps),
+        how,
+        Pairs(learning.subjects("train"), settings.degradation, size, how.seed, pairs),
+        Pairs(learning.subjects("validation"), settings.degradation, size, how.seed + 1, how.validation_pairs),
+        Place(learning.uri).checkpoint,
+        "cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+def learn(learning: Learning, advance: Callable[[str, int], None] = lambda *_: None) -> None:
+    """Train to the end, with curve and pictures in MLflow; the first of several processes writes them.
+
+    Args:
+        learning: what to train.
+        advance: told ("steps", how many) as they are taken.
+    """
+    from core.training.loop import Watch
+
+    trainer, place = trainer_of(learning), Place(learning.uri)
+    log = learning.log() if trainer.rank == 0 else None
+
+    def validated(figures: dict[str, float], patches: Any) -> None:
+        if log is None:
+            return
+        files.write_json(place.curve, trainer.progress.history)
+        with suppress(Exception):  # a server that is not there does not end a training
+            log.figures(figures)
+            log.picture(triptych(*patches), f"{int(figures['step']):07d}")
+
+    advance("steps", trainer.progress.step)
+    trainer.run(Watch(lambda _: advance("steps", 1), validated))
+
+
+def finished(learning: Learning, cohort: Cohort) -> Progress:
+    """Write the model with its card from the checkpoint; none before the first validation.
+
+    Args:
+        learning: what was trained.
+        cohort: on what.
+
+    Returns:
+        how far the training came.
+    """
+    from core.models.weights import save_model
+    from core.networks import build
+    from core.training import checkpoint
+    from core.training.loop import Progress
+    from core.training.objectives import RESIDUAL
+
+    place, chosen, settings = Place(learning.uri), learning.preset, learning.settings
+    best = build(chosen.network, chosen.config)
+    progress = Progress.from_json(checkpoint.load(place.checkpoint, {"best": best}, {}) or Progress().to_json())
+    if progress.best_step:
+        parameters = sum(one.numel() for one in best.parameters())
+        text = card(settings, cohort, learning.split, progress, parameters)
+        how = {"residual": settings.method in RESIDUAL, "slices_last": True, "multiple": chosen.takes}
+        save_model(place.model, chosen.network, chosen.config, best.state_dict(), text, **how)
+        seen = [key for name in learning.split["train"] for key in cohort.people[name]]
+        told = {"people": learning.split, "cohort": files.name_of(settings.cohort)}
+        files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
+    return progress
+
+
+class Log:
+    """What MLflow is told of a training while it runs; where it cannot be reached, training goes on.
+
+    Args:
+        uri: MLflow's tracking URI.
+        name: of the model.
+        key: of this training, by which its run is found again.
+        params: settings.
+    """
+
+    def __init__(self, uri: str, name: str, key: str, params: dict[str, str]) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=uri)
+        experiment = experiment_id(self._client, uri, "isovox training")
+        known = self._client.search_runs([experiment], f"tags.training = '{key}'", max_results=1)
+        run = known[0] if known else self._client.create_run(experiment, run_name=name, tags={"training": key})
+        self.run_id = run.info.run_id
+        self._client.update_run(self.run_id, "RUNNING")
+        for one, value in params.items():
+            if one not in run.data.params:
+                self._client.log_param(self.run_id, one, value)
+
+    def figures(self, figures: dict[str, float]) -> None:
+        """A validation's figures."""
+        for name, value in figures.items():
+            if name != "step" and np.isfinite(value):
+                self._client.log_metric(self.run_id, name, value, step=int(figures["step"]))
+
+    def picture(self, image: Any, name: str) -> None:
+        """A picture, uint8 (rows, columns)."""
+        self._client.log_image(self.run_id, image, artifact_file=f"validation/{name}.png")
+
+    def end(self, status: str, model: str | None) -> None:
+        """Close the run, with the model's folder where there is one."""
+        if model is not None and not files.is_remote(model):
+            self._client.log_artifacts(self.run_id, model, "model")
+        self._client.set_terminated(self.run_id, status)
+
+
+def triptych(inputs: Any, restored: Any, truth: Any, count: int = 4) -> Any:
+    """Middle slices of patches side by side: input, restored, truth, their difference from the truth; uint8 (rows, columns).
+
+    Args:
+        inputs: tensor (n, 1, p, p, p) in units of the scan's 99.9th percentile; the slices' axis is the last.
+        restored: likewise.
+        truth: likewise.
+        count: rows.
+    """
+    rows = []
+    for a, b, c in zip(inputs[:count, 0], restored[:count, 0], truth[:count, 0], strict=True):
+        cut = [np.asarray(one[one.shape[0] // 2]).T[::-1] for one in (a, b, c)]
+        errors = [0.5 + 2 * (one - cut[2]) for one in cut[:2]]
+        rows.append(np.concatenate([*cut, *errors], axis=1))
+    return (np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,54 @@
+"""The demo's cohort: real anatomy seen through the slice profile, stored as said, its truth on the grid that restoring gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from cli import demo
+from core.io import nifti
+from tasks.pipeline.discover import plan_cohort
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("demo")
+    demo.build_demo(made)
+    return made
+
+
+def path(folder: Path, what: str, scan: demo.DemoScan) -> str:
+    return str(folder / what / f"sub-{scan.label}" / "anat" / f"sub-{scan.label}_T1w.nii.gz")
+
+
+@pytest.mark.parametrize("scan", demo.SCANS, ids=lambda scan: scan.label)
+def test_scans_are_stored_and_cut_as_said(folder: Path, scan: demo.DemoScan) -> None:
+    header = nibabel.load(path(folder, "input", scan))
+    assert "".join(nibabel.aff2axcodes(header.affine)) == scan.axes
+    image, grid, _ = nifti.load(path(folder, "input", scan))
+    assert grid.spacing == pytest.approx((1, 1, scan.thickness), abs=1e-3)
+    assert grid.oblique == bool(scan.turn)
+    assert image.min() >= 0
+
+
+@pytest.mark.parametrize("scan", demo.SCANS, ids=lambda scan: scan.label)
+def test_a_scan_is_the_truth_seen_through_its_profile(folder: Path, scan: demo.DemoScan) -> None:
+    thick, _, _ = nifti.load(path(folder, "input", scan))
+    truth, _, _ = nifti.load(path(folder, "truth", scan))
+    means = truth.reshape(*truth.shape[:2], -1, scan.thickness).mean(axis=3)
+    inside = means > 0.3
+    assert np.corrcoef(thick[inside], means[inside])[0, 1] > 0.95
+    if scan.profile == "box":
+        assert np.std((thick - means)[inside]) == pytest.approx(demo.NOISE, rel=0.1)
+
+
+def test_the_truth_lies_on_the_grid_that_restoring_gives(folder: Path) -> None:
+    classic, learned = demo.demo_settings(folder)
+    assert learned.selection.participant_label == ("01", "02")
+    for scan in plan_cohort(classic).scans:
+        _, grid, _ = nifti.load(str(scan.reference))
+        assert grid.shape == scan.target_grid.shape
+        np.testing.assert_allclose(grid.affine, scan.target_grid.affine, atol=1e-3)

@@ -1,0 +1,324 @@
+"""``isovox verify`` tells every damage by its name; ``isovox clean`` takes what may go and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli import main as cli
+from core.io.lock import cohort_lock
+from core.io.store import Store
+from tasks.restore.work import Job, prepare_tiles, restore_some_tiles
+from tests.faults.cohorts import build_cohort, products
+from tests.outputs import restore_all
+
+STORE = "isovox/cohort.zarr"
+SCAN = "sub-02/anat/sub-02_desc-restored_T1w"
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    return build_cohort(tmp_path_factory.mktemp("cohort") / "bids", 3, (30, 36, 10))
+
+
+@pytest.fixture(scope="module")
+def reference(cohort, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    restore_all(str(cohort), str(out))
+    with sqlite3.connect(out / "isovox" / "mlflow.db") as made:
+        made.execute("create table runs (a)")
+        made.executemany("insert into runs values (?)", [("x" * 500,)] * 100)
+    return out
+
+
+@pytest.fixture
+def source(cohort, tmp_path) -> Path:
+    """A copy of the input, to take scans from."""
+    return Path(shutil.copytree(cohort, tmp_path / "bids"))
+
+
+@pytest.fixture
+def out(reference, source, tmp_path) -> Path:
+    """A copy of the output, to damage, with an input of its own."""
+    copy = Path(shutil.copytree(reference, tmp_path / "out"))
+    restore_all(str(source), str(copy))
+    return copy
+
+
+def isovox(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def everything(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_output_is_told_so(reference, capsys):
+    assert isovox("verify", reference) == 0
+    assert capsys.readouterr().out == (
+        "verified 3 scans: 6 files by sha256, 9 images by every block; no problem\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "harm", "code"),
+    [
+        (f"{SCAN}.nii.gz", change, "output-damaged"),
+        (f"{SCAN}.nii.gz", Path.unlink, "output-missing"),
+        (f"{SCAN}.json", tear, "output-damaged"),
+        ("isovox/scans/sub-02_T1w.json", tear, "record-damaged"),
+        (f"{STORE}/sub-02_T1w/measured/image/c/0/0/0", change, "block-torn"),
+        (f"{STORE}/sub-02_T1w/cubic/restored/image/c/0/0/0", Path.unlink, "block-missing"),
+        (f"{STORE}/sub-02_T1w/cubic/consistency/zarr.json", tear, "image-missing"),
+        (f"{STORE}/sub-02_T1w/measured/z/c/0", Path.unlink, "block-missing"),
+        ("reports/sub-02_T1w.html", tear, "page-damaged"),
+        ("reports/sub-02_T1w_viewer.html", Path.unlink, "page-damaged"),
+        ("reports/niivue.js", Path.unlink, "page-damaged"),
+        ("reports/sub-02_T1w.jpg", tear, "picture-damaged"),
+        ("report.html", tear, "page-damaged"),
+        ("isovox/plan.json", tear, "plan-damaged"),
+        ("dataset_description.json", tear, "description-damaged"),
+        ("isovox/mlflow.db", tear, "database-damaged"),
+    ],
+)
+def test_each_damage_is_one_line_with_its_remedy(out, capsys, path, harm: Callable, code):
+    harm(out / path)
+    assert isovox("verify", out) == 3
+    line, count = capsys.readouterr().out.splitlines()
+    assert count.endswith("; 1 problem")
+    where, told, rest = line.split(": ", 2)
+    assert path.startswith(where)
+    assert told == code
+    assert "; got " in rest
+    assert any(remedy in rest for remedy in ("run again", "isovox report", "put back a copy"))
+
+
+def test_a_plan_whose_bytes_changed_is_told(out, capsys):
+    plan = json.loads((out / "isovox" / "plan.json").read_text())
+    plan["scans"][0]["digest"] = "0" * 64
+    (out / "isovox" / "plan.json").write_text(json.dumps(plan))
+    assert isovox("verify", out) == 3
+    assert "isovox/plan.json: plan-damaged" in capsys.readouterr().out
+
+
+def test_all_damage_is_told_not_only_the_first(out, capsys):
+    for path in ("reports/sub-01_T1w.html", f"{SCAN}.nii.gz", f"{STORE}/sub-03_T1w/measured/image/c/0/0/0"):
+        change(out / path) if path.endswith("0") else tear(out / path)
+    assert isovox("verify", out) == 3
+    assert capsys.readouterr().out.count("\n") == 4
+
+
+def test_what_is_mended_is_made_anew_by_the_next_run_with_the_same_bytes(out, source, capsys):
+    expected = products(out)
+    for path in ("measured/image/c/0/0/0", "cubic/restored/image/c/0/0/0", "cubic/consistency/x/c/0"):
+        change(out / STORE / "sub-02_T1w" / path)
+    assert isovox("verify", out, "--mend") == 3
+    assert "1 scans will be made anew by the next run: sub-02_T1w" in capsys.readouterr().out
+    assert isovox("verify", out) == 0
+    assert "verified 2 scans" in capsys.readouterr().out
+    restore_all(str(source), str(out))
+    assert isovox("verify", out) == 0
+    assert products(out) == expected
+
+
+def test_scans_that_wait_or_failed_are_no_damage(out, capsys):
+    (out / "isovox/scans/sub-01_T1w.json").unlink()
+    record = json.loads((out / "isovox/scans/sub-02_T1w.json").read_text())
+    (out / "isovox/scans/sub-02_T1w.json").write_text(json.dumps(record | {"state": "failed", "outputs": {}}))
+    assert isovox("verify", out) == 0
+    told = capsys.readouterr().out
+    assert "verified 1 scans" in told
+    assert "1 failed scans have none; 1 wait for the next run; no problem" in told
+
+
+@pytest.mark.parametrize("command", ["verify", "clean"])
+def test_a_folder_without_a_run_is_refused_and_left_alone(command, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert isovox(command, tmp_path) == 2
+    assert "no-run: wanted an output folder of isovox" in capsys.readouterr().err
+    assert everything(tmp_path) == {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize("command", ["verify", "clean"])
+def test_nothing_is_done_while_a_run_works(command, out, capsys):
+    with cohort_lock(str(out / "isovox" / "lock.json")):
+        assert isovox(command, out) == 75
+    assert "already-running" in capsys.readouterr().err
+
+
+# -- clean ------------------------------------------------------------------------------------------------------------------
+
+FOREIGN = {
+    "notes.txt": b"mine",
+    "sub-02/anat/.sub-02_T1w.tmp": b"mine",
+    "sub-03/anat/sub-03_desc-mine_T1w.nii.gz": b"mine",
+    "reports/mine.html": b"mine",
+    "isovox/scans/.nothing.json": b"{}",
+    f"{STORE}/sub-03_T1w/mine/zarr.json": b'{"zarr_format": 3, "node_type": "group", "attributes": {}}',
+    f"{STORE}/mine/measured/zarr.json": b'{"zarr_format": 3, "node_type": "group", "attributes": {}}',
+}
+LEFT = {
+    "sub-02/anat/.sub-02_desc-restored_T1w.nii.gz.12-34-0123abcd.tmp": b"half",
+    "isovox/.plan.json.1-2-00000000.tmp": b"half",
+    f"{STORE}/sub-01_T1w/measured/image/c/0/0/0.5f.partial": b"half",
+}
+
+
+def put(out: Path, some: dict[str, bytes]) -> None:
+    for path, content in some.items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(content)
+
+
+def test_a_clean_output_has_nothing_to_remove(out, capsys):
+    before = everything(out)
+    assert isovox("clean", out, "--yes") == 0
+    assert capsys.readouterr().out == "nothing to remove\n"
+    assert everything(out) == before
+
+
+def test_scratch_goes_without_a_question_and_nothing_else(out, capsys):
+    put(out, FOREIGN)
+    before = everything(out)
+    put(out, LEFT)
+    assert isovox("clean", out) == 0
+    told = capsys.readouterr().out
+    assert "scratch" in told
+    assert "removed 3 files, 12 B" in told
+    assert everything(out) == before
+
+
+def tiles(source: Path, out: Path) -> None:
+    """A run in tile mode that was killed after its first tile of each scan."""
+    plan = restore_all(str(source), str(out), tiling={"mode": "tile", "patch": 24, "overlap": 8})
+    for scan in plan.scans[:2]:
+        shutil.rmtree(out / STORE / scan.key / "cubic" / "restored")
+        job = Job(str(out), plan.digest, (scan.key,), first=0, stop=1)
+        assert prepare_tiles(job)[0] >= 1
+        restore_some_tiles(job)
+
+
+def test_tiles_that_the_next_run_would_go_on_with_are_asked_for(out, source, capsys):
+    tiles(source, out)
+    store = Store(str(out / STORE))
+    mark = out / STORE / "sub-02_T1w" / "cubic" / "tiles" / "zarr.json"
+    mark.write_text(mark.read_text().replace(store.made_of("sub-02_T1w/cubic/tiles") or "?", "0" * 64))
+    assert isovox("clean", out) == 0
+    told = capsys.readouterr().out
+    assert "tiles of restorations that are done or out of date" in told
+    assert "not without --yes" in told
+    assert not mark.exists()
+    assert store.is_ours("sub-01_T1w/cubic/tiles")
+    assert isovox("clean", out, "--yes") == 0
+    assert not (out / STORE / "sub-01_T1w" / "cubic" / "tiles").exists()
+
+
+@pytest.fixture
+def orphaned(out, source) -> Path:
+    """An output with a scan that was taken from the input, and planned again."""
+    shutil.rmtree(source / "sub-03")
+    restore_all(str(source), str(out))
+    return out
+
+
+def of_sub_03(out: Path) -> list[str]:
+    return [path for path in everything(out) if "sub-03" in path]
+
+
+def test_orphans_are_listed_and_kept_where_nobody_can_be_asked(orphaned, capsys):
+    before = everything(orphaned)
+    assert len(of_sub_03(orphaned)) > 20
+    assert isovox("clean", orphaned) == 0
+    told = capsys.readouterr().out
+    assert "sub-03_T1w: neither planned nor in the input" in told
+    assert "not without --yes" in told
+    assert everything(orphaned) == before
+
+
+@pytest.mark.parametrize("answer", ["y", "n", ""])
+def test_at_a_terminal_it_asks(orphaned, capsys, monkeypatch, answer):
+    questions = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or answer)
+    assert isovox("clean", orphaned) == 0
+    assert len(questions) == 1
+    assert "remove orphans (" in questions[0]
+    assert bool(of_sub_03(orphaned)) == (answer != "y")
+
+
+def test_orphans_go_when_told_and_what_others_wrote_stays(orphaned, capsys):
+    put(orphaned, FOREIGN)
+    before = everything(orphaned)
+    assert isovox("clean", orphaned, "--dry-run", "--yes") == 0
+    assert everything(orphaned) == before
+    assert isovox("clean", orphaned, "--yes") == 0
+    after = everything(orphaned)
+    marks = {f"{STORE}/sub-03_T1w/zarr.json", f"{STORE}/sub-03_T1w/cubic/zarr.json"}  # of a group in which something is left
+    assert {path for path in before if "sub-03" not in path} | {path for path in FOREIGN if "sub-03" in path} | marks == set(
+        after
+    )
+    assert {path: after[path] for path in FOREIGN} == FOREIGN
+    assert not (orphaned / "isovox/scans/sub-03_T1w.json").exists()
+    assert isovox("verify", orphaned) == 0
+    capsys.readouterr()
+    assert isovox("clean", orphaned, "--yes") == 0
+    assert "nothing to remove" in capsys.readouterr().out
+
+
+def test_nothing_is_left_of_an_orphan_that_nobody_touched(orphaned):
+    assert isovox("clean", orphaned, "--yes") == 0
+    assert of_sub_03(orphaned) == []
+    assert not (orphaned / "sub-03").exists()
+    assert not (orphaned / STORE / "sub-03_T1w").exists()
+
+
+def test_an_output_that_was_changed_by_others_is_left(orphaned, capsys):
+    mine = orphaned / "sub-03/anat/sub-03_desc-restored_T1w.nii.gz"
+    mine.write_bytes(b"edited by hand")
+    assert isovox("clean", orphaned, "--yes") == 0
+    assert "was changed since isovox wrote it" in capsys.readouterr().out
+    assert of_sub_03(orphaned) == ["sub-03/anat/sub-03_desc-restored_T1w.nii.gz"]
+
+
+def test_scans_that_a_run_only_left_out_are_no_orphans(out, source, capsys):
+    restore_all(str(source), str(out), selection={"participant_label": ["01"]})
+    assert isovox("clean", out, "--yes") == 0
+    assert capsys.readouterr().out == "nothing to remove\n"
+
+
+def test_an_input_that_cannot_be_read_makes_no_orphans(orphaned, source, capsys):
+    before = everything(orphaned)
+    shutil.move(source, source.with_name("elsewhere"))
+    assert isovox("clean", orphaned, "--yes") == 0
+    assert "orphans are not looked for, as the input cannot be read: input-missing" in capsys.readouterr().out
+    assert everything(orphaned) == before
+
+
+def test_images_of_a_method_that_is_no_longer_used_are_orphans(out, source, capsys):
+    shutil.copytree(out / STORE / "sub-01_T1w" / "cubic", out / STORE / "sub-01_T1w" / "unires")
+    before = np.asarray(Store(str(out / STORE)).read("sub-01_T1w/cubic/restored"))
+    assert isovox("clean", out, "--yes") == 0
+    assert "sub-01_T1w: images of methods that were used before" in capsys.readouterr().out
+    assert not (out / STORE / "sub-01_T1w" / "unires" / "restored").exists()
+    np.testing.assert_array_equal(Store(str(out / STORE)).read("sub-01_T1w/cubic/restored"), before)

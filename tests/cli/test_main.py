@@ -1,0 +1,117 @@
+"""The command line: light to start, settings by option and by file, exit codes, errors that name the remedy."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import main as cli
+from cli.options import add_settings, settings_from
+from core.errors import UsageError
+from core.settings.run import RunSettings
+
+HEAVY = ("numpy", "torch", "prefect", "mlflow", "dask", "pydantic", "zarr", "nibabel", "rich")
+
+
+def parse(words: str) -> RunSettings:
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    return settings_from(parser.parse_args(words.split()), RunSettings)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    listed = f"print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys; from cli.main import main\ntry: main(['--help'])\nexcept SystemExit: {listed}"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "usage: isovox" in told
+    assert told.splitlines()[-1] == "[]"
+
+
+def test_options_reach_the_settings_they_name() -> None:
+    settings = parse(
+        "in out --method unires --participant-label 01 02 --suffix T1w --voxel-size 0.8 --fuse --workers 3 --patch 32"
+    )
+    assert settings.selection.participant_label == ("01", "02")
+    assert settings.selection.suffix == ("T1w",)
+    assert (settings.method, settings.voxel_size, settings.fuse) == ("unires", 0.8, True)
+    assert (settings.compute.workers, settings.tiling.patch) == (3, 32)
+
+
+def test_every_setting_has_an_option_and_a_description() -> None:
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    told = {action.dest: action.help for action in parser._actions}
+    for name, field in RunSettings.model_fields.items():
+        assert any(dest.split(".")[0] == name for dest in told), name
+        assert field.title or hasattr(field.annotation, "model_fields")
+    assert all(told.values())
+
+
+def test_a_file_says_the_same_and_options_win(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("method: linear\nvoxel_size: 2\ntiling:\n  patch: 48\nselection:\n  suffix: [T2w]\n")
+    settings = parse(f"in out --config {file} --voxel-size 1.5")
+    assert settings == RunSettings(
+        input="in", out="out", method="linear", voxel_size=1.5, tiling={"patch": 48}, selection={"suffix": ("T2w",)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("voxel_size: 0", r"voxel_size: Input should be greater than 0\.1, not 0; correct"),
+        ("metod: cubic", r"metod: Extra inputs are not permitted"),
+        ("[1, 2]", r"wanted a mapping of settings by name; got list"),
+        ("a: [", r"config-file: wanted a YAML file"),
+    ],
+)
+def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, content: str, match: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=match):
+        parse(f"in out --config {file}")
+
+
+def test_bids_apps_order_is_run() -> None:
+    assert cli._bids_app(["data", "out", "participant", "--participant-label", "01"]) == [
+        "run",
+        "data",
+        "out",
+        "--participant-label",
+        "01",
+    ]
+    assert cli._bids_app(["run", "data", "out"]) == ["run", "data", "out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "{tmp}/nowhere", "{tmp}/out"], "input-missing: wanted"),
+        (["run", "{tmp}", "{tmp}/out", "--method", "magic"], "esrgan-3d, diffusion-iqt, network; got magic"),
+        (["run", "{tmp}", "{tmp}/out", "--method-options", "x=1"], "options of cubic"),
+        (["run", "{tmp}", "{tmp}/out", "--fuse"], "a method that fuses"),
+        (["run", "{tmp}", "{tmp}/out", "--method", "network"], "weights for the method network"),
+        (["status", "{tmp}/out"], "name the OUT of a run"),
+    ],
+)
+def test_usage_errors_exit_2_with_the_remedy(tmp_path: Path, capsys, words: list[str], told: str) -> None:
+    assert cli.main([word.format(tmp=tmp_path) for word in words]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_option_exits_2(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["run", "in", "out", "--metod", "cubic"])
+    assert "--metod" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "train", "simulate", "evaluate", "harmonize", "monitor", "deploy", "up"])
+def test_help_names_no_default_where_there_is_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert "Undefined" not in capsys.readouterr().out

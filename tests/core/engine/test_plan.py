@@ -1,0 +1,131 @@
+"""The plan: digests that follow what they depend on and nothing else, forecasts, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.engine import plan as plans
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, check_fits, check_not_mixed, complete, digest_of
+from core.errors import PlanError
+from core.geometry.grid import Grid
+from core.methods.base import Method
+from core.settings.run import RunSettings
+from core.settings.scans import Acquisition
+
+
+def scan(key: str = "sub-01_T1w", sha256: str = "a" * 64, **changes: Any) -> ScanPlan:
+    grid = Grid((50, 60, 20), np.diag([2.0, 2, 6, 1])).to_json()
+    made = ScanPlan(
+        key=key,
+        uris=(f"/data/{key}.nii.gz",),
+        relative=f"{key}.nii.gz",
+        kind="nifti",
+        stem=f"{key}_desc-restored",
+        group=key,
+        sha256=sha256,
+        source=grid,
+        target=grid,
+        acquisition=Acquisition(),
+    )
+    return made.model_copy(update=changes)
+
+
+def settings(**changes: Any) -> RunSettings:
+    return RunSettings(input="in", out="out", method="cubic", voxel_size=2, **changes)
+
+
+def plan(*scans: ScanPlan, **changes: Any) -> CohortPlan:
+    return complete(settings(**changes), scans or (scan(),), ())
+
+
+def test_a_plan_survives_json_and_gives_isotropic_targets() -> None:
+    made = plan(scan(), scan("sub-02_T1w"))
+    assert CohortPlan.model_validate_json(made.model_dump_json()) == made
+    assert made.scans[0].target_grid.spacing == pytest.approx((2, 2, 2))
+    assert made.planned == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "linear"},
+        {"voxel_size": 1.5},
+        {"slices": {"slice_profile": "gaussian"}},
+        {"seed": 1},
+        {"tiling": {"patch": 32}},
+    ],
+)
+def test_what_the_voxels_depend_on_changes_the_digests(change: dict[str, Any]) -> None:
+    other = complete(RunSettings(**{**settings().model_dump(), **change}), [scan()], ())
+    assert other.settings_digest != plan().settings_digest
+    assert other.scans[0].restore_digest != plan().scans[0].restore_digest
+    assert other.scans[0].ingest_digest == plan().scans[0].ingest_digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"compute": {"workers": 7}}, {"out": "elsewhere"}, {"tiling": {"mode": "tile"}}, {"tracking_uri": "x"}]
+)
+def test_where_it_runs_changes_no_digest(change: dict[str, Any]) -> None:
+    other = complete(RunSettings(**{**settings().model_dump(), **change}), [scan()], ())
+    assert (other.settings_digest, other.scans[0].digest, other.digest) == (
+        plan().settings_digest,
+        plan().scans[0].digest,
+        plan().digest,
+    )
+
+
+def test_a_threshold_changes_the_export_alone() -> None:
+    other = plan(quality={"max_seam": 2})
+    assert other.scans[0].restore_digest == plan().scans[0].restore_digest
+    assert other.scans[0].digest != plan().scans[0].digest
+
+
+def test_changed_bytes_and_a_new_version_change_what_depends_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = plan(scan(), scan("sub-02_T1w"))
+    second = plan(scan(sha256="b" * 64), scan("sub-02_T1w"))
+    assert first.scans[0].ingest_digest != second.scans[0].ingest_digest
+    assert first.scans[1].digest == second.scans[1].digest
+    monkeypatch.setattr(plans, "__version__", "9.9")
+    assert plan(scan(), scan("sub-02_T1w")).scans[1].digest != first.scans[1].digest
+
+
+def test_what_cannot_fit_is_refused_naming_the_worst() -> None:
+    made = plan(scan(), scan("big", source=Grid((300, 300, 300), np.eye(4)).to_json()))
+    with pytest.raises(
+        PlanError, match=r"memory-too-small: wanted at most 0\.1 GiB .* got big, which needs .*; choose a larger voxel"
+    ):
+        check_fits(made, memory=100 << 20, disk=1 << 40)
+    with pytest.raises(PlanError, match=r"disk-too-small: .*; free space"):
+        check_fits(made, memory=1 << 40, disk=1 << 20)
+    check_fits(made, memory=1 << 40, disk=1 << 40)
+
+
+def test_mixed_settings_are_refused_unless_all_are_made_anew() -> None:
+    made = plan()
+    with pytest.raises(PlanError, match=r"mixed-settings: .*got 1 scans .*other.*; choose another output"):
+        check_not_mixed(made, {"sub-01_T1w": "old", "other": "old"})
+    check_not_mixed(made, {"sub-01_T1w": "old", "other": made.settings_digest})
+
+
+def test_refused_scans_count_and_name_the_plan() -> None:
+    one = Refusal(key="bad", uri="bad.nii", code="file-empty", reason="file-empty: …")
+    made = complete(settings(), [scan()], [one])
+    assert made.planned == 2
+    assert made.digest != plan().digest
+
+
+def test_a_digest_does_not_see_the_order_of_keys() -> None:
+    assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1}) != digest_of({"a": 1, "b": [2, 1]})
+
+
+def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan().forecast.memory
+    check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 20)  # cubic takes no memory of a GPU
+    monkeypatch.setattr(Method, "bytes_per_tile_voxel", 1e4)
+    assert plan().forecast.memory - before == pytest.approx(1e4 * np.prod(plan().scans[0].target["shape"]))
+    check_fits(plan(), memory=1 << 40, disk=1 << 40)
+    with pytest.raises(PlanError, match=r"gpu-too-small: wanted at most 1.0 GiB.* got 1.7 GiB for one tile; .*--patch"):
+        check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)

@@ -1,0 +1,256 @@
+"""What a restored scan is flagged for, and what it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.engine.quality import CHECKS, Quality, assess, seam_score
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.resample import interpolate
+from core.geometry.tiles import Tiling, halo_patches, patches, slabs, volume
+from core.io import nifti
+from core.methods.base import Measured
+from core.operators.acquisition import acquisition_operator
+from core.settings.run import QualityThresholds
+from core.settings.scans import Acquisition
+from core.stats import scan_stats
+
+NOISE = 2.0  # of tissue at 100
+HEAD = (80, 96, 80)
+
+
+def anatomy(seed: int = 0) -> Array:
+    """A head of 1 mm voxels: an ellipsoid of 100 with smooth structure, and a dark core."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in HEAD), indexing="ij")
+    waves = sum(np.cos(rng.uniform(2, 9, 3) @ [x.ravel(), y.ravel(), z.ravel()] + rng.uniform(0, 6)) for _ in range(6))
+    radius = np.sqrt((x / 0.85) ** 2 + (y / 0.9) ** 2 + (z / 0.8) ** 2)
+    head = (100 + 6 * waves.reshape(HEAD)) / (1 + np.exp((radius - 1) * 30))
+    return np.asarray(head - 50 * np.exp(-((radius / 0.25) ** 2)), dtype=np.float32)
+
+
+def scan(image: Array, mm: int = 4, seed: int = 0) -> tuple[Measured, Grid]:
+    """The image as slices of ``mm`` with noise, and the grid of the image."""
+    target = Grid(image.shape, np.eye(4))
+    source = target.refine(2, Fraction(1, mm))
+    seen = acquisition_operator(source, target, Acquisition()).forward(image)
+    noisy = np.abs(seen + NOISE * np.random.default_rng(seed).standard_normal(seen.shape)).astype(np.float32)
+    stats = dataclasses.replace(scan_stats(noisy), noise_sd=NOISE)
+    return Measured(noisy, source, stats, Acquisition()), target
+
+
+def ball(centre: tuple[float, float, float], radius: float) -> Array:
+    """1 within ``radius`` mm of ``centre``, 0 elsewhere."""
+    squares = (((np.arange(n) - at) ** 2) for n, at in zip(HEAD, centre, strict=True))
+    x, y, z = np.meshgrid(*squares, indexing="ij")
+    return (x + y + z <= radius**2).astype(np.float32)
+
+
+def check(measured: Measured, restored: Array, target: Grid, tiling: Tiling | None = None) -> Quality:
+    return assess(measured, restored, target, tiling or volume(target.shape), QualityThresholds())
+
+
+def codes(quality: Quality) -> set[str]:
+    return {code for code, _ in quality.problems}
+
+
+@pytest.fixture(scope="module")
+def head() -> Array:
+    return anatomy()
+
+
+def cubic(measured: Measured, target: Grid) -> Array:
+    return interpolate(measured.image, measured.grid, target, 3)
+
+
+@pytest.mark.parametrize("mm", [4, 8])
+def test_an_ordinary_restoration_and_the_truth_pass(head: Array, mm: int) -> None:
+    measured, target = scan(head, mm)
+    for restored in (head, cubic(measured, target)):
+        quality = check(measured, restored, target, slabs(target.shape, 2, 32))
+        assert quality.problems == []
+        assert all(np.isfinite(list(quality.figures.values())))
+
+
+def test_the_truth_is_consistent_up_to_the_noise(head: Array) -> None:
+    measured, target = scan(head)
+    quality = check(measured, head, target)
+    assert quality.figures["consistency"] == pytest.approx(1, abs=0.05)
+    assert quality.consistency_map.shape == measured.grid.shape
+    assert quality.consistency_map.dtype == np.float32
+
+
+def test_the_map_is_signed_and_in_units_of_the_noise(head: Array) -> None:
+    measured, target = scan(head)
+    exact = dataclasses.replace(measured, image=acquisition_operator(measured.grid, target, Acquisition()).forward(head))
+    quality = check(exact, head + np.float32(3 * NOISE), target)
+    np.testing.assert_allclose(quality.consistency_map, 3, atol=1e-3)
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["planted", "erased"])
+def test_a_false_and_an_erased_lesion_are_flagged(head: Array, sign: int) -> None:
+    measured, target = scan(head)
+    quality = check(measured, cubic(measured, target) + sign * 50 * ball((48, 60, 40), 6), target)
+    assert codes(quality) == {"local"}
+    x, y, z = np.unravel_index(np.argmax(sign * quality.consistency_map), quality.consistency_map.shape)
+    assert np.linalg.norm(measured.grid.world(np.array([[x, y, z]])) - [48, 60, 40]) < 9
+
+
+def test_lesions_are_told_from_none_by_the_local_figure(head: Array) -> None:
+    rng = np.random.default_rng(3)
+    measured, target = scan(head, 8)
+    plain = cubic(measured, target)
+    without = [check(scan(head, 8, seed)[0], cubic(scan(head, 8, seed)[0], target), target).figures["local"] for seed in range(6)]
+    centres = [tuple(np.array(HEAD) / 2 + rng.uniform(-16, 16, 3)) for _ in range(12)]
+    with_one = [check(measured, plain + 30 * ball(centre, 7), target).figures["local"] for centre in centres]
+    auc = np.mean([[high > low for low in without] for high in with_one])
+    assert auc >= 0.95
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("mm", [1, -1])
+def test_a_shifted_volume_is_flagged_with_its_shift(head: Array, axis: int, mm: int) -> None:
+    measured, target = scan(head)
+    quality = check(measured, np.roll(head, mm, axis), target)
+    assert "shift" in codes(quality)
+    assert quality.figures["shift"] == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.95, 1.05, 1.1])
+def test_a_scaled_volume_is_flagged_with_its_gain(head: Array, factor: float) -> None:
+    measured, target = scan(head)
+    quality = check(measured, cubic(measured, target) * np.float32(factor), target)
+    assert re.search(r"error of the gain is \S+ % .at most 3 %", dict(quality.problems)["gain-error"])
+    assert quality.figures["gain_error"] == pytest.approx(factor - 1, abs=0.01)
+
+
+def test_a_flip_of_sides_is_flagged(head: Array) -> None:
+    measured, target = scan(head)
+    assert "local" in codes(check(measured, cubic(measured, target)[::-1], target))
+
+
+def test_an_inflated_head_changes_the_volume(head: Array) -> None:
+    measured, target = scan(head)
+    bigger = Grid(target.shape, np.diag([1.02, 1.02, 1.02, 1.0]))
+    figures = check(measured, cubic(measured, target), bigger).figures
+    assert figures["volume_change"] == pytest.approx(1.02**3 - 1, abs=0.02)
+    assert figures["volume_mm3"] == pytest.approx(figures["measured_volume_mm3"] * 1.02**3, rel=0.02)
+
+
+def test_what_lies_beyond_the_measured_field_of_view_is_not_its_volume(head: Array) -> None:
+    measured, target = scan(head)
+    part = measured.crop(Box((0, 0, 5), (80, 96, 15)))
+    quality = check(part, cubic(measured, target), target)
+    assert abs(quality.figures["volume_change"]) < 0.01
+
+
+def test_voxels_that_are_not_finite_are_counted_and_poison_nothing_else(head: Array) -> None:
+    measured, target = scan(head)
+    restored = cubic(measured, target)
+    restored[40, 40, 40:43] = [np.nan, np.inf, -np.inf]
+    quality = check(measured, restored, target)
+    assert "non-finite" in codes(quality)
+    assert quality.figures["non_finite"] == 3
+    assert np.isfinite(quality.consistency_map).all()
+    assert np.isfinite(list(quality.figures.values())).all()
+
+
+def test_values_far_beyond_the_measured_range_are_flagged(head: Array) -> None:
+    measured, target = scan(head)
+    restored = cubic(measured, target)
+    restored[40, 48, 40] = 3 * measured.stats.maximum
+    quality = check(measured, restored, target)
+    assert codes(quality) == {"overshoot"}
+
+
+@pytest.mark.parametrize("mm", [4, 8])
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_interpolated_slabs_have_no_seam(head: Array, mm: int, order: int) -> None:
+    measured, target = scan(head, mm)
+    restored = interpolate(measured.image, measured.grid, target, order)
+    assert seam_score(restored, target, measured, slabs(target.shape, 2, 16)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("tiling", [slabs(HEAD, 2, 16), patches(HEAD, 32, 8, "hann"), halo_patches(HEAD, 32, 4)])
+def test_blocks_raise_the_seam_score(head: Array, tiling: Tiling) -> None:
+    measured, target = scan(head)
+    smooth = cubic(measured, target)
+    blocky = smooth.copy()
+    rng = np.random.default_rng(1)
+    for tile in tiling.tiles():
+        blocky[tile.write.slices] *= np.float32(1 + 0.08 * rng.standard_normal())
+    assert seam_score(smooth, target, measured, tiling) < 1.05
+    assert seam_score(blocky, target, measured, tiling) > 1.1
+    assert "seam" in codes(check(measured, blocky, target, tiling))
+
+
+def test_one_tile_has_no_seam(head: Array) -> None:
+    measured, target = scan(head)
+    assert seam_score(head, target, measured, volume(HEAD)) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0])
+def test_a_constant_scan_passes(value: float) -> None:
+    image = np.full((8, 8, 8), value, np.float32)
+    grid = Grid(image.shape, np.diag([1, 1, 4, 1.0]))
+    measured = Measured(image, grid, scan_stats(image), Acquisition())
+    target = grid.isotropic(1.0)
+    quality = check(measured, np.full(target.shape, value, np.float32), target, slabs(target.shape, 2, 8))
+    assert quality.problems == []
+
+
+def test_a_scan_of_one_slice_is_assessed(head: Array) -> None:
+    image = head[:, :, 40:41]
+    grid = Grid(image.shape, np.diag([1, 1, 5, 1.0]))
+    target = grid.isotropic(1.0)
+    measured = Measured(image, grid, scan_stats(image), Acquisition())
+    assert check(measured, interpolate(image, grid, target, 3), target).problems == []
+
+
+def test_each_threshold_flags_by_its_own_name(head: Array) -> None:
+    measured, target = scan(head)
+    tight = QualityThresholds(**{check.threshold: 1e-9 for check in CHECKS})
+    quality = assess(measured, cubic(measured, target), target, slabs(target.shape, 2, 16), tight)
+    assert codes(quality) == {one.figure.replace("_", "-") for one in CHECKS}
+    assert {one.threshold for one in CHECKS} == set(QualityThresholds.model_fields) - {"check_faces"}
+    assert all("at most" in reason and "\n" not in reason for _, reason in quality.problems)
+
+
+def test_a_scan_that_is_turned_against_the_target_is_judged_too(head: Array) -> None:
+    measured, target = scan(head)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    turned = Grid(target.shape, target.affine @ affine)
+    image = interpolate(measured.image, measured.grid, turned, 3)
+    assert not check(measured, image, turned).problems
+    assert "consistency" in codes(check(measured, image[:, ::-1], turned)) | codes(check(measured, np.zeros_like(image), turned))
+
+
+def real_cases(folder: Path) -> list[Measured]:
+    """Four thick-sliced T1w (two persons and scanners, 4 and 8 mm), and a T2w as acquired."""
+    found = []
+    for name in ("ds002748/sub-01/anat/sub-01_T1w.nii.gz", "ds000011/sub-01/anat/sub-01_T1w.nii.gz"):
+        image, grid, _ = nifti.load(str(folder / name))
+        for mm in (4, 8):
+            source = grid.refine(2, Fraction(grid.spacing[2] / mm).limit_denominator(100))
+            seen = acquisition_operator(source, grid, Acquisition()).forward(image)
+            found.append(Measured(seen, source, scan_stats(seen), Acquisition()))
+    image, grid, _ = nifti.load(str(folder / "ds000011/sub-01/anat/sub-01_inplaneT2.nii.gz"))
+    return [*found, Measured(image, grid, scan_stats(image), Acquisition())]
+
+
+@pytest.mark.slow
+def test_real_scans_pass_with_cubic_and_are_flagged_with_gross_faults(scans: Path) -> None:
+    for measured in real_cases(scans):
+        target = measured.grid.isotropic(1.0)
+        restored = cubic(measured, target)
+        tiling = slabs(target.shape, 2, 64)
+        assert check(measured, restored, target, tiling).problems == []
+        for wrong in (np.roll(restored, 1, 0), np.roll(restored, 1, 2), restored[::-1], restored * np.float32(1.1)):
+            assert check(measured, np.ascontiguousarray(wrong), target, tiling).problems

@@ -1,0 +1,186 @@
+"""A checkpoint becomes a model whose every tensor landed where the map says, or nothing is written and the strays are named."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError, WeightsError
+from core.models.convert import KeyMap, arranged, check_fit, convert, read_map
+from core.models.weights import load_network, read_spec, read_tensors
+from core.networks import build
+
+torch = pytest.importorskip("torch")
+
+UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [2, 4], "strides": [2]}
+
+
+def theirs(prefix: str = "module.") -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return OrderedDict((prefix + name, tensor) for name, tensor in build("UNet", UNET).state_dict().items())
+
+
+def key_map(**said) -> KeyMap:
+    return KeyMap(network="UNet", config=UNET, **{"prefixes": {"module.": ""}, "multiple": 4} | said)
+
+
+def written(tmp_path: Path, content: object) -> str:
+    torch.save(content, tmp_path / "theirs.pth")
+    return str(tmp_path / "theirs.pth")
+
+
+def same(folder: Path, expected: dict[str, torch.Tensor]) -> bool:
+    found = read_tensors(str(folder), read_spec(str(folder)).sha256)
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_all_tensors_land_bit_for_bit_and_the_model_runs(tmp_path):
+    spec = convert(written(tmp_path, theirs()), key_map(residual=True, about="From a thesis; CC-BY."), str(tmp_path / "model"))
+    assert same(tmp_path / "model", theirs(""))
+    assert (spec.network, spec.residual, spec.multiple) == ("UNet", True, 4)
+    network, image = load_network(str(tmp_path / "model"), spec, "cpu"), torch.ones(1, 1, 8, 8, 8)
+    twin = build("UNet", UNET)
+    twin.load_state_dict(theirs(""))
+    assert torch.equal(network(image), twin(image))
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "`theirs.pth`" in card
+    assert "From a thesis; CC-BY." in card
+    assert check_fit(str(tmp_path / "model")) == spec
+
+
+def test_tensors_deep_in_a_checkpoint_of_many_things(tmp_path):
+    content = {"epoch": 7, "optimizer": {"lr": 1e-3}, "ema": {"state_dict": theirs()}}
+    convert(written(tmp_path, content), key_map(state="ema.state_dict"), str(tmp_path / "model"))
+    assert same(tmp_path / "model", theirs(""))
+
+
+def test_the_old_format_and_safetensors_too(tmp_path):
+    from safetensors.torch import save_file
+
+    torch.save(theirs(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(theirs(), tmp_path / "theirs.safetensors")
+    for name in ("old.pt", "theirs.safetensors"):
+        convert(str(tmp_path / name), key_map(), str(tmp_path / name[:3]))
+        assert same(tmp_path / name[:3], theirs(""))
+
+
+def test_whole_names_go_before_patterns_and_the_longest_prefix_before_others():
+    how = key_map(keys={"a.b.c": "whole"}, prefixes={"a.": "short.", "a.b.": "long."}, ignore=("*.c", "a.x*"))
+    assert [how.ours(name) for name in ("a.b.c", "a.b.d", "a.d", "d.c", "a.x1", "e")] == [
+        "whole",
+        "long.d",
+        "short.d",
+        None,
+        None,
+        "e",
+    ]
+
+
+def test_what_is_not_wanted_must_be_said(tmp_path):
+    content = theirs() | {"module.step": torch.zeros(())}
+    with pytest.raises(WeightsError, match=r"weights-unfit: .*; got 1 unexpected: step; correct keys, prefixes and ignore"):
+        arranged(content, key_map())
+    assert set(arranged(content, key_map(ignore=("*.step",)))) == set(theirs(""))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prefixes": {}}, r"missing: .*model\.0.*unexpected: module\.model\.0"),
+        ({"keys": {"module.nowhere": "x"}}, r"1 not in the checkpoint: module\.nowhere \(in keys\)"),
+        ({"ignore": ("*.0.conv.unit0.conv.bias",)}, r"1 missing: model\.0\.conv\.unit0\.conv\.bias"),
+    ],
+    ids=["no prefix", "a key that is not there", "too much ignored"],
+)
+def test_a_wrong_map_names_the_strays_and_writes_nothing(tmp_path, change, said):
+    torch.manual_seed(0)
+    names = build("UNet", UNET | {"num_res_units": 1}).state_dict()
+    content = {f"module.{name}": tensor for name, tensor in names.items()}
+    how = KeyMap(network="UNet", config=UNET | {"num_res_units": 1}, **{"prefixes": {"module.": ""}} | change)
+    with pytest.raises(WeightsError, match=said):
+        convert(written(tmp_path, content), how, str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
+
+
+def test_two_for_one_place_and_another_shape_are_named():
+    content = theirs()
+    first, second = list(content)[:2]
+    with pytest.raises(WeightsError, match=r"1 meant twice: same; .*missing.*; 1 unexpected: same"):
+        arranged(content, key_map(keys={first: "same", second: "same"}))
+    with pytest.raises(WeightsError, match=r"1 of another shape: .* \(7,\) for \("):
+        arranged(content | {first: torch.zeros(7)}, key_map())
+
+
+class Evil:
+    """What a pickle may do as it is opened."""
+
+    def __reduce__(self):
+        return os.mkdir, ("was-here",)
+
+
+def test_a_pickle_with_more_than_tensors_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, {"state_dict": theirs(), "hyper": Evil()})
+    with pytest.raises(WeightsError, match=r"weights-pickle: wanted a checkpoint of tensors alone; got .*mkdir") as told:
+        convert(path, key_map(state="state_dict"), str(tmp_path / "model"))
+    assert not (tmp_path / "was-here").exists()
+    assert "weights_only=False" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "code"),
+    [
+        ({"model": {}, "epoch": 1}, "net", "weights-state: wanted net in the checkpoint; got model, epoch"),
+        ({"model": {"w": 1}}, "", "weights-state: wanted tensors by name; got others: model"),
+        ([1, 2], "", "weights-state: wanted tensors by name; got list"),
+        (3, "a.b", "weights-state: .* got int"),
+    ],
+)
+def test_a_checkpoint_without_tensors_there(tmp_path, content, state, code):
+    with pytest.raises(WeightsError, match=code):
+        convert(written(tmp_path, content), key_map(state=state), str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("name", ["theirs.pth", "theirs.safetensors"])
+def test_a_torn_checkpoint(tmp_path, name):
+    from safetensors.torch import save_file
+
+    torch.save(theirs(), tmp_path / "theirs.pth")
+    save_file(theirs(), tmp_path / "theirs.safetensors")
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WeightsError, match="weights-unreadable"):
+        convert(str(path), key_map(), str(tmp_path / "model"))
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(UsageError, match="checkpoint-missing"):
+        convert(str(tmp_path / "none.pth"), key_map(), str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_map_is_yaml_or_json(tmp_path, suffix):
+    path = tmp_path / f"map.{suffix}"
+    path.write_text(json.dumps({"network": "UNet", "config": UNET, "keys": {"a": "b"}, "prefixes": {"module.": ""}}))
+    assert read_map(str(path)) == KeyMap(network="UNet", config=UNET, keys={"a": "b"}, prefixes={"module.": ""})
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "network: UNet\nkey: {}", "a: [", None])
+def test_what_is_no_map(tmp_path, text):
+    if text is not None:
+        (tmp_path / "map.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"key-map: wanted a YAML or JSON file with network, config and keys; got .*map\.yaml"):
+        read_map(str(tmp_path / "map.yaml"))
+
+
+def test_a_model_whose_config_is_of_another_network_does_not_fit(tmp_path):
+    convert(written(tmp_path, theirs()), key_map(), str(tmp_path / "model"))
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["config"]["channels"] = [2, 8]
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"weights-unfit: .* of another shape: .*; correct the config in config\.json"):
+        check_fit(str(tmp_path / "model"))

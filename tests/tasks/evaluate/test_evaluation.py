@@ -1,0 +1,371 @@
+"""An evaluation: its figures are those of the parts put together by hand, nothing is done twice, and what fails is a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.engine.plan import Weights
+from core.errors import InputError, IsovoxError, UsageError, WeightsError
+from core.evaluation.metrics.restoration import restoration_scores
+from core.geometry.grid import Box, Grid
+from core.geometry.resample import interpolate
+from core.io import nifti
+from core.io.bids import Source
+from core.models.weights import save_model
+from core.operators.degrade import degrade, degraded_grid
+from core.settings.degradation import Degradation
+from core.settings.evaluate import EvaluationSettings
+from tasks.evaluate import evaluation
+from tasks.evaluate.cases import Case, Trained, covered, find_cases, trained_of
+from tasks.evaluate.comparisons import beaten, comparisons_csv, duels, too_few
+from tasks.evaluate.evaluation import Entrant, Score, evaluate
+from tasks.evaluate.report import figures_of, view_of, write
+from tasks.evaluate.scorers import Scorer
+from tasks.evaluate.segmenters import CommandSegmenter, NetworkSegmenter, TissueSegmenter, fastsurfer, segmenter_of
+from tasks.evaluate.tables import scores_csv, summaries, summary_csv
+from tasks.report.box_plot import box_plot
+from tasks.report.evaluation import evaluation_page, letters
+from tests.phantoms import brain
+
+CUBIC, LINEAR = Entrant("cubic", "cubic"), Entrant("linear", "linear")
+BY_HAND = {"cubic": 3, "linear": 1}
+GRID = Grid((12, 12, 12), np.eye(4))
+
+
+def put(root: Path, label: str) -> Path:
+    path = root / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz"
+    path.parent.mkdir(parents=True)
+    image, _ = brain((44, 42, 41), seed=int(label))
+    nibabel.save(nibabel.Nifti1Image(image[::-1].copy(), np.diag([-1.5, 1.5, 1.5, 1.0])), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("people")
+    for label in ("01", "02"):
+        put(root, label)
+    return root
+
+
+def said(cohort: Path, out: Path, **more) -> EvaluationSettings:
+    return EvaluationSettings(protocol="thick-slice", cohort=str(cohort), out=str(out), **more)
+
+
+def run(wanted: EvaluationSettings, entrants=(CUBIC, LINEAR), scorer: Scorer | None = None) -> list[Score]:
+    return evaluate(wanted, find_cases(wanted), entrants, scorer or Scorer(), lambda *_: None)
+
+
+def row(scan: str, method: str, state: str = "done", **figures: float) -> Score:
+    return Score(scan=scan, method=method, state=state, figures=figures, seconds=1.0)
+
+
+def case_of(uri: str, person: str = "01") -> Case:
+    return Case("key", person, "", Source("key", (uri,), "nifti", "key", "key", "key"))
+
+
+# -- properties -------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(*[st.integers(8, 30)] * 3),
+    st.integers(0, 2),
+    st.integers(2, 8),
+    st.sampled_from(["slice-profile", "slice-mask", "low-field"]),
+)
+def test_the_target_is_what_the_slices_cover(shape, axis, factor, operator):
+    grid = Grid(shape, np.array([[0.9, 0.1, 0, -3], [-0.1, 0.9, 0, 5], [0, 0, 1.1, 8], [0, 0, 0, 1.0]]))
+    stop = [n - n % factor if at == axis else n for at, n in enumerate(shape)]
+    found = covered(grid, degraded_grid(grid, axis, Degradation(operator=operator, factor=factor)))
+    assert found.start == (0, 0, 0)
+    ends = [stop[axis]] if operator != "slice-mask" else range(stop[axis] - factor + 1, stop[axis] + 1)
+    assert found.stop[axis] in ends  # a slice that was kept stands for half a distance either way
+    assert all(found.stop[at] == stop[at] for at in range(3) if at != axis)
+
+
+def test_scans_apart_have_nothing_to_compare():
+    with pytest.raises(InputError, match="truth-elsewhere"):
+        covered(GRID, Grid((4, 4, 4), np.array([[1, 0, 0, 100], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])))
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=9))
+def test_a_box_plot_keeps_the_order_of_its_figures(values):
+    plot = box_plot("PSNR", {"a": [(str(n), value) for n, value in enumerate(values)], "b": [("0", 0.0)]}, "a")
+    box = plot.rows[0]
+    assert box.ends[0] <= box.ends[1]
+    assert box.quartiles[0] <= box.median <= box.quartiles[1]
+    assert len(box.dots) == len(values)
+    assert all(0 <= x <= 340 and 0 <= y <= plot.height for x, y, _ in box.dots)
+    assert [each.best for each in plot.rows] == [True, False]
+
+
+# -- the path ---------------------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_degrading_restoring_and_scoring_by_hand(cohort, tmp_path):
+    rows = run(said(cohort, tmp_path, factor=4))
+    assert [(one.scan, one.method, one.state) for one in rows] == [
+        (f"sub-{label}_T1w", method, "done") for label in ("01", "02") for method in ("cubic", "linear")
+    ]
+    for one in rows:
+        truth, grid, _ = nifti.load(str(cohort / one.scan[:6] / "anat" / f"{one.scan}.nii.gz"))
+        thick, coarse = degrade(truth, grid, 2, Degradation(factor=4), tissues=None, draw=np.random.default_rng(0))
+        box = Box((0, 0, 0), (44, 42, 40))
+        by_hand = interpolate(thick, coarse, grid.crop(box), BY_HAND[one.method])
+        assert one.figures == pytest.approx(restoration_scores(by_hand, truth[box.slices]), rel=1e-6)
+        image, on, _ = nifti.load(str(tmp_path / one.image))
+        np.testing.assert_array_equal(image, by_hand)
+        np.testing.assert_allclose(on.affine, grid.affine, atol=1e-5)
+
+
+def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tmp_path, monkeypatch):
+    wanted = said(cohort, tmp_path, selection={"participant_label": ["01"]})
+    before = run(wanted)
+    done = []
+    real = evaluation._restored
+    monkeypatch.setattr(evaluation, "_restored", lambda bench, entrant: done.append(entrant.method) or real(bench, entrant))
+    monkeypatch.setattr(evaluation, "restoration_scores", lambda *_: done.append("scored") or {"psnr": 1.0})
+    assert run(wanted) == before
+    assert done == []
+    (again,) = run(wanted, [CUBIC], Scorer(TissueSegmenter()))  # new figures of a restored scan
+    assert done == ["scored"]
+    assert 0.3 < again.figures["miou"] < 1
+    run(said(cohort, tmp_path, factor=6, selection={"participant_label": ["01"]}), [LINEAR])
+    assert done == ["scored", "linear", "scored"]
+    (tmp_path / "restored" / "linear" / "sub-01_T1w.nii.gz").write_bytes(b"torn")
+    (tmp_path / "scores" / "linear" / "sub-01_T1w.json").unlink()
+    run(said(cohort, tmp_path, factor=6, selection={"participant_label": ["01"]}), [LINEAR])
+    assert done[3:] == ["linear", "scored"]
+
+
+def test_a_cohort_that_was_simulated_before_is_scored_against_the_truth_that_it_names(cohort, tmp_path):
+    first = run(said(cohort, tmp_path / "a"), [CUBIC])
+    again = run(said(tmp_path / "a" / "simulated", tmp_path / "b"), [CUBIC])
+    assert [one.figures for one in again] == [one.figures for one in first]
+    assert [one.scan for one in again] == ["sub-01_rec-sliceprofile4_T1w", "sub-02_rec-sliceprofile4_T1w"]
+    assert not (tmp_path / "b" / "simulated").exists()
+
+
+def test_low_field_is_scored_by_tissues_and_the_truth_overlaps_itself(cohort, tmp_path):
+    wanted = EvaluationSettings(
+        protocol="iqt", cohort=str(cohort), out=str(tmp_path), factor=4, selection={"participant_label": ["01"]}
+    )
+    assert wanted.degradation == Degradation(operator="low-field", factor=4)
+    (one,) = run(wanted, [CUBIC], Scorer(TissueSegmenter()))
+    assert one.state == "done"
+    assert 0.1 < one.figures["miou"] < 0.95
+    image, labels = brain((40, 40, 40))
+    scorer = Scorer(TissueSegmenter(), perceptual=lambda a, b: float(np.abs(a - b).mean()))
+    same = scorer.score(image, Grid(image.shape, np.eye(4)), scorer.prepare(image, Grid(image.shape, np.eye(4))))
+    assert same == {"lpips": 0.0, "miou": 1.0, "iou_csf": 1.0, "iou_gm": 1.0, "iou_wm": 1.0}
+    found = TissueSegmenter().labels(image, GRID, image)
+    assert (found[labels > 0] == labels[labels > 0]).mean() > 0.9
+    assert not found[labels == 0].any()
+
+
+def test_a_network_segments_by_its_largest_channel(tmp_path):
+    torch = pytest.importorskip("torch")
+    from core.networks import build
+
+    config = {"spatial_dims": 3, "in_channels": 1, "channels": [4, 8], "strides": [2]}
+    torch.manual_seed(0)
+    networks = {name: build("UNet", config | {"out_channels": n}) for name, n in (("four", 4), ("one", 1))}
+    for (name, network), n in zip(networks.items(), (4, 1), strict=True):
+        save_model(str(tmp_path / name), "UNet", config | {"out_channels": n}, network.state_dict(), "# x\n", multiple=2)
+    weights = Weights(folder=str(tmp_path / "four"), sha256="0" * 64, name="four", version="1")
+    segmenter = segmenter_of(EvaluationSettings(protocol="iqt", cohort="", out="", segmenter="models:/four/1"), weights)
+    image, _ = brain((21, 12, 12))
+    labels = segmenter.labels(image, Grid(image.shape, np.eye(4)), image)
+    padded = np.pad(image, [(0, 1), (0, 0), (0, 0)], mode="symmetric") / np.percentile(image, 99.9).astype(np.float32)
+    with torch.no_grad():
+        by_hand = networks["four"](torch.from_numpy(padded)[None, None])[0].argmax(0).numpy()[:21]
+    np.testing.assert_array_equal(labels, by_hand)
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, segmenter.labels(image * 3, Grid(image.shape, np.eye(4)), image))
+    with pytest.raises(WeightsError, match="two channels out or more"):
+        NetworkSegmenter.of(weights.model_copy(update={"folder": str(tmp_path / "one")}))
+
+
+def test_any_command_segments_and_fastsurfer_is_found_where_it_is_installed(tmp_path, monkeypatch):
+    image, _ = brain((12, 12, 12))
+    copy = f'{sys.executable} -c "import shutil,sys; shutil.copy(sys.argv[1], sys.argv[2])" {{image}} {{labels}}'
+    np.testing.assert_array_equal(CommandSegmenter(copy).labels(image, GRID, image), image.round())
+    monkeypatch.setenv("FASTSURFER_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(UsageError, match="fastsurfer-missing"):
+        fastsurfer()
+    program = tmp_path / "run_fastsurfer.sh"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = --t1 ] && [ "$3" = --sd ] && [ "$5 $6" = "--sid scan" ] || exit 1\n'
+        f'mkdir -p "$4/scan/mri" && {sys.executable} -c "import nibabel, sys; i = nibabel.load(sys.argv[1]); '
+        "nibabel.save(nibabel.MGHImage(i.get_fdata().round().astype('int32'), i.affine), sys.argv[2])\" "
+        '"$2" "$4/scan/mri/aparc.DKTatlas+aseg.deep.mgz"\n'
+    )
+    program.chmod(0o755)
+    np.testing.assert_array_equal(fastsurfer().labels(image, GRID, image), image.round())
+
+
+# -- tables and page --------------------------------------------------------------------------------------------------------
+
+
+def many(gain: float, scans: int = 14) -> list[Score]:
+    """Method a better than b by ``gain`` dB, in LPIPS by less; c as b."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for n in range(scans):
+        level, spread = draw.normal(30, 3), draw.normal(0, 0.2, 4)
+        rows += [
+            row(f"s{n}", "a", psnr=level + gain + spread[0], lpips=0.3 - gain / 20 + spread[2] / 100),
+            row(f"s{n}", "b", psnr=level + spread[1], lpips=0.3 + spread[3] / 100),
+        ]
+    return rows
+
+
+def test_a_summary_has_means_and_sample_standard_deviations():
+    rows = [row("s1", "a", psnr=30.0, ssim=0.9), row("s2", "a", psnr=34.0, ssim=0.8), row("s1", "b", psnr=20.0, ssim=0.5)]
+    rows.append(row("s2", "b", "failed"))
+    lines = list(csv.DictReader(io.StringIO(summary_csv(rows, ["lpips"]))))
+    assert list(lines[0])[:6] == ["method", "psnr", "psnr_sd", "ssim", "ssim_sd", "lpips"]
+    assert (float(lines[0]["psnr"]), float(lines[0]["psnr_sd"])) == pytest.approx((32, 8**0.5), abs=1e-4)
+    assert lines[1] | {"seconds": ""} == {
+        "method": "b", "psnr": "20", "psnr_sd": "", "ssim": "0.5", "ssim_sd": "", "lpips": "not available", "lpips_sd": "",
+        "seconds": "", "scans": "1", "failed": "1", "model": "",
+    }  # fmt: skip
+    every = list(csv.DictReader(io.StringIO(scores_csv(rows))))
+    assert [(one["scan"], one["method"], one["state"], one["psnr"]) for one in every][-1] == ("s2", "b", "failed", "")
+    assert figures_of(rows)["a/psnr"] == 32
+    assert figures_of(rows)["b/failed"] == 1
+
+
+def test_a_clear_gain_is_significant_both_ways_of_reading_and_none_is_not():
+    clear, none = duels(many(1.0)), duels(many(0.0))
+    assert [(one.comparison.metric, one.winner) for one in clear] == [("psnr", "a"), ("lpips", "a")]
+    assert beaten(clear) == {("a", "psnr"): ["b"], ("a", "lpips"): ["b"]}
+    assert [one.winner for one in none] == ["", ""]
+    assert beaten(none) == {}
+    swapped = [one.model_copy(update={"method": {"a": "b", "b": "a"}[one.method]}) for one in many(1.0)]
+    assert {one.winner for one in duels(swapped)} == {"b"}
+    table = list(csv.DictReader(io.StringIO(comparisons_csv(clear))))
+    assert [(one["a"], one["b"], one["better"], one["scans"]) for one in table] == [("a", "b", "a", "14")] * 2
+
+
+def test_p_is_adjusted_over_all_pairs_and_few_scans_are_told():
+    rows = many(1.0, scans=7)
+    assert {one.winner for one in duels(rows)} == {"a"}
+    third = [one.model_copy(update={"method": "c"}) for one in rows if one.method == "b"]
+    crowded = duels([*rows, *third])
+    assert [(one.a, one.b) for one in crowded] == [("a", "b")] * 2 + [("a", "c")] * 2 + [("b", "c")] * 2
+    assert {one.winner for one in crowded} == {""}  # 6 comparisons of 7 scans: 6 / 64 is not below 0.05
+    assert "7 scans cannot show a difference: with 6 comparisons at least 8 are needed" in too_few(crowded)
+    assert too_few(duels(many(1.0))) == ""
+
+
+def test_only_scans_that_both_have_are_compared():
+    rows = many(1.0)
+    rows[1] = row("s0", "b", "failed")
+    assert {one.comparison.n for one in duels(rows)} == {13}
+    equal = [row("s1", "a", psnr=float("inf")), row("s1", "b", psnr=30.0)]
+    assert duels(equal) == []
+    assert summaries(equal)[0].means["psnr"] == float("inf")
+
+
+def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path):
+    wanted = said(cohort, tmp_path)
+    scorer = Scorer(TissueSegmenter(), missing=(("lpips", "lpips-missing: wanted <b>VGG</b>; got none; install it"),))
+    broken = Entrant("unet-3d", "unet-3d", reason="model-missing: wanted a model at /home/jane/secret/m; got none; train <one>")
+    rows = run(wanted, [CUBIC, LINEAR, broken], scorer)
+    text = Path(write(wanted, find_cases(wanted), rows, scorer)).read_text()
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+    assert "<b>VGG</b>" not in text
+    assert "/home/jane" not in text
+    assert "2 scans cannot show a difference" in text
+    assert "not available" in text
+    assert text.count("2 failed") == 1
+    best = max(summaries(rows)[:2], key=lambda one: one.means["psnr"])
+    assert f"<b>{best.means['psnr']:.2f} ± {best.sds['psnr']:.2f}</b>" in text
+    assert text.count('class="strip grey"') == 3 * 4  # planes by truth, input, cubic, linear
+    assert {path.name for path in tmp_path.glob("*.csv")} == {"scores.csv", "summary.csv", "comparisons.csv"}
+    marked = evaluation_page(view_of(wanted, [], many(1.0), Scorer()))
+    assert "</b><sup>b</sup>" in marked
+    assert "significantly better than b" in marked
+    assert letters(28)[-3:] == ["z", "aa", "ab"]
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_scan_and_a_bad_method_are_rows_and_the_others_go_on(cohort, tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    put(root, "03")
+    path = put(root, "04")
+    path.write_bytes(path.read_bytes()[:3000])
+
+    def boom(*_):
+        raise ZeroDivisionError("no such luck")
+
+    real = evaluation.build_method
+    monkeypatch.setattr(evaluation, "build_method", lambda name, *rest: boom() if name == "nearest" else real(name, *rest))
+    entrants = [CUBIC, Entrant("nearest", "nearest"), Entrant("unet-3d", "unet-3d", reason="model-missing: wanted one")]
+    rows = run(said(root, tmp_path / "out"), entrants)
+    assert [(one.scan[:6], one.method, one.state, one.code) for one in rows] == [
+        ("sub-03", "cubic", "done", ""),
+        ("sub-03", "nearest", "failed", "ZeroDivisionError"),
+        ("sub-03", "unet-3d", "failed", "model-missing"),
+        ("sub-04", "cubic", "failed", "file-truncated"),
+        ("sub-04", "nearest", "failed", "file-truncated"),
+        ("sub-04", "unet-3d", "failed", "file-truncated"),
+    ]
+    assert "no such luck" in rows[1].reason
+
+
+CARD = "# m\n\nCohort `people`: 3 scans.\n\n- train: 01, 03\n- validation: 02\n- test: 04\n"
+
+
+def test_a_model_is_not_scored_on_whom_it_was_trained_on(cohort, tmp_path):
+    (tmp_path / "README.md").write_text(CARD.replace("people", cohort.name))
+    learned = Entrant("cubic", "cubic", trained=trained_of(str(tmp_path)))
+    rows = run(said(cohort, tmp_path / "out"), [learned])
+    assert [(one.state, one.code) for one in rows] == [("failed", "trained-on"), ("done", "")]
+    assert "leave the person out" in rows[0].reason
+    assert rows[1].note == "02 was in the validation part of the training"
+
+
+def test_persons_of_another_cohort_with_the_same_label_are_strangers(tmp_path):
+    (tmp_path / "README.md").write_text(CARD)
+    by_card = trained_of(str(tmp_path))
+    assert by_card.part(case_of("/data/people/sub-01.nii"), "x") == "train"
+    assert by_card.part(case_of("/data/others/sub-01.nii"), "x") == ""
+    assert by_card.part(case_of("/data/people/sub-04.nii", "04"), "x") == ""
+    told = {"people": {"train": ["01"]}, "cohort": "people", "sha256": {"sub-01_T1w": "cafe"}}
+    (tmp_path / "split.json").write_text(json.dumps(told))
+    by_bytes = trained_of(str(tmp_path))
+    assert by_bytes.part(case_of("/data/renamed/sub-77.nii", "77"), "cafe") == "train"
+    assert by_bytes.part(case_of("/data/people/sub-01.nii"), "beef") == ""
+    (tmp_path / "split.json").write_text(json.dumps({"train": ["01"], "validation": ["02"], "test": []}))
+    assert trained_of(str(tmp_path)).part(case_of("/anywhere/sub-02.nii", "02"), "x") == "validation"
+    assert trained_of(str(tmp_path / "none")) == Trained()
+
+
+def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():
+    image, _ = brain((12, 12, 12))
+    with pytest.raises(IsovoxError, match=r"segmenter-failed: .*exit code 3, the last words"):
+        CommandSegmenter("sh -c 'echo first; echo the last words >&2; exit 3' {image} {labels}").labels(image, GRID, image)
+    with pytest.raises(IsovoxError, match="segmenter-silent"):
+        CommandSegmenter("true {image} {labels}").labels(image, GRID, image)
+    with pytest.raises(IsovoxError, match="segmenter-failed: wanted no-such-tool to run"):
+        CommandSegmenter("no-such-tool {image} {labels}").labels(image, GRID, image)
+    with pytest.raises(UsageError, match="segmenter-unknown"):
+        segmenter_of(EvaluationSettings(protocol="iqt", cohort="", out="", segmenter="magic"), None)

@@ -1,0 +1,209 @@
+"""A cohort made of low resolution: what is written, what is skipped, what fails and why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.errors import UsageError
+from core.io import bids, nifti
+from core.settings.degradation import Degradation
+from core.settings.run import RunSettings
+from core.settings.simulate import SimulateSettings
+from tasks.evaluate.simulate import simulate
+from tasks.pipeline.discover import plan_cohort
+from tests.phantoms import brain
+
+OBLIQUE = np.array([[-2.0, 0.1, 0, 30], [0.1, 2.0, 0, -40], [0, 0, 2.0, -20], [0, 0, 0, 1]])
+THICK = np.diag([2.0, 2.0, 10.0, 1.0])
+
+
+def write(path: Path, image: np.ndarray, affine: np.ndarray = OBLIQUE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(image, affine), path)
+    return path
+
+
+@pytest.fixture
+def cohort(tmp_path) -> Path:
+    """Two persons, one with two sessions; the last slices fill no slice of 4 or 8."""
+    for label, seed in (("01/ses-a", 0), ("01/ses-b", 1), ("02", 2)):
+        image, labels = brain((40, 42, 43), seed=seed)
+        name = f"sub-{label}".replace("/", "_")
+        write(tmp_path / "data" / f"sub-{label}" / "anat" / f"{name}_T1w.nii.gz", image.astype(np.int16))
+        write(tmp_path / "labels" / f"sub-{label}" / "anat" / f"{name}_dseg.nii.gz", labels)
+    (tmp_path / "data" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0", "License": "CC0"}')
+    return tmp_path / "data"
+
+
+def settings(cohort: Path, operator="low-field", factor=4, **more) -> SimulateSettings:
+    how = Degradation(operator=operator, factor=factor)
+    return SimulateSettings(**({"input": str(cohort), "out": str(cohort.parent / "sim"), "degradation": how} | more))
+
+
+def states(records) -> dict[str, str]:
+    return {record.key: record.code or record.state for record in records}
+
+
+def sidecars(cohort: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((cohort.parent / "sim").glob("sub-*/**/*.json"))]
+
+
+@pytest.mark.parametrize("operator", ["low-field", "slice-profile", "slice-mask"])
+def test_what_is_written_is_a_bids_dataset_that_names_its_truth(cohort, operator):
+    records = simulate(settings(cohort, operator))
+    assert set(states(records).values()) == {"done"}
+    found = bids.discover(str(cohort.parent / "sim"))
+    assert [one.key for one in found] == [
+        f"sub-{at}_rec-{operator.replace('-', '')}4_T1w" for at in ("01_ses-a", "01_ses-b", "02")
+    ]
+    for one in found:
+        image, grid, stored = nifti.load(one.uris[0])
+        told = json.loads(Path(one.uris[0].replace(".nii.gz", ".json")).read_text())
+        truth, sharp, as_stored = nifti.load(str(cohort.parent / "sim" / told["TruthURI"]))
+        assert image.shape == (40, 42, 10)
+        assert stored.orientation == as_stored.orientation
+        assert sharp.index_map(grid)[2] == pytest.approx((4, 0 if operator == "slice-mask" else 1.5), abs=1e-4)
+        assert image[truth[:, :, 1:40:4] > 0].mean() == pytest.approx(truth[truth > 0].mean(), rel=0.15)
+    description = json.loads((cohort.parent / "sim" / "dataset_description.json").read_text())
+    assert (description["DatasetType"], description["License"]) == ("raw", "CC0")
+
+
+@pytest.mark.parametrize(("axis", "shape"), [("R", (5, 42, 43)), ("A", (40, 5, 43)), ("auto", (40, 42, 5))])
+def test_slices_lie_along_the_axis_that_was_asked_for(cohort, axis, shape):
+    simulate(settings(cohort, "slice-profile", 8, axis=axis))
+    found = bids.discover(str(cohort.parent / "sim"))
+    assert {nifti.load(one.uris[0])[0].shape for one in found} == {shape}
+
+
+def test_a_second_run_skips_what_is_whole_and_mends_the_rest(cohort):
+    simulate(settings(cohort))
+    images = sorted((cohort.parent / "sim").glob("sub-*/**/*.nii.gz"))
+    before = {path: path.read_bytes() for path in images}
+    images[0].write_bytes(before[images[0]][:100])
+    images[2].with_name(images[2].name.replace(".nii.gz", ".json")).unlink()
+    (images[1].parent / ".left.tmp").write_bytes(b"x")
+    records = simulate(settings(cohort))
+    assert list(states(records).values()) == ["done", "skipped", "done"]
+    assert {path: path.read_bytes() for path in images} == before
+    assert not list((cohort.parent / "sim").rglob(".*.tmp"))
+
+
+def test_other_settings_or_another_truth_are_made_anew(cohort):
+    simulate(settings(cohort))
+    assert set(states(simulate(settings(cohort, seed=1))).values()) == {"done"}
+    write(cohort / "sub-02" / "anat" / "sub-02_T1w.nii.gz", brain((40, 42, 43), seed=9)[0].astype(np.int16))
+    assert list(states(simulate(settings(cohort, seed=1))).values()) == ["skipped", "skipped", "done"]
+
+
+def test_the_seed_matters_only_where_something_is_drawn(cohort):
+    simulate(settings(cohort, "slice-profile"))
+    assert set(states(simulate(settings(cohort, "slice-profile", seed=1))).values()) == {"skipped"}
+
+
+def test_every_scan_has_a_contrast_and_noise_of_its_own_that_the_order_does_not_change(cohort):
+    simulate(settings(cohort))
+    all_three = {told["TruthURI"]: told["Isovox"] for told in sidecars(cohort)}
+    assert len({told["SNR"]["WM"] for told in all_three.values()}) == 3
+    simulate(settings(cohort, out=str(cohort.parent / "alone"), selection={"participant_label": ("02",)}))
+    (alone,) = (cohort.parent / "alone").glob("sub-02/**/*.json")
+    told = json.loads(alone.read_text())
+    assert told["Isovox"]["SHA256"] == all_three[told["TruthURI"]]["SHA256"]
+
+
+def test_labels_take_the_place_of_the_fit(cohort):
+    simulate(settings(cohort, labels=str(cohort.parent / "labels")))
+    for told in sidecars(cohort):
+        assert told["Isovox"]["Tissues"]["From"] == "labels"
+        assert told["Isovox"]["Tissues"]["wm_mean"] == pytest.approx(105, rel=0.01)
+    one = min((cohort.parent / "labels").rglob("*.nii.gz"))
+    assert set(states(simulate(settings(cohort, labels=str(one)))).values()) == {"skipped"}  # the same labels for all
+    write(one, np.flip(brain((40, 42, 43))[1], 0))
+    assert set(states(simulate(settings(cohort, labels=str(one)))).values()) == {"done"}
+
+
+def test_one_bad_scan_never_stops_the_others(cohort):
+    (cohort / "sub-01" / "ses-a" / "anat" / "sub-01_ses-a_T1w.nii.gz").write_bytes(b"no image")
+    write(cohort / "sub-03" / "anat" / "sub-03_T1w.nii.gz", np.ones((30, 30, 6), np.int16) * np.arange(6, dtype=np.int16), THICK)
+    write(cohort / "sub-04" / "anat" / "sub-04_T1w.nii.gz", np.indices((30, 30, 30))[0].astype(np.int16) % 2)
+    write(cohort / "sub-05" / "anat" / "sub-05_run-1_run-2_T1w.nii.gz", np.ones((4, 4, 4), np.int16))
+    records = simulate(settings(cohort, factor=8))
+    assert states(records) == {
+        "sub-01_ses-a_T1w": "not-gzip",
+        "sub-01_ses-b_T1w": "done",
+        "sub-02_T1w": "done",
+        "sub-03_T1w": "factor-too-large",
+        "sub-04_T1w": "tissues-not-found",
+        "sub-05_run-1_run-2_T1w": "entity-repeated",
+    }
+    assert all("wanted" in record.reason for record in records if record.state == "failed")
+    assert len(sidecars(cohort)) == 2
+
+
+def test_labels_on_another_grid_are_refused(cohort):
+    write(cohort.parent / "labels" / "sub-02" / "anat" / "sub-02_dseg.nii.gz", brain((40, 42, 42))[1])
+    records = simulate(settings(cohort, labels=str(cohort.parent / "labels")))
+    assert list(states(records).values()) == ["done", "done", "labels-grid"]
+
+
+def test_scans_that_would_get_one_name_are_refused(cohort):
+    image = brain((32, 32, 32))[0]
+    for space in ("a", "b"):
+        write(cohort / "sub-07" / "anat" / f"sub-07_space-{space}_T1w.nii.gz", image)
+    records = simulate(settings(cohort))
+    assert [record.code for record in records if "sub-07" in record.key] == ["entities-duplicate"] * 2
+
+
+def test_a_full_disk_is_told_for_each_scan(cohort, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nifti, "save", full)
+    records = simulate(settings(cohort))
+    assert {record.code for record in records} == {"OSError"}
+    assert "No space left" in records[0].reason
+
+
+def test_the_output_may_not_be_the_input(cohort):
+    with pytest.raises(UsageError, match="out-is-input"):
+        simulate(settings(cohort, out=f"{cohort}/"))
+
+
+def test_two_label_images_for_a_scan_are_refused(cohort):
+    folder = cohort.parent / "labels" / "sub-02" / "anat"
+    write(folder / "sub-02_acq-x_dseg.nii.gz", np.ones((4, 4, 4), np.int16))
+    with pytest.raises(UsageError, match=r"labels-ambiguous: .* several of sub-02"):
+        simulate(settings(cohort, labels=str(cohort.parent / "labels")))
+
+
+def test_a_run_finds_the_truth_of_each_simulated_scan(cohort):
+    simulate(settings(cohort, "slice-mask"))
+    plan = plan_cohort(RunSettings(input=str(cohort.parent / "sim"), out=str(cohort.parent / "out"), reference=str(cohort)))
+    assert [scan.reference for scan in plan.scans] == [one.uris[0] for one in bids.discover(str(cohort))]
+    assert {(scan.acquisition.slice_profile, scan.acquisition.slice_gap) for scan in plan.scans} == {("box", 0.75)}
+
+
+def test_a_run_finds_truths_whose_names_are_not_bids(tmp_path):
+    write(tmp_path / "data" / "patient 7" / "T1w.nii.gz", brain((32, 32, 32))[0])
+    write(tmp_path / "data" / "patient 8" / "T1w.nii.gz", brain((32, 32, 32), seed=1)[0])
+    simulate(settings(tmp_path / "data"))
+    plan = plan_cohort(RunSettings(input=str(tmp_path / "sim"), out=str(tmp_path / "out"), reference=str(tmp_path / "data")))
+    truths = sorted(scan.reference for scan in plan.scans)
+    assert truths == [str(tmp_path / "data" / f"patient {n}" / "T1w.nii.gz") for n in (7, 8)]
+
+
+@pytest.mark.slow
+def test_the_bids_validator_finds_no_error(cohort):
+    for operator in ("low-field", "slice-mask"):
+        simulate(settings(cohort, operator))
+    command = [str(Path(sys.executable).with_name("bids-validator-deno")), str(cohort.parent / "sim"), "--format", "json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+    errors = [one for one in told["issues"]["issues"] if one["severity"] == "error"]
+    assert told["summary"]["totalFiles"] >= 14  # six scans with their sidecars, description and README
+    assert not errors

@@ -1,0 +1,78 @@
+"""How sites are named: pairs, one table, a dataset with a column; ages and sexes beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import UsageError
+from tasks.harmonize.sites import Person, sites_of, write_table
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines = ["participant_id\tage\tsex\tsite", "sub-01\t31\tm\toslo", "sub-02\tn/a\tFemale\tbonn", "sub-03\t89+\tF\toslo"]
+    (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_pairs_take_the_name_and_folders_their_own(dataset):
+    one, two = sites_of([f"x={dataset}", f"y={dataset}"])
+    assert (one.name, two.name, one.input) == ("x", "y", str(dataset))
+    assert one.person("", "01") == Person(31.0, "M")
+    assert one.person("", "02") == Person(None, "F")
+    assert one.person("", "99") == Person()
+    (plain,) = sites_of([str(dataset.parent)])
+    assert plain.name == dataset.parent.name
+
+
+def test_a_dataset_with_a_column_site_falls_into_its_sites(dataset):
+    oslo, bonn = sites_of([str(dataset)])
+    assert (oslo.name, oslo.participants) == ("oslo", ("01", "03"))
+    assert (bonn.name, bonn.participants) == ("bonn", ("02",))
+    assert oslo.person("", "03") == Person(89.0, "F")
+
+
+def test_a_table_falls_into_its_sites_with_whole_paths(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\tage\tsex\na/x.nii.gz\tA\t20\tF\n/b/y.nii.gz\tB\t130\t\ns3://c/z.nii\tA\t\tm\n")
+    one, two = sites_of([str(table)])
+    assert [row["path"] for row in one.rows] == [f"{tmp_path}/a/x.nii.gz", "s3://c/z.nii"]
+    assert one.person(f"{tmp_path}/a/x.nii.gz", "") == Person(20.0, "F")
+    assert one.person("s3://c/z.nii", "") == Person(None, "M")
+    assert two.person("/b/y.nii.gz", "") == Person()  # no one is 130
+    write_table(str(tmp_path / "one.tsv"), one.rows)
+    assert (tmp_path / "one.tsv").read_text().splitlines()[0] == "path\tsite\tage\tsex"
+
+
+def test_a_pair_may_name_a_table(tmp_path):
+    table = tmp_path / "one.tsv"
+    table.write_text("path\tage\nx.nii.gz\t44\n")
+    (site,) = sites_of([f"here={table}"])
+    assert not site.rows
+    assert site.person(f"{tmp_path}/x.nii.gz", "") == Person(44.0, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["a b=/x"], "site-name"),
+        (["..=/y"], "site-name"),
+        (["harmonized=/y"], "site-name"),
+        ([".hidden=/y"], "site-name"),
+        (["a=/x", "A=/y"], "site-twice"),
+        (["missing.tsv"], "site-table"),
+    ],
+)
+def test_names_that_cannot_be_folders_and_tables_without_sites_are_refused(words, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{code}: wanted .*; got .*; "):
+        sites_of(words)
+
+
+def test_a_line_without_a_site_is_refused(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\nx.nii\tA\ny.nii\tn/a\n")
+    with pytest.raises(UsageError, match=r"site-missing: .*y.nii"):
+        sites_of([str(table)])

@@ -1,0 +1,131 @@
+"""A registered model is found again by name, version and alias, is the very one, and is never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError, WeightsError
+from core.models import weights
+from tasks.registry import resolve as registry
+from tasks.registry.resolve import register, resolve
+
+MODEL = (weights.TENSORS, weights.CONFIG, weights.CARD)
+
+
+def test_a_model_is_found_by_version_and_alias_and_is_the_same(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    first = register(model(1.0), "unet small", uri, alias="production")
+    second = register(model(2.0), "unet small", uri)
+    assert (first.version, second.version) == ("1", "2")
+    by_alias, by_version = (resolve(f"models:/unet small{at}", uri, tmp_path / "cache") for at in ("@production", "/2"))
+    assert (by_alias.version, by_alias.digest, by_alias.sha256) == ("1", first.digest, first.sha256)
+    assert (by_version.version, by_version.digest) == ("2", second.digest)
+    assert weights.read_tensors(by_version.folder, by_version.sha256)["w"].item() == 2
+    assert not (Path(by_version.folder) / "stray.pkl").exists()
+
+
+def test_an_alias_that_moves_on_leaves_what_was_resolved(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    register(model(1.0), "unet", uri, alias="production")
+    before = resolve("models:/unet@production", uri, tmp_path)
+    register(model(2.0), "unet", uri, alias="production")
+    assert resolve("models:/unet@production", uri, tmp_path).version == "2"
+    assert weights.read_tensors(before.folder, before.sha256)["w"].item() == 1
+
+
+def test_the_same_model_is_the_same_version(uri: str, model: Callable[[float], str]) -> None:
+    assert {register(model(1.0), "unet", uri).version for _ in range(3)} == {"1"}
+
+
+def test_a_folder_resolves_to_itself(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    folder = model(1.0)
+    found = resolve(folder, uri, tmp_path)
+    assert (found.folder, found.name, found.version) == (folder, "model-1.0", "")
+    assert found.sha256 == weights.read_spec(folder).sha256
+
+
+def test_weights_that_changed_since_are_refused(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    register(model(1.0), "unet", uri)
+    tensors = Path(resolve("models:/unet/1", uri, tmp_path).folder) / weights.TENSORS
+    content = tensors.read_bytes()
+    tensors.write_bytes(content[:-1] + b"\x00")
+    with pytest.raises(WeightsError, match=r"weights-digest: wanted model.safetensors with sha256"):
+        resolve("models:/unet/1", uri, tmp_path)
+
+
+def test_a_whole_model_put_in_anothers_place_is_refused(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    register(model(1.0), "unet", uri)
+    place, other = Path(resolve("models:/unet/1", uri, tmp_path).folder), Path(model(2.0))
+    for part in MODEL:
+        (place / part).write_bytes((other / part).read_bytes())
+    with pytest.raises(WeightsError, match=r"weights-digest: wanted the model that was registered as unet 1"):
+        resolve("models:/unet/1", uri, tmp_path)
+
+
+def test_pickles_are_refused(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    import torch
+
+    folder = Path(model(1.0))
+    torch.save({"w": torch.ones(1)}, folder / weights.TENSORS)
+    with pytest.raises(WeightsError, match="weights-pickle"):
+        register(str(folder), "unet", uri)
+    (folder / weights.CONFIG).unlink()
+    with pytest.raises(WeightsError, match="weights-pickle"):
+        resolve(str(folder), uri, tmp_path)
+
+
+def test_an_upload_that_is_not_whole_is_not_registered(
+    uri: str, model: Callable[[float], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = model(1.0)
+    download = registry._download
+
+    def cut(source: str, at: str, into: str) -> str:
+        fetched = download(source, at, into)
+        tensors = Path(fetched) / weights.TENSORS
+        tensors.write_bytes(tensors.read_bytes()[:-1])
+        return fetched
+
+    monkeypatch.setattr(registry, "_download", cut)
+    with pytest.raises(WeightsError, match="weights-digest"):
+        register(folder, "unet", uri)
+    with pytest.raises(UsageError, match=r"model-unknown: wanted models:/unet/1 in the registry"):
+        resolve("models:/unet/1", uri, tmp_path)
+    monkeypatch.undo()
+    assert register(folder, "unet", uri).version == "1"
+
+
+def test_a_remote_model_is_fetched_once(
+    uri: str, model: Callable[[float], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    registered = register(model(1.0), "unet", uri)
+    version = registry._version(__import__("mlflow").MlflowClient(tracking_uri=uri), "models:/unet/1")
+    fetched: list[str] = []
+
+    def download(source: str, _: str, into: str) -> str:
+        fetched.append(source)
+        for part in MODEL:
+            Path(into, part).write_bytes(Path(registered.folder, part).read_bytes())
+        return into
+
+    monkeypatch.setattr(registry, "_download", download)
+    version._source = "mlflow-artifacts:/1/abc/artifacts/model"
+    folders = {registry._fetch(version, uri, tmp_path / "cache") for _ in range(2)}
+    assert fetched == [version.source]
+    assert folders == {tmp_path / "cache" / registered.digest}
+
+
+@pytest.mark.parametrize("name", ["models:/unet", "models:/unet/latest", "models:/a/b/3", "models:/it's/1"])
+def test_a_name_that_cannot_be_one(name: str, uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"model-name: wanted models:/name@alias or models:/name/3"):
+        resolve(name, uri, tmp_path)
+
+
+def test_a_config_without_its_weights(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    folder = Path(model(1.0))
+    (folder / weights.TENSORS).unlink()
+    assert json.loads((folder / weights.CONFIG).read_text())["network"] == "UNet"
+    with pytest.raises(WeightsError, match="weights-missing"):
+        resolve(str(folder), uri, tmp_path)

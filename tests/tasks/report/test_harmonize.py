@@ -1,0 +1,180 @@
+"""The page of a harmonisation: its findings are those of the numbers, its text is escaped, nothing comes from outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tasks.report.test_report import Page
+
+from core.harmonize.combat import Combat
+from core.harmonize.features import NAMES
+from core.harmonize.table import Features
+from tasks.report import harmonize
+from tasks.report.harmonize import _histograms, _judge, _keys, write_page
+from tests.core.harmonize.sites import cohort
+
+EDGES = np.linspace(0, 10, 51)
+
+
+@pytest.fixture(autouse=True)
+def few_deals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few random deals as give a p below 0.05 where sites differ."""
+    real = harmonize.site_accuracy
+    monkeypatch.setattr(harmonize, "site_accuracy", lambda *args, **options: real(*args, permutations=20, **options))
+
+
+def histograms(shift: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    draw = np.random.default_rng(0)
+    return {
+        site: (EDGES, np.histogram(draw.normal(4 + shift * n, 1, 3000 * (n + 1)), EDGES)[0])
+        for n, site in enumerate(("a", "b", "c"))
+    }
+
+
+def tables() -> tuple[Features, Features]:
+    before = cohort({"a": 20, "b": 15, "c": 12}, features=6, shifts={"a": 0.0, "b": 6.0, "c": -4.0})
+    before = replace(before, names=NAMES[:6])
+    return before, Combat.fit(before).apply(before)
+
+
+def page_of(tmp_path: Path, before: Features, after: Features, flags: dict[str, str] | None = None, **options: object) -> str:
+    uri = write_page(str(tmp_path), before, after, histograms(1.0), histograms(0.0), flags or {}, **options)
+    assert uri == f"{tmp_path}/report.html"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    return Path(uri).read_text(encoding="utf-8")
+
+
+def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
+    before, after = tables()
+    text = page_of(tmp_path, before, after, between=before)
+    parsed = Page(text)
+    share = round(100 * harmonize.site_accuracy(before, seed=0).balanced)
+    assert share >= 90
+    assert f"A classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
+    assert "guessing among 3 sites gives 33\N{NO-BREAK SPACE}%." in text
+    assert '<span class="verdict pass">gone</span>' in text
+    assert text.count('<span class="verdict pass">kept</span>') >= 1
+    assert '<span class="verdict">below chance</span>' in text  # the features as written prove nothing
+    assert "age and sex alone" in text
+    assert parsed.tags.count("polyline") == 6
+    assert "grey matter of grey and white matter" in text
+    assert all(f"<code>{name}</code>" in text for name in NAMES[:6])
+    assert parsed.tags.count("h1") == 1
+
+
+def test_sites_that_are_left_are_not_called_gone(tmp_path: Path) -> None:
+    before, _ = tables()
+    text = page_of(tmp_path, before, before)
+    assert "left in 6" in text
+    assert ">gone<" not in text
+    assert "below chance" not in text
+    assert '<span class="verdict fail">told</span>' in text
+
+
+def test_nothing_comes_from_outside_and_all_text_is_escaped(tmp_path: Path) -> None:
+    before, after = tables()
+    evil = "<script>alert(1)</script>"
+    site = tuple(evil if one == "a" else one for one in before.site)
+    flags = {before.scans[0]: f"{evil} in /home/someone/data/scan.nii.gz"}
+    text = page_of(
+        tmp_path, replace(before, site=site), replace(after, site=site), flags, notes=[evil], settings={"intensity": evil}
+    )
+    parsed = Page(text)
+    assert evil not in text
+    assert "script" not in parsed.tags
+    assert "/home/someone" not in text
+    assert "…/scan.nii.gz" in text
+    assert all(address.startswith(("#", "data:")) for address in parsed.addresses())
+
+
+def test_ids_are_there_once(tmp_path: Path) -> None:
+    ids = [value for name, value in Page(page_of(tmp_path, *tables())).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {"main", "told", "flagged", "sites"} <= set(ids)
+
+
+def test_every_flagged_scan_is_there_with_its_reason(tmp_path: Path) -> None:
+    before, after = tables()
+    flags = {before.scans[3]: "age unknown, mean taken", "c/sub-900": "failed: no brain", before.scans[4]: ""}
+    text = page_of(tmp_path, before, after, flags)
+    assert f'<th scope="row">{before.scans[3]}</th><td>a</td><td>age unknown, mean taken</td>' in text
+    assert '<th scope="row">c/sub-900</th><td>–</td><td>failed: no brain</td>' in text
+    assert '<a href="#flagged">2</a>' in text
+    assert "<dd>none</dd>" in page_of(tmp_path, before, after)
+
+
+def test_cohorts_that_cannot_be_told_apart_still_get_a_page(tmp_path: Path) -> None:
+    before, after = tables()
+    one = before.rows(["a"])[:3]
+    text = page_of(tmp_path, before.select(one), after.select(one))
+    assert "was not tried" in text
+    assert "classifier-sites" in text
+    none = before.only([])
+    assert "Nothing to tell" in page_of(tmp_path, none, none)
+    single = before.select([0])
+    assert "Harmonisation" in page_of(tmp_path, single, single, {before.scans[0]: "alone"})
+
+
+def test_confounded_covariates_leave_the_page_whole(tmp_path: Path) -> None:
+    before, after = tables()
+    by_site = tuple("F" if site == "a" else "M" for site in before.site)
+    table = replace(before, covariates={"age": before.covariates["age"], "sex": by_site})
+    text = page_of(tmp_path, table, after, between=table)
+    assert "covariate-confounded" in text
+    assert "was not tried" in text
+
+
+def test_unknown_persons_are_counted(tmp_path: Path) -> None:
+    before, after = tables()
+    ages = tuple(None if n < 5 else age for n, age in enumerate(before.covariates["age"]))
+    text = page_of(tmp_path, before, replace(after, covariates={"age": ages}))
+    assert "(5 unknown)" in text
+    assert "<td>unknown</td>" in text
+
+
+def test_histograms_are_densities_on_one_axis() -> None:
+    """A site of ten times the voxels has the same line; a site of finer bins too."""
+    counts = np.array([0.0, 4, 2, 0])
+    coarse, fine = np.arange(5.0), np.arange(0, 4.5, 0.5)
+    (chart,) = _histograms({"x": (coarse, counts), "y": (coarse, 10 * counts), "z": (fine, np.repeat(counts, 2))}, {})
+    lines = {curve.name: [float(point.split(",")[1]) for point in curve.points.split()] for curve in chart.curves}
+    x, y, z = (lines[key] for key in ("site-0 dash-0", "site-1 dash-0", "site-2 dash-0"))
+    assert x == y
+    assert z == [x[0], x[0], x[1], x[1]]
+    assert (chart.ticks[0].text, chart.ticks[-1].text) == ("1.0", "3.0")  # nothing lies beyond
+
+
+def test_a_long_tail_does_not_squeeze_the_drawing() -> None:
+    edges = np.arange(0, 1001.0)
+    counts = np.concatenate([np.full(100, 1000.0), np.zeros(899), [5]])
+    (chart,) = _histograms({"x": (edges, counts)}, {})
+    assert chart.ticks[-1].text == "100"
+
+
+def test_many_sites_are_told_apart_by_dashes() -> None:
+    keys = _keys([f"site {n:02d}" for n in range(24)])
+    assert len(set(keys.values())) == 24
+
+
+def test_empty_histograms_are_drawn_as_nothing() -> None:
+    (chart,) = _histograms({"x": (np.array([0.0, 1.0]), np.array([0.0]))}, {})
+    assert "nan" not in chart.curves[0].points
+    assert _histograms({}, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "mean", "sure", "verdict"),
+    [
+        ("site", (0.8, 0.01), (6, 0), ("gone", True)),
+        ("site", (0.8, 0.1), (6, 2), ("left in 2", False)),
+        ("age", (0.3, 0.25), (5, 5), ("kept", True)),
+        ("age", (0.3, 0.2), (5, 3), ("weaker", False)),
+        ("sex", (0.02, 0.01), (0, 0), ("too weak to tell", None)),
+        ("sex", (None, 0.1), (0, 0), ("not to be told", None)),
+    ],
+)
+def test_verdicts(factor: str, mean: tuple, sure: tuple, verdict: tuple) -> None:
+    assert _judge(factor, mean, sure) == verdict

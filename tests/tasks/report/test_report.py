@@ -1,0 +1,301 @@
+"""Report pages: sides, aspect, escaping, nothing from outside, counts that add up."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import io
+import re
+from html.parser import HTMLParser
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.engine.records import ScanRecord
+from core.errors import GridError, UsageError
+from core.geometry.grid import Box, Grid
+from core.settings.run import QualityThresholds
+from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_picture, viewer_page
+from tasks.report import viewer as viewer_module
+from tasks.report.charts import distribution, ticks
+from tasks.report.pages import public
+from tasks.report.pictures import BUDGET, PLANES, Scale, Window, colour_table, cut, head_box, scan_pictures, window_of
+
+BALL = (42, 50, 45)  # voxel at the right, front and top of the head
+
+
+class Page(HTMLParser):
+    """Elements, addresses and ids of a page; fails on a tag that is closed out of turn."""
+
+    VOID = frozenset({"meta", "img", "input", "br", "link", "hr"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in self.VOID and not self.get_starttag_text().endswith("/>"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+    def addresses(self) -> list[str]:
+        return [value for name, value in self.attributes if name in {"src", "href", "action", "srcset", "data"}]
+
+
+def strip_of(view: ScanView, plane: int, layer: str) -> np.ndarray:
+    address = scan_pictures(view).planes[plane].strips[layer]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("L"))
+
+
+@pytest.mark.parametrize("plane", PLANES, ids=lambda plane: plane.name)
+def test_a_slice_lies_in_radiological_convention(scan_view: ScanView, plane) -> None:
+    image = np.zeros(scan_view.target.shape, np.float32)
+    image[BALL] = 1  # right, anterior, superior of the middle
+    picture = cut(image, plane, BALL[plane.axis], Box.whole(image.shape))
+    row, column = (int(at[0]) for at in np.nonzero(picture))
+    height, width = picture.shape
+    side, up = ("L" if column > width / 2 else "R") if plane.axis else ("P" if column > width / 2 else "A"), row < height / 2
+    assert up
+    assert side == ("R" if plane.axis else "A")
+    assert plane.sides[0] == side
+
+
+def test_grids_whose_sides_would_be_mislabelled_are_refused(scan_view: ScanView) -> None:
+    flipped = Grid(scan_view.target.shape, scan_view.target.affine @ np.diag([-1, 1, 1, 1.0]))
+    with pytest.raises(GridError, match="not-canonical"):
+        scan_page(dataclasses.replace(scan_view, target=flipped))
+
+
+def test_the_labels_of_a_page_are_those_of_its_planes(scan_view: ScanView) -> None:
+    page = scan_page(scan_view)
+    for plane in PLANES:
+        figure = page.split(f'data-plane="{plane.name}"')[1].split("</figure>")[0]
+        found = dict(re.findall(r'class="side (\w+)"[^>]*>(\w)<', figure))
+        assert tuple(found[place] for place in ("left", "right", "up", "down")) == plane.sides
+
+
+def test_slices_have_their_size_in_mm(scan_view: ScanView) -> None:
+    stretched = Grid(scan_view.target.shape, scan_view.target.affine @ np.diag([1, 1, 2, 1.0]))
+    coarse = Grid(scan_view.measured_grid.shape, scan_view.measured_grid.affine @ np.diag([1, 1, 2, 1.0]))
+    box = head_box(scan_view).shape
+    axial, coronal, sagittal = scan_pictures(dataclasses.replace(scan_view, target=stretched, measured_grid=coarse)).planes
+    assert (axial.width, axial.height) == pytest.approx((box[0], box[1]))
+    assert (coronal.width, coronal.height) == pytest.approx((box[0], 2 * box[2]))
+    assert (sagittal.width, sagittal.height) == pytest.approx((box[1], 2 * box[2]))
+
+
+def test_slices_are_named_by_their_place(scan_view: ScanView) -> None:
+    axial, coronal, sagittal = (one.places for one in scan_pictures(scan_view).planes)
+    assert axial[0].startswith("I ")
+    assert axial[-1].startswith("S ")
+    assert (coronal[0][0], coronal[-1][0], sagittal[0][0], sagittal[-1][0]) == ("P", "A", "L", "R")
+    assert all(re.fullmatch(r"[A-Z] \d+ mm", place) for place in axial + coronal + sagittal)
+
+
+def test_the_same_window_for_every_image_and_colours_around_black() -> None:
+    np.testing.assert_array_equal(Window(0, 10).grey(np.array([-5, 0, 5, 10, 50, np.nan], np.float32)), [0, 0, 128, 255, 255, 0])
+    scale = Scale(4)
+    blue, zero, red = scale.colour(np.array([-4, 0, 4], np.float32)).astype(int)
+    assert zero.tolist() == [0, 0, 0]
+    assert blue[2] > blue[0]
+    assert red[0] > red[2]
+    assert len(colour_table()) == 255
+    assert Scale.of(np.array([3.0] * 100, np.float32)).end == 3
+
+
+def test_dark_brains_under_bright_fat_are_shown_brighter(scan_view: ScanView) -> None:
+    assert window_of(scan_view).bright == 1
+    fat = dataclasses.replace(scan_view, source=scan_view.source + 900 * (scan_view.source > 190))
+    window = window_of(fat)
+    assert window.bright > 1.5
+    assert window.shown.grey(np.array([100], np.float32))[0] > 1.5 * window.grey(np.array([100], np.float32))[0]
+
+
+def test_the_difference_is_restored_minus_cubic(scan_view: ScanView) -> None:
+    same = dataclasses.replace(scan_view, restored=scan_view.cubic, consistency=0 * scan_view.consistency)
+    assert strip_of(same, 0, "difference").max() < 8
+    assert strip_of(same, 1, "consistency").max() < 8
+    assert strip_of(scan_view, 0, "difference").max() > 100
+
+
+def test_a_page_needs_nothing_beside_itself(scan_view: ScanView, cohort_view: CohortView) -> None:
+    for text in (scan_page(scan_view), cohort_page(cohort_view), viewer_page(scan_view)):
+        head = text.split("<body>")[0]
+        assert "default-src 'none'" in head
+        addresses = Page(re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)).addresses()
+        assert all(not re.match(r"(\w+:)?//|/|https?:", address) for address in addresses), addresses
+        assert "@import" not in text.split("<script")[0]
+        assert "for research, not for diagnosis" in text.lower()
+
+
+def test_a_page_has_every_part(scan_view: ScanView) -> None:
+    text = scan_page(scan_view)
+    for heading in (
+        "Before and after",
+        "Difference: restored minus cubic",
+        "Consistency",
+        "Quality",
+        "Intensities",
+        "Provenance",
+    ):
+        assert heading in text
+    assert text.count('class="wipe"') == 3
+    assert "noise SD" in text
+    assert re.search(r"consistency with the measured scan.*?15 noise SD.*?≤ 12 noise SD.*?flagged", text, re.DOTALL)
+    assert "cd" * 32 in text
+
+
+def test_images_have_words_and_ids_are_unique(scan_view: ScanView, cohort_view: CohortView) -> None:
+    for text in (scan_page(scan_view), cohort_page(cohort_view)):
+        page = Page(text)
+        ids = [value for name, value in page.attributes if name == "id"]
+        assert len(ids) == len(set(ids))
+        assert set(re.findall(r'(?:aria-labelledby|for)="([^"]+)"', text)) <= set(ids)
+        assert all('alt="' in image for image in re.findall(r"<img[^>]*>", text))
+
+
+def test_what_others_wrote_is_escaped(scan_view: ScanView, cohort_view: CohortView) -> None:
+    for text in (scan_page(scan_view), cohort_page(cohort_view)):
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("got /home/jane/secret/scan.nii.gz; fix", "got …/scan.nii.gz; fix"),
+        ("s3://bucket/doe/x.nii", "…/x.nii"),
+        (r"C:\Users\doe\x.nii", "…/x.nii"),
+        ("sub-01/anat/x.nii.gz", "sub-01/anat/x.nii.gz"),
+        ("1/2 of 3/4", "1/2 of 3/4"),
+        ("file:///mnt/doe/x", "…/x"),
+    ],
+)
+def test_paths_are_shortened_to_their_last_name(text: str, shown: str) -> None:
+    assert public(text) == shown
+
+
+def test_planted_names_reach_no_page(scan_view: ScanView, cohort_view: CohortView) -> None:
+    said = {"Source": "/data/DOE_JANE/dicom/1.dcm", "Settings": {"x": ["/mnt/DOE_JANE/a"], "/root/DOE_JANE/k": 1}}
+    record = scan_view.record.model_copy(update={"provenance": said, "reason": "got '/srv/DOE_JANE/in.nii' here"})
+    view = dataclasses.replace(scan_view, record=record)
+    cohort = dataclasses.replace(cohort_view, records=[record], settings={"trust": "/srv/DOE_JANE/s"}, links={})
+    assert all("DOE_JANE" not in text for text in (scan_page(view), cohort_page(cohort), viewer_page(view)))
+
+
+def test_counts_add_up(cohort_view: CohortView) -> None:
+    text = cohort_page(cohort_view)
+    assert "7 scans planned = 4 done + 1 skipped + 1 flagged + 1 failed" in text
+    assert text.count("<tr data-state=") == 7
+    assert "…/sub-99.nii" in text
+    assert text.count('<a href="reports/') == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_a_cohort_of_any_size_has_a_page(count: int) -> None:
+    records = [
+        ScanRecord(key=f"s{n}", state="done", quality={"consistency": n / 50, "gain_error": 0.001 * (n % 9)})
+        for n in range(count)
+    ]
+    text = cohort_page(CohortView(records, "study", {}, "00", {}))
+    assert text.count("<tr data-state=") == count
+    Page(text)
+
+
+def test_pages_of_the_same_are_the_same(scan_view: ScanView, cohort_view: CohortView) -> None:
+    assert scan_page(scan_view) == scan_page(scan_view)
+    assert cohort_page(cohort_view) == cohort_page(cohort_view)
+
+
+def test_a_page_stays_under_5_mb_however_large_and_noisy_the_scan(scan_view: ScanView) -> None:
+    rng = np.random.default_rng(0)
+    shape = (320, 320, 240)
+    noise = rng.uniform(0, 100, shape).astype(np.float32)
+    grid = Grid(shape, np.diag([0.6, 0.6, 0.6, 1.0]))
+    large = dataclasses.replace(
+        scan_view, source=noise, cubic=noise, restored=noise, target=grid, measured_grid=grid, consistency=noise
+    )
+    size = len(scan_page(large))
+    assert BUDGET / 2 < size < 5_000_000
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 40, 1), (30, 1, 30)])
+def test_thin_scans_have_a_page(scan_view: ScanView, shape: tuple[int, int, int]) -> None:
+    image = np.full(shape, 3, np.float32)
+    grid = Grid(shape, np.eye(4))
+    view = dataclasses.replace(
+        scan_view, source=image, cubic=None, restored=image, target=grid, measured_grid=grid, consistency=image
+    )
+    assert "restored minus input" in scan_page(view)
+    assert scan_picture(view)
+    assert viewer_page(view)
+
+
+def test_the_picture_is_a_jpeg_of_three_rows(scan_view: ScanView) -> None:
+    tall = Image.open(io.BytesIO(scan_picture(scan_view)))
+    assert tall.format == "JPEG"
+    short = Image.open(io.BytesIO(scan_picture(dataclasses.replace(scan_view, cubic=None))))
+    assert tall.height > short.height
+
+
+def test_the_viewer_holds_both_volumes_at_their_place_without_header_text(scan_view: ScanView) -> None:
+    text = viewer_page(scan_view)
+    assert "Copyright (c) 2021, Niivue" in text
+    for name, image in (("input", scan_view.source), ("restored", scan_view.restored)):
+        packed = re.search(rf'id="{name}-volume">([^<]+)<', text).group(1)
+        volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
+        assert volume.header["descrip"].tobytes().strip(b"\0") == b""
+        at = np.linalg.solve(volume.affine, scan_view.target.affine @ [*BALL, 1])[:3].round().astype(int)
+        grey = np.asarray(volume.dataobj)
+        assert grey[tuple(at)] == pytest.approx(255 * min(1, image[BALL] / np.percentile(scan_view.source, 99.9)), abs=1)
+
+
+def test_a_large_volume_is_thinned_out_in_place(scan_view: ScanView, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer_module, "LARGEST", 20_000)
+    packed = viewer_module.embedded(scan_view.restored, scan_view.target, Window(0, 200))
+    volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
+    assert np.prod(volume.shape) <= 20_000
+    np.testing.assert_allclose(volume.affine @ [3, 4, 5, 1], scan_view.target.affine @ [9, 12, 15, 1])
+
+
+def test_a_missing_viewer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer_module.niivue.cache_clear()
+    monkeypatch.setattr(viewer_module, "SCRIPT", ("nilearn", "nowhere.js"))
+    with pytest.raises(UsageError, match=r"viewer-missing: wanted NiiVue in the package nilearn.*install"):
+        viewer_module.niivue()
+
+
+def test_distributions_place_every_scan_and_mark_those_beyond() -> None:
+    values = [(f"s{n}", float(n)) for n in range(10)]
+    chart = distribution("Figure", values, frozenset({"s9"}), (8.5,))
+    assert len(chart.blocks) == 10
+    assert [block.flagged for block in chart.blocks].count(True) == 1
+    beyond = next(block for block in chart.blocks if block.flagged)
+    assert beyond.x >= chart.limits[0] - 0.1
+    assert all(block.x + block.width <= chart.limits[0] + 0.1 for block in chart.blocks if not block.flagged)
+    assert all(0 <= block.x <= 340 and 0 <= block.y <= 170 for block in chart.blocks)
+
+
+def test_ticks_are_round_and_within() -> None:
+    found = [tick.text for tick in ticks(-0.031, 0.087)]
+    assert "0.00" in found
+    assert found == sorted(found, key=float)
+    assert 2 <= len(found) <= 8
+
+
+def test_thresholds_of_the_run_judge_the_table(cohort_view: CohortView) -> None:
+    strict = QualityThresholds(max_consistency=0.5).model_dump()
+    text = cohort_page(dataclasses.replace(cohort_view, settings={"quality": strict}))
+    assert text.count("beyond the threshold</span>") > cohort_page(cohort_view).count("beyond the threshold</span>")
