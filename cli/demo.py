@@ -6,12 +6,13 @@ as a magnitude image has it, and is stored in an orientation of its own.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cli.console import FAILED, OK, calm, say
 from core.geometry.grid import Array, Box, Grid
 from core.io import files, nifti
 from core.operators.acquisition import acquisition_operator
@@ -67,7 +68,8 @@ def _trimmed(image: Array, grid: Grid, multiple: int) -> tuple[Array, Grid]:
     start = np.maximum(inside.min(axis=0) - 6, 0)
     stop = np.minimum(inside.max(axis=0) + 7, image.shape)
     stop[2] -= (stop[2] - start[2]) % multiple
-    box = Box(tuple(map(int, start)), tuple(map(int, stop)))
+    (a, b, c), (d, e, f) = start.tolist(), stop.tolist()
+    box = Box((a, b, c), (d, e, f))
     return image[box.slices], grid.crop(box)
 
 
@@ -100,9 +102,9 @@ def _as_stored(image: Array, grid: Grid, axes: str) -> tuple[Array, Grid, nifti.
     from core.geometry.grid import Orientation
 
     turned = axcodes2ornt(tuple(axes))  # for each stored axis: the world axis and the direction
-    order = [int(np.flatnonzero(turned[:, 0] == axis)[0]) for axis in range(3)]
-    flips = [bool(turned[order[axis], 1] < 0) for axis in range(3)]
-    return image, grid, nifti.StoredAs(Orientation(tuple(order), tuple(flips)), 4)
+    x, y, z = (int(np.flatnonzero(turned[:, 0] == axis)[0]) for axis in range(3))
+    a, b, c = (bool(turned[axis, 1] < 0) for axis in (x, y, z))
+    return image, grid, nifti.StoredAs(Orientation((x, y, z), (a, b, c)), 4)
 
 
 def build_demo(folder: Path) -> None:
@@ -141,23 +143,30 @@ def demo_settings(folder: Path) -> list[RunSettings]:
     ]
 
 
-def run_demo(out: str) -> int:
-    """Build, restore, print the tables; the exit code."""
-    from cli.commands import FAILED, OK, run_flow, show
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("out", nargs="?", default="demo-out", help="folder for the demo (default: %(default)s)")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Build the cohort, restore it, and print how close each method came to the truth."""
+    from cli.tables import show
     from core.io.output import Output
+    from flows.launch import run_flow
     from flows.weights import resolve_weights
     from infra.services import local_state, prefect_server
     from tasks.pipeline.discover import check_plan, plan_cohort
 
-    folder = Path(out)
-    sys.stdout.write("cutting thick slices out of the MNI152 T1w …\n")
+    calm()
+    folder = Path(options.out)
+    say("cutting thick slices out of the MNI152 T1w …")
     build_demo(folder)
     runs, failed = demo_settings(folder), False
     with prefect_server(local_state(runs[0].out)):  # one for both runs
         for settings in runs:
             plan = plan_cohort(settings, resolve_weights(settings))
             check_plan(plan)
-            sys.stdout.write(f"restoring by {settings.method} …\n")
+            say(f"restoring by {settings.method} …")
             records = run_flow(plan)
             show(records, Output(settings.out))
             failed = failed or any(record.state == "failed" for record in records)

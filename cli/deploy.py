@@ -1,13 +1,13 @@
-"""The commands ``isovox deploy`` and ``isovox notify``."""
+"""The command ``isovox deploy``: flows, cohorts, schedules and notifications on a Prefect server."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from cli.console import OK, calm, say
 from core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 EXAMPLE = "--cohort study=s3://bucket/study=s3://bucket/derivatives/study"
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a command's arguments to its parser."""
-    if command == "notify":
-        parser.add_argument("cohort", help="name of a deployed cohort")
-        parser.add_argument("state_dir", nargs="?", type=Path, help="of isovox up (default: the user's own group)")
-        return
     from cli.options import add_settings
     from deployments.cohorts import NOTIFY, how_model
 
@@ -47,35 +43,26 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     add_settings(parser, how_model(), ())
 
 
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from cli.commands import guarded
-
-    return guarded({"deploy": deploy, "notify": notify}[options.command], options)
-
-
-def _enter(state_dir: Path | None) -> None:
+def enter_group(state_dir: Path | None) -> None:
     """Take up the group's environment, before prefect is imported.
 
     Raises:
         UsageError: there is no server.
     """
-    from cli.commands import _calm
     from infra.group.state import enter
 
-    _calm()
+    calm()
     enter(state_dir)
     if not os.environ.get("PREFECT_API_URL"):
         raise UsageError("no-server", "a Prefect server", "no group that is up and no PREFECT_API_URL", "start one: isovox up")
 
 
-def deploy(options: argparse.Namespace) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Register flows, cohorts and automations on the server; doing it again brings them up to date."""
-    from cli.commands import OK
     from cli.options import settings_from
     from deployments.cohorts import Schedule, cohort_of, how_model, local_timezone, merged, of_group
 
-    _enter(options.state_dir)  # before prefect is imported
+    enter_group(options.state_dir)  # before prefect is imported
     from prefect.client.orchestration import get_client
 
     from deployments.notifications import block_of
@@ -92,7 +79,7 @@ def deploy(options: argparse.Namespace) -> int:
         _flows(client, place, group)
         _cohorts(client, cohorts, place, schedule, options.quiet_seconds)
         _automations(client, blocks, options)
-    _say(f"their forms: {os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments")
+    say(f"their forms: {os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments")
     return OK
 
 
@@ -114,10 +101,10 @@ def _flows(client: SyncPrefectClient, place: Place, group: dict[str, Any]) -> No
     for entry in CATALOGUE:
         found = entry.find()
         if found is None:
-            _say(f"left out: {entry.name}, for there is no such flow in {' or '.join(entry.modules)}")
+            say(f"left out: {entry.name}, for there is no such flow in {' or '.join(entry.modules)}")
             continue
         register(client, entry, found, place, _defaults(found[1], group))
-        _say(f"deployed: {entry.name}")
+        say(f"deployed: {entry.name}")
 
 
 def _defaults(flow: Any, group: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +123,7 @@ def _cohorts(client: SyncPrefectClient, cohorts: list[Cohort], place: Place, sch
         ensure(client, arrivals(cohort.name, made, quiet))
         times = [f"at '{schedule.cron}' {schedule.timezone}"] if schedule.cron else []
         times += [f"every {schedule.poll} min where a listing tells of something new"] if schedule.poll else []
-        _say(f"deployed: reprocess-cohort/{cohort.name}, {' and '.join([*times, f'by isovox notify {cohort.name}'])}")
+        say(f"deployed: reprocess-cohort/{cohort.name}, {' and '.join([*times, f'by isovox notify {cohort.name}'])}")
 
 
 def _automations(client: SyncPrefectClient, blocks: list[Any], options: argparse.Namespace) -> None:
@@ -147,29 +134,4 @@ def _automations(client: SyncPrefectClient, blocks: list[Any], options: argparse
     if blocks:
         for automation in notices(save(blocks), options.late):
             ensure(client, automation)
-        _say(f"told of failed, flagged and late cohorts: {', '.join(kind for kind, _ in blocks)}")
-
-
-def notify(options: argparse.Namespace) -> int:
-    """Say that objects of a cohort have arrived: a run starts soon after."""
-    from cli.commands import OK
-
-    _enter(options.state_dir)
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
-
-    from deployments.automations import arrived
-
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_deployment_by_name(f"reprocess-cohort/{options.cohort}")
-        except ObjectNotFound as error:
-            remedy = "name one of isovox deploy --cohort"
-            raise UsageError("cohort-unknown", "a deployed cohort", repr(options.cohort), remedy) from error
-        arrived(client, options.cohort)
-    _say(f"told: objects of {options.cohort} have arrived")
-    return OK
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+        say(f"told of failed, flagged and late cohorts: {', '.join(kind for kind, _ in blocks)}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
+from cli.console import FAILED, OK, calm, console, say
 from core.settings.evaluate import EvaluationSettings
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 POSITIONAL = ("protocol", "cohort")
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     from cli.options import add_settings
 
@@ -25,19 +25,12 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noq
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.commands import guarded
-
-    return guarded(_evaluate, options)
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from cli.commands import FAILED, OK, _calm
     from cli.options import settings_from
     from flows.evaluate import evaluate
     from flows.progress import be_quiet
     from infra.signals import terminable
 
-    _calm()
+    calm()
     if options.quiet:
         be_quiet()
     settings = settings_from(options, EvaluationSettings)
@@ -50,18 +43,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def show(rows: list[Score], settings: EvaluationSettings) -> None:
     """Print a line a method, the rows that failed, and where the tables are."""
-    from rich.console import Console
-
-    from cli.commands import _say
     from tasks.evaluate.tables import summaries
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(_table(summaries(rows)))
+    terminal = console()
+    terminal.print(_table(summaries(rows)))
     for row in rows:
         if row.state == "failed":
-            console.print(f"[red]failed[/red] {row.scan} {row.method}: ", end="")
-            console.print(row.reason, markup=False)
-    _say(f"report: {settings.out}/report.html\ntables: {settings.out}/summary.csv, scores.csv, comparisons.csv")
+            terminal.print(f"[red]failed[/red] {row.scan} {row.method}: ", end="")
+            terminal.print(row.reason, markup=False)
+    say(f"report: {settings.out}/report.html\ntables: {settings.out}/summary.csv, scores.csv, comparisons.csv")
 
 
 def _table(lines: list[Any]) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
+from cli.console import FAILED, OK, calm, console, raise_fault, say
 from core.settings.harmonize import HarmonizeSettings
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     from cli.options import add_settings
 
@@ -19,19 +19,12 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noq
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.commands import guarded
-
-    return guarded(_harmonize, options)
-
-
-def _harmonize(options: argparse.Namespace) -> int:
-    from cli.commands import FAILED, OK, _calm
     from cli.options import settings_from
     from flows.progress import be_quiet
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
 
-    _calm()
+    calm()
     if options.quiet:
         be_quiet()
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
@@ -41,24 +34,21 @@ def _harmonize(options: argparse.Namespace) -> int:
 
         state = harmonize_sites(settings, return_state=True)
         if state.is_crashed() or (state.is_failed() and state.name != "Incomplete"):
-            error = state.result(raise_on_failure=False)
-            raise error if isinstance(error, Exception) else RuntimeError(state.message)
+            raise_fault(state)
     _show(settings, state.message or "", quiet=options.quiet)
     return FAILED if state.is_failed() else OK
 
 
 def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
     """Print a line a scan, and where to look on."""
-    from rich.console import Console
     from rich.table import Table
 
-    from cli.commands import _say
     from core.io import files
 
     if not quiet:
         table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
         for row in files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]:
             table.add_row(row["site"], row["scan"], row["state"], row["reason"])
-        Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
-    _say(message)
-    _say(f"report: {files.join(settings.out, 'report.html')}")
+        console().print(table)
+    say(message)
+    say(f"report: {files.join(settings.out, 'report.html')}")

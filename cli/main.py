@@ -6,26 +6,26 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS = {  # what each does, and the module with its add_arguments(name, parser) and execute(options)
-    "run": ("restore a cohort: the main job", "cli.commands"),
-    "plan": ("print what run would do, with forecast memory, disk and time; refuses what cannot fit", "cli.commands"),
-    "train": ("train a method's network on a cohort and register it", "cli.commands"),
-    "simulate": ("make scans of low resolution from a cohort of sharp ones, as BIDS with the truth's path", "cli.simulate"),
-    "evaluate": ("restore a cohort whose truth is known by several methods, score and compare them", "cli.evaluate"),
-    "harmonize": ("make scans and features of several sites comparable, and register how", "cli.harmonize"),
-    "monitor": ("compare new scans' features with a reference's; exit code 3 where they drift", "cli.monitor"),
-    "models": ("which models there are, which one is champion, and how another becomes it", "cli.models"),
-    "deploy": ("flows, cohorts, schedules and notifications on a group's Prefect server", "cli.deploy"),
-    "notify": ("say that objects of a deployed cohort have arrived: a run starts", "cli.deploy"),
-    "status": ("what is done, flagged, failed and why", "cli.commands"),
-    "report": ("rebuild the report and open it", "cli.commands"),
-    "verify": ("re-read an output and check every digest", "cli.keep"),
-    "clean": ("remove scratch from an output and, when told, what belongs to scans that are gone", "cli.keep"),
-    "ui": ("Prefect and MLflow pages of an output on this machine", "cli.commands"),
-    "up": ("bring up what a group needs on this machine: Prefect, MLflow, a worker and Dask workers, supervised", "cli.group"),
-    "down": ("end the services that up started", "cli.group"),
-    "doctor": ("what this machine has, what is missing and the remedy", "cli.commands"),
-    "demo": ("restore a small real cohort that ships with a package", "cli.commands"),
+COMMANDS = {  # what each does; the module of that name beside this one has its add_arguments(parser) and execute(options)
+    "run": "restore a cohort: the main job",
+    "plan": "print what run would do, with forecast memory, disk and time; refuses what cannot fit",
+    "train": "train a method's network on a cohort and register it",
+    "simulate": "make scans of low resolution from a cohort of sharp ones, as BIDS with the truth's path",
+    "evaluate": "restore a cohort whose truth is known by several methods, score and compare them",
+    "harmonize": "make scans and features of several sites comparable, and register how",
+    "monitor": "compare new scans' features with a reference's; exit code 3 where they drift",
+    "models": "which models there are, which one is champion, and how another becomes it",
+    "deploy": "flows, cohorts, schedules and notifications on a group's Prefect server",
+    "notify": "say that objects of a deployed cohort have arrived: a run starts",
+    "status": "what is done, flagged, failed and why",
+    "report": "rebuild the report and open it",
+    "verify": "re-read an output and check every digest",
+    "clean": "remove scratch from an output and, when told, what belongs to scans that are gone",
+    "ui": "Prefect and MLflow pages of an output on this machine",
+    "up": "bring up what a group needs on this machine: Prefect, MLflow, a worker and Dask workers, supervised",
+    "down": "end the services that up started",
+    "doctor": "what this machine has, what is missing and the remedy",
+    "demo": "restore a small real cohort that ships with a package",
 }
 EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed,
 something is damaged or a challenger is not better, 75 another run works on this output.
@@ -49,10 +49,10 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (text, module) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         each = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
         if name == command:
-            import_module(module).add_arguments(name, each)
+            import_module(f"cli.{name}").add_arguments(each)
     return parser
 
 
@@ -65,7 +65,9 @@ def main(argv: list[str] | None = None) -> int:
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
     options = _parser(command).parse_args(words)
-    return int(import_module(COMMANDS[options.command][1]).execute(options))
+    from cli.console import guarded
+
+    return guarded(import_module(f"cli.{options.command}").execute, options)
 
 
 if __name__ == "__main__":

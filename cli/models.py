@@ -7,10 +7,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, Field, create_model
 
+from cli.console import FAILED, OK, calm, say
 from core.errors import UsageError
 from core.settings.evaluate import EvaluationSettings
 from flows.registry import bring_own, registry
@@ -36,10 +37,11 @@ def _evaluation() -> type[BaseModel]:
         "out": (str | None, Field(None, description="folder of the evaluation; default: by name in isovox's own folder")),
     }
     same = {n: (f.annotation, f) for n, f in EvaluationSettings.model_fields.items() if n not in {*own, *NOT_SAID}}
-    return create_model("Evaluation", **own, **same)
+    made: type[BaseModel] = create_model("Evaluation", **cast("Any", own | same))
+    return made
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own commands to its parser."""
     from cli.options import add_settings
 
@@ -53,34 +55,22 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noq
             add_settings(each, _evaluation(), ())
 
 
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from cli.commands import guarded
-
-    return guarded(ACTIONS[options.action][2], options)
-
-
 def _list(options: argparse.Namespace) -> int:
-    from cli.commands import OK, _say
-
     models = registry(options.tracking_uri)
     found = models.versions(options.name)
     if found:
         _print(_table(found))
     else:
-        _say(f"no models in {models.uri}; train or import one")
+        say(f"no models in {models.uri}; train or import one")
     return OK
 
 
 def _show(options: argparse.Namespace) -> int:
-    from cli.commands import OK
-
     _tell(registry(options.tracking_uri).show(options.model))
     return OK
 
 
 def _promote(options: argparse.Namespace) -> int:
-    from cli.commands import FAILED, OK, _say
     from cli.options import settings_from
     from infra.signals import terminable
     from tasks.registry.promotion import cohort_of, promote
@@ -95,7 +85,7 @@ def _promote(options: argparse.Namespace) -> int:
         score = _scorer(options.name, settings, models.uri)
     with terminable():
         decision = promote(models, options.name, score, cohort, thaw=options.new_cohort)
-    _say(told(options.name, decision))
+    say(told(options.name, decision))
     return OK if decision.promoted else FAILED
 
 
@@ -130,15 +120,12 @@ def told(name: str, decision: Decision) -> str:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from cli.commands import OK, _say
-
     found = registry(options.tracking_uri).rollback(options.name)
-    _say(f"{found.name}: version {found.version} is champion again, sha256 {found.sha256}")
+    say(f"{found.name}: version {found.version} is champion again, sha256 {found.sha256}")
     return OK
 
 
 def _import(options: argparse.Namespace) -> int:
-    from cli.commands import OK, _say
     from core.harmonize.model import is_harmonizer
     from core.io import files
     from core.models.convert import check_fit, convert, read_map
@@ -156,20 +143,18 @@ def _import(options: argparse.Namespace) -> int:
         models = registry(options.tracking_uri)
         bring_own(options.name, models)
         found = models.add(folder, options.name)
-    _say(f"{found.uri} {' '.join(found.aliases)} sha256 {found.sha256}".replace("  ", " "))
+    say(f"{found.uri} {' '.join(found.aliases)} sha256 {found.sha256}".replace("  ", " "))
     return OK
 
 
 def _export(options: argparse.Namespace) -> int:
-    from cli.commands import OK, _say
-
     models = registry(options.tracking_uri)
     if options.float16:
         models.export_half(options.model, options.out)
-        _say(f"{options.model} in {options.out}, weights in float16")
+        say(f"{options.model} in {options.out}, weights in float16")
         return OK
     found = models.export(options.model, options.out)
-    _say(f"models:/{found.name}/{found.version} in {found.folder}, sha256 {found.sha256}")
+    say(f"models:/{found.name}/{found.version} in {found.folder}, sha256 {found.sha256}")
     return OK
 
 
@@ -190,7 +175,6 @@ def _table(found: list[Version]) -> Any:
 
 
 def _tell(story: Story) -> None:
-    from cli.commands import _say
     from core.models.weights import ModelSpec
 
     version, spec = story.version, story.spec
@@ -202,13 +186,13 @@ def _tell(story: Story) -> None:
         **{name: f"{value:.6g}" for name, value in sorted(version.figures.items())},
     }
     for name, value in lines.items():
-        _say(f"{name}: {value}")
+        say(f"{name}: {value}")
     for event in story.history:
-        _say(f"{event.at} version {event.version} {event.what}" + (f", before it {event.before}" if event.before else ""))
+        say(f"{event.at} version {event.version} {event.what}" + (f", before it {event.before}" if event.before else ""))
     for decision in story.decisions:
         verdict = "promoted" if decision["promoted"] else "not promoted"
-        _say(f"{decision['at']} {verdict}: " + "; ".join(decision["reasons"]))
-    _say(f"\n{story.card.strip()}")
+        say(f"{decision['at']} {verdict}: " + "; ".join(decision["reasons"]))
+    say(f"\n{story.card.strip()}")
 
 
 NAME = {"name": {"help": "of the model in the registry"}}
@@ -237,3 +221,9 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
         _export,
     ),
 }
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command."""
+    calm()
+    return ACTIONS[options.action][2](options)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import Any
 
+from cli.console import FAILED, OK, calm, console, raise_fault, say
 from core.settings.harmonize import MonitorSettings
 
 COLOURS = {"drift": "red", "watch": "yellow", "ok": "green", "unknown": "cyan"}
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     from cli.options import add_settings
 
@@ -22,19 +22,12 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noq
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.commands import guarded
-
-    return guarded(_monitor, options)
-
-
-def _monitor(options: argparse.Namespace) -> int:
-    from cli.commands import FAILED, OK, _calm, _say
     from cli.options import settings_from
     from flows.home import home
     from infra.services import prefect_server
     from infra.signals import terminable
 
-    _calm()
+    calm()
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said below
     settings = settings_from(options, MonitorSettings)
     with terminable(), prefect_server(home()):
@@ -42,16 +35,14 @@ def _monitor(options: argparse.Namespace) -> int:
 
         state = monitor_features(settings, return_state=True)
         if not state.is_completed():
-            error = state.result(raise_on_failure=False)
-            raise error if isinstance(error, Exception) else RuntimeError(state.message)
+            raise_fault(state)
     if not options.quiet:
         _show(rows(compare(settings)))
-    _say(state.message or "")
+    say(state.message or "")
     return FAILED if state.name == "Drift" else OK
 
 
 def _show(lines: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("feature", "verdict", "PSI", "KS", "reference", "new", "reason", box=None, pad_edge=False)
@@ -60,4 +51,4 @@ def _show(lines: list[dict[str, Any]]) -> None:
         figures = [line["psi"], line["ks"], line["median_reference"], line["median_new"]]
         cells = ["–" if value is None else f"{value:.3g}" for value in figures]
         table.add_row(line["feature"], f"[{colour}]{line['verdict']}[/{colour}]", *cells, line["reason"])
-    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+    console().print(table)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
+from cli.console import FAILED, OK, console, say
 from core.settings.simulate import SimulateSettings
 
 if TYPE_CHECKING:
     from core.engine.records import ScanRecord
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noqa: ARG001 - one command
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     from cli.options import add_settings
 
@@ -22,13 +22,6 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:  # noq
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.commands import guarded
-
-    return guarded(_simulate, options)
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    from cli.commands import FAILED, OK
     from cli.options import settings_from
     from flows.progress import be_quiet
     from flows.simulate import simulate
@@ -46,12 +39,9 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _show(records: list[ScanRecord], settings: SimulateSettings) -> None:
     """Print a line a scan and where the dataset is."""
-    from rich.console import Console
-
-    from cli.commands import _say
     from cli.tables import simulation_table, summary
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(simulation_table(records))
-    console.print(summary(records))
-    _say(f"dataset: {settings.out}")
+    terminal = console()
+    terminal.print(simulation_table(records))
+    terminal.print(summary(records))
+    say(f"dataset: {settings.out}")

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from cli.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from tasks.pipeline.results import UNFINISHED, counts, row
 
 if TYPE_CHECKING:
+    from core.io.output import Output
     from infra.doctor import Check
 
 COLOURS = {"done": "green", "skipped": "cyan", "flagged": "yellow", "failed": "red", "waiting": "blue"}
@@ -135,3 +137,12 @@ def doctor_table(found: Sequence[Check]) -> Table:
     for check in found:
         table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.remedy))
     return table
+
+
+def show(records: Sequence[ScanRecord], out: Output) -> None:
+    """Print the table of scans and where to look on."""
+    terminal = console()
+    terminal.print(scan_table(records))
+    terminal.print(summary(records))
+    say(f"report: {out.cohort_page}")
+    say(f"pages of Prefect and MLflow: isovox ui {out.uri}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
@@ -69,5 +70,6 @@ def save(blocks: list[tuple[str, NotificationBlock]]) -> list[UUID]:
     found = []
     for kind, block in blocks:
         seen[kind] = seen.get(kind, 0) + 1
-        found.append(block.save(f"isovox-{kind}-{seen[kind]}", overwrite=True))
+        name = f"isovox-{kind}-{seen[kind]}"
+        found.append(cast("UUID", block.save(name, overwrite=True)))  # a coroutine only where a loop runs
     return found

@@ -11,7 +11,8 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -251,7 +252,11 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     return _tell(settings, rows, found, registered), not any(row["state"] == "failed" for row in rows)
 
 
-@flow(name="harmonize", task_runner=ThreadPoolTaskRunner(max_workers=8), validate_parameters=True)
+@flow(
+    name="harmonize",
+    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type] # Prefect's is invariant in its futures
+    validate_parameters=True,
+)
 def harmonize_sites(settings: HarmonizeSettings) -> State:
     """Make the scans and the features of several sites comparable; what is done already is skipped.
 

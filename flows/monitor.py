@@ -6,8 +6,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from core.errors import FeaturesError, UsageError
 from core.harmonize.drift import Drift, drift, summary, worst

@@ -9,11 +9,12 @@ from contextlib import ExitStack
 from functools import partial
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -154,7 +155,11 @@ def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
     return FailedState(message=text) if found["failed"] else Completed(message=text)
 
 
-@flow(name="reprocess-cohort", task_runner=ThreadPoolTaskRunner(max_workers=8), validate_parameters=True)
+@flow(
+    name="reprocess-cohort",
+    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type] # Prefect's is invariant in its futures
+    validate_parameters=True,
+)
 def reprocess_cohort(settings: RunSettings, quick: bool = False) -> State:  # noqa: FBT001, FBT002 - of a form
     """Restore what is new or changed in a cohort; the rest is skipped.
 

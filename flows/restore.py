@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.states import State
+from prefect.client.schemas.objects import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from core.errors import UsageError
@@ -12,7 +12,11 @@ from core.settings.run import RunSettings
 from flows.reprocess import restore_cohort
 
 
-@flow(name="restore-scan", task_runner=ThreadPoolTaskRunner(max_workers=2), validate_parameters=True)
+@flow(
+    name="restore-scan",
+    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type] # Prefect's is invariant in its futures
+    validate_parameters=True,
+)
 def restore_scan(settings: RunSettings) -> State:
     """Restore one scan.
 

@@ -74,7 +74,8 @@ def _run(
             for future in _finished(pool, flying, deadline, max(LEAST_STRAGGLING, STRAGGLING * longest)):
                 spent = time.monotonic() - began[future]
                 longest = spent if longest == math.inf else max(longest, spent)
-                yield flying.pop(future), _outcome(future)
+                outcome = _outcome(future)
+                yield flying.pop(future), outcome
     except _LostError as lost:
         yield from ((item, lost) for item in chain(list(flying.values()), waiting))
     finally:

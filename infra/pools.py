@@ -205,7 +205,7 @@ class Workers(Pool):
             if self._fault or time.monotonic() - self._asked < self.FRESH:
                 return
             try:
-                threads = self._client.sync(self._client.scheduler.ncores, callback_timeout=self.ANSWER)
+                threads = self._client.sync(self._client.scheduler.ncores, callback_timeout=self.ANSWER)  # type: ignore[union-attr]
             except Exception as error:  # noqa: BLE001 - whatever it is, the scheduler does not answer
                 self._fault = f"the scheduler does not answer ({type(error).__name__})"
                 return

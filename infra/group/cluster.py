@@ -98,7 +98,7 @@ async def _until_told(*servers: Scheduler | Nanny) -> None:
     """Until SIGTERM comes or one of them ends by itself; then all are closed."""
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    waiting = [asyncio.create_task(told.wait()), *(asyncio.create_task(one.finished()) for one in servers)]
+    waiting = [asyncio.create_task(told.wait()), *(asyncio.create_task(one.finished()) for one in servers)]  # type: ignore[no-untyped-call]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()

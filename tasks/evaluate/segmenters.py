@@ -193,10 +193,11 @@ def read_labels(path: str) -> Labels:
         IsovoxError: segmenter-silent, where there is none.
     """
     import nibabel
+    from nibabel.filebasedimages import ImageFileError
 
     try:
-        return np.asarray(nibabel.load(path).dataobj).round().astype(np.int32)  # type: ignore[attr-defined]
-    except (FileNotFoundError, nibabel.filebasedimages.ImageFileError) as error:
+        return np.asarray(nibabel.load(path).dataobj).round().astype(np.int32)
+    except (FileNotFoundError, ImageFileError) as error:
         raise IsovoxError("segmenter-silent", f"labels in {Path(path).name}", "none", "check the command") from error
 
 

@@ -66,7 +66,10 @@ def adjust(settings: HarmonizeSettings, members: Sequence[Member], given: Harmon
 
 def _accuracies(found: Adjusted, settings: HarmonizeSettings) -> dict[str, float]:
     """How well the site of a scan is told from its features, at each stage; ComBat is fitted without the scans that are told."""
-    stages = {"site_accuracy_restored": (found.before, None), "site_accuracy_intensity": (found.after, None)}
+    stages: dict[str, tuple[Features, Any]] = {
+        "site_accuracy_restored": (found.before, None),
+        "site_accuracy_intensity": (found.after, None),
+    }
     if found.combat is not None:
         stages["site_accuracy_combat"] = (found.after, by_combat(settings.preserve))
     figures: dict[str, float] = {}

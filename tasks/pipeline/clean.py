@@ -96,7 +96,8 @@ class _Look:
 
     def tiles(self, gone: set[str]) -> Iterator[Item]:
         """Tiles: those that the next run would go on with, and others."""
-        useless, useful = [], []
+        useless: list[str] = []
+        useful: list[str] = []
         for key, images in self.images.items():
             for path in (one for one in images if one.endswith("/tiles") and key not in gone and self.store.is_ours(one)):
                 scan, restored = self.planned.get(key), path.removesuffix("tiles") + "restored"

@@ -109,7 +109,7 @@ class Crew:
         through = self.stage("restore", work.restore, whole)
         for keys in through:
             self.advance("tiles", self.plan.scan(keys[0]).tiles)
-        return through + [keys for keys in tiled if self._restore_tiled(keys)]
+        return through + [list(keys) for keys in tiled if self._restore_tiled(keys)]
 
     def _restore_tiled(self, keys: Sequence[str]) -> bool:
         scan, job = self.plan.scan(keys[0]), self.job(keys)

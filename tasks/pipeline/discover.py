@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import psutil
@@ -110,7 +110,7 @@ def plan_scans(found: Iterable[Source | Refused], settings: RunSettings) -> tupl
             refused.append(Refusal(key=one.key, uri=one.uri, code=one.code, reason=one.reason))
             continue
         try:
-            scans.append(files.retrying(lambda one=one: _plan_scan(one, settings, references), settings.compute.retries + 1))
+            scans.append(files.retrying(partial(_plan_scan, one, settings, references), settings.compute.retries + 1))
         except InputError as error:
             refused.append(Refusal(key=one.key, uri=one.uris[0], code=error.code, reason=str(error)))
     return scans, refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +19,7 @@ from core.errors import GridError, InputError
 from core.evaluation.metrics import nrmse, psnr, ssim
 from core.faces import looked_for
 from core.geometry.grid import Array, Grid
-from core.geometry.resample import interpolate
+from core.geometry.resample import Order, interpolate
 from core.geometry.tiles import volume
 from core.io import derivatives, files, nifti
 from core.io.output import Output
@@ -40,7 +40,7 @@ from tasks.restore.work import (
 )
 
 PACKAGES = ("numpy", "scipy", "torch", "zarr", "nibabel", "numba")
-CUBIC = 3
+CUBIC: Order = 3
 
 
 @dataclass(frozen=True)
@@ -188,5 +188,5 @@ def export(job: Job) -> float:
     """Assess, write NIfTI, sidecar and record of the job's scans; seconds it took."""
     start = time.monotonic()
     for scan in scans_of(job):
-        mended(job, lambda scan=scan: steadily(job, lambda: _export(job, scan)))
+        mended(job, partial(steadily, job, partial(_export, job, scan)))
     return round(time.monotonic() - start, 3)

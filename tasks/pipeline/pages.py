@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
+from functools import partial
 
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
-from core.geometry.resample import interpolate
+from core.geometry.resample import Order, interpolate
 from core.io import files
 from core.io.output import Output
 from tasks.pipeline.export import read_restored, versions
 from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, viewer_page
 from tasks.restore.work import Job, mended, path_of, read_plan, scans_of, steadily, store_of, timed
 
-NEAREST = 0
+NEAREST: Order = 0
 
 
 def _view(job: Job, scan: ScanPlan, record: ScanRecord) -> ScanView:
@@ -51,7 +52,7 @@ def _report(job: Job, scan: ScanPlan) -> None:
 
 def report(job: Job) -> float:
     """Write the pages of the job's scans; seconds it took."""
-    return timed(lambda: [mended(job, lambda scan=scan: steadily(job, lambda: _report(job, scan))) for scan in scans_of(job)])
+    return timed(lambda: [mended(job, partial(steadily, job, partial(_report, job, scan))) for scan in scans_of(job)])
 
 
 def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecord], notes: Sequence[str] = ()) -> None:

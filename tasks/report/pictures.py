@@ -14,16 +14,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError
-from core.geometry.grid import Array, Box
+from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.stats import foreground_threshold
 from tasks.report.views import ScanView
+
+
+class Pictured(Protocol):
+    """What is drawn: an image and its canonical grid."""
+
+    @property
+    def source(self) -> Array:
+        """The measured scan on ``target``."""
+
+    @property
+    def target(self) -> Grid:
+        """Its canonical grid."""
+
 
 Pixels = NDArray[np.uint8]
 
@@ -130,7 +143,7 @@ def thinned(shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
     return slice(None, None, math.ceil(math.prod(shape) / TOLD)), slice(None), slice(None)
 
 
-def window_of(view: ScanView) -> Window:
+def window_of(view: Pictured) -> Window:
     """From 0, or the lowest value where there are negative ones, to nearly the highest of the measured scan."""
     source = view.source[thinned(view.source.shape)]
     low, high = min(0.0, float(source.min())), float(np.percentile(source, WHITE)) or 1.0
@@ -139,7 +152,7 @@ def window_of(view: ScanView) -> Window:
     return Window(low, high, round(min(max(MIDDLE / middle, 1.0), 3.0), 1))
 
 
-def head_box(view: ScanView) -> Box:
+def head_box(view: Pictured) -> Box:
     """The voxels around the head.
 
     Raises:
@@ -158,8 +171,8 @@ def head_box(view: ScanView) -> Box:
 
 def cut(image: Array | Lazy, plane: Plane, at: int, box: Box) -> Array:
     """One slice as rows of pixels, top row first."""
-    rest = tuple(slice(at, at + 1) if axis == plane.axis else cut for axis, cut in enumerate(box.slices))
-    return image[rest].squeeze(plane.axis).T[::-1, ::-1]
+    x, y, z = (slice(at, at + 1) if axis == plane.axis else cut for axis, cut in enumerate(box.slices))
+    return image[x, y, z].squeeze(plane.axis).T[::-1, ::-1]
 
 
 def positions(plane: Plane, box: Box, count: int) -> list[int]:
@@ -169,7 +182,7 @@ def positions(plane: Plane, box: Box, count: int) -> list[int]:
     return [start + int((n + 0.5) * (stop - start) / count) for n in range(count)]
 
 
-def places(view: ScanView, plane: Plane, at: list[int]) -> list[str]:
+def places(view: Pictured, plane: Plane, at: list[int]) -> list[str]:
     """What to call the slices: their mm along the axis across the plane, through the middle of the volume."""
     middle = [(n - 1) / 2 for n in view.target.shape]
     points = np.array([[one if axis == plane.axis else middle[axis] for axis in range(3)] for one in at])

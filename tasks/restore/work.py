@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from core.engine.plan import CohortPlan, ScanPlan
@@ -161,7 +161,7 @@ def ingest(job: Job) -> float:
     Raises:
         InputError: naming what is wrong with a scan.
     """
-    return timed(lambda: [steadily(job, lambda scan=scan: _ingest(job, scan)) for scan in scans_of(job)])
+    return timed(lambda: [steadily(job, partial(_ingest, job, scan)) for scan in scans_of(job)])
 
 
 def measured_of(job: Job, scan: ScanPlan) -> Measured:
@@ -246,7 +246,8 @@ def mended(job: Job, work: Callable[[], T]) -> T:
         if error.code not in DAMAGED:
             raise
     discard_damaged(job)
-    steadily(job, lambda: [_ingest(job, scan) for scan in scans_of(job)])
+    for scan in scans_of(job):
+        steadily(job, partial(_ingest, job, scan))
     steadily(job, lambda: _restore(job))
     return work()
 
@@ -304,7 +305,12 @@ def _assemble_blocks(job: Job) -> None:
 def finish_tiles(job: Job) -> float:
     """Tile mode: mark the restored image as done and drop the tiles; seconds it took."""
     (scan,) = scans_of(job)
-    return timed(lambda: (_finish_restored(job), store_of(job).remove(path_of(job, scan, "tiles"))))
+
+    def finish() -> None:
+        _finish_restored(job)
+        store_of(job).remove(path_of(job, scan, "tiles"))
+
+    return timed(finish)
 
 
 def parts(job: Job, count: int, size: int) -> Sequence[Job]:

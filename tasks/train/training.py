@@ -318,8 +318,17 @@ def finished(learning: Learning, cohort: Cohort) -> Progress:
     if progress.best_step:
         parameters = sum(one.numel() for one in best.parameters())
         text = card(settings, cohort, learning.split, progress, parameters)
-        how = {"residual": settings.method in RESIDUAL, "slices_last": True, "multiple": chosen.takes}
-        save_model(place.model, chosen.network, chosen.config, best.state_dict(), text, **how)
+        residual = settings.method in RESIDUAL
+        save_model(
+            place.model,
+            chosen.network,
+            chosen.config,
+            best.state_dict(),
+            text,
+            residual=residual,
+            slices_last=True,
+            multiple=chosen.takes,
+        )
         seen = [key for name in learning.split["train"] for key in cohort.people[name]]
         told = {"people": learning.split, "cohort": files.name_of(settings.cohort)}
         files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})

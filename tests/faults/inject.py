@@ -157,7 +157,7 @@ def _fork(request: dict[str, Any]) -> int:
 def _import_all() -> None:
     for module in (
         "flows.reprocess",
-        "cli.commands",
+        "flows.launch",
         "cli.options",
         "cli.tables",
         "mlflow.store.tracking.sqlalchemy_store",

@@ -350,7 +350,7 @@ def fake(folder: Path, name: str, text: str) -> None:
 
 
 def test_the_slurm_driver_runs_isovox_as_it_can_be_run(tmp_path: Path) -> None:
-    from cli.commands import add_arguments
+    from cli.run import add_arguments
 
     fake(tmp_path, "isovox", 'printf "%s\\n" "$@"; echo "$DASK_CONFIG" >&2')
     fake(tmp_path, "sbatch", 'cp "$1" job.sh; shift; SLURM_SUBMIT_DIR=$PWD exec bash job.sh "$@"')  # SLURM runs a copy
@@ -366,7 +366,7 @@ def test_the_slurm_driver_runs_isovox_as_it_can_be_run(tmp_path: Path) -> None:
     done = submit("/data/a b", "/out", "--method", "unires")
     words = done.stdout.splitlines()
     parser = argparse.ArgumentParser()
-    add_arguments("run", parser)
+    add_arguments(parser)
     options = vars(parser.parse_args(words[1:]))
     assert words[0] == "run"
     assert (options["input"], options["out"], options["method"]) == ("/data/a b", "/out", "unires")

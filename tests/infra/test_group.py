@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.group import _database, _told
+from cli.up import _database, _told
 from core.errors import BusyError, UsageError
 from core.settings.run import Compute
 from infra.clusters import ClusterError, open_cluster

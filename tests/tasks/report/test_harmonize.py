@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tasks.report.test_report import Page
 
 from core.harmonize.combat import Combat
 from core.harmonize.features import NAMES
@@ -15,6 +14,7 @@ from core.harmonize.table import Features
 from tasks.report import harmonize
 from tasks.report.harmonize import _histograms, _judge, _keys, write_page
 from tests.core.harmonize.sites import cohort
+from tests.tasks.report.test_report import Page
 
 EDGES = np.linspace(0, 10, 51)
 

@@ -1,14 +1,14 @@
-"""``isovox up`` and ``isovox down``: the services of a group on this machine."""
+"""The command ``isovox up``: the services of a group on this machine."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cli.console import OK, say
 from core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,29 +17,15 @@ if TYPE_CHECKING:
 HELP = "folder of the group's databases, secrets and logs (default: group in isovox's own folder)"
 
 
-def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
-    """Add a command's own arguments to its parser."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
     parser.add_argument("state_dir", nargs="?", type=Path, metavar="STATE_DIR", help=HELP)
-    if command == "down":
-        return
     database = "of Prefect: postgresql+asyncpg://USER@HOST/NAME; @FILE reads it from a file, as one with a password must be, or "
     parser.add_argument("--database", metavar="URL", help=database + "set ISOVOX_DATABASE (default: a sqlite file)")
     parser.add_argument("--workers", type=int, metavar="N", help="of the Dask cluster (default: 2)")
     parser.add_argument("--cluster", choices=("local", "cuda"), help="kind of its workers; cuda: one a GPU (default: local)")
     parser.add_argument("--memory-limit", metavar="SIZE", help="of each worker, such as 8GiB (default: an even share)")
     parser.add_argument("--foreground", action="store_true", help="stay, and end all with Ctrl-C")
-
-
-def execute(options: argparse.Namespace) -> int:
-    """Run the command."""
-    from cli.commands import guarded
-
-    return guarded({"up": up, "down": down}[options.command], options)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 def _told(options: argparse.Namespace) -> dict[str, Any]:
@@ -62,7 +48,7 @@ def _database(said: str | None) -> str | None:
     return said
 
 
-def up(options: argparse.Namespace) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Bring the services up and say where they are; never a secret."""
     from infra.group.launch import foreground
     from infra.group.launch import up as bring_up
@@ -71,23 +57,13 @@ def up(options: argparse.Namespace) -> int:
     state, told = State.at(options.state_dir), _told(options)
     if options.foreground:
         foreground(state, told)
-        return 0
-    if not bring_up(state, told, _say):
-        _say(f"already up in {state.folder}" + ("; isovox down first, to change its settings" if told else ""))
+        return OK
+    if not bring_up(state, told, say):
+        say(f"already up in {state.folder}" + ("; isovox down first, to change its settings" if told else ""))
     _say_where(state)
-    return 0
+    return OK
 
 
 def _say_where(state: State) -> None:
-    _say(f"addresses and passwords: {state.environment}, for your eyes only; in a shell: set -a; . {state.environment}; set +a")
-    _say(f"logs: {state.logs}; isovox doctor {state.folder} looks at each part; isovox down {state.folder} ends them")
-
-
-def down(options: argparse.Namespace) -> int:
-    """End the services and all that they started."""
-    from infra.group.launch import down as bring_down
-    from infra.group.state import State
-
-    state = State.at(options.state_dir)
-    _say(f"ended; its databases stay in {state.folder}" if bring_down(state) else f"nothing was up in {state.folder}")
-    return 0
+    say(f"addresses and passwords: {state.environment}, for your eyes only; in a shell: set -a; . {state.environment}; set +a")
+    say(f"logs: {state.logs}; isovox doctor {state.folder} looks at each part; isovox down {state.folder} ends them")

@@ -1,0 +1,81 @@
+"""The command ``isovox clean``: what of an output may go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cli.console import OK, planned_run, say
+
+if TYPE_CHECKING:
+    from tasks.pipeline.clean import Item, Survey
+
+SHOWN = 20  # items of a kind that are told one by one
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("out", help="output folder of a run, or s3://…")
+    parser.add_argument("--yes", action="store_true", help="remove without asking what is not scratch, too")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.1f} GB"
+
+
+def _list(items: Sequence[Item]) -> None:
+    for item in items[:SHOWN]:
+        say(f"{item.kind:8} {_size(item.nbytes):>9} {len(item.paths):6} files  {item.what}")
+    if len(items) > SHOWN:
+        rest = items[SHOWN:]
+        count = sum(len(item.paths) for item in rest)
+        say(f"{rest[0].kind:8} {_size(sum(item.nbytes for item in rest)):>9} {count:6} files  {len(rest)} more")
+
+
+def _agrees(question: str, *, yes: bool) -> bool:
+    """Whether to go on: told so, or asked at a terminal."""
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say(f"{question} not without --yes, as nobody can be asked here")
+        return False
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _chosen(found: Survey, *, yes: bool) -> list[Item]:
+    """What is to go: scratch, and the rest as told."""
+    chosen = found.of("scratch")
+    for kind, text in (("kept", "tiles that save the next run some work"), ("orphan", "orphans")):
+        items = found.of(kind)  # type: ignore[arg-type]
+        size = _size(sum(item.nbytes for item in items))
+        if items and _agrees(f"remove {text} ({size}, {sum(len(item.paths) for item in items)} files)?", yes=yes):
+            chosen += items
+    return chosen
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Say what may go and how much that is; remove scratch, and the rest when told."""
+    from core.io.lock import cohort_lock
+    from tasks.pipeline.clean import remove, survey
+
+    out, plan = planned_run(options.out)
+    with cohort_lock(out.lock):
+        found = survey(out, plan)
+        for kind in ("scratch", "kept", "orphan"):
+            _list(found.of(kind))
+        for note in found.notes:
+            say(f"note: {note}")
+        if not found.items:
+            say("nothing to remove")
+            return OK
+        chosen = [] if options.dry_run else _chosen(found, yes=options.yes)
+        count, nbytes = remove(out, chosen)
+    say(f"removed {count} files, {_size(nbytes)}")
+    return OK

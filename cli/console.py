@@ -1,0 +1,107 @@
+"""What commands share: exit codes, how an error is told, and where words go."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from core.errors import AccessError, BusyError, IsovoxError, PlanError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from core.engine.plan import CohortPlan
+    from core.io.output import Output
+
+OK, USAGE, FAILED, BUSY = 0, 2, 3, 75
+WIDTH = 140  # of tables where there is no terminal
+
+
+def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command; errors raised on purpose become one line and an exit code."""
+    try:
+        return command(options)
+    except BusyError as error:
+        return _complain(error, BUSY)
+    except (AccessError, PlanError, UsageError) as error:
+        return _complain(error, USAGE)
+    except IsovoxError as error:
+        return _complain(error, FAILED)
+
+
+def _complain(error: IsovoxError, code: int) -> int:
+    sys.stderr.write(f"isovox: {error}\n")
+    return code
+
+
+def say(text: str) -> None:
+    """Write a line to the terminal."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def console() -> Console:
+    """Where tables go; as wide as the terminal, or ``WIDTH`` where there is none."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def calm() -> None:
+    """Keep libraries' chatter off the terminal; what matters is in the table, the records and Prefect's log."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
+def raise_fault(state: Any) -> None:
+    """Raise what ended a flow's run.
+
+    Args:
+        state: of the run, as Prefect returned it.
+    """
+    error = state.result(raise_on_failure=False)
+    raise error if isinstance(error, Exception) else RuntimeError(state.message)
+
+
+def refuse_while_busy(out: Output, wanted: str) -> None:
+    """Refuse to work on an output on which a run works.
+
+    Args:
+        out: the output.
+        wanted: what is wanted instead, for the message.
+
+    Raises:
+        BusyError: naming who works on it.
+    """
+    from core.io.lock import owner
+
+    if other := owner(out.lock):
+        got = f"a run by {other['user']} on {other['host']} (process {other['pid']}) since {other['since']}"
+        raise BusyError("already-running", wanted, got, "wait for it to end, or stop it")
+
+
+def planned_run(out: str) -> tuple[Output, CohortPlan]:
+    """The output folder of a run and its plan.
+
+    Raises:
+        UsageError: no run has written there.
+    """
+    from core.engine.plan import CohortPlan
+    from core.io import files
+    from core.io.output import Output
+
+    place = Output(out)
+    try:
+        return place, CohortPlan.model_validate(files.read_json(place.plan))
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageError(
+            "no-run", f"an output folder of isovox with {place.plan}", str(error), "name the OUT of a run"
+        ) from error

@@ -1,0 +1,54 @@
+"""The command ``isovox plan``: what a run would do."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from cli.console import FAILED, OK, calm, console, say
+from core.settings.run import RunSettings
+
+if TYPE_CHECKING:
+    from core.engine.plan import CohortPlan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    from cli.options import add_settings
+
+    add_settings(parser)
+    parser.add_argument("--quiet", action="store_true", help="no table")
+
+
+def make_plan(options: argparse.Namespace) -> CohortPlan:
+    """The plan of the run that the options describe; a newer model than the output's is told."""
+    from cli.options import settings_from
+    from flows.weights import choose_weights
+    from infra.clusters import gpu_memory
+    from tasks.pipeline.discover import check_plan, plan_cohort
+
+    settings = settings_from(options, RunSettings)
+    choice = choose_weights(settings)
+    plan = plan_cohort(settings, choice.weights)
+    check_plan(plan, gpu_memory(settings.compute))
+    if choice.newer and choice.weights and not options.quiet:
+        newer, kept = choice.newer, choice.weights
+        say(
+            f"{newer.name} version {newer.version} is there; this output keeps to version {kept.version}, which made it: "
+            f"{len(plan.scans)} scans would be restored again with --on-new-model redo"
+        )
+    return plan
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Print what a run would do; nothing is written."""
+    from cli.tables import plan_summary, plan_table
+    from tasks.pipeline.discover import unfinished
+
+    calm()
+    planned = make_plan(options)
+    if not options.quiet:
+        terminal = console()
+        terminal.print(plan_table(planned, unfinished(planned)))
+        terminal.print(plan_summary(planned))
+    return FAILED if planned.refused else OK

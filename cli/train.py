@@ -1,0 +1,37 @@
+"""The command ``isovox train``: train a network on a cohort and register it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from cli.console import OK, calm, say
+from core.settings.train import TrainSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to its parser."""
+    from cli.options import add_settings
+
+    add_settings(parser, TrainSettings, ("method", "cohort"))
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Train a network, or go on where a training was stopped."""
+    from cli.options import settings_from
+    from flows.home import training_folder
+    from flows.progress import be_quiet
+    from infra.services import local_state, prefect_server
+    from infra.signals import terminable
+
+    calm()
+    if options.quiet:
+        be_quiet()
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
+    settings = settings_from(options, TrainSettings)
+    with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side
+        from flows.train import train_network
+
+        say(train_network(settings))
+    return OK
