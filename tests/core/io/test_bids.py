@@ -206,7 +206,7 @@ def test_the_contrasts_in_a_folder_are_one_group(scans):
 
 def test_label_maps_in_a_folder_are_taken_only_where_asked_for(scans):
     folder = str(scans / "openms" / "patient07")
-    assert set(sources(bids.discover(folder))) == {"T1w", "FLAIR"}
+    assert set(sources(bids.discover(folder))) == {"T1w", "T1w_ce", "T2w", "FLAIR"}
     assert set(sources(bids.discover(folder, Selection(suffix=("mask",))))) == {"lesion_mask"}
 
 
