@@ -34,8 +34,18 @@ def _plain(annotation: Any) -> Any:
     return annotation
 
 
+def _names(field: FieldInfo) -> list[str]:
+    """What a field offers that is named by families: the enumeration of its schema, which is made when it is asked for."""
+    schema: dict[str, Any] = {}
+    if callable(field.json_schema_extra):
+        field.json_schema_extra(schema)
+    return list(schema.get("enum", ()))
+
+
 def _describe(field: FieldInfo) -> str:
     text = field.description or field.title or ""
+    if names := _names(field):
+        text += f": {', '.join(names)}"
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     shown = f" (default: {default})" if default not in (None, (), {}, False) else ""
     return (text + shown).replace("%", "%%")

@@ -50,9 +50,9 @@ def _champions(word: str, settings: EvaluationSettings) -> list[str]:
     """``champion`` stands for all methods of which the registry has one (or isovox brings one); likewise ``challenger``."""
     if word not in {"champion", "challenger"}:
         return [word]
-    from core.methods import LEARNED
+    from core.methods.registry import learned
 
-    found = [f"{method}=models:/{method}@{word}" for method in LEARNED]
+    found = [f"{method}=models:/{method}@{word}" for method in learned()]
     there = [one for one in found if not _weighed(*_said(one), settings)[1]]
     if not there:
         remedy = "train one (isovox train METHOD COHORT) and promote it"
@@ -62,11 +62,11 @@ def _champions(word: str, settings: EvaluationSettings) -> list[str]:
 
 def _said(word: str) -> tuple[str, str | None]:
     """Method and model of METHOD or METHOD=MODEL."""
-    from core.methods import METHODS
+    from core.methods.registry import methods, unknown
 
     method, _, model = word.partition("=")
-    if method not in METHODS:
-        raise UsageError("unknown-method", f"some of {', '.join(METHODS)}, champion", method, "correct --methods")
+    if method not in (known := methods()):
+        raise unknown("unknown-method", method, [*known, "champion"], "correct --methods")
     return method, model or None
 
 
@@ -82,7 +82,7 @@ def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tu
 
 
 def _entrant(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Entrant:
-    from core.methods import build_method
+    from core.methods.registry import build_method
     from tasks.evaluate.cases import trained_of
     from tasks.evaluate.evaluation import Entrant
 
@@ -184,11 +184,13 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
 
 def method_of(model: str, tracking_uri: str | None) -> str:
     """The method that a model is for, by its network."""
+    from core.methods.registry import networks
     from core.models.weights import read_spec
     from flows.weights import resolve_weights
 
     weights = resolve_weights(RunSettings(input="", out="", method="network", model=model, tracking_uri=tracking_uri))
-    return "diffusion-iqt" if weights and read_spec(weights.folder).network == "DiffusionIQT" else "network"
+    entry = networks().get(read_spec(weights.folder).network) if weights else None
+    return entry.method if entry and entry.method else "network"
 
 
 def _count(settings: EvaluationSettings) -> int:

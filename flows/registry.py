@@ -21,10 +21,10 @@ def registry(tracking_uri: str | None) -> Models:
 
 def bring_own(name: str, models: Models) -> None:
     """Register the model that isovox brings for a method, where it brings one and the method has no champion yet."""
-    from core.methods import LEARNED
+    from core.methods.registry import learned
     from flows.weights import resolve_weights
 
-    if name in LEARNED:
+    if name in learned():
         try:
             resolve_weights(RunSettings(input="", out="", method=name, tracking_uri=models.uri))
         except UsageError as error:

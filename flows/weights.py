@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import core
 from core.engine.plan import CohortPlan, Weights
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
-from core.methods import LEARNED
+from core.methods.registry import learned, shipped
 from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 
 if TYPE_CHECKING:
     from tasks.registry.resolve import Resolved
-
-WEIGHTS = Path(core.__file__).parent / "methods"  # below it, FAMILY/weights/METHOD holds the weights that isovox brings
 
 
 def resolve_weights(settings: RunSettings) -> Weights | None:
@@ -28,7 +24,7 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
         UsageError: a name that the registry does not have, or a method without a champion.
         WeightsError: a pickle, or weights that are not what their config says.
     """
-    if settings.model is None and settings.method not in LEARNED:
+    if settings.model is None and settings.method not in learned():
         return None
     from tasks.registry.resolve import resolve
 
@@ -101,9 +97,8 @@ def _first_champion(method: str, uri: str) -> Resolved:
     """Put the model that isovox brings into the registry."""
     from tasks.registry.resolve import register, resolve
 
-    shipped = next(WEIGHTS.glob(f"*/weights/{method}"), None)
-    if shipped is None:
+    if (own := shipped(method)) is None:
         remedy = f"train one (isovox train {method} COHORT) and promote it, or name one with --model"
         raise UsageError("model-missing", f"a champion of {method} in the registry", "none", remedy)
-    register(str(shipped), method, uri, alias="champion")
+    register(str(own), method, uri, alias="champion")
     return resolve(f"models:/{method}@champion", uri, home() / "models")

@@ -16,8 +16,8 @@ from core import __version__
 from core.errors import IsovoxError, PlanError
 from core.geometry.grid import Grid, fused_grid
 from core.io.store import object_count
-from core.methods import build_method
 from core.methods.base import Method
+from core.methods.registry import build_method
 from core.settings.base import Settings
 from core.settings.run import RunSettings
 from core.settings.scans import Acquisition, TilingSettings

@@ -21,7 +21,7 @@ from core.geometry.resample import SPLINE_REACH, interpolate, reach_box
 from core.geometry.tiles import Tile, Tiling, halo_patches, patches
 from core.methods.base import Measured, Method, MethodSettings, Piece
 from core.models.weights import ModelSpec, load_network, read_spec
-from core.networks import NETWORKS
+from core.networks import applied_by
 from core.networks.receptive_field import reach
 from core.settings.scans import TilingSettings
 
@@ -36,7 +36,7 @@ FILLED = 0.8  # of a GPU's free memory, that a batch may take
 
 
 class NetworkSettings(MethodSettings):
-    """Settings of the network method."""
+    """Settings that the methods with a network share."""
 
     model: str = Field(title="Model", description="folder with model.safetensors and config.json")
     precision: Literal["float32", "tf32", "bfloat16", "float16"] = Field(
@@ -122,12 +122,10 @@ def _pad(image: Array, multiple: int) -> Array:
 
 
 class NetworkMethod(Method):
-    """Restores by a network with one channel in and out; model folder as ``core.models.weights`` writes it."""
+    """Base of the methods that restore by a network with one channel in and out, from a folder of ``core.models.weights``."""
 
-    name: ClassVar[str] = "network"
     Settings: ClassVar[type[MethodSettings]] = NetworkSettings
     needs_model: ClassVar[bool] = True
-    networks: ClassVar[frozenset[str]] = frozenset(NETWORKS) - {"DiffusionIQT", "ESRGANDiscriminator"}  # that it can ask
     bytes_per_voxel: ClassVar[float] = 24.0
     bytes_per_tile_voxel: ClassVar[float] = 450.0  # of the small presets, one patch at a time
     voxels_per_second: ClassVar[float] = 3e5  # of a UNet with 16, 32 and 64 channels, patches of 64 that overlap by 16
@@ -142,8 +140,8 @@ class NetworkMethod(Method):
             WeightsError: a network that this method does not know how to ask.
         """
         spec = read_spec(self.settings.model)
-        if spec.network not in self.networks:
-            wanted = f"a network of {self.name}: {', '.join(sorted(self.networks))}"
+        if spec.network not in (known := applied_by(self.name)):
+            wanted = f"a network of {self.name}: {', '.join(sorted(known))}"
             raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
         return spec
 
@@ -257,24 +255,6 @@ class NetworkMethod(Method):
         """What the network makes of patches."""
         outputs = self._predict(network, batch)
         return outputs + batch if self.spec.residual else outputs
-
-
-class UNet3D(NetworkMethod):
-    """3D U-Net that adds to the interpolated scan what it lacks (a baseline of DiffusionIQT)."""
-
-    name: ClassVar[str] = "unet-3d"
-
-
-class ResUNet3D(NetworkMethod):
-    """3D U-Net of residual units, likewise."""
-
-    name: ClassVar[str] = "resunet-3d"
-
-
-class ESRGAN3D(NetworkMethod):
-    """ESRGAN's generator (Wang et al. 2018) in three dimensions, likewise."""
-
-    name: ClassVar[str] = "esrgan-3d"
 
 
 @lru_cache(maxsize=4)

@@ -12,9 +12,9 @@ from core.settings.scans import SELECTION, TILING, AcquisitionSettings, Selectio
 
 def _methods(schema: dict[str, Any]) -> None:
     """A form offers the methods that there are."""
-    from core.methods import METHODS
+    from core.methods import registry
 
-    schema["enum"] = list(METHODS)
+    schema["enum"] = list(registry.methods())
 
 
 class Compute(Settings):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.settings.base import Settings
 from core.settings.degradation import DEGRADATION, Degradation
@@ -43,12 +43,24 @@ class Split(Settings):
     test: tuple[str, ...] = Field((), title="Test", description="labels of persons that training must never see")
 
 
+def _recipes(schema: dict[str, Any]) -> None:
+    """A form offers the recipes that there are."""
+    from core.methods import registry
+
+    schema["enum"] = list(registry.recipes())
+
+
+def _presets(schema: dict[str, Any]) -> None:
+    """A form offers the sizes that there are."""
+    from core.methods import registry
+
+    schema["enum"] = list(dict.fromkeys(size for recipe in registry.recipes().values() for size in recipe.presets))
+
+
 class TrainSettings(Settings):
     """Training of a method's network on a cohort."""
 
-    method: Literal["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt", "diffusion-iqt-deep", "diffusion-iqt-base"] = Field(
-        title="Method", description="what is trained; -deep is without cross-batch, -base also without the deep feature module"
-    )
+    method: str = Field(title="Recipe", description="what is trained, and how", json_schema_extra=_recipes)
     cohort: str = Field(
         title="Cohort",
         description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://",
@@ -56,7 +68,7 @@ class TrainSettings(Settings):
     )
     out: str | None = Field(None, title="Output", description="folder of the training; default: by name in isovox's own folder")
     name: str | None = Field(None, title="Name", description="of the model in the registry; default: the method's")
-    preset: Literal["paper", "small", "tiny"] = Field("small", title="Preset", description="size of the network")
+    preset: str = Field("small", title="Preset", description="size of the network", json_schema_extra=_presets)
     degradation: Degradation = DEGRADATION
     training: Training = Field(Training(), title="Training", description="steps, batches, learning rate and when to stop")
     split: Split = Field(Split(), title="Split", description="which persons validate, and which the training must never see")
@@ -67,3 +79,13 @@ class TrainSettings(Settings):
     tracking_uri: str | None = Field(
         None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
     )
+
+    @model_validator(mode="after")
+    def _is_there(self) -> Self:
+        """A recipe that is not there is refused, and a size that it does not have."""
+        from core.methods import registry
+
+        sizes = registry.recipe_entry(self.method).presets
+        if self.preset not in sizes:
+            raise registry.unknown("preset-unknown", self.preset, sizes, f"choose one for {self.method}")
+        return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,10 @@ from torch import Tensor, nn
 from core.diffusion.samplers import ancestral, prior
 from core.diffusion.schedules import Cosine, continuous_times
 from core.methods.diffusion_iqt.cross_batch import x0_of
-from core.networks import build
 from core.training.losses import psnr, relativistic_discriminator_loss, relativistic_generator_loss
-
-if TYPE_CHECKING:
-    from core.networks.presets import Preset
 
 SCHEDULE = Cosine()
 LAST = 0.01  # of the last convolution's weights
-RESIDUAL = {"unet-3d", "resunet-3d", "esrgan-3d"}  # methods whose network adds to the interpolation
 
 
 class Objective(nn.Module, ABC):
@@ -173,7 +168,7 @@ class Diffusion(Objective):
         return ancestral(denoise, prior(SCHEDULE, noise), SCHEDULE, continuous_times(self.steps), noise)
 
 
-def _prepared(network: nn.Module) -> nn.Module:
+def prepared(network: nn.Module) -> nn.Module:
     """Weights as He et al. 2015 draw them, a last convolution that adds next to nothing: it begins at the interpolation."""
     convolutions = [one for one in network.modules() if isinstance(one, (nn.Conv3d, nn.ConvTranspose3d))]
     for one in convolutions:
@@ -185,27 +180,3 @@ def _prepared(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         convolutions[-1].weight.mul_(LAST)
     return network
-
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "unet-3d": Regression,
-    "resunet-3d": Regression,
-    "esrgan-3d": Adversarial,
-    "diffusion-iqt": Diffusion,
-    "diffusion-iqt-deep": Diffusion,
-    "diffusion-iqt-base": Diffusion,
-}
-
-
-def objective(method: str, preset: Preset, *, steps: int) -> Objective:
-    """The objective by which a method is trained, its networks with random weights.
-
-    Args:
-        method: one of ``OBJECTIVES``.
-        preset: of its network.
-        steps: that training will take.
-    """
-    network = build(preset.network, preset.config)
-    if OBJECTIVES[method] is Adversarial:
-        return Adversarial(network, build("ESRGANDiscriminator", {}), warmup=steps // 2)
-    return OBJECTIVES[method](_prepared(network) if method == "unet-3d" else network)

@@ -27,8 +27,8 @@ from core.evaluation.metrics.restoration import restoration_scores
 from core.geometry.grid import Array, Grid
 from core.io import bids, files, nifti
 from core.io.nifti import StoredAs
-from core.methods import build_method
 from core.methods.base import Measured
+from core.methods.registry import build_method
 from core.noise import field_key
 from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings

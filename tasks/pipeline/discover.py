@@ -17,7 +17,7 @@ from core.io import bids, dicom, files, nifti, simulated
 from core.io.bids import Refused, Source
 from core.io.derivatives import bids_stem
 from core.io.output import Output
-from core.methods import build_method
+from core.methods.registry import build_method, methods
 from core.settings.run import RunSettings
 from core.settings.scans import Acquisition
 
@@ -94,7 +94,7 @@ def _rates(out: Output) -> dict[str, float]:
 def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
     if settings.fuse and not method.fuses:
-        able = "unires"
+        able = ", ".join(name for name, one in methods().items() if one.takes.scans == "several")
         raise UsageError(
             "cannot-fuse", f"a method that fuses ({able})", settings.method, "leave out --fuse, or choose such a method"
         )

@@ -21,8 +21,8 @@ from core.io import dicom, files, nifti
 from core.io.nifti import Slab, StoredAs
 from core.io.output import Output
 from core.io.store import BLOCK_PLANES, Store
-from core.methods import build_method
 from core.methods.base import Measured, Method
+from core.methods.registry import build_method
 from core.noise import Key, field_key
 from core.stats import Census, ScanStats
 

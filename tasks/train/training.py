@@ -18,6 +18,7 @@ from core.geometry.grid import Array
 from core.io import dicom, files, nifti
 from core.io.bids import Refused, Source, discover
 from core.io.store import Store
+from core.methods import registry
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats, scan_stats
@@ -25,7 +26,7 @@ from tasks.restore.work import write_image
 from tasks.tracking.tracker import experiment_id, flat
 
 if TYPE_CHECKING:
-    from core.networks.presets import Preset
+    from core.networks.preset import Preset
     from core.tissues import Tissues
     from core.training.data import Subject
     from core.training.loop import Progress, Trainer
@@ -179,8 +180,6 @@ def _differing(before: Any, after: Any, at: str = "") -> list[str]:
 
 def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], progress: Progress, parameters: int) -> str:
     """The model card, Markdown."""
-    from core.training.objectives import OBJECTIVES
-
     best = progress.kept
     return CARD.format(
         name=settings.name or settings.method,
@@ -195,7 +194,7 @@ def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], p
         parts="\n".join(f"- {part}: {', '.join(names) or 'none'}" for part, names in split.items()),
         progress=progress,
         batch=settings.training.batch * settings.training.accumulate,
-        kept=OBJECTIVES[settings.method].kept,
+        kept=registry.recipe(settings.method).kept,
         psnr=best.get("psnr", float("nan")),
         cubic=best.get("psnr_cubic", float("nan")),
     )
@@ -235,9 +234,7 @@ class Learning:
     @property
     def preset(self) -> Preset:
         """The network's size."""
-        from core.networks.presets import preset
-
-        return preset(self.settings.method, self.settings.preset)
+        return registry.recipe(self.settings.method).preset(self.settings.preset)
 
     def subjects(self, part: str) -> list[Subject]:
         """All images of the persons of a part."""
@@ -257,13 +254,12 @@ def trainer_of(learning: Learning) -> Trainer:
 
     from core.training.data import Pairs
     from core.training.loop import Trainer
-    from core.training.objectives import objective
 
     settings, how, chosen = learning.settings, learning.settings.training, learning.preset
     torch.manual_seed(how.seed)
     size, pairs = how.patch or chosen.block, how.steps * how.batch * how.accumulate
     return Trainer(
-        objective(settings.method, chosen, steps=how.steps),
+        registry.recipe(settings.method).objective(chosen, how.steps),
         how,
         Pairs(learning.subjects("train"), settings.degradation, size, how.seed, pairs),
         Pairs(learning.subjects("validation"), settings.degradation, size, how.seed + 1, how.validation_pairs),
@@ -310,7 +306,6 @@ def finished(learning: Learning, cohort: Cohort) -> Progress:
     from core.networks import build
     from core.training import checkpoint
     from core.training.loop import Progress
-    from core.training.objectives import RESIDUAL
 
     place, chosen, settings = Place(learning.uri), learning.preset, learning.settings
     best = build(chosen.network, chosen.config)
@@ -318,7 +313,7 @@ def finished(learning: Learning, cohort: Cohort) -> Progress:
     if progress.best_step:
         parameters = sum(one.numel() for one in best.parameters())
         text = card(settings, cohort, learning.split, progress, parameters)
-        residual = settings.method in RESIDUAL
+        residual = registry.recipe(settings.method).residual
         save_model(
             place.model,
             chosen.network,

@@ -16,11 +16,11 @@ from core.engine.restore import Source, restore_scan
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 from core.methods import patch_network as module
+from core.methods import registry
 from core.methods.base import Measured
-from core.methods.patch_network import UNet3D
+from core.methods.unet.method import UNet3D
 from core.models.weights import load_network, save_model
 from core.networks import build
-from core.networks.presets import preset
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import scan_stats
 from tests.benchmarks.harness import Row, faster, in_turns, tell, within
@@ -39,7 +39,7 @@ def scan() -> Measured:
 def model(folder: str) -> str:
     """A U-Net of the small preset with random weights."""
     torch.manual_seed(0)
-    size = preset("unet-3d", "small")
+    size = registry.recipe("unet-3d").preset("small")
     state = build(size.network, size.config).state_dict()
     save_model(folder, size.network, size.config, state, "", residual=True, multiple=size.multiple)
     return folder

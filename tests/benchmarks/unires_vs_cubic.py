@@ -16,8 +16,8 @@ import numpy as np
 
 from core.geometry.grid import Box
 from core.io.nifti import load
-from core.methods import build_method
 from core.methods.base import Measured
+from core.methods.registry import build_method
 from core.settings.scans import Acquisition
 from core.stats import scan_stats
 

@@ -91,7 +91,7 @@ def test_bids_apps_order_is_run() -> None:
     ("words", "told"),
     [
         (["run", "{tmp}/nowhere", "{tmp}/out"], "input-missing: wanted"),
-        (["run", "{tmp}", "{tmp}/out", "--method", "magic"], "esrgan-3d, diffusion-iqt, network; got magic"),
+        (["run", "{tmp}", "{tmp}/out", "--method", "magic"], "network, unet-3d, resunet-3d; got magic"),
         (["run", "{tmp}", "{tmp}/out", "--method-options", "x=1"], "options of cubic"),
         (["run", "{tmp}", "{tmp}/out", "--fuse"], "a method that fuses"),
         (["run", "{tmp}", "{tmp}/out", "--method", "network"], "weights for the method network"),

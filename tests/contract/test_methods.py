@@ -12,8 +12,9 @@ from core.errors import UsageError
 from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
 from core.geometry.tiles import Tile
-from core.methods import LEARNED, METHODS, build_method
+from core.methods import registry
 from core.methods.base import Measured, Method
+from core.methods.registry import build_method
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import scan_stats
 
@@ -22,26 +23,16 @@ WANTED = TilingSettings(patch=24, overlap=8)
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A model for each method that needs one, with random weights."""
-    import torch
-
-    from core.models.weights import save_model
-    from core.networks import build
-    from core.networks.presets import preset
-
+    """A model for each method that needs one, with random weights, as its family writes it."""
     folders = {}
-    for name in ("network", *LEARNED):
-        torch.manual_seed(0)
-        size = preset("unet-3d" if name == "network" else name, "tiny")
-        folders[name] = str(tmp_path_factory.mktemp(name))
-        state = build(size.network, size.config).state_dict()
-        how = {"residual": name != "diffusion-iqt", "slices_last": name != "network"}
-        multiple = size.block if name == "diffusion-iqt" else size.multiple
-        save_model(folders[name], size.network, size.config, state, "for tests", multiple=multiple, **how)
+    for name, entry in registry.methods().items():
+        if entry.takes.model:
+            folders[name] = str(tmp_path_factory.mktemp(name))
+            registry.resolve(registry.family_of(name).mock)(folders[name], name)
     return folders
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=registry.methods())
 def method(request: pytest.FixtureRequest, models: dict[str, str]) -> Method:
     options = {"steps": 2} if request.param == "diffusion-iqt" else {}
     return build_method(request.param, options, models.get(request.param))

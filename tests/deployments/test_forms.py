@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect.utilities.schema_tools.validation import ValidationError, is_valid_schema, validate
 
-from core.methods import METHODS
+from core.methods import registry
 from deployments.catalogue import CATALOGUE, deployable
 from deployments.forms import fields, form_of
 
@@ -44,7 +44,7 @@ def test_every_field_has_a_title_and_says_what_it_is(forms: dict[str, Any]) -> N
 
 def test_what_there_is_to_choose_is_offered(forms: dict[str, Any]) -> None:
     run = forms["reprocess-cohort"]["definitions"]["RunSettings"]["properties"]
-    assert run["method"]["enum"] == list(METHODS)
+    assert run["method"]["enum"] == list(registry.methods())
     assert run["on_new_model"]["enum"] == ["report", "redo"]
     assert run["input"]["examples"]
     assert forms["train"]["definitions"]["TrainSettings"]["properties"]["preset"]["enum"] == ["paper", "small", "tiny"]

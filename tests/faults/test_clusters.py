@@ -57,18 +57,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def untrained(method: str, folder: Path) -> Path:
     """A method's smallest network with random weights."""
-    import torch
+    from core.methods import registry
 
-    from core.models.weights import save_model
-    from core.networks import build
-    from core.networks.presets import preset
-    from core.training.objectives import RESIDUAL
-
-    torch.manual_seed(0)
-    chosen = preset(method, "tiny")
-    how = {"residual": method in RESIDUAL, "slices_last": True, "multiple": chosen.takes}
-    weights = build(chosen.network, chosen.config).state_dict()
-    save_model(str(folder), chosen.network, chosen.config, weights, "Never trained: for tests.", **how)
+    registry.resolve(registry.family_of(method).mock)(str(folder), method)
     return folder
 
 

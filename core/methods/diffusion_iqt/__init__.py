@@ -1,1 +1,1 @@
-"""DiffusionIQT (Chen et al. 2023)."""
+"""DiffusionIQT (Kim et al. 2023)."""

@@ -1,4 +1,4 @@
-"""DiffusionIQT: a diffusion model that is shown the interpolated scan, sampled block by block (Chen et al. 2023, "DiffusionIQT").
+"""DiffusionIQT: a diffusion model that is shown the interpolated scan, sampled block by block (Kim et al. 2023, "DiffusionIQT").
 
 A block is a tile; where the network attends across patches it is cut into its 3 x 3 x 3 neighbours. The noise is that of the
 voxels (``core.noise``), so overlapping blocks start from the same noise and the result does not depend on who restores what.
@@ -41,7 +41,6 @@ class DiffusionIQT(NetworkMethod):
 
     name: ClassVar[str] = "diffusion-iqt"
     Settings: ClassVar[type[MethodSettings]] = DiffusionIQTSettings
-    networks: ClassVar[frozenset[str]] = frozenset({"DiffusionIQT"})
     voxels_per_second: ClassVar[float] = 4e3  # of the small preset, 20 steps
     settings: DiffusionIQTSettings
 

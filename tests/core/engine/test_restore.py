@@ -18,7 +18,7 @@ from core.geometry.grid import Box, Grid
 from core.geometry.tiles import patches
 from core.io.store import Store
 from core.methods.base import Measured, Method
-from core.methods.patch_network import NetworkMethod
+from core.methods.network.method import AnyNetwork
 from core.models.weights import save_model
 from core.networks import build
 from core.settings.scans import Acquisition, TilingSettings
@@ -118,7 +118,7 @@ def test_a_network_gives_the_same_bits_in_both_modes(tmp_path):
     torch.manual_seed(0)
     unet = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2], "num_res_units": 1}
     save_model(str(tmp_path / "model"), "UNet", unet, build("UNet", unet).state_dict(), "", residual=True, multiple=2)
-    method = NetworkMethod(NetworkMethod.Settings(model=str(tmp_path / "model")))
+    method = AnyNetwork(AnyNetwork.Settings(model=str(tmp_path / "model")))
     scan = measured((21, 18, 7))
     target = scan.grid.isotropic(1.0)
     tiling = method.tiling(scan.grid, target, TilingSettings(patch=12, overlap=4))

@@ -14,10 +14,11 @@ from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import GridError, RestorationError, UsageError, WeightsError
 from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
-from core.methods import build_method
 from core.methods import patch_network as module
 from core.methods.base import Measured, Piece
-from core.methods.patch_network import NetworkMethod, NetworkSettings, fitting, predict
+from core.methods.network.method import AnyNetwork
+from core.methods.patch_network import NetworkSettings, fitting, predict
+from core.methods.registry import build_method
 from core.models.weights import load_count, save_model
 from core.networks import build
 from core.settings.scans import Acquisition, TilingSettings
@@ -56,7 +57,7 @@ def swap(monkeypatch, network):
 def test_an_identity_network_gives_the_cubic_interpolation_of_the_whole_scan(monkeypatch, model, shape):
     swap(monkeypatch, lambda batch: batch)
     scan = measured(shape)
-    image, target = restored(NetworkMethod(NetworkSettings(model=model)), scan)
+    image, target = restored(AnyNetwork(NetworkSettings(model=model)), scan)
     np.testing.assert_allclose(image, interpolate(scan.image, scan.grid, target, 3), atol=3e-6 * scan.stats.maximum)
 
 
@@ -64,7 +65,7 @@ def test_the_network_sees_the_scan_in_units_of_its_upper_value(monkeypatch, mode
     seen = []
     swap(monkeypatch, lambda batch: (seen.append(float(batch.max())), batch * 0 + 0.5)[1])
     scan = measured()
-    image, _ = restored(NetworkMethod(NetworkSettings(model=model)), scan)
+    image, _ = restored(AnyNetwork(NetworkSettings(model=model)), scan)
     np.testing.assert_allclose(image, 0.5 * scan.stats.upper, rtol=1e-6)
     assert 0.5 < max(seen) < 2
 
@@ -72,8 +73,8 @@ def test_the_network_sees_the_scan_in_units_of_its_upper_value(monkeypatch, mode
 def test_a_residual_network_adds_to_its_input(monkeypatch, model, tmp_path):
     save_model(str(tmp_path), "UNet", UNET, build("UNet", UNET).state_dict(), "", residual=True, multiple=4)
     swap(monkeypatch, lambda batch: batch)
-    once, _ = restored(NetworkMethod(NetworkSettings(model=model)), measured())
-    twice, _ = restored(NetworkMethod(NetworkSettings(model=str(tmp_path))), measured())
+    once, _ = restored(AnyNetwork(NetworkSettings(model=model)), measured())
+    twice, _ = restored(AnyNetwork(NetworkSettings(model=str(tmp_path))), measured())
     np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
 
 
@@ -81,7 +82,7 @@ def test_a_residual_network_adds_to_its_input(monkeypatch, model, tmp_path):
 @given(st.tuples(*[st.integers(1, 30)] * 3), st.integers(8, 20))
 def test_patches_suit_the_network_and_their_sources_lie_in_the_scan(model, shape, patch):
     seen = set()
-    method = NetworkMethod(NetworkSettings(model=model))
+    method = AnyNetwork(NetworkSettings(model=model))
     with pytest.MonkeyPatch.context() as patched:
         swap(patched, lambda batch: (seen.add(tuple(batch.shape[2:])), batch)[1])
         scan = measured(shape)
@@ -105,7 +106,7 @@ def test_a_network_for_upright_patches_sees_the_slices_along_its_last_axis(monke
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
     scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition())
     target = scan.grid.isotropic(1.0)
-    (array,) = NetworkMethod(NetworkSettings(model=str(tmp_path))).restore([scan], target)
+    (array,) = AnyNetwork(NetworkSettings(model=str(tmp_path))).restore([scan], target)
     np.testing.assert_allclose(array, interpolate(image, scan.grid, target, 3), rtol=1e-5, atol=1e-3)
     steps = [float(seen[0].diff(dim=dim).abs().mean()) for dim in (2, 3, 4)]
     assert steps[2] < 0.8 * min(steps[:2])
@@ -116,7 +117,7 @@ def test_a_halo_gives_the_whole_volume(tmp_path, slices_last):
     network = UNET | {"norm": None, "channels": [4, 8], "strides": [2]}
     state = build("UNet", network).state_dict()
     save_model(str(tmp_path), "UNet", network, state, "", residual=True, multiple=2, slices_last=slices_last)
-    method = NetworkMethod(NetworkSettings(model=str(tmp_path)))
+    method = AnyNetwork(NetworkSettings(model=str(tmp_path)))
     scan = measured((60, 21, 17))
     whole, target = restored(method, scan, patch=96)
     halved, _ = restored(method, scan, patch=40, window="halo")
@@ -127,7 +128,7 @@ def test_a_halo_gives_the_whole_volume(tmp_path, slices_last):
 def test_a_halo_larger_than_the_patch_is_refused_with_what_would_do(tmp_path):
     network = UNET | {"norm": None}
     save_model(str(tmp_path), "UNet", network, build("UNet", network).state_dict(), "", multiple=4)
-    method = NetworkMethod(NetworkSettings(model=str(tmp_path)))
+    method = AnyNetwork(NetworkSettings(model=str(tmp_path)))
     with pytest.raises(GridError, match=r"halo-too-large: .* make the patch larger"):
         restored(method, measured((60, 21, 17)), patch=8, window="halo")
 
@@ -147,8 +148,8 @@ def test_a_gpu_is_filled_by_what_one_patch_takes(monkeypatch, free, each, wanted
 @pytest.mark.slow
 def test_a_compiled_network_gives_the_same(model):
     scan = measured()
-    plain, _ = restored(NetworkMethod(NetworkSettings(model=model)), scan)
-    fast, _ = restored(NetworkMethod(NetworkSettings(model=model, compiled=True)), scan)
+    plain, _ = restored(AnyNetwork(NetworkSettings(model=model)), scan)
+    fast, _ = restored(AnyNetwork(NetworkSettings(model=model, compiled=True)), scan)
     np.testing.assert_allclose(fast, plain, atol=1e-5 * scan.stats.maximum)
 
 
@@ -194,7 +195,7 @@ def test_one_patch_that_does_not_fit_fails_with_a_remedy(monkeypatch, model):
     swap(monkeypatch, hungry)
     wanted = r"out-of-memory: wanted memory for one patch \(8, 8, 8\); got none left, in tile 0 .*smaller patches"
     with pytest.raises(RestorationError, match=wanted):
-        restored(NetworkMethod(NetworkSettings(model=model)), measured())
+        restored(AnyNetwork(NetworkSettings(model=model)), measured())
 
 
 def test_another_fault_of_the_network_is_not_taken_for_memory():
@@ -224,8 +225,8 @@ def test_a_patch_that_overflows_in_half_precision_is_done_again_in_float32(monke
     dim = Measured(scan.image * np.float32(0.1), scan.grid, scan.stats, scan.acquisition)
     target = scan.grid.isotropic(1.0)
     swap(monkeypatch, network)
-    exact = NetworkMethod(NetworkSettings(model=model))
-    half = NetworkMethod(NetworkSettings(model=model, precision="float16"))
+    exact = AnyNetwork(NetworkSettings(model=model))
+    half = AnyNetwork(NetworkSettings(model=model, precision="float16"))
     work = [Piece([one], target, Box.whole(target.shape)) for one in (dim, scan)]
     (dim_exact,), (bright_exact,) = exact.restore_many(work)
     (dim_half,), (bright_half,) = half.restore_many(work)
@@ -237,7 +238,7 @@ def test_a_patch_that_overflows_in_half_precision_is_done_again_in_float32(monke
 def test_a_patch_that_is_not_finite_in_float32_either_fails_by_its_name(monkeypatch, model):
     swap(monkeypatch, lambda batch: batch / 0)
     scan = measured()
-    method = NetworkMethod(NetworkSettings(model=model, precision="bfloat16"))
+    method = AnyNetwork(NetworkSettings(model=model, precision="bfloat16"))
     target = scan.grid.isotropic(1.0)
     tile = list(method.tiling(scan.grid, target, TilingSettings(patch=8, overlap=2)).tiles())[3]
     with pytest.raises(RestorationError, match=r"not-finite: .*got NaN or infinity, in tile 3 \(voxels .*check the model"):
@@ -248,13 +249,13 @@ def test_scans_share_one_load_of_the_weights(tmp_path):
     save_model(str(tmp_path), "UNet", UNET, build("UNet", UNET).state_dict(), "", multiple=4)
     before = load_count()
     for _ in range(3):
-        restored(NetworkMethod(NetworkSettings(model=str(tmp_path))), measured())
+        restored(AnyNetwork(NetworkSettings(model=str(tmp_path))), measured())
     assert load_count() - before == 1
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(model):
     threads = torch.get_num_threads()
-    method = NetworkMethod(NetworkSettings(model=model))
+    method = AnyNetwork(NetworkSettings(model=model))
     images = []
     try:
         for number in (1, 2, 3):
@@ -271,4 +272,4 @@ def test_the_model_is_asked_for_by_name_and_checked(model, tmp_path):
         build_method("network")
     scan = measured()
     with pytest.raises(WeightsError, match="weights-missing"):
-        restored(NetworkMethod(NetworkSettings(model=str(tmp_path / "none"))), scan)
+        restored(AnyNetwork(NetworkSettings(model=str(tmp_path / "none"))), scan)

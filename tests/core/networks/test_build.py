@@ -21,7 +21,7 @@ def test_a_network_is_built_for_evaluation_from_json_values():
 @pytest.mark.parametrize("name", ["Unet5", "os.system", "", "NETWORKS"])
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(
-        WeightsError, match=r"network-unknown: wanted one of AttentionUnet, .*UNet, DiffusionIQT, .*; got .*config\.json"
+        WeightsError, match=r"network-unknown: wanted one of AttentionUnet, .*UNet, DiffusionIQT, ESRGAN.*; got .*config\.json"
     ):
         build(name, {})
 

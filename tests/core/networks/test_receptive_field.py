@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.errors import WeightsError
+from core.methods import registry
 from core.networks import build
-from core.networks.presets import preset
 from core.networks.receptive_field import reach
 
 torch = pytest.importorskip("torch")
@@ -43,5 +43,5 @@ def test_a_network_that_normalises_over_the_patch_has_no_end(network: str, confi
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["unet-3d", "resunet-3d"])
 def test_the_presets_reach_less_than_a_head(method: str) -> None:
-    size = preset(method, "small")
+    size = registry.recipe(method).preset("small")
     assert max(reach(size.network, size.config, size.multiple)) <= 48

@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from core.errors import RestorationError, UsageError, WeightsError
-from core.networks.presets import preset
+from core.methods import registry
 from core.settings.train import Training
 from core.training.loop import Trainer, Watch
-from core.training.objectives import Adversarial, Regression, objective
+from core.training.objectives import Adversarial, Regression
 
 
 class Blurred(Dataset):
@@ -162,7 +162,8 @@ def adversarial() -> Adversarial:
 
 def test_a_u_net_begins_at_the_interpolation():
     inputs = torch.rand((2, 1, 16, 16, 16))
-    begun = objective("unet-3d", preset("unet-3d", "tiny"), steps=1)
+    recipe = registry.recipe("unet-3d")
+    begun = recipe.objective(recipe.preset("tiny"), 1)
     added = begun.restore(begun.network, inputs) - inputs
     assert 0 < added.std() < 0.05 * inputs.std()
 

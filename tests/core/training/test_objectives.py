@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import torch
 from torch import nn
 
-from core.networks.presets import preset
-from core.settings.train import TrainSettings
+from core.methods import registry
 from core.training.losses import psnr
-from core.training.objectives import OBJECTIVES, SCHEDULE, Diffusion, Regression, objective
+from core.training.objectives import SCHEDULE, Diffusion, Objective, Regression
 
 MEAN, SPREAD = 0.5, 0.2  # of voxels drawn from a Gaussian each
 
@@ -58,11 +55,13 @@ def test_the_score_is_the_same_each_time_and_is_the_closed_form():
 
 
 def test_every_method_that_can_be_trained_has_its_objective():
-    methods = get_args(TrainSettings.model_fields["method"].annotation)
-    for method in methods:
-        made = objective(method, preset(method, "tiny"), steps=2)
-        assert type(made) is OBJECTIVES[method]
-        assert isinstance(made, Diffusion) == method.startswith("diffusion-iqt")
+    for name, entry in registry.recipes().items():
+        recipe = registry.recipe(name)
+        assert (recipe.name, recipe.method, tuple(recipe.presets)) == (entry.name, entry.method, entry.presets)
+        made = recipe.objective(recipe.preset("tiny"), 2)
+        assert isinstance(made, Objective)
+        assert made.kept == recipe.kept
+        assert isinstance(made, Diffusion) == name.startswith("diffusion-iqt")
 
 
 def test_a_regression_is_chosen_by_the_psnr_of_what_it_restores():

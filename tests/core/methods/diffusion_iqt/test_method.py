@@ -14,11 +14,11 @@ from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
 from core.methods import patch_network as module
+from core.methods import registry
 from core.methods.base import Measured, Piece
 from core.methods.diffusion_iqt.method import DiffusionIQT, DiffusionIQTSettings
 from core.models.weights import save_model
 from core.networks import build
-from core.networks.presets import preset
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats
 
@@ -31,7 +31,7 @@ def models(tmp_path_factory) -> dict[str, str]:
     """The smallest network of each variant, with random weights."""
     made = {}
     for name in VARIANTS:
-        chosen, made[name] = preset(name, "tiny"), str(tmp_path_factory.mktemp(name))
+        chosen, made[name] = registry.recipe(name).preset("tiny"), str(tmp_path_factory.mktemp(name))
         torch.manual_seed(0)
         weights = build(chosen.network, chosen.config).state_dict()
         save_model(made[name], chosen.network, chosen.config, weights, "", slices_last=True, multiple=chosen.takes)

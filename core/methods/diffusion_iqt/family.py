@@ -1,0 +1,41 @@
+"""DiffusionIQT: a diffusion model that the interpolated scan conditions."""
+
+from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
+
+SIZES = ("paper", "small", "tiny")
+
+FAMILY = Family(
+    name="diffusion_iqt",
+    title="Diffusion: image quality transfer",
+    methods=(
+        MethodEntry(
+            "diffusion-iqt",
+            "core.methods.diffusion_iqt.method:DiffusionIQT",
+            "a diffusion model that is shown the interpolated scan, sampled block by block",
+            "Kim et al. 2023 (DiffusionIQT), algorithms 1 and 2",
+            Takes(model=True),
+            recipe="diffusion-iqt",
+        ),
+    ),
+    recipes=(
+        RecipeEntry(
+            "diffusion-iqt",
+            "core.methods.diffusion_iqt.recipe:FULL",
+            "diffusion-iqt",
+            "with the deep feature module and cross-batch",
+            SIZES,
+        ),
+        RecipeEntry(
+            "diffusion-iqt-deep", "core.methods.diffusion_iqt.recipe:DEEP", "diffusion-iqt", "without cross-batch", SIZES
+        ),
+        RecipeEntry(
+            "diffusion-iqt-base",
+            "core.methods.diffusion_iqt.recipe:BASE",
+            "diffusion-iqt",
+            "without cross-batch and without the deep feature module",
+            SIZES,
+        ),
+    ),
+    networks=(NetworkEntry("DiffusionIQT", "core.methods.diffusion_iqt.network", method="diffusion-iqt"),),
+    mock="core.methods.diffusion_iqt.mock:write",
+)

@@ -1,0 +1,11 @@
+"""Models of DiffusionIQT for tests."""
+
+from __future__ import annotations
+
+from core.methods.diffusion_iqt.presets import tiny
+from core.models.mock import write_mock
+
+
+def write(folder: str, method: str) -> None:  # noqa: ARG001 - one method
+    """Write a tiny model with random weights."""
+    write_mock(folder, tiny(), residual=False)

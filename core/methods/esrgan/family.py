@@ -1,0 +1,32 @@
+"""ESRGAN in three dimensions."""
+
+from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
+
+FAMILY = Family(
+    name="esrgan",
+    title="Generative adversarial network",
+    methods=(
+        MethodEntry(
+            "esrgan-3d",
+            "core.methods.esrgan.method:ESRGAN3D",
+            "ESRGAN's generator in three dimensions, which adds to the interpolated scan what it lacks",
+            "Wang et al. 2018, equations 1 and 2, as a baseline of Kim et al. 2023 (DiffusionIQT)",
+            Takes(model=True),
+            recipe="esrgan-3d",
+        ),
+    ),
+    recipes=(
+        RecipeEntry(
+            "esrgan-3d",
+            "core.methods.esrgan.recipe:ESRGAN",
+            "esrgan-3d",
+            "least absolute error, then with a relativistic discriminator",
+            ("paper", "small", "tiny"),
+        ),
+    ),
+    networks=(
+        NetworkEntry("ESRGAN", "core.methods.esrgan.network"),
+        NetworkEntry("ESRGANDiscriminator", "core.methods.esrgan.network", restores=False),
+    ),
+    mock="core.methods.esrgan.mock:write",
+)

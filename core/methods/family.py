@@ -1,0 +1,134 @@
+"""What a family of methods declares of itself, without importing any of its code.
+
+A family is a folder of ``core/methods`` with a ``family.py`` that holds ``FAMILY = Family(...)``. Whatever wants a method,
+a recipe, a protocol or a network by name finds it there, through ``core.methods.registry``. Objects are named as
+"module:attribute" and imported where they are used, so that listing what there is costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a method restores from.
+
+    Attributes:
+        scans: one scan at a time, or also several of one person together (``--fuse``).
+        mask: a mask beside the scan.
+        model: trained weights.
+    """
+
+    scans: Literal["one", "several"] = "one"
+    mask: Literal["none", "optional", "needed"] = "none"
+    model: bool = False
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A way to restore scans.
+
+    Attributes:
+        name: on the command line, in forms and in output paths: "unet-3d".
+        where: its class, a ``core.methods.base.Method``: "core.methods.unet.method:UNet3D".
+        title: one line.
+        source: paper and equation.
+        takes: what it restores from.
+        recipe: name of the recipe that trains its network; "" where it needs no training.
+        champion: where no model is named it restores with its champion of the registry; False: its model must be named.
+    """
+
+    name: str
+    where: str
+    title: str
+    source: str
+    takes: Takes = Takes()
+    recipe: str = ""
+    champion: bool = True
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A way to train a network.
+
+    Attributes:
+        name: on the command line: "diffusion-iqt-base".
+        where: a ``core.training.recipe.Recipe``: "core.methods.diffusion_iqt.recipe:BASE".
+        method: name of the method that restores with what it trains.
+        title: one line.
+        presets: names of the network's sizes, largest first.
+    """
+
+    name: str
+    where: str
+    method: str
+    title: str
+    presets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProtocolEntry:
+    """A way to evaluate methods.
+
+    Attributes:
+        name: on the command line: "thick-slice".
+        where: a ``core.evaluation.protocol.Protocol``.
+        title: one line.
+    """
+
+    name: str
+    where: str
+    title: str
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """A class of network that a model's config.json may name.
+
+    Attributes:
+        name: of the class.
+        module: that it is in.
+        method: name of the method that knows how to apply it; "": it makes one image of one image of the same shape, which every
+            method of ``core.methods.patch_network`` can apply.
+        restores: False for what only takes part in training.
+    """
+
+    name: str
+    module: str
+    method: str = ""
+    restores: bool = True
+
+
+@dataclass(frozen=True)
+class Family:
+    """Methods that belong together, and all that is theirs.
+
+    Attributes:
+        name: of the folder.
+        title: one line.
+        methods: ways to restore.
+        recipes: ways to train.
+        protocols: ways to evaluate.
+        networks: classes of networks that models of this family name.
+        key_maps: by the name of a foreign layout, "module:function" that reads it.
+        mock: "module:function" of (folder: str, method: str) -> None, which writes a tiny model, seeded, in milliseconds.
+        folder: where the declaration lies; the registry fills it in.
+    """
+
+    name: str
+    title: str
+    methods: tuple[MethodEntry, ...]
+    recipes: tuple[RecipeEntry, ...] = ()
+    protocols: tuple[ProtocolEntry, ...] = ()
+    networks: tuple[NetworkEntry, ...] = ()
+    key_maps: Mapping[str, str] = field(default_factory=dict)
+    mock: str = ""
+    folder: Path = Path()
+
+    def weights(self, method: str) -> Path:
+        """Folder of the weights that isovox brings for a method, whether or not it brings any."""
+        return self.folder / "weights" / method

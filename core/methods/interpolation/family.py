@@ -1,0 +1,23 @@
+"""Interpolation onto the target grid."""
+
+from core.methods.family import Family, MethodEntry
+
+FAMILY = Family(
+    name="interpolation",
+    title="Interpolation",
+    methods=(
+        MethodEntry(
+            "nearest",
+            "core.methods.interpolation.method:Nearest",
+            "the nearest measured voxel: what the scan looks like as it is",
+            "splines of order 0",
+        ),
+        MethodEntry("linear", "core.methods.interpolation.method:Linear", "linear interpolation", "splines of order 1"),
+        MethodEntry(
+            "cubic",
+            "core.methods.interpolation.method:Cubic",
+            "cubic B-spline interpolation, the baseline that every other method has to beat",
+            "Unser 1999, interpolating splines of order 3",
+        ),
+    ),
+)

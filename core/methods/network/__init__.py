@@ -1,0 +1,1 @@
+"""Any network that makes one image of one image, from its model's folder."""

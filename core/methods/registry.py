@@ -1,0 +1,252 @@
+"""Which families there are: found by listing folders, their code imported where it is used, in every process anew.
+
+Families are the folders of ``core/methods`` that hold a ``family.py``, and the folders that the environment variable
+``ISOVOX_FAMILIES`` names (separated as those of PATH), each a Python package. Workers and subprocesses inherit the variable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from core.errors import UsageError
+from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
+
+if TYPE_CHECKING:
+    from core.methods.base import Method
+    from core.training.recipe import Recipe
+
+VARIABLE = "ISOVOX_FAMILIES"
+DECLARATION = "family.py"
+Entry = TypeVar("Entry", MethodEntry, RecipeEntry, ProtocolEntry, NetworkEntry)
+
+
+# -- which families there are ---------------------------------------------------------------------------------------------------
+
+
+def families() -> tuple[Family, ...]:
+    """All families: those that need no model first, then by name.
+
+    Raises:
+        UsageError: a declaration that cannot be read, or a name that two of them use.
+    """
+    return _families(os.environ.get(VARIABLE, ""))
+
+
+@lru_cache(maxsize=8)
+def _families(more: str) -> tuple[Family, ...]:
+    own = sorted(one.parent for one in Path(__file__).parent.glob(f"*/{DECLARATION}"))
+    found = [_declared(folder, f"{__package__}.{folder.name}") for folder in own]
+    found += [_from_outside(Path(folder).resolve()) for folder in more.split(os.pathsep) if folder]
+    for kind in ("methods", "recipes", "protocols", "networks"):
+        _check_names(kind, found)
+    return tuple(sorted(found, key=lambda family: (any(one.takes.model for one in family.methods), family.name)))
+
+
+def _from_outside(folder: Path) -> Family:
+    """A family of another folder, whose package is made importable."""
+    if str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+    return _declared(folder, folder.name)
+
+
+def _declared(folder: Path, package: str) -> Family:
+    try:
+        module = import_module(f"{package}.family")
+        family: Family = module.FAMILY
+    except Exception as error:
+        got, remedy = f"{type(error).__name__}: {error}", "correct the declaration"
+        raise UsageError("family-unreadable", f"FAMILY in {folder / DECLARATION}", got, remedy) from error
+    if (place := Path(str(module.__file__)).resolve().parent) != folder.resolve():
+        wanted, remedy = f"the package {package} at {folder}", "rename the family's folder"
+        raise UsageError("family-hidden", wanted, f"another of that name at {place}", remedy)
+    return replace(family, folder=folder)
+
+
+def _check_names(kind: str, found: Iterable[Family]) -> None:
+    """Refuse a name that two declarations use."""
+    owners: dict[str, Path] = {}
+    for family in found:
+        for one in getattr(family, kind):
+            place = family.folder / DECLARATION
+            if one.name in owners:
+                wanted, got = f"each name once among {kind}", f"{one.name} in {owners[one.name]} and in {place}"
+                raise UsageError("name-taken", wanted, got, "rename one of the two")
+            owners[one.name] = place
+
+
+def _by_name(entries: Iterator[Entry]) -> dict[str, Entry]:
+    return {one.name: one for one in entries}
+
+
+def methods() -> dict[str, MethodEntry]:
+    """All methods by name."""
+    return _by_name(one for family in families() for one in family.methods)
+
+
+def recipes() -> dict[str, RecipeEntry]:
+    """All recipes by name."""
+    return _by_name(one for family in families() for one in family.recipes)
+
+
+def protocols() -> dict[str, ProtocolEntry]:
+    """All protocols by name."""
+    return _by_name(one for family in families() for one in family.protocols)
+
+
+def networks() -> dict[str, NetworkEntry]:
+    """The families' networks by the names of their classes."""
+    return _by_name(one for family in families() for one in family.networks)
+
+
+def learned() -> tuple[str, ...]:
+    """Names of the methods that restore with their champion where no model is named."""
+    return tuple(name for name, one in methods().items() if one.takes.model and one.champion)
+
+
+def family_of(method: str) -> Family:
+    """The family of a method.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    method_entry(method)
+    return next(family for family in families() for one in family.methods if one.name == method)
+
+
+def shipped(method: str) -> Path | None:
+    """Folder of the weights that isovox brings for a method; None where it brings none."""
+    folder = family_of(method).weights(method)
+    return folder if folder.is_dir() else None
+
+
+# -- one by its name ------------------------------------------------------------------------------------------------------------
+
+
+def unknown(code: str, name: str, known: Iterable[str], remedy: str) -> UsageError:
+    """The error of a name that there is not, with the one that is nearest to it.
+
+    Args:
+        code: of the error.
+        name: as it was said.
+        known: names that there are.
+        remedy: what the user can do.
+    """
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return UsageError(code, f"one of {', '.join(names)}", name, f"did you mean {near[0]}? {remedy}" if near else remedy)
+
+
+def resolve(where: str) -> Any:
+    """The object that a declaration names.
+
+    Args:
+        where: "module:attribute".
+
+    Raises:
+        UsageError: there is no such module or attribute, or its import fails.
+    """
+    module, _, attribute = where.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        remedy = "correct the family's declaration, or install what it needs"
+        raise UsageError("declaration-broken", f"{where}, as a family declares", str(error), remedy) from error
+
+
+def _found(entries: Mapping[str, Entry], code: str, name: str, remedy: str) -> Entry:
+    if name not in entries:
+        raise unknown(code, name, entries, remedy)
+    return entries[name]
+
+
+def method_entry(name: str) -> MethodEntry:
+    """What is declared of a method.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return _found(methods(), "unknown-method", name, "choose one of them with --method")
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        UsageError: an unknown name, or a class that is not where its family says.
+    """
+    found: type[Method] = resolve(method_entry(name).where)
+    return found
+
+
+def recipe_entry(name: str) -> RecipeEntry:
+    """What is declared of a recipe.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return _found(recipes(), "unknown-recipe", name, "choose one of them")
+
+
+def recipe(name: str) -> Recipe:
+    """How a network is trained.
+
+    Raises:
+        UsageError: an unknown name, or a recipe that is not where its family says.
+    """
+    found: Recipe = resolve(recipe_entry(name).where)
+    return found
+
+
+def protocol(name: str) -> Any:
+    """How methods are evaluated.
+
+    Raises:
+        UsageError: an unknown name, or a protocol that is not where its family says.
+    """
+    return resolve(_found(protocols(), "unknown-protocol", name, "choose one of them").where)
+
+
+def network_module(name: str) -> str:
+    """The module of a family's network.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return _found(networks(), "unknown-network", name, "choose one of them").module
+
+
+def build_method(name: str, options: dict[str, Any] | None = None, model: str | None = None) -> Method:
+    """The method of that name.
+
+    Args:
+        name: one of ``methods()``.
+        options: its settings by name.
+        model: folder of weights, for methods that need them.
+
+    Raises:
+        UsageError: unknown name, option or value, or a model missing or not wanted.
+    """
+    entry, method = method_entry(name), method_class(name)
+    if entry.takes.model and model is None:
+        raise UsageError("model-missing", f"weights for the method {name}", "none", "name them with --model")
+    if model is not None and not entry.takes.model:
+        raise UsageError(
+            "model-not-used", f"no --model with the method {name}", model, "leave it out, or choose a learned method"
+        )
+    try:
+        settings = method.Settings.model_validate((options or {}) | ({"model": model} if entry.takes.model else {}))
+    except ValidationError as error:
+        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        allowed = ", ".join(method.Settings.model_fields) or "none"
+        raise UsageError("method-options", f"options of {name} ({allowed})", what, "correct the options") from error
+    return method(settings)

@@ -1,0 +1,33 @@
+"""U-Nets that add to the interpolated scan what it lacks."""
+
+from core.methods.family import Family, MethodEntry, RecipeEntry, Takes
+
+SIZES = ("paper", "small", "tiny")
+
+FAMILY = Family(
+    name="unet",
+    title="3D U-Nets",
+    methods=(
+        MethodEntry(
+            "unet-3d",
+            "core.methods.unet.method:UNet3D",
+            "3D U-Net that adds to the interpolated scan what it lacks",
+            "Çiçek et al. 2016, as a baseline of Kim et al. 2023 (DiffusionIQT)",
+            Takes(model=True),
+            recipe="unet-3d",
+        ),
+        MethodEntry(
+            "resunet-3d",
+            "core.methods.unet.method:ResUNet3D",
+            "3D U-Net of residual units that adds to the interpolated scan what it lacks",
+            "Zhang et al. 2018, as a baseline of Kim et al. 2023 (DiffusionIQT)",
+            Takes(model=True),
+            recipe="resunet-3d",
+        ),
+    ),
+    recipes=(
+        RecipeEntry("unet-3d", "core.methods.unet.recipe:UNET", "unet-3d", "least squares", SIZES),
+        RecipeEntry("resunet-3d", "core.methods.unet.recipe:RESUNET", "resunet-3d", "least squares", SIZES),
+    ),
+    mock="core.methods.unet.mock:write",
+)
