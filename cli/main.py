@@ -6,6 +6,10 @@ import argparse
 import sys
 from importlib import import_module
 
+from infra.own_packages import HOME, REMEDY, foreign
+
+USAGE = 2
+
 COMMANDS = {  # what each does; the module of that name beside this one has its add_arguments(parser) and execute(options)
     "run": "restore a cohort: the main job",
     "plan": "print what run would do, with forecast memory, disk and time; refuses what cannot fit",
@@ -62,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         the exit code.
     """
+    if others := foreign():
+        sys.stderr.write(f"isovox: foreign-package: wanted isovox's own packages in {HOME}; got {others}; {REMEDY}\n")
+        return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
     options = _parser(command).parse_args(words)

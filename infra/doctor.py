@@ -19,6 +19,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from infra.clusters import gpu_names
+from infra.own_packages import HOME, REMEDY, foreign
 
 State = Literal["ok", "optional", "warning", "missing"]
 GIB = 2**30
@@ -51,9 +52,15 @@ def checks(folder: str = ".") -> list[Check]:
     Args:
         folder: whose disk is looked at.
     """
-    return [check for look in (_python, _packages, _machine, _gpu, _extras, _browser, _s3, _services) for check in look()] + [
-        _disk(folder)
-    ]
+    return [
+        check for look in (_python, _own, _packages, _machine, _gpu, _extras, _browser, _s3, _services) for check in look()
+    ] + [_disk(folder)]
+
+
+def _own() -> Iterator[Check]:
+    others = foreign()
+    found = "; ".join(f"{name} from {place}" for name, place in others.items()) or f"all in {HOME}"
+    yield Check("isovox's packages", "missing" if others else "ok", found, REMEDY if others else "")
 
 
 def _python() -> Iterator[Check]:

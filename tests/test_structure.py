@@ -33,12 +33,60 @@ def imported(path: Path) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path, known: set[str]) -> set[str]:
+    """Modules of the project that one imports, late imports too; those for types alone do not count."""
+    found: set[str] = set()
+    stack: list[ast.AST] = [ast.parse(path.read_text())]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            stack += node.orelse
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} & known or {node.module}
+        else:
+            stack += ast.iter_child_nodes(node)
+    return found & known
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules of which each reaches all others."""
+    reached = {name: _reach(graph, name) for name in graph}
+    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph if name in reached[name]}
+    return [set(group) for group in groups]
+
+
+def _reach(graph: dict[str, set[str]], name: str) -> set[str]:
+    seen: set[str] = set()
+    stack = list(graph[name])
+    while stack:
+        if (at := stack.pop()) not in seen:
+            seen.add(at)
+            stack += graph[at]
+    return seen
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_imports_go_one_way(layer: str) -> None:
     others = set(LAYERS) - LAYERS[layer] - {layer}
     wrong = {f"{path.relative_to(ROOT)} imports {name}" for path in modules(layer) for name in imported(path) if name in others}
     assert modules(layer)
     assert not wrong
+
+
+def test_no_two_modules_import_each_other() -> None:
+    paths = {name_of(path): path for layer in LAYERS for path in modules(layer)}
+    graph = {name: imports_of(path, set(paths)) - {name} for name, path in paths.items()}
+    assert not circles(graph)
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
 
 
 def test_core_knows_no_orchestration() -> None:

@@ -14,6 +14,7 @@ from cli.options import add_settings, settings_from
 from core.errors import UsageError
 from core.settings.run import RunSettings
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "torch", "prefect", "mlflow", "dask", "pydantic", "zarr", "nibabel", "rich")
 
 
@@ -29,6 +30,17 @@ def test_help_imports_nothing_heavy() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "usage: isovox" in told
     assert told.splitlines()[-1] == "[]"
+
+
+def test_packages_of_another_program_in_our_place_are_told(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("raise RuntimeError")
+    code = "import sys; from cli.main import main; sys.path.insert(0, sys.argv[1]); sys.exit(main(['status', 'x']))"
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert told.returncode == 2
+    assert "wanted isovox's own packages in" in told.stderr
+    assert f"'tasks': '{tmp_path / 'tasks'}'" in told.stderr
+    assert "environment of its own" in told.stderr
 
 
 def test_options_reach_the_settings_they_name() -> None:
