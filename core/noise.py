@@ -39,6 +39,12 @@ def field_key(seed: int, scan: str) -> Key:
     return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
 
 
+def axis_key(key: Key, axis: int) -> Key:
+    """The key of the noise of slices along one axis of a scan, so that axes that are averaged draw noise of their own."""
+    digest = hashlib.sha256(f"{key[0]} {key[1]}\naxis {axis}".encode()).digest()
+    return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
+
+
 def philox(counter: Words, key: Key) -> Words:
     """Four random words for each counter: Philox 4x32 in ten rounds, in 64-bit integers whose products wrap around."""
     a, b, c, d = counter

@@ -85,13 +85,14 @@ def _check(arrays: Sequence[Array], tile: Tile, scans: int) -> None:
         raise RestorationError("not-finite", wanted, "NaN or infinity", "look at the scan there, or choose another method")
 
 
+def _piece(method: Method, sources: Sequence[Source], target: Grid, tile: Tile) -> Piece:
+    crops = tuple(method.source_box(source.grid, target, tile) for source in sources)
+    measured = [source.crop(box) for source, box in zip(sources, crops, strict=True)]
+    return Piece(measured, target.crop(tile.read), tile.read, target, crops, tile.part)
+
+
 def _restore_batch(method: Method, sources: Sequence[Source], target: Grid, tiles: Sequence[Tile]) -> list[list[Array]]:
-    pieces = [
-        Piece(
-            [source.crop(method.source_box(source.grid, target, tile)) for source in sources], target.crop(tile.read), tile.read
-        )
-        for tile in tiles
-    ]
+    pieces = [_piece(method, sources, target, tile) for tile in tiles]
     try:
         return method.restore_many(pieces)
     except RestorationError as error:

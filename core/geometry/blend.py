@@ -75,7 +75,7 @@ def _bring(tile: Tile, prediction: Array, tiling: Tiling, found: list[Shares], b
     if common is None:
         return
     if tiling.window is None:
-        out[common.relative_to(block.start).slices] = prediction[common.relative_to(tile.read.start).slices]
+        _move(out[common.relative_to(block.start).slices], prediction[common.relative_to(tile.read.start).slices], tiling, tile)
         return
     from core.geometry.lerp import lerp_into
 
@@ -83,6 +83,12 @@ def _bring(tile: Tile, prediction: Array, tiling: Tiling, found: list[Shares], b
     x, y, z = (np.ascontiguousarray(axis[n][:, cut]) for axis, n, cut in chosen)
     corners = common.relative_to(block.start).start, common.relative_to(tile.read.start).start, common.shape
     lerp_into(out, np.ascontiguousarray(prediction, np.float32), corners, x, y, z[1] / z[0])
+
+
+def _move(here: Array, new: Array, tiling: Tiling, tile: Tile) -> None:
+    """Move voxels towards a prediction by the tile's share, in place; wholly where it is the first."""
+    share = tiling.share(tile)
+    here[...] = new if share == 1 else here - np.float32(share) * (here - new)
 
 
 def gather(block: Box, tiling: Tiling, predict: Predict) -> Array:

@@ -280,6 +280,21 @@ class Grid:
         kept = self.slice_axis if centres == "decimation" else None
         return self._stepped(steps, shape, [axis == kept and step < 1 for axis, step in enumerate(steps)])
 
+    def with_axis(self, other: Grid, axis: int) -> Grid:
+        """This grid with the voxels of a parallel one along an axis, at their places in the world along it.
+
+        Args:
+            other: a grid whose axes have the same directions, in the same order.
+            axis: 0, 1 or 2.
+
+        Raises:
+            GridError: grids that are turned against each other.
+        """
+        first, step, shape = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], list(self.shape)
+        step[axis], first[axis] = self.index_map(other)[axis]
+        shape[axis] = other.shape[axis]
+        return self._sampled(first, step, shape)
+
     def pad(self, before: Triple, after: Triple) -> Grid:
         """More voxels at the start and the end of each axis (fewer where negative); the others keep their places."""
         shape = (b + n + a for b, n, a in zip(before, self.shape, after, strict=True))

@@ -32,11 +32,13 @@ class Tile:
         read: voxels that the method predicts (with overlap or halo).
         write: voxels in which this prediction counts; ``read`` itself where tiles are blended,
             a disjoint core where a halo is thrown away.
+        part: which of several predictions of the same voxels that are averaged, 0 where there is one.
     """
 
     index: int
     read: Box
     write: Box
+    part: int = 0
 
 
 @dataclass(frozen=True, order=True)
@@ -122,6 +124,15 @@ class Tiling:
         """The tiles whose write box meets ``box``, in order."""
         x, y, z = (self.meeting(axis, box.start[axis], box.stop[axis]) for axis in range(3))
         return (self.at(c, b, a) for a, b, c in product(z, y, x))
+
+    def share(self, tile: Tile) -> float:  # noqa: ARG002 - the same for all
+        """How far a tile's prediction moves what earlier tiles made of its voxels, where no window says: 1, wholly."""
+        return 1.0
+
+    @property
+    def most_voxels(self) -> int:
+        """Voxels of the largest tile."""
+        return math.prod(max(one.read_stop - one.read_start for one in axis) for axis in self.axes)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that ``from_json`` turns back."""

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import StoreError
-from core.geometry.grid import Array, Box, Grid, Triple
+from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
 from core.io import files, s3
 from core.io.arrays import WRITE_ALL, create_array, create_coordinate, create_image
@@ -86,12 +86,6 @@ def _finite(array: Array, what: str) -> Array:
     if not np.isfinite(array).all():
         raise StoreError("block-missing", f"{what} as written", "voxels that were never written", "run again: it is made anew")
     return array
-
-
-def _tile_shape(tiling: Tiling) -> Triple:
-    """The largest tile of a tiling, in voxels (x, y, z)."""
-    x, y, z = (max(one.read_stop - one.read_start for one in axis) for axis in tiling.axes)
-    return x, y, z
 
 
 def _box_text(box: Box) -> str:
@@ -266,8 +260,8 @@ class Store:
             return
         self.remove(path)
         self._create_parents(path)
-        shape = _tile_shape(tiling)[::-1]
-        how = {"shape": (len(tiling), *shape), "chunks": (1, *shape), "dimension_names": ["tile", "z", "y", "x"]}
+        voxels = tiling.most_voxels  # in a row, for tiles have many shapes
+        how = {"shape": (len(tiling), voxels), "chunks": (1, voxels), "dimension_names": ["tile", "voxel"]}
         flat = {"name": "default", "separator": "."}  # one file a tile, not four folders each
         with self._creating(path) as there:
             create_array(there, path, how | {"chunk_key_encoding": flat, "attributes": {"isovox": template}})
@@ -281,7 +275,7 @@ class Store:
         self._check_array(path, tile.read, array)
         tiles = self._open(path)
         chunk = np.zeros(tiles.shape[1:], np.float32)
-        chunk[Box.whole(array.shape).slices[::-1]] = array.transpose(2, 1, 0)
+        chunk[: array.size] = array.ravel()
         tiles[tile.index] = chunk
 
     def read_tile(self, path: str, tile: Tile) -> Array:
@@ -292,8 +286,8 @@ class Store:
         """
         what = f"tile {tile.index} of {path}"
         with _whole(what):
-            chunk = np.asarray(self._open(path)[(tile.index, *Box.whole(tile.read.shape).slices[::-1])])
-        return np.ascontiguousarray(_finite(chunk, what).transpose(2, 1, 0))
+            chunk = np.asarray(self._open(path)[tile.index, : math.prod(tile.read.shape)])
+        return np.ascontiguousarray(_finite(chunk, what).reshape(tile.read.shape))
 
     def has_tile(self, path: str, tile: Tile) -> bool:
         """Whether a tile is there and whole."""

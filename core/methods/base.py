@@ -47,11 +47,17 @@ class Piece:
         measured: what its source box shows of one scan, or of several of one person where the method fuses.
         target: grid of the tile.
         box: its voxels on the whole target grid, to which noise belongs.
+        whole: that grid; None where ``target`` is it.
+        crops: the voxels of each whole scan that ``measured`` shows; empty where it shows all.
+        part: of the tile, see ``Tile``.
     """
 
     measured: Sequence[Measured]
     target: Grid
     box: Box
+    whole: Grid | None = None
+    crops: tuple[Box, ...] = ()
+    part: int = 0
 
 
 class MethodSettings(BaseModel):

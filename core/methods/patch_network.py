@@ -50,7 +50,7 @@ class NetworkSettings(MethodSettings):
     compiled: bool = Field(default=False, title="Compile", description="by torch.compile: slow to begin, faster after")
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether ``error`` tells of memory: torch raises a class of its own on CUDA and a bare RuntimeError on the CPU."""
     import torch
 
@@ -64,7 +64,7 @@ def _attempt(network: Network, batch: Tensor, size: int) -> Tensor | None:
     try:
         return torch.cat([network(part).float() for part in torch.split(batch, size)])
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     return None
 
@@ -225,7 +225,7 @@ class NetworkMethod(Method):
     def _forward(self, inputs: Tensor, pieces: Sequence[Piece], precision: str) -> Tensor:
         import torch
 
-        with torch.no_grad(), _steady(tf32=precision == "tf32"), _arithmetic(self.device, precision):
+        with torch.no_grad(), steady(tf32=precision == "tf32"), _arithmetic(self.device, precision):
             return self._restored(self._network(), inputs.to(self.device, memory_format=self._layout), pieces).cpu()
 
     @property
@@ -266,7 +266,7 @@ def compiled(network: Network) -> Network:
     return made
 
 
-def _steady(*, tf32: bool) -> AbstractContextManager[None]:
+def steady(*, tf32: bool) -> AbstractContextManager[None]:
     """No choice of algorithms by cuDNN that differs from run to run, and the ten bits of TF32 only where asked for."""
     import torch
 

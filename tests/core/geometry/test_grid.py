@@ -332,3 +332,15 @@ def test_boxes_meet():
     assert box.relative_to((1, 1, 1)) == Box((0, 1, 2), (3, 5, 7))
     with pytest.raises(GridError, match="box-backwards"):
         Box((1, 1, 1), (0, 2, 2))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_axis_taken_from_another_grid_keeps_that_grids_places(axis):
+    fine = Grid((8, 9, 10), np.array([[0, -1.5, 0, 3], [1, 0, 0, -7], [0, 0, 2, 11], [0, 0, 0, 1]]))
+    other = fine.refine(axis, Fraction(1, 3)).crop(Box((0, 0, 0), (2, 3, 3)))
+    made = fine.with_axis(other, axis)
+    assert made.shape == tuple(other.shape[a] if a == axis else fine.shape[a] for a in range(3))
+    for a, (scale, offset) in enumerate(made.index_map(other)):
+        assert (a != axis) or (scale, offset) == pytest.approx((1, 0))
+    for a, (scale, offset) in enumerate(made.index_map(fine)):
+        assert (a == axis) or (scale, offset) == pytest.approx((1, 0))
