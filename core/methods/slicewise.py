@@ -221,7 +221,7 @@ class SliceMethod(Method):
         measured, whole = piece.measured[0], piece.whole or piece.target
         wide = _widened(piece.box, axis, self.neighbours, whole)
         grid = whole.crop(wide)
-        image = interpolate(measured.image, measured.grid, grid, self.order)
+        image = _onto(measured, grid, self.order)
         first = piece.box.start[axis] - wide.start[axis]
         slices = _slices(piece.target, axis, piece.box.start[axis], measured)
         planes = slab(SliceStack(grid, axis).planes(image), range(first, first + len(slices)), self.neighbours)
@@ -237,7 +237,7 @@ class SliceMethod(Method):
         first = piece.crops[0].start[axis] if piece.crops else 0
         grid = self.plane_grid(measured.grid, piece.target, axis)
         own = _slices(grid, axis, first, measured)[low:high]
-        image = interpolate(measured.image, measured.grid, grid, self.order)
+        image = _onto(measured, grid, self.order)
         planes = slab(SliceStack(grid, axis).planes(image), range(low, high), self.neighbours)
         codes = self._batched(self.encode, planes, own)
         below, above = (codes[torch.from_numpy(places - low).to(codes.device)] for places in (found.below, found.above))
@@ -258,6 +258,17 @@ class SliceMethod(Method):
             return work(given[start:stop].to(self.device, copy=True), slices[start:stop])
 
         return in_parts(part, len(slices), size)
+
+
+def _onto(measured: Measured, grid: Grid, order: Order) -> Array:
+    """A scan on another grid; where its voxels lie in the same places, those voxels, without a copy."""
+    maps = measured.grid.index_map(grid)
+    if all(scale == 1 and offset == round(offset) for scale, offset in maps):
+        x, y, z = (round(offset) for _, offset in maps)
+        box = Box((x, y, z), (x + grid.shape[0], y + grid.shape[1], z + grid.shape[2]))
+        if box.intersect(Box.whole(measured.grid.shape)) == box:
+            return measured.image[box.slices]
+    return interpolate(measured.image, measured.grid, grid, order)
 
 
 def _slices(grid: Grid, axis: int, first: int, measured: Measured) -> list[Slice]:
