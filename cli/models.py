@@ -80,7 +80,7 @@ def _promote(options: argparse.Namespace) -> int:
     bring_own(options.name, models)
     cohort, score = None, None
     if settings.cohort:
-        how = settings.model_dump(mode="json", exclude={"cohort", "out", "tiling"})
+        how = settings.model_dump(mode="json", exclude={"cohort", "out", "tiling", "compute"})
         cohort = cohort_of(settings.cohort, settings.selection, how)
         score = _scorer(options.name, settings, models.uri)
     with terminable():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import IsovoxError, UsageError
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from core.engine.plan import Weights
-    from tasks.evaluate.evaluation import Entrant, Score
-    from tasks.evaluate.scorers import Scorer
+    from tasks.evaluate.cases import Case
+    from tasks.evaluate.evaluation import Candidate, Score
+    from tasks.evaluate.scorers import Scorer, Scoring
 
 
 # -- who takes part ---------------------------------------------------------------------------------------------------------
 
 
-def entrants_of(settings: EvaluationSettings) -> list[Entrant]:
+def candidates_of(settings: EvaluationSettings) -> list[Candidate]:
     """The methods that the settings name, each with its weights; a method without weights takes part in its failed rows alone.
 
     Raises:
@@ -30,7 +32,7 @@ def entrants_of(settings: EvaluationSettings) -> list[Entrant]:
     words = [word for said in settings.methods for word in _champions(said, settings)]
     pairs = [_said(word) for word in words]
     plain = Counter(method for method, _ in pairs)
-    found = [_entrant(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
+    found = [_candidate(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
     found = [_told_apart(one, found) for one in found]
     labels = Counter(one.label for one in found)
     if twice := [label for label, count in labels.items() if count > 1]:
@@ -40,8 +42,8 @@ def entrants_of(settings: EvaluationSettings) -> list[Entrant]:
     return found
 
 
-def _told_apart(one: Entrant, found: Sequence[Entrant]) -> Entrant:
-    """The entrant, with the start of its model's digest in its label where another one's model has the same name."""
+def _told_apart(one: Candidate, found: Sequence[Candidate]) -> Candidate:
+    """The candidate, with the start of its model's digest in its label where another one's model has the same name."""
     alike = [other for other in found if other.label == one.label]
     return replace(one, label=f"{one.label} {one.weights.sha256[:8]}") if len(alike) > 1 and one.weights else one
 
@@ -81,10 +83,10 @@ def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tu
         return None, str(error)
 
 
-def _entrant(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Entrant:
+def _candidate(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Candidate:
     from core.methods.registry import build_method
     from tasks.evaluate.cases import trained_of
-    from tasks.evaluate.evaluation import Entrant
+    from tasks.evaluate.evaluation import Candidate
 
     options = {
         name.partition(".")[2]: value for name, value in settings.method_options.items() if name.partition(".")[0] == method
@@ -92,7 +94,7 @@ def _entrant(method: str, model: str | None, settings: EvaluationSettings, *, al
     weights, reason = _weighed(method, model, settings)
     if not reason:
         build_method(method, options, weights.folder if weights else None)  # a wrong option is told before anything is done
-    one = Entrant(method, method, options, weights, trained_of(weights.folder) if weights else None, reason)
+    one = Candidate(method, method, options, weights, trained_of(weights.folder) if weights else None, reason)
     return one if alone else replace(one, label=f"{method} ({one.model or _short(model)})")
 
 
@@ -103,8 +105,8 @@ def _short(model: str | None) -> str:
 # -- the flow ---------------------------------------------------------------------------------------------------------------
 
 
-def scorer_of(settings: EvaluationSettings) -> Scorer:
-    """What is scored beside PSNR and SSIM.
+def scoring_of(settings: EvaluationSettings) -> tuple[Scoring, Scorer]:
+    """What is scored beside PSNR and SSIM: as a value for the workers, and here, with why a figure cannot be had.
 
     Raises:
         UsageError: a segmenter that is not there.
@@ -112,16 +114,16 @@ def scorer_of(settings: EvaluationSettings) -> Scorer:
     """
     from core.io import files
     from flows.weights import resolve_weights
-    from tasks.evaluate.scorers import Scorer, perceptual_of
-    from tasks.evaluate.segmenters import segmenter_of
+    from tasks.evaluate.scorers import Scoring, lpips_missing, scorer_of
 
     said = settings.segmenter
     is_model = "{" not in said and (said.startswith("models:") or files.is_folder(said))
     run = RunSettings(input="", out=settings.out, method="network", model=said, tracking_uri=settings.tracking_uri)
-    segmenter = segmenter_of(settings, resolve_weights(run) if is_model else None)
     wanted = settings.protocol == "iqt" if settings.lpips is None else settings.lpips
-    perceptual, why = perceptual_of() if wanted else (None, "")
-    return Scorer(segmenter, perceptual, (("lpips", why),) if why else ())
+    why = lpips_missing() if wanted else ""
+    weights = resolve_weights(run) if is_model else None
+    scoring = Scoring(said, settings.contrast, weights, lpips=wanted and not why)
+    return scoring, replace(scorer_of(scoring), missing=(("lpips", why),) if why else ())
 
 
 def evaluate(settings: EvaluationSettings) -> list[Score]:
@@ -133,23 +135,35 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     Raises:
         UsageError: no such cohort, an unknown method, or a setting that cannot be meant.
         BusyError: another run works on the same output.
+        ClusterError: the cluster cannot be had.
     """
     from core.io import files
     from core.io.lock import cohort_lock
     from flows.home import tracking_uri
-    from flows.progress import bars
-    from tasks.evaluate import cases, evaluation
     from tasks.evaluate import report as evaluation_report
 
-    entrants, scorer = entrants_of(settings), scorer_of(settings)
+    candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
     with cohort_lock(files.join(settings.out, "lock.json")):
-        with bars({"scans": _count(settings)}) as advance:
-            found = cases.find_cases(settings, advance)
-        with bars({"restored": len(found) * len(entrants)}) as advance:
-            rows = evaluation.evaluate(settings, found, entrants, scorer, advance)
-        evaluation_report.write(settings, found, rows, scorer)
+        cases, rows = _scored(settings, candidates, scoring)
+        evaluation_report.write(settings, cases, rows, scorer)
         evaluation_report.tell_mlflow(tracking_uri(settings.tracking_uri), settings, rows)
     return rows
+
+
+def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scoring: Scoring) -> tuple[list[Case], list[Score]]:
+    """The cases and their rows, made where the settings say that work runs."""
+    from flows.progress import bars
+    from infra.clusters import open_cluster
+    from infra.dispatch import run_bounded
+    from tasks.evaluate import cases, evaluation
+
+    with open_cluster(settings.compute) as pool:
+        dispatch = partial(run_bounded, pool)
+        with bars({"scans": _count(settings)}) as advance:
+            found = cases.find_cases(settings, advance, dispatch)
+        work = evaluation.Evaluation(settings, tuple(found), tuple(candidates), scoring)
+        with bars({"restored": len(found) * len(candidates)}) as advance:
+            return found, evaluation.evaluate(work, advance, dispatch)
 
 
 def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any) -> dict[str, tuple[list[float], list[float]]]:

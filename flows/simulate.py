@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.settings.simulate import SimulateSettings
@@ -16,13 +17,16 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
     Raises:
         UsageError: no such input, or a setting that cannot be meant.
         BusyError: another run works on the same output.
+        ClusterError: the cluster cannot be had.
     """
     from core.io.bids import discover
     from core.io.lock import cohort_lock
     from core.io.output import Output
     from flows.progress import bars
+    from infra.clusters import open_cluster
+    from infra.dispatch import run_bounded
     from tasks.evaluate import simulate as work
 
     total = len(discover(settings.input, settings.selection))
-    with cohort_lock(Output(settings.out).lock), bars({"scans": total}) as advance:
-        return work.simulate(settings, advance)
+    with cohort_lock(Output(settings.out).lock), open_cluster(settings.compute) as pool, bars({"scans": total}) as advance:
+        return work.simulate(settings, advance, partial(run_bounded, pool))

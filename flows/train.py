@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect import flow
@@ -15,12 +16,16 @@ from core.settings.train import TrainSettings
 from flows.home import home, tracking_uri, training_folder
 from flows.progress import bars
 from flows.registry import bring_own
+from infra.clusters import open_cluster
+from infra.dispatch import run_bounded
 from infra.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
-from tasks.train import training
+from tasks.train import intake, training
 
 if TYPE_CHECKING:
-    from tasks.train.training import Cohort, Learning, Log
+    from tasks.train.intake import Cohort
+    from tasks.train.run_log import Log
+    from tasks.train.training import Learning
 
 
 @flow(name="train", validate_parameters=True)
@@ -38,19 +43,26 @@ def train_network(settings: TrainSettings) -> str:
     Raises:
         UsageError: no scans, a split that shares persons, or a folder of another training.
         RestorationError: the loss is no longer finite.
+        ClusterError: the cluster cannot be had.
     """
     from core.training.data import split_subjects
 
-    place = training.Place(training_folder(settings))
+    place = intake.Place(training_folder(settings))
     with cohort_lock(files.join(place.uri, "lock.json")):
-        with bars({"scans": len(discover(settings.cohort, settings.selection))}) as advance:
-            cohort = training.ingest(place, settings, advance)
+        cohort = _ingest(place, settings)
         split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test)
         training.remember(place, settings, split)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         with _told(learning) as log:
             _learn(learning)
             return _finish(learning, cohort, log)
+
+
+def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
+    """The cohort in the training's store, taken in where the settings say that work runs."""
+    total = len(discover(settings.cohort, settings.selection))
+    with open_cluster(settings.compute) as pool, bars({"scans": total}) as advance:
+        return intake.ingest(place, settings, advance, partial(run_bounded, pool))
 
 
 @contextmanager
@@ -81,7 +93,7 @@ def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     if progress.best_step == 0:
         log.end("FINISHED", None)
         return f"{said}; no validation yet, so no model: run the same command to go on"
-    model = training.Place(learning.uri).model
+    model = intake.Place(learning.uri).model
     log.end("FINISHED", model)
     models = Models(learning.tracking_uri, home() / "models")
     bring_own(learning.name, models)  # it, not the first that is trained, is to be surpassed

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from core.settings.base import Settings
 from core.settings.degradation import Degradation
+from core.settings.run import Compute
 from core.settings.scans import SELECTION, TILING, Selection, TilingSettings
 
 
@@ -63,6 +64,7 @@ class EvaluationSettings(Settings):
     tracking_uri: str | None = Field(
         None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
     )
+    compute: Compute = Field(Compute(), title="Compute", description="where the work runs, and on how many workers")
     seed: int = Field(0, ge=0, title="Seed", description="of what is drawn, with each scan's digest")
 
     @field_validator("methods", mode="before")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from core.settings.base import Settings
 from core.settings.degradation import DEGRADATION, Degradation
+from core.settings.run import Compute
 from core.settings.scans import SELECTION, Selection
 
 
@@ -30,4 +31,5 @@ class SimulateSettings(Settings):
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
+    compute: Compute = Field(Compute(), title="Compute", description="where the work runs, and on how many workers")
     seed: int = Field(0, ge=0, title="Seed", description="of contrast and noise, with each scan's digest")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from core.settings.base import Settings
 from core.settings.degradation import DEGRADATION, Degradation
+from core.settings.run import Compute
 from core.settings.scans import SELECTION, Selection
 
 
@@ -72,6 +73,11 @@ class TrainSettings(Settings):
     degradation: Degradation = DEGRADATION
     training: Training = Field(Training(), title="Training", description="steps, batches, learning rate and when to stop")
     split: Split = Field(Split(), title="Split", description="which persons validate, and which the training must never see")
+    compute: Compute = Field(
+        Compute(),
+        title="Compute",
+        description="where scans are taken in; the training itself runs here, on all GPUs that there are",
+    )
     selection: Selection = SELECTION
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"

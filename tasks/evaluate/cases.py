@@ -19,6 +19,7 @@ from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
 from core.settings.scans import Acquisition, AcquisitionSettings
 from core.settings.simulate import SimulateSettings
+from tasks.bounded import Dispatch, serially
 from tasks.evaluate import simulate
 
 Advance = Callable[[str, int], None]
@@ -51,8 +52,13 @@ def _truth_of(source: Source, root: str) -> str | None:
     return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind == "nifti" else None)
 
 
-def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None) -> list[Case]:
+def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None, dispatch: Dispatch = serially) -> list[Case]:
     """The scans to score; a cohort without truths is degraded first, into ``simulated`` of the output.
+
+    Args:
+        settings: of the evaluation.
+        advance: told ("scans", how many) as they are found or degraded.
+        dispatch: runs the work; see ``tasks.bounded.in_order``.
 
     Raises:
         UsageError: no such cohort, or nothing that fits the selection.
@@ -62,7 +68,7 @@ def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None)
     if any(truths.values()):
         advance("scans", len(found))
         return [_given(one, truths.get(one.key)) for one in found]
-    return _simulated(settings, advance)
+    return _simulated(settings, advance, dispatch)
 
 
 def _given(one: Source | Refused, truth: str | None) -> Case:
@@ -78,15 +84,15 @@ def _lost(key: str, reason: str) -> Case:
     return Case(key, key, "", Source(key, ("",), "nifti", key, key, key), reason)
 
 
-def _simulated(settings: EvaluationSettings, advance: Advance) -> list[Case]:
+def _simulated(settings: EvaluationSettings, advance: Advance, dispatch: Dispatch) -> list[Case]:
     out = files.join(settings.out, "simulated")
     how = {"input": settings.cohort, "out": out, "degradation": settings.degradation}
-    same = ("axis", "labels", "selection", "trust", "seed")
+    same = ("axis", "labels", "selection", "trust", "compute", "seed")
     wanted = SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
     job, found = simulate.find(wanted)
     sources = {one.key: one for one in found if isinstance(one, Source)}
     cases = []
-    for record in simulate.simulate(wanted, advance):
+    for record in simulate.simulate(wanted, advance, dispatch):
         if record.state == "failed":
             cases.append(_lost(record.key, record.reason))
         else:

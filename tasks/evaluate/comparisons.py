@@ -17,8 +17,8 @@ COMPARED = ("psnr", "ssim", "ms_ssim", "lpips", "miou")
 
 
 @dataclass(frozen=True)
-class Duel:
-    """Method a against method b by one metric; ``p_holm`` is adjusted over all duels of the evaluation."""
+class PairwiseComparison:
+    """Method a against method b by one metric; ``p_holm`` is adjusted over all comparisons of the evaluation."""
 
     a: str
     b: str
@@ -45,7 +45,7 @@ def _common(a: Sequence[Score], b: Sequence[Score]) -> tuple[dict[str, list[floa
     return ours, others
 
 
-def duels(rows: Sequence[Score]) -> list[Duel]:
+def pairwise_comparisons(rows: Sequence[Score]) -> list[PairwiseComparison]:
     """All pairs of methods by all metrics, the means of paired differences with their intervals and tests.
 
     Almost Stochastic Order, which takes seconds a pair, is left to the promotion of a model.
@@ -55,38 +55,38 @@ def duels(rows: Sequence[Score]) -> list[Duel]:
     for (a, mine), (b, theirs) in combinations(by_method(rows).items(), 2):
         scores = _common(mine, theirs)
         if scores[0]:
-            found += [Duel(a, b, one) for one in compare(*scores, lower_is_better=lower, bootstraps=None)]
-    adjusted = holm([duel.comparison.p for duel in found])
-    return [replace(duel, comparison=replace(duel.comparison, p_holm=p)) for duel, p in zip(found, adjusted, strict=True)]
+            found += [PairwiseComparison(a, b, one) for one in compare(*scores, lower_is_better=lower, bootstraps=None)]
+    adjusted = holm([pair.comparison.p for pair in found])
+    return [replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(found, adjusted, strict=True)]
 
 
-def beaten(found: Sequence[Duel]) -> dict[tuple[str, str], list[str]]:
+def beaten(found: Sequence[PairwiseComparison]) -> dict[tuple[str, str], list[str]]:
     """The methods that a method is significantly better than, by method and metric."""
     won: dict[tuple[str, str], list[str]] = {}
-    for duel in found:
-        if winner := duel.winner:
-            loser = duel.b if winner == duel.a else duel.a
-            won.setdefault((winner, duel.comparison.metric), []).append(loser)
+    for pair in found:
+        if winner := pair.winner:
+            loser = pair.b if winner == pair.a else pair.a
+            won.setdefault((winner, pair.comparison.metric), []).append(loser)
     return won
 
 
-def too_few(found: Sequence[Duel]) -> str:
+def too_few(found: Sequence[PairwiseComparison]) -> str:
     """Why nothing could be significant; empty where something could."""
-    n, needed = max((duel.comparison.n for duel in found), default=0), fewest_scans(max(1, len(found)))
+    n, needed = max((pair.comparison.n for pair in found), default=0), fewest_scans(max(1, len(found)))
     if not found or n >= needed:
         return ""
     scans = "1 scan" if n == 1 else f"{n} scans"
     return f"{scans} cannot show a difference: with {len(found)} comparisons at least {needed} are needed."
 
 
-def comparisons_csv(found: Sequence[Duel]) -> str:
+def comparisons_csv(found: Sequence[PairwiseComparison]) -> str:
     """A row a pair and metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["metric", "a", "b", "scans", "difference", "low", "high", "p", "p_holm", "better"])
-    for duel in found:
-        one = duel.comparison
+    for pair in found:
+        one = pair.comparison
         figures = [one.difference, *(one.interval or ("", "")), one.p, one.p_holm]
         told = [f"{value:.6g}" if isinstance(value, float) else value for value in figures]
-        writer.writerow([one.metric, duel.a, duel.b, one.n, *told, duel.winner])
+        writer.writerow([one.metric, pair.a, pair.b, one.n, *told, pair.winner])
     return buffer.getvalue()

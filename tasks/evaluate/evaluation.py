@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -22,7 +21,7 @@ from core import __version__
 from core.engine.plan import Weights
 from core.engine.restore import Source as Scan
 from core.engine.restore import restore_scan
-from core.errors import InputError, IsovoxError
+from core.errors import InputError
 from core.evaluation.metrics.restoration import restoration_scores
 from core.geometry.grid import Array, Grid
 from core.io import bids, files, nifti
@@ -34,9 +33,10 @@ from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings
 from core.settings.simulate import SimulateSettings
 from core.stats import scan_stats
+from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
 from tasks.evaluate.cases import Advance, Case, Trained, acquisition_told, covered
-from tasks.evaluate.scorers import Scorer
+from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 
 VERSION = 1  # of the figures: a change of their definition scores anew
 THICKNESS = 32  # planes of a block
@@ -45,7 +45,7 @@ State = Literal["done", "failed"]
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Candidate:
     """A method that takes part.
 
     Attributes:
@@ -115,7 +115,7 @@ def _digest(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Pair:
+class CaseImages:
     """A case in memory: the measured scan, and the truth on the part of its grid that the measured scan covers."""
 
     measured: Measured
@@ -124,8 +124,8 @@ class Pair:
     target: Grid
 
 
-class Bench:
-    """One case under all entrants; its images are read when the first of them needs them.
+class CaseEvaluation:
+    """One case by all candidates; its images are read when the first of them needs them.
 
     Args:
         settings: of the evaluation.
@@ -142,7 +142,7 @@ class Bench:
         return files.sha256(self.case.measured), files.sha256_all(self.case.truth.uris)
 
     @cached_property
-    def pair(self) -> Pair:
+    def images(self) -> CaseImages:
         """The case in memory."""
         settings = SimulateSettings(input="", out="", trust=self.settings.trust)
         truth, sharp, _ = simulate.load(self.case.truth, settings)
@@ -150,45 +150,45 @@ class Bench:
         key = field_key(self.settings.seed, self.digests[0])
         box = covered(sharp, grid)
         measured = Measured(image, grid, scan_stats(image), acquisition_told(self.case.measured, grid), key)
-        return Pair(measured, stored, np.ascontiguousarray(truth[box.slices]), sharp.crop(box))
+        return CaseImages(measured, stored, np.ascontiguousarray(truth[box.slices]), sharp.crop(box))
 
     @cached_property
     def prepared(self) -> Any:
         """What the scorer wants to know of the truth, once a case."""
-        return self.scorer.prepare(self.pair.truth, self.pair.target)
+        return self.scorer.prepare(self.images.truth, self.images.target)
 
-    def path(self, entrant: Entrant) -> str:
+    def path(self, candidate: Candidate) -> str:
         """Where the restored scan lies, relative to the output."""
-        return f"restored/{entrant.slug}/{self.case.scan}.nii.gz"
+        return f"restored/{candidate.slug}/{self.case.scan}.nii.gz"
 
-    def restore_digest(self, entrant: Entrant) -> str:
+    def restore_digest(self, candidate: Candidate) -> str:
         """Of all that a restored scan depends on."""
         tiling = self.settings.tiling.model_dump(mode="json", exclude={"mode"})
-        weights = entrant.weights.sha256 if entrant.weights else ""
-        return _digest([self.digests, entrant.method, entrant.options, weights, tiling, self.settings.seed, __version__])
+        weights = candidate.weights.sha256 if candidate.weights else ""
+        return _digest([self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__])
 
-    def score_digest(self, entrant: Entrant) -> str:
+    def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
-        return _digest([self.restore_digest(entrant), self.scorer.identity, VERSION])
+        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION])
 
 
-def _restored(bench: Bench, entrant: Entrant) -> Array:
-    pair = bench.pair
-    method = build_method(entrant.method, entrant.options, entrant.weights.folder if entrant.weights else None)
-    tiling = method.tiling(pair.measured.grid, pair.target, bench.settings.tiling)
-    image = np.empty(pair.target.shape, np.float32)
-    for box, (array,) in restore_scan(method, [Scan.in_memory(pair.measured)], pair.target, tiling, THICKNESS):
+def _restored(evaluation: CaseEvaluation, candidate: Candidate) -> Array:
+    images = evaluation.images
+    method = build_method(candidate.method, candidate.options, candidate.weights.folder if candidate.weights else None)
+    tiling = method.tiling(images.measured.grid, images.target, evaluation.settings.tiling)
+    image = np.empty(images.target.shape, np.float32)
+    for box, (array,) in restore_scan(method, [Scan.in_memory(images.measured)], images.target, tiling, THICKNESS):
         image[box.slices] = array
     return image
 
 
-def restored_scan(bench: Bench, entrant: Entrant) -> tuple[Array, float]:
+def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Array, float]:
     """A restored scan and the seconds that it took; from the output where it is there already.
 
     Raises:
         RestorationError: the method has no finite answer.
     """
-    uri, digest = files.join(bench.settings.out, bench.path(entrant)), bench.restore_digest(entrant)
+    uri, digest = files.join(evaluation.settings.out, evaluation.path(candidate)), evaluation.restore_digest(candidate)
     side = bids.without_extension(uri) + ".json"
     try:
         told = files.read_json(side)
@@ -196,72 +196,101 @@ def restored_scan(bench: Bench, entrant: Entrant) -> tuple[Array, float]:
             return nifti.load(uri)[0], float(told["Seconds"])
     except (FileNotFoundError, ValueError, KeyError):
         pass
-    _ = bench.pair  # read before the clock starts
+    _ = evaluation.images  # read before the clock starts
     start = time.monotonic()
-    image = _restored(bench, entrant)
+    image = _restored(evaluation, candidate)
     seconds = round(time.monotonic() - start, 3)
-    sha256 = nifti.save(uri, image, bench.pair.target, bench.pair.stored)
-    said = {"Method": entrant.method, "Model": entrant.model, "Options": entrant.options, "Seconds": seconds}
+    sha256 = nifti.save(uri, image, evaluation.images.target, evaluation.images.stored)
+    said = {"Method": candidate.method, "Model": candidate.model, "Options": candidate.options, "Seconds": seconds}
     files.write_json(side, said | {"Digest": digest, "SHA256": sha256})
     return image, seconds
 
 
-def _check_unseen(bench: Bench, entrant: Entrant) -> str:
+def _check_unseen(evaluation: CaseEvaluation, candidate: Candidate) -> str:
     """Refuse a scan that the model was trained on; a note where it chose the model's weights."""
-    part = entrant.trained.part(bench.case, bench.digests[1]) if entrant.trained else ""
+    part = candidate.trained.part(evaluation.case, evaluation.digests[1]) if candidate.trained else ""
     if part == "train":
-        wanted, got = "a person that the model was not trained on", f"{bench.case.person}, in the train part of {entrant.model}"
+        wanted, got = (
+            "a person that the model was not trained on",
+            f"{evaluation.case.person}, in the train part of {candidate.model}",
+        )
         raise InputError("trained-on", wanted, got, "leave the person out (--participant-label), or name another model")
-    return f"{bench.case.person} was in the {part} part of the training" if part else ""
+    return f"{evaluation.case.person} was in the {part} part of the training" if part else ""
 
 
-def _score(bench: Bench, entrant: Entrant) -> Score:
-    row = Score(scan=bench.case.scan, method=entrant.label, model=entrant.model)
-    note, digest = _check_unseen(bench, entrant), bench.score_digest(entrant)
-    uri = files.join(bench.settings.out, "scores", entrant.slug, f"{bench.case.scan}.json")
+def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
+    row = Score(scan=evaluation.case.scan, method=candidate.label, model=candidate.model)
+    note, digest = _check_unseen(evaluation, candidate), evaluation.score_digest(candidate)
+    uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.scan}.json")
     try:
         kept = Score.model_validate(files.read_json(uri))
-        if kept.digest == digest and kept.state == "done" and files.exists(files.join(bench.settings.out, kept.image)):
+        if kept.digest == digest and kept.state == "done" and files.exists(files.join(evaluation.settings.out, kept.image)):
             return kept
     except (FileNotFoundError, ValueError):
         pass
-    image, seconds = restored_scan(bench, entrant)
-    figures = restoration_scores(image, bench.pair.truth) | bench.scorer.score(image, bench.pair.target, bench.prepared)
-    done = {"digest": digest, "image": bench.path(entrant), "seconds": seconds, "figures": figures, "note": note}
+    image, seconds = restored_scan(evaluation, candidate)
+    figures = restoration_scores(image, evaluation.images.truth) | evaluation.scorer.score(
+        image, evaluation.images.target, evaluation.prepared
+    )
+    done = {"digest": digest, "image": evaluation.path(candidate), "seconds": seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)
     files.write_atomic(uri, (row.model_dump_json(indent=2) + "\n").encode())
     return row
 
 
-def score_one(bench: Bench, entrant: Entrant) -> Score:
+def score_one(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     """Restore and score a case by one method; what goes wrong is told, not raised."""
-    row = Score(scan=bench.case.scan, method=entrant.label, model=entrant.model, state="failed")
-    if reason := bench.case.reason or entrant.reason:
-        return row.model_copy(update={"code": reason.partition(":")[0], "reason": reason})
+    row = Score(scan=evaluation.case.scan, method=candidate.label, model=candidate.model, state="failed")
+    if why := evaluation.case.reason or candidate.reason:
+        return row.model_copy(update={"code": why.partition(":")[0], "reason": why})
     try:
-        return _score(bench, entrant)
-    except IsovoxError as error:
-        return row.model_copy(update={"code": error.code, "reason": str(error)})
+        return _score(evaluation, candidate)
     except Exception as error:  # noqa: BLE001 - a method of many that breaks is a row, not the end
-        return row.model_copy(update={"code": type(error).__name__, "reason": f"{type(error).__name__}: {error}"})
+        return row.model_copy(update={"code": code(error), "reason": reason(error)})
 
 
-def evaluate(
-    settings: EvaluationSettings, cases: Sequence[Case], entrants: Sequence[Entrant], scorer: Scorer, advance: Advance
-) -> list[Score]:
-    """All cases by all entrants, a case after the other: a row each.
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a worker must know to score any case.
 
-    Args:
+    Attributes:
         settings: of the evaluation.
         cases: from ``find_cases``.
-        entrants: methods with unique labels.
-        scorer: of what needs more than the two images.
-        advance: told ("restored", 1) after each row.
+        candidates: methods with unique labels.
+        scoring: what is scored beside the figures of the two images.
     """
-    rows = []
-    for case in cases:
-        bench = Bench(settings, case, scorer)
-        for entrant in entrants:
-            rows.append(score_one(bench, entrant))
-            advance("restored", 1)
-    return rows
+
+    settings: EvaluationSettings
+    cases: tuple[Case, ...]
+    candidates: tuple[Candidate, ...]
+    scoring: Scoring
+
+
+def score_case(piece: Piece) -> list[Score]:
+    """What a worker runs: the case of that number by all candidates, one after the other; its images are read once."""
+    work = read_work(Evaluation, piece)
+    evaluation = CaseEvaluation(work.settings, work.cases[piece.number], scorer_of(work.scoring))
+    return [score_one(evaluation, candidate) for candidate in work.candidates]
+
+
+def evaluate(work: Evaluation, advance: Advance, dispatch: Dispatch = serially) -> list[Score]:
+    """All cases by all candidates: a row each, in their order.
+
+    Args:
+        work: what to do.
+        advance: told ("restored", rows) after each case.
+        dispatch: runs the work, one case at a time in a worker; see ``tasks.bounded.in_order``.
+    """
+    uri = files.join(work.settings.out, "isovox", "evaluation.json")
+    pieces = write_work(uri, work, len(work.cases))
+    workers, each = work.settings.compute.workers, len(work.candidates)
+    outcomes = in_order(dispatch, score_case, pieces, workers=workers, on_done=lambda _: advance("restored", each))
+    files.remove(uri)
+    both = zip(work.cases, outcomes, strict=True)
+    return [row for case, rows in both for row in (_lost(work, case, rows) if isinstance(rows, BaseException) else rows)]
+
+
+def _lost(work: Evaluation, case: Case, error: BaseException) -> list[Score]:
+    """The rows of a case whose worker did not come back."""
+    rows = [Score(scan=case.scan, method=one.label, model=one.model, state="failed") for one in work.candidates]
+    return [row.model_copy(update={"code": code(error), "reason": reason(error)}) for row in rows]

@@ -18,8 +18,8 @@ from core.io import files, nifti
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate.cases import Case, degradation_of
-from tasks.evaluate.comparisons import COMPARED, Duel, beaten, comparisons_csv, duels, too_few
-from tasks.evaluate.evaluation import Bench, Score
+from tasks.evaluate.comparisons import COMPARED, PairwiseComparison, beaten, comparisons_csv, pairwise_comparisons, too_few
+from tasks.evaluate.evaluation import CaseEvaluation, Score
 from tasks.evaluate.scorers import Scorer
 from tasks.evaluate.tables import (
     BY_NAME,
@@ -48,7 +48,7 @@ LONGEST = 300  # characters of a warning
 _log = logging.getLogger(__name__)
 
 
-def write_tables(out: str, rows: Sequence[Score], found: Sequence[Duel], scorer: Scorer) -> None:
+def write_tables(out: str, rows: Sequence[Score], found: Sequence[PairwiseComparison], scorer: Scorer) -> None:
     """scores.csv, summary.csv and comparisons.csv; a figure that could not be had is a column that says so."""
     missing = [name for name, _ in scorer.missing]
     tables = {"scores": scores_csv(rows, missing), "summary": summary_csv(rows, missing), "comparisons": comparisons_csv(found)}
@@ -70,7 +70,9 @@ def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
     return [metric for metric in METRICS if metric.name in names and metric.name in SHOWN]
 
 
-def _lines(rows: Sequence[Score], found: Sequence[Duel], metrics: Sequence[Metric], missing: set[str]) -> list[Line]:
+def _lines(
+    rows: Sequence[Score], found: Sequence[PairwiseComparison], metrics: Sequence[Metric], missing: set[str]
+) -> list[Line]:
     summed, won = summaries(rows), beaten(found)
     letter = dict(zip((one.method for one in summed), letters(len(summed)), strict=True))
     best = {metric.name: _best(summed, metric) for metric in metrics}
@@ -109,14 +111,14 @@ def _values(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, dict[
     return found
 
 
-def _duel_cells(duel: Duel) -> tuple[str, ...]:
-    one, places = duel.comparison, BY_NAME[duel.comparison.metric].places
+def _pair_cells(pair: PairwiseComparison) -> tuple[str, ...]:
+    one, places = pair.comparison, BY_NAME[pair.comparison.metric].places
     interval = "–" if one.interval is None else f"{one.interval[0]:+.{places}f} to {one.interval[1]:+.{places}f}"
     figures = (str(one.n), f"{one.difference:+.{places}f}", interval, f"{one.p:.2g}", f"{one.p_holm:.2g}")
-    return BY_NAME[one.metric].title, duel.a, duel.b, *figures, duel.winner or "–"
+    return BY_NAME[one.metric].title, pair.a, pair.b, *figures, pair.winner or "–"
 
 
-def _notes(rows: Sequence[Score], found: Sequence[Duel], scorer: Scorer) -> list[str]:
+def _notes(rows: Sequence[Score], found: Sequence[PairwiseComparison], scorer: Scorer) -> list[str]:
     told = [f"{BY_NAME[name].title}: {NOT_AVAILABLE} ({why})" for name, why in scorer.missing]
     few = too_few(found)
     uneven = len({sum(row.state == "done" for row in mine) for mine in by_method(rows).values()}) > 1
@@ -144,15 +146,15 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
     case = next((one for one in cases if one.scan == scan), None)
     if case is None:
         return None
-    pair = Bench(settings, case, scorer).pair
-    images = {INPUT: interpolate(pair.measured.image, pair.measured.grid, pair.target, 0)}
+    both = CaseEvaluation(settings, case, scorer).images
+    images = {INPUT: interpolate(both.measured.image, both.measured.grid, both.target, 0)}
     figures = {}
     for row in rows:
         if row.scan == scan and row.state == "done":
             with suppress(IsovoxError):  # an image that was damaged since
                 images[row.method] = nifti.load(files.join(settings.out, row.image))[0]
             figures[row.method] = f"PSNR {row.figures['psnr']:.2f} dB, SSIM {row.figures['ssim']:.4f}"
-    return Detail(case.scan, pair.truth, pair.target, images, figures)
+    return Detail(case.scan, both.truth, both.target, images, figures)
 
 
 def _told(how: Degradation) -> str:
@@ -174,7 +176,7 @@ def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str
 
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
     """All that the page shows."""
-    found, metrics = duels(rows), _shown(rows, scorer)
+    found, metrics = pairwise_comparisons(rows), _shown(rows, scorer)
     summed, missing = summaries(rows), {name for name, _ in scorer.missing}
     return EvaluationView(
         title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
@@ -183,7 +185,7 @@ def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
         lines=_lines(rows, found, metrics, missing),
         values=_values(rows, [metric for metric in metrics if metric.name in DRAWN]),
         best={metric.title: _best(summed, metric) for metric in metrics},
-        duels=[_duel_cells(duel) for duel in found],
+        comparisons=[_pair_cells(pair) for pair in found],
         notes=_notes(rows, found, scorer),
         failures=[(row.scan, row.method, row.reason) for row in rows if row.state == "failed"],
         settings=settings.model_dump(mode="json", exclude={"tracking_uri"}),
@@ -197,7 +199,7 @@ def write(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Sc
     Returns:
         where the page is.
     """
-    write_tables(settings.out, rows, duels(rows), scorer)
+    write_tables(settings.out, rows, pairwise_comparisons(rows), scorer)
     page = files.join(settings.out, PAGE)
     files.write_atomic(page, evaluation_page(view_of(settings, cases, rows, scorer)).encode())
     return page
@@ -222,7 +224,7 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None
     from tasks.tracking.tracker import experiment_id, flat
 
     client = MlflowClient(tracking_uri=uri)
-    told = settings.model_dump(mode="json", exclude={"out", "tracking_uri"})
+    told = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"})
     key = hashlib.sha256(f"{settings.out} {told}".encode()).hexdigest()[:16]
     experiment = experiment_id(client, uri, EXPERIMENT)
     known = client.search_runs([experiment], f"tags.evaluation = '{key}'", max_results=1)

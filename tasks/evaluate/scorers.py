@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
+from core.engine.plan import Weights
 from core.evaluation.metrics.overlap import Labels, ious, mean_iou
 from core.geometry.grid import Array, Grid
-from tasks.evaluate.segmenters import Segmenter, TissueSegmenter
+from tasks.evaluate.segmenters import Segmenter, TissueSegmenter, segmenter_of
 
 TISSUES = ("csf", "gm", "wm")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What shall be scored beside PSNR and SSIM, as a value that can be sent to a worker.
+
+    Attributes:
+        segmenter: for the mean IoU, as the settings name it; "none" leaves it out.
+        contrast: of the scans, for the segmenter.
+        weights: of the segmenter, where it is a model.
+        lpips: whether LPIPS is scored.
+    """
+
+    segmenter: str = "none"
+    contrast: Literal["T1w", "FLAIR"] = "T1w"
+    weights: Weights | None = None
+    lpips: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +68,28 @@ class Scorer:
         return figures
 
 
-def perceptual_of() -> tuple[Callable[[Array, Array], float] | None, str]:
-    """LPIPS, or why it cannot be had here."""
+@lru_cache(maxsize=2)
+def scorer_of(scoring: Scoring) -> Scorer:
+    """The scorer of what is to be scored, once a process.
+
+    Raises:
+        UsageError: a segmenter that is not there.
+        WeightsError: a model that does not segment.
+        IsovoxError: LPIPS cannot be had.
+    """
+    from core.evaluation.metrics.perceptual import Lpips
+
+    segmenter = segmenter_of(scoring.segmenter, scoring.contrast, scoring.weights)
+    return Scorer(segmenter, Lpips() if scoring.lpips else None)
+
+
+def lpips_missing() -> str:
+    """Why LPIPS cannot be had here; empty where it can."""
     from core.errors import IsovoxError
     from core.evaluation.metrics.perceptual import Lpips
 
     try:
-        return Lpips(), ""
+        Lpips()
     except IsovoxError as error:
-        return None, str(error)
+        return str(error)
+    return ""

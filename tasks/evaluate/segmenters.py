@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from core.errors import IsovoxError, UsageError, WeightsError
 from core.evaluation.metrics.overlap import Labels
 from core.geometry.grid import Array, Box, Grid
 from core.io import nifti
-from core.settings.evaluate import EvaluationSettings
 
 if TYPE_CHECKING:
     from core.engine.plan import Weights
@@ -215,18 +214,18 @@ def fastsurfer() -> FastSurfer:
     return FastSurfer(program)
 
 
-def segmenter_of(settings: EvaluationSettings, weights: Weights | None) -> Segmenter | None:
-    """The segmenter that the settings name.
+def segmenter_of(said: str, contrast: Literal["T1w", "FLAIR"], weights: Weights | None) -> Segmenter | None:
+    """The segmenter of that name; None for "none".
 
     Args:
-        settings: of the evaluation.
-        weights: of the model that they name, where they name one.
+        said: "tissues", "fastsurfer", a model, a command or "none"; see ``core.settings.evaluate``.
+        contrast: of the scans.
+        weights: of the model, where it is one.
 
     Raises:
         UsageError: FastSurfer is not installed, or no segmenter bears this name.
         WeightsError: the model does not segment.
     """
-    said = settings.segmenter
     if weights is not None:
         return NetworkSegmenter.of(weights)
     if said == "fastsurfer":
@@ -236,4 +235,4 @@ def segmenter_of(settings: EvaluationSettings, weights: Weights | None) -> Segme
     if said not in {"tissues", "none"}:
         wanted = "tissues, fastsurfer, a model, a command with {image} and {labels}, or none"
         raise UsageError("segmenter-unknown", wanted, said, "correct --segmenter")
-    return TissueSegmenter(settings.contrast) if said == "tissues" else None
+    return TissueSegmenter(contrast) if said == "tissues" else None

@@ -1,4 +1,4 @@
-"""Make scans of low resolution from a cohort of sharp ones: one at a time, and all that can be made."""
+"""Make scans of low resolution from a cohort of sharp ones: each by itself, and all that can be made."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from core.operators.low_field import draw_snr, noise_sd
 from core.settings.scans import Selection
 from core.settings.simulate import SimulateSettings
 from core.tissues import Tissues, maps_of_labels
+from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 
 SUPERIOR = 2
-ATTEMPTS = 4  # at a storage that fails in passing
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,15 @@ class Job:
         settings: of all scans.
         labels: URIs of label images by the person and session they are of; one under "" is for every scan.
         stems: path of each scan's simulation in the output, by key; more scans than one may want the same.
+        shared: the paths that more scans than one want.
+        sources: the scans.
     """
 
     settings: SimulateSettings
     labels: dict[str, str] = field(default_factory=dict)
     stems: dict[str, str] = field(default_factory=dict)
+    shared: frozenset[str] = frozenset()
+    sources: tuple[Source, ...] = ()
 
     @property
     def axis(self) -> int:
@@ -58,8 +62,10 @@ def find(settings: SimulateSettings) -> tuple[Job, list[Source | Refused]]:
     found = bids.discover(settings.input, settings.selection)
     axis = "S" if settings.axis == "auto" else settings.axis
     label, contrast = simulated.label_of(settings.degradation, axis), settings.degradation.contrast
-    stems = {one.key: simulated.stem_of(one, label, contrast) for one in found if isinstance(one, Source)}
-    return Job(settings, _label_images(settings.labels), stems), found
+    sources = tuple(one for one in found if isinstance(one, Source))
+    stems = {one.key: simulated.stem_of(one, label, contrast) for one in sources}
+    shared = frozenset(stem for stem, count in Counter(stems.values()).items() if count > 1)
+    return Job(settings, _label_images(settings.labels), stems, shared, sources), found
 
 
 def _label_images(uri: str | None) -> dict[str, str]:
@@ -121,7 +127,7 @@ def _digest(job: Job, source: Source, sha256: str) -> str:
 def _simulate(job: Job, source: Source) -> ScanRecord:
     """Make one scan, image first, sidecar last; nothing where it is there already."""
     start, out, stem = time.monotonic(), job.settings.out, job.stems[source.key]
-    if list(job.stems.values()).count(stem) > 1:
+    if stem in job.shared:
         raise InputError("entities-duplicate", "one scan for each simulation", f"several for {stem}", "rename all but one")
     sha256 = files.sha256_all(source.uris)
     digest = _digest(job, source, sha256)
@@ -138,28 +144,36 @@ def _simulate(job: Job, source: Source) -> ScanRecord:
     return record.model_copy(update={"state": "done", "seconds": seconds, "outputs": {f"{stem}.nii.gz": written}})
 
 
-def _failed(key: str, code: str, reason: str) -> ScanRecord:
-    return ScanRecord(key=key, state="failed", code=code, reason=reason)
+def _failed(key: str, named: str, why: str) -> ScanRecord:
+    return ScanRecord(key=key, state="failed", code=named, reason=why)
 
 
-def simulate_one(job: Job, one: Source | Refused) -> ScanRecord:
+def simulate_one(job: Job, source: Source) -> ScanRecord:
     """Make one scan; what goes wrong with it is told, not raised."""
-    if isinstance(one, Refused):
-        return _failed(one.key, one.code, one.reason)
     try:
-        return files.retrying(lambda: _simulate(job, one), ATTEMPTS)
-    except IsovoxError as error:
-        return _failed(one.key, error.code, str(error))
-    except (OSError, MemoryError) as error:
-        return _failed(one.key, type(error).__name__, f"{type(error).__name__}: {error}")
+        return files.retrying(lambda: _simulate(job, source), 1 + job.settings.compute.retries)
+    except (IsovoxError, OSError, MemoryError) as error:
+        return _failed(source.key, code(error), reason(error))
 
 
-def simulate(settings: SimulateSettings, advance: Callable[[str, int], None] = lambda *_: None) -> list[ScanRecord]:
-    """Make scans of low resolution from all scans of a cohort, in the order of their keys; those that are there are skipped.
+def simulate_piece(piece: Piece) -> ScanRecord:
+    """What a worker runs: make the scan of that number."""
+    job = read_work(Job, piece)
+    return simulate_one(job, job.sources[piece.number])
+
+
+def simulate(
+    settings: SimulateSettings, advance: Callable[[str, int], None] = lambda *_: None, dispatch: Dispatch = serially
+) -> list[ScanRecord]:
+    """Make scans of low resolution from all scans of a cohort; those that are there are skipped.
 
     Args:
         settings: which cohort, where to, how.
         advance: told ("scans", 1) after each.
+        dispatch: runs the work; see ``tasks.bounded.in_order``.
+
+    Returns:
+        one record a scan, in the order of their keys.
 
     Raises:
         UsageError: no such input, nothing that fits the selection, or a setting that cannot be meant.
@@ -168,8 +182,17 @@ def simulate(settings: SimulateSettings, advance: Callable[[str, int], None] = l
     files.remove_leftovers(settings.out)
     told = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
     simulated.write_dataset_files(settings.out, settings.input, told)
-    records = []
-    for one in found:
-        records.append(simulate_one(job, one))
-        advance("scans", 1)
-    return records
+    made = iter(_simulated(job, advance, dispatch))
+    advance("scans", len(found) - len(job.sources))
+    return [_failed(one.key, one.code, one.reason) if isinstance(one, Refused) else next(made) for one in found]
+
+
+def _simulated(job: Job, advance: Callable[[str, int], None], dispatch: Dispatch) -> list[ScanRecord]:
+    """Records of the job's sources."""
+    uri = files.join(job.settings.out, "isovox", "simulation.json")
+    pieces = write_work(uri, job, len(job.sources))
+    workers = job.settings.compute.workers
+    outcomes = in_order(dispatch, simulate_piece, pieces, workers=workers, on_done=lambda _: advance("scans", 1))
+    files.remove(uri)
+    both = zip(job.sources, outcomes, strict=True)
+    return [_failed(source.key, code(one), reason(one)) if isinstance(one, BaseException) else one for source, one in both]

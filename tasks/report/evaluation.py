@@ -71,7 +71,7 @@ class EvaluationView:
         lines: of the table.
         values: scan and value by method, by title of the metric; for the box plots.
         best: method with the best mean, by title of the metric.
-        duels: pairs that were compared: metric, a, b, scans, difference, interval, p, p after Holm, which is better.
+        comparisons: of pairs of methods: metric, a, b, scans, difference, interval, p, p after Holm, which is better.
         notes: what to know of the table.
         failures: scan, method and reason.
         settings: JSON.
@@ -84,7 +84,7 @@ class EvaluationView:
     lines: Sequence[Line]
     values: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
     best: Mapping[str, str]
-    duels: Sequence[tuple[str, ...]]
+    comparisons: Sequence[tuple[str, ...]]
     notes: Sequence[str]
     failures: Sequence[tuple[str, str, str]]
     settings: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""A cohort made ready for training, what MLflow is told of it, and the model at its end."""
+"""A training from a cohort in its store to the model with its card."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from core import __version__
-from core.errors import IsovoxError, UsageError
+from core.errors import UsageError
 from core.geometry.grid import Array
-from core.io import dicom, files, nifti
-from core.io.bids import Refused, Source, discover
-from core.io.store import Store
+from core.io import files
 from core.methods import registry
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
-from core.stats import ScanStats, scan_stats
-from tasks.restore.work import write_image
-from tasks.tracking.tracker import experiment_id, flat
+from core.stats import ScanStats
+from tasks.tracking.tracker import flat
+from tasks.train.intake import Cohort, Place
+from tasks.train.run_log import Log, triptych
 
 if TYPE_CHECKING:
     from core.networks.preset import Preset
@@ -57,85 +54,6 @@ seen in training. What the network adds is inferred, not measured: look at the c
 """
 
 
-class Place:
-    """Where a training lies: its folder's parts.
-
-    Args:
-        uri: folder, local or s3://.
-    """
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
-        self.store = Store(files.join(self.uri, "cohort.zarr"))
-        self.checkpoint = files.join(self.uri, "checkpoint.safetensors")
-        self.settings = files.join(self.uri, "settings.json")
-        self.split = files.join(self.uri, "split.json")
-        self.curve = files.join(self.uri, "curve.json")
-        self.model = files.join(self.uri, "model")
-        self.model_split = files.join(self.model, "split.json")
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """What a training draws from.
-
-    Attributes:
-        people: keys of their images by the persons' names.
-        failed: why, by key of the scan that could not be taken.
-        sha256: of the files by key.
-    """
-
-    people: dict[str, list[str]]
-    failed: dict[str, str]
-    sha256: dict[str, str]
-
-
-def person(source: Source) -> str:
-    """The label of the person in a scan; its key where it has none."""
-    return source.entities.get("sub", source.key)
-
-
-def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
-    """Put a scan into the store, unless it is there."""
-    path = f"{source.key}/measured"
-    if store.digest(path) == digest:
-        return
-    image, grid, _ = dicom.load_series(source.uris[0]) if source.kind == "dicom" else nifti.load(source.uris[0], trust=trust)
-    attrs = {"of": digest, "stats": asdict(scan_stats(image))}
-    write_image(store, path, image, grid, attrs, digest)
-
-
-def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], None]) -> Cohort:
-    """Read a cohort through the gate into the training's store; what cannot be read is named and left out.
-
-    Scans of the test's persons are not even read.
-
-    Raises:
-        UsageError: where no scan is left.
-    """
-    cohort = Cohort({}, {}, {})
-    for found in discover(settings.cohort, settings.selection):
-        advance("scans", 1)
-        if isinstance(found, Refused):
-            cohort.failed[found.key] = found.reason
-            continue
-        if person(found) in settings.split.test:
-            cohort.people.setdefault(person(found), [])
-            continue
-        try:
-            digest = files.sha256_all(found.uris)
-            _take(place.store, found, digest, settings.trust)
-        except (IsovoxError, OSError) as error:
-            cohort.failed[found.key] = str(error)
-        else:
-            cohort.people.setdefault(person(found), []).append(found.key)
-            cohort.sha256[found.key] = digest
-    if not cohort.sha256:
-        got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
-        raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
-    return cohort
-
-
 def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Tissues:
     from core.tissues import Tissues
 
@@ -160,7 +78,7 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
     Raises:
         UsageError: where the folder is of a training with other settings or another split.
     """
-    said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort"})
+    said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"})
     how = said["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
     told = {"settings": said | {"training": how}, "split": split}
     if files.exists(place.settings) and (before := files.read_json(place.settings)) != told:
@@ -244,7 +162,7 @@ class Learning:
     def log(self) -> Log:
         """MLflow's run of this training."""
         key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
-        params = flat(self.settings.model_dump(mode="json", exclude={"out", "tracking_uri"}))
+        params = flat(self.settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"}))
         return Log(self.tracking_uri, self.name, key, params)
 
 
@@ -328,60 +246,3 @@ def finished(learning: Learning, cohort: Cohort) -> Progress:
         told = {"people": learning.split, "cohort": files.name_of(settings.cohort)}
         files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
     return progress
-
-
-class Log:
-    """What MLflow is told of a training while it runs; where it cannot be reached, training goes on.
-
-    Args:
-        uri: MLflow's tracking URI.
-        name: of the model.
-        key: of this training, by which its run is found again.
-        params: settings.
-    """
-
-    def __init__(self, uri: str, name: str, key: str, params: dict[str, str]) -> None:
-        from mlflow import MlflowClient
-
-        self._client = MlflowClient(tracking_uri=uri)
-        experiment = experiment_id(self._client, uri, "isovox training")
-        known = self._client.search_runs([experiment], f"tags.training = '{key}'", max_results=1)
-        run = known[0] if known else self._client.create_run(experiment, run_name=name, tags={"training": key})
-        self.run_id = run.info.run_id
-        self._client.update_run(self.run_id, "RUNNING")
-        for one, value in params.items():
-            if one not in run.data.params:
-                self._client.log_param(self.run_id, one, value)
-
-    def figures(self, figures: dict[str, float]) -> None:
-        """A validation's figures."""
-        for name, value in figures.items():
-            if name != "step" and np.isfinite(value):
-                self._client.log_metric(self.run_id, name, value, step=int(figures["step"]))
-
-    def picture(self, image: Any, name: str) -> None:
-        """A picture, uint8 (rows, columns)."""
-        self._client.log_image(self.run_id, image, artifact_file=f"validation/{name}.png")
-
-    def end(self, status: str, model: str | None) -> None:
-        """Close the run, with the model's folder where there is one."""
-        if model is not None and not files.is_remote(model):
-            self._client.log_artifacts(self.run_id, model, "model")
-        self._client.set_terminated(self.run_id, status)
-
-
-def triptych(inputs: Any, restored: Any, truth: Any, count: int = 4) -> Any:
-    """Middle slices of patches side by side: input, restored, truth, their difference from the truth; uint8 (rows, columns).
-
-    Args:
-        inputs: tensor (n, 1, p, p, p) in units of the scan's 99.9th percentile; the slices' axis is the last.
-        restored: likewise.
-        truth: likewise.
-        count: rows.
-    """
-    rows = []
-    for a, b, c in zip(inputs[:count, 0], restored[:count, 0], truth[:count, 0], strict=True):
-        cut = [np.asarray(one[one.shape[0] // 2]).T[::-1] for one in (a, b, c)]
-        errors = [0.5 + 2 * (one - cut[2]) for one in cut[:2]]
-        rows.append(np.concatenate([*cut, *errors], axis=1))
-    return (np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8)

@@ -15,7 +15,7 @@ from core.errors import UsageError
 from core.io.lock import cohort_lock
 from core.models.weights import save_model
 from core.settings.evaluate import EvaluationSettings
-from flows.evaluate import entrants_of, paired_scores
+from flows.evaluate import candidates_of, paired_scores
 from tests.phantoms import brain
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2]}
@@ -102,7 +102,7 @@ def test_a_learned_method_takes_part_by_folder_by_name_and_as_champion(cohort, t
     assert found["unet-3d (unet-3d/2)"]["psnr"] == found["network"]["psnr"]
     assert float(found["network"]["psnr"]) < float(found["cubic"]["psnr"]) - 5
     said = EvaluationSettings(protocol="iqt", cohort=str(cohort), out="", methods=("champion", "cubic"))
-    assert [(one.label, one.model) for one in entrants_of(said)] == [("unet-3d", "unet-3d/1"), ("cubic", "")]
+    assert [(one.label, one.model) for one in candidates_of(said)] == [("unet-3d", "unet-3d/1"), ("cubic", "")]
 
 
 def test_two_models_are_paired_scan_by_scan(cohort, tmp_path, home, models):
@@ -122,11 +122,11 @@ def test_models_of_one_name_are_told_apart_and_one_model_does_not_come_twice(tmp
         (tmp_path / f"{name}-training").mkdir()
         Path(folder).rename(tmp_path / f"{name}-training" / "model")
     words = tuple(f"network={tmp_path}/{name}-training/model" for name in models)
-    first, second = entrants_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=words))
+    first, second = candidates_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=words))
     assert first.label.startswith("network (model) ")
     assert first.slug != second.slug
     with pytest.raises(UsageError, match="method-twice"):
-        entrants_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=(words[0], words[0])))
+        candidates_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=(words[0], words[0])))
 
 
 def test_what_fails_is_told_and_the_rest_is_there(cohort, tmp_path, home, capsys):
@@ -151,7 +151,7 @@ def test_a_server_that_is_away_does_not_end_it(cohort, tmp_path, home, monkeypat
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("--methods", "cubic,majic"), 2, "unknown-method: wanted some of nearest"),
+        (("--methods", "cubic,majic"), 2, "unknown-method: wanted one of nearest"),
         (("--methods", "cubic,cubic"), 2, "method-twice"),
         (("--methods", "champion"), 2, "champion-missing"),
         (("--methods", "cubic", "--method-options", "unires.steps=3"), 2, "method-options: .*unires"),

@@ -28,17 +28,17 @@ from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate import evaluation
 from tasks.evaluate.cases import Case, Trained, covered, find_cases, trained_of
-from tasks.evaluate.comparisons import beaten, comparisons_csv, duels, too_few
-from tasks.evaluate.evaluation import Entrant, Score, evaluate
+from tasks.evaluate.comparisons import beaten, comparisons_csv, pairwise_comparisons, too_few
+from tasks.evaluate.evaluation import Candidate, Evaluation, Score, evaluate
 from tasks.evaluate.report import figures_of, view_of, write
-from tasks.evaluate.scorers import Scorer
+from tasks.evaluate.scorers import Scorer, Scoring
 from tasks.evaluate.segmenters import CommandSegmenter, NetworkSegmenter, TissueSegmenter, fastsurfer, segmenter_of
 from tasks.evaluate.tables import scores_csv, summaries, summary_csv
 from tasks.report.box_plot import box_plot
 from tasks.report.evaluation import evaluation_page, letters
 from tests.phantoms import brain
 
-CUBIC, LINEAR = Entrant("cubic", "cubic"), Entrant("linear", "linear")
+CUBIC, LINEAR = Candidate("cubic", "cubic"), Candidate("linear", "linear")
 BY_HAND = {"cubic": 3, "linear": 1}
 GRID = Grid((12, 12, 12), np.eye(4))
 
@@ -63,8 +63,8 @@ def said(cohort: Path, out: Path, **more) -> EvaluationSettings:
     return EvaluationSettings(protocol="thick-slice", cohort=str(cohort), out=str(out), **more)
 
 
-def run(wanted: EvaluationSettings, entrants=(CUBIC, LINEAR), scorer: Scorer | None = None) -> list[Score]:
-    return evaluate(wanted, find_cases(wanted), entrants, scorer or Scorer(), lambda *_: None)
+def run(wanted: EvaluationSettings, candidates=(CUBIC, LINEAR), scoring=Scoring()) -> list[Score]:  # noqa: B008 - frozen
+    return evaluate(Evaluation(wanted, tuple(find_cases(wanted)), tuple(candidates), scoring), lambda *_: None)
 
 
 def row(scan: str, method: str, state: str = "done", **figures: float) -> Score:
@@ -136,11 +136,13 @@ def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tm
     before = run(wanted)
     done = []
     real = evaluation._restored
-    monkeypatch.setattr(evaluation, "_restored", lambda bench, entrant: done.append(entrant.method) or real(bench, entrant))
+    monkeypatch.setattr(
+        evaluation, "_restored", lambda evaluation, candidate: done.append(candidate.method) or real(evaluation, candidate)
+    )
     monkeypatch.setattr(evaluation, "restoration_scores", lambda *_: done.append("scored") or {"psnr": 1.0})
     assert run(wanted) == before
     assert done == []
-    (again,) = run(wanted, [CUBIC], Scorer(TissueSegmenter()))  # new figures of a restored scan
+    (again,) = run(wanted, [CUBIC], Scoring("tissues"))  # new figures of a restored scan
     assert done == ["scored"]
     assert 0.3 < again.figures["miou"] < 1
     run(said(cohort, tmp_path, factor=6, selection={"participant_label": ["01"]}), [LINEAR])
@@ -164,7 +166,7 @@ def test_low_field_is_scored_by_tissues_and_the_truth_overlaps_itself(cohort, tm
         protocol="iqt", cohort=str(cohort), out=str(tmp_path), factor=4, selection={"participant_label": ["01"]}
     )
     assert wanted.degradation == Degradation(operator="low-field", factor=4)
-    (one,) = run(wanted, [CUBIC], Scorer(TissueSegmenter()))
+    (one,) = run(wanted, [CUBIC], Scoring("tissues"))
     assert one.state == "done"
     assert 0.1 < one.figures["miou"] < 0.95
     image, labels = brain((40, 40, 40))
@@ -186,7 +188,7 @@ def test_a_network_segments_by_its_largest_channel(tmp_path):
     for (name, network), n in zip(networks.items(), (4, 1), strict=True):
         save_model(str(tmp_path / name), "UNet", config | {"out_channels": n}, network.state_dict(), "# x\n", multiple=2)
     weights = Weights(folder=str(tmp_path / "four"), sha256="0" * 64, name="four", version="1")
-    segmenter = segmenter_of(EvaluationSettings(protocol="iqt", cohort="", out="", segmenter="models:/four/1"), weights)
+    segmenter = segmenter_of("models:/four/1", "T1w", weights)
     image, _ = brain((21, 12, 12))
     labels = segmenter.labels(image, Grid(image.shape, np.eye(4)), image)
     padded = np.pad(image, [(0, 1), (0, 0), (0, 0)], mode="symmetric") / np.percentile(image, 99.9).astype(np.float32)
@@ -251,42 +253,42 @@ def test_a_summary_has_means_and_sample_standard_deviations():
 
 
 def test_a_clear_gain_is_significant_both_ways_of_reading_and_none_is_not():
-    clear, none = duels(many(1.0)), duels(many(0.0))
+    clear, none = pairwise_comparisons(many(1.0)), pairwise_comparisons(many(0.0))
     assert [(one.comparison.metric, one.winner) for one in clear] == [("psnr", "a"), ("lpips", "a")]
     assert beaten(clear) == {("a", "psnr"): ["b"], ("a", "lpips"): ["b"]}
     assert [one.winner for one in none] == ["", ""]
     assert beaten(none) == {}
     swapped = [one.model_copy(update={"method": {"a": "b", "b": "a"}[one.method]}) for one in many(1.0)]
-    assert {one.winner for one in duels(swapped)} == {"b"}
+    assert {one.winner for one in pairwise_comparisons(swapped)} == {"b"}
     table = list(csv.DictReader(io.StringIO(comparisons_csv(clear))))
     assert [(one["a"], one["b"], one["better"], one["scans"]) for one in table] == [("a", "b", "a", "14")] * 2
 
 
 def test_p_is_adjusted_over_all_pairs_and_few_scans_are_told():
     rows = many(1.0, scans=7)
-    assert {one.winner for one in duels(rows)} == {"a"}
+    assert {one.winner for one in pairwise_comparisons(rows)} == {"a"}
     third = [one.model_copy(update={"method": "c"}) for one in rows if one.method == "b"]
-    crowded = duels([*rows, *third])
+    crowded = pairwise_comparisons([*rows, *third])
     assert [(one.a, one.b) for one in crowded] == [("a", "b")] * 2 + [("a", "c")] * 2 + [("b", "c")] * 2
     assert {one.winner for one in crowded} == {""}  # 6 comparisons of 7 scans: 6 / 64 is not below 0.05
     assert "7 scans cannot show a difference: with 6 comparisons at least 8 are needed" in too_few(crowded)
-    assert too_few(duels(many(1.0))) == ""
+    assert too_few(pairwise_comparisons(many(1.0))) == ""
 
 
 def test_only_scans_that_both_have_are_compared():
     rows = many(1.0)
     rows[1] = row("s0", "b", "failed")
-    assert {one.comparison.n for one in duels(rows)} == {13}
+    assert {one.comparison.n for one in pairwise_comparisons(rows)} == {13}
     equal = [row("s1", "a", psnr=float("inf")), row("s1", "b", psnr=30.0)]
-    assert duels(equal) == []
+    assert pairwise_comparisons(equal) == []
     assert summaries(equal)[0].means["psnr"] == float("inf")
 
 
 def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path):
     wanted = said(cohort, tmp_path)
     scorer = Scorer(TissueSegmenter(), missing=(("lpips", "lpips-missing: wanted <b>VGG</b>; got none; install it"),))
-    broken = Entrant("unet-3d", "unet-3d", reason="model-missing: wanted a model at /home/jane/secret/m; got none; train <one>")
-    rows = run(wanted, [CUBIC, LINEAR, broken], scorer)
+    broken = Candidate("unet-3d", "unet-3d", reason="model-missing: wanted a model at /home/jane/secret/m; got none; train <one>")
+    rows = run(wanted, [CUBIC, LINEAR, broken], Scoring("tissues"))
     text = Path(write(wanted, find_cases(wanted), rows, scorer)).read_text()
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
     assert "<b>VGG</b>" not in text
@@ -318,8 +320,8 @@ def test_a_bad_scan_and_a_bad_method_are_rows_and_the_others_go_on(cohort, tmp_p
 
     real = evaluation.build_method
     monkeypatch.setattr(evaluation, "build_method", lambda name, *rest: boom() if name == "nearest" else real(name, *rest))
-    entrants = [CUBIC, Entrant("nearest", "nearest"), Entrant("unet-3d", "unet-3d", reason="model-missing: wanted one")]
-    rows = run(said(root, tmp_path / "out"), entrants)
+    candidates = [CUBIC, Candidate("nearest", "nearest"), Candidate("unet-3d", "unet-3d", reason="model-missing: wanted one")]
+    rows = run(said(root, tmp_path / "out"), candidates)
     assert [(one.scan[:6], one.method, one.state, one.code) for one in rows] == [
         ("sub-03", "cubic", "done", ""),
         ("sub-03", "nearest", "failed", "ZeroDivisionError"),
@@ -336,7 +338,7 @@ CARD = "# m\n\nCohort `people`: 3 scans.\n\n- train: 01, 03\n- validation: 02\n-
 
 def test_a_model_is_not_scored_on_whom_it_was_trained_on(cohort, tmp_path):
     (tmp_path / "README.md").write_text(CARD.replace("people", cohort.name))
-    learned = Entrant("cubic", "cubic", trained=trained_of(str(tmp_path)))
+    learned = Candidate("cubic", "cubic", trained=trained_of(str(tmp_path)))
     rows = run(said(cohort, tmp_path / "out"), [learned])
     assert [(one.state, one.code) for one in rows] == [("failed", "trained-on"), ("done", "")]
     assert "leave the person out" in rows[0].reason
@@ -368,4 +370,4 @@ def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():
     with pytest.raises(IsovoxError, match="segmenter-failed: wanted no-such-tool to run"):
         CommandSegmenter("no-such-tool {image} {labels}").labels(image, GRID, image)
     with pytest.raises(UsageError, match="segmenter-unknown"):
-        segmenter_of(EvaluationSettings(protocol="iqt", cohort="", out="", segmenter="magic"), None)
+        segmenter_of("magic", "T1w", None)

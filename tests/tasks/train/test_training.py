@@ -14,8 +14,9 @@ from core.models.weights import load_network, read_spec
 from core.settings.train import Split, Training, TrainSettings
 from core.training.data import split_subjects
 from tasks.tracking.tracker import make_database
-from tasks.train import training
-from tasks.train.training import Learning, Place
+from tasks.train import intake, run_log, training
+from tasks.train.intake import Place
+from tasks.train.training import Learning
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,10 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def learning(cohort: Path, out: Path, uri: str, **changed) -> tuple[Learning, training.Cohort]:
+def learning(cohort: Path, out: Path, uri: str, **changed) -> tuple[Learning, intake.Cohort]:
     how = Training(steps=4, batch=2, validate_every=2, validation_pairs=2)
     settings = TrainSettings(method="unet-3d", cohort=str(cohort), preset="tiny", training=how, **changed)
-    taken = training.ingest(Place(str(out)), settings, lambda *_: None)
+    taken = intake.ingest(Place(str(out)), settings, lambda *_: None)
     split = split_subjects(list(taken.people), ("02",), ("03",))
     return Learning(settings, str(out), taken.people, split, uri), taken
 
@@ -73,7 +74,7 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
 
 def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
     settings = TrainSettings(method="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
-    taken = training.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
     assert taken.people == {"01": [], "02": ["sub-02_T1w"], "03": []}
     assert list(taken.sha256) == ["sub-02_T1w"]
     assert not (tmp_path / "cohort.zarr" / "sub-01_T1w").exists()
@@ -106,14 +107,14 @@ def test_a_folder_of_another_training_is_refused(cohort, tmp_path, uri):
 def test_no_scan_at_all_is_said(tmp_path):
     settings = TrainSettings(method="unet-3d", cohort=str(tmp_path))
     with pytest.raises(UsageError, match="at least one scan"):
-        training.ingest(Place(str(tmp_path / "out")), settings, lambda *_: None)
+        intake.ingest(Place(str(tmp_path / "out")), settings, lambda *_: None)
 
 
 def test_a_picture_shows_input_restored_truth_and_errors_side_by_side():
     import torch
 
     images = [torch.full((3, 1, 8, 8, 8), value) for value in (0.2, 0.5, 0.5)]
-    picture = training.triptych(*images)
+    picture = run_log.triptych(*images)
     assert picture.shape == (24, 40)
     assert picture.dtype == np.uint8
     assert (picture[:, 32:] == int(0.5 * 255)).all()  # no error: grey

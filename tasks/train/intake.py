@@ -1,0 +1,143 @@
+"""Where a training lies, and the cohort that it takes in: each scan read, validated and put into the training's store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.errors import UsageError
+from core.io import dicom, files, nifti
+from core.io.bids import Refused, Source, discover
+from core.io.store import Store
+from core.settings.train import TrainSettings
+from core.stats import scan_stats
+from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
+from tasks.restore.work import write_image
+
+
+class Place:
+    """Where a training lies: its folder's parts.
+
+    Args:
+        uri: folder, local or s3://.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.store = Store(files.join(self.uri, "cohort.zarr"))
+        self.checkpoint = files.join(self.uri, "checkpoint.safetensors")
+        self.settings = files.join(self.uri, "settings.json")
+        self.split = files.join(self.uri, "split.json")
+        self.curve = files.join(self.uri, "curve.json")
+        self.model = files.join(self.uri, "model")
+        self.model_split = files.join(self.model, "split.json")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a training draws from.
+
+    Attributes:
+        people: keys of their images by the persons' names.
+        failed: why, by key of the scan that could not be taken.
+        sha256: of the files by key.
+    """
+
+    people: dict[str, list[str]]
+    failed: dict[str, str]
+    sha256: dict[str, str]
+
+
+def person(source: Source) -> str:
+    """The label of the person in a scan; its key where it has none."""
+    return source.entities.get("sub", source.key)
+
+
+def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
+    """Put a scan into the store, unless it is there."""
+    path = f"{source.key}/measured"
+    if store.digest(path) == digest:
+        return
+    image, grid, _ = dicom.load_series(source.uris[0]) if source.kind == "dicom" else nifti.load(source.uris[0], trust=trust)
+    attrs = {"of": digest, "stats": asdict(scan_stats(image))}
+    write_image(store, path, image, grid, attrs, digest)
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Scans that a training takes in.
+
+    Attributes:
+        uri: folder of the training.
+        settings: of the training.
+        sources: the scans.
+    """
+
+    uri: str
+    settings: TrainSettings
+    sources: tuple[Source, ...]
+
+
+def take(piece: Piece) -> str:
+    """What a worker runs: put the scan of that number into the training's store; its sha256.
+
+    Raises:
+        IsovoxError: it cannot be read, or is not valid.
+    """
+    intake = read_work(Intake, piece)
+    source, settings = intake.sources[piece.number], intake.settings
+
+    def taken() -> str:
+        digest = files.sha256_all(source.uris)
+        _take(Place(intake.uri).store, source, digest, settings.trust)
+        return digest
+
+    return files.retrying(taken, 1 + settings.compute.retries)
+
+
+def _taken(
+    place: Place, settings: TrainSettings, sources: tuple[Source, ...], advance: Callable[[str, int], None], dispatch: Dispatch
+) -> list[str | BaseException]:
+    """The sha256 of each scan that was taken in, or why it was not."""
+    uri = files.join(place.uri, "intake.json")
+    pieces = write_work(uri, Intake(place.uri, settings, sources), len(sources))
+    workers = settings.compute.workers
+    outcomes = in_order(dispatch, take, pieces, workers=workers, on_done=lambda _: advance("scans", 1))
+    files.remove(uri)
+    return outcomes
+
+
+def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], None], dispatch: Dispatch = serially) -> Cohort:
+    """Read a cohort, validate it and put it into the training's store; what cannot be read is named and left out.
+
+    Scans of the test's persons are not even read.
+
+    Args:
+        place: of the training.
+        settings: of the training.
+        advance: told ("scans", how many) as they are done with.
+        dispatch: runs the work; see ``tasks.bounded.in_order``.
+
+    Raises:
+        UsageError: where no scan is left.
+    """
+    found = discover(settings.cohort, settings.selection)
+    wanted = tuple(one for one in found if isinstance(one, Source) and person(one) not in settings.split.test)
+    advance("scans", len(found) - len(wanted))
+    outcomes = iter(_taken(place, settings, wanted, advance, dispatch))
+    cohort = Cohort({}, {}, {})
+    for one in found:
+        if isinstance(one, Refused):
+            cohort.failed[one.key] = one.reason
+        elif person(one) in settings.split.test:
+            cohort.people.setdefault(person(one), [])
+        elif isinstance(outcome := next(outcomes), BaseException):
+            cohort.failed[one.key] = reason(outcome)
+        else:
+            cohort.people.setdefault(person(one), []).append(one.key)
+            cohort.sha256[one.key] = outcome
+    if not cohort.sha256:
+        got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
+        raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
+    return cohort
