@@ -30,6 +30,7 @@ from core.training.losses import psnr
 from core.training.objectives import Objective
 
 EPSILON = 1e-8  # of Adam
+SEEDS_APART = 0x9E3779B1  # batches between two seeds; torch's generator on a CPU hears the lowest 32 bits of a number alone
 Batch = tuple[Tensor, Tensor]
 
 
@@ -184,7 +185,7 @@ class Trainer:
             optimizer = self.optimizers[player]
             optimizer.zero_grad(set_to_none=True)
             for number, (inputs, truth) in batches:
-                draw = torch.Generator().manual_seed((self.settings.seed << 40) + number)
+                draw = torch.Generator().manual_seed((self.settings.seed * SEEDS_APART + number) % 2**32)
                 with self._arithmetic():
                     loss = self.shared(player, inputs.to(self.device), truth.to(self.device), draw, step) / len(batches)
                 loss.backward()

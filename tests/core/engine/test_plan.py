@@ -83,6 +83,14 @@ def test_a_threshold_changes_the_export_alone() -> None:
     assert other.scans[0].digest != plan().scans[0].digest
 
 
+@pytest.mark.parametrize("change", [{"metadata": {"EchoTime": 0.1}}, {"stem": "elsewhere"}, {"reference": "/truth.nii"}])
+def test_what_the_sidecar_and_the_scores_depend_on_changes_the_export_alone(change: dict[str, Any]) -> None:
+    (before,), (after,) = plan().scans, plan(scan(**change)).scans
+    assert after.restore_digest == before.restore_digest
+    assert after.ingest_digest == before.ingest_digest
+    assert after.digest != before.digest
+
+
 def test_changed_bytes_and_a_new_version_change_what_depends_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
     first = plan(scan(), scan("sub-02_T1w"))
     second = plan(scan(sha256="b" * 64), scan("sub-02_T1w"))

@@ -190,6 +190,16 @@ def test_blocks_raise_the_seam_score(head: Array, tiling: Tiling) -> None:
     assert "seam" in codes(check(measured, blocky, target, tiling))
 
 
+@pytest.mark.parametrize("mm", [4, 8])
+def test_steps_from_slice_to_slice_are_no_seam(head: Array, mm: int) -> None:
+    """Faces between slices are held against others between slices, not against planes within one."""
+    measured, target = scan(head, mm)
+    nearest, linear = (interpolate(measured.image, measured.grid, target, order) for order in (0, 1))
+    tiling = slabs(target.shape, 2, 16)
+    assert seam_score((nearest + linear) / 2, target, measured, tiling) == pytest.approx(1, abs=0.05)
+    assert seam_score((nearest + linear) / 2, target, measured, slabs(target.shape, 2, 18)) == pytest.approx(1, abs=0.05)
+
+
 def test_one_tile_has_no_seam(head: Array) -> None:
     measured, target = scan(head)
     assert seam_score(head, target, measured, volume(HEAD)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,9 +32,31 @@ def test_a_dead_owner_is_followed(tmp_path: Path) -> None:
     path = tmp_path / "lock.json"
     code = f"import os; from core.io.lock import cohort_lock\nwith cohort_lock({str(path)!r}): os._exit(9)"
     subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[3])
-    assert path.exists()
+    dead = json.loads(path.read_text())
+    assert lock.owner(str(path)) is None
     with lock.cohort_lock(str(path)):
-        assert lock.owner(str(path))["pid"] != json.loads(path.read_text()).get("nobody")
+        assert dead["pid"] != lock.owner(str(path))["pid"] == os.getpid()
+    assert not path.exists()
+
+
+def test_a_process_that_has_the_number_of_a_dead_owner_is_not_taken_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock.json"
+    claim = lock._claim()
+    path.write_text(json.dumps(claim))
+    assert lock.owner(str(path)) == claim
+    path.write_text(json.dumps(claim | {"born": claim["born"] - 3600}))
+    assert lock.owner(str(path)) is None
+
+
+def test_of_two_that_follow_a_dead_owner_the_last_to_write_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lock.json"
+    mine = lock._claim()
+    path.write_text(json.dumps(mine | {"token": "dead", "born": 0}))
+    other = mine | {"token": "other", "user": "jane"}
+    monkeypatch.setattr(lock.time, "sleep", lambda _: path.write_text(json.dumps(other)))
+    with pytest.raises(BusyError, match=r"already-running: .*got a run by jane"), lock.cohort_lock(str(path)):
+        pytest.fail("two owners")
+    assert json.loads(path.read_text()) == other
 
 
 def test_another_machine_counts_as_dead_when_it_gives_no_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,22 @@ def test_a_halo_gives_the_whole_volume(tmp_path, slices_last):
     np.testing.assert_allclose(halved, whole, atol=2e-6 * scan.stats.maximum)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_halo_is_as_wide_as_the_network_sees_along_each_axis_of_the_scan(tmp_path, axis):
+    """A network that sees 1, 2 and 4 voxels far: along which axis of the scan depends on how its slices lie."""
+    network = UNET | {"norm": None, "channels": [4, 4], "strides": [1], "kernel_size": [1, 3, 5], "up_kernel_size": [3, 3, 5]}
+    save_model(str(tmp_path), "UNet", network, build("UNet", network).state_dict(), "", multiple=1, slices_last=True)
+    method = AnyNetwork(NetworkSettings(model=str(tmp_path)))
+    spacing, shape = [1.0, 1.0, 1.0], [33, 31, 30]
+    spacing[axis], shape[axis] = 3.0, 11
+    image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
+    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition())
+    whole, target = restored(method, scan, patch=96)
+    cut, _ = restored(method, scan, patch=20, window="halo")
+    assert len(method.tiling(scan.grid, target, TilingSettings(patch=20, window="halo"))) > 3
+    np.testing.assert_allclose(cut, whole, atol=2e-6 * scan.stats.maximum)
+
+
 def test_a_halo_larger_than_the_patch_is_refused_with_what_would_do(tmp_path):
     network = UNET | {"norm": None}
     save_model(str(tmp_path), "UNet", network, build("UNet", network).state_dict(), "", multiple=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import subprocess
@@ -98,6 +99,49 @@ def test_two_batches_whose_gradients_are_summed_are_one_of_twice_the_size(tmp_pa
     apart.run()
     for name, value in apart.objective.state_dict().items():
         torch.testing.assert_close(value, together.objective.state_dict()[name], rtol=1e-3, atol=1e-5)
+
+
+def test_the_average_follows_the_weights_with_the_decay_that_was_set(tmp_path):
+    """By its definition; the decay is less in the first steps, so that the weights of the start are soon forgotten."""
+    one = trainer(tmp_path / "c", steps=20, ema=0.5)
+    wanted = [value.detach().clone() for value in one.objective.network.parameters()]
+
+    def follow(step: int) -> None:
+        decay = min(0.5, (1 + step) / (10 + step))
+        for kept, new in zip(wanted, one.objective.network.parameters(), strict=True):
+            kept.mul_(decay).add_(new.detach(), alpha=1 - decay)
+
+    one.run(Watch(step=follow))
+    for kept, average, now in zip(wanted, one.average.parameters(), one.objective.network.parameters(), strict=True):
+        torch.testing.assert_close(average, kept)
+        assert (average - now).abs().max() > 1e-4
+
+
+def test_the_learning_rate_rises_over_the_warm_up_then_falls_by_half_a_cosine(tmp_path):
+    one = trainer(tmp_path / "c", steps=40, warmup=10, learning_rate=1e-2)
+    rates = []
+    one.run(Watch(step=lambda _: rates.append(one.optimizers["network"].param_groups[0]["lr"])))
+    cosine = [1e-2 * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / 40))) for step in range(40)]
+    assert rates == pytest.approx([rate * min(1, (step + 1) / 10) for step, rate in enumerate(cosine)])
+    assert rates[0] < 0.2 * max(rates)
+
+
+def test_each_batch_has_noise_of_its_own_and_the_seed_changes_all(tmp_path):
+    class Draws(Regression):
+        def loss(self, player, inputs, truth, draw, step):
+            seen.append(float(torch.rand((), generator=draw)))
+            return super().loss(player, inputs, truth, draw, step)
+
+    def drawn(name: str, seed: int) -> list[float]:
+        seen.clear()
+        trainer(tmp_path / name, Draws(network()), steps=10, accumulate=2, seed=seed).run()
+        return list(seen)
+
+    seen: list[float] = []
+    once, again, other = drawn("a", 0), drawn("b", 0), drawn("c", 1)
+    assert len(set(once)) == len(once) == 20
+    assert once == again
+    assert not set(once) & set(other)
 
 
 def test_the_best_of_the_averages_is_kept(tmp_path):

@@ -7,7 +7,7 @@ from torch import nn
 
 from core.methods import registry
 from core.training.losses import psnr
-from core.training.objectives import SCHEDULE, Diffusion, Objective, Regression
+from core.training.objectives import SCHEDULE, Adversarial, Diffusion, Objective, Regression
 
 MEAN, SPREAD = 0.5, 0.2  # of voxels drawn from a Gaussian each
 
@@ -62,6 +62,19 @@ def test_every_method_that_can_be_trained_has_its_objective():
         assert isinstance(made, Objective)
         assert made.kept == recipe.kept
         assert isinstance(made, Diffusion) == name.startswith("diffusion-iqt")
+
+
+def test_the_adversarial_part_weighs_a_two_hundredth_of_the_absolute_error():
+    torch.manual_seed(0)
+    network, discriminator = nn.Conv3d(1, 1, 3, padding=1), nn.Conv3d(1, 1, 3)
+    truth, inputs = torch.rand(4, 1, 8, 8, 8), torch.rand(4, 1, 8, 8, 8)
+    made = Adversarial(network, discriminator, warmup=5)
+    restored, draw = inputs + network(inputs), torch.Generator()
+    content = nn.functional.l1_loss(restored, truth)
+    real, fake = discriminator(truth), discriminator(restored)
+    apart = nn.functional.softplus(real - fake.mean()).mean() + nn.functional.softplus(real.mean() - fake).mean()
+    torch.testing.assert_close(made.loss("network", inputs, truth, draw, 4), content)
+    torch.testing.assert_close(made.loss("network", inputs, truth, draw, 5), content + 5e-3 * apart)
 
 
 def test_a_regression_is_chosen_by_the_psnr_of_what_it_restores():

@@ -153,6 +153,28 @@ def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tm
     assert done[3:] == ["linear", "scored"]
 
 
+def test_other_options_and_another_seed_restore_anew_and_where_the_work_runs_does_not(cohort, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        evaluation,
+        "_restored",
+        lambda bench, entrant: done.append(entrant.options) or np.ones(bench.pair.target.shape, np.float32),
+    )
+
+    def restored(options: dict[str, int], **more) -> int:
+        """How many scans are restored by it."""
+        before = len(done)
+        rows = run(said(cohort, tmp_path, selection={"participant_label": ["01"]}, **more), [Entrant("u", "unires", options)])
+        assert [one.state for one in rows] == ["done"]
+        return len(done) - before
+
+    assert restored({"iterations": 2}) == 1
+    assert restored({"iterations": 2}, tiling={"mode": "tile"}) == 0
+    assert restored({"iterations": 3}) == 1
+    assert restored({"iterations": 3}, seed=1) == 1
+    assert restored({"iterations": 3}, seed=1, tiling={"patch": 32}) == 1
+
+
 def test_a_cohort_that_was_simulated_before_is_scored_against_the_truth_that_it_names(cohort, tmp_path):
     first = run(said(cohort, tmp_path / "a"), [CUBIC])
     again = run(said(tmp_path / "a" / "simulated", tmp_path / "b"), [CUBIC])

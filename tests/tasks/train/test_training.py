@@ -72,6 +72,16 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
     assert list(split["sha256"]) == ["sub-01_T1w"]
 
 
+def test_validation_draws_other_patches_than_training(cohort, tmp_path, uri):
+    work, _ = learning(cohort, tmp_path, uri)
+    one = training.trainer_of(work)
+    assert {subject.name for subject in one.pairs.subjects} == {"01"}
+    assert {subject.name for subject in one.held.subjects} == {"02"}
+    one.held.subjects = one.pairs.subjects  # over the same head the same draws would give the same patches
+    for number in range(len(one.held)):
+        assert not np.array_equal(one.held[number][1], one.pairs[number][1])
+
+
 def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
     settings = TrainSettings(method="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
     taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)

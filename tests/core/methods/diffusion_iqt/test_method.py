@@ -8,10 +8,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from core.diffusion.samplers import START
 from core.diffusion.schedules import Cosine
 from core.engine.restore import Source, restore_scan
 from core.errors import WeightsError
-from core.geometry.grid import Grid
+from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
 from core.methods import patch_network as module
 from core.methods import registry
@@ -19,6 +20,7 @@ from core.methods.base import Measured, Piece
 from core.methods.diffusion_iqt.method import DiffusionIQT, DiffusionIQTSettings
 from core.models.weights import save_model
 from core.networks import build
+from core.noise import normal
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats
 
@@ -90,6 +92,25 @@ def test_a_scan_gets_the_same_sample_each_time_and_another_scan_another(models):
     np.testing.assert_array_equal(once, restored(method, scan))
     other = restored(method, replace(scan, noise=(3, 4)))
     assert np.abs(other - once).mean() > 1e-3 * scan.stats.upper
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_block_begins_with_the_noise_of_its_voxels_whatever_the_slices_axis(monkeypatch, models, axis):
+    """The network sees blocks with the slices' axis last; turned back, what it begins with is a cut of one field."""
+    seen = []
+    monkeypatch.setattr(module, "load_network", lambda *_: lambda x, scan, log_snr: (seen.append(x.clone()), scan)[1])  # noqa: ARG005
+    spacing, shape = [1.0, 1.0, 1.0], [24, 20, 22]
+    spacing[axis], shape[axis] = 3.0, 7
+    image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
+    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition(), (1, 2))
+    method = method_of(models["diffusion-iqt-base"], steps=1)
+    target = scan.grid.isotropic(1.0)
+    (piece, *_) = [one for one in pieces(method, scan) if min(one.box.start[:2]) > 0 or one.box.start[2] > 0]
+    method.restore_many([piece])
+    begun = np.moveaxis(seen[0][0, 0].numpy(), 2, axis)
+    field = normal(Box.whole(target.shape), (1, 2), START) * np.float32(Cosine().prior_sd)
+    shared = Box.whole(begun.shape).intersect(Box.whole(piece.box.shape))
+    np.testing.assert_allclose(begun[shared.slices], field[piece.box.slices][shared.slices], rtol=1e-5, atol=1e-6)
 
 
 def test_a_halo_cannot_be_had(models):

@@ -29,7 +29,7 @@ def turned(shape, spacing, angle=0.3, first=(4, -3, 6)) -> Grid:
     affine[:3, :3] = (
         np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]]) @ np.diag(spacing)
     )
-    affine[:3, 3] = (4, -3, 6)
+    affine[:3, 3] = first
     return Grid(shape, affine)
 
 
