@@ -119,8 +119,8 @@ KNOWN = (
     Mutation(
         "an evaluation's digest leaves out the options",
         "tasks/evaluate/evaluation.py",
-        "entrant.method, entrant.options, weights,",
-        "entrant.method, weights,",
+        "candidate.method, candidate.options, weights,",
+        "candidate.method, weights,",
         EVALUATION,
     ),
     Mutation(

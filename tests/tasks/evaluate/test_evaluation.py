@@ -154,17 +154,18 @@ def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tm
 
 
 def test_other_options_and_another_seed_restore_anew_and_where_the_work_runs_does_not(cohort, tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr(
-        evaluation,
-        "_restored",
-        lambda bench, entrant: done.append(entrant.options) or np.ones(bench.pair.target.shape, np.float32),
-    )
+    done: list[dict[str, int]] = []
+
+    def ones(case, candidate):
+        done.append(candidate.options)
+        return np.ones(case.images.target.shape, np.float32)
+
+    monkeypatch.setattr(evaluation, "_restored", ones)
 
     def restored(options: dict[str, int], **more) -> int:
         """How many scans are restored by it."""
         before = len(done)
-        rows = run(said(cohort, tmp_path, selection={"participant_label": ["01"]}, **more), [Entrant("u", "unires", options)])
+        rows = run(said(cohort, tmp_path, selection={"participant_label": ["01"]}, **more), [Candidate("u", "unires", options)])
         assert [one.state for one in rows] == ["done"]
         return len(done) - before
 
