@@ -175,14 +175,14 @@ def _table(found: list[Version]) -> Any:
 
 
 def _tell(story: Story) -> None:
-    from core.models.weights import ModelSpec
+    from core.models.bundle import Bundle
 
     version, spec = story.version, story.spec
     lines = {
         "model": f"{version.uri} {' '.join(version.aliases)}".strip(),
         "sha256": version.sha256,
         "created": version.created,
-        **({"network": f"{spec.network} {spec.config}"} if isinstance(spec, ModelSpec) else {}),
+        **({role: f"{part.network} {part.config}" for role, part in spec.parts.items()} if isinstance(spec, Bundle) else {}),
         **{name: f"{value:.6g}" for name, value in sorted(version.figures.items())},
     }
     for name, value in lines.items():

@@ -126,6 +126,7 @@ def plan_summary(plan: CohortPlan) -> str:
             f"{cost.objects} stored objects"
         ),
         f"plan {plan.digest[:16]}, settings {plan.settings_digest[:16]}",
+        *(f"note: {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
 

@@ -92,9 +92,10 @@ def _candidate(method: str, model: str | None, settings: EvaluationSettings, *, 
         name.partition(".")[2]: value for name, value in settings.method_options.items() if name.partition(".")[0] == method
     }
     weights, reason = _weighed(method, model, settings)
-    if not reason:
-        build_method(method, options, weights.folder if weights else None)  # a wrong option is told before anything is done
-    one = Candidate(method, method, options, weights, trained_of(weights.folder) if weights else None, reason)
+    trained = trained_of(weights.folder) if weights else None
+    one = Candidate(method, method, options, weights, trained, reason=reason)
+    if not reason:  # a wrong option is told before anything is done
+        one = replace(one, domain=build_method(method, options, weights.folder if weights else None).domain)
     return one if alone else replace(one, label=f"{method} ({one.model or _short(model)})")
 
 
@@ -199,11 +200,11 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
 def method_of(model: str, tracking_uri: str | None) -> str:
     """The method that a model is for, by its network."""
     from core.methods.registry import networks
-    from core.models.weights import read_spec
+    from core.models.bundle import read_bundle
     from flows.weights import resolve_weights
 
     weights = resolve_weights(RunSettings(input="", out="", method="network", model=model, tracking_uri=tracking_uri))
-    entry = networks().get(read_spec(weights.folder).network) if weights else None
+    entry = networks().get(read_bundle(weights.folder).network) if weights else None
     return entry.method if entry and entry.method else "network"
 
 

@@ -58,6 +58,7 @@ def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
         method=settings.method,
         method_options=settings.method_options,
         model=settings.weights,
+        outside_domain=settings.outside_domain,
         voxel_size=settings.voxel_size,
         trust=settings.trust,
         selection=Selection(participant_label=labels, suffix=_suffixes(site, settings)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.engine.plan import CohortPlan
+from core.engine.plan import CohortPlan, Weights
 from core.io import derivatives, files
 from core.io.output import Output
 from core.settings.run import RunSettings
@@ -15,10 +15,11 @@ from tasks.pipeline.results import counts, verified_records
 from tasks.restore.work import Job, ingest, restore
 
 
-def restore_all(source: str, out: str, **how: Any) -> CohortPlan:
-    """Restore a cohort by cubic interpolation as ``isovox run`` would."""
+def restore_all(source: str, out: str, weights: Weights | None = None, **how: Any) -> CohortPlan:
+    """Restore a cohort by cubic interpolation, unless another method is said, as ``isovox run`` would."""
     place = Output(out)
-    plan = plan_cohort(RunSettings.model_validate({"input": source, "out": out, "method": "cubic", "voxel_size": 2.0} | how))
+    settings = RunSettings.model_validate({"input": source, "out": out, "method": "cubic", "voxel_size": 2.0} | how)
+    plan = plan_cohort(settings, weights)
     todo = unfinished(plan)
     files.write_json(place.plan, plan.model_dump(mode="json"))
     said = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}

@@ -5,19 +5,20 @@ A plan is a JSON value. It is written before any work begins, and every sidecar 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal
 
 from core import __version__
-from core.errors import IsovoxError, PlanError
+from core.digest import digest_of
+from core.errors import InputError, IsovoxError, PlanError
 from core.geometry.grid import Grid, fused_grid
 from core.io.store import object_count
 from core.methods.base import Method
 from core.methods.registry import build_method
+from core.models.domain import Domain, Facts, disagreements, facts_of, unknown
 from core.settings.base import Settings
 from core.settings.run import RunSettings
 from core.settings.scans import Acquisition, TilingSettings
@@ -65,6 +66,7 @@ class ScanPlan(Settings):
         mode: one task a scan, or its tiles spread over workers.
         tiles: how many tiles the target grid is cut into.
         reference: the truth to score against.
+        outside: what of it lies outside the domain of the method or its model, where it is restored all the same.
         ingest_digest: what the measured image in the store depends on.
         restore_digest: what the restored image depends on.
         digest: what the exported files depend on; ``done()`` compares it.
@@ -86,6 +88,7 @@ class ScanPlan(Settings):
     mode: Literal["scan", "tile"] = "scan"
     tiles: int = 1
     reference: str | None = None
+    outside: tuple[str, ...] = ()
     ingest_digest: str = ""
     restore_digest: str = ""
     digest: str = ""
@@ -112,7 +115,7 @@ class Refusal(Settings):
 
 
 class CohortPlan(Settings):
-    """What a run will do; ``digest`` names it."""
+    """What a run will do; ``digest`` names it, ``notes`` are what the user should know of it."""
 
     version: str
     settings: RunSettings
@@ -120,6 +123,7 @@ class CohortPlan(Settings):
     weights: Weights | None
     scans: tuple[ScanPlan, ...]
     refused: tuple[Refusal, ...]
+    notes: tuple[str, ...] = ()
     digest: str = ""
 
     def scan(self, key: str) -> ScanPlan:
@@ -150,11 +154,6 @@ class CohortPlan(Settings):
         )
 
 
-def digest_of(value: Any) -> str:
-    """The sha256 (hex) of a JSON value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
 def restoration_settings(settings: RunSettings, weights: Weights | None) -> dict[str, Any]:
     """The settings that the restored voxels depend on, and nothing else (not where it runs, nor which scans)."""
     return {
@@ -171,15 +170,16 @@ def restoration_settings(settings: RunSettings, weights: Weights | None) -> dict
     }
 
 
-def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str) -> list[ScanPlan]:
+def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, domain: Domain) -> list[ScanPlan]:
     """The scans of one group, each with the digests of its stages."""
+    flags = settings.outside_domain and domain.stated
     together = [[scan.sha256, scan.acquisition.model_dump(mode="json")] for scan in scans]
     checks = {"quality": settings.quality.model_dump(mode="json")}
     result = []
     for scan in scans:
         ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
         restore = digest_of([how, together, scan.key, scan.target])
-        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata])
+        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *([scan.outside] if flags else [])])
         result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
     return result
 
@@ -220,6 +220,54 @@ def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings
     return result
 
 
+def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = None) -> Facts:
+    """What is known of a scan that a domain may speak of.
+
+    Args:
+        scan: as planned.
+        settings: of the run.
+        lowest: its smallest value over its 99.9th percentile, once it was read.
+    """
+    suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
+    size = settings.voxel_size
+    return facts_of(scan.source_grid, scan.acquisition, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
+
+
+def outside_domain(settings: RunSettings, reasons: Sequence[str]) -> InputError:
+    """The error of a scan that the method or its model is not for.
+
+    Args:
+        settings: of the run.
+        reasons: what disagrees, by name and figures.
+    """
+    remedy = "choose another --method, or restore it all the same, flagged, by --outside-domain"
+    return InputError("outside-domain", f"a scan that {settings.method} is for", "; ".join(reasons), remedy)
+
+
+def _handshake(
+    scans: Sequence[ScanPlan], domain: Domain, settings: RunSettings
+) -> tuple[tuple[ScanPlan, ...], tuple[Refusal, ...]]:
+    """The scans that are restored, and those that the method or its model is not for."""
+    inside: list[ScanPlan] = []
+    outside: list[Refusal] = []
+    for scan in scans:
+        reasons = disagreements(domain, facts_of_scan(scan, settings))
+        if not reasons or settings.outside_domain:
+            inside.append(scan.model_copy(update={"outside": tuple(reasons)}))
+        else:
+            error = outside_domain(settings, reasons)
+            outside.append(Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)))
+    return tuple(inside), tuple(outside)
+
+
+def _notes(method: Method, scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...]:
+    """What the handshake could not look at."""
+    if method.needs_model and not method.domain.stated:
+        return (f"the model of {method.name} does not say which scans it is for: none is refused by it",)
+    open_points = Counter(name for scan in scans for name in unknown(method.domain, facts_of_scan(scan, settings)))
+    return tuple(f"not told of {n} scans, and so not held against the model: {name}" for name, n in open_points.items())
+
+
 def complete(
     settings: RunSettings,
     scans: Sequence[ScanPlan],
@@ -242,18 +290,25 @@ def complete(
     """
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
     how = digest_of(restoration_settings(settings, weights))
+    inside, outside = _handshake(scans, method.domain, settings)
     rate = (rates or {}).get(settings.method, method.voxels_per_second)
     draft = CohortPlan(
-        version=__version__, settings=settings, settings_digest=how, weights=weights, scans=tuple(scans), refused=()
+        version=__version__,
+        settings=settings,
+        settings_digest=how,
+        weights=weights,
+        scans=inside,
+        refused=(),
+        notes=_notes(method, scans, settings),
     )
     groups = draft.groups()
     spread = len(groups) < SMALL_COHORT * settings.compute.workers and settings.compute.cluster != "in-process"
     ready: list[ScanPlan] = []
-    bad = list(refused)
+    bad = [*refused, *outside]
     for group in groups:
         try:
             placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread=spread)
-            ready += _with_digests(placed, settings, how)
+            ready += _with_digests(placed, settings, how, method.domain)
         except IsovoxError as error:
             bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
     digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [one.model_dump() for one in bad]])

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
+from core.models.domain import Domain
 from core.noise import Key
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats
@@ -80,10 +81,16 @@ class Method(ABC):
     bytes_per_voxel: ClassVar[float] = 24.0  # of memory for a restored voxel, at the peak, as measured
     bytes_per_tile_voxel: ClassVar[float] = 0.0  # of memory that the tile in hand takes beside that
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
+    scans: ClassVar[Domain] = Domain()  # that it is for, whatever its model
     batch: int = 1  # tiles that ``restore_many`` does well to get at once
 
     def __init__(self, settings: MethodSettings | None = None) -> None:
         self.settings = settings if settings is not None else self.Settings()
+
+    @property
+    def domain(self) -> Domain:
+        """The scans that it is for, by its own nature and by what its model was trained for."""
+        return self.scans
 
     @abstractmethod
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:

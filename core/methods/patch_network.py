@@ -20,7 +20,10 @@ from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import SPLINE_REACH, interpolate, reach_box
 from core.geometry.tiles import Tile, Tiling, halo_patches, patches
 from core.methods.base import Measured, Method, MethodSettings, Piece
-from core.models.weights import ModelSpec, load_network, read_spec
+from core.models.bundle import Bundle, read_bundle
+from core.models.cache import load_network
+from core.models.domain import Domain, both, read_domain
+from core.models.scaling import UPPER
 from core.networks import applied_by
 from core.networks.receptive_field import reach
 from core.settings.scans import TilingSettings
@@ -122,7 +125,7 @@ def _pad(image: Array, multiple: int) -> Array:
 
 
 class NetworkMethod(Method):
-    """Base of the methods that restore by a network with one channel in and out, from a folder of ``core.models.weights``."""
+    """Base of the methods that restore by a network with one channel in and out, from a folder of ``core.models.bundle``."""
 
     Settings: ClassVar[type[MethodSettings]] = NetworkSettings
     needs_model: ClassVar[bool] = True
@@ -133,17 +136,22 @@ class NetworkMethod(Method):
     _size: int | None = None  # patches that fit at once, once known
 
     @cached_property
-    def spec(self) -> ModelSpec:
+    def spec(self) -> Bundle:
         """What the model's config says.
 
         Raises:
             WeightsError: a network that this method does not know how to ask.
         """
-        spec = read_spec(self.settings.model)
+        spec = read_bundle(self.settings.model)
         if spec.network not in (known := applied_by(self.name)):
             wanted = f"a network of {self.name}: {', '.join(sorted(known))}"
             raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
         return spec
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The scans that both the method and its model are for."""
+        return both(self.scans, read_domain(self.settings.model))
 
     @cached_property
     def device(self) -> str:
@@ -196,14 +204,16 @@ class NetworkMethod(Method):
         """Patches of one shape."""
         import torch
 
-        scales = [np.float32(piece.measured[0].stats.upper if piece.measured[0].stats.upper > 0 else 1) for piece in pieces]
+        scaling, scans = self.spec.scaling or UPPER, [piece.measured[0] for piece in pieces]
         images = [interpolate(piece.measured[0].image, piece.measured[0].grid, piece.target, 3) for piece in pieces]
         orders = [self._order(piece.measured[0].grid) for piece in pieces]
-        scaled = [image.transpose(order) / scale for image, order, scale in zip(images, orders, scales, strict=True)]
+        turned = [image.transpose(order) for image, order in zip(images, orders, strict=True)]
+        scaled = [scaling.apply(image, scan.stats) for image, scan in zip(turned, scans, strict=True)]
         inputs = np.stack([_pad(image, self.spec.multiple) for image in scaled])
         outputs = self._run(torch.from_numpy(inputs[:, None]), pieces).numpy()[:, 0]
-        for image, output, order, scale in zip(scaled, outputs, orders, scales, strict=True):
-            yield np.ascontiguousarray(output[Box.whole(image.shape).slices].transpose(np.argsort(order))) * scale
+        for image, output, order, scan in zip(scaled, outputs, orders, scans, strict=True):
+            restored = np.ascontiguousarray(output[Box.whole(image.shape).slices].transpose(np.argsort(order)))
+            yield scaling.undo(restored, scan.stats)
 
     def _order(self, source: Grid) -> Triple:
         """The axes of a scan as the network wants them."""

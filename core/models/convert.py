@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from core.errors import UsageError, WeightsError
 from core.io import files
-from core.models.weights import ModelSpec, read_spec, read_tensors, save_model
+from core.models.bundle import Bundle, read_bundle, read_part, save_model
 from core.networks import build
 from core.settings.base import Settings
 
@@ -45,9 +45,9 @@ class KeyMap(Settings):
     Attributes:
         network: name for ``core.networks.build``.
         config: its arguments.
-        residual: see ``ModelSpec``.
-        slices_last: see ``ModelSpec``.
-        multiple: see ``ModelSpec``.
+        residual: see ``Bundle``.
+        slices_last: see ``Bundle``.
+        multiple: see ``Bundle``.
         state: where in the checkpoint the tensors are ("state_dict", "model.ema"); empty where they are the checkpoint.
         keys: our name by theirs, whole names; they go before prefixes.
         prefixes: what takes the place of the beginning of their names; the longest that fits, only one.
@@ -89,7 +89,7 @@ def read_map(path: str) -> KeyMap:
         raise UsageError("key-map", wanted, f"{path}: {error}", "correct the file given by --map") from error
 
 
-def convert(path: str, how: KeyMap, folder: str) -> ModelSpec:
+def convert(path: str, how: KeyMap, folder: str) -> Bundle:
     """Write a checkpoint (.pth, .pt, .ckpt, or .safetensors) as a model.
 
     Args:
@@ -106,7 +106,7 @@ def convert(path: str, how: KeyMap, folder: str) -> ModelSpec:
     tensors = arranged(_inside(_opened(path), how.state), how)
     card = CARD.format(name=how.network, source=files.name_of(path), sha256=files.sha256(path), about=how.about)
     place = {"residual": how.residual, "slices_last": how.slices_last, "multiple": how.multiple}
-    return save_model(folder, how.network, how.config, tensors, card, **place)  # type: ignore[arg-type]
+    return save_model(folder, how.network, how.config, tensors, card, **place)
 
 
 def arranged(theirs: Mapping[str, Tensor], how: KeyMap) -> dict[str, Tensor]:
@@ -136,16 +136,17 @@ def misfits(network: str, config: dict[str, Any], tensors: Mapping[str, Tensor])
     }
 
 
-def check_fit(folder: str) -> ModelSpec:
+def check_fit(folder: str) -> Bundle:
     """A model whose weights are read whole and are those of its network.
 
     Raises:
         WeightsError: a pickle, other bytes than were recorded, or tensors that do not fit.
     """
-    spec = read_spec(folder)
-    found = misfits(spec.network, spec.config, read_tensors(folder, spec.sha256))
-    _refuse(found, spec.network, "correct the config in config.json, or copy the model again")
-    return spec
+    bundle = read_bundle(folder)
+    for part in bundle.parts.values():
+        found = misfits(part.network, part.config, read_part(folder, part))
+        _refuse(found, part.network, "correct the config in config.json, or copy the model again")
+    return bundle
 
 
 def _refuse(faults: Mapping[str, list[str]], network: str, remedy: str) -> None:

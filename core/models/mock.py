@@ -13,13 +13,13 @@ def write_mock(folder: str, preset: Preset, *, residual: bool, slices_last: bool
     Args:
         folder: where, local or s3://.
         preset: of its network.
-        residual: see ``core.models.weights.ModelSpec``.
+        residual: see ``core.models.bundle.Bundle``.
         slices_last: likewise.
         seed: of the weights.
     """
     import torch
 
-    from core.models.weights import save_model
+    from core.models.bundle import save_model
     from core.networks import build
 
     with torch.random.fork_rng(devices=[]):

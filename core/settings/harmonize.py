@@ -45,6 +45,11 @@ class HarmonizeSettings(Settings):
     weights: str | None = Field(
         None, title="Weights", description="of a method that learned: folder or models:/name@alias; default: its champion"
     )
+    outside_domain: bool = Field(
+        default=False,
+        title="Outside domain",
+        description="take also scans that the method or its weights are not for, and flag them; else they are refused",
+    )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
     field_of_view: tuple[float, float, float] = Field(
         (192.0, 224.0, 192.0), title="Field of view", description="mm along right, anterior, superior, centred on the brain"

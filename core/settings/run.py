@@ -94,6 +94,11 @@ class RunSettings(Settings):
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )
+    outside_domain: bool = Field(
+        default=False,
+        title="Outside domain",
+        description="restore also scans that the method or its model is not for, and flag them; else they are refused",
+    )
     reference: str | None = Field(None, title="Reference", description="BIDS dataset or folder with the truth, to score against")
     selection: Selection = SELECTION
     slices: AcquisitionSettings = Field(AcquisitionSettings(), title="Slices", description="how thick slices came about")

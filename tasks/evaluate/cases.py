@@ -117,7 +117,8 @@ def covered(truth: Grid, measured: Grid) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def _sidecar(uri: str) -> dict[str, Any]:
+def sidecar_of(uri: str) -> dict[str, Any]:
+    """What is beside a scan as JSON; nothing where it has no sidecar."""
     try:
         found = files.read_json(bids.without_extension(uri) + ".json")
     except (FileNotFoundError, ValueError):
@@ -127,7 +128,7 @@ def _sidecar(uri: str) -> dict[str, Any]:
 
 def degradation_of(measured: str) -> Degradation | None:
     """How a scan of low resolution was simulated, as its sidecar says; None where it does not."""
-    told = _sidecar(measured).get("Isovox", {}).get("Degradation")
+    told = sidecar_of(measured).get("Isovox", {}).get("Degradation")
     return Degradation.model_validate(told) if told else None
 
 
@@ -137,7 +138,7 @@ def acquisition_told(uri: str, grid: Grid) -> Acquisition:
         return acquisition_of(how)
     axis = grid.slice_axis
     distance = max(grid.spacing) if axis is None else grid.spacing[axis]
-    return AcquisitionSettings().resolve(_sidecar(uri).get("SliceThickness"), distance)
+    return AcquisitionSettings().resolve(sidecar_of(uri).get("SliceThickness"), distance)
 
 
 # -- whom a model has seen ------------------------------------------------------------------------------------------------------

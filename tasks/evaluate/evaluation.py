@@ -28,6 +28,7 @@ from core.io import bids, files, nifti
 from core.io.nifti import StoredAs
 from core.methods.base import Measured
 from core.methods.registry import build_method
+from core.models.domain import Domain, disagreements, facts_of
 from core.noise import field_key
 from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings
@@ -35,7 +36,7 @@ from core.settings.simulate import SimulateSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
-from tasks.evaluate.cases import Advance, Case, Trained, acquisition_told, covered
+from tasks.evaluate.cases import Advance, Case, Trained, acquisition_told, covered, sidecar_of
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 
 VERSION = 1  # of the figures: a change of their definition scores anew
@@ -54,6 +55,7 @@ class Candidate:
         options: its settings by name.
         weights: of a learned method.
         trained: what the model's makers say it was trained on.
+        domain: the scans that the method and its model are for; others are restored too, and their rows say so.
         reason: why it cannot take part; empty where it can.
     """
 
@@ -62,6 +64,7 @@ class Candidate:
     options: dict[str, Any] = field(default_factory=dict)
     weights: Weights | None = None
     trained: Trained | None = None
+    domain: Domain = field(default_factory=Domain)
     reason: str = ""
 
     @property
@@ -169,7 +172,21 @@ class CaseEvaluation:
 
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
-        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION])
+        told = [candidate.domain.model_dump(mode="json", exclude_none=True)] if candidate.domain.stated else []
+        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION, *told])
+
+    def outside(self, candidate: Candidate) -> list[str]:
+        """What of the case lies outside the domain of a method and its model, by name and figures."""
+        measured, said = self.images.measured, sidecar_of(self.case.measured)
+        facts = facts_of(
+            measured.grid,
+            measured.acquisition,
+            voxel_size=max(self.images.target.spacing),
+            suffix=self.case.truth.entities.get("suffix"),
+            skull_stripped=said.get("SkullStripped"),
+            lowest=measured.stats.minimum / measured.stats.upper if measured.stats.upper > 0 else None,
+        )
+        return disagreements(candidate.domain, facts)
 
 
 def _restored(evaluation: CaseEvaluation, candidate: Candidate) -> Array:
@@ -229,6 +246,8 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     except (FileNotFoundError, ValueError):
         pass
     image, seconds = restored_scan(evaluation, candidate)
+    if outside := evaluation.outside(candidate) if candidate.domain.stated else []:
+        note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
     figures = restoration_scores(image, evaluation.images.truth) | evaluation.scorer.score(
         image, evaluation.images.target, evaluation.prepared
     )

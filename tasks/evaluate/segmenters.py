@@ -21,7 +21,7 @@ from core.io import nifti
 
 if TYPE_CHECKING:
     from core.engine.plan import Weights
-    from core.models.weights import ModelSpec
+    from core.models.bundle import Bundle
 
 HOUR = 3600  # seconds that a program of others may take for a scan
 PATCH, HALO = 128, 16  # voxels of what a network sees at once, and of its rim that is thrown away
@@ -116,12 +116,12 @@ class NetworkSegmenter:
     """Labels by a network of the registry: the channel that is largest, 0 being nothing.
 
     Attributes:
-        folder: of the model, as ``core.models.weights`` writes it; its config says ``out_channels``.
+        folder: of the model, as ``core.models.bundle`` writes it; its config says ``out_channels``.
         spec: what its config says.
     """
 
     folder: str
-    spec: ModelSpec
+    spec: Bundle
 
     @classmethod
     def of(cls, weights: Weights) -> NetworkSegmenter:
@@ -130,9 +130,9 @@ class NetworkSegmenter:
         Raises:
             WeightsError: model-unfit, for a network of one channel out.
         """
-        from core.models.weights import read_spec
+        from core.models.bundle import read_bundle
 
-        spec = read_spec(weights.folder)
+        spec = read_bundle(weights.folder)
         if spec.config.get("out_channels", 1) < 2:
             wanted, got = "a network of two channels out or more", f"{spec.network} with {spec.config.get('out_channels', 1)}"
             raise WeightsError("model-unfit", wanted, got, "name a model that segments, or choose --segmenter tissues")
@@ -149,7 +149,7 @@ class NetworkSegmenter:
 
         from core.evaluation.metrics.restoration import peak_of
         from core.geometry.tiles import halo_patches
-        from core.models.weights import load_network
+        from core.models.cache import load_network
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network, scaled = load_network(self.folder, self.spec, device), image / np.float32(peak_of(image))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from core import __version__
-from core.engine.plan import digest_of
+from core.digest import digest_of
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.geometry.grid import Array, Grid

@@ -6,7 +6,8 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from core.engine.plan import CohortPlan, ScanPlan, Weights, complete, digest_of
+from core.digest import digest_of
+from core.engine.plan import CohortPlan, ScanPlan, Weights, complete
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io import bids, files

@@ -13,7 +13,7 @@ import numpy as np
 
 from core import __version__
 from core.engine.plan import ScanPlan
-from core.engine.quality import Quality, assess
+from core.engine.quality import Problem, Quality, assess
 from core.engine.records import ScanRecord
 from core.errors import GridError, InputError
 from core.evaluation.metrics import nrmse, psnr, ssim
@@ -29,6 +29,7 @@ from tasks.restore.work import (
     measured_of,
     mended,
     method_of,
+    outside_of,
     path_of,
     read_plan,
     scans_of,
@@ -150,8 +151,14 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
     return {image: digest, side: files.sha256(out.path(side))}
 
 
+def _outside(job: Job, scan: ScanPlan) -> list[Problem]:
+    """The flag of a scan that was restored though the method or its model is not for it."""
+    reasons = outside_of(job, scan) if read_plan(job.out, job.plan).settings.outside_domain else []
+    return [("outside-domain", f"outside what {method_of(job).name} is for: {'; '.join(reasons)}")] if reasons else []
+
+
 def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float], said: dict[str, Any]) -> ScanRecord:
-    problems = quality.problems
+    problems = [*_outside(job, scan), *quality.problems]
     return ScanRecord(
         key=scan.key,
         state="flagged" if problems else "done",

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from core.engine.plan import CohortPlan, ScanPlan, digest_of
+from core.digest import digest_of
+from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import AccessError, StoreError, UsageError
 from core.io import files

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from core.errors import UsageError, WeightsError
 from core.harmonize import model as harmonizers
 from core.io import files
-from core.models import weights
-from tasks.registry.resolve import DIGEST, PARTS, SHA256, SPLIT, URI, Resolved, Spec, read_spec, register, resolve
+from core.models import bundle as bundles
+from core.models.card import read_text
+from tasks.registry.resolve import DIGEST, SHA256, SPLIT, URI, Resolved, Spec, files_of, read_spec, register, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 How = Literal["first", "promoted", "rolled back"]
-LAST = (weights.CONFIG, harmonizers.FILE)
+LAST = (bundles.CONFIG, harmonizers.FILE)
 EVENT, DECISION, COHORT = "isovox.champion.", "isovox.decision.", "isovox.cohort"
 
 
@@ -175,11 +176,9 @@ class Models:
         """
         version = self.find(said)
         folder = self.check(version).folder
-        card = files.join(folder, weights.CARD)
-        text = files.read_bytes(card).decode(errors="replace") if files.exists(card) else ""
         kept = self._client.get_model_version(version.name, version.version).tags
         decisions = [json.loads(text) for tag, text in sorted(kept.items()) if tag.startswith(DECISION)]
-        return Story(version, read_spec(folder), text, self.history(version.name), decisions)
+        return Story(version, read_spec(folder), read_text(folder), self.history(version.name), decisions)
 
     def history(self, name: str) -> list[Event]:
         """How the champion came to be, the oldest first."""
@@ -231,7 +230,7 @@ class Models:
             self.export(said, whole)
             if files.listdir(folder):
                 raise UsageError("folder-taken", "an empty folder", folder, "name another, or empty it")
-            weights.halve(whole, folder)
+            bundles.halve(whole, folder)
             split = files.join(whole, SPLIT)
             if files.exists(split):
                 files.write_atomic(files.join(folder, SPLIT), files.read_bytes(split))
@@ -248,7 +247,7 @@ class Models:
             WeightsError: a pickle, or other weights than were registered.
         """
         found = self.check(self.find(said))
-        parts = [part for part in PARTS if files.exists(files.join(found.folder, part))]
+        parts = files_of(found.folder)
         content = {part: files.read_bytes(files.join(found.folder, part)) for part in parts}
         for there in files.listdir(folder):
             if there not in content or files.read_bytes(files.join(folder, there)) != content[there]:

@@ -1,6 +1,6 @@
 """Models by name, version and alias in MLflow's registry, with digests; never pickles.
 
-They are the folders of ``core.models.weights``, and of ``core.harmonize.model``.
+They are the folders of ``core.models.bundle``, and of ``core.harmonize.model``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from urllib.parse import unquote, urlsplit
 from core.errors import UsageError, WeightsError
 from core.harmonize import model as harmonizers
 from core.io import files
-from core.models import weights
+from core.models import bundle as bundles
+from core.models import card as cards
+from core.models import domain as domains
+from core.models.bundle import Bundle
 from tasks.tracking.tracker import experiment_id
 
 if TYPE_CHECKING:
@@ -28,8 +31,8 @@ EXPERIMENT = "isovox models"
 SHA256, DIGEST = "isovox.sha256", "isovox.digest"
 URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
 SPLIT = "split.json"  # on which persons a model was trained; may lack
-PARTS = (weights.TENSORS, weights.CONFIG, weights.CARD, SPLIT, harmonizers.FILE)
-Spec = weights.ModelSpec | harmonizers.Harmonizer
+BESIDE = (bundles.CONFIG, cards.README, cards.FILE, domains.FILE, SPLIT, harmonizers.FILE)
+Spec = Bundle | harmonizers.Harmonizer
 
 
 @dataclass(frozen=True)
@@ -109,22 +112,21 @@ def read_spec(folder: str) -> Spec:
     Raises:
         WeightsError: the folder holds neither.
     """
-    return harmonizers.read(folder) if harmonizers.is_harmonizer(folder) else weights.read_spec(folder)
+    return harmonizers.read(folder) if harmonizers.is_harmonizer(folder) else bundles.read_bundle(folder)
+
+
+def files_of(folder: str) -> list[str]:
+    """Names of the files in a folder that are a model's; whatever else lies there stays there."""
+    spec = read_spec(folder)
+    tensors = [part.file for part in spec.parts.values()] if isinstance(spec, Bundle) else []
+    return [*tensors, *(name for name in BESIDE if files.exists(files.join(folder, name)))]
 
 
 def _checked(folder: str) -> Spec:
     """What the model says of itself, its weights being the bytes that it says; torch is not needed for this."""
-    if harmonizers.is_harmonizer(folder):
-        return harmonizers.read(folder)
-    spec, tensors = weights.read_spec(folder), files.join(folder, weights.TENSORS)
-    if not files.exists(tensors):
-        raise WeightsError("weights-missing", weights.LAYOUT, f"{folder} without {weights.TENSORS}", "copy the whole model")
-    with files.open_uri(tensors) as file:
-        if weights.is_pickle(file.read(weights.START)):
-            raise WeightsError("weights-pickle", "weights as safetensors", f"a pickle named {tensors}", weights.SAVE_IT)
-    if (found := files.sha256(tensors)) != spec.sha256:
-        wanted = f"{weights.TENSORS} with sha256 {spec.sha256[:12]}"
-        raise WeightsError("weights-digest", wanted, found[:12], "copy or register the model again")
+    spec = read_spec(folder)
+    if isinstance(spec, Bundle):
+        bundles.check_files(folder, spec)
     return spec
 
 
@@ -151,9 +153,8 @@ def _upload(client: MlflowClient, uri: str, folder: str, name: str) -> ModelVers
 def _send(client: MlflowClient, uri: str, folder: str, run_id: str) -> Spec:
     """Copy the model's files to the run and read them back."""
     with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as back:
-        for part in PARTS:
-            if files.exists(files.join(folder, part)):
-                Path(there, part).write_bytes(files.read_bytes(files.join(folder, part)))
+        for name in files_of(folder):
+            Path(there, name).write_bytes(files.read_bytes(files.join(folder, name)))
         client.log_artifacts(run_id, there, "model")
         return _checked(_download(f"runs:/{run_id}/model", uri, back))
 

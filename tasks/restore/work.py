@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
-from core.engine.plan import CohortPlan, ScanPlan
+from core.engine.plan import CohortPlan, ScanPlan, facts_of_scan, outside_domain
 from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import InputError, StoreError
 from core.geometry.blend import gather
@@ -23,6 +23,7 @@ from core.io.output import Output
 from core.io.store import BLOCK_PLANES, Store
 from core.methods.base import Measured, Method
 from core.methods.registry import build_method
+from core.models.domain import disagreements
 from core.noise import Key, field_key
 from core.stats import Census, ScanStats
 
@@ -155,13 +156,28 @@ def _ingest(job: Job, scan: ScanPlan) -> None:
     store.finish(path, scan.ingest_digest, found)
 
 
+def outside_of(job: Job, scan: ScanPlan) -> list[str]:
+    """What of an ingested scan lies outside the domain of the method or its model, its values included."""
+    stats = store_of(job).attrs(path_of(job, scan, "measured"))["stats"]
+    lowest = stats["minimum"] / stats["upper"] if stats["upper"] > 0 else None
+    return disagreements(method_of(job).domain, facts_of_scan(scan, read_plan(job.out, job.plan).settings, lowest))
+
+
+def _ingest_inside(job: Job, scan: ScanPlan) -> None:
+    """Ingest a scan; refuse it where its values show that the method or its model is not for it."""
+    _ingest(job, scan)
+    settings = read_plan(job.out, job.plan).settings
+    if not settings.outside_domain and (reasons := outside_of(job, scan)):
+        raise outside_domain(settings, reasons)
+
+
 def ingest(job: Job) -> float:
     """Read the scans through the gate into the store; seconds it took.
 
     Raises:
         InputError: naming what is wrong with a scan.
     """
-    return timed(lambda: [steadily(job, partial(_ingest, job, scan)) for scan in scans_of(job)])
+    return timed(lambda: [steadily(job, partial(_ingest_inside, job, scan)) for scan in scans_of(job)])
 
 
 def measured_of(job: Job, scan: ScanPlan) -> Measured:

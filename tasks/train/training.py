@@ -220,7 +220,7 @@ def finished(learning: Learning, cohort: Cohort) -> Progress:
     Returns:
         how far the training came.
     """
-    from core.models.weights import save_model
+    from core.models.bundle import save_model
     from core.networks import build
     from core.training import checkpoint
     from core.training.loop import Progress

@@ -19,7 +19,8 @@ from core.methods import patch_network as module
 from core.methods import registry
 from core.methods.base import Measured
 from core.methods.unet.method import UNet3D
-from core.models.weights import load_network, save_model
+from core.models.bundle import save_model
+from core.models.cache import load_network
 from core.networks import build
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import scan_stats

@@ -12,7 +12,7 @@ import yaml
 
 from cli import main as cli
 from core.evaluation.metrics import significance
-from core.models import weights
+from core.models import bundle as bundles
 from core.networks import build
 from tests.phantoms import brain
 
@@ -92,7 +92,7 @@ def test_a_model_from_its_checkpoint_to_champion_and_back(cohort, tmp_path, caps
     for text in ("models:/tiny/2 champion", "version 2 promoted, before it 1", "gain_psnr: ", "Imported from `net.ckpt`"):
         assert text in told
     assert isovox("models", "export", "tiny", tmp_path / "out") == 0
-    assert weights.read_spec(str(tmp_path / "out")).residual
+    assert bundles.read_bundle(str(tmp_path / "out")).residual
     assert isovox("models", "rollback", "tiny") == 0
     assert "tiny: version 1 is champion again" in capsys.readouterr().out
     assert isovox("models", "rollback", "tiny") == 2
@@ -120,7 +120,7 @@ def test_the_champion_restores_and_every_sidecar_names_it(cohort, tmp_path, caps
     (sidecar,) = [path for path in (tmp_path / "out").rglob("*_T1w.json") if "Isovox" in path.read_text()]
     said = json.loads(sidecar.read_text())["Isovox"]["Model"]
     assert isovox("models", "export", "named", tmp_path / "model") == 0
-    assert said == {"name": "named", "version": "1", "sha256": weights.read_spec(str(tmp_path / "model")).digest}
+    assert said == {"name": "named", "version": "1", "sha256": bundles.read_bundle(str(tmp_path / "model")).digest}
 
 
 def test_wrong_words_are_told_in_a_line(tmp_path, capsys):

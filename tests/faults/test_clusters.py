@@ -45,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small UNet that was never trained."""
     import torch
 
-    from core.models.weights import save_model
+    from core.models.bundle import save_model
     from core.networks import build
 
     config = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2]}

@@ -13,7 +13,7 @@ import pytest
 from cli import main as cli
 from core.errors import UsageError
 from core.io.lock import cohort_lock
-from core.models.weights import save_model
+from core.models.bundle import save_model
 from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import candidates_of, paired_scores
 from tests.phantoms import brain

@@ -14,7 +14,7 @@ from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
-from core.models import weights
+from core.models import bundle as bundles
 from core.networks import build
 from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
@@ -64,7 +64,7 @@ def champion(folder: Path, bias: float) -> str:
     state = {name: torch.zeros_like(tensor) for name, tensor in build("UNet", UNET).state_dict().items()}
     last = [name for name in state if name.endswith("bias")][-1]
     state[last] = torch.full_like(state[last], bias)
-    weights.save_model(str(folder), "UNet", UNET, state, "a test", residual=True, multiple=4)
+    bundles.save_model(str(folder), "UNet", UNET, state, "a test", residual=True, multiple=4)
     models = Models(tracking_uri(None), home() / "models")
     version = models.add(str(folder), net_of(folder))
     models._client.set_registered_model_alias(net_of(folder), "champion", version.version)

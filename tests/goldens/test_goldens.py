@@ -13,7 +13,7 @@ import pytest
 
 from cli.options import add_settings, settings_from
 from core.engine.plan import Weights
-from core.models.weights import read_spec
+from core.models.bundle import read_bundle
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tests.goldens.__main__ import DIGESTS, ELSEWHERE, RECORD, differences
@@ -47,7 +47,7 @@ def weights_of(settings: RunSettings) -> Weights | None:
     if settings.method != "resunet-3d":
         return None
     (config,) = ROOT.glob("core/**/resunet-3d/config.json")
-    return Weights(folder=str(config.parent), sha256=read_spec(str(config.parent)).digest)
+    return Weights(folder=str(config.parent), sha256=read_bundle(str(config.parent)).digest)
 
 
 @pytest.mark.parametrize("case", SYNTHETIC, ids=lambda case: case.name)

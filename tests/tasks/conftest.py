@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.models import weights
+from core.models import bundle as bundles
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def model(tmp_path: Path) -> Callable[[float], str]:
         import torch
 
         folder = tmp_path / f"model-{number}"
-        weights.save_model(str(folder), "UNet", {"channels": [4]}, {"w": torch.tensor([number])}, "A test.")
+        bundles.save_model(str(folder), "UNet", {"channels": [4]}, {"w": torch.tensor([number])}, "A test.")
         (folder / "stray.pkl").write_bytes(b"\x80\x04")
         return str(folder)
 

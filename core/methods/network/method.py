@@ -8,6 +8,6 @@ from core.methods.patch_network import NetworkMethod
 
 
 class AnyNetwork(NetworkMethod):
-    """Restores by a network with one channel in and out; model folder as ``core.models.weights`` writes it."""
+    """Restores by a network with one channel in and out; model folder as ``core.models.bundle`` writes it."""
 
     name: ClassVar[str] = "network"

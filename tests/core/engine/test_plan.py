@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import core
+from core.digest import digest_of
 from core.engine import plan as plans
-from core.engine.plan import CohortPlan, Refusal, ScanPlan, check_fits, check_not_mixed, complete, digest_of
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
 from core.errors import PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
+from core.models.bundle import read_bundle
 from core.settings.run import RunSettings
 from core.settings.scans import Acquisition
 
@@ -137,3 +142,66 @@ def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None
     check_fits(plan(), memory=1 << 40, disk=1 << 40)
     with pytest.raises(PlanError, match=r"gpu-too-small: wanted at most 1.0 GiB.* got 1.7 GiB for one tile; .*--patch"):
         check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)
+
+
+# -- the handshake --------------------------------------------------------------------------------------------------------------
+
+SHIPPED = Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d"
+WEIGHTS = Weights(folder=str(SHIPPED), sha256=read_bundle(str(SHIPPED)).digest, name="resunet-3d")
+
+
+def thick(key: str, mm: float, **changes: Any) -> ScanPlan:
+    """A skull-stripped T1w in slices of so many mm."""
+    grid = Grid((50, 60, 20), np.diag([1.0, 1, mm, 1])).to_json()
+    told = {"entities": {"suffix": "T1w"}, "metadata": {"SkullStripped": True}}
+    return scan(key, source=grid, target=grid, **told | changes)
+
+
+def by_network(*scans: ScanPlan, **changes: Any) -> CohortPlan:
+    return complete(RunSettings(input="in", out="out", method="resunet-3d", **changes), scans, (), WEIGHTS)
+
+
+def test_scans_outside_the_models_domain_are_refused_by_name_and_figures() -> None:
+    others = (thick("three", 3), thick("head", 4, metadata={"SkullStripped": False}), thick("t2", 4, entities={"suffix": "T2w"}))
+    made = by_network(thick("four", 4), thick("two", 2), *others)
+    assert [one.key for one in made.scans] == ["four"]
+    reasons = {one.key: one.reason for one in made.refused}
+    assert {one.code for one in made.refused} == {"outside-domain"}
+    assert re.fullmatch(
+        r"outside-domain: wanted a scan that resunet-3d is for; got slices of 2 mm; trained for 3\.5 to 4\.5 mm; "
+        r"a factor of 2; .*; choose another --method, or restore it all the same, flagged, by --outside-domain",
+        reasons["two"],
+    )
+    assert "slices of 3 mm; trained for 3.5 to 4.5 mm" in reasons["three"]
+    assert "a whole head; trained for skull-stripped brain" in reasons["head"]
+    assert "T2w; trained for T1w" in reasons["t2"]
+
+
+def test_outside_the_domain_all_the_same_changes_no_restored_voxel() -> None:
+    scans = thick("four", 4), thick("two", 2)
+    within, told = by_network(*scans), by_network(*scans, outside_domain=True)
+    assert [one.key for one in told.scans] == ["four", "two"]
+    assert told.scan("two").outside[0] == "slices of 2 mm; trained for 3.5 to 4.5 mm"
+    assert told.settings_digest == within.settings_digest
+    assert told.scan("four").restore_digest == within.scan("four").restore_digest
+    assert told.scan("four").digest != within.scan("four").digest  # its flags are looked at anew
+
+
+def test_a_method_without_a_domain_hears_nothing_of_it() -> None:
+    plain, told = plan(), plan(outside_domain=True)
+    assert (plain.digest, plain.scans[0].digest, plain.notes) == (told.digest, told.scans[0].digest, ())
+
+
+def test_what_could_not_be_looked_at_is_told(tmp_path: Path) -> None:
+    made = by_network(thick("four", 4, metadata={}), thick("also", 4, metadata={}, entities={}))
+    assert [one.key for one in made.scans] == ["also", "four"]
+    assert made.notes == (
+        "not told of 2 scans, and so not held against the model: head or brain",
+        "not told of 1 scans, and so not held against the model: contrast",
+    )
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    silent = WEIGHTS.model_copy(update={"folder": str(tmp_path)})
+    old = complete(RunSettings(input="in", out="out", method="resunet-3d"), [thick("two", 2)], (), silent)
+    assert old.notes == ("the model of resunet-3d does not say which scans it is for: none is refused by it",)
+    assert [one.key for one in old.scans] == ["two"]

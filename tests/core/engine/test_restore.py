@@ -19,7 +19,7 @@ from core.geometry.tiles import patches
 from core.io.store import Store
 from core.methods.base import Measured, Method
 from core.methods.network.method import AnyNetwork
-from core.models.weights import save_model
+from core.models.bundle import save_model
 from core.networks import build
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats

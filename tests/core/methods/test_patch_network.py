@@ -19,7 +19,8 @@ from core.methods.base import Measured, Piece
 from core.methods.network.method import AnyNetwork
 from core.methods.patch_network import NetworkSettings, fitting, predict
 from core.methods.registry import build_method
-from core.models.weights import load_count, save_model
+from core.models.bundle import save_model
+from core.models.cache import load_count
 from core.networks import build
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import ScanStats

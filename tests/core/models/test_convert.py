@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError, WeightsError
+from core.models.bundle import read_bundle
+from core.models.cache import load_network
 from core.models.convert import KeyMap, arranged, check_fit, convert, read_map
-from core.models.weights import load_network, read_spec, read_tensors
+from core.models.weights import read_tensors
 from core.networks import build
 
 torch = pytest.importorskip("torch")
@@ -34,7 +36,7 @@ def written(tmp_path: Path, content: object) -> str:
 
 
 def same(folder: Path, expected: dict[str, torch.Tensor]) -> bool:
-    found = read_tensors(str(folder), read_spec(str(folder)).sha256)
+    found = read_tensors(str(folder), read_bundle(str(folder)).sha256)
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 

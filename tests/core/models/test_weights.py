@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from core.errors import WeightsError
+from core.models import bundle as bundles
+from core.models import card as cards
 from core.models import weights
-from core.models.weights import halve, load_count, load_network, read_spec, read_tensors, save_model
+from core.models.bundle import halve, read_bundle, save_model
+from core.models.cache import load_count, load_network
+from core.models.weights import read_tensors
 from core.networks import build
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [2, 4], "strides": [2]}
@@ -33,7 +37,7 @@ def saved(folder, **how):
 def output_hash(folder: str) -> str:
     import torch
 
-    network = load_network(folder, read_spec(folder), "cpu")
+    network = load_network(folder, read_bundle(folder), "cpu")
     with torch.no_grad():
         output = network(torch.linspace(0, 1, 512).reshape(1, 1, 8, 8, 8))
     return hashlib.sha256(output.numpy().tobytes()).hexdigest()
@@ -51,10 +55,10 @@ def test_a_halved_model_has_half_the_bytes_and_restores_in_float32_nearly_alike(
         for one, s in ((whole, before), (half, spec))
     ]
     assert size[0] == 2 * size[1]
-    assert "float16" in Path(half, weights.CARD).read_text()
+    assert "float16" in Path(half, cards.README).read_text()
     patch = torch.linspace(0, 1, 512).reshape(1, 1, 8, 8, 8)
     with torch.no_grad():
-        outputs = [load_network(one, read_spec(one), "cpu")(patch) for one in (whole, half)]
+        outputs = [load_network(one, read_bundle(one), "cpu")(patch) for one in (whole, half)]
     assert outputs[1].dtype == torch.float32
     torch.testing.assert_close(*outputs, rtol=1e-2, atol=1e-3)
 
@@ -70,7 +74,7 @@ def test_a_saved_model_is_loaded_with_the_same_numbers(tmp_path):
     import torch
 
     spec = saved(tmp_path, residual=True, multiple=8)
-    assert read_spec(str(tmp_path)) == spec
+    assert read_bundle(str(tmp_path)) == spec
     assert (spec.residual, spec.multiple, spec.network) == (True, 8, "UNet")
     loaded = load_network(str(tmp_path), spec, "cpu")
     for name, tensor in state().items():
@@ -81,7 +85,7 @@ def test_a_saved_model_is_loaded_with_the_same_numbers(tmp_path):
 
 def test_saving_twice_gives_the_same_bytes_and_digest(tmp_path):
     assert saved(tmp_path / "a").digest == saved(tmp_path / "b").digest
-    for name in (weights.TENSORS, weights.CONFIG, weights.CARD):
+    for name in (weights.TENSORS, bundles.CONFIG, cards.README):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert saved(tmp_path / "a").digest != saved(tmp_path / "a", residual=True).digest
 
@@ -116,7 +120,7 @@ def test_pickles_are_refused_with_a_remedy(tmp_path, name, direct):
 
     torch.save(state(), tmp_path / name)
     with pytest.raises(WeightsError, match=r"weights-pickle: .*safetensors.*weights_only=True.*save_model"):
-        read_spec(str(tmp_path / name if direct else tmp_path))
+        read_bundle(str(tmp_path / name if direct else tmp_path))
 
 
 def test_a_pickle_called_safetensors_is_refused_and_never_opened(tmp_path):
@@ -158,14 +162,14 @@ def test_a_file_that_only_claims_to_be_safetensors_is_refused(tmp_path):
 
 def test_a_missing_or_unmeant_model_is_named(tmp_path):
     with pytest.raises(WeightsError, match="weights-missing: wanted a folder with"):
-        read_spec(str(tmp_path / "nowhere"))
+        read_bundle(str(tmp_path / "nowhere"))
     spec = saved(tmp_path)
     (tmp_path / weights.TENSORS).unlink()
     with pytest.raises(WeightsError, match=r"weights-missing: .* without model\.safetensors"):
         read_tensors(str(tmp_path), spec.sha256)
-    (tmp_path / weights.CONFIG).write_text('{"network": "UNet", "config": {}, "surprise": 1}')
+    (tmp_path / bundles.CONFIG).write_text('{"network": "UNet", "config": {}, "surprise": 1}')
     with pytest.raises(WeightsError, match="weights-config: "):
-        read_spec(str(tmp_path))
+        read_bundle(str(tmp_path))
 
 
 def test_a_safetensors_header_of_any_length_is_no_pickle(tmp_path):

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from core.errors import UsageError
 from core.methods import registry
-from core.models.weights import load_network, save_model
+from core.models.bundle import save_model
+from core.models.cache import load_network
 from core.networks import build
 from core.networks.preset import Preset
 

@@ -22,7 +22,7 @@ from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
 from core.io import nifti
 from core.io.bids import Source
-from core.models.weights import save_model
+from core.models.bundle import save_model
 from core.operators.degrade import degrade, degraded_grid
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError, WeightsError
+from core.models import bundle as bundles
 from core.models import weights
 from tasks.registry.models import Models
 from tasks.registry.resolve import register
@@ -43,8 +44,8 @@ def test_the_first_is_champion_and_the_next_challenges(models: Models, model: Wr
         ("2", ()),
         ("1", ("champion",)),
     ]
-    assert third.sha256 == weights.read_spec(model(3.0)).sha256
-    assert third.digest == weights.read_spec(model(3.0)).digest
+    assert third.sha256 == bundles.read_bundle(model(3.0)).sha256
+    assert third.digest == bundles.read_bundle(model(3.0)).digest
     assert third.created.endswith("+00:00")
 
 
@@ -207,7 +208,7 @@ def test_a_model_of_half_the_size_is_another_model(models: Models, model: Write,
     first = models.add(model(1.0), "unet")
     half = str(tmp_path / "half")
     models.export_half("unet", half)
-    spec = weights.read_spec(half)
+    spec = bundles.read_bundle(half)
     assert str(weights.read_tensors(half, spec.sha256)["w"].dtype) == "torch.float16"
     assert spec.digest != first.digest
     with pytest.raises(UsageError, match="an empty folder"):

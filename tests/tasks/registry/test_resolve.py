@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError, WeightsError
+from core.models import bundle as bundles
+from core.models import card as cards
 from core.models import weights
 from tasks.registry import resolve as registry
 from tasks.registry.resolve import register, resolve
 
-MODEL = (weights.TENSORS, weights.CONFIG, weights.CARD)
+MODEL = (weights.TENSORS, bundles.CONFIG, cards.README)
 
 
 def test_a_model_is_found_by_version_and_alias_and_is_the_same(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ def test_a_folder_resolves_to_itself(uri: str, model: Callable[[float], str], tm
     folder = model(1.0)
     found = resolve(folder, uri, tmp_path)
     assert (found.folder, found.name, found.version) == (folder, "model-1.0", "")
-    assert found.sha256 == weights.read_spec(folder).sha256
+    assert found.sha256 == bundles.read_bundle(folder).sha256
 
 
 def test_weights_that_changed_since_are_refused(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_pickles_are_refused(uri: str, model: Callable[[float], str], tmp_path: 
     torch.save({"w": torch.ones(1)}, folder / weights.TENSORS)
     with pytest.raises(WeightsError, match="weights-pickle"):
         register(str(folder), "unet", uri)
-    (folder / weights.CONFIG).unlink()
+    (folder / bundles.CONFIG).unlink()
     with pytest.raises(WeightsError, match="weights-pickle"):
         resolve(str(folder), uri, tmp_path)
 
@@ -126,6 +128,6 @@ def test_a_name_that_cannot_be_one(name: str, uri: str, tmp_path: Path) -> None:
 def test_a_config_without_its_weights(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
     folder = Path(model(1.0))
     (folder / weights.TENSORS).unlink()
-    assert json.loads((folder / weights.CONFIG).read_text())["network"] == "UNet"
+    assert json.loads((folder / bundles.CONFIG).read_text())["network"] == "UNet"
     with pytest.raises(WeightsError, match="weights-missing"):
         resolve(str(folder), uri, tmp_path)

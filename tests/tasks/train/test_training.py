@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from core.errors import UsageError
-from core.models.weights import load_network, read_spec
+from core.models.bundle import read_bundle
+from core.models.cache import load_network
 from core.settings.train import Split, Training, TrainSettings
 from core.training.data import split_subjects
 from tasks.tracking.tracker import make_database
@@ -61,7 +62,7 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
     assert progress.step == 4
     assert progress.best_step in {2, 4}
     model = Place(work.uri).model
-    spec = read_spec(model)
+    spec = read_bundle(model)
     assert spec.residual
     assert spec.slices_last
     load_network(model, spec, "cpu")

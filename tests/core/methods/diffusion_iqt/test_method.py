@@ -18,7 +18,7 @@ from core.methods import patch_network as module
 from core.methods import registry
 from core.methods.base import Measured, Piece
 from core.methods.diffusion_iqt.method import DiffusionIQT, DiffusionIQTSettings
-from core.models.weights import save_model
+from core.models.bundle import save_model
 from core.networks import build
 from core.noise import normal
 from core.settings.scans import Acquisition, TilingSettings

@@ -1,0 +1,266 @@
+"""Which scans a model or a method is for, and what disagrees about a scan: the handshake of the plan.
+
+Every field may be left out: what is not stated refuses nothing, and what is not known of a scan is not held against it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from core.errors import WeightsError
+from core.geometry.grid import Grid
+from core.io import files
+from core.settings.base import Settings, wrong
+from core.settings.scans import Acquisition
+
+FILE = "domain.json"
+ROUNDING = 1e-3  # relative: of voxel sizes in headers
+RINGING = 0.05  # of the 99.9th percentile: interpolation leaves values so far below 0, z-scores go further
+
+Anatomy = Literal["brain", "head"]
+Orientation = Literal["axial", "coronal", "sagittal"]
+NORMALS: dict[str, Orientation] = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "R": "sagittal", "L": "sagittal"}
+NAMES = {"head": "whole head", "brain": "skull-stripped brain"}
+CONTRASTS = {
+    *("T1w", "T2w", "PDw", "FLAIR", "T2starw", "inplaneT1", "inplaneT2", "PDT2", "angio", "UNIT1", "T1rho", "SWI", "swi"),
+    *("bold", "sbref", "dwi", "asl", "epi", "MP2RAGE", "MEGRE", "MESE", "T1map", "T2map", "R1map", "PDmap"),
+}
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= ends[0] <= ends[1] < math.inf:
+        raise ValueError("two numbers, 0 <= least <= most")
+    return ends
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_rising)]  # least and most, both included
+
+
+class Domain(Settings):
+    """Scans that a model was trained and tested for.
+
+    Attributes:
+        contrasts: BIDS suffixes.
+        slice_spacing: distance of the slices' centres, mm.
+        slice_thickness: mm.
+        slice_gap: between slices, as a fraction of their distance.
+        slice_profiles: sensitivity across a slice.
+        factor: distance of the slices' centres over the restored voxels' size.
+        in_plane: voxel sizes within the slices, mm.
+        anatomy: skull-stripped brains or whole heads.
+        sign: "non-negative" where background is 0, or dark and above it.
+        orientations: of the slices.
+        voxel_size: of the restored scan, mm: what the model gives.
+        persons: how many it has seen; told, nothing is refused by it.
+    """
+
+    contrasts: tuple[str, ...] | None = None
+    slice_spacing: Range | None = None
+    slice_thickness: Range | None = None
+    slice_gap: Range | None = None
+    slice_profiles: tuple[str, ...] | None = None
+    factor: Range | None = None
+    in_plane: Range | None = None
+    anatomy: tuple[Anatomy, ...] | None = None
+    sign: Literal["non-negative"] | None = None
+    orientations: tuple[Orientation, ...] | None = None
+    voxel_size: Range | None = None
+    persons: int | None = None
+
+    @property
+    def stated(self) -> bool:
+        """Whether it can refuse anything."""
+        return any(getattr(self, name) is not None for name in Domain.model_fields if name != "persons")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a scan and of how it would be restored; None where it is not.
+
+    Attributes:
+        contrast: BIDS suffix.
+        slice_spacing, slice_thickness: mm.
+        slice_gap: fraction of the spacing.
+        slice_profile: as assumed of the scan.
+        in_plane: the two voxel sizes within the slices, mm.
+        anatomy: as the sidecar says.
+        lowest: smallest value over the 99.9th percentile.
+        orientation: of the slices; None also where no axis is theirs.
+        voxel_size: of the restored scan, mm.
+    """
+
+    contrast: str | None = None
+    slice_spacing: float | None = None
+    slice_thickness: float | None = None
+    slice_gap: float | None = None
+    slice_profile: str | None = None
+    in_plane: tuple[float, float] | None = None
+    anatomy: Anatomy | None = None
+    lowest: float | None = None
+    orientation: Orientation | None = None
+    voxel_size: float | None = None
+
+    @property
+    def factor(self) -> float | None:
+        """Distance of the slices' centres over the restored voxels' size."""
+        return self.slice_spacing / self.voxel_size if self.slice_spacing and self.voxel_size else None
+
+
+def facts_of(
+    grid: Grid,
+    acquisition: Acquisition,
+    *,
+    voxel_size: float | None = None,
+    suffix: str | None = None,
+    skull_stripped: bool | None = None,
+    lowest: float | None = None,
+) -> Facts:
+    """What a scan's header, name and sidecar tell.
+
+    Args:
+        grid: of the scan, canonical.
+        acquisition: how its slices came about.
+        voxel_size: of the restored scan, mm.
+        suffix: of its BIDS name; one that is no contrast of BIDS tells nothing.
+        skull_stripped: as its sidecar says.
+        lowest: its smallest value over its 99.9th percentile.
+    """
+    axis = grid.slice_axis
+    first, second, spacing = sorted(grid.spacing) if axis is None else [*_but(grid.spacing, axis), grid.spacing[axis]]
+    gap = acquisition.slice_gap
+    return Facts(
+        contrast=suffix if suffix in CONTRASTS else None,
+        slice_spacing=spacing,
+        slice_thickness=None if acquisition.slice_profile == "point" else spacing * (1 - gap),
+        slice_gap=gap,
+        slice_profile=acquisition.slice_profile,
+        in_plane=(first, second),
+        anatomy=None if skull_stripped is None else "brain" if skull_stripped else "head",
+        lowest=lowest,
+        orientation=None if axis is None else NORMALS[grid.codes[axis]],
+        voxel_size=voxel_size,
+    )
+
+
+def _but(spacing: Sequence[float], axis: int) -> list[float]:
+    return [size for each, size in enumerate(spacing) if each != axis]
+
+
+def disagreements(domain: Domain, facts: Facts) -> list[str]:
+    """What of a scan lies outside a domain, by name and figures; empty where nothing does.
+
+    Args:
+        domain: of a model or a method.
+        facts: of the scan.
+    """
+    return [*_names(domain, facts), *_figures(domain, facts), *_sign(domain, facts)]
+
+
+def _names(domain: Domain, facts: Facts) -> Iterator[str]:
+    """Disagreements of what has a name."""
+    told: tuple[tuple[str | None, tuple[str, ...] | None, str], ...] = (
+        (facts.contrast, domain.contrasts, "{}"),
+        (facts.anatomy, domain.anatomy, "a {}"),
+        (facts.slice_profile, domain.slice_profiles, "a {} slice profile"),
+        (facts.orientation, domain.orientations, "{} slices"),
+    )
+    for got, allowed, text in told:
+        if got is not None and allowed is not None and got not in allowed:
+            names = [NAMES.get(name, name) for name in (got, *allowed)]
+            yield f"{text.format(names[0])}; trained for {' or '.join(names[1:])}"
+
+
+def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
+    """Disagreements of what has a size."""
+    told = (
+        (facts.slice_spacing, domain.slice_spacing, "slices {} mm apart", "mm"),
+        (facts.slice_thickness, domain.slice_thickness, "slices of {} mm", "mm"),
+        (facts.slice_gap, domain.slice_gap, "a gap of {} of the slices' distance", ""),
+        (facts.factor, domain.factor, "a factor of {}", ""),
+        (facts.voxel_size, domain.voxel_size, "restored voxels of {} mm", "mm"),
+    )
+    for size, ends, text, unit in told:
+        if size is not None and ends is not None and not _within(size, ends):
+            yield f"{text.format(_number(size))}; trained for {_span(ends, unit)}"
+    if facts.in_plane and domain.in_plane and not all(_within(edge, domain.in_plane) for edge in facts.in_plane):
+        got = " x ".join(map(_number, facts.in_plane))
+        yield f"voxels of {got} mm within the slices; trained for {_span(domain.in_plane, 'mm')}"
+
+
+def _sign(domain: Domain, facts: Facts) -> Iterator[str]:
+    if domain.sign is not None and facts.lowest is not None and facts.lowest < -RINGING:
+        yield f"values down to {facts.lowest:.3g} of the brightest; trained for none below 0"
+
+
+def _within(got: float, allowed: tuple[float, float]) -> bool:
+    return allowed[0] - ROUNDING * max(allowed[0], 1) <= got <= allowed[1] + ROUNDING * max(allowed[1], 1)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _span(ends: tuple[float, float], unit: str) -> str:
+    least, most = map(_number, ends)
+    return (least if least == most else f"{least} to {most}") + (f" {unit}" if unit else "")
+
+
+def unknown(domain: Domain, facts: Facts) -> list[str]:
+    """What a domain states and is not known of a scan before its voxels are read: "contrast", "head or brain"."""
+    told = (
+        ("contrast", domain.contrasts, facts.contrast),
+        ("head or brain", domain.anatomy, facts.anatomy),
+    )
+    return [name for name, stated, known in told if stated is not None and known is None]
+
+
+# -- as a file ------------------------------------------------------------------------------------------------------------------
+
+
+def read_domain(folder: str) -> Domain:
+    """The domain of a model; one that states nothing where there is no file of it.
+
+    Raises:
+        WeightsError: a domain that cannot be meant.
+    """
+    try:
+        return Domain.model_validate(files.read_json(files.join(folder, FILE)))
+    except (FileNotFoundError, NotADirectoryError):
+        return Domain()
+    except ValueError as error:
+        raise WeightsError("domain-unreadable", f"a model's {FILE}", wrong(error), "correct or remove it") from error
+
+
+def write_domain(folder: str, domain: Domain) -> None:
+    """Write the domain of a model beside its config; the model's digest stays."""
+    files.write_json(files.join(folder, FILE), domain.model_dump(mode="json", exclude_none=True))
+
+
+def both(first: Domain, second: Domain) -> Domain:
+    """The scans that are in two domains: of a method and of its model.
+
+    Raises:
+        WeightsError: there can be none.
+    """
+    met = {name: _met(name, getattr(first, name), getattr(second, name)) for name in Domain.model_fields if name != "persons"}
+    return Domain(**met, persons=second.persons if second.persons is not None else first.persons)
+
+
+def _met(name: str, a: object, b: object) -> object:
+    """What two statements of a field have in common."""
+    if a is None or b is None or name == "sign":
+        return b if a is None else a
+    assert isinstance(a, tuple) and isinstance(b, tuple)  # noqa: S101, PT018 - all other fields are
+    if isinstance(a[0], str):
+        common = tuple(one for one in a if one in b)
+    else:
+        common = (max(a[0], b[0]), min(a[1], b[1]))
+        common = common if common[0] <= common[1] else ()
+    if not common:
+        raise WeightsError("domain-empty", f"a method and a model for the same {name}", f"{a} and {b}", "choose others")
+    return common

@@ -1,0 +1,84 @@
+"""Scans that the model that isovox brings is not for: once restored without a word, now refused by name, or flagged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import core
+from core.engine.plan import CohortPlan, Weights
+from core.errors import InputError
+from core.io import files
+from core.io.output import Output
+from core.models.bundle import read_bundle
+from core.settings.run import RunSettings
+from tasks.pipeline.discover import plan_cohort
+from tasks.restore.work import Job, ingest
+from tests.outputs import restore_all
+from tests.phantoms import brain
+
+pytest.importorskip("torch")
+
+SHIPPED = Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d"
+WEIGHTS = Weights(folder=str(SHIPPED), sha256=read_bundle(str(SHIPPED)).digest, name="resunet-3d")
+HOW = {"method": "resunet-3d", "voxel_size": 1.0, "tiling": {"patch": 48, "overlap": 8}}
+
+
+def write(folder: Path, name: str, thickness: int, *, scored: bool = False) -> None:
+    """A skull-stripped T1w in slices of so many mm, as magnitudes or as z-scores of the whole volume."""
+    truth, _ = brain((52, 52, 56))
+    image = truth.reshape(52, 52, -1, thickness).mean(axis=3)
+    image = (image - image.mean()) / image.std() if scored else image
+    path = folder / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz"
+    path.parent.mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(image.astype(np.float32), np.diag([1.0, 1.0, thickness, 1.0])), path)
+    path.with_name(f"sub-{name}_T1w.json").write_text(json.dumps({"SkullStripped": True, "SliceThickness": thickness}))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    (folder / "dataset_description.json").write_text('{"Name": "made", "BIDSVersion": "1.9.0"}')
+    for name, thickness in {"two": 2, "four": 4}.items():
+        write(folder, name, thickness)
+    write(folder, "scored", 4, scored=True)
+    return folder
+
+
+def planned(cohort: Path, out: Path, **how) -> CohortPlan:
+    plan = plan_cohort(RunSettings(input=str(cohort), out=str(out), **HOW, **how), WEIGHTS)
+    files.write_json(Output(str(out)).plan, plan.model_dump(mode="json"))
+    return plan
+
+
+def test_slices_of_2_mm_are_refused_by_the_plan(cohort, tmp_path):
+    plan = planned(cohort, tmp_path)
+    assert [scan.key for scan in plan.scans] == ["sub-four_T1w", "sub-scored_T1w"]
+    (refused,) = plan.refused
+    assert (refused.key, refused.code) == ("sub-two_T1w", "outside-domain")
+    assert "got slices of 2 mm; trained for 3.5 to 4.5 mm; a factor of 2; trained for 3.5 to 4.5;" in refused.reason
+
+
+def test_z_scores_are_refused_as_they_are_read_also_where_another_run_read_them(cohort, tmp_path):
+    plan = planned(cohort, tmp_path)
+    assert ingest(Job(str(tmp_path), plan.digest, ("sub-four_T1w",))) >= 0
+    for _ in range(2):  # the second time it lies in the store
+        with pytest.raises(
+            InputError, match=r"outside-domain: .*; got values down to -0\.\d+ of the brightest; trained for none"
+        ):
+            ingest(Job(str(tmp_path), plan.digest, ("sub-scored_T1w",)))
+
+
+def test_all_the_same_they_are_restored_and_flagged_with_that_reason(cohort, tmp_path):
+    restore_all(str(cohort), str(tmp_path), WEIGHTS, **HOW, outside_domain=True)
+    records = {record.key: record for record in Output(str(tmp_path)).records()}
+    assert records["sub-four_T1w"].code != "outside-domain"
+    for name, reason in {"two": "slices of 2 mm", "scored": "values down to -0."}.items():
+        record = records[f"sub-{name}_T1w"]
+        assert (record.state, record.code) == ("flagged", "outside-domain")
+        assert record.reason.startswith(f"outside what resunet-3d is for: {reason}")
+        assert record.outputs
