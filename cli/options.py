@@ -132,5 +132,8 @@ def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
+        own = [one["ctx"]["error"] for one in error.errors() if isinstance(one.get("ctx", {}).get("error"), UsageError)]
+        if own:
+            raise own[0] from error
         what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}, not {one['input']!r}" for one in error.errors())
         raise UsageError("settings", "valid settings", what, "correct them; --help lists them") from error

@@ -54,6 +54,10 @@ class UsageError(IsovoxError):
     """An option or a configuration that cannot be meant; exit code 2."""
 
 
+class SettingsError(UsageError, ValueError):
+    """Settings that do not go together; as a ValueError, so that pydantic tells it where it checks them."""
+
+
 class BusyError(IsovoxError):
     """Another run works on the same output folder."""
 

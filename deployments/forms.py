@@ -1,16 +1,20 @@
 """The form of a flow's parameters, as Prefect's pages show it and its server checks it before a run is made.
 
 It is the JSON schema of the settings' pydantic models: titles, descriptions, enumerations, examples and limits are theirs.
-Added is what only holds where runs are started from afar: a path must not depend on where a worker stands.
+Added is what only holds where runs are started from afar: a path must not depend on where a worker stands. And what the settings
+leave to the families: each method's options. Prefect's form knows ``anyOf`` and enumerations, but not ``oneOf`` and ``const``,
+as pydantic writes unions that are told apart by a field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 from prefect import Flow
+
+from core.methods import registry
 
 PLACES = ("input", "out", "cohort", "reference", "labels", "new")  # settings that name a file or a folder
 ABSOLUTE = r"^(/|s3://[^/])"
@@ -24,9 +28,13 @@ def form_of(flow: Flow[..., Any]) -> Schema:
     """The schema of a flow's parameters."""
     schema = deepcopy(flow.parameters.model_dump_for_openapi())
     models: dict[str, Schema] = schema.get("definitions", {})
+    for model in [one for one in models.values() if _chooses_method(one)]:
+        _offer_options(model, models)
+    schema = cast("Schema", _known_to_the_form(schema))
+    models = schema.get("definitions", {})
     for name, parameter in schema["properties"].items():
         parameter["title"] = name.replace("_", " ").capitalize()
-    for properties in (schema["properties"], *(model.get("properties", {}) for model in models.values())):
+    for properties in (schema["properties"], *_properties(models)):
         for name, field in properties.items():
             _explain(field, models)
             for choice in field.get("anyOf", ()):  # else the page tells them by their names in Python
@@ -35,6 +43,74 @@ def form_of(flow: Flow[..., Any]) -> Schema:
             if name in PLACES:
                 _place(field)
     return schema
+
+
+def _properties(models: dict[str, Schema]) -> Iterator[dict[str, Schema]]:
+    """Those of models, and of the choices that a model's field is."""
+    for model in models.values():
+        yield model.get("properties", {})
+        for field in model.get("properties", {}).values():
+            yield from (choice["properties"] for choice in field.get("anyOf", ()) if "properties" in choice)
+
+
+# -- the options of a method ----------------------------------------------------------------------------------------------------
+
+
+def _chooses_method(model: Schema) -> bool:
+    """Whether a model has a method and its options, as the settings of a run have."""
+    properties = model.get("properties", {})
+    return "method_options" in properties and "enum" in properties.get("method", {})
+
+
+def _offer_options(model: Schema, models: dict[str, Schema]) -> None:
+    """A method's options are offered by the method, and options of another one refused.
+
+    Args:
+        model: with ``method`` and ``method_options``; changed in place.
+        models: definitions of the form, to which those of the options are added.
+    """
+    field, method = model["properties"]["method_options"], model["properties"]["method"]
+    options = {name: _options_of(name, models) for name in method["enum"]}
+    said = [choice for choice in options.values() if choice["properties"]]
+    field.pop("additionalProperties", None)
+    field.pop("type", None)
+    field["anyOf"] = [{"title": "as they are by default", "type": "object", "additionalProperties": False}, *said]
+    rule: Schema = {}
+    for name, choice in options.items():
+        own = {"properties": {"method": {"enum": [name]}}, "required": [] if name == method.get("default") else ["method"]}
+        rule = {"if": own, "then": {"properties": {"method_options": choice}}} | ({"else": rule} if rule else {})
+    model |= rule
+
+
+def _options_of(method: str, models: dict[str, Schema]) -> Schema:
+    """The options of a method as a choice; a default is told and not filled in, for what is not said is not in a run's digest."""
+    kind = registry.method_class(method).Settings
+    schema = kind.model_json_schema(ref_template="#/definitions/{model}")
+    models |= schema.pop("$defs", {})
+    properties = {name: field for name, field in schema.get("properties", {}).items() if name != "model"}
+    for field in properties.values():
+        if (default := field.pop("default", None)) is not None:
+            field["description"] = f"{field.get('description', '')} (default: {default})".strip()
+    required = [name for name in schema.get("required", ()) if name in properties]
+    return {"title": method, "type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _known_to_the_form(value: Any) -> Any:
+    """A schema in words that Prefect's form knows."""
+    if isinstance(value, list):
+        return [_known_to_the_form(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    known = {name: _known_to_the_form(one) for name, one in value.items()}
+    if isinstance(known.get("oneOf"), list):
+        known["anyOf"] = known.pop("oneOf")
+        known.pop("discriminator", None)
+    if "const" in known and "enum" not in known and not isinstance(known["const"], dict):
+        known["enum"] = [known.pop("const")]
+    return known
+
+
+# -- fields ---------------------------------------------------------------------------------------------------------------------
 
 
 def _explain(field: Schema, models: dict[str, Schema]) -> None:
@@ -54,7 +130,12 @@ def _place(field: Schema) -> None:
 
 
 def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Every field of a form, those of nested models too, by its path."""
+    """Every field of a form, those of nested models and of a field's choices too, by its path."""
     yield from schema["properties"].items()
     for model, one in schema.get("definitions", {}).items():
-        yield from ((f"{model}.{name}", field) for name, field in one.get("properties", {}).items())
+        for name, field in one.get("properties", {}).items():
+            yield f"{model}.{name}", field
+            for choice in field.get("anyOf", ()):
+                yield from (
+                    (f"{model}.{name}.{choice['title']}.{key}", each) for key, each in choice.get("properties", {}).items()
+                )

@@ -114,15 +114,14 @@ def scoring_of(settings: EvaluationSettings) -> tuple[Scoring, Scorer]:
         WeightsError: a model that does not segment.
     """
     from core.io import files
-    from flows.weights import resolve_weights
+    from flows.weights import resolve_model
     from tasks.evaluate.scorers import Scoring, lpips_missing, scorer_of
 
     said = settings.segmenter
     is_model = "{" not in said and (said.startswith("models:") or files.is_folder(said))
-    run = RunSettings(input="", out=settings.out, method="network", model=said, tracking_uri=settings.tracking_uri)
     wanted = settings.protocol == "iqt" if settings.lpips is None else settings.lpips
     why = lpips_missing() if wanted else ""
-    weights = resolve_weights(run) if is_model else None
+    weights = resolve_model(said, settings.tracking_uri) if is_model else None
     scoring = Scoring(said, settings.contrast, weights, lpips=wanted and not why)
     return scoring, replace(scorer_of(scoring), missing=(("lpips", why),) if why else ())
 
@@ -199,13 +198,11 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
 
 def method_of(model: str, tracking_uri: str | None) -> str:
     """The method that a model is for, by its network."""
-    from core.methods.registry import networks
+    from core.methods.registry import method_for
     from core.models.bundle import read_bundle
-    from flows.weights import resolve_weights
+    from flows.weights import resolve_model
 
-    weights = resolve_weights(RunSettings(input="", out="", method="network", model=model, tracking_uri=tracking_uri))
-    entry = networks().get(read_bundle(weights.folder).network) if weights else None
-    return entry.method if entry and entry.method else "network"
+    return method_for(read_bundle(resolve_model(model, tracking_uri).folder).network)
 
 
 def _count(settings: EvaluationSettings) -> int:

@@ -17,6 +17,26 @@ if TYPE_CHECKING:
     from tasks.registry.resolve import Resolved
 
 
+def resolve_model(model: str, wanted: str | None) -> Weights:
+    """The weights that a name means, whatever method they are for.
+
+    Args:
+        model: a folder, or models:/name@alias.
+        wanted: MLflow's tracking URI; None for the one in isovox's own folder.
+
+    Raises:
+        UsageError: a name that the registry does not have.
+        WeightsError: a pickle, or weights that are not what their config says.
+    """
+    from tasks.registry.resolve import resolve
+
+    return _weights(resolve(model, tracking_uri(wanted), home() / "models"))
+
+
+def _weights(found: Resolved) -> Weights:
+    return Weights(folder=found.folder, sha256=found.digest, name=found.name, version=found.version)
+
+
 def resolve_weights(settings: RunSettings) -> Weights | None:
     """The weights that the settings name, or the method's champion; None where the method needs none.
 
@@ -35,7 +55,7 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
         if settings.model is not None or error.code != "model-unknown":
             raise
         found = _first_champion(settings.method, uri)
-    return Weights(folder=found.folder, sha256=found.digest, name=found.name, version=found.version)
+    return _weights(found)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Prediction = Literal["x0", "eps", "v", "score"]
 
 
 def q_sample(x0: Tensor, t: float | Sequence[float], noise: Tensor, schedule: Schedule) -> Tensor:
-    """A noisy image, alpha x0 + sigma noise (the forward process; line 3 of DiffusionIQT's algorithm 1).
+    """A noisy image, alpha x0 + sigma noise (the forward process; line 3 of algorithm 1 of Kim et al. 2023).
 
     Args:
         x0: images; where ``t`` is a sequence, axis 0 counts them.

@@ -96,7 +96,7 @@ def ancestral(
 ) -> Tensor:
     """Draw x_s from the posterior q(x_s | x_t, x0) with the predicted x0 (Ho et al. 2020; Kingma et al. 2021).
 
-    The sampler of DiffusionIQT's code. With c = 1 - exp(l_t - l_s): mean = alpha_s (x_t (1 - c) / alpha_t + c x0), variance =
+    As the code of Kim et al. 2023. With c = 1 - exp(l_t - l_s): mean = alpha_s (x_t (1 - c) / alpha_t + c x0), variance =
     sigma_s^2 c; the last step adds no noise. See ``Sampler`` for the arguments.
     """
     image, x = _clamped(denoise, clamp), start
@@ -112,7 +112,7 @@ def ancestral(
 def renoise(
     denoise: Denoise, start: Tensor, schedule: Schedule, times: Sequence[float], noise: Noise, *, clamp: Clamp | None = None
 ) -> Tensor:
-    """Noise the predicted image afresh at every step: x_s = alpha_s x0 + sigma_s n (DiffusionIQT, algorithm 2).
+    """Noise the predicted image afresh at every step: x_s = alpha_s x0 + sigma_s n (Kim et al. 2023, algorithm 2).
 
     As in the paper, not in its code: nothing of x_t but the prediction lives on. The last step adds no noise, and its alpha,
     0.99992 at t = 0, stays. That is no reversal of the forward process: for a normal posterior and many steps the samples have

@@ -44,7 +44,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Cosine:
-    """Cosine log-SNR over continuous time (Nichol & Dhariwal 2021 as DiffusionIQT has it); 0 is all but clean, 1 is noise.
+    """Cosine log-SNR over continuous time (Nichol & Dhariwal 2021 as Kim et al. 2023 have it); 0 is all but clean, 1 is noise.
 
     Attributes:
         offset: of the time, so that the first steps are not too small.
@@ -173,7 +173,7 @@ class Geometric:
 
 
 def continuous_times(steps: int) -> list[float]:
-    """``steps`` even steps from 1 to 0: 20 of them are DiffusionIQT's 21 times 1, 0.95, ..., 0."""
+    """``steps`` even steps from 1 to 0: 20 of them are the 21 times of Kim et al. 2023 1, 0.95, ..., 0."""
     _at_least_one(steps)
     return [n / steps for n in range(steps, -1, -1)]
 

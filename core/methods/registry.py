@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from core.errors import UsageError
+from core.errors import SettingsError, UsageError
 from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
 
 if TYPE_CHECKING:
-    from core.methods.base import Method
+    from core.methods.base import Method, MethodSettings
     from core.training.recipe import Recipe
 
 VARIABLE = "ISOVOX_FAMILIES"
@@ -108,6 +108,18 @@ def networks() -> dict[str, NetworkEntry]:
     return _by_name(one for family in families() for one in family.networks)
 
 
+def method_for(network: str) -> str:
+    """Name of the method that applies a network: the one that is declared for it, else the one that applies whatever it is given.
+
+    Args:
+        network: name of its class.
+    """
+    declared = networks().get(network)
+    if declared and declared.method:
+        return declared.method
+    return next(name for name, one in methods().items() if one.takes.model and not one.champion)
+
+
 def learned() -> tuple[str, ...]:
     """Names of the methods that restore with their champion where no model is named."""
     return tuple(name for name, one in methods().items() if one.takes.model and one.champion)
@@ -132,7 +144,7 @@ def shipped(method: str) -> Path | None:
 # -- one by its name ------------------------------------------------------------------------------------------------------------
 
 
-def unknown(code: str, name: str, known: Iterable[str], remedy: str) -> UsageError:
+def unknown(code: str, name: str, known: Iterable[str], remedy: str) -> SettingsError:
     """The error of a name that there is not, with the one that is nearest to it.
 
     Args:
@@ -143,7 +155,7 @@ def unknown(code: str, name: str, known: Iterable[str], remedy: str) -> UsageErr
     """
     names = list(known)
     near = get_close_matches(name, names, 1)
-    return UsageError(code, f"one of {', '.join(names)}", name, f"did you mean {near[0]}? {remedy}" if near else remedy)
+    return SettingsError(code, f"one of {', '.join(names)}", name, f"did you mean {near[0]}? {remedy}" if near else remedy)
 
 
 def resolve(where: str) -> Any:
@@ -243,10 +255,31 @@ def build_method(name: str, options: dict[str, Any] | None = None, model: str | 
         raise UsageError(
             "model-not-used", f"no --model with the method {name}", model, "leave it out, or choose a learned method"
         )
+    return method(_settings(name, options or {}, model))
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a method does not have, or that it cannot take.
+
+    Args:
+        name: of the method.
+        options: its settings by name, without the model.
+
+    Raises:
+        UsageError: unknown method, option or value.
+    """
+    _settings(name, options, "to be found")
+
+
+def _settings(name: str, options: Mapping[str, Any], model: str | None) -> MethodSettings:
+    """The settings of a method; ``model`` is one of them where it takes one."""
+    kind = method_class(name).Settings
     try:
-        settings = method.Settings.model_validate((options or {}) | ({"model": model} if entry.takes.model else {}))
+        return kind.model_validate({**options, **({"model": model} if method_entry(name).takes.model else {})})
     except ValidationError as error:
+        allowed = [option for option in kind.model_fields if option != "model"]
         what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        allowed = ", ".join(method.Settings.model_fields) or "none"
-        raise UsageError("method-options", f"options of {name} ({allowed})", what, "correct the options") from error
-    return method(settings)
+        wrong = [str(one["loc"][0]) for one in error.errors() if one["type"] == "extra_forbidden"]
+        near = [found for option in wrong for found in get_close_matches(option, allowed, 1)]
+        remedy = f"did you mean {near[0]}? correct the options" if near else "correct the options"
+        raise SettingsError("method-options", f"options of {name} ({', '.join(allowed) or 'none'})", what, remedy) from error

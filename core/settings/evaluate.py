@@ -16,7 +16,8 @@ class EvaluationSettings(Settings):
     """Restoration of a cohort whose truth is known, by several methods, scored against it."""
 
     protocol: Literal["thick-slice", "iqt"] = Field(
-        title="Protocol", description="thick-slice: averaged slices, factor 4; iqt: low field, factor 8, as DiffusionIQT's tables"
+        title="Protocol",
+        description="thick-slice: averaged slices, factor 4; iqt: low field, factor 8, Kim et al. 2023",
     )
     cohort: str = Field(
         title="Cohort",
@@ -32,7 +33,7 @@ class EvaluationSettings(Settings):
         ("cubic", "unires"),
         title="Methods",
         description="names, or METHOD=MODEL (a folder or models:/name@alias), or champion: every champion of the registry",
-        examples=[["cubic,unires", "diffusion-iqt=models:/diffusion-iqt-base@champion"]],
+        examples=[["cubic,unires", "METHOD=models:/NAME@champion"]],
     )
     method_options: dict[str, Any] = Field({}, title="Methods' options", description="METHOD.OPTION=VALUE")
     factor: int | None = Field(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.settings.base import Settings
 from core.settings.scans import SELECTION, TILING, AcquisitionSettings, Selection, TilingSettings
@@ -81,7 +81,7 @@ class RunSettings(Settings):
         None,
         title="Model",
         description="weights: folder with model.safetensors and config.json, or models:/name@alias",
-        examples=["models:/resunet-3d@champion"],
+        examples=["models:/NAME@champion"],
     )
     on_new_model: Literal["report", "redo"] = Field(
         "report",
@@ -109,3 +109,12 @@ class RunSettings(Settings):
     )
     tracking_uri: str | None = Field(None, title="MLflow tracking URI", description="default: a sqlite file in the output")
     seed: Annotated[int, Field(ge=0, title="Seed", description="of methods that draw random numbers")] = 0
+
+    @model_validator(mode="after")
+    def _options_are_the_methods(self) -> Self:
+        """An option that the method does not have is refused; an unknown method is told where it is built."""
+        from core.methods import registry
+
+        if self.method_options and self.method in registry.methods():
+            registry.check_options(self.method, self.method_options)
+        return self

@@ -39,7 +39,7 @@ METRICS = (
     Metric("lpips", "LPIPS", 4, "VGG features of 8 slices, each scaled to 0..1; less is better", higher=False),
     Metric("miou", "mIoU", 4, "mean overlap of the segmenter's labels on the restored scan and on the truth"),
     Metric("psnr_head", "PSNR head dB", 2, "where the truth is above 0; peak: the truth's 99.9th percentile"),
-    Metric("psnr_minmax", "PSNR min–max dB", 2, "DiffusionIQT's: border trimmed, both scaled to 0..1 by their own extremes"),
+    Metric("psnr_minmax", "PSNR min–max dB", 2, "Kim et al. 2023: border trimmed, both scaled to 0..1 by their own extremes"),
     Metric("ms_ssim_minmax", "MS-SSIM min–max", 4, "of the images so scaled"),
     Metric("iou_csf", "IoU CSF", 4, "of cerebrospinal fluid"),
     Metric("iou_gm", "IoU GM", 4, "of grey matter"),

@@ -71,6 +71,11 @@ BAD = {
     "a setting that is not there": ({"voxelsize": 1}, "settings"),
     "a nested value out of range": ({"compute": {"workers": 0}}, "settings.compute.workers"),
     "a wrong choice": ({"on_new_model": "maybe"}, "settings.on_new_model"),
+    "an option that no method has": ({"method_options": {"magic": 1}}, "settings.method_options"),
+    "an option of another method": ({"method": "linear", "method_options": {"iterations": 3}}, "settings.method_options"),
+    "an option of another method than the default": ({"method_options": {"iterations": 3}}, "settings.method_options"),
+    "an option out of range": ({"method": "unires", "method_options": {"iterations": 0}}, "settings.method_options.iterations"),
+    "a model among the options": ({"method": "network", "method_options": {"model": "/m"}}, "settings.method_options"),
 }
 
 
@@ -79,6 +84,39 @@ def test_bad_values_are_refused(forms: dict[str, Any], case: str) -> None:
     wrong, where = BAD[case]
     with pytest.raises(ValidationError, match=f"Validation failed for field '{where}'"):
         validate({"settings": RUN | wrong}, forms["reprocess-cohort"], raise_on_error=True)
+
+
+@pytest.mark.parametrize("name", registry.methods())
+def test_the_options_of_each_method_are_offered_with_what_they_are(forms: dict[str, Any], name: str) -> None:
+    field = forms["reprocess-cohort"]["definitions"]["RunSettings"]["properties"]["method_options"]
+    settings = registry.method_class(name).Settings.model_fields
+    offered = {choice["title"]: choice["properties"] for choice in field["anyOf"][1:]}.get(name, {})
+    assert set(offered) == set(settings) - {"model"}
+    for option, said in offered.items():
+        assert said["title"] == settings[option].title
+        assert said["description"].startswith(settings[option].description)
+        assert "default" not in said  # else it would be filled in, and a run with it is another one by its digest
+        if (default := settings[option].default) is not None:
+            assert f"(default: {default})" in said["description"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("unires", {"iterations": 5}), ("diffusion-iqt", {"sampler": "ddim"}), ("cubic", {})]
+)
+def test_options_of_the_method_are_taken(forms: dict[str, Any], method: str, options: dict[str, Any]) -> None:
+    settings = RUN | {"method": method, "method_options": options}
+    validate({"settings": settings}, forms["reprocess-cohort"], raise_on_error=True)
+
+
+def test_a_form_says_nothing_that_the_page_does_not_know(forms: dict[str, Any]) -> None:
+    for form in forms.values():
+        assert not {"oneOf", "discriminator", "const"} & set(words(form))
+
+
+def words(schema: Any) -> list[str]:
+    if isinstance(schema, dict):
+        return [*schema, *(word for one in schema.values() for word in words(one))]
+    return [word for one in schema for word in words(one)] if isinstance(schema, list) else []
 
 
 def test_an_input_is_needed(forms: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """LPIPS (Zhang et al. 2018): how far apart two images are in the features of a network trained on photographs.
 
-As DiffusionIQT reports it: torchmetrics with VGG-16, over slices of a volume, each scaled to 0..1 by its own extremes.
+As Kim et al. 2023 report it: torchmetrics with VGG-16, over slices of a volume, each scaled to 0..1 by its own extremes.
 It needs torchmetrics, torchvision and VGG's weights, which torchvision fetches once; none of them comes with isovox.
 Where one is not to be had, that is said; no other figure takes its place.
 """

@@ -2,7 +2,7 @@
 
 psnr, ssim, ms_ssim    the whole volume; peak: the 99.9th percentile of the truth, the same for every method
 psnr_head              likewise, over the voxels in which the truth is above 0
-psnr_minmax, ms_ssim_minmax    as DiffusionIQT reports them (Chen et al. 2023 and their code): a border of 32 voxels is trimmed,
+psnr_minmax, ms_ssim_minmax    as Kim et al. 2023 report them (and their code has them): a border of 32 voxels is trimmed,
                        then restored scan and truth are each scaled to 0..1 by their own extremes; peak 1. Such figures forgive a
                        change of gain and offset, and hang on two voxels: not to be compared with the others.
 """

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from core.errors import UsageError
 from core.methods import registry
@@ -121,15 +123,41 @@ def test_every_declaration_is_true() -> None:
     ("said", "near"), [("unet3d", "unet-3d"), ("diffusion-iqt-bas", "diffusion-iqt-base"), ("resunet", "resunet-3d")]
 )
 def test_a_recipe_nearly_right_is_told_the_right_one(said: str, near: str) -> None:
-    with pytest.raises(UsageError, match=rf"unknown-recipe: wanted one of .*; got {said}; did you mean {near}\?"):
+    with pytest.raises(ValidationError, match=rf"unknown-recipe: wanted one of .*; got {said}; did you mean {near}\?"):
         TrainSettings(method=said, cohort="/data")
 
 
 def test_a_size_that_a_recipe_does_not_have_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"preset-unknown: wanted one of paper, small, tiny; got tin; did you mean tiny\?"):
+    with pytest.raises(ValidationError, match=r"preset-unknown: wanted one of paper, small, tiny; got tin; did you mean tiny\?"):
         TrainSettings(method="unet-3d", cohort="/data", preset="tin")
 
 
 def test_an_unknown_method_is_told_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown-method: wanted one of .*cubic.*; got cubc; did you mean cubic\?"):
         registry.build_method("cubc")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"method": "unires", "method_options": {"iteration": 3}}, r"options of unires \(reg_scl, .*; did you mean iterations\?"),
+        ({"method": "unires", "method_options": {"iterations": 0}}, r"iterations: Input should be greater than or equal to 1"),
+        ({"method": "network", "method_options": {"batch": 0}}, r"options of network \(precision, batch, compiled\)"),
+        ({"method_options": {"iterations": 3}}, r"options of cubic \(none\)"),
+    ],
+)
+def test_options_that_a_method_does_not_have_are_refused_with_the_settings(said: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=f"method-options: .*{told}"):
+        RunSettings.model_validate({"input": "/in", "out": "/out", **said})
+
+
+def test_what_is_said_stays_as_it_was_said() -> None:
+    assert RunSettings(input="", out="", method="unires", method_options={"iterations": 20}).method_options == {"iterations": 20}
+    assert RunSettings(input="", out="", method="network", method_options={"batch": 2}).method_options == {"batch": 2}
+
+
+@pytest.mark.parametrize(
+    ("network", "method"), [("DiffusionIQT", "diffusion-iqt"), ("ESRGAN", "network"), ("UNet", "network"), ("None", "network")]
+)
+def test_a_network_has_the_method_that_applies_it(network: str, method: str) -> None:
+    assert registry.method_for(network) == method
