@@ -52,7 +52,7 @@ def _agrees(question: str, *, yes: bool) -> bool:
 def _chosen(found: Survey, *, yes: bool) -> list[Item]:
     """What is to go: scratch, and the rest as told."""
     chosen = found.of("scratch")
-    for kind, text in (("kept", "tiles that save the next run some work"), ("orphan", "orphans")):
+    for kind, text in (("kept", "what saves the next run some work"), ("orphan", "orphans")):
         items = found.of(kind)  # type: ignore[arg-type]
         size = _size(sum(item.nbytes for item in items))
         if items and _agrees(f"remove {text} ({size}, {sum(len(item.paths) for item in items)} files)?", yes=yes):

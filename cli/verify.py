@@ -22,6 +22,7 @@ def _told(found: Found) -> str:
     parts = [f"verified {found.scans} scans: {found.files} files by sha256, {found.images} images by every block"]
     parts += [f"{found.failed} failed scans have none"] if found.failed else []
     parts += [f"{found.waiting} wait for the next run"] if found.waiting else []
+    parts += [f"{found.states} are half restored"] if found.states else []
     count = len(found.problems)
     return f"{'; '.join(parts)}; {'no problem' if not count else '1 problem' if count == 1 else f'{count} problems'}"
 

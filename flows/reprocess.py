@@ -60,6 +60,7 @@ def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]
 def _work(crew: Crew, todo: set[str]) -> None:
     """Send the batches, a few at a time."""
     progress = stages.start_progress()
+    crew.show = partial(stages.show_progress, progress)
     groups = [group for group in crew.plan.groups() if any(scan.key in todo for scan in group)]
     crew.total = sum(map(len, groups))
     flying: deque[PrefectFuture[None]] = deque()
@@ -70,6 +71,14 @@ def _work(crew: Crew, todo: set[str]) -> None:
             flying.popleft().result()
     for future in flying:
         future.result()
+
+
+def _pieces(plan: CohortPlan, todo: set[str]) -> dict[str, int]:
+    """How many tiles and steps there are to do; scans that are restored together share theirs."""
+    totals = {"tiles": 0, "steps": 0}
+    for unit, count in (group[0].pieces for group in plan.groups() if any(scan.key in todo for scan in group)):
+        totals[unit] += count
+    return totals
 
 
 def _close(crew: Crew, skipped: set[str], changes: Changes) -> list[ScanRecord]:
@@ -109,8 +118,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
         tracker.start(files.name_of(settings.input), plan.digest, params, {"isovox": plan.version})
         pool = stack.enter_context(open_cluster(settings.compute))
-        tiles = sum(scan.tiles for scan in plan.scans if scan.key in todo)
-        advance = stack.enter_context(bars({"scans": len(todo), "tiles": tiles}))
+        advance = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
         crew = stack.enter_context(crew_of(plan, partial(run_bounded, pool), tracker, advance))
         _work(crew, todo)
         records = _close(crew, skipped, changes)

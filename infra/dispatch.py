@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import closing
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import cloudpickle
 
@@ -16,10 +16,11 @@ from infra.pools import ClusterError, Pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Heard = Callable[[Item], bool]
 
 MAX_CALL_BYTES = 4096  # of a pickled call: only tiles and URIs travel
-POLL = 5.0  # seconds between two looks at whether the cluster lives
-STRAGGLING, LEAST_STRAGGLING = 20, 300.0  # a call of so many times the longest before it, and seconds, is begun anew, once
+POLL = 2.0  # seconds between two looks at whether the cluster lives, and at what its calls tell
+STRAGGLING, LEAST_STRAGGLING = 20, 300.0  # a call silent for as many times the longest, and seconds, is begun anew, once
 
 
 def run_bounded(
@@ -30,13 +31,14 @@ def run_bounded(
     window: int,
     deadline: float,
     on_done: Callable[[Item], None] | None = None,
+    heard: Heard[Item] = lambda _: False,
 ) -> Iterator[tuple[Item, Result | BaseException]]:
     """Run ``function(item)`` for every item, a few at a time, and yield (item, result or exception) as each finishes.
 
     Every item is yielded exactly once, whatever happens. An exception is that item's alone; so is the death of its workers (Dask
-    tries a call whose worker dies 3 times more). Where the whole cluster is lost, or nothing at all finishes for ``deadline``
-    seconds, the items left get a ClusterError. No more calls are sent than workers are there, lest one that waits behind another
-    at a worker share the blame for its death.
+    tries a call whose worker dies 3 times more). Where the whole cluster is lost, or nothing at all finishes or is heard of for
+    ``deadline`` seconds, the items left get a ClusterError: silence counts, not length. No more calls are sent than workers are
+    there, lest one that waits behind another at a worker share the blame for its death.
 
     Args:
         pool: what ``open_cluster`` yields.
@@ -45,41 +47,35 @@ def run_bounded(
         window: most calls in flight.
         deadline: seconds.
         on_done: called with each item before it is yielded.
+        heard: asked every two seconds, for each item in flight, whether its call has told of progress since it was last asked.
 
     Raises:
         ClusterError: "call-too-large": a pickled call above ``MAX_CALL_BYTES``.
     """
     suspects: list[tuple[Item, Result | BaseException]] = []
-    with closing(_run(pool, function, iter(items), window, deadline)) as outcomes:
+    with closing(_run(pool, function, iter(items), window, deadline, heard)) as outcomes:
         for item, outcome in outcomes:
             if getattr(outcome, "code", "") == "worker-killed":
                 suspects.append((item, outcome))
             else:
                 yield _told(item, on_done), outcome
     if len(suspects) > 1:  # a call that stood behind the guilty one at its worker shares the blame: each again, alone
-        suspects = list(_run(pool, function, (item for item, _ in suspects), 1, deadline))
+        suspects = list(_run(pool, function, (item for item, _ in suspects), 1, deadline, heard))
     for item, outcome in suspects:
         yield _told(item, on_done), outcome
 
 
 def _run(
-    pool: Pool, function: Callable[[Item], Result], waiting: Iterator[Item], window: int, deadline: float
+    pool: Pool, function: Callable[[Item], Result], waiting: Iterator[Item], window: int, deadline: float, heard: Heard[Item]
 ) -> Generator[tuple[Item, Result | BaseException], None, None]:
-    flying: dict[Future[Result], Item] = {}
-    began: dict[Future[Result], float] = {}
-    longest = math.inf  # of the calls that finished, in seconds
+    calls = _Calls(pool, function, deadline, heard)
     try:
-        while _fill(pool, function, waiting, flying, window):
-            began = {future: began.get(future, time.monotonic()) for future in flying}
-            for future in _finished(pool, flying, deadline, max(LEAST_STRAGGLING, STRAGGLING * longest)):
-                spent = time.monotonic() - began[future]
-                longest = spent if longest == math.inf else max(longest, spent)
-                outcome = _outcome(future)
-                yield flying.pop(future), outcome
+        while calls.fill(waiting, window):
+            yield from calls.finished()
     except _LostError as lost:
-        yield from ((item, lost) for item in chain(list(flying.values()), waiting))
+        yield from ((item, lost) for item in chain(list(calls.flying.values()), waiting))
     finally:
-        for future in flying:
+        for future in calls.flying:
             future.cancel()
 
 
@@ -87,20 +83,63 @@ class _LostError(ClusterError):
     """Nothing that is in flight will come back."""
 
 
+class _Calls(Generic[Item, Result]):
+    """Calls in flight, and when each was sent."""
+
+    def __init__(self, pool: Pool, function: Callable[[Item], Result], deadline: float, heard: Heard[Item]) -> None:
+        self._pool, self._function, self._deadline, self._heard = pool, function, deadline, heard
+        self.flying: dict[Future[Result], Item] = {}
+        self._began: dict[Future[Result], float] = {}
+        self._longest = math.inf  # of the calls that finished, in seconds
+
+    def fill(self, waiting: Iterator[Item], window: int) -> bool:
+        """Send what fits; whether anything is in flight."""
+        room = min(window, max(self._pool.slots(), 1)) - len(self.flying)
+        for item in islice(waiting, max(room, 0)):
+            future = _send(self._pool, self._function, item)
+            self.flying[future], self._began[future] = item, time.monotonic()
+        return bool(self.flying)
+
+    def finished(self) -> Iterator[tuple[Item, Result | BaseException]]:
+        """What is done, as soon as anything is."""
+        for future in self._wait():
+            spent = time.monotonic() - self._began.pop(future)
+            self._longest = spent if self._longest == math.inf else max(self._longest, spent)
+            outcome = _outcome(future)
+            yield self.flying.pop(future), outcome
+
+    def _wait(self) -> set[Future[Result]]:
+        """Until a call is done; one that is silent for much longer than others took is begun anew.
+
+        Raises:
+            _LostError: the pool is lost, or no call was done or heard of before the deadline.
+        """
+        latest = time.monotonic()
+        while True:
+            rest = latest + self._deadline - time.monotonic()
+            if done := wait(self.flying, timeout=max(0.0, min(POLL, rest)), return_when=FIRST_COMPLETED).done:
+                return done
+            if reason := self._pool.fault():
+                raise _LostError("cluster-lost", "a cluster that lives", reason, "see its logs; run again: what is done is kept")
+            latest = max(latest, self._listen())
+            if self._longest < math.inf:
+                self._pool.hurry(max(LEAST_STRAGGLING, STRAGGLING * self._longest))
+            if time.monotonic() - latest >= self._deadline:
+                wanted = "a call that finishes or tells of progress before its deadline"
+                raise _LostError("too-late", wanted, f"nothing for {self._deadline:.0f} s", "run again, or raise the deadline")
+
+    def _listen(self) -> float:
+        """When any call was heard of: now, or never."""
+        alive = [future for future, item in self.flying.items() if self._heard(item)]
+        for future in alive:
+            self._pool.alive(future)
+        return time.monotonic() if alive else -math.inf
+
+
 def _told(item: Item, on_done: Callable[[Item], None] | None) -> Item:
     if on_done:
         on_done(item)
     return item
-
-
-def _fill(
-    pool: Pool, function: Callable[[Item], Result], waiting: Iterator[Item], flying: dict[Future[Result], Item], window: int
-) -> bool:
-    """Send what fits; whether anything is in flight."""
-    room = min(window, max(pool.slots(), 1)) - len(flying)
-    for item in islice(waiting, max(room, 0)):
-        flying[_send(pool, function, item)] = item
-    return bool(flying)
 
 
 def _send(pool: Pool, function: Callable[[Item], Result], item: Item) -> Future[Result]:
@@ -114,20 +153,6 @@ def _send(pool: Pool, function: Callable[[Item], Result], item: Item) -> Future[
         future: Future[Result] = Future()
         future.set_exception(error)
         return future
-
-
-def _finished(pool: Pool, flying: Iterable[Future[Result]], deadline: float, straggling: float) -> set[Future[Result]]:
-    """What is done, as soon as anything is; a call that runs for longer than ``straggling`` seconds is begun anew."""
-    end = time.monotonic() + deadline
-    while not (done := wait(flying, timeout=max(0.0, min(POLL, end - time.monotonic())), return_when=FIRST_COMPLETED).done):
-        if reason := pool.fault():
-            raise _LostError("cluster-lost", "a cluster that lives", reason, "see its logs; run again: what is done is kept")
-        if straggling < math.inf:
-            pool.hurry(straggling)
-        if time.monotonic() >= end:
-            got = f"nothing for {deadline:.0f} s"
-            raise _LostError("too-late", "a call that finishes before its deadline", got, "run again, or raise the deadline")
-    return done
 
 
 def _outcome(future: Future[Result]) -> Result | BaseException:

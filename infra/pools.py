@@ -8,12 +8,14 @@ import queue
 import signal
 import threading
 import time
+import uuid
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+from weakref import WeakKeyDictionary
 
 from core.errors import IsovoxError
 
@@ -46,8 +48,11 @@ class Pool(Executor):
     def fault(self) -> str | None:
         """Why nothing submitted here will ever finish; None where the pool lives."""
 
+    def alive(self, future: Future[Any]) -> None:
+        """Take note that a call tells of progress."""
+
     def hurry(self, seconds: float) -> None:
-        """Begin anew, once, what has run for longer than so many seconds, where that can be done."""
+        """Begin anew, once, what has been silent for longer than so many seconds, where that can be done."""
 
     @abstractmethod
     def cancel(self) -> None:
@@ -161,6 +166,7 @@ class Workers(Pool):
         self._client, self._cluster, self._patience, self._most = client, cluster, patience, most
         self._since: dict[str, float] = {}
         self._hurried: set[str] = set()
+        self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
         self._executor = client.get_executor(pure=False)
         self._slots, self._asked, self._manned = 0, 0.0, time.monotonic()
         self._fault: str | None = None
@@ -170,7 +176,9 @@ class Workers(Pool):
         """Send a call to the scheduler."""
         if self._fault:
             raise _closed()
-        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
+        key = f"{getattr(fn, '__name__', 'call')}-{uuid.uuid4().hex}"
+        future: Future[Any] = self._executor.submit(fn, *args, key=key, **kwargs)
+        self._keys[future] = key
         return future
 
     def slots(self) -> int:
@@ -178,19 +186,31 @@ class Workers(Pool):
         self._ask()
         return max(self._slots, self._most)
 
+    def alive(self, future: Future[Any]) -> None:
+        """Count the silence of a call anew."""
+        with self._lock:
+            if (key := self._keys.get(future)) in self._since:
+                self._since[key] = time.monotonic()
+
     def hurry(self, seconds: float) -> None:
-        """Start the workers anew that have been at one call for so long; each call once, and only workers of our own."""
+        """Start the workers anew that have been silent at one call for so long; each call once, and only workers of our own."""
         if self._cluster is None:
             return
-        now = time.monotonic()
         with suppress(Exception):  # a scheduler that does not answer is found by ``fault``
             running = {key: worker for worker, keys in self._client.processing().items() for key in keys}
-            self._since = {key: self._since.get(key, now) for key in running}
-            late = {key for key, began in self._since.items() if now - began > seconds and key not in self._hurried}
-            self._hurried |= late
+            late = self._late(set(running), seconds)
             if late:
-                _log.warning("a call has run for more than %.0f s; its worker is started anew, once", seconds)
+                _log.warning("a call has been silent for more than %.0f s; its worker is started anew, once", seconds)
                 self._client.restart_workers(sorted({running[key] for key in late}), timeout=CLOSING, raise_for_error=False)
+
+    def _late(self, running: set[str], seconds: float) -> set[str]:
+        """Of the calls that run, those to be begun anew."""
+        now = time.monotonic()
+        with self._lock:
+            self._since = {key: self._since.get(key, now) for key in running}
+            late = {key for key, since in self._since.items() if now - since > seconds and key not in self._hurried}
+            self._hurried |= late
+        return late
 
     def fault(self) -> str | None:
         """Whether the scheduler answers and has had workers lately."""

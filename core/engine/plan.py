@@ -17,6 +17,7 @@ from core.errors import InputError, IsovoxError, PlanError
 from core.geometry.grid import Grid, fused_grid
 from core.io.store import object_count
 from core.methods.base import Method
+from core.methods.iterative import IterativeMethod
 from core.methods.registry import build_method
 from core.models.domain import Domain, Facts, disagreements, facts_of, unknown
 from core.settings.base import Settings
@@ -65,6 +66,7 @@ class ScanPlan(Settings):
         acquisition: slice profile and gap.
         mode: one task a scan, or its tiles spread over workers.
         tiles: how many tiles the target grid is cut into.
+        steps: how many steps its method makes at most; 0 for one that makes none.
         reference: the truth to score against.
         outside: what of it lies outside the domain of the method or its model, where it is restored all the same.
         ingest_digest: what the measured image in the store depends on.
@@ -87,12 +89,18 @@ class ScanPlan(Settings):
     acquisition: Acquisition
     mode: Literal["scan", "tile"] = "scan"
     tiles: int = 1
+    steps: int = 0
     reference: str | None = None
     outside: tuple[str, ...] = ()
     ingest_digest: str = ""
     restore_digest: str = ""
     digest: str = ""
     forecast: Forecast = Forecast(memory=0, disk=0, seconds=0, objects=0)
+
+    @property
+    def pieces(self) -> tuple[str, int]:
+        """What its restoration is made of, and how many at most: steps, or tiles."""
+        return ("steps", self.steps) if self.steps else ("tiles", self.tiles)
 
     @property
     def source_grid(self) -> Grid:
@@ -154,8 +162,14 @@ class CohortPlan(Settings):
         )
 
 
-def restoration_settings(settings: RunSettings, weights: Weights | None) -> dict[str, Any]:
-    """The settings that the restored voxels depend on, and nothing else (not where it runs, nor which scans)."""
+def restoration_settings(settings: RunSettings, weights: Weights | None, revision: int = 1) -> dict[str, Any]:
+    """The settings that the restored voxels depend on, and nothing else (not where it runs, nor which scans).
+
+    Args:
+        settings: of the run.
+        weights: resolved weights of a network method.
+        revision: of the method; told only where it is not the first.
+    """
     return {
         "isovox": __version__,
         "method": settings.method,
@@ -167,6 +181,7 @@ def restoration_settings(settings: RunSettings, weights: Weights | None) -> dict
         "slices": settings.slices.model_dump(mode="json"),
         "tiling": settings.tiling.model_dump(mode="json", exclude={"mode"}),
         "seed": settings.seed,
+        **({"revision": revision} if revision != 1 else {}),
     }
 
 
@@ -215,7 +230,8 @@ def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings
         tiles = len(method.tiling(one.source_grid, one.target_grid, settings.tiling))
         tiled = settings.tiling.mode == "tile" or (settings.tiling.mode == "auto" and spread)
         mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
-        scan = one.model_copy(update={"tiles": tiles, "mode": mode})
+        steps = method.total() if isinstance(method, IterativeMethod) else 0
+        scan = one.model_copy(update={"tiles": tiles, "mode": mode, "steps": steps})
         result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, rate)}))
     return result
 
@@ -289,7 +305,7 @@ def complete(
         GridError: scans that cannot be fused.
     """
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
-    how = digest_of(restoration_settings(settings, weights))
+    how = digest_of(restoration_settings(settings, weights, method.revision))
     inside, outside = _handshake(scans, method.domain, settings)
     rate = (rates or {}).get(settings.method, method.voxels_per_second)
     draft = CohortPlan(

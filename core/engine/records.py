@@ -24,6 +24,7 @@ class ScanRecord(Settings):
         outputs: path in the output folder and its sha256.
         quality: figures by name (consistency, seam, noise_sd, volume_change, …).
         metrics: figures against the reference by name (psnr, ssim, …); empty without one.
+        steps: what the steps of an iterative method told, by name: number of the step and value, at most 200 of each.
         seconds: by stage (ingest, restore, export, report).
         provenance: what the sidecar says: settings, versions, model, grids.
     """
@@ -39,5 +40,6 @@ class ScanRecord(Settings):
     outputs: dict[str, str] = {}
     quality: dict[str, float] = {}
     metrics: dict[str, float] = {}
+    steps: dict[str, list[tuple[int, float]]] = {}
     seconds: dict[str, float] = {}
     provenance: dict[str, Any] = {}

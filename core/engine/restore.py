@@ -19,6 +19,8 @@ from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
 from core.methods.base import Measured, Method, Piece
 
+Restore = Callable[[Sequence[Piece]], list[list[Array]]]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -91,17 +93,19 @@ def _piece(method: Method, sources: Sequence[Source], target: Grid, tile: Tile) 
     return Piece(measured, target.crop(tile.read), tile.read, target, crops, tile.part)
 
 
-def _restore_batch(method: Method, sources: Sequence[Source], target: Grid, tiles: Sequence[Tile]) -> list[list[Array]]:
+def _restore_batch(
+    method: Method, sources: Sequence[Source], target: Grid, tiles: Sequence[Tile], restore: Restore
+) -> list[list[Array]]:
     pieces = [_piece(method, sources, target, tile) for tile in tiles]
     try:
-        return method.restore_many(pieces)
+        return restore(pieces)
     except RestorationError as error:
         where = ", ".join(_describe(tile) for tile in tiles)
         raise RestorationError(error.code, error.wanted, f"{error.got}, in {where}", error.remedy) from error
 
 
 def restore_tiles(
-    method: Method, sources: Sequence[Source], target: Grid, tiles: Iterable[Tile]
+    method: Method, sources: Sequence[Source], target: Grid, tiles: Iterable[Tile], restore: Restore | None = None
 ) -> Iterator[tuple[Tile, list[Array]]]:
     """Restore tiles, as many at once as the method likes.
 
@@ -110,6 +114,7 @@ def restore_tiles(
         sources: one scan, or those of one person that the method fuses.
         target: the whole target grid.
         tiles: of the method's tiling of ``target``; taken lazily, in order.
+        restore: called in the place of ``method.restore_many``, to tell of what is done or to make steps; the same numbers.
 
     Yields:
         each tile and its predictions on ``tile.read``, a float32 array for each of ``sources``.
@@ -117,8 +122,9 @@ def restore_tiles(
     Raises:
         RestorationError: naming the tile that the method cannot give a finite answer for.
     """
+    restore = restore or method.restore_many
     for batch in _batches(tiles, method.batch):
-        for tile, arrays in zip(batch, _restore_batch(method, sources, target, batch), strict=True):
+        for tile, arrays in zip(batch, _restore_batch(method, sources, target, batch, restore), strict=True):
             _check(arrays, tile, len(sources))
             yield tile, arrays
 
@@ -141,7 +147,7 @@ class _Predictions:
 
 
 def restore_scan(
-    method: Method, sources: Sequence[Source], target: Grid, tiling: Tiling, thickness: int
+    method: Method, sources: Sequence[Source], target: Grid, tiling: Tiling, thickness: int, restore: Restore | None = None
 ) -> Iterator[tuple[Box, list[Array]]]:
     """Restore whole scans, each tile once, and give their blocks as they become final.
 
@@ -151,6 +157,7 @@ def restore_scan(
         target: grid of the result.
         tiling: the method's, of ``target``.
         thickness: planes (along z) of a block.
+        restore: see ``restore_tiles``.
 
     Yields:
         a block of whole planes and its voxels, a float32 array for each of ``sources``; the blocks in order.
@@ -158,7 +165,7 @@ def restore_scan(
     Raises:
         RestorationError: naming the tile that the method cannot give a finite answer for.
     """
-    predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles()), len(sources))
+    predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles(), restore), len(sources))
     streams = [stream(tiling, partial(predictions.take, scan), thickness) for scan in range(len(sources))]
     for box, array in streams[0]:
         yield box, [array, *(next(one)[1] for one in streams[1:])]

@@ -5,6 +5,7 @@ OUT/report.html, OUT/reports/     pages to look at
 OUT/isovox/plan.json              what will be done
 OUT/isovox/cohort.zarr            the cohort's store
 OUT/isovox/scans/<key>.json       the outcome of each scan
+OUT/isovox/state/<key>.*          how far the restoration of a scan has come: its state, and what is told of it
 """
 
 from __future__ import annotations
@@ -99,6 +100,14 @@ class Output:
     def record(self, key: str) -> str:
         """The record of one scan."""
         return self.path("isovox", "scans", f"{key}.json")
+
+    def state(self, key: str) -> str:
+        """The state of a restoration that goes step by step; by the key of the first of the scans that are restored together."""
+        return self.path("isovox", "state", f"{key}.safetensors")
+
+    def progress(self, key: str) -> str:
+        """How far the restoration of a scan has come, as its worker tells it."""
+        return self.path("isovox", "state", f"{key}.json")
 
     def write_record(self, record: ScanRecord) -> None:
         """Write a scan's record, whole or not at all."""

@@ -75,6 +75,7 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    revision: ClassVar[int] = 1  # of the numbers that it gives; raised where they change, it makes this method's scans anew
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     fuses: ClassVar[bool] = False  # takes several scans of one person at once
     needs_model: ClassVar[bool] = False  # takes weights; its settings then have the field ``model``, a folder

@@ -34,6 +34,12 @@ class Compute(Settings):
     )
     memory_limit: str = Field("auto", title="Memory limit", description="of each worker, such as 8GiB")
     retries: int = Field(3, ge=0, title="Retries", description="of a storage fault, with back-off")
+    state_minutes: float = Field(
+        3.0,
+        ge=0,
+        title="Minutes between states",
+        description="a method that restores step by step keeps its state so often, and goes on from it after a crash",
+    )
 
 
 class QualityThresholds(Settings):

@@ -11,16 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.engine.plan import CohortPlan
+from core.engine.iterate import made_of
+from core.engine.plan import CohortPlan, ScanPlan
 from core.errors import IsovoxError
 from core.io import bids, files, s3
 from core.io.inventory import inventory, remove_listed
 from core.io.output import Output
 from core.io.store import NODE, Store
 from core.settings.scans import Selection
+from tasks.restore.progress import read_progress
 
 LEFTOVER = re.compile(r"(?:.*/)?\.[^/]+\.\d+-\d+-[0-9a-f]{8}\.tmp")  # as core.io.files names them
 PARTIAL = re.compile(r".*\.partial")  # as Zarr does
+STATE = re.compile(r"isovox/state/[^/.][^/]*\.safetensors")
+TOLD = re.compile(r"isovox/state/[^/.][^/]*\.json")
 STORE = "isovox/cohort.zarr/"
 OURS = re.compile(r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles))/zarr\.json")
 Kind = Literal["scratch", "kept", "orphan"]
@@ -107,6 +111,24 @@ class _Look:
         yield from self.item("scratch", "tiles of restorations that are done or out of date", useless)
         yield from self.item("kept", "tiles of a restoration that the next run would go on with", useful)
 
+    def states(self) -> Iterator[Item]:
+        """States of restorations that go step by step: those that the next run would go on with, and others."""
+        first = {self.out.state(group[0].key): group[0] for group in self.plan.groups()}
+        digests = {path: made_of(self.out.path(path)) for path in self.there if STATE.fullmatch(path)}
+        useless: list[str] = []
+        useful: list[str] = []
+        for path, digest in ((path, digest) for path, digest in digests.items() if digest is not None):
+            scan = first.get(self.out.path(path))
+            waits = scan is not None and digest == scan.restore_digest and not self._restored(scan)
+            (useful if waits else useless).append(path)
+        told = [path for path in self.there if TOLD.fullmatch(path) and read_progress(self.out.path(path))]
+        yield from self.item("scratch", "states of restorations that are done or out of date", useless)
+        yield from self.item("scratch", "progress that killed workers told of", told)
+        yield from self.item("kept", "states of restorations that the next run would go on with", useful)
+
+    def _restored(self, scan: ScanPlan) -> bool:
+        return any(self.store.digest(path) == scan.restore_digest for path in self.images[scan.key] if path.endswith("/restored"))
+
     def orphans(self, gone: set[str]) -> Iterator[Item]:
         """All that belongs to scans that are gone."""
         for key in sorted(gone):
@@ -178,7 +200,7 @@ def survey(out: Output, plan: CohortPlan) -> Survey:
     """
     look = _Look(out, plan)
     gone = _gone(look)
-    items = [*look.scratch(), *look.tiles(gone), *look.orphans(gone), *look.others()]
+    items = [*look.scratch(), *look.tiles(gone), *look.states(), *look.orphans(gone), *look.others()]
     return Survey(tuple(items), tuple(look.notes))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +16,15 @@ from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io.output import Output
 from tasks.restore import work
+from tasks.restore.progress import Listener
 from tasks.restore.work import Job
 
 if TYPE_CHECKING:
     from tasks.tracking.tracker import CohortTracker
 
-DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing
+DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing or telling of progress
+SHOWING = 2.0  # seconds between two tellings of the run's progress
+RESTORING = 0.9  # of a scan's work that its restoration counts for while it goes on
 LARGE = 1000  # scans of a cohort above which MLflow and Prefect hear one by one only of those to be looked at
 TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
 Advance = Callable[[str, int], None]
@@ -35,9 +40,10 @@ class Crew:
     Attributes:
         plan: of the run.
         dispatch: runs a function for each item where the work runs, and yields (item, result or exception); it takes the
-            keywords ``window`` (calls in flight) and ``deadline`` (seconds).
+            keywords ``window`` (calls in flight), ``deadline`` (seconds) and ``heard`` (whether a call tells of progress).
         tracker: MLflow.
-        advance: told ("scans" or "tiles", how many) as work finishes.
+        advance: told ("scans", "tiles" or "steps", how many) as work finishes.
+        show: told the per cent that are over, every few seconds while a scan is restored.
         failed: why, by key.
         seconds: by key and stage.
         total: scans to do.
@@ -48,11 +54,16 @@ class Crew:
     dispatch: Dispatch
     tracker: CohortTracker
     advance: Advance
+    show: Callable[[float], object] = field(default=lambda _: None)
     failed: dict[str, BaseException] = field(default_factory=dict)
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     total: int = 0
     finished: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _listener: Listener = field(default_factory=Listener)
+    _parts: dict[str, float] = field(default_factory=dict)
+    _counted: dict[str, int] = field(default_factory=dict)
+    _shown: float = -math.inf
 
     @property
     def out(self) -> Output:
@@ -65,23 +76,48 @@ class Crew:
         return Job(self.plan.settings.out, self.plan.digest, tuple(keys), seconds=seconds)
 
     def progress(self) -> float:
-        """Per cent of the scans that are over."""
-        return 100.0 * self.finished / max(self.total, 1)
+        """Per cent of the scans that are over; those that are being restored count in part."""
+        with self._lock:
+            return 100.0 * (self.finished + RESTORING * sum(self._parts.values())) / max(self.total, 1)
 
     def tells(self, record: ScanRecord) -> bool:
         """Whether MLflow has a run, and Prefect a picture, of this scan; of a large cohort, only of those to be looked at."""
         return self.plan.planned <= LARGE or record.state in {"flagged", "failed"}
 
-    def end(self, scans: int) -> None:
+    def end(self, groups: Sequence[Sequence[str]]) -> None:
         """Count scans of which all stages are over."""
+        scans = sum(map(len, groups))
         with self._lock:
             self.finished += scans
+            for keys in groups:
+                self._parts.pop(keys[0], None)
+                self._listener.forget(self.out.progress(keys[0]))
         self.advance("scans", scans)
+
+    def heard(self, job: Job) -> bool:
+        """Whether a job's worker has told of progress since this was asked last; bars and the run's page move with it."""
+        if (told := self._listener.news(self.out.progress(job.keys[0]))) is None:
+            return False
+        self._count(job.keys, told.unit, told.done, told.done / max(told.total, 1))
+        if time.monotonic() - self._shown >= SHOWING:
+            self._shown = time.monotonic()
+            self.show(self.progress())
+        return True
+
+    def _count(self, keys: Sequence[str], unit: str, done: int, part: float) -> None:
+        """Count what is done of a restoration, that was not counted before."""
+        with self._lock:
+            more = done - self._counted.get(keys[0], 0)
+            self._counted[keys[0]] = max(done, self._counted.get(keys[0], 0))
+            self._parts[keys[0]] = part * len(keys)
+        if more > 0:
+            self.advance(unit, more)
 
     def run(self, function: Callable[[Job], float], jobs: Iterable[Job]) -> Iterator[tuple[Job, float]]:
         """Run a worker's function for each job, in bounded windows; what fails is noted, the rest comes back."""
         window = 2 * self.plan.settings.compute.workers
-        for job, outcome in self.dispatch(function, jobs, window=window, deadline=DEADLINE):
+        heard = self.heard if function is work.restore else _silent
+        for job, outcome in self.dispatch(function, jobs, window=window, deadline=DEADLINE, heard=heard):
             if isinstance(outcome, BaseException):
                 self.note(job.keys, outcome)
             else:
@@ -108,7 +144,7 @@ class Crew:
         whole = [keys for keys in groups if self.plan.scan(keys[0]).mode == "scan"]
         through = self.stage("restore", work.restore, whole)
         for keys in through:
-            self.advance("tiles", self.plan.scan(keys[0]).tiles)
+            self._count(keys, *self.plan.scan(keys[0]).pieces, 1.0)
         return through + [list(keys) for keys in tiled if self._restore_tiled(keys)]
 
     def _restore_tiled(self, keys: Sequence[str]) -> bool:
@@ -118,10 +154,11 @@ class Crew:
             return False
         size = max(1, round(TILE_SECONDS / max(scan.forecast.seconds / scan.tiles, 1e-6)))
         share = -(-counts[0] // max(1, self.plan.settings.compute.workers))
-        seconds = 0.0
+        seconds, done = 0.0, 0
         for part, spent in self.run(work.restore_some_tiles, work.parts(job, counts[0], max(1, min(size, share)))):
             seconds += spent
-            self.advance("tiles", part.stop - part.first)
+            done += part.stop - part.first
+            self._count(keys, "tiles", done, done / counts[0])
         if keys[0] not in self.failed:
             seconds += sum(spent for _, spent in self.run(work.assemble_blocks, work.parts(job, counts[1], 1)))
         if keys[0] not in self.failed and counts[1]:
@@ -141,6 +178,11 @@ class Crew:
             )
         for key, error in self.failed.items():
             self.out.write_record(failure(key, error, self.plan))
+
+
+def _silent(_: Job) -> bool:
+    """Of work that tells of nothing before its end."""
+    return False
 
 
 def failure(key: str, error: BaseException, plan: CohortPlan) -> ScanRecord:

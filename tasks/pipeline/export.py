@@ -34,6 +34,7 @@ from tasks.restore.work import (
     read_plan,
     scans_of,
     steadily,
+    steps_of,
     store_of,
     stored_as,
     tiling_of,
@@ -170,6 +171,7 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
         inputs=said["Inputs"],
         quality=quality.figures,
         metrics=metrics,
+        steps=steps_of(job, scan),
         provenance=said | {"Source": scan.source, "Target": scan.target},
     )
 

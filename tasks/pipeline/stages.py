@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from uuid import UUID
@@ -27,6 +28,8 @@ from tasks.pipeline.results import row
 from tasks.restore import work
 
 Groups = list[list[str]]
+
+_log = logging.getLogger(__name__)
 
 
 @task(name="ingest", cache_policy=NO_CACHE)
@@ -83,7 +86,7 @@ def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:
     for stage in (ingest_scans, restore_scans, export_scans, report_scans):
         through = stage(plan, through) if through else through
     register_scans(plan, groups)
-    crew.end(sum(map(len, groups)))
+    crew.end(groups)
     update_progress_artifact(progress, progress=crew.progress())
 
 
@@ -92,6 +95,14 @@ def start_progress() -> UUID:
     made = create_progress_artifact(0.0, key="progress", description="scans finished")
     assert isinstance(made, UUID)  # noqa: S101 - outside an event loop the identifier itself comes back
     return made
+
+
+def show_progress(progress: UUID, per_cent: float) -> None:
+    """Move the bar of ``start_progress``; a server that does not take it stops no restoration."""
+    try:
+        update_progress_artifact(progress, progress=per_cent)
+    except Exception as error:  # noqa: BLE001 - whatever ails the server, the next batch of scans will meet it
+        _log.warning("the progress of the run cannot be shown: %s", error)
 
 
 def tell_table(plan: str, records: Sequence[ScanRecord]) -> None:

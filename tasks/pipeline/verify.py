@@ -6,7 +6,7 @@ A scan that no run has come to yet, or that failed, is no damage; it is counted 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import AccessError, StoreError, UsageError
 from core.io import files
+from core.io.named_arrays import read_arrays
 from core.io.output import Output
 from core.io.store import Store
 
@@ -65,6 +66,7 @@ class Found:
         failed: scans that failed.
         files: output files compared by their sha256.
         images: images of the store read whole.
+        states: states of restorations that the next run goes on with, read whole.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -73,6 +75,7 @@ class Found:
     failed: int = 0
     files: int = 0
     images: int = 0
+    states: int = 0
 
     def __add__(self, other: Found) -> Found:
         """Both together."""
@@ -185,6 +188,20 @@ def read_plan(out: Output) -> CohortPlan | None:
     return plan if told == plan.digest else None
 
 
+def _states(out: Output, keys: Collection[str]) -> Found:
+    """States of restorations that go step by step."""
+    found, names = Found(), set(files.listdir(files.parent_of(out.state(""))))
+    for uri in (out.state(key) for key in keys if files.name_of(out.state(key)) in names):
+        try:
+            read_arrays(uri)
+        except StoreError as error:
+            where, what = f"isovox/state/{files.name_of(uri)}", f"wanted {error.wanted}; got {error.got}"
+            found += Found((Problem(where, "state-damaged", what),))
+        else:
+            found += Found(states=1)
+    return found
+
+
 def _database(out: Output) -> Iterator[Problem]:
     """MLflow's database beside the output, where it is on this machine."""
     path = Path(out.path("isovox", "mlflow.db"))
@@ -244,7 +261,7 @@ def verify(out: Output, advance: Advance = lambda *_: None) -> Found:
     plan = read_plan(out)
     keys = keys_of(out, plan)
     attempts = 1 + (plan.settings.compute.retries if plan else 3)
-    total = Found(tuple(_cohort(out, plan)))
+    total = Found(tuple(_cohort(out, plan))) + files.retrying(lambda: _states(out, keys), attempts)
     look = partial(verify_scan, out, {scan.key: scan for scan in plan.scans} if plan else {}, attempts=attempts)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
         for found in pool.map(look, keys):

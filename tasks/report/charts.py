@@ -1,4 +1,4 @@
-"""Histograms as shapes of an inline SVG, in its own coordinates; the templates draw them."""
+"""Histograms and courses as shapes of an inline SVG, in its own coordinates; the templates draw them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from core.geometry.grid import Array
 WIDTH, HEIGHT = 340, 170  # of the drawing; small, so that its letters stay readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 12, 12, 10, 38
 BINS = 96
+FEW = 7  # steps that have a mark each
+WIDE = 50  # times by which values must differ to be drawn logarithmically
 BARS = 24
 EACH = 80  # scans up to which each one has a block of its own
 
@@ -109,6 +111,30 @@ def intensities(images: Mapping[str, Array], low: float, high: float) -> Chart:
     ]
     text = f"Share of voxels by intensity from {low:.4g} to {high:.4g}, one line each for {', '.join(images)}."
     return Chart("Intensities in the foreground", text, ticks(low, high), curves=tuple(curves))
+
+
+def course(title: str, rows: Sequence[tuple[int, float]]) -> Chart:
+    """How a figure went, step by step.
+
+    Args:
+        title: of the figure.
+        rows: number of the step and value, in order; at least one. Where all are positive and the largest is more than 50
+            times the least, the drawing is logarithmic.
+    """
+    steps, values = np.array([step for step, _ in rows]), np.array([value for _, value in rows], dtype=float)
+    logarithmic = bool(values.min() > 0 and values.max() > WIDE * values.min())
+    heights = np.log(values) if logarithmic else values
+    low, high = float(heights.min()), float(heights.max())
+    shares = (heights - low) / (high - low) if high > low else np.full(len(rows), 0.5)
+    first, last = float(steps[0]), float(max(steps[-1], steps[0] + 1))
+    points = " ".join(f"{across(float(step), first, last)},{up(float(share))}" for step, share in zip(steps, shares, strict=True))
+    scale = ", logarithmic" if logarithmic else ""
+    text = (
+        f"{title}: from {values[0]:.3g} after step {steps[0]} to {values[-1]:.3g} after step {steps[-1]}; "
+        f"the drawing spans {values.min():.3g} to {values.max():.3g}{scale}."
+    )
+    few = [Tick(across(n, first, last), str(n)) for n in range(int(first), int(last) + 1)]
+    return Chart(title, text, few if len(few) <= FEW else ticks(first, last), curves=(Curve("restored", points),))
 
 
 def distribution(title: str, values: Sequence[tuple[str, float]], flagged: frozenset[str], limits: Sequence[float] = ()) -> Chart:

@@ -18,7 +18,7 @@ from core.engine.records import ScanRecord, State
 from core.geometry.grid import Grid
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
-from tasks.report.charts import Chart, distribution, intensities
+from tasks.report.charts import Chart, course, distribution, intensities
 from tasks.report.pictures import PlanePictures, scan_pictures, thinned
 from tasks.report.views import CohortView, ScanView
 
@@ -170,6 +170,7 @@ def scan_page(view: ScanView) -> str:
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),
+        courses=[course(title_of(name).capitalize(), rows) for name, rows in record.steps.items() if rows],
         measured=grid_text(view.measured_grid),
         restored=grid_text(view.target),
         oblique=view.target.oblique,

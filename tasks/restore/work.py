@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
+from core.engine.iterate import Checkpoint, Driver, thinned
 from core.engine.plan import CohortPlan, ScanPlan, facts_of_scan, outside_domain
-from core.engine.restore import Source, restore_scan, restore_tiles
+from core.engine.restore import Restore, Source, restore_scan, restore_tiles
 from core.errors import InputError, StoreError
 from core.geometry.blend import gather
 from core.geometry.grid import Array, Box, Grid, Orientation
@@ -21,11 +22,13 @@ from core.io import dicom, files, nifti
 from core.io.nifti import Slab, StoredAs
 from core.io.output import Output
 from core.io.store import BLOCK_PLANES, Store
-from core.methods.base import Measured, Method
+from core.methods.base import Measured, Method, Piece
+from core.methods.iterative import Figures, IterativeMethod
 from core.methods.registry import build_method
 from core.models.domain import disagreements
 from core.noise import Key, field_key
 from core.stats import Census, ScanStats
+from tasks.restore.progress import Reporter
 
 T = TypeVar("T")
 DAMAGED = {"block-torn", "block-missing", "image-missing", "image-unfinished"}
@@ -225,24 +228,62 @@ def _create_restored(job: Job) -> None:
         store_of(job).create(path_of(job, scan, "restored"), scan.target_grid, {"of": scan.restore_digest})
 
 
-def _finish_restored(job: Job) -> None:
+def _finish_restored(job: Job, steps: Figures | None = None) -> None:
     for scan in scans_of(job):
-        store_of(job).finish(path_of(job, scan, "restored"), scan.restore_digest)
+        store_of(job).finish(path_of(job, scan, "restored"), scan.restore_digest, {"steps": thinned(steps)} if steps else None)
+
+
+def steps_of(job: Job, scan: ScanPlan) -> Figures:
+    """What the steps that restored a scan told; empty where its method makes none."""
+    told: Figures = store_of(job).attrs(path_of(job, scan, "restored")).get("steps", {})
+    return told
+
+
+def checkpoint_of(job: Job) -> Checkpoint:
+    """Where the state of the job's restoration is kept."""
+    first, compute = scans_of(job)[0], read_plan(job.out, job.plan).settings.compute
+    return Checkpoint(Output(job.out).state(first.key), first.restore_digest, 60 * compute.state_minutes)
 
 
 def _restore(job: Job) -> None:
     if restored(job):
         return
+    method = method_of(job)
+    with Reporter(Output(job.out).progress(job.keys[0])) as tell:
+        if isinstance(method, IterativeMethod):
+            driver = Driver(method, checkpoint_of(job), partial(tell, "steps"))
+            _restore_by(job, driver)
+            _finish_restored(job, driver.figures)
+            checkpoint_of(job).remove()
+        else:
+            _restore_by(job, _counting(method, tell, len(tiling_of(job, scans_of(job)[0]))))
+            _finish_restored(job)
+
+
+def _counting(method: Method, tell: Reporter, total: int) -> Restore:
+    """The method's ``restore_many`` that tells how many tiles are done."""
+    done = 0
+
+    def restore(pieces: Sequence[Piece]) -> list[list[Array]]:
+        nonlocal done
+        made = method.restore_many(pieces)
+        done += len(pieces)
+        tell("tiles", done, total)
+        return made
+
+    return restore
+
+
+def _restore_by(job: Job, restore: Restore) -> None:
+    """Restore whole scans, block by block into the store."""
     scans, store = scans_of(job), store_of(job)
     sources = [_lazily(job, scan, Source.by_layers) for scan in scans]
     _create_restored(job)
     thickness = store.blocks(path_of(job, scans[0], "restored"))[0].shape[2]
-    blocks = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness)
-    for box, arrays in blocks:
+    for box, arrays in restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness, restore):
         for scan, array in zip(scans, arrays, strict=True):
             store.write_block(path_of(job, scan, "restored"), box, array)
         del arrays, array  # before the next block is made
-    _finish_restored(job)
 
 
 def restore(job: Job) -> float:

@@ -35,6 +35,7 @@ Event = dict[str, Any]
 
 EXPERIMENT = "isovox"
 BATCH = 100  # parameters or tags that MLflow takes at once
+METRICS = 1000  # figures that it takes at once
 LONGEST = 500  # characters of a value
 REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})  # by a server that is there: telling it again would not help
 
@@ -262,6 +263,8 @@ class _Book:
         params = [Param(key, value) for key, value in settings.items() if key not in child.params][:BATCH]
         tags = [RunTag("isovox.code", record.code), RunTag("isovox.reason", record.reason[:LONGEST])]
         self._client.log_batch(child.run_id, _metrics(_figures(record), event["at"]), params, tags)
+        for points in _steps(record, event["at"]):
+            self._client.log_batch(child.run_id, points)
         self._files(child.run_id, event["files"])
         self._client.set_tag(child.run_id, "isovox.state", state)  # last: what it says is all there
         self._client.set_terminated(child.run_id, "FAILED" if state == "failed" else "FINISHED", event["at"])
@@ -330,6 +333,15 @@ def _metrics(figures: Mapping[str, float], at: int) -> list[Metric]:
     from mlflow.entities import Metric
 
     return [Metric(name, float(value), at, 0) for name, value in figures.items()]
+
+
+def _steps(record: ScanRecord, at: int) -> Iterator[list[Metric]]:
+    """What the steps of a restoration told, in parts that MLflow takes at once."""
+    from mlflow.entities import Metric
+
+    points = [Metric(f"steps/{name}", value, at, step) for name, rows in record.steps.items() for step, value in rows]
+    for start in range(0, len(points), METRICS):
+        yield points[start : start + METRICS]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from cli import main as cli
+from core.engine.iterate import Checkpoint
 from core.io.lock import cohort_lock
 from core.io.store import Store
+from core.methods.iterative import State
 from tasks.restore.work import Job, prepare_tiles, restore_some_tiles
 from tests.faults.cohorts import build_cohort, products
 from tests.outputs import restore_all
@@ -174,6 +176,8 @@ FOREIGN = {
     "sub-03/anat/sub-03_desc-mine_T1w.nii.gz": b"mine",
     "reports/mine.html": b"mine",
     "isovox/scans/.nothing.json": b"{}",
+    "isovox/state/mine.safetensors": b"mine",
+    "isovox/state/mine.json": b"{}",
     f"{STORE}/sub-03_T1w/mine/zarr.json": b'{"zarr_format": 3, "node_type": "group", "attributes": {}}',
     f"{STORE}/mine/measured/zarr.json": b'{"zarr_format": 3, "node_type": "group", "attributes": {}}',
 }
@@ -231,6 +235,45 @@ def test_tiles_that_the_next_run_would_go_on_with_are_asked_for(out, source, cap
     assert store.is_ours("sub-01_T1w/cubic/tiles")
     assert isovox("clean", out, "--yes") == 0
     assert not (out / STORE / "sub-01_T1w" / "cubic" / "tiles").exists()
+
+
+def half_restored(source: Path, out: Path) -> dict[str, Path]:
+    """States by the name of their scan: one to go on with, one of a scan that is done, and one out of date."""
+    plan = restore_all(str(source), str(out))
+    shutil.rmtree(out / STORE / "sub-01_T1w" / "cubic" / "restored")
+    digests = {scan.key: scan.restore_digest for scan in plan.scans} | {"sub-03_T1w": "0" * 64}
+    paths = {key: out / "isovox" / "state" / f"{key}.safetensors" for key in digests}
+    for key, digest in digests.items():
+        Checkpoint(str(paths[key]), digest, 0).save(State({"image": np.ones(3)}, step=2))
+    paths["told"] = paths["sub-01_T1w"].with_suffix(".json")
+    paths["told"].write_text('{"unit": "steps", "done": 2, "total": 9, "at": 1.5}')
+    return paths
+
+
+def test_states_that_the_next_run_would_go_on_with_are_asked_for(out, source, capsys):
+    paths = half_restored(source, out)
+    put(out, FOREIGN)
+    assert isovox("clean", out) == 0
+    told = capsys.readouterr().out
+    assert "2 files  states of restorations that are done or out of date" in told
+    assert "1 files  progress that killed workers told of" in told
+    assert "1 files  states of restorations that the next run would go on with" in told
+    assert "remove what saves the next run some work" in told
+    assert [key for key, path in paths.items() if path.exists()] == ["sub-01_T1w"]
+    assert isovox("clean", out, "--yes") == 0
+    assert not paths["sub-01_T1w"].exists()
+    assert (out / "isovox/state/mine.safetensors").exists()
+
+
+def test_states_are_verified_and_told(out, source, capsys):
+    path = half_restored(source, out)["sub-02_T1w"]
+    isovox("verify", out)
+    assert "3 are half restored; " in capsys.readouterr().out
+    change(path)
+    assert isovox("verify", out) == 3
+    told = capsys.readouterr().out
+    assert "isovox/state/sub-02_T1w.safetensors: state-damaged: wanted whole arrays in " in told
+    assert "2 are half restored; " in told
 
 
 @pytest.fixture

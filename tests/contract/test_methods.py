@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from core.engine.iterate import Checkpoint, drive
 from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import UsageError
 from core.geometry.blend import gather
@@ -14,6 +17,7 @@ from core.geometry.grid import Box, Grid
 from core.geometry.tiles import Tile
 from core.methods import registry
 from core.methods.base import Measured, Method
+from core.methods.iterative import IterativeMethod, State
 from core.methods.registry import build_method
 from core.settings.scans import Acquisition, TilingSettings
 from core.stats import scan_stats
@@ -103,3 +107,71 @@ def test_its_options_are_checked(method: Method, models: dict[str, str]) -> None
 def test_it_says_what_it_costs(method: Method) -> None:
     assert method.voxels_per_second > 0
     assert method.bytes_per_voxel >= 4
+
+
+# -- methods with state -----------------------------------------------------------------------------------------------------
+
+STATEFUL = [name for name in registry.methods() if issubclass(registry.method_class(name), IterativeMethod)]
+
+
+@pytest.fixture(params=STATEFUL)
+def stateful(request: pytest.FixtureRequest, models: dict[str, str]) -> IterativeMethod[Any]:
+    method = build_method(request.param, {}, models.get(request.param))
+    assert isinstance(method, IterativeMethod)
+    return method
+
+
+def bits(state: State) -> Any:
+    """All of a state, to be compared."""
+    arrays = {name: (array.dtype.name, array.shape, array.tobytes()) for name, array in state.arrays.items()}
+    return arrays, state.values, state.figures, state.step, state.finished
+
+
+def before(method: IterativeMethod[Any], steps: int) -> tuple[Any, State]:
+    """A problem, and the state after so many steps."""
+    measured, target = scan()
+    problem = method.prepare([measured], target)
+    state = method.start(problem)
+    for _ in zip(range(steps), method.steps(problem, state), strict=False):
+        pass
+    return problem, state
+
+
+def test_it_starts_alike_every_time(stateful: IterativeMethod[Any]) -> None:
+    assert bits(before(stateful, 0)[1]) == bits(before(stateful, 0)[1])
+    assert before(stateful, 0)[1].step == 0
+    assert stateful.total() >= 1
+
+
+def test_its_state_comes_back_as_it_was(stateful: IterativeMethod[Any], tmp_path: Path) -> None:
+    _, state = before(stateful, 2)
+    Checkpoint(str(tmp_path / "state"), "digest", 0).save(state)
+    found = Checkpoint(str(tmp_path / "state"), "digest", 0).load()
+    assert found is not None
+    assert bits(found) == bits(state)
+
+
+def test_it_goes_on_from_a_state_with_the_same_bits_and_figures(stateful: IterativeMethod[Any], tmp_path: Path) -> None:
+    measured, target = scan()
+    ((undisturbed,), told) = drive(stateful, [measured], target)
+    Checkpoint(str(tmp_path / "state"), "digest", 0).save(before(stateful, 2)[1])
+    made: list[int] = []
+    (resumed,), again = drive(
+        stateful, [measured], target, Checkpoint(str(tmp_path / "state"), "digest", 1e9), lambda step, _: made.append(step)
+    )
+    assert made[0] == 3
+    assert resumed.tobytes() == undisturbed.tobytes()
+    assert again == told
+
+
+def test_its_steps_tell_finite_figures(stateful: IterativeMethod[Any]) -> None:
+    _, state = before(stateful, 3)
+    assert state.figures
+    for rows in state.figures.values():
+        assert all(np.isfinite(value) for _, value in rows)
+        assert [step for step, _ in rows] == sorted({step for step, _ in rows})
+
+
+def test_it_restores_whole_scans(stateful: IterativeMethod[Any]) -> None:
+    measured, target = scan()
+    assert len(stateful.tiling(measured.grid, target, WANTED)) == 1

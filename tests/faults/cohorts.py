@@ -88,9 +88,10 @@ def restored(out: Path) -> dict[str, str]:
 
 
 def leftovers(out: Path) -> list[str]:
-    """What no finished run leaves: half-written files, scratch tiles, the lock."""
+    """What no finished run leaves: half-written files, scratch tiles, states of half-restored scans, the lock."""
     odd = (".tmp", ".partial", "lock.json")
-    return [str(path.relative_to(out)) for path in out.rglob("*") if path.name.endswith(odd) or path.name == "tiles"]
+    found = [path for path in out.rglob("*") if path.name.endswith(odd) or path.name == "tiles" or path.parent.name == "state"]
+    return [str(path.relative_to(out)) for path in found]
 
 
 def states(out: Path) -> dict[str, tuple[str, str]]:

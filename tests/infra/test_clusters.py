@@ -79,6 +79,16 @@ def hang_once(log: Path, item: str) -> int:
     return attempts
 
 
+def take_long_once(log: Path, item: str) -> int:
+    """How many times this was tried; "long" takes its time when it is tried first."""
+    with log.open("a") as file:
+        file.write(f"{item}\n")
+    attempts = log.read_text().split().count(item)
+    if item == "long" and attempts == 1:
+        time.sleep(12)
+    return attempts
+
+
 def pid_after(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
@@ -143,6 +153,34 @@ def test_nothing_finishing_ends_the_wait_and_names_every_item() -> None:
         release.set()
     assert sorted(item for item, _ in outcomes) == list(range(9))
     assert all("too-late" in str(outcome) for _, outcome in outcomes)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_silence_ends_the_wait_and_not_length(told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "POLL", 0.05)
+    release, asked = threading.Event(), []
+
+    def heard(item: int) -> bool:
+        asked.append(item)
+        return told and item == 1
+
+    with open_cluster(THREADS) as pool:
+        threading.Timer(1.5, release.set).start()
+        outcomes = dict(run_bounded(pool, Waiter(release), range(2), window=2, deadline=0.4, heard=heard))
+    assert set(asked) == {0, 1}
+    assert [isinstance(outcome, ClusterError) for outcome in outcomes.values()] == [not told] * 2
+
+
+def test_a_call_that_falls_silent_ends_the_wait_after_its_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "POLL", 0.05)
+    release, start = threading.Event(), time.monotonic()
+    with open_cluster(THREADS) as pool:
+        ((_, outcome),) = run_bounded(
+            pool, Waiter(release), [1], window=1, deadline=0.5, heard=lambda _: time.monotonic() - start < 1.0
+        )
+        release.set()
+    assert "too-late" in str(outcome)
+    assert 1.4 <= time.monotonic() - start < 10
 
 
 class Waiter:
@@ -454,6 +492,21 @@ def test_a_straggler_is_begun_anew_once(tmp_path: Path, monkeypatch: pytest.Monk
     with open_cluster(LOCAL) as pool:
         outcomes = dict(bounded(pool, partial(hang_once, tmp_path / "log"), items))
     assert outcomes == dict.fromkeys(items, 1) | {"straggler": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("until", "attempts"), [(600.0, 1), (2.0, 2)], ids=["told to its end", "silent after a while"])
+def test_a_long_call_that_tells_of_progress_is_not_begun_anew_before_it_falls_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: float, attempts: int
+) -> None:
+    monkeypatch.setattr(dispatch, "POLL", 0.5)
+    monkeypatch.setattr(dispatch, "LEAST_STRAGGLING", 3.0)
+    monkeypatch.setattr(dispatch, "STRAGGLING", 2)
+    items, start = ["long", *(f"quick-{number}" for number in range(6))], time.monotonic()
+    with open_cluster(LOCAL) as pool:
+        heard = lambda item: item == "long" and time.monotonic() - start < until  # noqa: E731
+        outcomes = dict(bounded(pool, partial(take_long_once, tmp_path / "log"), items, heard=heard))
+    assert outcomes["long"] == attempts
 
 
 @pytest.mark.slow

@@ -260,7 +260,7 @@ def conjugate_gradients(apply: Callable[[Array], Array], right: Array, guess: Ar
 def objective(channels: Sequence[Channel], images: Array, spacing: Size) -> float:
     """What is minimised, at ``images`` (c, x, y, z)."""
     scales = _scales(channels, spacing)
-    total = shrink(images, np.zeros((len(images), 3, *images.shape[1:]), np.float32), scales, np.float32(1), TINY, images * 0)
+    total = shrink(images, no_dual(images), scales, np.float32(1), TINY, images * 0)
     for channel, image in zip(channels, images, strict=True):
         for one in channel.seen:
             total += one.tau / 2 * float(np.sum((one.operator.forward(image) - one.scan) ** 2, dtype=np.float64))
@@ -271,34 +271,54 @@ def _scales(channels: Sequence[Channel], spacing: Size) -> Array:
     return np.array([[channel.lam / size for size in spacing] for channel in channels], np.float32)
 
 
-def minimise(channels: Sequence[Channel], start: Array, spacing: Size, rho: float, iterations: int, tolerance: float) -> Array:
-    """The images of least cost.
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What the rounds need and do not change.
 
-    Args:
-        channels: the unknown images and their scans.
-        start: float32 (c, x, y, z).
-        spacing: voxel sizes in mm.
-        rho: penalty of the splitting, above 0; it sets the pace, not the result.
-        iterations: rounds at most.
-        tolerance: rounds end when none changes the images by more than this part of their norm.
-
-    Returns:
-        float32 like ``start``.
+    Attributes:
+        equations: of each channel.
+        scales: lam_c / voxel size, float32 (c, 3).
+        rho: penalty of the splitting.
     """
-    scales = _scales(channels, spacing)
-    equations = [
-        NormalEquations(channel, (rho * a * a, rho * b * b, rho * c * c))
-        for channel, (a, b, c) in zip(channels, scales.astype(float).tolist(), strict=True)
-    ]
-    images, pull = start.copy(), np.empty_like(start)
-    dual = np.zeros((len(start), 3, *start.shape[1:]), np.float32)
-    for _ in range(iterations):
-        shrink(images, dual, scales, np.float32(1 / rho), TINY, pull)
-        pull *= np.float32(rho)
-        moved = sum(_advance(one, image, right) for one, image, right in zip(equations, images, pull, strict=True))
-        if moved <= tolerance**2 * float(np.vdot(images, images)):
-            break
-    return images
+
+    equations: tuple[NormalEquations, ...]
+    scales: Array
+    rho: float
+
+    @classmethod
+    def of(cls, channels: Sequence[Channel], spacing: Size, rho: float) -> Problem:
+        """The problem of some channels.
+
+        Args:
+            channels: the unknown images and their scans.
+            spacing: voxel sizes in mm.
+            rho: penalty of the splitting, above 0; it sets the pace, not the result.
+        """
+        scales = _scales(channels, spacing)
+        sizes = scales.astype(float).tolist()
+        pairs = zip(channels, sizes, strict=True)
+        return cls(tuple(NormalEquations(one, (rho * a * a, rho * b * b, rho * c * c)) for one, (a, b, c) in pairs), scales, rho)
+
+    def advance(self, images: Array, dual: Array) -> tuple[float, float]:
+        """A round.
+
+        Args:
+            images: y, float32 (c, x, y, z), replaced by the new ones.
+            dual: p, (c, 3, x, y, z), replaced, too; zeros before the first round.
+
+        Returns:
+            the squares of two norms: of how far the images moved, and of the images.
+        """
+        pull = np.empty_like(images)
+        shrink(images, dual, self.scales, np.float32(1 / self.rho), TINY, pull)
+        pull *= np.float32(self.rho)
+        moved = sum(_advance(one, image, right) for one, image, right in zip(self.equations, images, pull, strict=True))
+        return moved, float(np.vdot(images, images))
+
+
+def no_dual(images: Array) -> Array:
+    """The dual before the first round."""
+    return np.zeros((len(images), 3, *images.shape[1:]), np.float32)
 
 
 def _advance(equations: NormalEquations, image: Array, pull: Array) -> float:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,9 +21,11 @@ from pydantic import Field
 from core.errors import RestorationError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import OUTSIDE, interpolate
-from core.geometry.tiles import Tile, Tiling, volume
-from core.methods.base import Measured, Method, MethodSettings
-from core.settings.scans import TilingSettings
+from core.methods.base import Measured, MethodSettings
+from core.methods.iterative import IterativeMethod, State
+
+if TYPE_CHECKING:
+    from core.methods.unires.joint_tv import Problem
 
 MARGIN = 8.0  # mm of zeros around the anatomy that are still explained
 
@@ -69,10 +72,34 @@ def _around(boxes: Sequence[Box]) -> Box:
     return Box((a, b, c), (d, e, f))
 
 
-class UniRes(Method):
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Scans to be explained together.
+
+    Attributes:
+        shape: of the target grid.
+        scans: how many were given, those without anatomy, too.
+        parts: the anatomy of those that have any.
+        places: their numbers, and the target voxels that each tells of.
+        box: the target voxels that any of them tells of.
+        grid: of ``box``.
+        problem: of the images in ``box``; None where no scan tells of any.
+    """
+
+    shape: tuple[int, int, int]
+    scans: int
+    parts: list[Measured]
+    places: list[tuple[int, Box]]
+    box: Box
+    grid: Grid
+    problem: Problem | None
+
+
+class UniRes(IterativeMethod[Fit]):
     """Restores whole scans, alone or together; see the module.
 
-    Scans are weighed by their own noise and contrast. The result is 0 outside the box around a scan's own anatomy.
+    Scans are weighed by their own noise and contrast. The result is 0 outside the box around a scan's own anatomy. Each round
+    of ADMM is a step; between two of them lie the images and the dual, and a step tells by how much it changed the images.
     """
 
     name: ClassVar[str] = "unires"
@@ -82,31 +109,22 @@ class UniRes(Method):
     voxels_per_second: ClassVar[float] = 6e5
     settings: UniResSettings
 
-    def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
-        """The whole volume: every voxel depends on all others."""
-        return volume(target.shape)
+    def total(self) -> int:
+        """Rounds at most."""
+        return self.settings.iterations
 
-    def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:  # noqa: ARG002
-        """The whole scan."""
-        return Box.whole(source.shape)
+    def prepare(self, measured: Sequence[Measured], target: Grid) -> Fit:
+        """The anatomy of the scans, and the equations that explain them on the target grid."""
+        trimmed = [_trim(one) for one in measured]
+        under = [_under(part.grid, target) if part else None for part in trimmed]
+        found = [(n, part, place) for n, (part, place) in enumerate(zip(trimmed, under, strict=True)) if part and place]
+        parts, places = [part for _, part, _ in found], [(n, place) for n, _, place in found]
+        box = _around([place for _, place in places]) if places else Box.whole(target.shape)
+        grid = target.crop(box)
+        return Fit(target.shape, len(measured), parts, places, box, grid, self._problem(parts, grid) if parts else None)
 
-    def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
-        """Scans of one person onto ``target``; see ``Method.restore``."""
-        results = [np.zeros(target.shape, np.float32) for _ in measured]
-        parts = [_trim(one) for one in measured]
-        places = [_under(part.grid, target) if part else None for part in parts]
-        found = [(part, place, out) for part, place, out in zip(parts, places, results, strict=True) if part and place]
-        if not found:
-            return results
-        box = _around([place for _, place, _ in found])
-        images = self._fit([part for part, _, _ in found], target.crop(box))
-        for (_, place, out), image in zip(found, images, strict=True):
-            out[place.slices] = image[place.relative_to(box.start).slices]
-        return results
-
-    def _fit(self, measured: Sequence[Measured], target: Grid) -> Array:
-        """Restore scans onto the part of the target grid that they tell of: (scans, x, y, z)."""
-        from core.methods.unires.joint_tv import Channel, Observation, minimise
+    def _problem(self, measured: Sequence[Measured], target: Grid) -> Problem:
+        from core.methods.unires.joint_tv import Channel, Observation, Problem
         from core.operators.scan_model import observe
 
         taus = [1 / one.stats.noise_sd**2 for one in measured]
@@ -115,12 +133,35 @@ class UniRes(Method):
             Channel((Observation(observe(one.grid, target, one.acquisition), one.image, tau),), lam)
             for one, tau, lam in zip(measured, taus, lams, strict=True)
         ]
-        rho = math.sqrt(float(np.mean(taus))) / float(np.mean(lams))
-        start = np.stack([_first_guess(one, target) for one in measured])
-        images = minimise(channels, start, target.spacing, rho, self.settings.iterations, self.settings.tolerance)
+        return Problem.of(channels, target.spacing, math.sqrt(float(np.mean(taus))) / float(np.mean(lams)))
+
+    def start(self, problem: Fit) -> State:
+        """The scans interpolated, and a dual of zeros."""
+        from core.methods.unires.joint_tv import no_dual
+
+        if problem.problem is None:
+            return State({}, finished=True)
+        images = np.stack([_first_guess(one, problem.grid) for one in problem.parts])
+        return State({"images": images, "dual": no_dual(images)})
+
+    def step(self, problem: Fit, state: State) -> dict[str, float]:
+        """A round of ADMM; the last is that which changes the images by no more than the tolerance."""
+        assert problem.problem is not None  # noqa: S101 - the state would be finished
+        moved, size = problem.problem.advance(state.arrays["images"], state.arrays["dual"])
+        state.finished = moved <= self.settings.tolerance**2 * size
+        return {"relative_change": math.sqrt(moved / size) if size > 0 else 0.0}
+
+    def result(self, problem: Fit, state: State) -> list[Array]:
+        """Each image in the box that its scan tells of, and zeros around it."""
+        results = [np.zeros(problem.shape, np.float32) for _ in range(problem.scans)]
+        if problem.problem is None:
+            return results
+        images = state.arrays["images"]
         if not np.isfinite(images).all():
             raise RestorationError("not-finite", "a finite image", "NaN or infinity", "look at the scan's intensities")
-        return images
+        for (number, place), image in zip(problem.places, images, strict=True):
+            results[number][place.slices] = image[place.relative_to(problem.box.start).slices]
+        return results
 
 
 def _trim(measured: Measured) -> Measured | None:

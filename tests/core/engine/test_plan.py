@@ -144,6 +144,24 @@ def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None
         check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)
 
 
+def test_a_revision_of_a_method_makes_its_scans_anew_and_the_first_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core.methods.interpolation.method import Cubic
+
+    before = plan()
+    assert "revision" not in plans.restoration_settings(settings(), None, Cubic.revision)
+    monkeypatch.setattr(Cubic, "revision", 2)
+    after = plan()
+    assert after.scans[0].ingest_digest == before.scans[0].ingest_digest
+    assert after.scans[0].restore_digest != before.scans[0].restore_digest
+    assert after.scans[0].digest != before.scans[0].digest
+
+
+def test_a_plan_says_how_many_steps_a_method_makes() -> None:
+    made = complete(settings().model_copy(update={"method": "unires", "method_options": {"iterations": 7}}), (scan(),), ())
+    assert made.scans[0].pieces == ("steps", 7)
+    assert plan().scans[0].pieces == ("tiles", 1)
+
+
 # -- the handshake --------------------------------------------------------------------------------------------------------------
 
 SHIPPED = Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d"

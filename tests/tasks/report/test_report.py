@@ -20,7 +20,7 @@ from core.geometry.grid import Box, Grid
 from core.settings.run import QualityThresholds
 from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_picture, viewer_page
 from tasks.report import viewer as viewer_module
-from tasks.report.charts import distribution, ticks
+from tasks.report.charts import course, distribution, ticks
 from tasks.report.pages import public
 from tasks.report.pictures import BUDGET, PLANES, Scale, Window, colour_table, cut, head_box, scan_pictures, window_of
 
@@ -286,6 +286,39 @@ def test_distributions_place_every_scan_and_mark_those_beyond() -> None:
     assert beyond.x >= chart.limits[0] - 0.1
     assert all(block.x + block.width <= chart.limits[0] + 0.1 for block in chart.blocks if not block.flagged)
     assert all(0 <= block.x <= 340 and 0 <= block.y <= 170 for block in chart.blocks)
+
+
+@pytest.mark.parametrize("factor", [2.0, 1000.0])
+def test_the_course_of_a_figure_is_drawn_from_its_first_step_to_its_last(factor: float) -> None:
+    rows = [(step, factor ** (-step / 20)) for step in range(1, 21)]
+    chart = course("Loss", rows)
+    points = [tuple(map(float, point.split(","))) for point in chart.curves[0].points.split()]
+    across, down = zip(*points, strict=True)
+    assert list(across) == sorted(across)
+    assert list(down) == sorted(down)  # it falls
+    assert (across[0], across[-1], down[0], down[-1]) == (12, 328, 10, 132)
+    assert ("logarithmic" in chart.text) == (factor > 50)
+    straight = abs(down[10] - (10 + (132 - 10) * 10 / 19)) < 1
+    assert straight == (factor > 50)
+    assert "after step 1 to" in chart.text
+    assert chart.text.count("after step 20") == 1
+
+
+@pytest.mark.parametrize("rows", [[(1, 3.0)], [(1, 2.0), (2, 2.0)], [(3, 0.0), (4, -1.0)]])
+def test_a_short_course_is_drawn_too(rows: list[tuple[int, float]]) -> None:
+    chart = course("Loss", rows)
+    assert "nan" not in chart.curves[0].points
+    assert [tick.text for tick in chart.ticks][: len(rows)] == [str(step) for step, _ in rows]
+
+
+def test_a_page_shows_what_the_steps_told(scan_view: ScanView) -> None:
+    assert "Steps of the restoration" not in scan_page(scan_view)
+    record = scan_view.record.model_copy(update={"steps": {"relative_change": [(1, 0.5), (2, 0.25)], "none": []}})
+    text = scan_page(dataclasses.replace(scan_view, record=record))
+    page = Page(text)
+    assert text.count("Relative change: from 0.5 after step 1 to 0.25 after step 2") == 2  # for the eye and for the ear
+    assert ("id", "course-1") in page.attributes
+    assert ("id", "course-2") not in page.attributes
 
 
 def test_ticks_are_round_and_within() -> None:

@@ -81,6 +81,18 @@ def children(state: Path) -> dict[str, Any]:
     return found
 
 
+def test_what_the_steps_told_is_kept_by_step(state: Path) -> None:
+    from mlflow import MlflowClient
+
+    rows = [(step, 1.0 / step) for step in range(3, 1203, 2)]
+    with tracker(state) as tracked:
+        begin(tracked)
+        tracked.scan(record("sub-01", steps={"loss": rows, "prior": rows}))
+    client, run = MlflowClient(tracking_uri=f"sqlite:///{state / 'mlflow.db'}"), children(state)["sub-01"].info.run_id
+    for name in ("steps/loss", "steps/prior"):
+        assert [(one.step, one.value) for one in client.get_metric_history(run, name)] == rows
+
+
 def test_a_cohort_and_its_scans(state: Path, tmp_path: Path) -> None:
     page = tmp_path / "report of sub-01.html"
     page.write_text("<p>seen</p>")
@@ -156,7 +168,7 @@ import os, sys, time
 sys.path[:0] = [{root!r}, {here!r}]
 from pathlib import Path
 from infra.signals import terminable
-from test_tracking import begin, record, tracker
+from test_tracker import begin, record, tracker
 with terminable(), tracker(Path({state!r})) as tracked:
     begin(tracked)
     tracked.scan(record("sub-01"))

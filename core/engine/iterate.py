@@ -1,0 +1,156 @@
+"""The engine of methods with state: makes their steps, keeps the state of every few minutes, and goes on from it.
+
+A state is kept beside the store, whole or not at all, with the digest of what it belongs to. How often follows from what it
+costs: at most ``SHARE`` of the time goes into it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import StoreError
+from core.geometry.grid import Array, Grid
+from core.io import files
+from core.io.named_arrays import read_about, read_arrays, write_arrays
+from core.methods.base import Measured, Piece
+from core.methods.iterative import Figures, IterativeMethod, State
+
+SHARE = 0.01  # of the time, that goes into keeping states
+POINTS = 200  # of a figure, that are kept once a scan is restored
+
+Tell = Callable[[int, int], object]
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoint:
+    """Where the state of a restoration is kept.
+
+    Args:
+        uri: of the file, local or s3://….
+        digest: of all that the restored scan depends on; a state with another digest is none.
+        seconds: between two states at least.
+        clock: gives seconds.
+    """
+
+    def __init__(self, uri: str, digest: str, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._uri, self._digest, self._seconds, self._clock = uri, digest, seconds, clock
+        self._wait, self._saved = seconds, clock()
+
+    def load(self) -> State | None:
+        """The state that was kept; None where there is none of this digest that is whole, and then the file is removed."""
+        try:
+            arrays, told = read_arrays(self._uri)
+        except FileNotFoundError:
+            return None
+        except StoreError as error:
+            _log.warning("a state is begun anew: %s", error)
+            self.remove()
+            return None
+        if told["digest"] != self._digest:
+            self.remove()
+            return None
+        figures = {name: [(int(step), float(value)) for step, value in rows] for name, rows in told["figures"].items()}
+        return State(arrays, told["values"], figures, told["step"], told["finished"])
+
+    def save(self, state: State) -> None:
+        """Keep a state, and wait until that has cost no more than its share of the time before the next."""
+        began = self._clock()
+        about = {"digest": self._digest, "step": state.step, "finished": state.finished}
+        write_arrays(self._uri, state.arrays, about | {"values": state.values, "figures": state.figures})
+        self._saved = self._clock()
+        self._wait = max(self._seconds, (self._saved - began) / SHARE)
+
+    def offer(self, state: State) -> None:
+        """Keep a state where it is time."""
+        if self._clock() - self._saved >= self._wait:
+            self.save(state)
+
+    def remove(self) -> None:
+        """Remove what was kept; nothing where there is none."""
+        files.remove(self._uri)
+
+
+def made_of(uri: str) -> str | None:
+    """The digest in the file of a state; None where it cannot be told."""
+    try:
+        digest: str = read_about(uri)["digest"]
+    except (FileNotFoundError, StoreError):
+        return None
+    return digest
+
+
+def drive(
+    method: IterativeMethod[Any],
+    measured: Sequence[Measured],
+    target: Grid,
+    checkpoint: Checkpoint | None = None,
+    tell: Tell | None = None,
+) -> tuple[list[Array], Figures]:
+    """Restore by steps, from the state that was kept where there is one.
+
+    Args:
+        method: how.
+        measured: one scan, or several of one person where the method fuses.
+        target: grid of the result.
+        checkpoint: where the state is kept; None where it is not.
+        tell: told after each step how many were made, of how many at most.
+
+    Returns:
+        the restored scans, and what the steps told.
+
+    Raises:
+        RestorationError: where the method cannot give a finite answer.
+    """
+    problem = method.prepare(measured, target)
+    state = checkpoint.load() if checkpoint else None
+    if state is None:
+        state = method.start(problem)
+    else:
+        _log.info("goes on from step %d of %d", state.step, method.total())
+    for _ in method.steps(problem, state):
+        if tell:
+            tell(state.step, method.total())
+        if checkpoint:
+            checkpoint.offer(state)
+    return method.result(problem, state), state.figures
+
+
+@dataclass
+class Driver:
+    """A method with state in the place of ``Method.restore_many``; for scans that are one tile.
+
+    Attributes:
+        method: how.
+        checkpoint: where the state is kept.
+        tell: told of the steps, as by ``drive``.
+        figures: what the steps of the last restoration told.
+    """
+
+    method: IterativeMethod[Any]
+    checkpoint: Checkpoint | None = None
+    tell: Tell | None = None
+    figures: Figures = field(default_factory=dict)
+
+    def __call__(self, pieces: Sequence[Piece]) -> list[list[Array]]:
+        """Restore each piece by steps."""
+        return [self._restore(piece) for piece in pieces]
+
+    def _restore(self, piece: Piece) -> list[Array]:
+        arrays, self.figures = drive(self.method, piece.measured, piece.target, self.checkpoint, self.tell)
+        return arrays
+
+
+def thinned(figures: Figures) -> Figures:
+    """At most ``POINTS`` points of each figure, evenly over the steps, the first and the last among them."""
+    return {name: _thinned(rows) for name, rows in figures.items()}
+
+
+def _thinned(rows: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    if len(rows) <= POINTS:
+        return list(rows)
+    return [rows[round(n * (len(rows) - 1) / (POINTS - 1))] for n in range(POINTS)]

@@ -1,0 +1,124 @@
+"""How far a restoration has come: told by its worker in a small file beside its state, read by the run.
+
+A file reaches the run from a thread, a process, a job or a pod alike, outlives its worker, and asks nothing of a cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from core.io import files
+
+EVERY, EVERY_REMOTE = 2.0, 15.0  # seconds between two tellings, and between two looks; on S3
+
+_log = logging.getLogger(__name__)
+
+
+def interval(uri: str) -> float:
+    """Seconds between two tellings at a place."""
+    return EVERY_REMOTE if files.is_remote(uri) else EVERY
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a restoration has come.
+
+    Attributes:
+        unit: what is counted, "steps" or "tiles".
+        done: how many.
+        total: of how many at most.
+        at: when it was told, in the worker's seconds: two that differ were told one after the other.
+    """
+
+    unit: str
+    done: int
+    total: int
+    at: float
+
+
+def read_progress(uri: str) -> Progress | None:
+    """What a worker told last; None where it told nothing, or nothing that can be read."""
+    try:
+        told = files.read_json(uri)
+        return Progress(str(told["unit"]), int(told["done"]), int(told["total"]), float(told["at"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class Listener:
+    """Reads what workers tell, now and then; safe from several threads that ask of different scans.
+
+    Args:
+        clock: gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._known: dict[str, Progress | None] = {}
+
+    def news(self, uri: str) -> Progress | None:
+        """What was told since this was asked last; None where nothing was, or where it is too early to look again.
+
+        What a killed run left behind is no news.
+        """
+        now = self._clock()
+        if now < self._next.get(uri, -math.inf):
+            return None
+        self._next[uri] = now + interval(uri)
+        told = read_progress(uri)
+        fresh = uri in self._known and told != self._known[uri]
+        self._known[uri] = told
+        return told if fresh else None
+
+    def forget(self, uri: str) -> None:
+        """Ask no more of a restoration that is over."""
+        self._next.pop(uri, None)
+        self._known.pop(uri, None)
+
+
+class Reporter:
+    """Tells how far a restoration has come, now and then; what cannot be told is not told, and the work goes on.
+
+    As a context manager it removes what it told, however the work ends.
+
+    Args:
+        uri: of the file.
+        clock: gives seconds.
+    """
+
+    def __init__(self, uri: str, clock: Callable[[], float] = time.time) -> None:
+        self._uri, self._clock = uri, clock
+        self._next = clock() + interval(uri)
+        self._told = False
+
+    def __call__(self, unit: str, done: int, total: int) -> None:
+        """Tell, where it is time.
+
+        Args:
+            unit: "steps" or "tiles".
+            done: how many.
+            total: of how many at most.
+        """
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + interval(self._uri)
+        try:
+            files.write_json(self._uri, {"unit": unit, "done": done, "total": total, "at": now})
+        except Exception as error:  # noqa: BLE001 - whatever ails the storage, the work itself will meet it
+            _log.warning("progress of %s cannot be told: %s", self._uri, error)
+        self._told = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._told or not files.is_remote(self._uri):  # a killed worker may have told something; on S3 to ask costs requests
+            files.remove(self._uri)
