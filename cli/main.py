@@ -18,6 +18,7 @@ COMMANDS = {  # what each does; the module of that name beside this one has its 
     "evaluate": "restore a cohort whose truth is known by several methods, score and compare them",
     "harmonize": "make scans and features of several sites comparable, and register how",
     "monitor": "compare new scans' features with a reference's; exit code 3 where they drift",
+    "methods": "what can restore a scan, what each method takes and which model it would use; of one its options",
     "models": "which models there are, which one is champion, and how another becomes it",
     "deploy": "flows, cohorts, schedules and notifications on a group's Prefect server",
     "notify": "say that objects of a deployed cohort have arrived: a run starts",

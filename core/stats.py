@@ -34,7 +34,7 @@ class ScanStats:
         maximum: largest voxel.
         upper: 99.9th percentile.
         foreground_mean: mean over the foreground (above Otsu's threshold of the positive voxels).
-        contrast: distance between the two classes' means, ``mu`` of UniRes; above 0.
+        contrast: distance between the two classes' means, ``mu`` of Brudfors et al. 2018; above 0.
         noise_sd: standard deviation of the noise; above 0.
     """
 

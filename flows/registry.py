@@ -8,6 +8,7 @@ from core.errors import UsageError
 from core.settings.run import RunSettings
 
 if TYPE_CHECKING:
+    from tasks.registry.champions import Champion
     from tasks.registry.models import Models
 
 
@@ -17,6 +18,17 @@ def registry(tracking_uri: str | None) -> Models:
     from tasks.registry.models import Models
 
     return Models(home.tracking_uri(tracking_uri), home.home() / "models")
+
+
+def champions(tracking_uri: str | None) -> dict[str, Champion]:
+    """The champions by the names of their models; none, and nothing is made or imported, where there is no registry yet."""
+    from flows import home
+
+    if tracking_uri is None and not (home.home() / "mlflow.db").exists():
+        return {}
+    from tasks.registry import champions as found
+
+    return found.champions(home.tracking_uri(tracking_uri), home.home() / "models")
 
 
 def bring_own(name: str, models: Models) -> None:

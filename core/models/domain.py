@@ -210,6 +210,21 @@ def _span(ends: tuple[float, float], unit: str) -> str:
     return (least if least == most else f"{least} to {most}") + (f" {unit}" if unit else "")
 
 
+def statements(domain: Domain) -> list[str]:
+    """What a domain states, in words for a line of text: "T1w", "slices of 3.5 to 4.5 mm"; empty where it states nothing."""
+    words = (*(domain.contrasts or ()), *(NAMES[one] for one in domain.anatomy or ()), *(domain.orientations or ()))
+    figures = (
+        (domain.slice_spacing, "slices {} apart", "mm"),
+        (domain.slice_thickness, "slices of {}", "mm"),
+        (domain.slice_gap, "gaps of {}", ""),
+        (domain.factor, "factor {}", ""),
+        (domain.in_plane, "{} within the slices", "mm"),
+        (domain.voxel_size, "restored to {}", "mm"),
+    )
+    profiles = [f"{name} slice profile" for name in domain.slice_profiles or ()]
+    return [*words, *(text.format(_span(ends, unit)) for ends, text, unit in figures if ends is not None), *profiles]
+
+
 def unknown(domain: Domain, facts: Facts) -> list[str]:
     """What a domain states and is not known of a scan before its voxels are read: "contrast", "head or brain"."""
     told = (

@@ -185,12 +185,22 @@ def _version(client: MlflowClient, model: str) -> ModelVersion:
         raise UsageError("model-unknown", f"{model} in the registry", str(error)[:200], remedy) from error
 
 
-def _fetch(version: ModelVersion, uri: str, cache: Path) -> Path:
-    """The version's folder: where it lies on this machine, else a copy in the cache, made once."""
+def folder_of(version: ModelVersion, cache: Path) -> Path:
+    """Where a version lies on this machine, or will once it is fetched.
+
+    Args:
+        version: as MLflow has it.
+        cache: where models from a remote registry are kept, by digest.
+    """
     source = urlsplit(str(version.source))
     if source.scheme in {"", "file"}:
         return Path(unquote(source.path))
-    kept = cache / version.tags.get(DIGEST, f"{version.name}-{version.version}")
+    return cache / version.tags.get(DIGEST, f"{version.name}-{version.version}")
+
+
+def _fetch(version: ModelVersion, uri: str, cache: Path) -> Path:
+    """The version's folder, fetched once."""
+    kept = folder_of(version, cache)
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         fetched = _download(str(version.source), uri, tempfile.mkdtemp(dir=cache))

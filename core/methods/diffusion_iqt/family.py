@@ -6,7 +6,7 @@ SIZES = ("paper", "small", "tiny")
 
 FAMILY = Family(
     name="diffusion_iqt",
-    title="Diffusion: image quality transfer",
+    title="Image quality transfer",
     methods=(
         MethodEntry(
             "diffusion-iqt",

@@ -4,7 +4,7 @@ from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, 
 
 FAMILY = Family(
     name="esrgan",
-    title="Generative adversarial network",
+    title="Adversarial network",
     methods=(
         MethodEntry(
             "esrgan-3d",

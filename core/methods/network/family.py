@@ -4,7 +4,7 @@ from core.methods.family import Family, MethodEntry, Takes
 
 FAMILY = Family(
     name="network",
-    title="Networks of MONAI and of other folders",
+    title="Any network",
     methods=(
         MethodEntry(
             "network",

@@ -4,7 +4,7 @@ from core.methods.family import Family, MethodEntry, Takes
 
 FAMILY = Family(
     name="unires",
-    title="Model-based: joint total variation",
+    title="Joint total variation",
     methods=(
         MethodEntry(
             "unires",

@@ -11,7 +11,7 @@ import core
 from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.models.bundle import read_bundle
-from core.models.domain import Domain, Facts, both, disagreements, facts_of, read_domain, unknown, write_domain
+from core.models.domain import Domain, Facts, both, disagreements, facts_of, read_domain, statements, unknown, write_domain
 from core.settings.scans import Acquisition
 
 SHIPPED = str(Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d")
@@ -132,3 +132,9 @@ def test_a_method_and_its_model_are_for_what_both_are_for():
         both(Domain(contrasts=("PDw",)), WHOLE)
     with pytest.raises(WeightsError, match=r"domain-empty: .* the same factor"):
         both(Domain(factor=(8, 8)), WHOLE)
+
+
+def test_a_domain_is_told_in_words() -> None:
+    stated = Domain(contrasts=("T1w", "FLAIR"), anatomy=("head",), slice_thickness=(3, 5), factor=(4, 4), slice_profiles=("box",))
+    assert statements(stated) == ["T1w", "FLAIR", "whole head", "slices of 3 to 5 mm", "factor 4", "box slice profile"]
+    assert statements(Domain()) == []
