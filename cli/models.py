@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, Field, create_model
 
 from cli.console import FAILED, OK, calm, say
+from cli.models_check import check, sanitise
 from core.errors import UsageError
 from core.settings.evaluate import EvaluationSettings
 from flows.registry import bring_own, registry
@@ -128,16 +129,13 @@ def _rollback(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from core.harmonize.model import is_harmonizer
     from core.io import files
-    from core.models.convert import check_fit, convert, read_map
+    from core.models.convert import check_fit
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.source
         if not files.is_folder(folder):
-            if options.map is None:
-                got, remedy = f"{folder} without --map", "see the attributes of core.models.convert.KeyMap for what it says"
-                raise UsageError("key-map", "a model's folder, or a checkpoint with a map of its keys", got, remedy)
             folder = str(Path(scratch, "model"))
-            convert(options.source, read_map(options.map), folder)
+            _convert(options, folder)
         if not is_harmonizer(folder):
             check_fit(folder)
         models = registry(options.tracking_uri)
@@ -145,6 +143,24 @@ def _import(options: argparse.Namespace) -> int:
         found = models.add(folder, options.name)
     say(f"{found.uri} {' '.join(found.aliases)} sha256 {found.sha256}".replace("  ", " "))
     return OK
+
+
+def _convert(options: argparse.Namespace, folder: str) -> None:
+    """Write a checkpoint as a model, by a map of its keys or by a layout that a family knows."""
+    from core.methods import registry as families
+    from core.models.convert import convert, convert_by, read_map
+
+    if options.map is not None:
+        convert(options.source, read_map(options.map), folder)
+        return
+    known = families.key_maps()
+    if options.layout is None:
+        got, remedy = f"{options.source} without --map", "see the attributes of core.models.convert.KeyMap for what it says"
+        raise UsageError("key-map", "a model's folder, or a checkpoint with a map of its keys (or --layout)", got, remedy)
+    if options.layout not in known:
+        remedy = "describe it by --map, or declare it in its family (key_maps)"
+        raise families.unknown("layout-unknown", options.layout, known or ["none"], remedy)
+    convert_by(options.source, families.resolve(known[options.layout]), folder)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -210,8 +226,22 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
         "register a model's folder, or a checkpoint (.pth, .pt, .ckpt, .safetensors) by a map of its keys",
         {"source": {"help": "folder or checkpoint"}}
         | NAME
-        | {"--map": {"metavar": "FILE.yaml", "help": "network, config, keys"}},
+        | {
+            "--map": {"metavar": "FILE.yaml", "help": "network, config, keys"},
+            "--layout": {"metavar": "NAME", "help": "of a foreign checkpoint that a family knows, in place of --map"},
+        },
         _import,
+    ),
+    "check": (
+        "hold a model against this environment: bytes, networks, schedule, domain, versions; exit code 3 if something is wrong",
+        {"model": {"help": "a folder, or NAME, NAME@alias or NAME/version"}},
+        check,
+    ),
+    "sanitise": (
+        "copy a model's folder without the paths, user and host names that its card and split tell; its digest stays",
+        {"folder": {"help": "of the model"}, "out": {"help": "folder, empty or new"}}
+        | {"--also": {"nargs": "+", "default": (), "metavar": "NAME", "help": "further names to take out"}},
+        sanitise,
     ),
     "export": (
         "copy a version to a folder, its bytes checked",

@@ -114,7 +114,7 @@ class Family:
         recipes: ways to train.
         protocols: ways to evaluate.
         networks: classes of networks that models of this family name.
-        key_maps: by the name of a foreign layout, "module:function" that reads it.
+        key_maps: by the name of a foreign layout, "module:function" that reads it (``core.models.convert.Reads``).
         mock: "module:function" of (folder: str, method: str) -> None, which writes a tiny model, seeded, in milliseconds.
         folder: where the declaration lies; the registry fills it in.
     """

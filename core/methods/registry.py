@@ -47,7 +47,7 @@ def _families(more: str) -> tuple[Family, ...]:
     own = sorted(one.parent for one in Path(__file__).parent.glob(f"*/{DECLARATION}"))
     found = [_declared(folder, f"{__package__}.{folder.name}") for folder in own]
     found += [_from_outside(Path(folder).resolve()) for folder in more.split(os.pathsep) if folder]
-    for kind in ("methods", "recipes", "protocols", "networks"):
+    for kind in ("methods", "recipes", "protocols", "networks", "key_maps"):
         _check_names(kind, found)
     return tuple(sorted(found, key=lambda family: (any(one.takes.model for one in family.methods), family.name)))
 
@@ -77,11 +77,11 @@ def _check_names(kind: str, found: Iterable[Family]) -> None:
     owners: dict[str, Path] = {}
     for family in found:
         for one in getattr(family, kind):
-            place = family.folder / DECLARATION
-            if one.name in owners:
-                wanted, got = f"each name once among {kind}", f"{one.name} in {owners[one.name]} and in {place}"
+            place, name = family.folder / DECLARATION, one if isinstance(one, str) else one.name
+            if name in owners:
+                wanted, got = f"each name once among {kind}", f"{name} in {owners[name]} and in {place}"
                 raise UsageError("name-taken", wanted, got, "rename one of the two")
-            owners[one.name] = place
+            owners[name] = place
 
 
 def _by_name(entries: Iterator[Entry]) -> dict[str, Entry]:
@@ -118,6 +118,11 @@ def method_for(network: str) -> str:
     if declared and declared.method:
         return declared.method
     return next(name for name, one in methods().items() if one.takes.model and not one.champion)
+
+
+def key_maps() -> dict[str, str]:
+    """Layouts of foreign checkpoints by name, each as "module:function"; see ``core.models.convert.Reads``."""
+    return {name: where for family in families() for name, where in family.key_maps.items()}
 
 
 def learned() -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from core.digest import digest_of
 from core.errors import WeightsError
 from core.io import files
 from core.models import card as cards
+from core.models import domain as domains
 from core.models.card import Card
 from core.models.scaling import Scaling
 from core.models.weights import LAYOUT, TENSORS, check_file, packed, read_tensors, refuse_pickles
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG = "config.json"
+SPLIT = "split.json"  # on which persons a model was trained; may lack
 NETWORK = "network"  # role of the part of a model that has one
 SHA256 = "[0-9a-f]{64}"
 
@@ -235,6 +237,13 @@ def read_bundle(folder: str) -> Bundle:
         raise WeightsError("weights-config", f"a model's {CONFIG}", wrong(error), "write it again by save_model") from error
 
 
+def files_of(folder: str, bundle: Bundle) -> list[str]:
+    """Names of the files in a folder that are a model's; whatever else lies there is not."""
+    beside = (CONFIG, cards.README, cards.FILE, domains.FILE, SPLIT)
+    tensors = [part.file for part in bundle.parts.values()]
+    return [*tensors, *(name for name in beside if files.exists(files.join(folder, name)))]
+
+
 def check_files(folder: str, bundle: Bundle) -> None:
     """Refuse a model whose weights are not the bytes that its config records; torch is not needed for this.
 
@@ -267,6 +276,9 @@ def halve(folder: str, out: str) -> Bundle:
     bundle = read_bundle(folder)
     parts = {role: Filled(part.network, part.config, _half(read_part(folder, part))) for role, part in bundle.parts.items()}
     facts = {name: getattr(bundle, name) for name in Bundle.model_fields if name not in {"version", "parts"}}
+    for name in (domains.FILE, SPLIT):
+        if files.exists(files.join(folder, name)):
+            files.write_atomic(files.join(out, name), files.read_bytes(files.join(folder, name)))
     return save_bundle(out, parts, _half_card(folder), **facts)
 
 

@@ -12,7 +12,8 @@ are not: nothing lands by luck, nothing is lost in silence.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ from pydantic import Field, ValidationError
 
 from core.errors import UsageError, WeightsError
 from core.io import files
-from core.models.bundle import Bundle, read_bundle, read_part, save_model
+from core.models.bundle import NETWORK, Bundle, Filled, read_bundle, read_part, save_bundle
+from core.models.domain import Domain, write_domain
 from core.networks import build
 from core.settings.base import Settings
 
@@ -66,6 +68,10 @@ class KeyMap(Settings):
     ignore: tuple[str, ...] = ()
     about: str = ""
 
+    def claims(self, theirs: str) -> bool:
+        """Whether their tensor is meant by a whole name or by a prefix, where a checkpoint holds several parts."""
+        return theirs in self.keys or any(theirs.startswith(prefix) for prefix in self.prefixes)
+
     def ours(self, theirs: str) -> str | None:
         """Our name of their tensor; None where it is not wanted."""
         if theirs in self.keys:
@@ -74,6 +80,25 @@ class KeyMap(Settings):
             return None
         prefix = max((each for each in self.prefixes if theirs.startswith(each)), key=len, default=None)
         return theirs if prefix is None else self.prefixes[prefix] + theirs[len(prefix) :]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a foreign checkpoint becomes a bundle, as a family knows it.
+
+    Attributes:
+        parts: where the tensors of each part go, by role.
+        facts: what else ``config.json`` says: fields of ``Bundle`` beside its parts.
+        domain: which scans it is for, as far as its makers say.
+    """
+
+    parts: Mapping[str, KeyMap]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    domain: Domain = field(default_factory=Domain)
+
+
+Shapes = Mapping[str, tuple[int, ...]]  # of a checkpoint's tensors, by their dotted place in it
+Reads = Callable[[Shapes], Layout]  # what a family's key map is: sizes that its makers chose are read off the shapes
 
 
 def read_map(path: str) -> KeyMap:
@@ -101,12 +126,69 @@ def convert(path: str, how: KeyMap, folder: str) -> Bundle:
         UsageError: no such file.
         WeightsError: a pickle with more than tensors, or tensors that are not those of the network, all of them named.
     """
+    place = {"residual": how.residual, "slices_last": how.slices_last, "multiple": how.multiple}
+    return convert_by(path, lambda _: Layout({NETWORK: how}, place), folder)
+
+
+def convert_by(path: str, reads: Reads, folder: str) -> Bundle:
+    """Write a checkpoint as a bundle, as a family's key map says.
+
+    Args:
+        path: of the checkpoint, on this machine; opened without running code.
+        reads: of the family: from the shapes of the checkpoint's tensors to their places.
+        folder: of the model, to be made.
+
+    Raises:
+        UsageError: no such file.
+        WeightsError: a pickle with more than tensors, or tensors that are not those of the parts, all of them named.
+    """
     if not Path(path).is_file():
         raise UsageError("checkpoint-missing", "a checkpoint on this machine", path, "check its path")
-    tensors = arranged(_inside(_opened(path), how.state), how)
-    card = CARD.format(name=how.network, source=files.name_of(path), sha256=files.sha256(path), about=how.about)
-    place = {"residual": how.residual, "slices_last": how.slices_last, "multiple": how.multiple}
-    return save_model(folder, how.network, how.config, tensors, card, **place)
+    content = _opened(path)
+    layout = reads(dict(_shapes(content)))
+    parts = {
+        role: Filled(how.network, how.config, tensors)
+        for (role, how), tensors in zip(layout.parts.items(), _parted(content, layout), strict=True)
+    }
+    names, about = (
+        ", ".join(dict.fromkeys(getattr(how, what) for how in layout.parts.values())) for what in ("network", "about")
+    )
+    card = CARD.format(name=names, source=files.name_of(path), sha256=files.sha256(path), about=about)
+    if layout.domain.stated:
+        write_domain(folder, layout.domain)
+    return save_bundle(folder, parts, card, **layout.facts)
+
+
+def _shapes(content: Any, at: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Shapes of all tensors in a checkpoint by their place in it."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from _shapes(value, f"{at}.{name}" if at else str(name))
+    elif hasattr(content, "shape"):
+        yield at, tuple(content.shape)
+
+
+def _parted(content: Any, layout: Layout) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each part under our names; each of theirs is of one part, or on a list of those that are not wanted.
+
+    Raises:
+        WeightsError: naming what is missing, left over, meant twice, or of another shape.
+    """
+    if len(layout.parts) == 1:
+        (how,) = layout.parts.values()
+        yield arranged(_inside(content, how.state), how)
+        return
+    for state in dict.fromkeys(how.state for how in layout.parts.values()):
+        theirs, hows = _inside(content, state), [how for how in layout.parts.values() if how.state == state]
+        wanted = Counter(name for how in hows for name in theirs if how.claims(name) and how.ours(name) is not None)
+        ignored = {name for name in theirs if any(how.ours(name) is None for how in hows)}
+        faults = {
+            "of several parts": [name for name, count in wanted.items() if count > 1],
+            "of no part": [name for name in theirs if name not in wanted and name not in ignored],
+        }
+        _refuse(faults, ", ".join(layout.parts), "correct keys, prefixes and ignore of the key map")
+    for how in layout.parts.values():
+        yield arranged({name: tensor for name, tensor in _inside(content, how.state).items() if how.claims(name)}, how)
 
 
 def arranged(theirs: Mapping[str, Tensor], how: KeyMap) -> dict[str, Tensor]:

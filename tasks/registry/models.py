@@ -19,7 +19,7 @@ from core.harmonize import model as harmonizers
 from core.io import files
 from core.models import bundle as bundles
 from core.models.card import read_text
-from tasks.registry.resolve import DIGEST, SHA256, SPLIT, URI, Resolved, Spec, files_of, read_spec, register, resolve
+from tasks.registry.resolve import DIGEST, SHA256, URI, Resolved, Spec, files_of, read_spec, register, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -231,9 +231,6 @@ class Models:
             if files.listdir(folder):
                 raise UsageError("folder-taken", "an empty folder", folder, "name another, or empty it")
             bundles.halve(whole, folder)
-            split = files.join(whole, SPLIT)
-            if files.exists(split):
-                files.write_atomic(files.join(folder, SPLIT), files.read_bytes(split))
 
     def export(self, said: str, folder: str) -> Resolved:
         """Copy a model to a folder, its digests checked there and here.

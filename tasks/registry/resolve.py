@@ -18,8 +18,6 @@ from core.errors import UsageError, WeightsError
 from core.harmonize import model as harmonizers
 from core.io import files
 from core.models import bundle as bundles
-from core.models import card as cards
-from core.models import domain as domains
 from core.models.bundle import Bundle
 from tasks.tracking.tracker import experiment_id
 
@@ -30,8 +28,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "isovox models"
 SHA256, DIGEST = "isovox.sha256", "isovox.digest"
 URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
-SPLIT = "split.json"  # on which persons a model was trained; may lack
-BESIDE = (bundles.CONFIG, cards.README, cards.FILE, domains.FILE, SPLIT, harmonizers.FILE)
+HARMONIZER = (harmonizers.FILE, harmonizers.CARD)
 Spec = Bundle | harmonizers.Harmonizer
 
 
@@ -118,8 +115,9 @@ def read_spec(folder: str) -> Spec:
 def files_of(folder: str) -> list[str]:
     """Names of the files in a folder that are a model's; whatever else lies there stays there."""
     spec = read_spec(folder)
-    tensors = [part.file for part in spec.parts.values()] if isinstance(spec, Bundle) else []
-    return [*tensors, *(name for name in BESIDE if files.exists(files.join(folder, name)))]
+    if isinstance(spec, Bundle):
+        return bundles.files_of(folder, spec)
+    return [name for name in HARMONIZER if files.exists(files.join(folder, name))]
 
 
 def _checked(folder: str) -> Spec:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from core.diffusion.declared import build_schedule
 from core.diffusion.samplers import SAMPLERS, prior
 from core.diffusion.schedules import Cosine, continuous_times
 from core.errors import WeightsError
@@ -62,7 +63,8 @@ class DiffusionIQT(NetworkMethod):
 
         from core.methods.diffusion_iqt.cross_batch import x0_of
 
-        schedule, sampler = Cosine(), SAMPLERS[self.settings.sampler]
+        schedule = build_schedule(self.spec.schedule) if self.spec.schedule else Cosine()
+        sampler = SAMPLERS[self.settings.sampler]
         shape = batch.shape[2:]
 
         def noise(step: int) -> Tensor:

@@ -12,7 +12,8 @@ import pytest
 from core.errors import UsageError, WeightsError
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
-from core.models.convert import KeyMap, arranged, check_fit, convert, read_map
+from core.models.convert import KeyMap, Layout, arranged, check_fit, convert, convert_by, read_map
+from core.models.domain import Domain, read_domain
 from core.models.weights import read_tensors
 from core.networks import build
 
@@ -186,3 +187,56 @@ def test_a_model_whose_config_is_of_another_network_does_not_fit(tmp_path):
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=r"weights-unfit: .* of another shape: .*; correct the config in config\.json"):
         check_fit(str(tmp_path / "model"))
+
+
+# -- layouts that a family knows: several parts of one checkpoint ---------------------------------------------------------------
+
+
+def two_parts(shapes) -> Layout:
+    """Encoder and decoder of a checkpoint; the first network's width is read off its tensors."""
+    width = shapes["enc.model.0.conv.weight"][0]
+    maps = {
+        "encoder": KeyMap(network="UNet", config=UNET | {"channels": [width, 4]}, prefixes={"enc.": ""}, ignore=("*.step",)),
+        "decoder": KeyMap(network="UNet", config=UNET, prefixes={"dec.": ""}, about="Of a thesis."),
+    }
+    return Layout(maps, {"multiple": 4, "prediction": "v"}, Domain(contrasts=("T1w",)))
+
+
+def both_parts() -> dict[str, torch.Tensor]:
+    wide = build("UNet", UNET | {"channels": [6, 4]}).state_dict()
+    return {f"enc.{name}": tensor for name, tensor in wide.items()} | theirs("dec.") | {"enc.step": torch.zeros(())}
+
+
+def test_a_layout_makes_a_bundle_of_parts_with_what_it_knows_of_them(tmp_path):
+    content, folder = both_parts(), str(tmp_path / "model")
+    spec = convert_by(written(tmp_path, content), two_parts, folder)
+    assert read_bundle(folder) == spec == check_fit(folder)
+    assert (spec.parts["encoder"].config["channels"], spec.prediction, spec.multiple) == ([6, 4], "v", 4)
+    for role, prefix in {"encoder": "enc.", "decoder": "dec."}.items():
+        for name, tensor in load_network(folder, spec, "cpu", role).state_dict().items():
+            assert torch.equal(tensor, content[prefix + name])
+    assert read_domain(folder) == Domain(contrasts=("T1w",))
+    assert "Of a thesis." in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"loose": torch.zeros(1)}, r"weights-unfit: wanted the tensors of encoder, decoder.*; got 1 of no part: loose; correct"),
+        ({"dec.more": torch.zeros(1)}, r"1 unexpected: more"),
+    ],
+)
+def test_a_layout_leaves_no_tensor_without_a_place(tmp_path, change, said):
+    with pytest.raises(WeightsError, match=said):
+        convert_by(written(tmp_path, both_parts() | change), two_parts, str(tmp_path / "model"))
+    assert not (tmp_path / "model" / "config.json").exists()
+
+
+def test_a_tensor_that_two_parts_claim_is_named(tmp_path):
+    def greedy(shapes) -> Layout:
+        layout = two_parts(shapes)
+        wide = layout.parts["decoder"].model_copy(update={"prefixes": {"": ""}})
+        return Layout({**layout.parts, "decoder": wide})
+
+    with pytest.raises(WeightsError, match=r"of several parts: enc\.model"):
+        convert_by(written(tmp_path, both_parts()), greedy, str(tmp_path / "model"))

@@ -1,0 +1,56 @@
+"""``isovox models check`` and ``isovox models sanitise``: a model held against this environment, and without what is private."""
+
+from __future__ import annotations
+
+import argparse
+
+from cli.console import FAILED, OK, console, say
+from core.errors import UsageError
+
+
+def check(options: argparse.Namespace) -> int:
+    """Say each point of a model; exit code 3 where something is wrong."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from core.models.check import check_model
+
+    colours = {"ok": "green", "told": "yellow", "wrong": "red"}
+    table = Table("point", "state", "found", box=None, pad_edge=False)
+    points = check_model(_folder(options.model, options.tracking_uri))
+    for point in points:
+        table.add_row(point.name, f"[{colours[point.state]}]{point.state}[/]", escape(point.said))
+    console().print(table)
+    return FAILED if any(point.state == "wrong" for point in points) else OK
+
+
+def _folder(model: str, tracking_uri: str | None) -> str:
+    """The folder that is named, or that of a version in the registry."""
+    from core.harmonize.model import is_harmonizer
+    from core.io import files
+    from flows.registry import registry
+
+    if files.is_folder(model):
+        folder = model
+    else:
+        models = registry(tracking_uri)
+        folder = models.check(models.find(model)).folder
+    if is_harmonizer(folder):
+        raise UsageError("model-unfit", "a model of networks", "a harmoniser, which has none", "see isovox models show")
+    return folder
+
+
+def sanitise(options: argparse.Namespace) -> int:
+    """Copy a model without paths, users, hosts and addresses; say what was taken out, and exit with 3 where some had to stay."""
+    from core.models.bundle import read_bundle
+    from core.models.sanitise import own_names, sanitise
+
+    names = own_names()
+    names["user"] += tuple(options.also)
+    done = sanitise(options.folder, options.out, names)
+    for one in done.removed:
+        say(f"taken out of {one.file}: {one.kind} {one.text}")
+    for one in done.left:
+        say(f"left in {one.file}, on which the digest depends: {one.kind} {one.text}")
+    say(f"{len(done.removed)} taken out; {options.out}, digest {read_bundle(options.out).digest[:12]} as before")
+    return FAILED if done.left else OK
