@@ -90,19 +90,19 @@ class SliceStack:
         return self._canonical[0].crop(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])))
 
 
-def slab(planes: Array, places: Sequence[int], neighbours: int) -> Array:
+def slab(planes: Array, places: Sequence[int], neighbours: int, out: Array) -> None:
     """Slices with their neighbours as channels, mirrored at the ends.
 
     Args:
         planes: (count, rows, columns).
         places: of the slices that are wanted.
         neighbours: how many on either side.
-
-    Returns:
-        (places, 2 * neighbours + 1, rows, columns), contiguous; the slice itself is the middle channel.
+        out: (places, 2 * neighbours + 1, rows, columns), where they are written; the slice itself is the middle channel.
     """
     around = np.asarray(places, dtype=np.int_)[:, None] + np.arange(-neighbours, neighbours + 1)
-    return np.ascontiguousarray(planes[mirrored(around, len(planes))])
+    for channels, numbers in zip(out, mirrored(around, len(planes)), strict=True):
+        for channel, number in zip(channels, numbers, strict=True):
+            channel[...] = planes[number]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import numpy as np
 
 from core.errors import RestorationError
 from core.geometry.grid import SAME_PLACE, Array, Box, Grid
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Network2D = Callable[..., "Tensor"]
-Work = Callable[[int, int], "Tensor"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,26 @@ class Slice:
     """One slice of the grid that a method works on.
 
     Attributes:
-        axis: world axis that the slices follow each other along.
         place: number of the slice on the whole target grid, or in the whole scan where the method works on its own slices.
-        grid: canonical grid of this one slice, before any padding.
+        stack: the slices of the slab that it is one of.
+        number: among these.
         measured: the part of the scan that the slab sees, with the whole scan's statistics.
     """
 
-    axis: int
     place: int
-    grid: Grid
+    stack: SliceStack
+    number: int
     measured: Measured
+
+    @property
+    def axis(self) -> int:
+        """World axis that the slices follow each other along."""
+        return self.stack.axis
+
+    @property
+    def grid(self) -> Grid:
+        """Canonical grid of this one slice, before any padding."""
+        return self.stack.grid_of(self.number)
 
     def data(self) -> Measured:
         """The measured slice at this place, one voxel thick: what an operator within the plane is held against.
@@ -205,59 +217,86 @@ class SliceMethod(Method):
         """The restored planes of one slab, on its target grid."""
         import torch
 
-        axis = self._axis(piece.measured[0].grid, piece.part)
+        stack = SliceStack(piece.target, self._axis(piece.measured[0].grid, piece.part))
+        made = np.empty(piece.target.shape, np.float32)
         with torch.no_grad(), steady(tf32=False):
-            made = self._between(piece, axis) if self.between else self._each(piece, axis)
-        stack = SliceStack(piece.target, axis)
-        wanted, got = (stack.count, 1, *stack.plane_shape), tuple(made.shape)
-        if got != wanted:
-            raise RestorationError(
-                "plane-shape", f"restored slices {wanted}", f"{got}", "report it: the method breaks its contract"
-            )
-        return stack.image(made[:, 0].float().cpu().numpy())
+            if self.between:
+                self._between(piece, stack, stack.planes(made))
+            else:
+                self._each(piece, stack, stack.planes(made))
+        return made
 
-    def _each(self, piece: Piece, axis: int) -> Tensor:
+    def _each(self, piece: Piece, stack: SliceStack, made: Array) -> None:
         """Each target slice of the interpolated ones around it."""
-        measured, whole = piece.measured[0], piece.whole or piece.target
+        measured, whole, axis = piece.measured[0], piece.whole or piece.target, stack.axis
         wide = _widened(piece.box, axis, self.neighbours, whole)
         grid = whole.crop(wide)
-        image = _onto(measured, grid, self.order)
-        first = piece.box.start[axis] - wide.start[axis]
-        slices = _slices(piece.target, axis, piece.box.start[axis], measured)
-        planes = slab(SliceStack(grid, axis).planes(image), range(first, first + len(slices)), self.neighbours)
-        return self._batched(lambda part, of: self.decode(self.encode(part, of), of), planes, slices)
+        planes = SliceStack(grid, axis).planes(_onto(measured, grid, self.order))
+        first, slices = piece.box.start[axis] - wide.start[axis], _slices(stack, piece.box.start[axis], measured)
 
-    def _between(self, piece: Piece, axis: int) -> Tensor:
-        """The scan's own slices, and codes made for the target's that lie between them."""
+        def restore(start: int, stop: int) -> None:
+            given = self._slabs(planes, range(first + start, first + stop))
+            _write(self.decode(self.encode(given, slices[start:stop]), slices[start:stop]), made[start:stop])
+
+        in_parts(restore, len(slices), self._at_once(len(slices)))
+
+    def _between(self, piece: Piece, stack: SliceStack, made: Array) -> None:
+        """Codes of the scan's own slices, and of those the target's that lie between them."""
+        import torch
+
+        found = brackets(piece.measured[0].grid, piece.target, stack.axis)
+        codes = self._codes(piece, stack.axis, int(found.below.min()), int(found.above.max()) + 1)
+        below, above = (torch.from_numpy(places - found.below.min()) for places in (found.below, found.above))
+        shares = torch.from_numpy(found.share).to(codes).reshape(-1, *[1] * (codes.ndim - 1))
+        slices = _slices(stack, piece.box.start[stack.axis], piece.measured[0])
+
+        def restore(start: int, stop: int) -> None:
+            low, high = (codes[places[start:stop].to(codes.device)] for places in (below, above))
+            _write(self.decode(low - (low - high) * shares[start:stop], slices[start:stop]), made[start:stop])
+
+        in_parts(restore, len(slices), self._at_once(len(slices)))
+
+    def _codes(self, piece: Piece, axis: int, low: int, high: int) -> Tensor:
+        """What ``encode`` makes of the slices low to high of the measured part."""
         import torch
 
         measured = piece.measured[0]
-        found = brackets(measured.grid, piece.target, axis)
-        low, high = int(found.below.min()), int(found.above.max()) + 1
-        first = piece.crops[0].start[axis] if piece.crops else 0
-        grid = self.plane_grid(measured.grid, piece.target, axis)
-        own = _slices(grid, axis, first, measured)[low:high]
-        image = _onto(measured, grid, self.order)
-        planes = slab(SliceStack(grid, axis).planes(image), range(low, high), self.neighbours)
-        codes = self._batched(self.encode, planes, own)
-        below, above = (codes[torch.from_numpy(places - low).to(codes.device)] for places in (found.below, found.above))
-        share = torch.from_numpy(found.share).to(codes).reshape(-1, *[1] * (codes.ndim - 1))
-        targets = _slices(piece.target, axis, piece.box.start[axis], measured)
-        return self._batched(self.decode, below - (below - above) * share, targets)
+        stack = SliceStack(self.plane_grid(measured.grid, piece.target, axis), axis)
+        planes = stack.planes(_onto(measured, stack.grid, self.order))
+        slices = _slices(stack, piece.crops[0].start[axis] if piece.crops else 0, measured)
 
-    def _batched(
-        self, work: Callable[[Tensor, Sequence[Slice]], Tensor], planes: Array | Tensor, slices: Sequence[Slice]
-    ) -> Tensor:
-        """The slices through ``work`` in one batch, in smaller ones where memory runs out, one by one on a CPU."""
+        def encode(start: int, stop: int) -> Tensor:
+            return self.encode(self._slabs(planes, range(low + start, low + stop)), slices[low + start : low + stop])
+
+        return torch.cat(in_parts(encode, high - low, self._at_once(high - low)))
+
+    def _at_once(self, count: int) -> int:
+        """Slices of a batch: all, but one by one on a CPU."""
+        return 1 if self.device == "cpu" else count
+
+    def _slabs(self, planes: Array, places: Sequence[int]) -> Tensor:
+        """Slices with their neighbours as channels, on the device.
+
+        In memory of torch's own: it begins where the same slice's does in any other batch, and some sums depend on that.
+        """
         import torch
 
-        given, size = torch.as_tensor(planes), 1 if self.device == "cpu" else len(slices)
+        made = torch.empty((len(places), 2 * self.neighbours + 1, *planes.shape[1:]))
+        slab(planes, places, self.neighbours, made.numpy())
+        return made.to(self.device)
 
-        def part(start: int, stop: int) -> Tensor:
-            # A copy begins where memory is aligned, as that of the same slice in another batch: some sums depend on it.
-            return work(given[start:stop].to(self.device, copy=True), slices[start:stop])
 
-        return in_parts(part, len(slices), size)
+def _write(restored: Tensor, made: Array) -> None:
+    """Restored slices into their places.
+
+    Raises:
+        RestorationError: slices of another shape, or with several channels.
+    """
+    wanted, got = (len(made), 1, *made.shape[1:]), tuple(restored.shape)
+    if got != wanted:
+        remedy = "report it: the method breaks its contract"
+        raise RestorationError("plane-shape", f"restored slices {wanted}", f"{got}", remedy)
+    made[...] = restored[:, 0].float().cpu().numpy()
 
 
 def _onto(measured: Measured, grid: Grid, order: Order) -> Array:
@@ -271,10 +310,9 @@ def _onto(measured: Measured, grid: Grid, order: Order) -> Array:
     return interpolate(measured.image, measured.grid, grid, order)
 
 
-def _slices(grid: Grid, axis: int, first: int, measured: Measured) -> list[Slice]:
-    """All slices of a grid, counted from ``first``."""
-    stack = SliceStack(grid, axis)
-    return [Slice(axis, first + n, stack.grid_of(n), measured) for n in range(stack.count)]
+def _slices(stack: SliceStack, first: int, measured: Measured) -> list[Slice]:
+    """All slices of a stack, their places counted from ``first``."""
+    return [Slice(first + n, stack, n, measured) for n in range(stack.count)]
 
 
 def _widened(box: Box, axis: int, by: int, whole: Grid) -> Box:
@@ -284,19 +322,17 @@ def _widened(box: Box, axis: int, by: int, whole: Grid) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def _attempt(work: Work, n: int, size: int) -> Tensor | None:
+def _attempt(work: Callable[[int, int], T], n: int, size: int) -> list[T] | None:
     """What ``work`` makes of ``size`` slices at a time; None where memory does not suffice."""
-    import torch
-
     try:
-        return torch.cat([work(start, min(start + size, n)) for start in range(0, n, size)])
+        return [work(start, min(start + size, n)) for start in range(0, n, size)]
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     return None
 
 
-def in_parts(work: Work, n: int, size: int) -> Tensor:
+def in_parts(work: Callable[[int, int], T], n: int, size: int) -> list[T]:
     """What ``work(start, stop)`` makes of n slices, ``size`` at a time; where memory runs out in halves, down to one.
 
     Raises:
@@ -304,8 +340,7 @@ def in_parts(work: Work, n: int, size: int) -> Tensor:
     """
     while (made := _attempt(work, n, size)) is None:
         if size == 1:
-            raise RestorationError(
-                "out-of-memory", "memory for one slice", "none left", "use a smaller network or a larger machine"
-            )
+            remedy = "use a smaller network or a larger machine"
+            raise RestorationError("out-of-memory", "memory for one slice", "none left", remedy)
         size = min(size, n) // 2 or 1
     return made

@@ -18,6 +18,7 @@ from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import RestorationError
 from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
+from core.geometry.slices import SliceStack
 from core.geometry.tiles import Tile
 from core.io.store import Store
 from core.methods.base import Measured
@@ -203,7 +204,7 @@ def test_the_sample_has_the_posteriors_mean_and_its_scatter_is_the_noise_of_the_
 
 def slices_at(places: Sequence[int], axis: int = 2) -> list[Slice]:
     scan = measured()
-    return [Slice(axis, place, scan.grid, scan) for place in places]
+    return [Slice(place, SliceStack(scan.grid, axis), 0, scan) for place in places]
 
 
 def test_noise_belongs_to_the_slice_and_its_axis() -> None:
@@ -315,7 +316,7 @@ def test_where_memory_runs_out_batches_are_halved_down_to_one() -> None:
             raise MemoryError
         return torch.arange(start, stop)[:, None, None, None].float()
 
-    assert in_parts(partial(work, fits=2), 9, 9).flatten().tolist() == list(range(9))
+    assert torch.cat(in_parts(partial(work, fits=2), 9, 9)).flatten().tolist() == list(range(9))
     assert sizes == [9, 4, 2, 2, 2, 2, 1]
     with pytest.raises(RestorationError, match=r"out-of-memory: wanted memory for one slice; got none left; use"):
         in_parts(partial(work, fits=0), 9, 9)
@@ -328,7 +329,7 @@ def test_restored_slices_of_another_shape_are_refused_with_the_tile() -> None:
 
     scan = measured()
     with pytest.raises(
-        RestorationError, match=r"plane-shape: wanted restored slices \(4, 1, 11, 9\); got \(4, 2, 11, 9\), in tile 0"
+        RestorationError, match=r"plane-shape: wanted restored slices \(1, 1, 11, 9\); got \(1, 2, 11, 9\), in tile 0"
     ):
         whole(Larger(), scan, scan.grid)
 
