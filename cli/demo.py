@@ -15,9 +15,9 @@ import numpy as np
 from cli.console import FAILED, OK, calm, say
 from core.geometry.grid import Array, Box, Grid
 from core.io import files, nifti
-from core.operators.acquisition import acquisition_operator
+from core.operators.forward_model import SliceProfile
 from core.settings.run import Compute, RunSettings
-from core.settings.scans import Acquisition, Selection
+from core.settings.scans import Selection
 
 NOISE = 0.01
 SEED = 20
@@ -90,7 +90,7 @@ def _thick(truth: Array, fine: Grid, scan: DemoScan, seed: int) -> tuple[Array, 
     affine[:3, 2] *= scan.thickness
     nx, ny, nz = fine.shape
     grid = Grid((nx, ny, nz // scan.thickness), affine)
-    clean = acquisition_operator(grid, fine, Acquisition(slice_profile=scan.profile, slice_gap=0.0)).forward(truth)
+    clean = SliceProfile(slice_profile=scan.profile).operator(grid, fine).forward(truth)
     real, imaginary = np.random.default_rng(seed).normal(0, NOISE, (2, *clean.shape)).astype(np.float32)
     return np.hypot(clean + real, imaginary), grid
 

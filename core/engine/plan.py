@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from core import __version__
 from core.digest import digest_of
 from core.errors import InputError, IsovoxError, PlanError
@@ -20,9 +22,10 @@ from core.methods.base import Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import build_method
 from core.models.domain import Domain, Facts, disagreements, facts_of, unknown
+from core.operators.forward_model import ForwardModel
 from core.settings.base import Settings
 from core.settings.run import RunSettings
-from core.settings.scans import Acquisition, TilingSettings
+from core.settings.scans import TilingSettings
 
 SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
 
@@ -63,7 +66,7 @@ class ScanPlan(Settings):
         metadata: allow-listed metadata of the input's sidecar.
         sha256: of the input bytes.
         source, target: canonical grids as JSON, before and after.
-        acquisition: slice profile and gap.
+        forward: how the scan came from the anatomy.
         mode: one task a scan, or its tiles spread over workers.
         tiles: how many tiles the target grid is cut into.
         steps: how many steps its method makes at most; 0 for one that makes none.
@@ -86,7 +89,7 @@ class ScanPlan(Settings):
     sha256: str
     source: dict[str, Any]
     target: dict[str, Any]
-    acquisition: Acquisition
+    forward: ForwardModel
     mode: Literal["scan", "tile"] = "scan"
     tiles: int = 1
     steps: int = 0
@@ -96,6 +99,15 @@ class ScanPlan(Settings):
     restore_digest: str = ""
     digest: str = ""
     forecast: Forecast = Forecast(memory=0, disk=0, seconds=0, objects=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, values: Any) -> Any:
+        """Plans of before tell the slices alone, as ``acquisition``."""
+        if not isinstance(values, dict) or "acquisition" not in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "acquisition"}
+        return rest | {"forward": {"kind": "slice-profile"} | values["acquisition"]}
 
     @property
     def pieces(self) -> tuple[str, int]:
@@ -178,7 +190,7 @@ def restoration_settings(settings: RunSettings, weights: Weights | None, revisio
         "voxel_size": settings.voxel_size,
         "fuse": settings.fuse,
         "trust": settings.trust,
-        "slices": settings.slices.model_dump(mode="json"),
+        "slices": settings.slices.digested(),
         "tiling": settings.tiling.model_dump(mode="json", exclude={"mode"}),
         "seed": settings.seed,
         **({"revision": revision} if revision != 1 else {}),
@@ -188,7 +200,7 @@ def restoration_settings(settings: RunSettings, weights: Weights | None, revisio
 def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, domain: Domain) -> list[ScanPlan]:
     """The scans of one group, each with the digests of its stages."""
     flags = settings.outside_domain and domain.stated
-    together = [[scan.sha256, scan.acquisition.model_dump(mode="json")] for scan in scans]
+    together = [[scan.sha256, scan.forward.digested()] for scan in scans]
     checks = {"quality": settings.quality.model_dump(mode="json")}
     result = []
     for scan in scans:
@@ -201,13 +213,11 @@ def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, do
 
 def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[ScanPlan]:
     """The scans of one group with their target grid: each its own, or one for all where they are fused."""
-    centres: Literal["profile", "decimation"] = "decimation" if settings.slices.slice_profile == "point" else "profile"
     if settings.fuse:
         common = fused_grid([scan.source_grid for scan in scans], settings.voxel_size).to_json()
         return [scan.model_copy(update={"target": common}) for scan in scans]
-    return [
-        scan.model_copy(update={"target": scan.source_grid.isotropic(settings.voxel_size, centres).to_json()}) for scan in scans
-    ]
+    targets = [scan.source_grid.isotropic(settings.voxel_size, scan.forward.centres) for scan in scans]
+    return [scan.model_copy(update={"target": target.to_json()}) for scan, target in zip(scans, targets, strict=True)]
 
 
 def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, rate: float) -> Forecast:
@@ -246,7 +256,7 @@ def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = 
     """
     suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
     size = settings.voxel_size
-    return facts_of(scan.source_grid, scan.acquisition, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
+    return facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
 
 
 def outside_domain(settings: RunSettings, reasons: Sequence[str]) -> InputError:

@@ -101,11 +101,9 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
         figures, map and problems.
 
     """
-    from core.operators.scan_model import observe
-
     bad = restored.size - int(np.count_nonzero(np.isfinite(restored)))
     image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
-    again = observe(measured.grid, target, measured.acquisition).forward(image)
+    again = measured.operator(target).forward(image)
     residual = again - measured.image
     figures = {"non_finite": float(bad), "noise_sd": measured.stats.noise_sd}
     figures |= _consistency(measured, again, residual)

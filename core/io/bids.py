@@ -44,6 +44,7 @@ class Source:
         entities: BIDS entities by their short names, with "suffix" and "datatype".
         sidecar: allow-listed metadata of its JSON sidecars, inherited as BIDS says.
         reference: the truth that its table names.
+        simulation: what the sidecar of a simulated scan tells of how it was made (see ``core.operators.sidecar``).
     """
 
     key: str
@@ -55,6 +56,7 @@ class Source:
     entities: Entities = field(default_factory=dict)
     sidecar: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
+    simulation: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class _Sidecars:
         return self._content[path]
 
     def of(self, path: str, entities: Entities) -> dict[str, Any]:
-        """Metadata of a scan from all JSON files that apply to it, the nearest last, only allow-listed keys."""
+        """Metadata of a scan from all JSON files that apply to it, the nearest last."""
         beside = [one for parent in PurePosixPath(path).parents for one in self._folders.get(str(parent), [])]
         applies = [
             (one.count("/"), len(said), one)
@@ -160,7 +162,14 @@ class _Sidecars:
         for _, _, one in sorted(applies):
             content = self._read(one)
             merged |= content if isinstance(content, dict) else {}
-        return allowed(merged)
+        return merged
+
+
+def simulation(sidecar: dict[str, Any]) -> dict[str, Any]:
+    """What a sidecar tells of a simulation by isovox, and nothing else of it; empty where it tells none."""
+    own = sidecar.get("Isovox")
+    told = {key: own[key] for key in ("Degradation", "Axis") if key in own} if isinstance(own, dict) else {}
+    return {"Isovox": told} if "Degradation" in told else {}
 
 
 def _is_candidate(path: str, entities: Entities, selection: Selection) -> bool:
@@ -186,7 +195,8 @@ def _from_bids(root: str, paths: Sequence[str], selection: Selection) -> Iterato
         except InputError as error:
             yield _refuse(name, uri, error)
             continue
-        yield Source(_key(stem), (uri,), "nifti", stem, _group(entities), path, entities, sidecar)
+        known, made = allowed(sidecar), simulation(sidecar)
+        yield Source(_key(stem), (uri,), "nifti", stem, _group(entities), path, entities, known, simulation=made)
 
 
 def _key(stem: str) -> str:
@@ -229,18 +239,20 @@ def _from_folder(root: str, paths: Sequence[str], selection: Selection) -> Itera
         except InputError as error:
             yield _refuse(inside, uri, error)
             continue
-        yield Source(safe_key(inside), (uri,), kind, plain_stem(inside), group, path or inside, entities, sidecar)
+        known, made = allowed(sidecar), simulation(sidecar)
+        key, stem = safe_key(inside), plain_stem(inside)
+        yield Source(key, (uri,), kind, stem, group, path or inside, entities, known, simulation=made)
 
 
 def _metadata(uri: str, kind: Kind) -> dict[str, Any]:
-    """Allow-listed metadata of a DICOM series, or of the JSON file beside a scan, if there is one that can be read."""
+    """Metadata of a DICOM series, or of the JSON file beside a scan, if there is one that can be read."""
     if kind == "dicom":
         return dicom.metadata(uri)
     try:
         content = files.read_json(without_extension(uri) + ".json")
     except (FileNotFoundError, ValueError):
         return {}
-    return allowed(content) if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _absolute(path: str, folder: str) -> str:
@@ -274,8 +286,9 @@ def _row(row: dict[str, str], folder: str) -> Source:
         stem, key = plain_stem(inside if near else name), safe_key(inside if near else name)
     relative = row["path"] if near else files.name_of(uri)
     reference = _absolute(row["reference"], folder) if row.get("reference") else None
-    sidecar = _metadata(uri, kind)
-    return Source(key, (uri,), kind, stem, _group(entities) or key, relative, entities, sidecar, reference)
+    sidecar, group = _metadata(uri, kind), _group(entities) or key
+    known, made = allowed(sidecar), simulation(sidecar)
+    return Source(key, (uri,), kind, stem, group, relative, entities, known, reference, made)
 
 
 def _row_or_refusal(row: dict[str, str], number: int, folder: str) -> Source | Refused:

@@ -17,6 +17,8 @@ from core.geometry.grid import Grid
 from core.io import files
 from core.io.bids import Entities, Source, without_extension
 from core.io.derivatives import ACQUIRED, allowed, bids_stem, dataset_description
+from core.operators.forward_model import ForwardModel
+from core.operators.sidecar import KEY, fields_of
 from core.settings.degradation import Degradation
 
 VERSION = 1  # of the simulation: a change of its numbers makes scans anew
@@ -35,9 +37,14 @@ def label_of(how: Degradation, axis: str = "S") -> str:
     profile = how.slice_profile if how.slice_profile != usual.slice_profile else ""
     gap = f"gap{round(how.slice_gap * 100)}" if how.slice_gap != usual.slice_gap else ""
     contrast = how.contrast if how.contrast != usual.contrast else ""
-    said = "" if how.operator == "slice-mask" else profile + gap
-    along = "" if axis == "S" else axis
-    return how.operator.replace("-", "") + str(how.factor) + said + (contrast if how.operator == "low-field" else "") + along
+    said = {
+        "slice-profile": profile + gap,
+        "low-field": profile + gap + contrast,
+        "slice-mask": f"phase{how.phase}" if how.phase else "",
+        "in-plane": how.kernel if how.kernel not in {None, "bicubic"} else "",
+        "k-space": f"centre{100 * how.centre:.4g}".replace(".", "p") if how.centre is not None else "",
+    }[how.operator]
+    return how.operator.replace("-", "") + str(how.factor) + str(said) + ("" if axis == "S" else axis)
 
 
 def stem_of(source: Source, label: str, contrast: str) -> str:
@@ -94,30 +101,27 @@ def digest_of(truth_sha256: str, settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def thickness(how: Degradation, voxel: float) -> float:
-    """Thickness of a degraded slice in mm, from the sharp voxel size along the axis."""
-    return voxel if how.operator == "slice-mask" else how.factor * voxel * (1 - how.slice_gap)
-
-
-def sidecar(source: Source, out: str, axis: int, how: Degradation, sharp: Grid, provenance: dict[str, Any]) -> dict[str, Any]:
+def sidecar(
+    source: Source, out: str, axis: int, forward: ForwardModel, sharp: Grid, provenance: dict[str, Any]
+) -> dict[str, Any]:
     """The JSON sidecar of a simulated scan.
 
     Args:
         source: the sharp scan.
         out: folder of the simulated dataset.
-        axis: along which slices became thick.
-        how: the degradation.
+        axis: on which the forward model acted.
+        forward: how the scan was made.
         sharp: grid of the sharp scan.
         provenance: digests, seed and what was drawn; JSON values, stored under "Isovox".
     """
-    voxel = sharp.spacing[axis]
+    made = fields_of(forward, axis, sharp.spacing[axis])
+    changed = ACQUIRED & set(made)
     return {
         "Description": "Simulated by isovox from a sharp scan; no measurement.",
-        **{key: value for key, value in allowed(source.sidecar).items() if key not in ACQUIRED},
-        "SliceThickness": round(thickness(how, voxel), 4),
-        "SpacingBetweenSlices": round(how.factor * voxel, 4),
+        **{key: value for key, value in allowed(source.sidecar).items() if key not in changed},
+        **made,
         "TruthURI": _said_truth(out, source.uris[0]),
-        "Isovox": provenance | {"Degradation": how.model_dump(mode="json"), "Axis": "RAS"[axis]},
+        KEY: provenance | made[KEY],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -13,7 +13,9 @@ from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
 from core.models.domain import Domain
 from core.noise import Key
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import ForwardModel
+from core.operators.linear import Kept, LinearOperator
+from core.settings.scans import TilingSettings
 from core.stats import ScanStats
 
 
@@ -25,19 +27,29 @@ class Measured:
         image: float32 array (x, y, z) on ``grid``.
         grid: canonical RAS grid of ``image``; a crop carries its own place in the world.
         stats: statistics of the *whole* scan, so that every tile scales intensities alike.
-        acquisition: slice profile and gap, by which the scan came from the anatomy.
+        forward: how the scan came from the anatomy.
         noise: key of the scan's noise, for methods that draw any.
+        mask: boolean (x, y, z) on ``grid``, True where nothing was measured (a lesion to be filled, a hole); None where the
+            scan brings none, or the method takes none.
+        covariates: of the person, by the names of columns in participants.tsv; those that the method asks for and that are known.
     """
 
     image: Array
     grid: Grid
     stats: ScanStats
-    acquisition: Acquisition
+    forward: ForwardModel
     noise: Key = (0, 0)
+    mask: Kept | None = None
+    covariates: Mapping[str, float | str] | None = None
 
     def crop(self, box: Box) -> Measured:
         """The part in ``box``, at its place in the world."""
-        return replace(self, image=self.image[box.slices], grid=self.grid.crop(box))
+        mask = None if self.mask is None else self.mask[box.slices]
+        return replace(self, image=self.image[box.slices], grid=self.grid.crop(box), mask=mask)
+
+    def operator(self, target: Grid) -> LinearOperator:
+        """The map of an image on ``target`` to the scan; 0 in the mask, where there is one."""
+        return self.forward.operator(self.grid, target, self.mask)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pydantic import AfterValidator
 from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.io import files
+from core.operators.forward_model import ForwardModel
 from core.settings.base import Settings, wrong
-from core.settings.scans import Acquisition
 
 FILE = "domain.json"
 ROUNDING = 1e-3  # relative: of voxel sizes in headers
@@ -113,7 +113,7 @@ class Facts:
 
 def facts_of(
     grid: Grid,
-    acquisition: Acquisition,
+    forward: ForwardModel,
     *,
     voxel_size: float | None = None,
     suffix: str | None = None,
@@ -124,7 +124,7 @@ def facts_of(
 
     Args:
         grid: of the scan, canonical.
-        acquisition: how its slices came about.
+        forward: how it came from the anatomy.
         voxel_size: of the restored scan, mm.
         suffix: of its BIDS name; one that is no contrast of BIDS tells nothing.
         skull_stripped: as its sidecar says.
@@ -132,13 +132,13 @@ def facts_of(
     """
     axis = grid.slice_axis
     first, second, spacing = sorted(grid.spacing) if axis is None else [*_but(grid.spacing, axis), grid.spacing[axis]]
-    gap = acquisition.slice_gap
+    profile, gap = forward.slices
     return Facts(
         contrast=suffix if suffix in CONTRASTS else None,
         slice_spacing=spacing,
-        slice_thickness=None if acquisition.slice_profile == "point" else spacing * (1 - gap),
+        slice_thickness=None if profile == "point" else spacing * (1 - gap),
         slice_gap=gap,
-        slice_profile=acquisition.slice_profile,
+        slice_profile=profile,
         in_plane=(first, second),
         anatomy=None if skull_stripped is None else "brain" if skull_stripped else "head",
         lowest=lowest,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +67,38 @@ def resize_matrix(n_in: int, factor: Fraction | float, kernel: Kernel) -> Matrix
     """
     if factor <= 0:
         raise GridError("factor-invalid", "a factor above 0", str(factor), "give new voxels for an old one")
-    function, reach = KERNELS[kernel]
     n_out, step = math.ceil(n_in * factor - 1e-9), float(1 / factor)
-    stretch = max(1.0, step)
     centres = (np.arange(n_out) - (n_out - 1) / 2) * step + (n_in - 1) / 2
-    margin = math.ceil(reach * stretch + step)
+    return _rows(n_in, centres, step, kernel)
+
+
+def kernel_matrix(n_target: int, n_source: int, scale: float, offset: float, kernel: Kernel) -> Matrix:
+    """The measured axis as averages of a target axis that lies anywhere beneath it: ``resize_matrix`` between two grids.
+
+    Args:
+        n_target: voxels of the target axis.
+        n_source: voxels of the measured axis.
+        scale: measured voxel size in target voxels, above 0.
+        offset: centre of the first measured voxel on the target axis, in voxels.
+        kernel: one of the five; stretched by ``scale`` where that is above 1.
+
+    Returns:
+        float64 (n_source, n_target), each row summing to 1.
+
+    Raises:
+        GridError: for a scale that is not above 0.
+    """
+    if scale <= 0:
+        raise GridError("factor-invalid", "a scale above 0", str(scale), "give the measured voxel size in target voxels")
+    return _rows(n_target, np.arange(n_source) * scale + offset, scale, kernel)
+
+
+def _rows(n_in: int, centres: NDArray[Any], step: float, kernel: Kernel) -> Matrix:
+    """Weights of an axis's voxels for samples ``step`` apart at ``centres``."""
+    function, reach = KERNELS[kernel]
+    stretch = max(1.0, step)
+    outside = max(-float(centres[0]), float(centres[-1]) - (n_in - 1), step)
+    margin = math.ceil(reach * stretch + outside)
     columns = np.arange(-margin, n_in + margin)
     weights = function(np.round((centres[:, None] - columns) / stretch, 9))
     weights[np.abs(weights) < NEGLIGIBLE] = 0

@@ -17,7 +17,6 @@ from typing import Literal
 import numpy as np
 
 from core.geometry.grid import Array
-from core.operators.linear import Matrix, apply_axis
 from core.tissues import GM, WM, Tissues
 
 Contrast = Literal["T1w", "FLAIR"]
@@ -54,24 +53,22 @@ def gain(tissues: Tissues, contrast: Contrast, snr: Snr) -> float:
     return target / (tissues.gm_mean if contrast == "T1w" else tissues.wm_mean)
 
 
-def low_field(
-    image: Array, axis: int, matrix: Matrix, contrast: Contrast, snr: Snr, *, tissues: Tissues, maps: Array | None = None
-) -> Array:
+def low_field(thick: Array, changed: Array, contrast: Contrast, snr: Snr, tissues: Tissues) -> Array:
     """The mean of the low-field scan: all but the noise.
 
     Args:
-        image: sharp, float32 (x, y, z).
-        axis: along which slices become thick.
-        matrix: the slices, (slices, voxels along ``axis``).
+        thick: A x, the sharp scan in thick slices; float32 (x, y, z).
+        changed: A p, the share of the tissue that changes its brightness (see ``changed_tissue``), on the same slices; 0 to 1.
         contrast: T1w or FLAIR.
         snr: (SNR_WM, SNR_GM), above 0.
-        tissues: of the whole scan, of which ``image`` may be a crop.
-        maps: (3, x, y, z) in the order CSF, GM, WM, where known; else the posteriors of ``tissues``.
+        tissues: of the whole sharp scan, of which this may be a crop.
 
     Returns:
-        float32, with as many voxels along ``axis`` as the matrix has rows.
+        float32 of the same shape.
     """
-    changed = GM if contrast == "T1w" else WM
-    share = tissues.share(image, changed) if maps is None else maps[changed]
-    thick, partial = (apply_axis(matrix, one, axis) for one in (image, share))
-    return thick * (1 + np.float32(gain(tissues, contrast, snr) - 1) * partial)
+    return thick * (1 + np.float32(gain(tissues, contrast, snr) - 1) * changed)
+
+
+def changed_tissue(contrast: Contrast) -> int:
+    """Which tissue changes its brightness: grey matter in T1w, white matter in FLAIR."""
+    return GM if contrast == "T1w" else WM

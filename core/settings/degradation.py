@@ -1,23 +1,34 @@
-"""How scans of low resolution are made from sharp ones."""
+"""How scans of low resolution are made from sharp ones, as a user says it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from core.settings.base import Settings
 
+if TYPE_CHECKING:
+    from core.operators.forward_model import ForwardModel
+
+LATER = ("phase", "kernel", "centre")  # fields that digests know only where they are set
+
 
 class Degradation(Settings):
-    """How scans of low resolution are made from sharp ones."""
+    """How scans of low resolution are made from sharp ones: flat, for options and forms; ``forward`` is what is meant."""
 
-    operator: Literal["slice-profile", "slice-mask", "low-field"] = Field(
+    operator: Literal["slice-profile", "slice-mask", "low-field", "in-plane", "k-space"] = Field(
         "slice-profile",
         title="Operator",
-        description="thick slices, dropped slices, or the low-field simulator of Lin et al. 2023",
+        description="thick slices, dropped slices, the low-field simulator of Lin et al. 2023, coarser voxels within the slices, "
+        "or k-space lines left out",
     )
-    factor: int = Field(4, ge=2, title="Factor", description="voxels of the sharp scan from slice to slice")
+    factor: int = Field(
+        4,
+        ge=2,
+        title="Factor",
+        description="voxels of the sharp scan from slice to slice; k-space: one line in so many is kept",
+    )
     slice_profile: Literal["box", "gaussian"] = Field(
         "box", title="Slice profile", description="sensitivity across a slice; of low field gaussian unless said"
     )
@@ -25,6 +36,13 @@ class Degradation(Settings):
         0.0, ge=0.0, lt=1.0, title="Slice gap", description="as a fraction of the slices' distance; of low field 0.25 unless said"
     )
     contrast: Literal["T1w", "FLAIR"] = Field("T1w", title="Contrast", description="of low-field scans")
+    phase: int | None = Field(None, ge=0, title="Phase", description="of dropped slices, the number of the first that is kept")
+    kernel: Literal["bicubic", "bilinear", "lanczos2", "lanczos3", "box"] | None = Field(
+        None, title="Kernel", description="of coarser voxels within the slices; default: bicubic"
+    )
+    centre: float | None = Field(
+        None, ge=0.0, le=1.0, title="Centre", description="of k-space, the fraction of lines that are all kept; default: 0.08"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -32,6 +50,26 @@ class Degradation(Settings):
         """Slices of low field are those of Lin et al. 2023 unless said: gaussian, of every 8 voxels 6 and a gap of 2."""
         low = isinstance(values, dict) and values.get("operator") == "low-field"
         return {"slice_profile": "gaussian", "slice_gap": 0.25} | values if low else values
+
+    @model_validator(mode="after")
+    def _phase_within(self) -> Degradation:
+        if self.phase is not None and self.phase >= self.factor:
+            raise ValueError(f"wanted a phase below the factor {self.factor}; got {self.phase}; count slices from 0")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _set_ones(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields that came later are left out where they are not set: what was made before keeps its digest."""
+        return {name: value for name, value in write(self).items() if name not in LATER or value is not None}
+
+    @property
+    def forward(self) -> ForwardModel:
+        """The forward model that is meant: the operator's own fields, its defaults where nothing is said."""
+        from core.operators.forward_model import KINDS, forward_of
+
+        said = self.model_dump(exclude={"operator"})
+        own = {name: value for name, value in said.items() if name in KINDS[self.operator].model_fields}
+        return forward_of(own | {"kind": self.operator})
 
 
 DEGRADATION = Field(Degradation(), title="Degradation", description="how scans of low resolution are made from sharp ones")

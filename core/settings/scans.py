@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,42 +20,25 @@ class Selection(Settings):
     acquisition: tuple[str, ...] = Field((), title="Acquisitions", description="values of the BIDS entity acq-")
 
 
-class Acquisition(Settings):
-    """How thick slices came from the anatomy."""
-
-    slice_profile: Literal["box", "gaussian", "point"] = Field(
-        "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
-    )
-    slice_gap: float = Field(
-        0.0, ge=0.0, lt=1.0, title="Slice gap", description="gap between slices as a fraction of their distance"
-    )
-
-
 class AcquisitionSettings(Settings):
-    """How thick slices came from the anatomy, as far as the user says."""
+    """How thick slices came from the anatomy, as far as the user says; what is said wins over what is known of a scan."""
 
-    slice_profile: Literal["box", "gaussian", "point"] = Field(
-        "box", title="Slice profile", description="sensitivity across a slice; 'point': slices were dropped, not averaged"
+    slice_profile: Literal["box", "gaussian", "point"] | None = Field(
+        None,
+        title="Slice profile",
+        description="sensitivity across a slice; 'point': slices were dropped, not averaged; default: as simulated, else box",
     )
     slice_gap: float | None = Field(
         None,
         ge=0.0,
         lt=1.0,
         title="Slice gap",
-        description="fraction of the slices' distance; default: from the sidecar's SliceThickness",
+        description="fraction of the slices' distance; default: as simulated, else from the sidecar's SliceThickness",
     )
 
-    def resolve(self, thickness: float | None, distance: float) -> Acquisition:
-        """The acquisition of one scan.
-
-        Args:
-            thickness: slice thickness in mm from the scan's metadata, None where unknown.
-            distance: distance of the slices' centres in mm.
-        """
-        gap = self.slice_gap
-        if gap is None:
-            gap = round(1 - thickness / distance, 3) if thickness and 0 < thickness < distance * 0.99 else 0.0
-        return Acquisition(slice_profile=self.slice_profile, slice_gap=gap)
+    def digested(self) -> dict[str, Any]:
+        """The JSON value that enters digests: where nothing is said, the profile counts as a box."""
+        return {"slice_profile": self.slice_profile or "box", "slice_gap": self.slice_gap}
 
 
 class TilingSettings(Settings):

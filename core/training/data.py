@@ -1,6 +1,6 @@
 """Pairs of patches for training: drawn from a cohort's images, degraded on the fly.
 
-Slices are thick along one axis only, so a patch needs the image's columns through it and no more:
+Forward models act along single axes, so a patch needs the image's columns through it and no more; of thick slices:
 
     truth, columns (p, p, n) --degrade--> (p, p, n / factor) --cubic--> columns (p, p, n) --cut--> input (p, p, p)
 
@@ -21,8 +21,8 @@ from torch.utils.data import Dataset
 from core.errors import UsageError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
-from core.operators.degrade import degrade
-from core.settings.degradation import Degradation
+from core.operators.forward import Beside
+from core.operators.forward_model import ForwardModel
 
 if TYPE_CHECKING:
     from core.tissues import Tissues
@@ -92,15 +92,26 @@ def _start(subject: Subject, patch: int, draw: np.random.Generator) -> tuple[int
     return start
 
 
-def _columns(shape: Sequence[int], start: Sequence[int], patch: int, axis: int, how: Degradation, phase: int) -> Box:
-    """The voxels to read: the patch, and along the slices' axis its context; slices begin anywhere."""
-    first = [max(0, at) for at in start]
-    last = [min(at + patch, n) for at, n in zip(start, shape, strict=True)]
-    before = max(0, start[axis] - CONTEXT * how.factor)
-    first[axis] = min(before + phase, max(0, shape[axis] - patch)) if start[axis] - before >= how.factor else before
-    last[axis] = min(start[axis] + patch + CONTEXT * how.factor, shape[axis])
-    last[axis] = first[axis] + max((last[axis] - first[axis]) // how.factor, 1) * how.factor
-    return Box((first[0], first[1], first[2]), (last[0], last[1], last[2]))
+def _line(n: int, start: int, patch: int, factor: int, phase: int) -> tuple[int, int]:
+    """First and last (excluded) voxel to read along an axis that becomes coarser: whole voxels of ``factor``, begun anywhere."""
+    before = max(0, start - CONTEXT * factor)
+    first = min(before + phase, max(0, n - patch)) if start - before >= factor else before
+    last = min(start + patch + CONTEXT * factor, n)
+    return first, first + max((last - first) // factor, 1) * factor
+
+
+def _columns(shape: Sequence[int], start: Sequence[int], patch: int, axis: int, how: ForwardModel, phase: int) -> Box:
+    """The voxels to read: the patch with its context along axes that become coarser; all of an axis whose k-space is cut."""
+    lines = []
+    for at, (n, factor) in enumerate(zip(shape, how.factors(axis), strict=True)):
+        if at == axis and not how.local:
+            lines.append((0, n))
+        elif factor > 1:
+            lines.append(_line(n, start[at], patch, factor, phase))
+        else:
+            lines.append((start[at], min(start[at] + patch, n)))
+    (a, b), (c, d), (e, f) = lines
+    return Box((a, c, e), (b, d, f))
 
 
 def _upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array], Array]:
@@ -117,32 +128,32 @@ def _upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Arra
     return turn
 
 
-def draw_pair(subject: Subject, how: Degradation, patch: int, draw: np.random.Generator, *, axis: int | None = None) -> Pair:
+def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.Generator, *, axis: int | None = None) -> Pair:
     """A patch of a subject and what a degraded scan shows of it.
 
     Args:
         subject: whose image.
-        how: the degradation.
+        how: the forward model that degrades it.
         patch: edge in voxels; patches beyond a smaller image are mirrored.
         draw: all that is random comes from it.
         axis: of the slices; drawn where None.
 
     Raises:
-        UsageError: where the operator needs tissue maps and the subject has none.
+        UsageError: where the forward model needs tissues and the subject has none.
     """
     axis = int(draw.integers(3)) if axis is None else axis
     start = _start(subject, patch, draw)
-    box = _columns(subject.grid.shape, start, patch, axis, how, int(draw.integers(how.factor)))
+    box = _columns(subject.grid.shape, start, patch, axis, how, int(draw.integers(max(how.factors(axis)))))
     truth, grid = subject.read(box), subject.grid.crop(box)
-    measured, coarse = degrade(truth, grid, axis, how, tissues=subject.tissues, draw=draw)
-    at = [start[one] - box.start[one] for one in range(3)]
-    at[axis] = min(max(at[axis], 0), max(0, truth.shape[axis] - patch))
+    seen = how.degrade(truth, grid, axis, draw, Beside(subject.tissues))
+    inside = zip(start, box.start, truth.shape, strict=True)
+    at = [min(max(a - b, 0), max(0, n - patch)) for a, b, n in inside]
     shape = [min(patch, n - a) for n, a in zip(truth.shape, at, strict=True)]
     cut = Box((at[0], at[1], at[2]), (at[0] + shape[0], at[1] + shape[1], at[2] + shape[2]))
-    seen = interpolate(measured, coarse, grid.crop(cut), 3)
+    blurred = interpolate(seen.image, seen.grid, grid.crop(cut), 3)
     turn = _upright(axis, patch, draw)
     scale = np.float32(1 / (max(subject.upper, 1e-6) * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
-    return Pair(np.ascontiguousarray(turn(seen) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
+    return Pair(np.ascontiguousarray(turn(blurred) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
 
 
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
@@ -150,13 +161,13 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         subjects: to draw from.
-        how: the degradation.
+        how: the forward model that degrades it.
         patch: edge in voxels.
         seed: of all draws.
         length: how many there are.
     """
 
-    def __init__(self, subjects: Sequence[Subject], how: Degradation, patch: int, seed: int, length: int) -> None:
+    def __init__(self, subjects: Sequence[Subject], how: ForwardModel, patch: int, seed: int, length: int) -> None:
         if not subjects:
             raise UsageError("no-subjects", "at least one subject to draw patches from", "none", "select more participants")
         self.subjects, self.how, self.patch, self.seed, self.length = list(subjects), how, patch, seed, length

@@ -14,10 +14,9 @@ from core.errors import InputError
 from core.geometry.grid import Box, Grid
 from core.io import bids, files, simulated
 from core.io.bids import Refused, Source
-from core.operators.degrade import acquisition_of
-from core.settings.degradation import Degradation
+from core.operators.forward_model import ForwardModel
+from core.operators.sidecar import read_forward, simulated_by
 from core.settings.evaluate import EvaluationSettings
-from core.settings.scans import Acquisition, AcquisitionSettings
 from core.settings.simulate import SimulateSettings
 from tasks.bounded import Dispatch, serially
 from tasks.evaluate import simulate
@@ -126,19 +125,19 @@ def sidecar_of(uri: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def degradation_of(measured: str) -> Degradation | None:
-    """How a scan of low resolution was simulated, as its sidecar says; None where it does not."""
-    told = sidecar_of(measured).get("Isovox", {}).get("Degradation")
-    return Degradation.model_validate(told) if told else None
+def forward_told(uri: str, grid: Grid) -> ForwardModel:
+    """How a scan of low resolution came about, as its sidecar says.
+
+    Raises:
+        InputError: degradation-unknown.
+    """
+    return read_forward(sidecar_of(uri), grid)
 
 
-def acquisition_told(uri: str, grid: Grid) -> Acquisition:
-    """How a scan of low resolution came about, as its sidecar says."""
-    if how := degradation_of(uri):
-        return acquisition_of(how)
-    axis = grid.slice_axis
-    distance = max(grid.spacing) if axis is None else grid.spacing[axis]
-    return AcquisitionSettings().resolve(sidecar_of(uri).get("SliceThickness"), distance)
+def degradation_told(uri: str) -> str | None:
+    """In words, how a scan of low resolution was simulated, as its sidecar says; None where it does not."""
+    told = simulated_by(sidecar_of(uri))
+    return told.describe() if told else None
 
 
 # -- whom a model has seen ------------------------------------------------------------------------------------------------------

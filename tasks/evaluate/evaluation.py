@@ -36,7 +36,7 @@ from core.settings.simulate import SimulateSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
-from tasks.evaluate.cases import Advance, Case, Trained, acquisition_told, covered, sidecar_of
+from tasks.evaluate.cases import Advance, Case, Trained, covered, forward_told, sidecar_of
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 
 VERSION = 1  # of the figures: a change of their definition scores anew
@@ -152,7 +152,7 @@ class CaseEvaluation:
         image, grid, stored = nifti.load(self.case.measured, self.settings.trust)
         key = field_key(self.settings.seed, self.digests[0])
         box = covered(sharp, grid)
-        measured = Measured(image, grid, scan_stats(image), acquisition_told(self.case.measured, grid), key)
+        measured = Measured(image, grid, scan_stats(image), forward_told(self.case.measured, grid), key)
         return CaseImages(measured, stored, np.ascontiguousarray(truth[box.slices]), sharp.crop(box))
 
     @cached_property
@@ -180,7 +180,7 @@ class CaseEvaluation:
         measured, said = self.images.measured, sidecar_of(self.case.measured)
         facts = facts_of(
             measured.grid,
-            measured.acquisition,
+            measured.forward,
             voxel_size=max(self.images.target.spacing),
             suffix=self.case.truth.entities.get("suffix"),
             skull_stripped=said.get("SkullStripped"),

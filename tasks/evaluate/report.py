@@ -15,9 +15,8 @@ import numpy as np
 from core.errors import IsovoxError
 from core.geometry.resample import interpolate
 from core.io import files, nifti
-from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
-from tasks.evaluate.cases import Case, degradation_of
+from tasks.evaluate.cases import Case, degradation_told
 from tasks.evaluate.comparisons import COMPARED, PairwiseComparison, beaten, comparisons_csv, pairwise_comparisons, too_few
 from tasks.evaluate.evaluation import CaseEvaluation, Score
 from tasks.evaluate.scorers import Scorer
@@ -157,19 +156,9 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
     return Detail(case.scan, both.truth, both.target, images, figures)
 
 
-def _told(how: Degradation) -> str:
-    """A degradation in words."""
-    said = {
-        "slice-profile": f"{how.slice_profile} slices",
-        "slice-mask": "dropped slices",
-        "low-field": f"low field, {how.contrast}, {how.slice_profile} slices",
-    }
-    return f"{said[how.operator]}, ×{how.factor}" + (f", gap {how.slice_gap:g}" if how.slice_gap else "")
-
-
 def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
-    found = dict.fromkeys(degradation_of(case.measured) for case in cases if case.measured)
-    said = "; ".join(_told(how) if how else "as its sidecars say" for how in found) or _told(settings.degradation)
+    found = dict.fromkeys(degradation_told(case.measured) for case in cases if case.measured)
+    said = "; ".join(told or "as its sidecars say" for told in found) or settings.degradation.forward.describe()
     cohort = files.name_of(settings.cohort.rstrip("/"))
     return {"Protocol": settings.protocol, "Degraded by": said, "Cohort": cohort, "Scans": str(len(cases))}
 

@@ -17,8 +17,7 @@ from core.io import bids, dicom, files, nifti, simulated
 from core.io.bids import Refused, Source
 from core.io.nifti import StoredAs
 from core.noise import field_key
-from core.operators.degrade import degrade
-from core.operators.low_field import draw_snr, noise_sd
+from core.operators.forward import Beside, Degraded
 from core.settings.scans import Selection
 from core.settings.simulate import SimulateSettings
 from core.tissues import Tissues, maps_of_labels
@@ -100,20 +99,15 @@ def _tissues(job: Job, source: Source, image: Array, grid: Grid) -> tuple[Tissue
     return Tissues.of_maps(image, maps), maps
 
 
-def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) -> tuple[Array, Grid, dict[str, Any]]:
+def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) -> tuple[Degraded, dict[str, Any]]:
     """The degraded scan, and what was drawn and found for it."""
-    how, draw = job.settings.degradation, np.random.default_rng(field_key(job.settings.seed, sha256))
-    if how.operator != "low-field":
-        return *degrade(image, grid, job.axis, how, tissues=None, draw=draw), {}
+    forward, draw = job.settings.degradation.forward, np.random.default_rng(field_key(job.settings.seed, sha256))
+    if forward.kind != "low-field":
+        made = forward.degrade(image, grid, job.axis, draw)
+        return made, made.drawn
     tissues, maps = _tissues(job, source, image, grid)
-    snr = draw_snr(how.contrast, draw)
-    noisy, coarse = degrade(image, grid, job.axis, how, tissues=tissues, draw=draw, maps=maps, snr=snr)
-    told = {
-        "SNR": {"WM": snr[0], "GM": snr[1]},
-        "NoiseSD": noise_sd(tissues, how.contrast, snr),
-        "Tissues": tissues.to_json() | {"From": "fit" if maps is None else "labels"},
-    }
-    return noisy, coarse, told
+    made = forward.degrade(image, grid, job.axis, draw, Beside(tissues, maps))
+    return made, made.drawn | {"Tissues": tissues.to_json() | {"From": "fit" if maps is None else "labels"}}
 
 
 def _digest(job: Job, source: Source, sha256: str) -> str:
@@ -135,10 +129,10 @@ def _simulate(job: Job, source: Source) -> ScanRecord:
     if simulated.is_done(out, stem, digest):
         return record
     image, grid, stored = load(source, job.settings)
-    degraded, coarse, told = _degrade(job, source, sha256, image, grid)
-    written = nifti.save(files.join(out, f"{stem}.nii.gz"), degraded, coarse, stored)
+    degraded, told = _degrade(job, source, sha256, image, grid)
+    written = nifti.save(files.join(out, f"{stem}.nii.gz"), degraded.image, degraded.grid, stored)
     told |= {"Seed": job.settings.seed, "TruthSHA256": sha256, "SHA256": written, "Digest": digest}
-    content = simulated.sidecar(source, out, job.axis, job.settings.degradation, grid, told)
+    content = simulated.sidecar(source, out, job.axis, job.settings.degradation.forward, grid, told)
     files.write_json(files.join(out, f"{stem}.json"), content)
     seconds = {"simulate": time.monotonic() - start}
     return record.model_copy(update={"state": "done", "seconds": seconds, "outputs": {f"{stem}.nii.gz": written}})

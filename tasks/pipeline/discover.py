@@ -12,14 +12,13 @@ import psutil
 
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
 from core.errors import InputError, UsageError
-from core.geometry.grid import Grid
 from core.io import bids, dicom, files, nifti, simulated
 from core.io.bids import Refused, Source
 from core.io.derivatives import bids_stem
 from core.io.output import Output
 from core.methods.registry import build_method, methods
+from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
-from core.settings.scans import Acquisition
 
 
 @lru_cache(maxsize=4096)
@@ -33,12 +32,6 @@ def _digest(uris: tuple[str, ...]) -> str:
         found = Path(uris[0]).stat()
         return _known_digest(uris[0], found.st_size, found.st_mtime_ns)
     return files.sha256_all(uris)
-
-
-def _acquisition(source: Source, grid: Grid, settings: RunSettings) -> Acquisition:
-    axis = grid.slice_axis
-    distance = max(grid.spacing) if axis is None else grid.spacing[axis]
-    return settings.slices.resolve(source.sidecar.get("SliceThickness"), distance)
 
 
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
@@ -56,7 +49,7 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         sha256=_digest(source.uris),
         source=grid.to_json(),
         target=grid.to_json(),
-        acquisition=_acquisition(source, grid, settings),
+        forward=read_forward(source.sidecar | source.simulation, grid, settings.slices),
         reference=source.reference or _reference_of(source, references, settings.input),
     )
 

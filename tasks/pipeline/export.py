@@ -131,7 +131,7 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         "PlanDigest": plan.digest,
         "Digest": scan.digest,
         "Model": plan.weights.model_dump(mode="json", exclude={"folder"}) if plan.weights else None,
-        "Acquisition": scan.acquisition.model_dump(mode="json"),
+        "Acquisition": scan.forward.digested(),
         "Seed": plan.settings.seed,
         "Versions": versions(),
     }

@@ -187,7 +187,7 @@ def measured_of(job: Job, scan: ScanPlan) -> Measured:
     """A scan as measured, from the store."""
     store, path = store_of(job), path_of(job, scan, "measured")
     stats = ScanStats(**store.attrs(path)["stats"])
-    return Measured(store.read(path), store.grid(path), stats, scan.acquisition, _noise_key(job, scan))
+    return Measured(store.read(path), store.grid(path), stats, scan.forward, _noise_key(job, scan))
 
 
 def _noise_key(job: Job, scan: ScanPlan) -> Key:
@@ -206,7 +206,7 @@ def _lazily(job: Job, scan: ScanPlan, how: Callable[[Grid, Callable[[Box], Measu
     store, path = store_of(job), path_of(job, scan, "measured")
     grid, stats = store.grid(path), ScanStats(**store.attrs(path)["stats"])
     key = _noise_key(job, scan)
-    return how(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.acquisition, key))
+    return how(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.forward, key))
 
 
 # -- restore, scan mode -----------------------------------------------------------------------------------------------------

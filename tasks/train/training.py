@@ -33,8 +33,7 @@ CARD = """# {name}
 A {settings.method} network ({settings.preset}, {parameters:,} parameters), trained by isovox {version}.
 
 ## Intended use
-Research: brain MRI degraded as by `{degraded.operator}`, factor {degraded.factor}, {degraded.slice_profile} profile,
-gap {degraded.slice_gap:g}, onto isotropic voxels. Not a medical device; not for diagnosis.
+Research: brain MRI degraded as by `{degraded.kind}` ({told}), onto isotropic voxels. Not a medical device; not for diagnosis.
 
 ## Data
 Cohort `{cohort}`: {scans} scans. {licence}
@@ -98,12 +97,13 @@ def _differing(before: Any, after: Any, at: str = "") -> list[str]:
 
 def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], progress: Progress, parameters: int) -> str:
     """The model card, Markdown."""
-    best = progress.kept
+    best, forward = progress.kept, settings.degradation.forward
     return CARD.format(
         name=settings.name or settings.method,
         settings=settings,
         how=settings.training,
-        degraded=settings.degradation,
+        degraded=forward,
+        told=forward.describe(),
         parameters=parameters,
         version=__version__,
         cohort=files.name_of(settings.cohort),
@@ -174,13 +174,14 @@ def trainer_of(learning: Learning) -> Trainer:
     from core.training.loop import Trainer
 
     settings, how, chosen = learning.settings, learning.settings.training, learning.preset
+    forward = settings.degradation.forward
     torch.manual_seed(how.seed)
     size, pairs = how.patch or chosen.block, how.steps * how.batch * how.accumulate
     return Trainer(
         registry.recipe(settings.method).objective(chosen, how.steps),
         how,
-        Pairs(learning.subjects("train"), settings.degradation, size, how.seed, pairs),
-        Pairs(learning.subjects("validation"), settings.degradation, size, how.seed + 1, how.validation_pairs),
+        Pairs(learning.subjects("train"), forward, size, how.seed, pairs),
+        Pairs(learning.subjects("validation"), forward, size, how.seed + 1, how.validation_pairs),
         Place(learning.uri).checkpoint,
         "cuda" if torch.cuda.is_available() else "cpu",
     )

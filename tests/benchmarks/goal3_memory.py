@@ -24,7 +24,8 @@ from core.geometry.blend import stream
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling, patches
 from core.methods.base import Measured, Method
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import ScanStats
 from infra.pools import SINGLE
 from tests.benchmarks.harness import Row, peak_growth, share, tell, within
@@ -63,7 +64,7 @@ def ours(scan: Path, out: Path) -> None:
     store.create("scan/measured", grid, {})
     found = write_slabs(store, "scan/measured", nifti.slabs(str(scan), BLOCK_PLANES))
     store.finish("scan/measured", "digest", found)
-    stats, how = ScanStats(**found["stats"]), Acquisition()
+    stats, how = ScanStats(**found["stats"]), SliceProfile()
     source = Source.by_layers(grid, lambda box: Measured(store.read("scan/measured", box), grid.crop(box), stats, how))
     tiling = method.tiling(grid, grid, TilingSettings(patch=PATCH, overlap=OVERLAP))
     store.create("scan/restored", grid, {})

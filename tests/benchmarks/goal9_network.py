@@ -22,7 +22,8 @@ from core.methods.unet.method import UNet3D
 from core.models.bundle import save_model
 from core.models.cache import load_network
 from core.networks import build
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 from tests.benchmarks.harness import Row, faster, in_turns, tell, within
 
@@ -34,7 +35,7 @@ SECONDS = "network in patches of 64, overlap 16, seconds"
 def scan() -> Measured:
     """A thick scan of texture."""
     image = np.random.default_rng(0).gamma(2, 50, (SHAPE[0], SHAPE[1], SHAPE[2] // THICKNESS)).astype(np.float32)
-    return Measured(image, Grid(image.shape, np.diag([1, 1, THICKNESS, 1])), scan_stats(image), Acquisition())
+    return Measured(image, Grid(image.shape, np.diag([1, 1, THICKNESS, 1])), scan_stats(image), SliceProfile())
 
 
 def model(folder: str) -> str:

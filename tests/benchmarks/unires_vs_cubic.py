@@ -18,7 +18,7 @@ from core.geometry.grid import Box
 from core.io.nifti import load
 from core.methods.base import Measured
 from core.methods.registry import build_method
-from core.settings.scans import Acquisition
+from core.operators.forward_model import SliceProfile
 from core.stats import scan_stats
 
 SUBJECTS = ("sub-01", "sub-02", "sub-03", "sub-04")
@@ -40,7 +40,7 @@ def cases(data: Path) -> Any:
             truth, target = np.ascontiguousarray(whole[box.slices]), grid.crop(box)
             thick = truth.reshape(*truth.shape[:2], -1, thickness).mean(axis=3)
             source = target.refine(2, Fraction(1, thickness))
-            yield subject, thickness, truth, target, Measured(thick, source, scan_stats(thick), Acquisition())
+            yield subject, thickness, truth, target, Measured(thick, source, scan_stats(thick), SliceProfile())
 
 
 def main(data: Path) -> None:

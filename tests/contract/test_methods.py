@@ -19,7 +19,8 @@ from core.methods import registry
 from core.methods.base import Measured, Method
 from core.methods.iterative import IterativeMethod, State
 from core.methods.registry import build_method
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 
 WANTED = TilingSettings(patch=24, overlap=8)
@@ -47,7 +48,7 @@ def scan(constant: float | None = None) -> tuple[Measured, Grid]:
     where = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing="ij"))
     head = 100 * np.exp(-3 * (where**2).sum(axis=0)) + np.random.default_rng(0).normal(0, 1, grid.shape)
     image = (head if constant is None else np.full(grid.shape, constant)).astype(np.float32)
-    return Measured(image, grid, scan_stats(head.astype(np.float32)), Acquisition()), grid.isotropic(2.0)
+    return Measured(image, grid, scan_stats(head.astype(np.float32)), SliceProfile()), grid.isotropic(2.0)
 
 
 def whole(method: Method, measured: Measured, target: Grid) -> np.ndarray:

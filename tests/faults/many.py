@@ -61,14 +61,14 @@ def nothing(_: Any) -> float:
 def make_plan(count: int, folder: str) -> Any:
     from core.engine.plan import ScanPlan, complete
     from core.geometry.grid import Grid
+    from core.operators.forward_model import SliceProfile
     from core.settings.run import Compute, RunSettings
-    from core.settings.scans import Acquisition
 
     grid = Grid((26, 26, 9), np.diag([2.0, 2, 6, 1])).to_json()
     settings = RunSettings(
         input="in", out=folder, method="cubic", voxel_size=2.0, compute=Compute(cluster="local", workers=WORKERS)
     )
-    how = {"kind": "nifti", "source": grid, "target": grid, "acquisition": Acquisition(), "sha256": "a" * 64}
+    how = {"kind": "nifti", "source": grid, "target": grid, "forward": SliceProfile(), "sha256": "a" * 64}
     keys = [f"sub-{n:05}_T1w" for n in range(count)]
     scans = [ScanPlan(key=key, uris=(f"{key}.nii.gz",), relative=key, stem=key, group=key, **how) for key in keys]
     return complete(settings, scans, [])

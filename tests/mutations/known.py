@@ -91,15 +91,15 @@ KNOWN = (
     Mutation(
         "the acquisition is dropped when a whole scan is read from the store",
         "tasks/restore/work.py",
-        "stats, scan.acquisition, _noise_key(job, scan))",
-        "stats, type(scan.acquisition)(), _noise_key(job, scan))",
+        "stats, scan.forward, _noise_key(job, scan))",
+        "stats, type(scan.forward)(), _noise_key(job, scan))",
         f"{WORK}::test_a_scan_comes_from_the_store_with_how_it_was_acquired",
     ),
     Mutation(
         "the acquisition is dropped when a part of a scan is read from the store",
         "tasks/restore/work.py",
-        "stats, scan.acquisition, key)",
-        "stats, type(scan.acquisition)(), key)",
+        "stats, scan.forward, key)",
+        "stats, type(scan.forward)(), key)",
         f"{WORK}::test_a_scan_comes_from_the_store_with_how_it_was_acquired",
     ),
     Mutation(

@@ -23,6 +23,7 @@ from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import OUTSIDE, interpolate
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import IterativeMethod, State
+from core.operators.forward import parallel
 
 if TYPE_CHECKING:
     from core.methods.unires.joint_tv import Problem
@@ -125,12 +126,11 @@ class UniRes(IterativeMethod[Fit]):
 
     def _problem(self, measured: Sequence[Measured], target: Grid) -> Problem:
         from core.methods.unires.joint_tv import Channel, Observation, Problem
-        from core.operators.scan_model import observe
 
         taus = [1 / one.stats.noise_sd**2 for one in measured]
         lams = [self.settings.reg_scl / (math.sqrt(len(measured)) * one.stats.contrast) for one in measured]
         channels = [
-            Channel((Observation(observe(one.grid, target, one.acquisition), one.image, tau),), lam)
+            Channel((Observation(one.operator(target), one.image, tau),), lam)
             for one, tau, lam in zip(measured, taus, lams, strict=True)
         ]
         return Problem.of(channels, target.spacing, math.sqrt(float(np.mean(taus))) / float(np.mean(lams)))
@@ -165,14 +165,16 @@ class UniRes(IterativeMethod[Fit]):
 
 
 def _trim(measured: Measured) -> Measured | None:
-    """The part of a scan with the anatomy, None where there is none."""
+    """The part of a scan with the anatomy (all of it, where a part did not come from a part); None where there is none."""
     box = _occupied(measured.image, measured.grid)
-    return None if box is None else measured.crop(box)
+    if box is None:
+        return None
+    return measured.crop(box) if measured.forward.local else measured
 
 
 def _first_guess(measured: Measured, target: Grid) -> Array:
     """The scan interpolated: by cubic splines, or linearly where it is turned."""
-    from core.operators.scan_model import parallel, resample
+    from core.operators.trilinear import resample
 
     if parallel(measured.grid, target):
         return interpolate(measured.image, measured.grid, target, 3)

@@ -16,7 +16,8 @@ from core.geometry.grid import Array, Grid
 from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod, State
 from core.methods.unires.method import UniRes, UniResSettings
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import ScanStats, scan_stats
 
 GRID = Grid((5, 6, 7), np.eye(4))
@@ -69,7 +70,7 @@ class Clock:
 
 
 def scan() -> Measured:
-    return Measured(np.full(GRID.shape, 3, np.float32), GRID, ScanStats(3, 3, 3, 3, 1, 1), Acquisition())
+    return Measured(np.full(GRID.shape, 3, np.float32), GRID, ScanStats(3, 3, 3, 3, 1, 1), SliceProfile())
 
 
 def at(path: Path, seconds: float = 0.0, digest: str = "d", clock: Clock | None = None) -> Checkpoint:
@@ -188,7 +189,7 @@ def test_of_many_figures_the_first_the_last_and_those_between_are_kept() -> None
 def test_unires_goes_on_with_the_same_bits_from_any_round(tmp_path: Path, scans: int) -> None:
     grid = Grid((12, 14, 5), np.diag([2.0, 2, 6, 1]))
     image = np.abs(np.random.default_rng(0).normal(100, 9, grid.shape)).astype(np.float32)
-    measured = [Measured(image + n, grid, scan_stats(image), Acquisition()) for n in range(scans)]
+    measured = [Measured(image + n, grid, scan_stats(image), SliceProfile()) for n in range(scans)]
     method, target = UniRes(UniResSettings(iterations=6)), grid.isotropic(2.0)
     whole = method.restore(measured, target)
     problem = method.prepare(measured, target)

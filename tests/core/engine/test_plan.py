@@ -17,8 +17,8 @@ from core.errors import PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
 from core.models.bundle import read_bundle
+from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
-from core.settings.scans import Acquisition
 
 
 def scan(key: str = "sub-01_T1w", sha256: str = "a" * 64, **changes: Any) -> ScanPlan:
@@ -33,7 +33,7 @@ def scan(key: str = "sub-01_T1w", sha256: str = "a" * 64, **changes: Any) -> Sca
         sha256=sha256,
         source=grid,
         target=grid,
-        acquisition=Acquisition(),
+        forward=SliceProfile(),
     )
     return made.model_copy(update=changes)
 

@@ -16,9 +16,8 @@ from core.geometry.resample import interpolate
 from core.geometry.tiles import Tiling, halo_patches, patches, slabs, volume
 from core.io import nifti
 from core.methods.base import Measured
-from core.operators.acquisition import acquisition_operator
+from core.operators.forward_model import SliceProfile
 from core.settings.run import QualityThresholds
-from core.settings.scans import Acquisition
 from core.stats import scan_stats
 
 NOISE = 2.0  # of tissue at 100
@@ -39,10 +38,10 @@ def scan(image: Array, mm: int = 4, seed: int = 0) -> tuple[Measured, Grid]:
     """The image as slices of ``mm`` with noise, and the grid of the image."""
     target = Grid(image.shape, np.eye(4))
     source = target.refine(2, Fraction(1, mm))
-    seen = acquisition_operator(source, target, Acquisition()).forward(image)
+    seen = SliceProfile().operator(source, target).forward(image)
     noisy = np.abs(seen + NOISE * np.random.default_rng(seed).standard_normal(seen.shape)).astype(np.float32)
     stats = dataclasses.replace(scan_stats(noisy), noise_sd=NOISE)
-    return Measured(noisy, source, stats, Acquisition()), target
+    return Measured(noisy, source, stats, SliceProfile()), target
 
 
 def ball(centre: tuple[float, float, float], radius: float) -> Array:
@@ -88,7 +87,7 @@ def test_the_truth_is_consistent_up_to_the_noise(head: Array) -> None:
 
 def test_the_map_is_signed_and_in_units_of_the_noise(head: Array) -> None:
     measured, target = scan(head)
-    exact = dataclasses.replace(measured, image=acquisition_operator(measured.grid, target, Acquisition()).forward(head))
+    exact = dataclasses.replace(measured, image=SliceProfile().operator(measured.grid, target).forward(head))
     quality = check(exact, head + np.float32(3 * NOISE), target)
     np.testing.assert_allclose(quality.consistency_map, 3, atol=1e-3)
 
@@ -209,7 +208,7 @@ def test_one_tile_has_no_seam(head: Array) -> None:
 def test_a_constant_scan_passes(value: float) -> None:
     image = np.full((8, 8, 8), value, np.float32)
     grid = Grid(image.shape, np.diag([1, 1, 4, 1.0]))
-    measured = Measured(image, grid, scan_stats(image), Acquisition())
+    measured = Measured(image, grid, scan_stats(image), SliceProfile())
     target = grid.isotropic(1.0)
     quality = check(measured, np.full(target.shape, value, np.float32), target, slabs(target.shape, 2, 8))
     assert quality.problems == []
@@ -219,7 +218,7 @@ def test_a_scan_of_one_slice_is_assessed(head: Array) -> None:
     image = head[:, :, 40:41]
     grid = Grid(image.shape, np.diag([1, 1, 5, 1.0]))
     target = grid.isotropic(1.0)
-    measured = Measured(image, grid, scan_stats(image), Acquisition())
+    measured = Measured(image, grid, scan_stats(image), SliceProfile())
     assert check(measured, interpolate(image, grid, target, 3), target).problems == []
 
 
@@ -249,10 +248,10 @@ def real_cases(folder: Path) -> list[Measured]:
         image, grid, _ = nifti.load(str(folder / name))
         for mm in (4, 8):
             source = grid.refine(2, Fraction(grid.spacing[2] / mm).limit_denominator(100))
-            seen = acquisition_operator(source, grid, Acquisition()).forward(image)
-            found.append(Measured(seen, source, scan_stats(seen), Acquisition()))
+            seen = SliceProfile().operator(source, grid).forward(image)
+            found.append(Measured(seen, source, scan_stats(seen), SliceProfile()))
     image, grid, _ = nifti.load(str(folder / "ds000011/sub-01/anat/sub-01_inplaneT2.nii.gz"))
-    return [*found, Measured(image, grid, scan_stats(image), Acquisition())]
+    return [*found, Measured(image, grid, scan_stats(image), SliceProfile())]
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from core.methods.base import Measured, Method
 from core.methods.network.method import AnyNetwork
 from core.models.bundle import save_model
 from core.networks import build
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import ScanStats
 
 STATS = ScanStats(-3, 3, 2.5, 1, 1, 0.1)
@@ -64,7 +65,7 @@ class Probe(Method):
 
 def measured(shape, seed=0, spacing=(1, 1, 3)) -> Measured:
     image = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    return Measured(image, Grid(shape, np.diag([*spacing, 1.0])), STATS, Acquisition(slice_profile="box", slice_gap=0))
+    return Measured(image, Grid(shape, np.diag([*spacing, 1.0])), STATS, SliceProfile(slice_profile="box", slice_gap=0))
 
 
 def by_scan(method, sources, target, tiling, thickness):
@@ -80,7 +81,7 @@ def by_tile(folder, method, scan, *, target, tiling, thickness):
     store.create(MEASURED, scan.grid, {}, 2)
     for box in store.blocks(MEASURED):
         store.write_block(MEASURED, box, scan.image[box.slices])
-    source = Source(scan.grid, lambda box: Measured(store.read(MEASURED, box), scan.grid.crop(box), scan.stats, scan.acquisition))
+    source = Source(scan.grid, lambda box: Measured(store.read(MEASURED, box), scan.grid.crop(box), scan.stats, scan.forward))
     store.scratch(TILES, tiling, {})
     store.create(RESTORED, target, {}, thickness)
     tiles = list(tiling.tiles())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from core.geometry.grid import Grid
@@ -28,6 +29,13 @@ def how(operator="slice-profile", factor=4, **more):
         (how("low-field", 8), "S", "lowfield8"),
         (how("low-field", 8, slice_gap=0.0), "S", "lowfield8gap0"),
         (how("low-field", 8, contrast="FLAIR", slice_profile="box"), "R", "lowfield8boxFLAIRR"),
+        (how("slice-mask", phase=0), "S", "slicemask4"),
+        (how("slice-mask", phase=2), "S", "slicemask4phase2"),
+        (how("in-plane", 2), "S", "inplane2"),
+        (how("in-plane", 2, kernel="bicubic", slice_gap=0.2), "S", "inplane2"),
+        (how("in-plane", 2, kernel="lanczos3"), "A", "inplane2lanczos3A"),
+        (how("k-space"), "S", "kspace4"),
+        (how("k-space", centre=0.125), "S", "kspace4centre12p5"),
     ],
 )
 def test_a_label_tells_what_is_not_usual(degradation, axis, label):
@@ -66,16 +74,21 @@ def test_names_that_are_not_bids_are_made_so_and_stay_apart():
 )
 def test_a_sidecar_tells_thickness_distance_and_truth(tmp_path, degradation, thickness):
     """0.7 mm, 6 of 8 voxels: 4.2 mm thick and 5.6 mm apart, as in the paper."""
-    import numpy as np
-
     grid = Grid((10, 10, 32), np.diag([1, 1, 0.7, 1.0]))
     metadata = {"EchoTime": 0.003, "SliceThickness": 0.7, "PatientName": "X"}
-    told = simulated.sidecar(source(sidecar=metadata), str(tmp_path), 2, degradation, grid, {"Seed": 3})
+    told = simulated.sidecar(source(sidecar=metadata), str(tmp_path), 2, degradation.forward, grid, {"Seed": 3})
     assert (told["SliceThickness"], told["SpacingBetweenSlices"]) == (pytest.approx(thickness), pytest.approx(5.6))
     assert told["EchoTime"] == 0.003
     assert "PatientName" not in told
     assert told["Isovox"]["Seed"] == 3
-    assert Degradation.model_validate(told["Isovox"]["Degradation"]) == degradation
+    assert Degradation.model_validate(told["Isovox"]["Degradation"]).forward == degradation.forward
+
+
+def test_a_thickness_that_does_not_change_stays(tmp_path):
+    grid = Grid((10, 10, 32), np.diag([1, 1, 5, 1.0]))
+    before = source(sidecar={"SliceThickness": 4.5, "SpacingBetweenSlices": 5.0})
+    told = simulated.sidecar(before, str(tmp_path), 2, how("in-plane", 2).forward, grid, {})
+    assert (told["SliceThickness"], told["SpacingBetweenSlices"]) == (4.5, 5.0)
 
 
 def test_the_truth_is_found_again_after_both_folders_moved(tmp_path):

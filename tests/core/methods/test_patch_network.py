@@ -22,7 +22,8 @@ from core.methods.registry import build_method
 from core.models.bundle import save_model
 from core.models.cache import load_count
 from core.networks import build
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import ScanStats
 
 torch = pytest.importorskip("torch")
@@ -40,7 +41,7 @@ def model(tmp_path_factory) -> str:
 def measured(shape=(17, 14, 6)) -> Measured:
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
     stats = ScanStats(0, float(image.max()), float(np.percentile(image, 99.9)), 100, 50, 5)
-    return Measured(image, Grid(shape, np.diag([1, 1, 3, 1.0])), stats, Acquisition(slice_profile="box", slice_gap=0))
+    return Measured(image, Grid(shape, np.diag([1, 1, 3, 1.0])), stats, SliceProfile(slice_profile="box", slice_gap=0))
 
 
 def restored(method, scan, **wanted):
@@ -105,7 +106,7 @@ def test_a_network_for_upright_patches_sees_the_slices_along_its_last_axis(monke
     spacing, shape = [1.0, 1.0, 1.0], [13, 11, 10]
     spacing[axis], shape[axis] = 3.0, 5
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
-    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition())
+    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, SliceProfile())
     target = scan.grid.isotropic(1.0)
     (array,) = AnyNetwork(NetworkSettings(model=str(tmp_path))).restore([scan], target)
     np.testing.assert_allclose(array, interpolate(image, scan.grid, target, 3), rtol=1e-5, atol=1e-3)
@@ -135,7 +136,7 @@ def test_a_halo_is_as_wide_as_the_network_sees_along_each_axis_of_the_scan(tmp_p
     spacing, shape = [1.0, 1.0, 1.0], [33, 31, 30]
     spacing[axis], shape[axis] = 3.0, 11
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
-    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition())
+    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, SliceProfile())
     whole, target = restored(method, scan, patch=96)
     cut, _ = restored(method, scan, patch=20, window="halo")
     assert len(method.tiling(scan.grid, target, TilingSettings(patch=20, window="halo"))) > 3
@@ -239,7 +240,7 @@ class Overflowing(torch.nn.Module):
 def test_a_patch_that_overflows_in_half_precision_is_done_again_in_float32(monkeypatch, model):
     network = Overflowing().requires_grad_(requires_grad=False)
     scan = measured()
-    dim = Measured(scan.image * np.float32(0.1), scan.grid, scan.stats, scan.acquisition)
+    dim = Measured(scan.image * np.float32(0.1), scan.grid, scan.stats, scan.forward)
     target = scan.grid.isotropic(1.0)
     swap(monkeypatch, network)
     exact = AnyNetwork(NetworkSettings(model=model))

@@ -25,7 +25,8 @@ from core.methods.base import Measured
 from core.methods.interpolation.method import Linear
 from core.methods.slicewise import Slice, SliceMethod, in_parts, padded, slice_noise
 from core.noise import axis_key, field_key, normal
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 
 KEY = field_key(7, "sub-01_T1w")
@@ -112,7 +113,7 @@ class Between(Toy):
 def measured(shape: tuple[int, int, int] = (11, 9, 10), voxels: tuple[float, float, float] = (1, 1, 1)) -> Measured:
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
     grid = Grid(shape, np.diag([*voxels, 1.0]))
-    return Measured(image, grid, scan_stats(image), Acquisition(), KEY)
+    return Measured(image, grid, scan_stats(image), SliceProfile(), KEY)
 
 
 def whole(method: SliceMethod, scan: Measured, target: Grid) -> np.ndarray:

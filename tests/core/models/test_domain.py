@@ -12,7 +12,7 @@ from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.models.bundle import read_bundle
 from core.models.domain import Domain, Facts, both, disagreements, facts_of, read_domain, statements, unknown, write_domain
-from core.settings.scans import Acquisition
+from core.operators.forward_model import SliceProfile
 
 SHIPPED = str(Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d")
 WHOLE = Domain(
@@ -35,7 +35,7 @@ INSIDE = Facts("T1w", 4.0, 4.0, 0.0, "box", (1.0, 1.0), "brain", 0.0, "axial", 1
 def scan(thickness: float = 4.0, **said) -> Facts:
     grid = Grid((50, 60, 20), np.diag([1.0, 1.0, thickness, 1.0]))
     told = {"voxel_size": 1.0, "suffix": "T1w", "skull_stripped": True} | said
-    return facts_of(grid, told.pop("acquisition", Acquisition()), **told)
+    return facts_of(grid, told.pop("forward", SliceProfile()), **told)
 
 
 def test_a_scan_inside_has_nothing_said_against_it():
@@ -77,13 +77,13 @@ def test_ringing_of_an_interpolation_is_not_a_sign():
 
 def test_facts_of_a_scan_follow_its_grid_name_and_sidecar():
     assert scan() == Facts("T1w", 4.0, 4.0, 0.0, "box", (1.0, 1.0), "brain", None, "axial", 1.0)
-    gapped = scan(5.0, acquisition=Acquisition(slice_gap=0.2), skull_stripped=False, voxel_size=2.0)
+    gapped = scan(5.0, forward=SliceProfile(slice_gap=0.2), skull_stripped=False, voxel_size=2.0)
     assert (gapped.slice_spacing, gapped.slice_thickness, gapped.anatomy, gapped.factor) == (5.0, 4.0, "head", 2.5)
-    dropped = scan(acquisition=Acquisition(slice_profile="point"), suffix="MPRAGE", skull_stripped=None)
+    dropped = scan(forward=SliceProfile(slice_profile="point"), suffix="MPRAGE", skull_stripped=None)
     assert (dropped.slice_thickness, dropped.contrast, dropped.anatomy) == (None, None, None)
-    sagittal = facts_of(Grid((20, 60, 50), np.diag([4.0, 1.5, 1.0, 1.0])), Acquisition())
+    sagittal = facts_of(Grid((20, 60, 50), np.diag([4.0, 1.5, 1.0, 1.0])), SliceProfile())
     assert (sagittal.orientation, sagittal.in_plane, sagittal.slice_spacing) == ("sagittal", (1.5, 1.0), 4.0)
-    isotropic = facts_of(Grid((50, 50, 50), np.diag([1.0, 1.0, 1.05, 1.0])), Acquisition())
+    isotropic = facts_of(Grid((50, 50, 50), np.diag([1.0, 1.0, 1.05, 1.0])), SliceProfile())
     assert (isotropic.orientation, isotropic.slice_spacing, isotropic.in_plane) == (None, pytest.approx(1.05), (1.0, 1.0))
 
 
@@ -101,7 +101,7 @@ def test_what_is_stated_and_not_known_is_named():
         (scan(lowest=-0.5), "values down to -0.5 of the brightest; trained for none below 0"),
         (scan(suffix="T2w"), "T2w; trained for T1w"),
         (scan(skull_stripped=False), "a whole head; trained for skull-stripped brain"),
-        (scan(acquisition=Acquisition(slice_gap=0.25)), "a gap of 0.25 of the slices' distance; trained for 0"),
+        (scan(forward=SliceProfile(slice_gap=0.25)), "a gap of 0.25 of the slices' distance; trained for 0"),
     ],
 )
 def test_the_model_that_isovox_brings_says_what_it_is_for(facts, said):

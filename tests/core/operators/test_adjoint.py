@@ -1,52 +1,46 @@
-"""One contract for all operators: linear, exact adjoint, types kept, inputs untouched."""
+"""One contract for all linear maps: linear, exact adjoint, types kept, inputs untouched."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from core.geometry.grid import Grid
-from core.operators.acquisition import acquisition_operator
 from core.operators.kernels import KERNELS, resize_operator
-from core.operators.kspace import Undersampling, centre_mask, fourier_operator, line_mask
-from core.operators.linear import Compose, LinearOperator
-from core.operators.masks import lesion_mask, slice_decimation, slice_mask
-from core.settings.scans import Acquisition
+from core.operators.kspace import zero_filled_matrix
+from core.operators.linear import Compose, LinearOperator, Mask, Separable
+from core.operators.profile import Profile, decimation_matrix, profile_matrix
+from core.operators.trilinear import Trilinear
 
 SHAPE = (12, 15, 21)
-AFFINE = np.diag([0.9, 1.0, 1.1, 1.0])
-THICK = {axis: Grid(SHAPE, AFFINE).refine(axis, Fraction(2, 7)) for axis in range(3)}
 
 
 def lesion() -> np.ndarray:
     return np.random.default_rng(3).random(SHAPE) < 0.2
 
 
+def some_axis(matrix: np.ndarray, axis: int) -> Separable:
+    x, y, z = (matrix if at == axis else np.eye(n) for at, n in enumerate(SHAPE))
+    return Separable((x, y, z))
+
+
+TURN = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1.0]])
 OPERATORS: dict[str, LinearOperator] = {
-    **{
-        f"acquisition-{profile}-{gap}-axis{axis}": acquisition_operator(
-            THICK[axis], THICK[axis].isotropic(1.0), Acquisition(slice_profile=profile, slice_gap=gap)
-        )
-        for profile in ("box", "gaussian", "point")
-        for gap in (0.0, 0.3)
-        for axis in range(3)
-    },
     **{f"{kernel}-down": resize_operator(SHAPE, (Fraction(1, 2), 1, Fraction(3, 7)), kernel) for kernel in KERNELS},
     **{f"{kernel}-up": resize_operator(SHAPE, (2, 1.3, 1), kernel) for kernel in KERNELS},
-    "slice-mask": slice_mask(SHAPE, 2, 4, 3),
-    "slice-decimation": slice_decimation(SHAPE, 1, 4, 3),
-    "lesion": lesion_mask(lesion()),
-    "k-space-centre": Undersampling(centre_mask(SHAPE, (0.5, 0.4, 1.0)), SHAPE),
-    "k-space-lines": Undersampling(line_mask(SHAPE, 1, 4, 0.2), SHAPE),
-    "fourier-down": fourier_operator(SHAPE, (6, 15, 8)),
-    "fourier-up": fourier_operator(SHAPE, (15, 15, 32)),
+    **{f"profile-{profile}": some_axis(profile_matrix(21, 6, 3.5, 1.2, profile, gap=0.3), 2) for profile in get_args(Profile)},
+    "decimation": some_axis(decimation_matrix(15, 4, 3), 1),
+    "k-space": some_axis(zero_filled_matrix(21, 4, 0.2), 2),
+    "lesion": Mask(~lesion(), SHAPE),
+    "turned": Trilinear(np.column_stack([TURN, [3.0, -2, 1]]), SHAPE, (9, 14, 20)),
     "composed": Compose(
-        (resize_operator(SHAPE, (1, 1, 0.5), "bicubic"), slice_mask((12, 15, 11), 2, 2), fourier_operator((12, 15, 11), SHAPE))
-    ),
-    "low-field-then-k-space": Compose(
-        (slice_decimation(SHAPE, 2, 3, 0), Undersampling(line_mask((12, 15, 7), 0, 2, 0.3), (12, 15, 7)))
+        (
+            resize_operator(SHAPE, (1, 1, 0.5), "bicubic"),
+            Mask(np.arange(11)[None, None] % 4 > 1, (12, 15, 11)),
+            resize_operator((12, 15, 11), (1, 1, 2), "lanczos3"),
+        )
     ),
 }
 
@@ -60,8 +54,6 @@ def images(operator: LinearOperator, seed: int) -> tuple[np.ndarray, np.ndarray]
     """An image to go in, and one of the kind that comes out."""
     rng = np.random.default_rng(seed)
     into, out = rng.standard_normal(operator.shape_in), rng.standard_normal(operator.shape_out)
-    if np.iscomplexobj(operator.forward(into)):
-        out = out + 1j * rng.standard_normal(operator.shape_out)
     return into, out
 
 
@@ -70,7 +62,7 @@ def test_the_adjoint_passes_the_dot_product_test(operator):
         x, y = images(operator, seed)
         ax, aty = operator.forward(x), operator.adjoint(y)
         scale = np.linalg.norm(ax) * np.linalg.norm(y)
-        assert abs(np.vdot(ax, y).real - np.vdot(x, aty).real) < 1e-13 * scale
+        assert abs(np.vdot(ax, y) - np.vdot(x, aty)) < 1e-13 * scale
         assert scale > 0
 
 
@@ -82,9 +74,8 @@ def test_it_is_linear(operator):
 
 def test_shapes_are_as_promised_and_single_precision_stays(operator):
     x, y = images(operator, 0)
-    half = {np.dtype("f8"): np.float32, np.dtype("c16"): np.complex64}
-    ax, aty = operator.forward(x.astype(np.float32)), operator.adjoint(y.astype(half[y.dtype]))
-    assert (ax.shape, ax.dtype) == (operator.shape_out, half[y.dtype])
+    ax, aty = operator.forward(x.astype(np.float32)), operator.adjoint(y.astype(np.float32))
+    assert (ax.shape, ax.dtype) == (operator.shape_out, np.float32)
     assert (aty.shape, aty.dtype) == (operator.shape_in, np.float32)
     assert ax == pytest.approx(operator.forward(x), abs=2e-5)
     assert aty == pytest.approx(operator.adjoint(y), abs=2e-5)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from core.geometry.grid import Grid
-from core.operators.degrade import degrade
+from core.operators.forward import Beside
+from core.operators.forward_model import LowField, SliceProfile
 from core.operators.low_field import COVARIANCES, MEANS, draw_snr
-from core.settings.degradation import Degradation
 from core.tissues import CSF, GM, WM, Tissues, maps_of_labels
 from tests.phantoms import MEANS as BRIGHTNESS
 from tests.phantoms import brain
@@ -34,15 +34,26 @@ def test_a_pair_that_is_not_above_zero_is_drawn_again():
     assert draw_snr("FLAIR", Draw()) == (5.0, 4.0)
 
 
+class Drawn:
+    """A generator whose SNRs are told beforehand."""
+
+    def __init__(self, snr, seed):
+        self.snr, self.standard_normal = snr, np.random.default_rng(seed).standard_normal
+
+    def multivariate_normal(self, *_):
+        return self.snr
+
+
 def simulated(contrast, snr, *, maps: bool, seed=0):
     """A noise-free phantom at low field in slices of 2: image, tissue by slice voxel, scale of the noise in the air."""
     image, labels = brain((64, 64, 64), contrast, noise=0.0)
     given = maps_of_labels(labels.astype(np.float32))
     tissues = Tissues.of_maps(image, given)
-    how = Degradation(operator="low-field", factor=2, slice_profile="box", slice_gap=0.0, contrast=contrast)
-    draw = np.random.default_rng(seed)
+    how = LowField(factor=2, slice_profile="box", slice_gap=0.0, contrast=contrast)
     grid = Grid(image.shape, np.eye(4))
-    scan, _ = degrade(image, grid, 2, how, tissues=tissues, draw=draw, maps=given if maps else None, snr=snr)
+    made = how.degrade(image, grid, 2, Drawn(snr, seed), Beside(tissues, given if maps else None))
+    scan, sd = made.image, tissues.wm_mean / snr[0] if contrast == "T1w" else tissues.gm_mean / snr[1]
+    assert made.drawn == {"SNR": {"WM": snr[0], "GM": snr[1]}, "NoiseSD": pytest.approx(sd)}
     pairs = labels.reshape(64, 64, 32, 2)
     return scan, np.where(pairs[..., 0] == pairs[..., 1], pairs[..., 0], -1)
 
@@ -77,11 +88,10 @@ def test_noise_is_white_and_normal():
 def test_what_is_of_no_tissue_keeps_its_brightness():
     image = np.full((8, 8, 8), 40.0, np.float32)
     tissues = Tissues((10.0, 60.0, 100.0), (5.0, 5.0, 5.0), (0.2, 0.4, 0.4), 60.0, 100.0)
-    how = Degradation(operator="low-field", factor=2)
     none = np.zeros((3, 8, 8, 8), np.float32)
     grid = Grid(image.shape, np.eye(4))
-    scan, _ = degrade(image, grid, 2, how, tissues=tissues, draw=np.random.default_rng(0), maps=none, snr=(1e6, 2e6))
-    assert scan == pytest.approx(40.0, abs=1e-3)
+    made = LowField(factor=2).degrade(image, grid, 2, Drawn((1e6, 2e6), 0), Beside(tissues, none))
+    assert made.image == pytest.approx(40.0, abs=1e-3)
 
 
 def test_a_real_brain_has_the_snrs_drawn(scans):
@@ -93,12 +103,10 @@ def test_a_real_brain_has_the_snrs_drawn(scans):
     at = np.s_[64:192, 64:192, 64:192]  # the middle of the brain, to be quick
     image, maps = np.ascontiguousarray(image[at]), np.ascontiguousarray(maps[(slice(None), *at)])
     tissues, snr = Tissues.of_maps(image, maps), (64.0, 54.0)
-    how = Degradation(operator="low-field", factor=8)
     grid = Grid(image.shape, grid.affine)
-    silent = {"tissues": None, "draw": np.random.default_rng(0)}
-    thick = how.model_copy(update={"operator": "slice-profile"})
-    shares = [degrade(one, grid, 2, thick, **silent)[0] for one in maps]
-    scan, _ = degrade(image, grid, 2, how, tissues=tissues, draw=np.random.default_rng(1), maps=maps, snr=snr)
+    thick = SliceProfile(factor=8, slice_profile="gaussian", slice_gap=0.25)
+    shares = [thick.degrade(one, grid, 2, np.random.default_rng(0)).image for one in maps]
+    scan = LowField(factor=8).degrade(image, grid, 2, Drawn(snr, 1), Beside(tissues, maps)).image
     sd = tissues.wm_mean / snr[0]
     assert scan[shares[WM] > 0.9].mean() / sd == pytest.approx(snr[0], rel=0.05)
     assert scan[shares[GM] > 0.9].mean() / sd == pytest.approx(snr[1], rel=0.05)

@@ -9,11 +9,11 @@ import torch
 from core.errors import UsageError
 from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
-from core.operators.degrade import degrade
-from core.settings.degradation import Degradation
+from core.operators.forward_model import DroppedSlices, InPlane, KSpace, SliceProfile
 from core.training.data import BRAIN, BRIGHTNESS, Pairs, Subject, draw_pair, occupancy, split_subjects
 
 SHAPE = (70, 61, 58)
+THICK = SliceProfile(factor=4)
 
 
 def subject(image, name="01") -> Subject:
@@ -30,9 +30,8 @@ def ball(radius=0.7) -> np.ndarray:
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-@pytest.mark.parametrize("operator", ["slice-profile", "slice-mask"])
-def test_a_constant_scan_gives_constant_pairs(axis, operator):
-    how = Degradation(operator=operator, factor=4)
+@pytest.mark.parametrize("how", [THICK, DroppedSlices(factor=4), InPlane(factor=2), KSpace(factor=3)], ids=lambda how: how.kind)
+def test_a_constant_scan_gives_constant_pairs(axis, how):
     pair = draw_pair(subject(np.full(SHAPE, 80, np.float32)), how, 16, np.random.default_rng(1), axis=axis)
     np.testing.assert_allclose(pair.input, pair.truth, rtol=1e-5)
     assert 0.8 / (1 + BRIGHTNESS) <= pair.truth.mean() <= 0.8 / (1 - BRIGHTNESS)
@@ -42,7 +41,7 @@ def test_a_constant_scan_gives_constant_pairs(axis, operator):
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_the_input_is_a_cut_of_the_whole_scan_degraded_and_interpolated(axis, factor, monkeypatch):
     """Undo scale, turn and flips by telling where the patch was, then compare with the way of the whole volume."""
-    image, how = ball(), Degradation(factor=factor)
+    image, how = ball(), SliceProfile(factor=factor)
     one = subject(image)
     monkeypatch.setattr("core.training.data.BRIGHTNESS", 0.0)
     monkeypatch.setattr("core.training.data._upright", lambda *_: lambda array: array)
@@ -55,17 +54,15 @@ def test_the_input_is_a_cut_of_the_whole_scan_degraded_and_interpolated(axis, fa
         first = [0, 0, 0]
         first[axis] = phase
         box = Box(tuple(first), image.shape)
-        coarse, coarse_grid = degrade(
-            image[box.slices], one.grid.crop(box), axis, how, tissues=None, draw=np.random.default_rng(0)
-        )
+        seen = how.degrade(image[box.slices], one.grid.crop(box), axis, np.random.default_rng(0))
         target = one.grid.crop(Box(tuple(start), tuple(start + 16)))
-        whole.append(np.abs(interpolate(coarse, coarse_grid, target, 3) / 100 - pair.input).max())
+        whole.append(np.abs(interpolate(seen.image, seen.grid, target, 3) / 100 - pair.input).max())
     assert min(whole) < 1e-4
 
 
 def test_a_pair_is_a_function_of_its_number_alone():
-    pairs = Pairs([subject(ball()), subject(ball(0.5), "02")], Degradation(), 16, 3, 100)
-    other = Pairs([subject(ball()), subject(ball(0.5), "02")], Degradation(), 16, 3, 100)
+    pairs = Pairs([subject(ball()), subject(ball(0.5), "02")], THICK, 16, 3, 100)
+    other = Pairs([subject(ball()), subject(ball(0.5), "02")], THICK, 16, 3, 100)
     for _ in range(3):
         other[5]
     for a, b in zip(pairs[17], other[17], strict=True):
@@ -75,7 +72,7 @@ def test_a_pair_is_a_function_of_its_number_alone():
 
 
 def test_patches_hold_enough_brain_and_slices_are_thick_along_the_last_axis():
-    pairs = Pairs([subject(ball(0.9))], Degradation(factor=8), 16, 0, 40)
+    pairs = Pairs([subject(ball(0.9))], SliceProfile(factor=8), 16, 0, 40)
     shares, rough = [], []
     for n in range(40):
         seen, truth = (one[0].numpy() for one in pairs[n])
@@ -87,7 +84,7 @@ def test_patches_hold_enough_brain_and_slices_are_thick_along_the_last_axis():
 
 
 def test_a_scan_smaller_than_the_patch_is_mirrored():
-    pairs = Pairs([subject(np.ones((9, 20, 7), np.float32) * 50)], Degradation(), 16, 0, 5)
+    pairs = Pairs([subject(np.ones((9, 20, 7), np.float32) * 50)], THICK, 16, 0, 5)
     assert all(pairs[n][0].shape == (1, 16, 16, 16) for n in range(5))
 
 
@@ -107,4 +104,4 @@ def test_no_person_is_on_two_sides_of_a_split():
 
 def test_no_subjects_are_refused():
     with pytest.raises(UsageError, match="at least one subject"):
-        Pairs([], Degradation(), 16, 0, 1)
+        Pairs([], THICK, 16, 0, 1)

@@ -23,7 +23,7 @@ from core.geometry.resample import interpolate
 from core.io import nifti
 from core.io.bids import Source
 from core.models.bundle import save_model
-from core.operators.degrade import degrade, degraded_grid
+from core.operators.forward_model import SliceProfile
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate import evaluation
@@ -88,7 +88,7 @@ def case_of(uri: str, person: str = "01") -> Case:
 def test_the_target_is_what_the_slices_cover(shape, axis, factor, operator):
     grid = Grid(shape, np.array([[0.9, 0.1, 0, -3], [-0.1, 0.9, 0, 5], [0, 0, 1.1, 8], [0, 0, 0, 1.0]]))
     stop = [n - n % factor if at == axis else n for at, n in enumerate(shape)]
-    found = covered(grid, degraded_grid(grid, axis, Degradation(operator=operator, factor=factor)))
+    found = covered(grid, Degradation(operator=operator, factor=factor).forward.degraded_grid(grid, axis))
     assert found.start == (0, 0, 0)
     ends = [stop[axis]] if operator != "slice-mask" else range(stop[axis] - factor + 1, stop[axis] + 1)
     assert found.stop[axis] in ends  # a slice that was kept stands for half a distance either way
@@ -122,9 +122,9 @@ def test_figures_are_those_of_degrading_restoring_and_scoring_by_hand(cohort, tm
     ]
     for one in rows:
         truth, grid, _ = nifti.load(str(cohort / one.scan[:6] / "anat" / f"{one.scan}.nii.gz"))
-        thick, coarse = degrade(truth, grid, 2, Degradation(factor=4), tissues=None, draw=np.random.default_rng(0))
+        made = SliceProfile(factor=4).degrade(truth, grid, 2, np.random.default_rng(0))
         box = Box((0, 0, 0), (44, 42, 40))
-        by_hand = interpolate(thick, coarse, grid.crop(box), BY_HAND[one.method])
+        by_hand = interpolate(made.image, made.grid, grid.crop(box), BY_HAND[one.method])
         assert one.figures == pytest.approx(restoration_scores(by_hand, truth[box.slices]), rel=1e-6)
         image, on, _ = nifti.load(str(tmp_path / one.image))
         np.testing.assert_array_equal(image, by_hand)

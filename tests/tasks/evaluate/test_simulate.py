@@ -13,9 +13,13 @@ import pytest
 
 from core.errors import UsageError
 from core.io import bids, nifti
+from core.operators.forward_model import DroppedSlices, InPlane, KSpace, LowField, SliceProfile
 from core.settings.degradation import Degradation
+from core.settings.evaluate import EvaluationSettings
 from core.settings.run import RunSettings
 from core.settings.simulate import SimulateSettings
+from tasks.evaluate.cases import find_cases
+from tasks.evaluate.evaluation import CaseEvaluation
 from tasks.evaluate.simulate import simulate
 from tasks.pipeline.discover import plan_cohort
 from tests.phantoms import brain
@@ -186,7 +190,47 @@ def test_a_run_finds_the_truth_of_each_simulated_scan(cohort):
     simulate(settings(cohort, "slice-mask"))
     plan = plan_cohort(RunSettings(input=str(cohort.parent / "sim"), out=str(cohort.parent / "out"), reference=str(cohort)))
     assert [scan.reference for scan in plan.scans] == [one.uris[0] for one in bids.discover(str(cohort))]
-    assert {(scan.acquisition.slice_profile, scan.acquisition.slice_gap) for scan in plan.scans} == {("box", 0.75)}
+
+
+HOWS = [
+    ("slice-mask", {"factor": 4}, DroppedSlices(factor=4)),
+    ("slice-mask", {"factor": 4, "phase": 2, "axis": "A"}, DroppedSlices(factor=4, phase=2)),
+    ("slice-profile", {"factor": 3, "slice_profile": "gaussian"}, SliceProfile(slice_profile="gaussian", factor=3)),
+    ("low-field", {"factor": 4, "contrast": "FLAIR"}, LowField(factor=4, contrast="FLAIR")),
+    ("in-plane", {"factor": 2, "kernel": "lanczos2", "axis": "R"}, InPlane(factor=2, kernel="lanczos2", axis="R")),
+    ("k-space", {"factor": 3, "centre": 0.2, "axis": "A"}, KSpace(factor=3, centre=0.2, axis="A")),
+]
+
+
+@pytest.mark.parametrize(("operator", "said", "forward"), HOWS)
+def test_run_and_evaluation_tell_the_same_forward_model_of_a_simulated_scan(cohort, operator, said, forward):
+    axis = said.pop("axis", "auto")
+    simulate(settings(cohort, degradation=Degradation(operator=operator, **said), axis=axis))
+    folder = str(cohort.parent / "sim")
+    plan = plan_cohort(RunSettings(input=folder, out=str(cohort.parent / "out")))
+    assert [scan.forward for scan in plan.scans] == [forward] * 3
+    cases = find_cases(EvaluationSettings(protocol="thick-slice", cohort=folder, out=str(cohort.parent / "scores")))
+    evaluations = [
+        CaseEvaluation(EvaluationSettings(protocol="thick-slice", cohort=folder, out=""), case, None) for case in cases
+    ]
+    assert [one.images.measured.forward for one in evaluations] == [forward] * 3
+
+
+def test_a_run_puts_dropped_slices_where_they_were(cohort):
+    """On the centre of the thin slice that was kept, not of the gap around it."""
+    simulate(settings(cohort, "slice-mask", 4))
+    plan = plan_cohort(RunSettings(input=str(cohort.parent / "sim"), out=str(cohort.parent / "out"), voxel_size=2.0))
+    for scan, truth in zip(plan.scans, bids.discover(str(cohort)), strict=True):
+        assert nifti.header(truth.uris[0]).grid.index_map(scan.target_grid)[2] == pytest.approx((1, 0), abs=1e-4)
+
+
+def test_a_simulation_that_nobody_knows_is_refused_by_name(cohort):
+    simulate(settings(cohort, "slice-mask"))
+    path = min((cohort.parent / "sim").glob("sub-02/**/*.json"))
+    path.write_text(path.read_text().replace("slice-mask", "wavelets"))
+    plan = plan_cohort(RunSettings(input=str(cohort.parent / "sim"), out=str(cohort.parent / "out")))
+    assert [(one.key, one.code) for one in plan.refused] == [("sub-02_rec-slicemask4_T1w", "degradation-unknown")]
+    assert len(plan.scans) == 2
 
 
 def test_a_run_finds_truths_whose_names_are_not_bids(tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from core.engine.plan import CohortPlan, ScanPlan, complete
 from core.geometry.grid import Grid
 from core.io import files
+from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
-from core.settings.scans import Acquisition
 from tasks.pipeline.context import RESTORING, Crew
 from tasks.restore import progress
 from tasks.restore.progress import Listener, Progress, Reporter, read_progress
@@ -97,7 +97,7 @@ def test_news_is_what_was_told_since_not_what_a_killed_run_left(tmp_path: Path) 
 
 def make_plan(out: Path, scans: int = 2) -> CohortPlan:
     grid = Grid((20, 20, 6), np.diag([2.0, 2, 6, 1])).to_json()
-    how: dict[str, Any] = {"kind": "nifti", "source": grid, "target": grid, "acquisition": Acquisition(), "sha256": "a" * 64}
+    how: dict[str, Any] = {"kind": "nifti", "source": grid, "target": grid, "forward": SliceProfile(), "sha256": "a" * 64}
     keys = [f"sub-{n}" for n in range(scans)]
     settings = RunSettings(input="in", out=str(out), method="unires", method_options={"iterations": 40}, voxel_size=2)
     return complete(settings, [ScanPlan(key=k, uris=(k,), relative=k, stem=k, group=k, **how) for k in keys], [])

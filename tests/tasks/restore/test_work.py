@@ -16,8 +16,8 @@ from core.io import files
 from core.io.output import Output
 from core.methods.base import Measured
 from core.noise import field_key
+from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
-from core.settings.scans import Acquisition
 from tasks.pipeline.discover import plan_cohort
 from tasks.restore.work import Job, _lazily, ingest, measured_of, scans_of
 
@@ -53,10 +53,10 @@ def read(cohort: Path, **said: object) -> tuple[Measured, Measured, ScanPlan]:
 
 def test_a_scan_comes_from_the_store_with_how_it_was_acquired(cohort: Path) -> None:
     whole, part, scan = read(cohort, slices={"slice_profile": "gaussian"})
-    wanted = Acquisition(slice_profile="gaussian", slice_gap=0.25)
-    assert scan.acquisition == wanted
-    assert whole.acquisition == wanted
-    assert part.acquisition == wanted
+    wanted = SliceProfile(slice_profile="gaussian", slice_gap=0.25)
+    assert scan.forward == wanted
+    assert whole.forward == wanted
+    assert part.forward == wanted
     np.testing.assert_array_equal(part.image, whole.image[:, :, 2:9])
 
 

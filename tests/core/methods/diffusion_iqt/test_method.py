@@ -21,7 +21,8 @@ from core.methods.diffusion_iqt.method import DiffusionIQT, DiffusionIQTSettings
 from core.models.bundle import save_model
 from core.networks import build
 from core.noise import normal
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import ScanStats
 
 torch = pytest.importorskip("torch")
@@ -43,7 +44,7 @@ def models(tmp_path_factory) -> dict[str, str]:
 def measured(shape=(30, 26, 9), noise=(1, 2)) -> Measured:
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
     stats = ScanStats(0, float(image.max()), float(np.percentile(image, 99.9)), 100, 50, 5)
-    return Measured(image, Grid(shape, np.diag([1, 1, 3, 1.0])), stats, Acquisition(), noise)
+    return Measured(image, Grid(shape, np.diag([1, 1, 3, 1.0])), stats, SliceProfile(), noise)
 
 
 def method_of(model: str, **said) -> DiffusionIQT:
@@ -102,7 +103,7 @@ def test_a_block_begins_with_the_noise_of_its_voxels_whatever_the_slices_axis(mo
     spacing, shape = [1.0, 1.0, 1.0], [24, 20, 22]
     spacing[axis], shape[axis] = 3.0, 7
     image = np.random.default_rng(0).gamma(2, 50, shape).astype(np.float32)
-    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, Acquisition(), (1, 2))
+    scan = Measured(image, Grid(tuple(shape), np.diag([*spacing, 1])), measured().stats, SliceProfile(), (1, 2))
     method = method_of(models["diffusion-iqt-base"], steps=1)
     target = scan.grid.isotropic(1.0)
     (piece, *_) = [one for one in pieces(method, scan) if min(one.box.start[:2]) > 0 or one.box.start[2] > 0]

@@ -13,7 +13,8 @@ from core.geometry.grid import Box, Grid
 from core.geometry.resample import axis_matrices, interpolate
 from core.methods.base import Measured
 from core.methods.interpolation.method import Cubic, Linear, Nearest
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 
 METHODS = (Nearest, Linear, Cubic)
@@ -26,7 +27,7 @@ def scan(shape=(20, 22, 12), spacing=(1.0, 1.0, 4.0), seed=0) -> tuple[np.ndarra
 
 
 def measured(image, grid) -> Measured:
-    return Measured(image, grid, scan_stats(image), Acquisition())
+    return Measured(image, grid, scan_stats(image), SliceProfile())
 
 
 @pytest.mark.parametrize("order", [1, 3])

@@ -10,9 +10,8 @@ from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.unires import joint_tv
 from core.methods.unires.method import UniRes, UniResSettings
-from core.operators import scan_model
-from core.operators.acquisition import acquisition_operator
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 
 
@@ -37,15 +36,15 @@ def cut(axis: int = 2, seed: int = 0) -> tuple[Measured, np.ndarray, Grid]:
     """A scan in slices of 4 mm with noise, and its truth."""
     truth, grid = anatomy()
     source = grid.refine(axis, Fraction(1, 4))
-    image = acquisition_operator(source, grid, Acquisition()).forward(truth)
+    image = SliceProfile().operator(source, grid).forward(truth)
     image += np.random.default_rng(seed).normal(0, 8, image.shape).astype(np.float32)
     image = np.abs(image)
-    return Measured(image, source, scan_stats(image), Acquisition()), truth, grid
+    return Measured(image, source, scan_stats(image), SliceProfile()), truth, grid
 
 
 def problem(measured: Measured, target: Grid) -> tuple[list[joint_tv.Channel], float]:
     tau, lam = 1 / measured.stats.noise_sd**2, 4 / measured.stats.contrast
-    operator = scan_model.observe(measured.grid, target, measured.acquisition)
+    operator = measured.forward.operator(measured.grid, target)
     return [joint_tv.Channel((joint_tv.Observation(operator, measured.image, tau),), lam)], float(np.sqrt(tau)) / lam
 
 
@@ -64,7 +63,7 @@ def error(image, truth) -> float:
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 4.0), (0.8, 3.0, 1.1)])
 def test_the_adjoint_of_a_turned_scan_is_exact(spacing):
     target = Grid((14, 15, 16), np.eye(4))
-    operator = scan_model.observe(turned((9, 8, 7), spacing), target, Acquisition(slice_gap=0.1))
+    operator = SliceProfile(slice_gap=0.1).operator(turned((9, 8, 7), spacing), target)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=operator.shape_in), rng.normal(size=operator.shape_out)
     assert np.vdot(operator.forward(x), y) == pytest.approx(np.vdot(x, operator.adjoint(y)), rel=1e-12)
@@ -73,7 +72,7 @@ def test_the_adjoint_of_a_turned_scan_is_exact(spacing):
 def test_a_turned_scan_of_a_constant_is_constant_and_of_a_ramp_is_the_ramp():
     target = Grid((30, 30, 30), np.diag([1.0, 1, 1, 1]))
     source = turned((6, 6, 3), (1.0, 1.0, 3.0), first=(12, 10, 11))
-    operator = scan_model.observe(source, target, Acquisition())
+    operator = SliceProfile().operator(source, target)
     np.testing.assert_allclose(operator.forward(np.full(target.shape, 7.0)), 7, rtol=1e-12)
     ramp = np.indices(target.shape)[2].astype(float)
     places = target.voxel(source.world(np.indices(source.shape).reshape(3, -1).T))
@@ -149,14 +148,14 @@ def test_a_constant_scan_stays_constant():
     grid = Grid((12, 13, 5), np.diag([1.0, 1.0, 4.0, 1.0]))
     image = np.full(grid.shape, 90.0, np.float32)
     for size in (1.0, 0.9):
-        (done,) = UniRes().restore([Measured(image, grid, scan_stats(image), Acquisition())], grid.isotropic(size))
+        (done,) = UniRes().restore([Measured(image, grid, scan_stats(image), SliceProfile())], grid.isotropic(size))
         np.testing.assert_allclose(done, 90, rtol=1e-4)
 
 
 def test_an_empty_scan_gives_zeros():
     grid = Grid((6, 6, 3), np.diag([1.0, 1.0, 4.0, 1.0]))
     image = np.zeros(grid.shape, np.float32)
-    (done,) = UniRes().restore([Measured(image, grid, scan_stats(image), Acquisition())], grid.isotropic(1.0))
+    (done,) = UniRes().restore([Measured(image, grid, scan_stats(image), SliceProfile())], grid.isotropic(1.0))
     assert done.shape == (6, 6, 12)
     assert not done.any()
 
@@ -165,7 +164,7 @@ def test_zeros_around_the_anatomy_are_left_out_and_stay_zero():
     measured, _, grid = cut()
     wide = np.pad(measured.image, ((20, 20), (20, 20), (4, 4)))
     wide[wide < 60] = 0
-    stripped = Measured(wide, measured.grid.pad((20, 20, 4), (20, 20, 4)), scan_stats(wide), Acquisition())
+    stripped = Measured(wide, measured.grid.pad((20, 20, 4), (20, 20, 4)), scan_stats(wide), SliceProfile())
     (done,) = UniRes(UniResSettings(iterations=5)).restore([stripped], grid.pad((20, 20, 16), (20, 20, 16)))
     filled = np.argwhere(done != 0)
     assert filled.min(axis=0).min() >= 4
@@ -186,8 +185,8 @@ def test_scans_in_three_orientations_sharpen_one_another():
 def test_turned_scans_are_fused_on_the_first_ones_grid():
     measured, truth, grid = cut()
     source = turned((40, 40, 12), (1.0, 1.0, 4.0), angle=0.2)
-    image = scan_model.observe(source, grid, Acquisition()).forward(truth)
-    other = Measured(image, source, scan_stats(image), Acquisition())
+    image = SliceProfile().operator(source, grid).forward(truth)
+    other = Measured(image, source, scan_stats(image), SliceProfile())
     one, two = UniRes(UniResSettings(iterations=8)).restore([measured, other], grid)
     assert one.shape == two.shape == truth.shape
     assert np.corrcoef(one.ravel(), truth.ravel())[0, 1] > 0.95

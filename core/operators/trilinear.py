@@ -1,24 +1,16 @@
-"""How a scan in any orientation came from the anatomy on a target grid.
-
-target grid --trilinear--> scan's own axes, fine --slice profile--> scan        (turned scans)
-target grid --slice profile--> scan                                             (parallel axes)
-"""
+"""Trilinear resampling between two grids in any orientation, with its exact adjoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from core.errors import GridError
 from core.geometry.grid import Grid, Triple
-from core.operators.acquisition import acquisition_operator
-from core.operators.linear import Compose, LinearOperator
-from core.settings.scans import Acquisition
+from core.operators.linear import LinearOperator
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -113,34 +105,3 @@ def resample(source: Grid, target: Grid) -> Trilinear:
     """Trilinear resampling of an image on ``source`` onto ``target``."""
     affine = np.asarray(np.linalg.solve(source.affine, target.affine)[:3], dtype=np.float64)
     return Trilinear(np.ascontiguousarray(affine), source.shape, target.shape)
-
-
-def parallel(source: Grid, target: Grid) -> bool:
-    """Whether the axes have the same directions."""
-    try:
-        target.index_map(source)
-    except GridError:
-        return False
-    return True
-
-
-def fine_grid(source: Grid, target: Grid) -> Grid:
-    """The grid over the field of view of ``source`` whose coarse axes are split into whole parts of about the target's voxel."""
-    finest = min(target.spacing)
-    for axis, size in enumerate(source.spacing):
-        source = source.refine(axis, Fraction(max(1, round(size / finest))))
-    return source
-
-
-def observe(source: Grid, target: Grid, acquisition: Acquisition) -> LinearOperator:
-    """The map of an image on ``target`` to the scan on ``source`` that would be measured of it.
-
-    Args:
-        source: grid of the scan, in any orientation.
-        target: grid of the anatomy.
-        acquisition: slice profile and gap of the scan.
-    """
-    if parallel(source, target):
-        return acquisition_operator(source, target, acquisition)
-    fine = fine_grid(source, target)
-    return Compose((resample(target, fine), acquisition_operator(source, fine, acquisition)))

@@ -9,12 +9,11 @@ import pytest
 
 from core.errors import GridError
 from core.geometry.grid import Box, Grid, Orientation
-from core.operators.acquisition import acquisition_operator
+from core.operators.forward_model import KSpace, LesionMask, SliceProfile
 from core.operators.profile import decimation_matrix, profile_matrix
-from core.settings.scans import Acquisition
 
 TARGET = Grid((12, 14, 24), np.array([[1, 0, 0, -20], [0, 1, 0, -30], [0, 0, 1, 10], [0, 0, 0, 1.0]]))
-BOX = Acquisition()
+BOX = SliceProfile()
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -23,7 +22,7 @@ def test_thick_slices_are_means_of_the_slices_they_cover(axis):
     image = np.random.default_rng(0).random(TARGET.shape)
     pairs = np.moveaxis(image, axis, 0).reshape(TARGET.shape[axis] // 2, 2, *np.delete(TARGET.shape, axis))
     expected = np.moveaxis(pairs.mean(axis=1), 0, axis)
-    assert acquisition_operator(source, TARGET, BOX).forward(image) == pytest.approx(expected, abs=1e-12)
+    assert BOX.operator(source, TARGET).forward(image) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("profile", ["box", "gaussian", "point"])
@@ -31,13 +30,13 @@ def test_the_same_grid_is_the_exact_identity(profile):
     image = np.random.default_rng(0).random(TARGET.shape, dtype=np.float32)
     from_header = Grid(TARGET.shape, (TARGET.affine * (1 + 6e-8)).astype(np.float32))
     for source in (TARGET, TARGET.isotropic(1.0), from_header):
-        assert acquisition_operator(source, TARGET, Acquisition(slice_profile=profile)).forward(image) is image
+        assert SliceProfile(slice_profile=profile).operator(source, TARGET).forward(image) is image
 
 
 def test_profile_and_gap_act_across_the_slices_alone():
     source = Grid((10, 14, 6), np.diag([1.2, 1.0, 4.0, 1.0]))
     target = source.isotropic(1.0)
-    x, y, z = acquisition_operator(source, target, Acquisition(slice_profile="box", slice_gap=0.5)).matrices
+    x, y, z = SliceProfile(slice_profile="box", slice_gap=0.5).operator(source, target).matrices
     assert np.array_equal(x, profile_matrix(12, 10, *target.index_map(source)[0], "gaussian"))
     assert np.array_equal(y, np.eye(14))
     assert np.array_equal(z[0], [0, 0.5, 0.5, 0] + [0] * 20)
@@ -45,7 +44,7 @@ def test_profile_and_gap_act_across_the_slices_alone():
 
 def test_dropped_slices_are_decimation():
     source = TARGET.refine(2, Fraction(1, 4), "decimation")
-    operator = acquisition_operator(source, source.isotropic(1.0, "decimation"), Acquisition(slice_profile="point"))
+    operator = SliceProfile(slice_profile="point").operator(source, source.isotropic(1.0, "decimation"))
     assert source.isotropic(1.0, "decimation").shape == TARGET.shape
     assert np.array_equal(operator.matrices[2], decimation_matrix(24, 4))
 
@@ -55,8 +54,8 @@ def test_a_crop_of_the_scan_sees_what_the_scan_sees_there():
     target = source.isotropic(1.0)
     image = np.random.default_rng(0).random(target.shape)
     box = Box((2, 3, 1), (8, 14, 7))
-    whole = acquisition_operator(source, target, Acquisition(slice_profile="gaussian")).forward(image)
-    part = acquisition_operator(source.crop(box), target, Acquisition(slice_profile="gaussian")).forward(image)
+    whole = SliceProfile(slice_profile="gaussian").operator(source, target).forward(image)
+    part = SliceProfile(slice_profile="gaussian").operator(source.crop(box), target).forward(image)
     assert part == pytest.approx(whole[box.slices], abs=1e-9)
 
 
@@ -68,10 +67,31 @@ def test_a_smooth_object_is_measured_where_it_is():
     places = [on.world(np.moveaxis(np.indices(on.shape), 0, -1).reshape(-1, 3)) for on in (target, source)]
     for world in range(3):
         image, expected = (at[:, world].reshape(on.shape) for at, on in zip(places, (target, source), strict=True))
-        measured = acquisition_operator(source, target, BOX).forward(image)
+        measured = BOX.operator(source, target).forward(image)
         assert np.abs(measured - expected)[3:-3, 3:-3, 1:-1].max() < 0.1
 
 
-def test_grids_that_are_not_parallel_are_refused():
-    with pytest.raises(GridError, match="grids-not-parallel"):
-        acquisition_operator(TARGET.reorient(Orientation((0, 2, 1), (False, False, False))), TARGET, BOX)
+def test_the_axis_that_is_named_wins_over_the_coarsest():
+    """Slices of 2 mm along R of a scan that is 3 mm thick along S anyway."""
+    source = Grid((8, 14, 8), np.diag([2.0, 1.0, 3.0, 1.0]))
+    target = source.isotropic(1.0)
+    x, _, z = SliceProfile(slice_profile="box", slice_gap=0.25, axis="R").operator(source, target).matrices
+    assert np.array_equal(x, profile_matrix(16, 8, *target.index_map(source)[0], "box", gap=0.25))
+    assert np.array_equal(z, profile_matrix(24, 8, *target.index_map(source)[2], "gaussian"))
+    turned = Orientation((2, 0, 1), (True, False, True))
+    again = SliceProfile(slice_gap=0.25, axis="R").operator(source.reorient(turned), target.reorient(turned))
+    image = np.random.default_rng(0).random(target.shape)
+    whole = SliceProfile(slice_gap=0.25, axis="R").operator(source, target).forward(image)
+    assert again.forward(turned.apply(image)) == pytest.approx(turned.apply(whole), abs=1e-12)
+
+
+def test_a_k_space_without_an_axis_is_refused_where_no_axis_is_coarsest():
+    with pytest.raises(GridError, match=r"axis-missing: wanted the phase-encoding axis .*; got none; name the axis"):
+        KSpace().operator(TARGET, TARGET)
+
+
+def test_a_mask_of_another_scan_and_one_that_is_missing_are_refused():
+    with pytest.raises(GridError, match=r"mask-mismatch: wanted a mask for images of \(12, 14, 24\)"):
+        BOX.operator(TARGET, TARGET, np.zeros((12, 14, 23), bool))
+    with pytest.raises(GridError, match=r"mask-missing: wanted the mask of a scan of kind lesion-mask"):
+        LesionMask().operator(TARGET, TARGET)

@@ -1,0 +1,98 @@
+"""What a scan's JSON sidecar says of how it came from the anatomy, read and written in one place.
+
+A simulated scan tells it exactly: under ``Isovox``, ``Degradation`` names the operator with its settings and ``Axis`` the axis.
+Of a scan as measured, ``SliceThickness`` (BIDS, mm) against the distance of its slices gives the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from core.errors import InputError
+from core.geometry.grid import Grid
+from core.operators.forward_model import KINDS, ForwardModel, SliceProfile, forward_of
+from core.settings.scans import AcquisitionSettings
+
+KEY = "Isovox"
+THINNER = 0.99  # of the slices' distance: a thickness from here on is no gap, but rounding
+
+
+def fields_of(forward: ForwardModel, axis: int, voxel: float) -> dict[str, Any]:
+    """Sidecar fields of a scan that was made by a forward model.
+
+    Args:
+        forward: what degraded the sharp scan.
+        axis: of the canonical grid on which it acted, 0, 1 or 2.
+        voxel: sharp voxel size along that axis, mm.
+
+    Returns:
+        JSON values by name: SliceThickness and SpacingBetweenSlices where the slices became thicker, and ``Isovox``.
+    """
+    said = forward.model_dump(mode="json", exclude={"kind", "axis"}, exclude_none=True)
+    return forward.acquired(voxel) | {KEY: {"Degradation": {"operator": forward.kind} | said, "Axis": "RAS"[axis]}}
+
+
+def simulated_by(sidecar: Mapping[str, Any], grid: Grid | None = None) -> ForwardModel | None:
+    """The forward model that a simulated scan's sidecar tells; None for all other scans.
+
+    Args:
+        sidecar: JSON values by name, of any tool's; what is not a simulation by isovox is passed over.
+        grid: canonical, of the scan; an axis that is its slice axis anyway is not repeated in the forward model.
+
+    Raises:
+        InputError: degradation-unknown, for an operator or a setting that isovox does not know.
+    """
+    own = sidecar.get(KEY)
+    told = own.get("Degradation") if isinstance(own, dict) else None
+    if not isinstance(own, dict) or not isinstance(told, dict):
+        return None
+    kind, axis = str(told.get("operator", "slice-profile")), own.get("Axis")
+    known = KINDS[kind].model_fields if kind in KINDS else {}
+    fields = {name: value for name, value in told.items() if name in known}
+    try:
+        return forward_of(fields | {"kind": kind, "axis": _axis(kind, axis, grid)})
+    except ValidationError as error:
+        wanted = f"an operator among {', '.join(KINDS)} with its settings"
+        names = ", ".join(".".join(map(str, one["loc"])) or "kind" for one in error.errors())
+        raise InputError("degradation-unknown", wanted, f"others in {names}", "simulate the scan anew") from error
+
+
+def _axis(kind: str, axis: Any, grid: Grid | None) -> Any:
+    """The axis that a simulation names; None where it is the grid's slice axis anyway, for kinds that make slices thick."""
+    coarsest = grid.slice_axis if grid else None
+    thick = kind in {"slice-profile", "slice-mask", "low-field"}
+    return None if thick and coarsest is not None and axis == "RAS"[coarsest] else axis
+
+
+def read_forward(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | None = None) -> ForwardModel:
+    """How a scan came from the anatomy: what the user says, else what its simulation tells, else by its slices' thickness.
+
+    Args:
+        sidecar: JSON values by name.
+        grid: canonical, of the scan.
+        said: by the user, of all scans.
+
+    Raises:
+        InputError: degradation-unknown.
+    """
+    said = said or AcquisitionSettings()
+    told = simulated_by(sidecar, grid)
+    wanted = said.model_dump(exclude_none=True)
+    if told is not None and not wanted:
+        return told
+    if told is not None and "slice_gap" in type(told).model_fields:
+        return told.model_copy(update=wanted)
+    gap = _gap(sidecar.get("SliceThickness"), grid) if said.slice_gap is None else said.slice_gap
+    return SliceProfile(slice_profile=said.slice_profile or "box", slice_gap=gap)
+
+
+def _gap(thickness: Any, grid: Grid) -> float:
+    """The gap of slices of a thickness in mm, as a fraction of their distance; 0 where the thickness is not known."""
+    axis = grid.slice_axis
+    distance = max(grid.spacing) if axis is None else grid.spacing[axis]
+    if not isinstance(thickness, int | float) or not 0 < thickness < distance * THINNER:
+        return 0.0
+    return round(1 - thickness / distance, 3)

@@ -1,0 +1,98 @@
+"""How a scan came about, as its sidecar tells it: simulated, measured, or as the user says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from core.geometry.grid import Grid
+from core.operators.forward_model import DroppedSlices, InPlane, LowField, SliceProfile
+from core.operators.sidecar import fields_of, read_forward, simulated_by
+from core.settings.scans import AcquisitionSettings
+
+THICK = Grid((20, 20, 8), np.diag([1, 1, 4, 1.0]))
+CUBES = Grid((20, 20, 20), np.diag([2, 2, 2, 1.0]))
+
+
+def said(**how) -> AcquisitionSettings:
+    return AcquisitionSettings(**how)
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "gap"),
+    [
+        ({}, 0.0),
+        ({"SliceThickness": 3.0}, 0.25),
+        ({"SliceThickness": 1}, 0.75),
+        ({"SliceThickness": 4.0}, 0.0),
+        ({"SliceThickness": 3.97}, 0.0),  # rounding, no gap
+        ({"SliceThickness": 5.0}, 0.0),  # slices that overlap
+        ({"SliceThickness": 0}, 0.0),
+        ({"SliceThickness": "thick"}, 0.0),
+    ],
+)
+def test_the_thickness_of_measured_slices_tells_their_gap(sidecar, gap):
+    assert read_forward(sidecar, THICK) == SliceProfile(slice_profile="box", slice_gap=gap)
+
+
+@pytest.mark.parametrize(
+    ("how", "forward"),
+    [
+        (said(), DroppedSlices(factor=4)),
+        (said(slice_profile="box"), SliceProfile(slice_profile="box", slice_gap=0.75)),
+        (said(slice_profile="point"), SliceProfile(slice_profile="point", slice_gap=0.75)),
+        (said(slice_gap=0.1), SliceProfile(slice_profile="box", slice_gap=0.1)),
+    ],
+)
+def test_what_the_user_says_wins_over_slices_that_were_dropped(how, forward):
+    assert read_forward(fields_of(DroppedSlices(factor=4), 2, 1.0), THICK, how) == forward
+
+
+def test_what_the_user_says_changes_that_alone_of_slices_that_were_averaged():
+    sidecar = fields_of(LowField(factor=4), 2, 1.0)
+    assert read_forward(sidecar, THICK, said(slice_gap=0.0)) == LowField(factor=4, slice_gap=0.0)
+    assert read_forward(sidecar, THICK, said(slice_profile="box")) == LowField(factor=4, slice_profile="box")
+
+
+def test_the_axis_is_told_only_where_the_grid_does_not_tell_it():
+    thick, within = SliceProfile(factor=4), InPlane(factor=2, axis="S")
+    assert read_forward(fields_of(thick, 2, 1.0), THICK) == thick
+    assert read_forward(fields_of(thick, 0, 1.0), THICK).axis == "R"
+    assert read_forward(fields_of(thick, 2, 1.0), CUBES).axis == "S"
+    assert read_forward(fields_of(within, 2, 1.0), THICK) == within
+
+
+def test_the_thickness_is_what_bids_asks_for():
+    assert fields_of(LowField(factor=8), 2, 0.7)["SliceThickness"] == 4.2
+    dropped = fields_of(DroppedSlices(factor=8), 2, 0.7)
+    assert (dropped["SliceThickness"], dropped["SpacingBetweenSlices"]) == (0.7, 5.6)
+    assert set(fields_of(InPlane(), 2, 0.7)) == {"Isovox"}
+
+
+@pytest.mark.parametrize("own", [None, "text", [], {}, {"Degradation": "text"}, {"Digest": "a"}])
+def test_sidecars_of_other_tools_tell_no_simulation(own):
+    assert simulated_by({"Isovox": own, "SliceThickness": 3}, THICK) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        ({"operator": "wavelets"}, "kind"),
+        ({"operator": "slice-mask", "factor": "four"}, "factor"),
+        ({"operator": "slice-profile", "slice_gap": 2}, "slice_gap"),
+    ],
+)
+def test_a_simulation_that_nobody_knows_is_refused(told, names):
+    wanted = (
+        rf"degradation-unknown: wanted an operator among slice-profile, .* with its settings; got others in .*{names}; simulate"
+    )
+    with pytest.raises(InputError, match=wanted):
+        simulated_by({"Isovox": {"Degradation": told, "Axis": "S"}}, THICK)
+    with pytest.raises(InputError, match="degradation-unknown"):
+        simulated_by({"Isovox": {"Degradation": {"operator": "none"}, "Axis": "Z"}}, THICK)
+
+
+def test_what_an_older_version_told_is_read():
+    told = {"operator": "slice-mask", "factor": 4, "slice_profile": "box", "slice_gap": 0.0, "contrast": "T1w"}
+    assert simulated_by({"Isovox": {"Degradation": told, "Axis": "S"}}, THICK) == DroppedSlices(factor=4)
