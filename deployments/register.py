@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from core import __version__
 from core.errors import UsageError
+from core.methods.registry import VARIABLE
 from deployments.catalogue import COHORT, Entry, Found
 from deployments.cohorts import Cohort, Schedule
 from deployments.forms import form_of
@@ -37,6 +39,11 @@ class Place:
     pool: str
     directory: str
     heartbeat: int
+
+
+def _families() -> dict[str, str]:
+    """The families of other folders that the forms offer, which a run must know as well."""
+    return {VARIABLE: families} if (families := os.environ.get(VARIABLE)) else {}
 
 
 def ensure_pool(client: SyncPrefectClient, name: str) -> None:
@@ -96,7 +103,7 @@ def _create(client: SyncPrefectClient, entry: Entry, found: Found, place: Place,
         work_pool_name=place.pool,
         # Without a pull step a run would stand in an empty folder and look there for code that is installed.
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": place.directory}}],
-        job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(place.heartbeat)}},
+        job_variables={"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(place.heartbeat)} | _families()},
         **said,
     )
 

@@ -18,6 +18,7 @@ from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from core.errors import IsovoxError
+from core.methods.registry import VARIABLE
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -149,6 +150,12 @@ def _single_threaded(workers: int) -> ExitStack:
     return stack
 
 
+def _with_families(families: str, function: Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
+    """A call that knows the families of whoever sent it: a worker of another machine, or of a group, inherits no environment."""
+    os.environ[VARIABLE] = families
+    return function(*args, **kwargs)
+
+
 class Workers(Pool):
     """Dask workers behind a client; a call whose worker dies is run again elsewhere by Dask itself.
 
@@ -177,7 +184,10 @@ class Workers(Pool):
         if self._fault:
             raise _closed()
         key = f"{getattr(fn, '__name__', 'call')}-{uuid.uuid4().hex}"
-        future: Future[Any] = self._executor.submit(fn, *args, key=key, **kwargs)
+        if families := os.environ.get(VARIABLE):
+            future: Future[Any] = self._executor.submit(_with_families, families, fn, *args, key=key, **kwargs)
+        else:
+            future = self._executor.submit(fn, *args, key=key, **kwargs)
         self._keys[future] = key
         return future
 

@@ -6,6 +6,7 @@ Families are the folders of ``core/methods`` that hold a ``family.py``, and the 
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -46,7 +47,7 @@ def families() -> tuple[Family, ...]:
 def _families(more: str) -> tuple[Family, ...]:
     own = sorted(one.parent for one in Path(__file__).parent.glob(f"*/{DECLARATION}"))
     found = [_declared(folder, f"{__package__}.{folder.name}") for folder in own]
-    found += [_from_outside(Path(folder).resolve()) for folder in more.split(os.pathsep) if folder]
+    found += [_from_outside(Path(folder)) for folder in more.split(os.pathsep) if folder]
     for kind in ("methods", "recipes", "protocols", "networks", "key_maps"):
         _check_names(kind, found)
     return tuple(sorted(found, key=lambda family: (any(one.takes.model for one in family.methods), family.name)))
@@ -54,6 +55,9 @@ def _families(more: str) -> tuple[Family, ...]:
 
 def _from_outside(folder: Path) -> Family:
     """A family of another folder, whose package is made importable."""
+    if not folder.is_absolute():
+        remedy = "name the whole path: processes that work elsewhere read the variable too"
+        raise UsageError("family-relative", f"absolute paths in {VARIABLE}", str(folder), remedy)
     if str(folder.parent) not in sys.path:
         sys.path.append(str(folder.parent))
     return _declared(folder, folder.name)
@@ -202,7 +206,15 @@ def method_class(name: str) -> type[Method]:
         UsageError: an unknown name, or a class that is not where its family says.
     """
     found: type[Method] = resolve(method_entry(name).where)
+    copyreg.pickle(found, _by_its_name)
     return found
+
+
+def _by_its_name(method: Method) -> tuple[Any, ...]:
+    """How a method is sent to another process: by its name, for the module of a family of another folder is found by it alone."""
+    said = method.settings.model_dump()
+    model = said.pop("model", None) if method.needs_model else None
+    return build_method, (method.name, said, model)
 
 
 def recipe_entry(name: str) -> RecipeEntry:

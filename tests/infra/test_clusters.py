@@ -529,3 +529,23 @@ def test_the_memory_of_the_smallest_gpu_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert clusters.gpu_memory(Compute(cluster="cuda")) == 46068 * 2**20
     assert clusters.gpu_memory(LOCAL) is None
+
+
+def methods_known(_: int) -> list[str]:
+    from core.methods import registry
+
+    return list(registry.methods())
+
+
+def test_workers_that_were_there_before_know_the_families_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "family_of_a_run"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "family.py").write_text(
+        "from core.methods.family import Family, MethodEntry\n"
+        "FAMILY = Family('family_of_a_run', 'for tests', (MethodEntry('of-a-run', 'nowhere:Nothing', 'nothing', 'none'),))\n"
+    )
+    with open_cluster(Compute(cluster="local", workers=1)) as pool:
+        assert "of-a-run" not in pool.submit(methods_known, 0).result(60)
+        monkeypatch.setenv("ISOVOX_FAMILIES", str(folder))
+        assert "of-a-run" in pool.submit(methods_known, 0).result(60)

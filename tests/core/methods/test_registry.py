@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,33 @@ def test_what_is_said_stays_as_it_was_said() -> None:
 )
 def test_a_network_has_the_method_that_applies_it(network: str, method: str) -> None:
     assert registry.method_for(network) == method
+
+
+def test_a_method_is_the_same_in_another_process(tmp_path: Path, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one of a family that Python alone would not find."""
+    monkeypatch.setenv(registry.VARIABLE, str(family(tmp_path, names)))
+    made = [registry.build_method("still"), registry.build_method("unires", {"iterations": 3})]
+    (tmp_path / "methods").write_bytes(pickle.dumps(made))
+    code = f"""
+import pickle
+still, unires = pickle.loads(open({str(tmp_path / "methods")!r}, "rb").read())
+assert (type(still).__module__, still.name, unires.name, unires.settings.iterations) == ("{names}.method", "still", "unires", 3)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": "."})
+
+
+def test_a_relative_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(registry.VARIABLE, "families/mine")
+    with pytest.raises(
+        UsageError, match=r"family-relative: wanted absolute paths in ISOVOX_FAMILIES; got families/mine; name the"
+    ):
+        registry.families()
+
+
+def test_two_families_of_one_name_are_refused(tmp_path: Path, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = family(tmp_path / "a", names), family(tmp_path / "b", names, method="other", network="Other")
+    monkeypatch.setenv(registry.VARIABLE, os.pathsep.join(map(str, (one, other))))
+    with pytest.raises(
+        UsageError, match=rf"family-hidden: wanted the package {names} at {other}; got another of that name at {one}"
+    ):
+        registry.families()
