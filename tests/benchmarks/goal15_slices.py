@@ -17,7 +17,8 @@ from core.engine.restore import Source, restore_scan
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured
 from core.methods.slicewise import Slice, SliceMethod, padded
-from core.settings.scans import Acquisition, TilingSettings
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 from tests.benchmarks.harness import Row, faster, in_turns, share, tell
 
@@ -79,7 +80,7 @@ def rows() -> list[Row]:
     """Against windows, and against whole planes, where the network has the same work on both sides."""
     network, what = unet(), f"MONAI SliceInferer: {SHAPE} in axial slices"
     image, plane = np.random.default_rng(0).gamma(2, 50, SHAPE).astype(np.float32), SHAPE[:2]
-    measured = Measured(image, Grid(SHAPE, np.eye(4)), scan_stats(image), Acquisition())
+    measured = Measured(image, Grid(SHAPE, np.eye(4)), scan_stats(image), SliceProfile())
     np.testing.assert_allclose(ours(Sliced(network, 2), measured), monai(network, 2, image, plane), rtol=1e-3, atol=1e-3)
     return [
         faster(15, f"{what}, windows of {WINDOW}, seconds", *against(network, 2, measured, WINDOW), TIMES),

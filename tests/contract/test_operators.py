@@ -7,9 +7,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 
-from core.geometry.grid import Grid, Orientation
+from core.geometry.grid import Box, Grid, Orientation
+from core.operators.autograd import as_torch
 from core.operators.forward import Beside, Forward
 from core.operators.forward_model import ForwardModel, forward_of
 from core.operators.linear import Mask, Separable
@@ -186,3 +188,14 @@ def test_it_is_told_in_words(forward):
 def test_plain_ones_are_separable_so_that_solvers_may_be_exact(forward):
     operator = operator_of(forward)
     assert isinstance(operator, Separable) or isinstance(operator.steps[-1], Mask)
+
+
+def test_gradients_through_it_are_those_of_finite_differences(forward):
+    """Of the data term of a search, |A x - y|^2, once and twice."""
+    small = SHARP.crop(Box((0, 0, 0), (3, 4, 6)))
+    apply = as_torch(operator_of(forward, grid=small))
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 1, *small.shape, dtype=torch.float64, generator=rng, requires_grad=True)
+    y = torch.rand(apply(x).shape, dtype=torch.float64, generator=rng)
+    assert torch.autograd.gradcheck(lambda image: (apply(image) - y).square().sum(), (x,))
+    assert torch.autograd.gradgradcheck(lambda image: (apply(image) - y).square().sum(), (x,))
