@@ -19,6 +19,7 @@ from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import SPLINE_REACH, interpolate, reach_box
 from core.geometry.tiles import Tile, Tiling, halo_patches, patches
+from core.methods import registry
 from core.methods.base import Measured, Method, MethodSettings, Piece
 from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
@@ -150,8 +151,14 @@ class NetworkMethod(Method):
 
     @cached_property
     def domain(self) -> Domain:
-        """The scans that both the method and its model are for."""
-        return both(self.scans, read_domain(self.settings.model))
+        """The scans that both the method and its model are for.
+
+        A copy of the model that isovox brings, made before models had domains, is for what that one is for.
+        """
+        stated, own = read_domain(self.settings.model), registry.shipped(self.name)
+        if not stated.stated and own is not None and read_bundle(str(own)).digest == self.spec.digest:
+            stated = read_domain(str(own))
+        return both(self.scans, stated)
 
     @cached_property
     def device(self) -> str:

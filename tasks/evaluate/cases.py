@@ -14,6 +14,7 @@ from core.errors import InputError
 from core.geometry.grid import Box, Grid
 from core.io import bids, files, simulated
 from core.io.bids import Refused, Source
+from core.models.card import Card, read_card, read_text
 from core.operators.forward_model import ForwardModel
 from core.operators.sidecar import read_forward, simulated_by
 from core.settings.evaluate import EvaluationSettings
@@ -165,17 +166,24 @@ def _absolute(uri: str) -> str:
 
 
 def trained_of(folder: str) -> Trained:
-    """What a model's folder says of its training: ``split.json``, else the lines of its card."""
+    """What a model's folder says of its training: ``split.json``, else its card, else the lines of a card of before."""
     try:
         told = files.read_json(files.join(folder, "split.json"))
         people = {part: tuple(map(str, names)) for part, names in told.get("people", told).items() if isinstance(names, list)}
         return Trained(people, str(told.get("cohort", "")), frozenset(dict(told.get("sha256", {})).values()))
     except (FileNotFoundError, NotADirectoryError):
         pass
-    try:
-        card = files.read_bytes(files.join(folder, "README.md")).decode(errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return Trained()
+    return _by_card(card) if (card := read_card(folder)) is not None else _by_text(read_text(folder))
+
+
+def _by_card(card: Card) -> Trained:
+    """What a card says; of several cohorts, persons of any of them, wherever they lie."""
+    parts = {part for data in card.data for part in data.persons}
+    people = {part: tuple(name for data in card.data for name in data.persons.get(part, ())) for part in sorted(parts)}
+    return Trained(people, card.data[0].name if len(card.data) == 1 else "")
+
+
+def _by_text(card: str) -> Trained:
     found = re.findall(r"^- (train|validation): (.+)$", card, re.MULTILINE)
     cohort = re.search(r"^Cohort `([^`]+)`", card, re.MULTILINE)
     return Trained({part: tuple(names.split(", ")) for part, names in found}, cohort[1] if cohort else "")

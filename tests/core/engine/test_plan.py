@@ -16,7 +16,7 @@ from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits,
 from core.errors import PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
-from core.models.bundle import read_bundle
+from core.models.bundle import read_bundle, read_part, save_model
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
 
@@ -217,9 +217,18 @@ def test_what_could_not_be_looked_at_is_told(tmp_path: Path) -> None:
         "not told of 2 scans, and so not held against the model: head or brain",
         "not told of 1 scans, and so not held against the model: contrast",
     )
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    spec = read_bundle(str(SHIPPED))
+    save_model(str(tmp_path), spec.network, spec.config, read_part(str(SHIPPED), spec.part), "", residual=True, multiple=8)
     silent = WEIGHTS.model_copy(update={"folder": str(tmp_path)})
     old = complete(RunSettings(input="in", out="out", method="resunet-3d"), [thick("two", 2)], (), silent)
     assert old.notes == ("the model of resunet-3d does not say which scans it is for: none is refused by it",)
     assert [one.key for one in old.scans] == ["two"]
+
+
+def test_a_copy_of_the_shipped_model_from_before_there_were_domains_is_for_the_same_scans(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    copied = WEIGHTS.model_copy(update={"folder": str(tmp_path)})
+    made = complete(RunSettings(input="in", out="out", method="resunet-3d"), [thick("two", 2), thick("four", 4)], (), copied)
+    assert [one.code for one in made.refused] == ["outside-domain"]
+    assert [one.key for one in made.scans] == ["four"]

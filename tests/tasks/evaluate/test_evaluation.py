@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -23,6 +24,8 @@ from core.geometry.resample import interpolate
 from core.io import nifti
 from core.io.bids import Source
 from core.models.bundle import save_model
+from core.models.card import Card, TrainingData, write_card
+from core.models.domain import Domain
 from core.operators.forward_model import SliceProfile
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
@@ -366,6 +369,32 @@ def test_a_model_is_not_scored_on_whom_it_was_trained_on(cohort, tmp_path):
     assert [(one.state, one.code) for one in rows] == [("failed", "trained-on"), ("done", "")]
     assert "leave the person out" in rows[0].reason
     assert rows[1].note == "02 was in the validation part of the training"
+
+
+STRUCTURED = Card(
+    title="m", data=(TrainingData(name="people", persons={"train": ("01", "03"), "validation": ("02",), "test": ("04",)}),)
+)
+
+
+def test_a_card_says_as_a_value_what_it_said_as_text(tmp_path):
+    write_card(str(tmp_path / "old"), CARD)
+    write_card(str(tmp_path / "new"), STRUCTURED)
+    old, new = trained_of(str(tmp_path / "old")), trained_of(str(tmp_path / "new"))
+    assert (new.cohort, new.people["train"], new.people["validation"]) == (old.cohort, *old.people.values())
+    (tmp_path / "new" / "README.md").write_text("- train: 99\n")  # the text is for readers alone
+    assert trained_of(str(tmp_path / "new")) == new
+
+
+def test_a_case_outside_the_domain_is_restored_and_its_row_says_so(cohort, tmp_path):
+    narrow = replace(CUBIC, domain=Domain(factor=(8, 8), contrasts=("T1w",)))
+    wanted = said(cohort, tmp_path, selection={"participant_label": ["01"]})
+    (plain,) = run(wanted, [CUBIC])
+    (told,) = run(wanted, [narrow])
+    assert (plain.state, plain.note) == ("done", "")
+    assert told.state == "done"
+    assert told.note == "outside what cubic is for: a factor of 4; trained for 8"
+    assert (told.figures, told.seconds) == (plain.figures, plain.seconds)  # it was not restored again
+    assert run(wanted, [narrow])[0].note == told.note  # also of a row that was kept
 
 
 def test_persons_of_another_cohort_with_the_same_label_are_strangers(tmp_path):
