@@ -39,7 +39,8 @@ class Checkpoint:
 
     def __init__(self, uri: str, digest: str, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._uri, self._digest, self._seconds, self._clock = uri, digest, seconds, clock
-        self._wait, self._saved = seconds, clock()
+        self._began = self._saved = clock()
+        self._cost, self._spent = 0.0, 0.0  # of the last state, and of all
 
     def load(self) -> State | None:
         """The state that was kept; None where there is none of this digest that is whole, and then the file is removed."""
@@ -58,16 +59,18 @@ class Checkpoint:
         return State(arrays, told["values"], figures, told["step"], told["finished"])
 
     def save(self, state: State) -> None:
-        """Keep a state, and wait until that has cost no more than its share of the time before the next."""
-        began = self._clock()
+        """Keep a state."""
+        start = self._clock()
         about = {"digest": self._digest, "step": state.step, "finished": state.finished}
         write_arrays(self._uri, state.arrays, about | {"values": state.values, "figures": state.figures})
         self._saved = self._clock()
-        self._wait = max(self._seconds, (self._saved - began) / SHARE)
+        self._cost = self._saved - start
+        self._spent += self._cost
 
     def offer(self, state: State) -> None:
-        """Keep a state where it is time."""
-        if self._clock() - self._saved >= self._wait:
+        """Keep a state where it is time, and one more that costs as the last leaves all within their share."""
+        now = self._clock()
+        if now - self._saved >= self._seconds and self._spent + self._cost <= SHARE * (now - self._began):
             self.save(state)
 
     def remove(self) -> None:

@@ -59,13 +59,12 @@ class Walk(IterativeMethod[float]):
 
 
 class Clock:
-    """Advances by itself with each look."""
+    """Stands still until it is moved."""
 
-    def __init__(self, tick: float = 0.0) -> None:
-        self.now, self.tick = 0.0, tick
+    def __init__(self) -> None:
+        self.now = 0.0
 
     def __call__(self) -> float:
-        self.now += self.tick
         return self.now
 
 
@@ -130,25 +129,26 @@ def test_a_step_that_diverges_ends_the_restoration_by_name() -> None:
         drive(Walk(poison=5), [scan()], GRID)
 
 
-def test_states_are_kept_at_their_interval_and_cost_no_more_than_their_share(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cost", "seconds"), [(0.1, 10.0), (0.1, 20.0), (3.0, 300.0)])
+def test_states_are_kept_at_their_interval_and_cost_no_more_than_their_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float, seconds: float
+) -> None:
     clock, saved = Clock(), []
 
-    class Slow(Checkpoint):
-        def save(self, state: State) -> None:
-            saved.append(clock.now)
-            super().save(state)
+    def write(*_: object) -> None:
+        saved.append(clock.now)
+        clock.now += cost
 
-    checkpoint = Slow(str(tmp_path / "a"), "d", 10.0, clock)
-    state = State({})
-    for _ in range(1000):
+    monkeypatch.setattr("core.engine.iterate.write_arrays", write)
+    checkpoint = at(tmp_path, seconds, clock=clock)
+    for _ in range(20_000):
         clock.now += 1.0
-        clock.tick = 0.1  # each look takes so long: what is kept costs as much
-        checkpoint.offer(state)
-        clock.tick = 0.0
-    assert saved[0] >= 10.0
-    gaps = np.diff(saved)
-    assert gaps.min() >= 0.1 / SHARE
-    assert len(saved) > 1000 / (2 * 0.1 / SHARE)
+        checkpoint.offer(State({}))
+    assert seconds <= saved[0] <= seconds + 1
+    assert np.diff(saved).min() >= seconds
+    spent = cost * np.arange(1, len(saved) + 1)
+    assert all(spent <= SHARE * np.array(saved))
+    assert spent[-1] + cost > SHARE * clock.now - 1 or len(saved) > 0.9 * clock.now / (seconds + 1)  # and not more seldom
 
 
 def test_a_cheap_state_waits_for_its_interval(tmp_path: Path) -> None:
