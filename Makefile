@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-slow lint bench lock clean
+.PHONY: setup demo test test-slow mutations lint bench lock clean
 
 setup: $(READY)
 
@@ -29,6 +29,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Changes the code at 300 places, one at a time, and counts how many of the changes fail a test; an hour at most.
+mutations: setup
+	$(BIN)/python -m tests.mutations
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,96 @@
+"""Interpolation between grids: that of scipy, exact where it can be, the same in parts as in the whole."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import reduce
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from core.geometry.grid import Box, Grid
+from core.geometry.resample import axis_matrices, interpolate
+
+
+def scan(shape=(20, 22, 12), spacing=(1.0, 1.0, 4.0), seed=0) -> tuple[np.ndarray, Grid]:
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-30, 12, 5)
+    return np.random.default_rng(seed).random(shape, dtype=np.float32), Grid(shape, affine)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize("voxel_size", [1.0, 0.7])
+def test_it_is_scipys_interpolation(order, voxel_size):
+    image, grid = scan()
+    target = grid.isotropic(voxel_size)
+    places = grid.voxel(target.world(np.indices(target.shape).reshape(3, -1).T))
+    wanted = ndimage.map_coordinates(image.astype(np.float64), places.T, order=order, mode="mirror").reshape(target.shape)
+    np.testing.assert_allclose(interpolate(image, grid, target, order), wanted, atol=1e-6, rtol=0)
+
+
+def test_nearest_repeats_the_slices():
+    image, grid = scan()
+    np.testing.assert_array_equal(interpolate(image, grid, grid.isotropic(1.0), 0), np.repeat(image, 4, axis=2))
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_measured_voxels_that_are_also_target_voxels_keep_their_bits(order):
+    image, grid = scan()
+    np.testing.assert_array_equal(interpolate(image, grid, grid, order), image)
+    inside = Box((2, 0, 3), (9, 22, 7))
+    np.testing.assert_array_equal(interpolate(image, grid, grid.crop(inside), order), image[inside.slices])
+    finer = grid.refine(2, 4, centres="decimation")
+    np.testing.assert_allclose(interpolate(image, grid, finer, order)[:, :, ::4], image, atol=3e-7)
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.floats(0.1, 4), st.sampled_from([0, 1, 3]))
+@settings(max_examples=60, deadline=None)
+def test_rows_sum_to_one_wherever_the_scan_tells_anything(n_in, n_out, scale, order):
+    offset = ((n_in - 1) - scale * (n_out - 1)) / 2
+    places = scale * np.arange(n_out) + offset
+    matrix = reduce(lambda done, one: one @ done, axis_matrices(n_in, n_out, scale, offset, order))
+    inside = (places > -0.99) & (places < n_in - 0.01)
+    np.testing.assert_allclose(matrix.sum(axis=1)[inside], 1, atol=1e-7)
+    outside = (places < -1.01) | (places > n_in + 0.01)
+    assert not matrix[outside].any()
+
+
+def test_a_coarser_target_is_antialiased():
+    stripes = np.zeros((4, 4, 64), np.float32)
+    stripes[:, :, ::2] = 1  # the finest pattern there is: a coarse voxel can only show its mean
+    grid = Grid(stripes.shape, np.eye(4))
+    for order in (1, 3):
+        coarse = interpolate(stripes, grid, grid.refine(2, Fraction(1, 4)), order)
+        np.testing.assert_allclose(coarse[:, :, 2:-2], 0.5, atol=0.02)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_rows_of_a_cropped_target_are_rows_of_the_whole(order):
+    image, grid = scan(spacing=(1.0, 0.868, 3.7))
+    target = grid.isotropic(0.93)
+    box = Box((3, 5, 17), (15, 16, 31))
+    whole = interpolate(image, grid, target, order)
+    np.testing.assert_array_equal(interpolate(image, grid, target.crop(box), order), whole[box.slices])
+
+
+def test_the_scan_says_nothing_far_outside_its_field_of_view():
+    image, grid = scan()
+    wider = grid.pad((4, 0, 3), (4, 0, 3))
+    out = interpolate(image, grid, wider, 3)
+    np.testing.assert_array_equal(out[4:-4, :, 3:-3], image)
+    assert np.count_nonzero(out) == np.count_nonzero(image)
+
+
+def test_a_turned_grid_is_reached_too() -> None:
+    source = Grid((30, 30, 30), np.eye(4))
+    angle = np.radians(20)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine[:3, 3] = (13, 9, 10)
+    target = Grid((10, 10, 10), affine)
+    world = target.world(np.argwhere(np.ones(target.shape))).reshape(*target.shape, 3)
+    ramp = np.add.outer(np.add.outer(np.arange(30), 2.0 * np.arange(30)), 3.0 * np.arange(30)).astype(np.float32)
+    np.testing.assert_allclose(interpolate(ramp, source, target, 3), world @ [1.0, 2.0, 3.0], atol=5e-3)

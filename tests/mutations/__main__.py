@@ -1,0 +1,148 @@
+"""How much of the code's meaning the tests hold: ``python -m tests.mutations`` changes it at 300 places, one at a time.
+
+For each change the fast tests of the folder that mirrors the module's run, its own file first, until one fails. Cosmic Ray makes
+the changes; they are drawn by a seed. Exit code 1 where fewer than 90 % of them fail a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.testing import run_tests
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkerOutcome, WorkResult
+
+from tests.mutations.draw import drawn
+from tests.mutations.tree import ROOT, copy_tree
+
+FOLDERS = ("core/geometry", "core/engine", "core/diffusion", "core/operators")
+AIM = 0.9
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+LONGEST = 600.0  # seconds that a folder's tests may take unchanged
+SLACK = 30.0  # seconds beside three times as long as unchanged, after which a change counts as told
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A change and what became of it; ``result`` is None where the time was over before its turn."""
+
+    mutation: MutationSpec
+    result: WorkResult | None
+
+    @property
+    def survived(self) -> bool:
+        """Whether all tests passed."""
+        return self.result is not None and self.result.test_outcome == TestOutcome.SURVIVED
+
+    def tell(self) -> str:
+        """The place and, of the text, what was taken and what was put."""
+        lines = (self.result.diff or "").splitlines() if self.result else []
+        changed = [line for line in lines if line[:1] in {"+", "-"} and line[:3] not in {"+++", "---"}]
+        return "\n".join([f"{self.mutation.module_path}:{self.mutation.start_pos[0]}", *changed])
+
+
+def tests_of(module: Path) -> list[str]:
+    """The tests of a module: the file of its name first, where there is one, then its whole folder."""
+    folder = Path("tests") / module.parent
+    own = folder / f"test_{module.stem}.py"
+    return [str(path) for path in (own, folder) if (ROOT / path).exists()]
+
+
+def command(tests: Sequence[str]) -> str:
+    """What runs some tests until one fails, drawing alike each time."""
+    return shlex.join([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests])
+
+
+def settle(parent: str) -> None:
+    """Give a process a copy of the project to work in."""
+    os.chdir(copy_tree(Path(tempfile.mkdtemp(dir=parent))))
+    os.environ.update(ONE_THREAD | {"PYTHONPATH": str(Path.cwd())})
+
+
+def unchanged(folder: str) -> float:
+    """Seconds that a folder's tests take where nothing is changed.
+
+    Raises:
+        RuntimeError: they do not pass.
+    """
+    started = time.monotonic()
+    outcome, output = run_tests(command([f"tests/{folder}"]), LONGEST)
+    if outcome != TestOutcome.SURVIVED:
+        raise RuntimeError(f"wanted tests/{folder} to pass unchanged; got {output[-2000:]}; mend them first")
+    return time.monotonic() - started
+
+
+def attempt(mutation: MutationSpec, seconds: float, end: float) -> Trial:
+    """Make a change, run its tests, undo it.
+
+    Args:
+        mutation: the change.
+        seconds: after which its tests are ended, and the change counts as told.
+        end: when (``time.time``) no more are begun.
+
+    Raises:
+        RuntimeError: the change could not be made or its tests not be started.
+    """
+    if time.time() > end:
+        return Trial(mutation, None)
+    result = mutate_and_test([mutation], command(tests_of(mutation.module_path)), seconds)
+    if result.worker_outcome != WorkerOutcome.NORMAL or result.test_outcome == TestOutcome.INCOMPETENT:
+        raise RuntimeError(f"wanted a change at {mutation.module_path}:{mutation.start_pos}; got {result.output}; run it alone")
+    return Trial(mutation, result)
+
+
+def trials(chosen: Sequence[MutationSpec], jobs: int, minutes: float) -> Iterator[Trial]:
+    """All changes, in ``jobs`` processes, as they are done."""
+    end = time.time() + 60 * minutes
+    with (
+        tempfile.TemporaryDirectory(prefix="mutations-") as parent,
+        ProcessPoolExecutor(jobs, initializer=settle, initargs=(parent,)) as pool,
+    ):
+        folders = sorted({str(one.module_path.parent) for one in chosen})
+        longest = {folder: 3 * seconds + SLACK for folder, seconds in zip(folders, pool.map(unchanged, folders), strict=True)}
+        begun = [pool.submit(attempt, one, longest[str(one.module_path.parent)], end) for one in chosen]
+        for done in as_completed(begun):
+            yield done.result()
+
+
+def report(done: Sequence[Trial]) -> int:
+    """Print the share of changes that failed a test, and those that did not; the exit code."""
+    tried = [one for one in done if one.result is not None]
+    survivors = sorted((one for one in tried if one.survived), key=lambda one: one.tell())
+    late = sum(one.result is not None and one.result.output == "timeout" for one in tried)
+    share = 1 - len(survivors) / max(1, len(tried))
+    sys.stdout.write("\n".join([*(f"\nsurvived: {one.tell()}" for one in survivors), ""]))
+    sys.stdout.write(f"\n{len(tried)} of {len(done)} changes tried, {share:.1%} failed a test ({late} by taking too long)\n")
+    return 0 if share >= AIM else 1
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser("python -m tests.mutations", description=__doc__)
+    parser.add_argument("--count", type=int, default=300, help="places that are changed (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60, help="after which no more are begun (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=FOLDERS, metavar="FOLDER", help="of " + ", ".join(FOLDERS))
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    modules = [path for folder in options.only for path in sorted(Path(folder).rglob("*.py")) if path.name != "__init__.py"]
+    done: list[Trial] = []
+    for one in trials(drawn(modules, options.count, options.seed), options.jobs, options.minutes):
+        done.append(one)
+        sys.stdout.write(f"\r{len(done)} of {options.count}, {sum(each.survived for each in done)} survived")
+        sys.stdout.flush()
+    return report(done)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
