@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core.errors import AccessError, BusyError, IsovoxError, PlanError, UsageError
+from core.errors import AccessError, BusyError, IsovoxError, PlanError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
         return command(options)
     except BusyError as error:
         return _complain(error, BUSY)
-    except (AccessError, PlanError, UsageError) as error:
+    except (AccessError, PlanError, UsageError, WeightsError) as error:
         return _complain(error, USAGE)
     except IsovoxError as error:
         return _complain(error, FAILED)

@@ -15,6 +15,7 @@ import numpy as np
 from cli.console import FAILED, OK, calm, say
 from core.geometry.grid import Array, Box, Grid
 from core.io import files, nifti
+from core.io.slabs import StoredAs
 from core.operators.forward_model import SliceProfile
 from core.settings.run import Compute, RunSettings
 from core.settings.scans import Selection
@@ -95,7 +96,7 @@ def _thick(truth: Array, fine: Grid, scan: DemoScan, seed: int) -> tuple[Array, 
     return np.hypot(clean + real, imaginary), grid
 
 
-def _as_stored(image: Array, grid: Grid, axes: str) -> tuple[Array, Grid, nifti.StoredAs]:
+def _as_stored(image: Array, grid: Grid, axes: str) -> tuple[Array, Grid, StoredAs]:
     """The same scan for a file whose axes run towards ``axes``."""
     from nibabel.orientations import axcodes2ornt
 
@@ -104,7 +105,7 @@ def _as_stored(image: Array, grid: Grid, axes: str) -> tuple[Array, Grid, nifti.
     turned = axcodes2ornt(tuple(axes))  # for each stored axis: the world axis and the direction
     x, y, z = (int(np.flatnonzero(turned[:, 0] == axis)[0]) for axis in range(3))
     a, b, c = (bool(turned[axis, 1] < 0) for axis in (x, y, z))
-    return image, grid, nifti.StoredAs(Orientation((x, y, z), (a, b, c)), 4)
+    return image, grid, StoredAs(Orientation((x, y, z), (a, b, c)), 4)
 
 
 def build_demo(folder: Path) -> None:
@@ -168,6 +169,6 @@ def execute(options: argparse.Namespace) -> int:
             check_plan(plan)
             say(f"restoring by {settings.method} …")
             records = run_flow(plan)
-            show(records, Output(settings.out))
+            show(records, Output(settings.out), plan)
             failed = failed or any(record.state == "failed" for record in records)
     return FAILED if failed else OK

@@ -20,15 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.options import settings_from
+    from core.io import claim
     from flows.progress import be_quiet
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
+    from tasks.harmonize.sites import inputs_of
 
     calm()
     if options.quiet:
         be_quiet()
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
     settings = settings_from(options, HarmonizeSettings)
+    claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     with terminable(), prefect_server(local_state(settings.out)):
         from flows.harmonize import harmonize_sites
 

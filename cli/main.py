@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Iterator
+from difflib import get_close_matches
 from importlib import import_module
+from typing import NoReturn
 
+from infra import signals
 from infra.own_packages import HOME, REMEDY, foreign
 
 USAGE = 2
+MAKERS = ("run", "train", "simulate", "evaluate", "harmonize", "report", "verify", "clean", "demo", "models", "deploy")
+KEPT = "what is finished is kept, and the same command goes on from there"
 
 COMMANDS = {  # what each does; the module of that name beside this one has its add_arguments(parser) and execute(options)
     "run": "restore a cohort: the main job",
@@ -45,11 +52,34 @@ def _bids_app(argv: list[str]) -> list[str]:
     return argv
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says which option was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and end with exit code 2."""
+        said = [word for word in message.split() if word.startswith("--")]
+        known = sorted({name for one in _every(self) for name in one._option_string_actions if name.startswith("--")})  # noqa: SLF001
+        near = {word: get_close_matches(word.partition("=")[0], known, 1) for word in said if word.partition("=")[0] not in known}
+        hints = [f"{word}: did you mean {match[0]}?" for word, match in near.items() if match]
+        if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            hints += [f"did you mean {one}?" for one in get_close_matches(chosen[1], re.findall(r"[\w.-]+", chosen[2]), 1)]
+        super().error("; ".join([message, *hints]))
+
+
+def _every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and those of its commands."""
+    yield parser
+    for action in parser._actions:  # noqa: SLF001 - argparse tells them nowhere else
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for one in action.choices.values():
+                yield from _every(one)
+
+
 def _parser(command: str | None) -> argparse.ArgumentParser:
     from core import __version__
 
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "isovox", description="Isotropic, comparable brain MRI from clinical cohorts.", epilog=EPILOG, formatter_class=formatter
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -72,6 +102,20 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
+    if argv is None:
+        signals.end_in_one_line(KEPT if command in MAKERS else "nothing was changed")
+    try:
+        return _execute(command, words)
+    except BaseException:
+        if not signals.came():
+            raise
+    finally:
+        if signals.came():
+            signals.end()
+    return USAGE
+
+
+def _execute(command: str | None, words: list[str]) -> int:
     options = _parser(command).parse_args(words)
     from cli.console import guarded
 

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_settings(parser)
     parser.add_argument("--quiet", action="store_true", help="no table")
+    parser.add_argument("--files", action="store_true", help="a line for every file below the input: taken, refused or left out")
 
 
 def make_plan(options: argparse.Namespace) -> CohortPlan:
@@ -40,12 +41,26 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
     return plan
 
 
+def _list_files(options: argparse.Namespace) -> int:
+    """Print what becomes of every file of the input; exit code 3 where some are refused by their names or kinds."""
+    from cli.options import settings_from
+    from core.io.bids import survey
+
+    settings = settings_from(options, RunSettings)
+    found = survey(settings.input, settings.selection, settings.out)
+    for line in (*found.ledger.names(), *found.ledger.account().lines()):
+        say(line)
+    return FAILED if found.ledger.refused else OK
+
+
 def execute(options: argparse.Namespace) -> int:
     """Print what a run would do; nothing is written."""
     from cli.tables import plan_summary, plan_table
     from tasks.pipeline.discover import unfinished
 
     calm()
+    if options.files:
+        return _list_files(options)
     planned = make_plan(options)
     if not options.quiet:
         terminal = console()

@@ -39,5 +39,5 @@ def execute(options: argparse.Namespace) -> int:
 
         records = with_skipped(verified_records(out, plan), {scan.key for scan in plan.scans})
     if not options.quiet:
-        show(records, out)
+        show(records, out, plan)
     return FAILED if any(record.state == "failed" for record in records) else OK

@@ -13,14 +13,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print each planned scan's state, re-read from its files."""
+    """Print each planned scan's state, re-read from its files; exit code 0 while a run works, if none has failed."""
     from cli.tables import show
     from core.io.lock import owner
-    from tasks.pipeline.results import verified_records
+    from tasks.pipeline.results import progress_of, verified_records
 
     out, planned = planned_run(options.out)
     records = verified_records(out, planned)
-    show(records, out)
-    if other := owner(out.lock):
+    progress = progress_of(out, planned, records)
+    show(records, out, planned, progress)
+    other = owner(out.lock)
+    if other:
         say(f"a run works here: {other['user']} on {other['host']}, process {other['pid']}, since {other['since']}")
-    return FAILED if any(record.state == "failed" for record in records) else OK
+    failed = any(record.state == "failed" and record.key not in progress for record in records)
+    return FAILED if failed or (progress and not other) else OK

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -12,13 +13,21 @@ from rich.table import Table
 from cli.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
-from tasks.pipeline.results import UNFINISHED, counts, row
+from tasks.pipeline.results import REASONS, counts, row
 
 if TYPE_CHECKING:
     from core.io.output import Output
     from infra.doctor import Check
 
-COLOURS = {"done": "green", "skipped": "cyan", "flagged": "yellow", "failed": "red", "waiting": "blue"}
+COLOURS = {
+    "done": "green",
+    "skipped": "cyan",
+    "flagged": "yellow",
+    "failed": "red",
+    "waiting": "blue",
+    "running": "blue",
+    "interrupted": "magenta",
+}
 BASELINE = "cubic"
 
 
@@ -50,8 +59,13 @@ def _baseline(record: ScanRecord) -> dict[str, object] | None:
     }
 
 
-def scan_table(records: Sequence[ScanRecord]) -> Table:
-    """A line a scan; and one for cubic interpolation where both were scored."""
+def scan_table(records: Sequence[ScanRecord], progress: Mapping[str, str] = MappingProxyType({})) -> Table:
+    """A line a scan; and one for cubic interpolation where both were scored.
+
+    Args:
+        records: of all planned scans.
+        progress: how those stand that are not finished, by key.
+    """
     table = Table("scan", "method", box=None, pad_edge=False)
     for name in ("PSNR dB", "SSIM", "consistency"):
         table.add_column(name, justify="right")
@@ -61,8 +75,9 @@ def scan_table(records: Sequence[ScanRecord]) -> Table:
     for record in records:
         if (other := _baseline(record)) is not None:
             table.add_row(*_cells(other, ""), style="dim")
-        state = "waiting" if record.code == UNFINISHED else record.state
-        table.add_row(*_cells(row(record) | {"state": state}, COLOURS[state]))
+        state = progress.get(record.key, record.state)
+        told = {"state": state, "reason": REASONS[state]} if state in REASONS else {"state": state}
+        table.add_row(*_cells(row(record) | told, COLOURS[state]))
     return table
 
 
@@ -78,9 +93,10 @@ def simulation_table(records: Sequence[ScanRecord]) -> Table:
     return table
 
 
-def summary(records: Sequence[ScanRecord]) -> str:
+def summary(records: Sequence[ScanRecord], progress: Mapping[str, str] = MappingProxyType({})) -> str:
     """Planned, and how many are in each state."""
-    found = counts(list(records))
+    found = counts([record for record in records if record.key not in progress])
+    found |= {state: n for state in REASONS if (n := sum(one == state for one in progress.values()))}
     return f"planned {len(records)} = " + " + ".join(f"{n} {state}" for state, n in found.items())
 
 
@@ -125,6 +141,7 @@ def plan_summary(plan: CohortPlan) -> str:
             f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, "
             f"{cost.objects} stored objects"
         ),
+        *plan.files.lines(),
         f"plan {plan.digest[:16]}, settings {plan.settings_digest[:16]}",
         *(f"note: {note}" for note in plan.notes),
     ]
@@ -140,10 +157,22 @@ def doctor_table(found: Sequence[Check]) -> Table:
     return table
 
 
-def show(records: Sequence[ScanRecord], out: Output) -> None:
-    """Print the table of scans and where to look on."""
+def show(
+    records: Sequence[ScanRecord], out: Output, plan: CohortPlan, progress: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Print the table of scans, what became of the input's files, and where to look on.
+
+    Args:
+        records: of all planned scans.
+        out: where they lie.
+        plan: of the run.
+        progress: how scans stand that are not finished, by key.
+    """
     terminal = console()
-    terminal.print(scan_table(records))
-    terminal.print(summary(records))
-    say(f"report: {out.cohort_page}")
+    terminal.print(scan_table(records, progress))
+    terminal.print(summary(records, progress))
+    for line in plan.files.lines():
+        say(line)
+    if out.page_whole(out.cohort_page):
+        say(f"report: {out.cohort_page}")
     say(f"pages of Prefect and MLflow: isovox ui {out.uri}")

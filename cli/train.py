@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Train a network, or go on where a training was stopped."""
     from cli.options import settings_from
+    from core.io import claim
     from flows.home import training_folder
     from flows.progress import be_quiet
     from infra.services import local_state, prefect_server
@@ -30,6 +31,7 @@ def execute(options: argparse.Namespace) -> int:
         be_quiet()
     os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
     settings = settings_from(options, TrainSettings)
+    claim.check(training_folder(settings), [settings.cohort], "train")
     with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side
         from flows.train import train_network
 

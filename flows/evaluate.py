@@ -137,13 +137,15 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """
-    from core.io import files
+    from core.io import claim, files
     from core.io.lock import cohort_lock
     from flows.home import tracking_uri
     from tasks.evaluate import report as evaluation_report
 
     candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
+    claim.check(settings.out, [settings.cohort], "evaluate")
     with cohort_lock(files.join(settings.out, "lock.json")):
+        claim.mark(settings.out, "evaluate")
         cases, rows = _scored(settings, candidates, scoring)
         evaluation_report.write(settings, cases, rows, scorer)
         evaluation_report.tell_mlflow(tracking_uri(settings.tracking_uri), settings, rows)

@@ -21,7 +21,7 @@ from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
 from core.harmonize.intensity import Normaliser
-from core.io import files
+from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
@@ -34,7 +34,7 @@ from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
-from tasks.harmonize.sites import Site, sites_of, write_table
+from tasks.harmonize.sites import Site, inputs_of, sites_of, write_table
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
 from tasks.pipeline.results import verified_records
@@ -126,6 +126,23 @@ def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None)
         return settings
     method = "none" if given.normaliser is None else given.normaliser.method
     return settings.model_copy(update={"intensity": method, "combat": settings.combat and given.combat is not None})
+
+
+def _check_sites(sites: Sequence[Site], measured: Sequence[Member], given: model.Harmonizer | None) -> None:
+    """Refuse to fit what cannot make sites comparable.
+
+    Raises:
+        UsageError: site-single, site-lost.
+    """
+    if given is not None:
+        return
+    remedy = "name each site by NAME=PATH, or in a column site of participants.tsv or of a table"
+    if len(sites) < 2:
+        raise UsageError("site-single", "two sites or more", f"one, {sites[0].name}", remedy)
+    there = {member.piece.site for member in measured}
+    if lost := [site.name for site in sites if site.name not in there]:
+        got = f"none of {', '.join(lost)} that could be restored and measured"
+        raise UsageError("site-lost", "scans of each site", got, "see their reasons in the site's report, or leave the site out")
 
 
 def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> model.Harmonizer:
@@ -240,10 +257,12 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     with _opened(settings) as run:
         run.refused += [one for _, refused in restored for one in refused]
         measured = run.through("measure", work.measure, [member for members, _ in restored for member in members])
+        _check_sites(sites, measured, given)
         harmonizer = given or _fit(settings, measured)
         done = run.apply(harmonizer, measured)
     rows = _rows(done, run.refused)
     found = adjust(settings, done, given)
+    found = replace(found, notes=(*(note for site in sites for note in site.notes), *found.notes))
     report(settings.out, done, found, _flags(rows))
     registered = ""
     if given is None:
@@ -272,6 +291,10 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         BusyError: another run works on the same output.
     """
     sites, given = sites_of(settings.sites), _given(settings)
+    claim.check(settings.out, inputs_of(settings.sites), "harmonize")
+    if len(sites) < 2:  # before anything is restored
+        _check_sites(sites, (), given)
     with cohort_lock(Output(settings.out).lock):
+        claim.mark(settings.out, "harmonize")
         text, whole = _harmonize(_with_method_of(settings, given), sites, given)
     return Completed(message=text) if whole else FailedState(message=text, name="Incomplete")

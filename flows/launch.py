@@ -35,9 +35,10 @@ def run_flow(plan: CohortPlan) -> list[ScanRecord]:
     with ExitStack() as stack:
         stack.enter_context(terminable())
         stack.enter_context(prefect_server(local_state(out.uri)))
-        from flows.reprocess import reprocess_cohort
+        from flows.reprocess import reprocess_cohort, with_plan
 
-        state = reprocess_cohort(plan.settings, return_state=True)
+        with with_plan(plan):
+            state = reprocess_cohort(plan.settings, return_state=True)
         if state.is_crashed() or (state.is_failed() and not was_counted(out, plan)):
             error = state.result(raise_on_failure=False)
             raise error if isinstance(error, Exception) else RuntimeError(state.message)

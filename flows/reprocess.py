@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 from prefect import flow
@@ -21,6 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.io import derivatives, files
+from core.io.claim import mark
 from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.run import RunSettings
@@ -40,6 +42,7 @@ from tasks.tracking.tracker import CohortTracker
 
 BATCH_VOXELS = 2**22  # restored voxels that share a task run; a head at 1 mm is twice that and has its own
 BATCH_SCANS = 64
+_PLAN: ContextVar[CohortPlan | None] = ContextVar("plan", default=None)
 
 
 def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]:
@@ -97,6 +100,7 @@ def _close(crew: Crew, skipped: set[str], changes: Changes) -> list[ScanRecord]:
 
 
 def _write_plan(out: Output, plan: CohortPlan) -> None:
+    mark(out.uri, "run")
     files.write_json(out.plan, plan.model_dump(mode="json"))
     said = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}
     derivatives.write_dataset_files(out.uri, plan.settings.input, said)
@@ -129,11 +133,35 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
     return records
 
 
+@contextmanager
+def with_plan(plan: CohortPlan) -> Iterator[None]:
+    """While the block runs, a flow with the plan's settings carries it out, where it would plan anew.
+
+    Inputs that changed since are found when they are read, by their sha256.
+
+    Args:
+        plan: of a moment ago, checked.
+    """
+    token = _PLAN.set(plan)
+    try:
+        yield
+    finally:
+        _PLAN.reset(token)
+
+
+def _given(settings: RunSettings, choice: Choice) -> CohortPlan | None:
+    """The plan that the caller made, if it is of these settings and this model."""
+    plan = _PLAN.get()
+    return plan if plan is not None and (plan.settings, plan.weights) == (settings, choice.weights) else None
+
+
 def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
     """How many scans are in each state."""
     out = Output(settings.out)
-    plan = plan_cohort(settings, choice.weights)
-    check_plan(plan, gpu_memory(settings.compute))
+    plan = _given(settings, choice)
+    if plan is None:
+        plan = plan_cohort(settings, choice.weights)
+        check_plan(plan, gpu_memory(settings.compute))
     with remembered(out):
         todo = unfinished(plan)
         changes = changes_of(plan, todo, choice.newer)
@@ -149,7 +177,9 @@ def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
     out = Output(settings.out)
     with cohort_lock(out.lock):
         choice = choose_weights(settings)
-        seen = seen_now(settings.model_dump(mode="json"), choice.weights)  # before the plan: what comes later is seen next time
+        # Looked at before the plan: what comes later is seen next time. Of a plan that was made before, that is too late.
+        early = _given(settings, choice) is None
+        seen = seen_now(settings.model_dump(mode="json"), choice.weights) if early else None
         if quick and nothing_new(out, seen):
             return Completed(message="nothing is new: names, sizes and dates are as the latest run found them")
         found = _plan_and_run(settings, choice)

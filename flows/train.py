@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from core.io import files
+from core.io import claim, files
 from core.io.bids import discover
 from core.io.lock import cohort_lock
 from core.settings.train import TrainSettings
@@ -48,7 +48,9 @@ def train_network(settings: TrainSettings) -> str:
     from core.training.data import split_subjects
 
     place = intake.Place(training_folder(settings))
+    claim.check(place.uri, [settings.cohort], "train")
     with cohort_lock(files.join(place.uri, "lock.json")):
+        claim.mark(place.uri, "train")
         cohort = _ingest(place, settings)
         split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test)
         training.remember(place, settings, split)

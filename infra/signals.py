@@ -1,12 +1,21 @@
-"""Being told to stop: SIGTERM unwinds the stack as Ctrl-C does, so that every ``with`` closes what it opened."""
+"""Being told to stop: SIGTERM unwinds the stack as Ctrl-C does, so that every ``with`` closes what it opened.
+
+A command says in one line what is kept, and ends with 130 (Ctrl-C) or 143 (SIGTERM), whatever libraries make of the interruption.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+GRACE = 30.0  # seconds to close what is open, before the process ends all the same: what is written is whole or absent
+SHOW_CURSOR = "\x1b[?25h"
+_came: list[int] = []  # numbers of the signals that came
 
 
 class Terminated(SystemExit):
@@ -32,3 +41,47 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def came() -> int:
+    """The number of the signal that told this process to stop; 0 where none did."""
+    return _came[0] if _came else 0
+
+
+def end_in_one_line(told: str) -> None:
+    """From now on Ctrl-C and SIGTERM say one line and unwind the stack; what libraries write after it is not shown.
+
+    A second one ends the process at once. Call it in the main thread of a command's process.
+
+    Args:
+        told: what is kept and how to go on.
+    """
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if _came:
+            os._exit(128 + number)
+        _came.append(number)
+        _say(f"isovox: stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}; {told}\n")
+        timer = threading.Timer(GRACE, os._exit, (128 + number,))
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and & set it
+            signal.signal(number, stop)
+
+
+def _say(line: str) -> None:
+    """Write the last line, and let nothing follow it."""
+    terminal = sys.stdout.isatty() or sys.stderr.isatty()
+    os.write(2, (("\r" + SHOW_CURSOR if terminal else "") + line).encode())
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)
+    if not sys.stdout.isatty():
+        os.dup2(quiet, 1)
+
+
+def end() -> None:
+    """End the process with the signal's exit code, without what interpreters and libraries do at their end."""
+    os._exit(128 + came())

@@ -17,6 +17,7 @@ from core import __version__
 from core.digest import digest_of
 from core.errors import InputError, IsovoxError, PlanError
 from core.geometry.grid import Grid, fused_grid
+from core.io.ledger import Account
 from core.io.store import object_count
 from core.methods.base import Method
 from core.methods.iterative import IterativeMethod
@@ -52,14 +53,22 @@ class Forecast(Settings):
     objects: int
 
 
+class LabelImage(Settings):
+    """A mask or a label map that is carried onto a scan's restored grid: where it lies, its path in the output, its bytes."""
+
+    uri: str
+    stem: str
+    sha256: str
+
+
 class ScanPlan(Settings):
     """What will be done to one scan.
 
     Attributes:
         key: unique name in the cohort.
-        uris: input files (a DICOM series is one folder).
+        uris: input files (a DICOM series is one folder, or several, or its files).
         relative: the input's path in its dataset.
-        kind: how they are read.
+        kind: the reader's name.
         stem: path of the restored image in the output, without extension.
         group: scans with the same group are restored together (``--fuse``); else the key.
         entities: BIDS entities.
@@ -71,6 +80,7 @@ class ScanPlan(Settings):
         tiles: how many tiles the target grid is cut into.
         steps: how many steps its method makes at most; 0 for one that makes none.
         reference: the truth to score against.
+        labels: masks and labels beside it that are carried onto its restored grid.
         outside: what of it lies outside the domain of the method or its model, where it is restored all the same.
         ingest_digest: what the measured image in the store depends on.
         restore_digest: what the restored image depends on.
@@ -81,7 +91,7 @@ class ScanPlan(Settings):
     key: str
     uris: tuple[str, ...]
     relative: str
-    kind: Literal["nifti", "dicom"]
+    kind: str
     stem: str
     group: str
     entities: dict[str, str] = {}
@@ -94,6 +104,7 @@ class ScanPlan(Settings):
     tiles: int = 1
     steps: int = 0
     reference: str | None = None
+    labels: tuple[LabelImage, ...] = ()
     outside: tuple[str, ...] = ()
     ingest_digest: str = ""
     restore_digest: str = ""
@@ -135,7 +146,7 @@ class Refusal(Settings):
 
 
 class CohortPlan(Settings):
-    """What a run will do; ``digest`` names it, ``notes`` are what the user should know of it."""
+    """What a run will do; ``digest`` names it, ``notes`` are what the user should know, ``files`` what became of the input's."""
 
     version: str
     settings: RunSettings
@@ -144,6 +155,7 @@ class CohortPlan(Settings):
     scans: tuple[ScanPlan, ...]
     refused: tuple[Refusal, ...]
     notes: tuple[str, ...] = ()
+    files: Account = Account()
     digest: str = ""
 
     def scan(self, key: str) -> ScanPlan:
@@ -206,7 +218,8 @@ def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, do
     for scan in scans:
         ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
         restore = digest_of([how, together, scan.key, scan.target])
-        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *([scan.outside] if flags else [])])
+        more = [*([scan.outside] if flags else []), *(one.model_dump(mode="json", exclude={"uri"}) for one in scan.labels)]
+        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *more])
         result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
     return result
 

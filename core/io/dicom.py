@@ -1,16 +1,8 @@
-"""DICOM series: one folder each, its slices put in order by where they lie, never by their names or numbers."""
+"""DICOM series: their slices put in order by where they lie, never by their names or numbers."""
 
 from __future__ import annotations
 
-import io
-import logging
-import struct
-import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,164 +13,80 @@ from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io import validation as gate
 from core.io.derivatives import allowed
-from core.io.nifti import StoredAs, empty_like_stored
+from core.io.dicom_files import REMEDY, TAGS, WORDS, Dataset, Other, Slice, is_alike, look, read_file, unquoted
+from core.io.slabs import StoredAs, empty_like_stored
 from core.io.validation import Header
 
-Dataset = Any  # a pydicom.Dataset: its elements are made at run time
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+TOLERANCE = 1e-3  # of direction cosines, and of spacings in mm: slices of one series
 SAME = 0.05  # of the slices' distance: nearer than that is the same place
-REMEDY = "complete or clean the folder, or convert the series to NIfTI"
-FAULTS = (AttributeError, LookupError, ArithmeticError, RuntimeError, TypeError, ValueError, struct.error)
-UNREADABLE = "decompress it (gdcmconv --raw) or convert it to NIfTI (dcm2niix)"
-TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
-    "EchoTime": ("EchoTime", 1e-3),
-    "RepetitionTime": ("RepetitionTime", 1e-3),
-    "InversionTime": ("InversionTime", 1e-3),
-    "FlipAngle": ("FlipAngle", 1.0),
-    "EchoTrainLength": ("EchoTrainLength", 1.0),
-    "SliceThickness": ("SliceThickness", 1.0),
-    "SpacingBetweenSlices": ("SpacingBetweenSlices", 1.0),
-    "MagneticFieldStrength": ("MagneticFieldStrength", 1.0),
-    "ImagingFrequency": ("ImagingFrequency", 1.0),
-    "PixelBandwidth": ("PixelBandwidth", 1.0),
-}
-GEOMETRY = (
-    "SeriesInstanceUID",
-    "InstanceNumber",
-    "NumberOfFrames",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-)
-PIXELS = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "PixelData",
-)
-WORDS = {
-    "Manufacturer": "Manufacturer",
-    "ManufacturersModelName": "ManufacturerModelName",
-    "MRAcquisitionType": "MRAcquisitionType",
-}
 
 
-@dataclass(frozen=True)
-class Slice:
-    """One file of a series: where it lies and how its voxels are read."""
-
-    uri: str
-    position: tuple[float, ...]
-    number: int
-    dataset: Dataset
+def unreadable_members(broken: int, whole: int, example: str) -> InputError:
+    """The reason of a series of which some files cannot be read."""
+    got = f"{broken} of {broken + whole} that cannot be read, such as {example}"
+    return InputError("dicom-members", "every file of the series readable", got, "copy the series again from where it came")
 
 
-@lru_cache(maxsize=1)
-def _pydicom() -> Any:
-    """The package, told to keep to itself what it thinks of values: its warnings quote them."""
-    import pydicom
-
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)|core\.io\.dicom$")
-    return pydicom
-
-
-@contextmanager
-def _unquoted(name: str) -> Iterator[None]:
-    """Faults of elements by the name of the file alone: what pydicom and Python say of a value quotes it."""
-    try:
-        yield
-    except FAULTS as error:
-        got = f"others in {name} ({type(error).__name__})"
-        raise InputError("dicom-unreadable", "elements and pixels as DICOM says", got, UNREADABLE) from None
-
-
-def _read(uri: str, pixels: bool) -> Dataset | None:  # noqa: FBT001
-    """A DICOM image, None for a file that is none; elements that may name a person are not even read."""
-    pydicom = _pydicom()
-    wanted = [*GEOMETRY, *PIXELS, *(keyword for keyword, _ in TAGS.values()), *WORDS.values()]
-    try:
-        content = io.BytesIO(files.read_bytes(uri))
-        with _unquoted(files.name_of(uri)):
-            dataset = pydicom.dcmread(content, stop_before_pixels=not pixels, specific_tags=wanted)
-    except pydicom.errors.InvalidDicomError:
-        return None
-    except (EOFError, OSError) as error:
-        raise InputError("file-truncated", "a whole DICOM file", files.name_of(uri), REMEDY) from error
-    return dataset if "Rows" in dataset else None
-
-
-def _check_kind(dataset: Dataset, name: str) -> None:
-    """Refuse what is no slice of an MRI."""
-    if int(getattr(dataset, "NumberOfFrames", 1) or 1) > 1:
-        raise InputError("dicom-multiframe", "one slice a file", f"several in {name}", "convert it to NIfTI (dcm2niix)")
-    if int(getattr(dataset, "SamplesPerPixel", 1)) != 1:
-        raise InputError("voxels-rgb", "one number a voxel", f"colours in {name}", "give the scan, not a picture of it")
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
-        if not getattr(dataset, keyword, None):
-            raise InputError("dicom-no-geometry", keyword, f"none in {name}", REMEDY)
-
-
-def _slice(uri: str, name: str, dataset: Dataset) -> Slice:
-    """A slice of which all that is used later was looked at once."""
-    _check_kind(dataset, name)
-    _header_of(dataset)
-    for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
-        if len(getattr(dataset, keyword)) != count:
-            raise InputError("dicom-no-geometry", f"{count} numbers of {keyword}", f"others in {name}", REMEDY)
-    place = tuple(float(v) for v in dataset.ImagePositionPatient)
-    return Slice(uri, place, int(getattr(dataset, "InstanceNumber", 0) or 0), dataset)
-
-
-def _header_of(dataset: Dataset) -> tuple[int, int, np.dtype[Any]]:
-    """Columns, rows and type of a slice."""
-    kind = np.dtype(np.int16 if int(getattr(dataset, "PixelRepresentation", 0)) else np.uint16)
-    return int(dataset.Columns), int(dataset.Rows), kind
-
-
-def _slices(folder: str) -> list[Slice]:
-    """All slices of the one series in a folder, unsorted."""
-    found = []
-    for name in files.listdir(folder):
-        uri = files.join(folder, name)
-        if name.startswith(".") or name.upper() == "DICOMDIR" or files.is_folder(uri):
+def _candidates(uris: Sequence[str]) -> Iterator[str]:
+    for uri in uris:
+        if not files.is_folder(uri):
+            yield uri
             continue
-        if (dataset := _read(uri, pixels=False)) is not None:
-            with _unquoted(name):
-                found.append(_slice(uri, name, dataset))
-    if not found:
-        raise InputError("dicom-missing", "a folder of DICOM slices", f"none in {files.name_of(folder)}", "check the path")
-    _check_one_series(found)
-    return found
+        for name in files.listdir(uri):
+            inside = files.join(uri, name)
+            if not (name.startswith(".") or name.upper() == "DICOMDIR" or files.is_folder(inside)):
+                yield inside
 
 
-def _shape_of(dataset: Dataset) -> tuple[Any, ...]:
-    turned = tuple(round(float(v), 4) for v in dataset.ImageOrientationPatient)
-    return dataset.Rows, dataset.Columns, tuple(round(float(v), 4) for v in dataset.PixelSpacing), turned
+def _is_text(uri: str) -> bool:
+    start = files.read_start(uri, 256)
+    return bool(start) and not any(byte < 9 or 13 < byte < 27 for byte in start)
+
+
+def _slices(uris: Sequence[str]) -> list[Slice]:
+    """All slices of the one series in folders or files, unsorted."""
+    found = [look(uri) for uri in _candidates(uris)]
+    slices = [one for one in found if isinstance(one, Slice)]
+    names = [files.name_of(one.uri) for one in slices]
+    lost = [one for one in found if isinstance(one, Other) and one.kind != "no-image"]
+    lost = [one for one in lost if one.kind or is_alike(files.name_of(one.uri), names, text=_is_text(one.uri))]
+    if lost:
+        raise unreadable_members(len(lost), len(slices), files.name_of(lost[0].uri))
+    if not slices:
+        raise InputError("dicom-missing", "a folder of DICOM slices", f"none in {files.name_of(uris[0])}", "check the path")
+    for one in slices:
+        if one.fault:
+            raise InputError(*one.fault)
+    _check_one_series(slices)
+    return slices
 
 
 def _check_one_series(slices: Sequence[Slice]) -> None:
-    series = {str(getattr(one.dataset, "SeriesInstanceUID", "")) for one in slices}
-    if len(series) > 1:
-        raise InputError("dicom-several-series", "a folder for each series", f"{len(series)} in one", "sort them into folders")
-    kinds = Counter(_shape_of(one.dataset) for one in slices)
+    if (count := len({one.series for one in slices})) > 1:
+        raise InputError("dicom-several-series", "a folder for each series", f"{count} in one", "sort them into folders")
+    kinds: list[tuple[Slice, int]] = []
+    for one in slices:
+        at = next((n for n, (first, _) in enumerate(kinds) if _is_alike(first, one)), None)
+        if at is None:
+            kinds.append((one, 1))
+        else:
+            kinds[at] = (kinds[at][0], kinds[at][1] + 1)
     if len(kinds) > 1:
-        got = " and ".join(f"{count} of {rows}x{columns}" for (rows, columns, *_), count in kinds.most_common())
+        kinds.sort(key=lambda kind: -kind[1])
+        got = " and ".join(f"{count} of {first.size[1]}x{first.size[0]}" for first, count in kinds)
         raise InputError("dicom-mixed", "slices of one size and direction", got, "leave out localizers and reformats")
 
 
-def _directions(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _is_alike(first: Slice, other: Slice) -> bool:
+    """Whether two slices have one size, direction and spacing."""
+    numbers = zip(first.turned + first.spacing, other.turned + other.spacing, strict=True)
+    return first.size == other.size and all(abs(a - b) <= TOLERANCE for a, b in numbers)
+
+
+def _directions(first: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Unit vectors (LPS) along a row, along a column, and normal to the slice."""
-    turned = np.array([float(v) for v in dataset.ImageOrientationPatient])
+    turned = np.array(first.turned)
     row, column = turned[:3], turned[3:]
     return row, column, np.cross(row, column)
 
@@ -202,12 +110,12 @@ def _check_steps(along: NDArray[np.float64]) -> None:
         raise InputError("dicom-uneven", f"a slice every {apart:.2f} mm", got, REMEDY)
 
 
-def _sorted(folder: str) -> list[Slice]:
+def _sorted(uris: str | Sequence[str]) -> list[Slice]:
     """The slices of a series in order along their normal."""
-    slices = _slices(folder)
+    slices = _slices([uris] if isinstance(uris, str) else uris)
     if len(slices) < 2:
         raise InputError("not-3d", "several slices", "one", REMEDY)
-    normal = _directions(slices[0].dataset)[2]
+    normal = _directions(slices[0])[2]
     slices = sorted(slices, key=lambda one: float(normal @ one.position))
     _check_steps(np.array([normal @ one.position for one in slices]))
     return slices
@@ -215,9 +123,8 @@ def _sorted(folder: str) -> list[Slice]:
 
 def _affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
     """From (column, row, slice) to mm, RAS+."""
-    first = slices[0].dataset
-    row, column, _ = _directions(first)
-    between_rows, between_columns = (float(v) for v in first.PixelSpacing)
+    row, column, _ = _directions(slices[0])
+    between_rows, between_columns = slices[0].spacing
     places = np.array([one.position for one in slices])
     step = (places[-1] - places[0]) / (len(slices) - 1)
     if np.abs(places - (places[0] + np.arange(len(slices))[:, None] * step)).max() > 0.1 + SAME * np.linalg.norm(step):
@@ -229,32 +136,31 @@ def _affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
 
 
 def _header(slices: Sequence[Slice]) -> Header:
-    columns, rows, kind = _header_of(slices[0].dataset)
-    shape = (columns, rows, len(slices))
+    shape, kind = (*slices[0].size, len(slices)), np.dtype(np.int16 if slices[0].signed else np.uint16)
     affine = gate.check_affine(_affine(slices), "position and orientation")
     gate.check_field(shape, affine)
     return Header(shape, affine, 1, kind, 0, 1.0, 0.0)
 
 
-def header(folder: str) -> Header:
+def header(uris: str | Sequence[str]) -> Header:
     """Read and check a series without its voxels.
 
     Args:
-        folder: local path or s3:// of the folder with the files of one series.
+        uris: local paths or s3:// of the folder or folders that hold one series, or of its files.
 
     Raises:
-        InputError: dicom-missing, dicom-multiframe, dicom-no-geometry, dicom-several-series, dicom-mixed, dicom-duplicates,
-            dicom-gaps, dicom-uneven, not-3d, voxels-rgb, affine-singular, field-of-view, file-truncated.
+        InputError: dicom-missing, dicom-members, dicom-multiframe, dicom-no-geometry, dicom-several-series, dicom-mixed,
+            dicom-duplicates, dicom-gaps, dicom-uneven, not-3d, voxels-rgb, affine-singular, field-of-view.
     """
-    return _header(_sorted(folder))
+    return _header(_sorted(uris))
 
 
 def _voxels(one: Slice) -> NDArray[np.float64]:
     """Scaled voxels (column, row) of a slice."""
-    dataset = _read(one.uri, pixels=True)
+    dataset = read_file(one.uri, pixels=True)
     if dataset is None:
         raise InputError("file-truncated", "a whole DICOM file", files.name_of(one.uri), REMEDY)
-    with _unquoted(files.name_of(one.uri)):
+    with unquoted(files.name_of(one.uri)):
         slope, inter = (float(getattr(dataset, f"Rescale{word}", default)) for word, default in (("Slope", 1), ("Intercept", 0)))
         stored = dataset.pixel_array
     if not np.isfinite([slope, inter]).all() or not slope:
@@ -263,19 +169,20 @@ def _voxels(one: Slice) -> NDArray[np.float64]:
     return scaled
 
 
-def load_series(folder: str) -> tuple[Array, Grid, StoredAs]:
+def load_series(uris: str | Sequence[str]) -> tuple[Array, Grid, StoredAs]:
     """Read a DICOM series through the gate.
 
     Args:
-        folder: local path or s3:// of the folder with the files of one series.
+        uris: local paths or s3:// of the folder or folders that hold one series, or of its files.
 
     Returns:
         scaled float32 image (x, y, z) on its canonical RAS grid, that grid, and how it was stored.
 
     Raises:
-        InputError: as ``header``, and dicom-unreadable, scaling-nonfinite, voxels-nonfinite, voxels-zero, voxels-constant.
+        InputError: as ``header``, and dicom-unreadable, scaling-nonfinite, voxels-nonfinite, voxels-zero, voxels-constant,
+            voxels-extreme.
     """
-    slices = _sorted(folder)
+    slices = _sorted(uris)
     found = _header(slices)
     canonical, orientation = Grid(found.shape, found.affine).canonical()
     image = empty_like_stored(found.shape, orientation)
@@ -293,15 +200,18 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
         return None
 
 
-def metadata(folder: str) -> dict[str, Any]:
+def metadata(uris: str | Sequence[str]) -> dict[str, Any]:
     """Allow-listed metadata of a series in BIDS names and units (times in s), from the first file that can be read."""
-    for name in files.listdir(folder):
-        uri = files.join(folder, name)
-        if files.is_folder(uri) or (dataset := _read(uri, pixels=False)) is None:
+    for uri in _candidates([uris] if isinstance(uris, str) else uris):
+        try:
+            dataset = read_file(uri, pixels=False)
+        except InputError:  # the series is refused for it where it is read
+            continue
+        if dataset is None:
             continue
         numbers = {key: _number(dataset, keyword) for key, (keyword, _) in TAGS.items()}
         said: dict[str, Any] = {key: round(n * TAGS[key][1], 9) for key, n in numbers.items() if n is not None}
-        with _unquoted(name):
+        with unquoted(files.name_of(uri)):
             said |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
         return allowed(said)
     return {}

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from core.errors import InputError
 from core.io import s3
 
 T = TypeVar("T")
@@ -48,16 +50,33 @@ def parent_of(uri: str) -> str:
 
 
 def open_uri(uri: str) -> IO[bytes]:
-    """Open a file for reading bytes.
+    """Open a file for reading bytes; what is no regular file (a pipe, a socket, a device) is refused at once, never waited for.
 
     Raises:
         FileNotFoundError: there is none.
+        InputError: special-file.
     """
     if is_remote(uri):
         with s3.reached(uri) as disk:
             handle: IO[bytes] = disk.open(uri, "rb", block_size=4 * BLOCK)
         return handle
-    return Path(uri).open("rb")
+    return _open_regular(uri)
+
+
+def _open_regular(path: str) -> IO[bytes]:
+    kind = Path(path).stat().st_mode  # before it is opened: opening a tape drive moves it
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(kind):
+        remedy = "leave it out"
+        raise InputError("special-file", "a regular file", f"{special_kind(kind)} at {name_of(path)}", remedy)
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+
+
+def special_kind(mode: int) -> str:
+    """What a file is that is no regular one, by its mode."""
+    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+    return next((name for test, name in kinds if test(mode)), "no file")
 
 
 def size(uri: str) -> int:
@@ -79,9 +98,23 @@ def read_bytes(uri: str) -> bytes:
         FileNotFoundError: there is none.
     """
     if not is_remote(uri):
-        return Path(uri).read_bytes()
+        with _open_regular(uri) as handle:
+            return handle.read()
     with s3.reached(uri) as disk:
         return bytes(disk.cat_file(uri, max_concurrency=1))  # one request; s3fs would ask for the size first
+
+
+def read_start(uri: str, count: int) -> bytes:
+    """The first bytes of a file, at most ``count``; one request on S3.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not is_remote(uri):
+        with _open_regular(uri) as handle:
+            return handle.read(count)
+    with s3.reached(uri) as disk:
+        return bytes(disk.cat_file(uri, start=0, end=count)) if size(uri) else b""
 
 
 def exists(uri: str) -> bool:

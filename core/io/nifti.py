@@ -4,142 +4,84 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.errors import GridError, InputError, StoreError
-from core.geometry.grid import Array, Box, Grid, Orientation, Triple
+from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io import validation as gate
-from core.io.validation import Header, RawHeader, Seen, Trust
+from core.io.slabs import CHUNK, Slab, StoredAs, opened, slabs_of
+from core.io.validation import Header, RawHeader, Trust
 
-GZIP_MAGIC = b"\x1f\x8b"
 GZIP = 31  # zlib's name for a gzip header and trailer
 LEVEL = 2  # of isal: as small as zlib's level 1 at a fifth of the time
-CHUNK = 1 << 20  # bytes of float32 voxels handled at a time: they stay in the processor's cache
 WIDTH = 16  # planes at least: a cache line of an image that lies in memory along axis 2
 LONGEST_NIFTI1 = 32767
 MAX_SHIFT = 1e-3  # mm at a corner of a written file: what float32 leaves, and no more
 
 
-@dataclass(frozen=True)
-class StoredAs:
-    """How a scan lay in its file, so that its restored image is stored alike.
-
-    Attributes:
-        orientation: from the stored axes to the canonical ones.
-        code: NIfTI code of the space (1 scanner, 2 aligned, 3 Talairach, 4 MNI).
-    """
-
-    orientation: Orientation
-    code: int
+PAIRED = {b"ni1\0", b"ni2\0"}  # magic of a header whose voxels lie in a file beside it
+SINGLE = {b"n+1\0", b"n+2\0"}
 
 
-@dataclass(frozen=True)
-class Slab:
-    """Whole planes of a scan.
-
-    Attributes:
-        box: which voxels.
-        image: float32 (x, y, z) of the box's shape.
-        grid: canonical grid of the whole scan.
-        stored: how it lies in its file.
-    """
-
-    box: Box
-    image: Array
-    grid: Grid
-    stored: StoredAs
+def magic_of(block: bytes) -> tuple[int, str, bytes] | None:
+    """Size of the header that begins with ``block``, its byte order ("<" or ">") and its magic; None where it is no NIfTI."""
+    for size, at in ((348, 344), (540, 4)):
+        for order in ("<", ">"):
+            said = int.from_bytes(block[:4], "little" if order == "<" else "big")
+            if len(block) >= size and said == size and block[at : at + 4] in SINGLE | PAIRED:
+                return size, order, block[at : at + 4]
+    return None
 
 
-@contextmanager
-def _opened(uri: str) -> Iterator[tuple[IO[bytes], int, bool]]:
-    """The plain bytes of a file, its size as stored, and whether it is compressed; faults get their names."""
-    from isal import igzip
-
-    try:
-        with files.open_uri(uri) as handle:
-            magic = handle.read(2)
-            size = handle.seek(0, 2)
-            handle.seek(0)
-            if not magic:
-                raise InputError("file-empty", "a NIfTI file", "0 bytes", gate.REMEDY)
-            compressed = magic == GZIP_MAGIC
-            if uri.endswith(".gz") and not compressed:
-                raise InputError("not-gzip", "gzip bytes in a file named .gz", f"bytes {magic.hex()}", gate.REMEDY)
-            yield (igzip.IGzipFile(fileobj=handle) if compressed else handle), size, compressed
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError("file-missing", "a file", "none there", f"check the path {files.name_of(uri)}") from error
-    except PermissionError as error:
-        raise InputError("file-forbidden", "a file that may be read", str(error), "check its permissions") from error
-    except EOFError as error:
-        raise InputError("file-truncated", "a whole gzip file", "one that ends early", gate.REMEDY) from error
-    except (igzip.BadGzipFile, zlib.error, igzip.isal_zlib.IsalError) as error:
-        raise InputError("gzip-damaged", "gzip bytes that unpack", str(error), gate.REMEDY) from error
-
-
-def _parse(stream: IO[bytes]) -> RawHeader:
+def _parse(stream: IO[bytes], *, pair: bool = False) -> RawHeader:
     """Make nibabel's header from the first bytes of a file, unchecked."""
     import nibabel
 
     block = stream.read(540)
-    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
-        size = kind.sizeof_hdr
-        for order, sign in (("little", "<"), ("big", ">")):
-            magic = block[4:8] if size == 540 else block[344:348]
-            if len(block) >= size and int.from_bytes(block[:4], order) == size and magic in {b"n+1\0", b"n+2\0"}:  # type: ignore[arg-type]
-                return kind(block[:size], sign, check=False)
-    raise InputError("not-nifti", "a NIfTI-1 or NIfTI-2 header", f"{len(block)} bytes that begin {block[:4].hex()}", gate.REMEDY)
+    found = magic_of(block)
+    if found is None or found[2] not in (PAIRED if pair else SINGLE):
+        got = f"{len(block)} bytes that begin {block[:4].hex()}"
+        if found:
+            got = "the header of a file of its own" if pair else "a header whose voxels lie in another file"
+        raise InputError("not-nifti", "a NIfTI-1 or NIfTI-2 header", got, gate.REMEDY)
+    size, order, _ = found
+    header = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size](block[:size], order, check=False)
+    if not header.structarr["pixdim"][0]:  # the standard takes 0 as 1
+        header.structarr["pixdim"][0] = 1
+    return header
 
 
-def header(uri: str, trust: Trust | None = None) -> Header:
+@contextmanager
+def _checked(uri: str, voxels: str | None, trust: Trust | None) -> Iterator[tuple[IO[bytes], Header, bool]]:
+    """The plain bytes that hold the voxels, the checked header, and whether they are compressed."""
+    with opened(uri) as (stream, size, compressed):
+        raw = _parse(stream, pair=voxels is not None)
+        if voxels is None:
+            yield stream, gate.check_header(raw, size, compressed=compressed, trust=trust), compressed
+            return
+    with opened(voxels) as (stream, size, compressed):
+        yield stream, gate.check_header(raw, size, compressed=compressed, trust=trust, pair=True), compressed
+
+
+def header(uri: str, trust: Trust | None = None, voxels: str | None = None) -> Header:
     """Read and check a header; takes no memory for voxels.
 
     Args:
-        uri: local path or s3:// of a .nii or .nii.gz file.
+        uri: local path or s3:// of a .nii or .nii.gz file, or of the .hdr of a pair.
         trust: which transform to use where qform and sform disagree by more than 1 mm or 1 degree; None refuses.
+        voxels: the .img of a pair.
 
     Raises:
         InputError: with a named code for everything that is wrong with the file (see ``gate``).
     """
-    with _opened(uri) as (stream, size, compressed):
-        return gate.check_header(_parse(stream), size, compressed=compressed, trust=trust)
-
-
-def _read_exactly(stream: IO[bytes], part: memoryview) -> memoryview:
-    done = 0
-    while done < len(part):
-        count = stream.readinto(part[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise InputError("file-truncated", "as many voxels as the header claims", "fewer", gate.REMEDY)
-        done += count
-    return part
-
-
-def _scaled(values: NDArray[Any], found: Header) -> Array:
-    if (found.slope, found.inter) != (1.0, 0.0):
-        values = values * np.float64(found.slope) + found.inter
-    return values.astype(np.float32, copy=False)
-
-
-def _fill(stream: IO[bytes], found: Header, stored: Array, seen: Seen) -> None:
-    """Read the next voxels, scaled, into ``stored`` (whole planes, any strides), a few planes at a time."""
-    x, y, z = stored.shape
-    plane = x * y * found.dtype.itemsize
-    step = max(1, CHUNK // (4 * x * y))
-    buffer = memoryview(bytearray(plane * min(step, z)))
-    for start in range(0, z, step):
-        piece = _read_exactly(stream, buffer[: plane * min(step, z - start)])
-        values = _scaled(np.frombuffer(piece, found.dtype).reshape((x, y, -1), order="F"), found)
-        stored[:, :, start : start + step] = values
-        seen.look(values)
+    with _checked(uri, voxels, trust) as (_, found, _):
+        return found
 
 
 def load(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
@@ -161,16 +103,14 @@ def load(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
     return slab.image, slab.grid, slab.stored
 
 
-def slabs(uri: str, thickness: int, trust: Trust | None = None) -> Iterator[Slab]:
-    """Read a scan through the gate, slab by slab.
-
-    Where the planes along z follow one another in the file, as in most scans, that takes memory for one slab and some 3 MiB more;
-    else the image is read as a whole and cut.
+def slabs(uri: str, thickness: int, trust: Trust | None = None, voxels: str | None = None) -> Iterator[Slab]:
+    """Read a scan through the gate, slab by slab (see ``slabs_of``).
 
     Args:
-        uri: local path or s3:// of a .nii or .nii.gz file.
+        uri: local path or s3:// of a .nii or .nii.gz file, or of the .hdr of a pair.
         thickness: planes along z of a slab; the last may have less.
         trust: which transform to use where qform and sform disagree; None refuses such a scan.
+        voxels: the .img of a pair.
 
     Yields:
         the slabs, scaled; from the top where the file goes downwards.
@@ -179,52 +119,8 @@ def slabs(uri: str, thickness: int, trust: Trust | None = None) -> Iterator[Slab
         InputError: with a named code for everything that is wrong with the file (see ``gate``). What is wrong with its voxels
             or its checksum comes to light only at the end; a slab that is not finite is never given.
     """
-    with _opened(uri) as (stream, size, compressed):
-        found = gate.check_header(_parse(stream), size, compressed=compressed, trust=trust)
-        canonical, orientation = Grid(found.shape, found.affine).canonical()
-        seen = gate.Seen()
-        stream.seek(found.offset)
-        for box in _as_they_come(canonical.shape, thickness, orientation):
-            image = empty_like_stored(_stored_shape(box, orientation), orientation)
-            with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is seen
-                _fill(stream, found, orientation.inverse().apply(image), seen)
-            if not seen.bad:
-                yield from cut(Slab(box, image, canonical, StoredAs(orientation, found.code)), thickness)
-            del image
-        if compressed:
-            stream.read(1)  # reaching the end makes gzip compare its checksum
-        seen.check()
-
-
-def _stored_shape(box: Box, orientation: Orientation) -> Triple:
-    x, y, z = orientation.inverse().apply(np.broadcast_to(np.float32(0), box.shape)).shape
-    return x, y, z
-
-
-def _as_they_come(shape: Triple, thickness: int, orientation: Orientation) -> list[Box]:
-    """The slabs in the file's order; the whole image where the voxels of a slab do not lie together."""
-    nx, ny, nz = shape
-    if orientation.order[2] != 2:
-        return [Box.whole(shape)]
-    boxes = [Box((0, 0, z), (nx, ny, min(z + thickness, nz))) for z in range(0, nz, thickness)]
-    return boxes[::-1] if orientation.flips[2] else boxes
-
-
-def cut(slab: Slab, thickness: int) -> Iterator[Slab]:
-    """The slab in slabs of ``thickness`` planes."""
-    nx, ny, nz = slab.box.shape
-    for z in range(0, nz, thickness):
-        stop = min(z + thickness, nz)
-        box = Box((0, 0, slab.box.start[2] + z), (nx, ny, slab.box.start[2] + stop))
-        yield replace(slab, box=box, image=slab.image[:, :, z:stop])
-
-
-def empty_like_stored(shape: Triple, orientation: Orientation) -> Array:
-    """An array for a canonical image, laid out in memory as a file with the stored ``shape`` is, with positive strides."""
-    canonical = orientation.apply(np.broadcast_to(np.float32(0), shape)).shape
-    order = sorted(range(3), key=lambda axis: orientation.order[axis], reverse=True)
-    image = np.empty([canonical[axis] for axis in order], np.float32)
-    return image.transpose(np.argsort(order))
+    with _checked(uri, voxels, trust) as (stream, found, compressed):
+        yield from slabs_of(stream, found, thickness, compressed=compressed)
 
 
 def _output_header(on: Grid, code: int) -> RawHeader:
@@ -300,7 +196,7 @@ def _verify(uri: str, check: int, on: Grid) -> None:
     remedy = "check the disk or the object store, then run again"
     if (got := files.crc32(uri)) != check:
         raise StoreError("write-damaged", f"bytes with checksum {check:08x}", f"{got:08x}", remedy)
-    with _opened(uri) as (stream, _, _):
+    with opened(uri) as (stream, _, _):
         found = _parse(stream)
     apart = gate.shift(found.get_best_affine(), on.affine, on.shape)
     if found.get_data_shape() != on.shape or not apart < MAX_SHIFT:

@@ -24,6 +24,7 @@ MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain
 MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can hold at most
+LARGEST, SMALLEST = 1e15, 1e-15  # of a voxel, of the range: within these float32 holds squares and their sums
 REMEDY = "repair or convert the file anew, or leave it out"
 
 
@@ -81,6 +82,8 @@ def _dtype(header: RawHeader) -> np.dtype[Any]:
 
 def _scaling(raw: RawFields) -> tuple[float, float]:
     slope, inter = float(raw["scl_slope"]), float(raw["scl_inter"])
+    if math.isnan(slope):  # as nibabel, ITK and FSL read it
+        return 1.0, 0.0
     if not np.isfinite([slope, inter]).all():
         raise InputError("scaling-nonfinite", "finite scl_slope and scl_inter", f"{slope} and {inter}", REMEDY)
     return (slope, inter) if slope else (1.0, 0.0)  # by the standard, slope 0 means: not scaled
@@ -165,15 +168,19 @@ def _units(raw: RawFields) -> None:
         raise InputError("units-not-mm", "lengths in mm", "metres" if code == 1 else "micrometres", "convert the file to mm")
 
 
-def _offset(header: RawHeader) -> int:
+def _offset(header: RawHeader, least: int) -> int:
     offset = float(header.structarr["vox_offset"])
-    if not header.sizeof_hdr <= offset <= 1 << 24:
-        raise InputError("offset-invalid", f"voxels to begin after byte {header.sizeof_hdr}", f"byte {offset:g}", REMEDY)
+    if not least <= offset <= 1 << 24:
+        raise InputError("offset-invalid", f"voxels to begin after byte {least}", f"byte {offset:g}", REMEDY)
     return int(offset)
 
 
-def _capacity(claimed: int, size: int, compressed: bool, what: str) -> None:  # noqa: FBT001
-    """Refuse a header that claims more than a file of ``size`` bytes can hold."""
+def check_capacity(claimed: int, size: int, compressed: bool, what: str) -> None:  # noqa: FBT001
+    """Refuse a header that claims more bytes than a file of ``size`` bytes can hold.
+
+    Raises:
+        InputError: header-lies, file-truncated.
+    """
     got = f"{size} bytes for {what}"
     if not compressed and size < claimed:
         code = "header-lies" if size < claimed / MAX_DEFLATE else "file-truncated"
@@ -182,24 +189,34 @@ def _capacity(claimed: int, size: int, compressed: bool, what: str) -> None:  # 
         raise InputError("header-lies", f"at least {claimed // MAX_DEFLATE} bytes, even compressed", got, REMEDY)
 
 
-def check_header(header: RawHeader, size: int, *, compressed: bool, trust: Trust | None = None) -> Header:
+def check_header(header: RawHeader, size: int, *, compressed: bool, trust: Trust | None = None, pair: bool = False) -> Header:
     """What a NIfTI header says, if a brain scan in a file of that size can have it; takes no memory for voxels.
 
     Args:
         header: nibabel's Nifti1Header or Nifti2Header, unchecked, with the fields as they are in the file.
-        size: bytes of the file as stored.
+        size: bytes as stored of the file that holds the voxels.
         compressed: whether they are gzip, of which one byte can hold 1032 at most.
         trust: which transform to use where qform and sform disagree; None refuses such a scan.
+        pair: whether the voxels have a file of their own.
 
     Raises:
         InputError: shape-invalid, not-3d, voxels-rgb, voxels-complex, dtype-unknown, offset-invalid, header-lies,
             file-truncated, scaling-nonfinite, units-not-mm, affine-nonfinite, affine-singular, transforms-disagree,
-            orientation-unknown, field-of-view.
+            orientation-unknown, field-of-view, header-invalid.
     """
+    try:
+        return _check_header(header, size, compressed, trust, 0 if pair else header.sizeof_hdr)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError("header-invalid", "a header that can be read", str(error)[:200], REMEDY) from error
+
+
+def _check_header(header: RawHeader, size: int, compressed: bool, trust: Trust | None, least: int) -> Header:  # noqa: FBT001
     raw = header.structarr
-    shape, dtype, offset = _shape(raw), _dtype(header), _offset(header)
+    shape, dtype, offset = _shape(raw), _dtype(header), _offset(header, least)
     what = f"{'x'.join(map(str, shape))} voxels of {dtype.itemsize} bytes"
-    _capacity(offset + math.prod(shape) * dtype.itemsize, size, compressed, what)
+    check_capacity(offset + math.prod(shape) * dtype.itemsize, size, compressed, what)
     slope, inter = _scaling(raw)
     _units(raw)
     affine, code = _affine(header, raw, shape, trust)
@@ -231,13 +248,18 @@ class Seen:
         """Refuse an image without information or with voxels that are no numbers.
 
         Raises:
-            InputError: voxels-nonfinite, voxels-zero, voxels-constant.
+            InputError: voxels-nonfinite, voxels-zero, voxels-constant, voxels-extreme.
         """
         if self.bad:
             raise InputError("voxels-nonfinite", "finite voxels", f"{self.bad} voxels that are NaN or infinite", REMEDY)
         if self.low == self.high:
             code = "voxels-zero" if self.low == 0 else "voxels-constant"
             raise InputError(code, "an image with contrast", f"every voxel {self.low:g}", "check the export of the scan")
+        largest, span = max(abs(self.low), abs(self.high)), self.high - self.low
+        if largest > LARGEST or span < SMALLEST:
+            wanted = f"voxels of at most {LARGEST:g} that differ by {SMALLEST:g} or more"
+            got = f"{self.low:.3g} to {self.high:.3g}"
+            raise InputError("voxels-extreme", wanted, got, "scale the image, for example to 0 to 1000")
 
 
 def check_voxels(image: Array) -> None:

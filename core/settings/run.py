@@ -97,6 +97,11 @@ class RunSettings(Settings):
     )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
     fuse: bool = Field(default=False, title="Fuse", description="restore all selected scans of one person and session together")
+    carry_labels: bool = Field(
+        default=False,
+        title="Carry labels",
+        description="take masks and labels that lie beside a scan onto its restored grid, by partial volume",
+    )
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"
     )

@@ -18,6 +18,12 @@ class Selection(Settings):
     session_label: tuple[str, ...] = Field((), title="Sessions", description="labels without 'ses-'")
     suffix: tuple[str, ...] = Field((), title="Suffixes", description="BIDS suffixes such as T1w, T2w, FLAIR", examples=[["T1w"]])
     acquisition: tuple[str, ...] = Field((), title="Acquisitions", description="values of the BIDS entity acq-")
+    exclude: tuple[str, ...] = Field(
+        (),
+        title="Exclude",
+        description="scans to leave out: a path, a pattern such as *_acq-loc_*, an entity such as run-02, or a table .tsv",
+        examples=[["sub-07/anat/sub-07_T1w.nii.gz", "run-02"]],
+    )
 
 
 class AcquisitionSettings(Settings):

@@ -49,7 +49,7 @@ def _person(source: Source) -> str:
 
 
 def _truth_of(source: Source, root: str) -> str | None:
-    return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind == "nifti" else None)
+    return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind != "dicom" else None)
 
 
 def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None, dispatch: Dispatch = serially) -> list[Case]:

@@ -25,7 +25,7 @@ from core.errors import InputError
 from core.evaluation.metrics.restoration import restoration_scores
 from core.geometry.grid import Array, Grid
 from core.io import bids, files, nifti
-from core.io.nifti import StoredAs
+from core.io.slabs import StoredAs
 from core.methods.base import Measured
 from core.methods.registry import build_method
 from core.models.domain import Domain, disagreements, facts_of

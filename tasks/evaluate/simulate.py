@@ -13,9 +13,9 @@ import numpy as np
 from core.engine.records import ScanRecord
 from core.errors import InputError, IsovoxError, UsageError
 from core.geometry.grid import Array, Grid
-from core.io import bids, dicom, files, nifti, simulated
+from core.io import bids, claim, files, nifti, readers, simulated
 from core.io.bids import Refused, Source
-from core.io.nifti import StoredAs
+from core.io.slabs import StoredAs
 from core.noise import field_key
 from core.operators.forward import Beside, Degraded
 from core.settings.scans import Selection
@@ -56,8 +56,7 @@ def find(settings: SimulateSettings) -> tuple[Job, list[Source | Refused]]:
     Raises:
         UsageError: no such input, nothing that fits the selection, an output within the input, or two label images for a scan.
     """
-    if settings.out.rstrip("/") == settings.input.rstrip("/"):
-        raise UsageError("out-is-input", "an output folder of its own", settings.out, "name another folder")
+    claim.check(settings.out, [settings.input], "simulate")
     found = bids.discover(settings.input, settings.selection)
     axis = "S" if settings.axis == "auto" else settings.axis
     label, contrast = simulated.label_of(settings.degradation, axis), settings.degradation.contrast
@@ -82,8 +81,7 @@ def _label_images(uri: str | None) -> dict[str, str]:
 
 def load(source: Source, settings: SimulateSettings) -> tuple[Array, Grid, StoredAs]:
     """A scan through the gate."""
-    uri = source.uris[0]
-    return dicom.load_series(uri) if source.kind == "dicom" else nifti.load(uri, settings.trust)
+    return readers.load(source.kind, source.uris, settings.trust)
 
 
 def _tissues(job: Job, source: Source, image: Array, grid: Grid) -> tuple[Tissues, Array | None]:
@@ -173,6 +171,7 @@ def simulate(
         UsageError: no such input, nothing that fits the selection, or a setting that cannot be meant.
     """
     job, found = find(settings)
+    claim.mark(settings.out, "simulate")
     files.remove_leftovers(settings.out)
     told = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
     simulated.write_dataset_files(settings.out, settings.input, told)

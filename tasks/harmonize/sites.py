@@ -7,17 +7,20 @@ import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import UsageError
+from core.harmonize.table import some
 from core.io import bids, files
+from core.io.tables import Row, read_table
 
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-Row = dict[str, str]
+AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?)?")
+PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Site:
         rows: of a table that is to be written, in place of ``input``; empty where the input is there.
         participants: labels of a BIDS dataset that belong to it; empty for all.
         people: by participant label or by the scan's URI.
+        notes: who was left out, and why.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Site:
     rows: tuple[Row, ...] = ()
     participants: tuple[str, ...] = ()
     people: Mapping[str, Person] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def person(self, uri: str, label: str) -> Person:
         """Whose scan it is; unknown where nothing tells."""
@@ -77,13 +82,19 @@ def sites_of(words: Sequence[str]) -> list[Site]:
     return found
 
 
+def inputs_of(words: Sequence[str]) -> list[str]:
+    """The datasets, folders and tables that the words name."""
+    parts = [word.partition("=") for word in words]
+    return [path if equals and "/" not in name else name + equals + path for name, equals, path in parts]
+
+
 def _sites(word: str) -> list[Site]:
     name, equals, path = word.partition("=")
     if equals and "/" not in name:
         return [_whole(name, path)]
     if word.endswith(".tsv"):
         return _of_table(word)
-    rows = _table(files.join(word, "participants.tsv"))
+    rows = _participants(word)
     if rows and "site" in rows[0]:
         return _of_participants(word, rows)
     return [_whole(files.name_of(bids.without_extension(word)), word)]
@@ -94,19 +105,67 @@ def _whole(name: str, path: str) -> Site:
     if path.endswith(".tsv"):
         rows = _table(path)
         return Site(name, path, people=_people_of_paths(rows, files.parent_of(path)))
-    rows = _table(files.join(path, "participants.tsv"))
+    rows = _participants(path)
     return Site(name, path, people={_label(row): _person(row) for row in rows if row.get("participant_id")})
+
+
+def _participants(path: str) -> list[Row]:
+    """The persons of a dataset, each once.
+
+    Raises:
+        UsageError: participants-twice, participants-unmatched, and what ``read_table`` raises.
+    """
+    rows = [row for row in _table(files.join(path, "participants.tsv")) if row.get("participant_id")]
+    rows = list({tuple(sorted(row.items())): row for row in rows}.values())
+    if twice := [label for label, count in Counter(map(_label, rows)).items() if count > 1]:
+        got = f"several for {some(f'sub-{label}' for label in twice)}"
+        remedy = "keep one line a person in participants.tsv; what is of a visit belongs into sessions.tsv"
+        raise UsageError("participants-twice", "one line for each person", got, remedy)
+    there = _persons_there(path)
+    if rows and there and not there & set(map(_label, rows)):
+        got = f"ids such as {rows[0]['participant_id']}, folders such as sub-{min(there)}"
+        remedy = "write the ids as the folders are named, with leading zeros"
+        raise UsageError("participants-unmatched", "ids of participants.tsv that name folders of the dataset", got, remedy)
+    return rows
+
+
+def _persons_there(path: str) -> set[str]:
+    """Labels of the persons that have a folder."""
+    return {name.removeprefix("sub-") for name in files.listdir(path) if name.startswith("sub-")}
 
 
 def _of_participants(path: str, rows: Iterable[Row]) -> list[Site]:
     groups: dict[str, list[Row]] = defaultdict(list)
+    there, homeless = _persons_there(path), []
     for row in rows:
-        if row.get("site", "").lower() not in UNKNOWN:
+        if row.get("site", "").lower() in UNKNOWN:
+            homeless.append(f"sub-{_label(row)}")
+        else:
             groups[row["site"]].append(row)
-    return [
-        Site(name, path, participants=tuple(map(_label, group)), people={_label(row): _person(row) for row in group})
-        for name, group in groups.items()
-    ]
+    known = {_label(row) for group in groups.values() for row in group} | {one.removeprefix("sub-") for one in homeless}
+    notes = _notes("without a site in participants.tsv, left out", homeless)
+    notes += _notes("without a line in participants.tsv, left out", [f"sub-{label}" for label in sorted(there - known)])
+    found = [_of_group(path, name, group, there) for name, group in groups.items()]
+    return [replace(found[0], notes=notes + found[0].notes), *found[1:]] if found else []
+
+
+def _of_group(path: str, name: str, group: Sequence[Row], there: set[str]) -> Site:
+    """The site of some persons of a dataset; those without a folder are left out and told.
+
+    Raises:
+        UsageError: site-lost, where none of them has one.
+    """
+    labels = [label for label in map(_label, group) if not there or label in there]
+    if not labels:
+        remedy = "correct participants.tsv, or leave the site out"
+        raise UsageError("site-lost", "persons with a folder for each site", f"none of the {len(group)} of {name}", remedy)
+    gone = [f"sub-{label}" for label in map(_label, group) if label not in labels]
+    notes = _notes("in participants.tsv without a folder, left out", gone)
+    return Site(name, path, participants=tuple(labels), people={_label(row): _person(row) for row in group}, notes=notes)
+
+
+def _notes(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    return (f"{len(names)} {'person' if len(names) == 1 else 'persons'} {what}: {some(names)}",) if names else ()
 
 
 def _of_table(uri: str) -> list[Site]:
@@ -132,13 +191,16 @@ def _absolute(path: str, folder: str) -> str:
 
 
 def _table(uri: str) -> list[Row]:
-    """The lines of a table by column; none where there is no table."""
+    """The lines of a table by column, all columns in each; none where there is no table.
+
+    Raises:
+        UsageError: what ``read_table`` raises.
+    """
     try:
-        text = files.read_bytes(uri).decode("utf-8-sig")
+        head, rows = read_table(uri)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t")
-    return [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
+    return [{name: row.get(name, "") for name in head if name} for row in rows.values()]
 
 
 def _label(row: Row) -> str:
@@ -146,12 +208,17 @@ def _label(row: Row) -> str:
 
 
 def _person(row: Row) -> Person:
-    age, sex = row.get("age", "").lower().rstrip("+"), row.get("sex", row.get("gender", "")).lower()
-    try:
-        years = None if age in UNKNOWN else float(age)
-    except ValueError:
-        years = None
-    return Person(years if years is None or 0 <= years < 130 else None, None if sex in UNKNOWN else SEXES.get(sex, sex))
+    sex = row.get("sex", row.get("gender", "")).lower()
+    return Person(_years(row.get("age", "")), None if sex in UNKNOWN else SEXES.get(sex, sex))
+
+
+def _years(text: str) -> float | None:
+    """An age as tables write it: 45, 45.5, 45,5, 89+, and as DICOM does: 045Y, 018M, 003W, 010D; None where it is no age."""
+    match = AGE.fullmatch(text.strip().lower())
+    if not match:
+        return None
+    years = float(match[1].replace(",", ".")) / PER_YEAR[match[2] or "y"]
+    return years if years < 130 else None
 
 
 def write_table(uri: str, rows: Sequence[Row]) -> None:

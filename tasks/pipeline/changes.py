@@ -95,7 +95,7 @@ def _unselected(plan: CohortPlan) -> set[str]:
     """Keys of all scans in the input, where the run selects some."""
     if plan.settings.selection == Selection():
         return set()
-    wider = plan.settings.selection.model_copy(update={"participant_label": (), "session_label": ()})
+    wider = plan.settings.selection.model_copy(update={"participant_label": (), "session_label": (), "exclude": ()})
     found: set[str] = set()
     for selection in (Selection(), wider):
         try:

@@ -172,7 +172,7 @@ def _in_input(plan: CohortPlan) -> set[str]:
     """
     keys = {one.key for one in bids.discover(plan.settings.input)}
     if (chosen := plan.settings.selection) != Selection():
-        wider = chosen.model_copy(update={"participant_label": (), "session_label": ()})
+        wider = chosen.model_copy(update={"participant_label": (), "session_label": (), "exclude": ()})
         keys |= {one.key for one in bids.discover(plan.settings.input, wider)}
     return keys
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import psutil
 
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
 from core.errors import InputError, UsageError
-from core.io import bids, dicom, files, nifti, simulated
+from core.io import bids, files, readers, simulated
 from core.io.bids import Refused, Source
+from core.io.claim import check_apart, check_free
 from core.io.derivatives import bids_stem
 from core.io.output import Output
 from core.methods.registry import build_method, methods
 from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
+from tasks.pipeline.labels import with_labels
 
 
 @lru_cache(maxsize=4096)
@@ -35,8 +38,7 @@ def _digest(uris: tuple[str, ...]) -> str:
 
 
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
-    uri = source.uris[0]
-    grid = (dicom.header(uri) if source.kind == "dicom" else nifti.header(uri, settings.trust)).grid
+    grid = readers.header(source.kind, source.uris, settings.trust).grid
     return ScanPlan(
         key=source.key,
         uris=source.uris,
@@ -60,7 +62,7 @@ def _reference_of(source: Source, references: dict[str, str], root: str) -> str 
     truth_key = files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
     if found := references.get(source.key) or references.get(truth_key):
         return found
-    truth = simulated.truth_of(source.uris[0], root) if references and source.kind == "nifti" else None
+    truth = simulated.truth_of(source.uris[0], root) if references and source.kind != "dicom" else None
     return next((uri for uri in references.values() if truth and files.same(uri, truth)), None)
 
 
@@ -98,7 +100,7 @@ def plan_scans(found: Iterable[Source | Refused], settings: RunSettings) -> tupl
     references = _references(settings)
     scans: list[ScanPlan] = []
     refused: list[Refusal] = []
-    for one in found:
+    for one in _of_one_person(list(found)) if settings.fuse else found:
         if isinstance(one, Refused):
             refused.append(Refusal(key=one.key, uri=one.uri, code=one.code, reason=one.reason))
             continue
@@ -109,6 +111,23 @@ def plan_scans(found: Iterable[Source | Refused], settings: RunSettings) -> tupl
     return scans, refused
 
 
+def _of_one_person(found: Sequence[Source | Refused]) -> Iterator[Source | Refused]:
+    """The scans; those of groups in which not all are of one person by evidence are refused: fused, they would be nobody."""
+    groups: dict[str, list[Source]] = defaultdict(list)
+    for one in found:
+        if isinstance(one, Source):
+            groups[one.group].append(one)
+    for one in found:
+        group = groups[one.group] if isinstance(one, Source) else []
+        if len(group) < 2 or set.intersection(*(set(other.evidence) for other in group)):
+            yield one
+            continue
+        names = ", ".join(other.key for other in group[:4]) + (" …" if len(group) > 4 else "")
+        wanted = "scans of one person by BIDS names, a column participant_id, or DICOM's study or frame of reference"
+        error = InputError("fuse-unproven", wanted, f"{names} of one folder", "name their person, or leave out --fuse")
+        yield Refused(one.key, group[0].uris[0], error.code, str(error))
+
+
 def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> CohortPlan:
     """Find the scans and plan the run; nothing is written.
 
@@ -116,11 +135,14 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> Cohort
         UsageError: no such input, method or option, or nothing that fits the selection.
     """
     _check_settings(settings, weights)
-    scans, refused = plan_scans(bids.discover(settings.input, settings.selection), settings)
-    if not scans and not refused:
-        remedy = "check the input and the selection (--participant-label, --suffix …)"
-        raise UsageError("nothing-found", f"scans in {settings.input}", "none that fit the selection", remedy)
-    return complete(settings, scans, refused, weights, _rates(Output(settings.out)))
+    check_apart(settings.out, [settings.input, *([settings.reference] if settings.reference else [])])
+    found = bids.survey(settings.input, settings.selection, settings.out)
+    scans, refused = plan_scans(found.scans, settings)
+    if settings.carry_labels:
+        scans = with_labels(scans, found.ledger, settings)
+    plan = complete(settings, scans, refused, weights, _rates(Output(settings.out)))
+    found.ledger.refuse({one.key for one in plan.refused})
+    return plan.model_copy(update={"files": found.ledger.account()})
 
 
 def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
@@ -132,8 +154,10 @@ def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
 
     Raises:
         PlanError: memory-too-small, gpu-too-small, disk-too-small, mixed-settings.
+        UsageError: as ``check_free``.
     """
     out = Output(plan.settings.out)
+    check_free(out.uri, "run", [scan.stem for scan in plan.scans])
     records = {record.key: record.provenance.get("SettingsDigest", "") for record in out.records() if record.outputs}
     check_not_mixed(plan, records)
     here = plan.settings.compute.cluster in {"in-process", "local", "cuda"}

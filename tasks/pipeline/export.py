@@ -24,6 +24,7 @@ from core.geometry.tiles import volume
 from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.methods.base import Measured
+from tasks.pipeline.labels import write_labels
 from tasks.restore.work import (
     Job,
     measured_of,
@@ -149,7 +150,8 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
     )
     digest = nifti.save(out.path(image), restored.image, restored.target, stored_as(job, scan))
     files.write_json(out.path(side), content)
-    return {image: digest, side: files.sha256(out.path(side))}
+    carried = write_labels(out, scan, read_plan(job.out, job.plan).settings.trust, stored_as(job, scan))
+    return {image: digest, side: files.sha256(out.path(side))} | carried
 
 
 def _outside(job: Job, scan: ScanPlan) -> list[Problem]:

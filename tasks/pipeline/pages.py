@@ -66,6 +66,6 @@ def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecor
         plan_digest=plan.digest,
         versions=versions(),
         links=links,
-        notes=notes,
+        notes=[*notes, *plan.files.lines()],
     )
     files.write_atomic(out.cohort_page, cohort_page(view).encode())

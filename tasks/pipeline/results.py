@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
+from core.io import files
+from core.io.lock import owner
 from core.io.output import Output
 
 UNFINISHED = "not-finished"  # the code of a scan that no run has come to
@@ -61,6 +63,32 @@ def counts(records: list[ScanRecord]) -> dict[str, int]:
     """How many scans are in each state."""
     found = Counter(record.state for record in records)
     return {state: found[state] for state in ("done", "skipped", "flagged", "failed")}
+
+
+def progress_of(out: Output, plan: CohortPlan, records: Sequence[ScanRecord]) -> dict[str, str]:
+    """How scans stand to which no run has come yet, by key: waiting, running or interrupted; read from what lies on disk.
+
+    Args:
+        out: of a run.
+        plan: of that run.
+        records: as ``verified_records`` gives them.
+    """
+    open_keys = [record.key for record in records if record.code == UNFINISHED]
+    if open_keys and owner(out.lock):
+        begun = set(files.listdir(out.store))
+        return {key: "running" if key in begun else "waiting" for key in open_keys}
+    try:
+        ended = files.read_json(out.ending).get("plan") == plan.digest
+    except (FileNotFoundError, ValueError):
+        ended = False
+    return dict.fromkeys(open_keys, "waiting" if ended else "interrupted")
+
+
+REASONS = {
+    "running": "a run works on it",
+    "waiting": "the next run makes it",
+    "interrupted": "the run ended before this scan; the same command goes on",
+}
 
 
 def row(record: ScanRecord) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def cohort_of(uri: str, selection: Selection, how: Any) -> Cohort:
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
     for one in discover(uri, selection):
         if isinstance(one, Source):
-            truth = one.reference or (simulated.truth_of(one.uris[0], uri) if one.kind == "nifti" else None)
+            truth = one.reference or (simulated.truth_of(one.uris[0], uri) if one.kind != "dicom" else None)
             for name in (*one.uris, *([truth] if truth else [])):
                 digest.update(f"{one.key} {files.sha256(name)}\n".encode())
     return Cohort(uri, digest.hexdigest())

@@ -18,9 +18,9 @@ from core.errors import InputError, StoreError
 from core.geometry.blend import gather
 from core.geometry.grid import Array, Box, Grid, Orientation
 from core.geometry.tiles import Tiling
-from core.io import dicom, files, nifti
-from core.io.nifti import Slab, StoredAs
+from core.io import files, readers
 from core.io.output import Output
+from core.io.slabs import Slab, StoredAs
 from core.io.store import BLOCK_PLANES, Store
 from core.methods.base import Measured, Method, Piece
 from core.methods.iterative import Figures, IterativeMethod
@@ -119,10 +119,7 @@ def _slabs(job: Job, scan: ScanPlan) -> Iterator[Slab]:
     trust = read_plan(job.out, job.plan).settings.trust
     if (digest := files.sha256_all(scan.uris)) != scan.sha256:
         raise InputError("input-changed", f"the bytes that were planned ({scan.sha256[:12]})", digest[:12], "run again")
-    if scan.kind == "nifti":
-        return nifti.slabs(scan.uris[0], BLOCK_PLANES, trust=trust)
-    image, grid, stored = dicom.load_series(scan.uris[0])
-    return nifti.cut(Slab(Box.whole(grid.shape), image, grid, stored), BLOCK_PLANES)
+    return readers.slabs(scan.kind, scan.uris, BLOCK_PLANES, trust)
 
 
 def write_image(store: Store, path: str, image: Array, grid: Grid, attrs: dict[str, Any], digest: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import UsageError
-from core.io import dicom, files, nifti
+from core.io import files, readers
 from core.io.bids import Refused, Source, discover
 from core.io.store import Store
 from core.settings.train import TrainSettings
@@ -59,7 +59,7 @@ def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
     path = f"{source.key}/measured"
     if store.digest(path) == digest:
         return
-    image, grid, _ = dicom.load_series(source.uris[0]) if source.kind == "dicom" else nifti.load(source.uris[0], trust=trust)
+    image, grid, _ = readers.load(source.kind, source.uris, trust)
     attrs = {"of": digest, "stats": asdict(scan_stats(image))}
     write_image(store, path, image, grid, attrs, digest)
 

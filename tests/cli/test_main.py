@@ -127,3 +127,18 @@ def test_help_names_no_default_where_there_is_none(command: str, capsys: pytest.
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
     assert "Undefined" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("plan in out --particpant-label 01", "--particpant-label: did you mean --participant-label?"),
+        ("run in out --voxelsize 2", "--voxelsize: did you mean --voxel-size?"),
+        ("plann in out", "did you mean plan?"),
+    ],
+)
+def test_a_word_that_is_typed_wrong_suggests_the_near_one(words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words.split())
+    assert ended.value.code == 2
+    assert hint in capsys.readouterr().err

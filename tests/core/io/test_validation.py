@@ -38,7 +38,6 @@ HEADERS = {
     "binary": ("dtype-unknown", {"datatype": 1}),
     "unknown type": ("dtype-unknown", {"datatype": 999}),
     "infinite slope": ("scaling-nonfinite", {"scl_slope": np.inf}),
-    "nan slope": ("scaling-nonfinite", {"scl_slope": np.nan}),
     "infinite intercept": ("scaling-nonfinite", {"scl_inter": -np.inf}),
     "no dimensions": ("shape-invalid", {"dim": [0, 20, 24, 16, 1, 1, 1, 1]}),
     "nine dimensions": ("shape-invalid", {"dim": [9, 20, 24, 16, 1, 1, 1, 1]}),

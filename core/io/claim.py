@@ -1,0 +1,137 @@
+"""Whether an output folder may be written to: not the input, not another kind of result, not somebody else's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Literal
+
+from core.errors import UsageError
+from core.io import files
+
+Kind = Literal["run", "simulate", "evaluate", "harmonize", "train"]
+WRITTEN = ("dataset_description.json", ".bidsignore", "report.html", "reports")  # at the top, by the kinds that write them
+DERIVATIVES = "derivatives"
+REMEDY = "name another folder for the output"
+
+
+def _real(uri: str) -> str:
+    return uri.rstrip("/") if files.is_remote(uri) else os.path.realpath(os.path.expanduser(uri))  # noqa: PTH111 - no Path of s3://
+
+
+def _below(uri: str, folder: str) -> str | None:
+    """The path of ``uri`` below a folder; None where it is not below."""
+    top = folder.rstrip("/") + "/"
+    return uri[len(top) :] if uri.startswith(top) else None
+
+
+def check_apart(out: str, inputs: Iterable[str]) -> None:
+    """Refuse an output that is an input, lies in one (but in its derivatives/), or holds one.
+
+    Args:
+        out: folder or s3:// prefix.
+        inputs: datasets, folders, tables or images that are read.
+
+    Raises:
+        UsageError: out-is-input, out-in-input, out-above-input.
+    """
+    place = _real(out)
+    for one in inputs:
+        read = _real(one)
+        if place == read:
+            raise UsageError("out-is-input", "an output folder of its own", f"{out}, which is the input", REMEDY)
+        inside = _below(place, read)
+        if inside is not None and inside.partition("/")[0] != DERIVATIVES:
+            remedy = f"{REMEDY}, such as {files.join(one, DERIVATIVES, 'isovox')}"
+            raise UsageError("out-in-input", "an output outside the input, or in its derivatives/", out, remedy)
+        if _below(read, place) is not None and files.is_folder(one) and not _is_ours(out):
+            raise UsageError("out-above-input", "an output that does not hold the input", f"{out}, which holds {one}", REMEDY)
+
+
+def _is_ours(out: str) -> bool:
+    return kind_of(out) is not None
+
+
+def kind_of(out: str) -> str | None:
+    """What made an output; None where nothing that left its mark did."""
+    try:
+        said = files.read_json(files.join(out, "isovox", "kind.json"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "run" if files.exists(files.join(out, "isovox", "plan.json")) else None
+    return str(said.get("Kind")) if isinstance(said, dict) else None
+
+
+def mark(out: str, kind: Kind) -> None:
+    """Leave the mark of what makes an output."""
+    if kind_of(out) != kind:
+        files.write_json(files.join(out, "isovox", "kind.json"), {"Kind": kind})
+
+
+def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
+    """Refuse an output that holds another kind of result, or somebody else's files by the names that would be written.
+
+    Args:
+        out: folder or s3:// prefix.
+        kind: of what is to be made.
+        stems: paths of the images that would be written, without extension.
+
+    Raises:
+        UsageError: out-is-file, out-other-kind, out-taken, out-link.
+    """
+    if not files.is_remote(out) and os.path.lexists(out) and not files.is_folder(out):
+        raise UsageError("out-is-file", "a folder for the output", f"a file at {out}", REMEDY)
+    folders = {stem.rpartition("/")[0] for stem in stems}
+    _check_links(out, folders)
+    made = kind_of(out)
+    if made is not None and made != kind:
+        raise UsageError("out-other-kind", f"an output of isovox {kind}", f"one of isovox {made} in {out}", REMEDY)
+    if made is None and (taken := _taken(out, kind, stems)):
+        got = f"{', '.join(taken[:3])}{' …' if len(taken) > 3 else ''} in {out}, which isovox did not write"
+        raise UsageError("out-taken", "an output folder that is empty, or of an earlier run", got, REMEDY)
+
+
+def _taken(out: str, kind: Kind, stems: Iterable[str]) -> list[str]:
+    """Files of others that would be overwritten."""
+    there = set(files.listdir(out))
+    if not there:
+        return []
+    own = () if kind == "train" else WRITTEN
+    found = [name for name in own if name in there and not _made_by_isovox(out, name)]
+    tops = {stem.partition("/")[0] for stem in stems} & there
+    inside = [stem for stem in stems if stem.partition("/")[0] in tops or f"{stem}.nii.gz" in there]
+    return found + [f"{stem}.nii.gz" for stem in inside if files.exists(files.join(out, f"{stem}.nii.gz"))]
+
+
+def _made_by_isovox(out: str, name: str) -> bool:
+    if name != "dataset_description.json":
+        return any(files.exists(files.join(out, own)) for own in ("isovox", "scores.csv"))
+    try:
+        made = files.read_json(files.join(out, name)).get("GeneratedBy", [])
+        return bool(made) and made[0].get("Name") == "isovox"
+    except (ValueError, AttributeError, LookupError, TypeError):
+        return False
+
+
+def _check_links(out: str, folders: Iterable[str]) -> None:
+    """Refuse folders that are links: what is written there would lie elsewhere."""
+    if files.is_remote(out):
+        return
+    every = {"isovox", "reports"}
+    for folder in folders:
+        parts = folder.split("/")
+        every |= {"/".join(parts[: depth + 1]) for depth in range(len(parts)) if folder}
+    for inside in sorted(every):
+        path = files.join(out, inside)
+        if os.path.islink(path):  # noqa: PTH114
+            got = f"{inside}, a link to {os.path.realpath(path)}"
+            raise UsageError("out-link", "folders of its own in the output", got, "remove the link, or name another folder")
+
+
+def check(out: str, inputs: Iterable[str], kind: Kind) -> None:
+    """``check_apart`` and ``check_free``: for a command, before it writes anything.
+
+    Raises:
+        UsageError: as these.
+    """
+    check_apart(out, inputs)
+    check_free(out, kind)

@@ -1,0 +1,1 @@
+"""How an input is laid out: a BIDS dataset, a folder, a table of paths."""

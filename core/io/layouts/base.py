@@ -1,0 +1,89 @@
+"""What a layout gives: scans, refusals, and the account of every file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.errors import InputError
+from core.io import files
+from core.io.derivatives import DESC
+from core.io.entries import Entry
+from core.io.ledger import Ledger
+from core.io.readers import Reading
+from core.io.scans import Refused, Source, refuse
+
+Scan = Source | Refused
+
+
+@dataclass
+class Discovery:
+    """What there is to restore, and where every file went.
+
+    Attributes:
+        scans: what was found and what was refused.
+        ledger: the account of every file.
+    """
+
+    scans: list[Scan] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def take(self, scan: Scan, paths: Sequence[str]) -> None:
+        """Note a scan, and the files that are its."""
+        self.scans.append(scan)
+        where = self.ledger.taken if isinstance(scan, Source) else self.ledger.refused
+        where |= dict.fromkeys(paths, scan.key)
+
+    def refuse(self, name: str, uri: str, error: InputError, paths: Sequence[str]) -> None:
+        """Note a scan that cannot be taken; names that are refused twice are told apart."""
+        refusal = refuse(name, uri, error)
+        if any(one.key == refusal.key for one in self.scans):
+            refusal = refuse(f"{name} at {paths[0] if paths else uri}", uri, error)
+        self.take(refusal, paths)
+
+    def leave(self, paths: Sequence[str], kind: str) -> None:
+        """Note files that are left out."""
+        self.ledger.left |= dict.fromkeys(paths, kind)
+
+    def unique(self) -> None:
+        """Refuse all scans that would get the same name, rather than let one win."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for one in self.scans:
+            if isinstance(one, Source):
+                for name in {one.key, one.stem}:
+                    names[name].append(one.uris[0])
+        self.scans = [self._alone(one, names) for one in self.scans]
+        kept = {one.key for one in self.scans if isinstance(one, Source)}
+        self.ledger.refuse(set(self.ledger.taken.values()) - kept)
+
+    @staticmethod
+    def _alone(one: Scan, names: dict[str, list[str]]) -> Scan:
+        if isinstance(one, Refused) or not (same := max(names[one.key], names[one.stem], key=len))[1:]:
+            return one
+        got = f"{len(same)} scans that would all be {one.key}: {', '.join(map(files.name_of, same))}"
+        error = InputError("entities-duplicate", "one scan for each set of entities", got, "rename or leave out all but one")
+        return Refused(f"{one.key}-duplicate{same.index(one.uris[0]) + 1}", one.uris[0], error.code, str(error))
+
+
+def unexplained(entries: Sequence[Entry], found: Discovery) -> Iterator[Entry]:
+    """The files that can be read; the others are left out or, where they are folders, refused."""
+    for entry in entries:
+        if not entry.unreadable:
+            yield entry
+        elif entry.unreadable.startswith("a folder"):
+            error = InputError("folder-forbidden", "folders that can be listed", entry.unreadable, "check their permissions")
+            found.refuse(entry.path, entry.uri, error, (entry.path,))
+        else:
+            found.leave((entry.path,), "special")
+
+
+def take_rest(reading: Reading, found: Discovery) -> None:
+    """Note what no reader takes."""
+    for path, kind in reading.left.items():
+        found.leave((path,), kind)
+
+
+def is_own(entities: dict[str, str]) -> bool:
+    """Whether a file is one that isovox restored."""
+    return entities.get("desc") == DESC

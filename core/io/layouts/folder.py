@@ -1,0 +1,73 @@
+"""A folder of images that is no BIDS dataset, as scanners, archives and colleagues leave it."""
+
+from __future__ import annotations
+
+from core.errors import InputError
+from core.io import files, readers
+from core.io.derivatives import allowed, plain_stem, safe_key
+from core.io.entries import Listing
+from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
+from core.io.layouts.bids import group_of
+from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension
+from core.io.readers import Image, Trouble, read
+from core.io.scans import Candidate, Filters, Source, candidate, simulation
+from core.settings.scans import Selection
+
+
+def _entities(inside: str) -> Entities:
+    return {name: value for name, value in entities_of(inside).items() if LABEL.fullmatch(value)}
+
+
+def _why_left(path: str, entities: Entities, selection: Selection) -> str:
+    if is_own(entities):
+        return "own"
+    asked = entities.get("suffix") in selection.suffix
+    kind = role(path) or ("mask" if entities.get("suffix") in NOT_SCANS else "")
+    return "" if kind == "mask" and asked else kind
+
+
+def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
+    """The scans of a folder.
+
+    Raises:
+        UsageError: as ``Filters.keep``.
+    """
+    found = Discovery()
+    found.ledger.unread = listing.unread
+    reading = read(list(unexplained(listing.entries, found)))
+    take_rest(reading, found)
+    meant: list[tuple[Image | Trouble, str, Entities, Candidate]] = []
+    for one in reading.found():
+        inside = without_extension(one.path) or files.name_of(root)
+        entities = _entities(inside)
+        if kind := _why_left(one.path, entities, selection):
+            found.leave(one.files, kind)
+        else:
+            meant.append((one, inside, entities, candidate(one.path or inside, entities)))
+    filters = Filters(selection)
+    left = filters.keep([said for *_, said in meant])
+    found.ledger.filters = filters.told
+    for image, inside, entities, said in meant:
+        if said.path in left:
+            found.leave(image.files, left[said.path])
+        else:
+            _take(root, image, inside, entities, found)
+    return found
+
+
+def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, found: Discovery) -> None:
+    uri = files.join(root, image.path) if image.path else root
+    try:
+        if isinstance(image, Trouble):
+            raise image.error
+        sidecar = readers.metadata(image.kind, image.uris)
+    except InputError as error:
+        found.refuse(inside, uri, error, image.files)
+    else:
+        group = group_of(entities) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
+        evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
+        path = image.path or inside
+        stem = plain_stem(inside)
+        key, known, made = safe_key(inside), allowed(sidecar), simulation(sidecar)
+        scan = Source(key, image.uris, image.kind, stem, group, path, entities, known, None, evidence, made)
+        found.take(scan, image.files)

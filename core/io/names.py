@@ -1,0 +1,60 @@
+"""What the name of an image says: its format, its BIDS entities, and whether it is an image of intensities at all."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from core.io import files
+
+Entities = dict[str, str]
+
+NIFTI = (".nii", ".nii.gz")
+IMAGES = re.compile(r"\.(nii\.gz|nii|hdr|mgh\.gz|mgz|mgh|nrrd|nhdr)$", re.IGNORECASE)
+LABEL = re.compile(r"[0-9A-Za-z+]+")
+NOT_SCANS = {"mask", "dseg", "probseg", "defacemask", "roi"}  # suffixes of labels, taken only where asked for
+LABELS = NOT_SCANS | {
+    *("seg", "segmentation", "label", "labels", "labelmap", "lesion", "lesions", "rois", "brainmask", "manualmask", "masks"),
+    *("aseg", "aparc", "parcellation", "parc", "ribbon", "wmparc", "synthseg"),
+}
+PHASE = {"phase", "ph", "real", "imaginary", "imag"}  # dcm2niix writes _ph, _real and _imaginary
+PARTS = PHASE  # values of the BIDS entity part- of what is no magnitude
+
+
+def is_nifti(path: str) -> bool:
+    """Whether a path is named as a NIfTI file, in capitals or not."""
+    return path.lower().endswith(NIFTI)
+
+
+def without_extension(path: str) -> str:
+    """A path without the extension of an image; of another file, without .gz and .nii."""
+    short = IMAGES.sub("", path)
+    return short if short != path else path.removesuffix(".gz").removesuffix(".nii")
+
+
+def entities_of(path: str) -> Entities:
+    """All that the name of a file says; suffix and datatype included, extension left out."""
+    from bids2table import parse_bids_entities
+
+    found = parse_bids_entities(path)
+    return {name: value for name, value in found.items() if name != "ext"}
+
+
+def role(path: str) -> str:
+    """What kind of image a name tells that is no image of intensities: "mask", "phase"; "" for all others."""
+    name = without_extension(files.name_of(path))
+    parts = name.split("_")
+    words = [word for word in re.split(r"[_.\-+ ]", name.lower()) if word]
+    if any(part.startswith("label-") for part in parts) or (words and words[-1] in LABELS):
+        return "mask"
+    said = {part.partition("-")[2].lower() for part in parts if part.startswith("part-")}
+    return "phase" if said & PARTS or (len(words) > 1 and words[-1] in PHASE) else ""
+
+
+def beside(uri: str) -> dict[str, Any]:
+    """What the JSON file beside an image says, if there is one that can be read."""
+    try:
+        content = files.read_json(without_extension(uri) + ".json")
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,91 @@
+"""The formats that are read: one small protocol, one file a format; what none of them takes is told with its reason."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from core.geometry.grid import Array, Grid
+from core.io.entries import Entry
+from core.io.readers.base import Image, Reader, Reading, Trouble
+from core.io.readers.dicom import Dicom
+from core.io.readers.mgh import Mgh
+from core.io.readers.nifti import Nifti
+from core.io.readers.nrrd import Nrrd
+from core.io.slabs import Slab, StoredAs
+from core.io.validation import Header, Trust
+
+READERS: tuple[Reader, ...] = (Nifti(), Mgh(), Nrrd(), Dicom())  # in the order in which they are asked
+FOREIGN = (  # formats of scans that none of them reads
+    *(".mnc", ".mnc.gz", ".mha", ".mhd", ".par", ".rec", ".brik", ".brik.gz", ".head", ".v"),
+    *(".nii.bz2", ".nii.zst", ".nii.xz", ".nii.zip", ".spr"),
+)
+
+__all__ = ["READERS", "Image", "Reader", "Reading", "Trouble", "header", "load", "metadata", "read", "slabs"]
+
+
+def _of(kind: str) -> Reader:
+    return next(reader for reader in READERS if reader.kind == kind)
+
+
+def read(entries: Sequence[Entry]) -> Reading:
+    """The images in files, and what of them is not taken and why; every file is in one of the three."""
+    found, asked = Reading(), []
+    for entry in entries:
+        if entry.kind == "hidden" or not entry.name.lower().endswith(FOREIGN):
+            asked.append(entry)
+        else:
+            found.trouble("format-unread", entry, "NIfTI, DICOM, .mgz or .nrrd", "convert it to NIfTI, or leave it out")
+    for reader in READERS:
+        able = [entry.kind != "hidden" and reader.can_read(entry) for entry in asked]
+        part = reader.read([entry for entry, can in zip(asked, able, strict=True) if can])
+        asked = [entry for entry, can in zip(asked, able, strict=True) if not can] + part.passed
+        found.images += part.images
+        found.troubles += part.troubles
+        found.left |= part.left
+    found.left |= {entry.path: entry.kind for entry in asked}
+    claimed = {path for image in found.images for path in image.files}
+    found.left = {path: kind for path, kind in found.left.items() if path not in claimed}
+    return found
+
+
+def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:
+    """Read and check an image without its voxels.
+
+    Args:
+        kind: name of the reader.
+        uris: of the image.
+        trust: which transform to use where a NIfTI header's two disagree; None refuses such a scan.
+
+    Raises:
+        InputError: with a named code for everything that is wrong with it.
+    """
+    return _of(kind).header(uris, trust)
+
+
+def slabs(kind: str, uris: Sequence[str], thickness: int, trust: Trust | None = None) -> Iterator[Slab]:
+    """Read an image through the gate, ``thickness`` planes along z at a time.
+
+    Raises:
+        InputError: with a named code for everything that is wrong with it.
+    """
+    return _of(kind).slabs(uris, thickness, trust)
+
+
+def load(kind: str, uris: Sequence[str], trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
+    """Read a whole image through the gate.
+
+    Returns:
+        scaled float32 image (x, y, z) on its canonical RAS grid, that grid, and how it was stored.
+
+    Raises:
+        InputError: with a named code for everything that is wrong with it.
+    """
+    (slab,) = slabs(kind, uris, sys.maxsize, trust)
+    return slab.image, slab.grid, slab.stored
+
+
+def metadata(kind: str, uris: Sequence[str]) -> dict[str, Any]:
+    """Metadata of an image: from the format itself, allow-listed, or all that a JSON file beside it says."""
+    return _of(kind).metadata(uris)

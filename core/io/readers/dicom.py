@@ -1,0 +1,138 @@
+"""DICOM files, whatever they are named: put into series by their identifiers, across folders; no file decides for its folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from core.geometry.grid import Box
+from core.io import dicom, files
+from core.io.dicom_files import Other, Slice, is_alike, is_dicom, look
+from core.io.entries import Entry
+from core.io.readers.base import Image, Reading, Trouble
+from core.io.slabs import Slab, cut
+from core.io.validation import Header, Trust
+
+Member = tuple[Entry, Slice]
+
+
+def _kind_of(entry: Entry) -> str:
+    """What a file is, by its first bytes, that no reader knows."""
+    if not entry.head:
+        return "empty"
+    return "text" if entry.is_text else "unknown"
+
+
+class Dicom:
+    """Reads DICOM series; asked last, it gets all that no other reader knows and no name explains."""
+
+    kind = "dicom"
+
+    def can_read(self, entry: Entry) -> bool:
+        """Whether its name does not say that it is something else."""
+        return not entry.kind
+
+    def read(self, entries: Sequence[Entry]) -> Reading:
+        """Each series as one image."""
+        found = Reading()
+        members: list[Member] = []
+        broken: dict[str, list[Entry]] = defaultdict(list)
+        others: list[Entry] = []
+        for entry in entries:
+            what = look(entry.uri) if is_dicom(entry.head) else Other(entry.uri, "")
+            if isinstance(what, Slice):
+                members.append((entry, what))
+            elif what.kind == "broken":
+                broken[entry.folder].append(entry)
+            elif what.kind == "no-image":
+                found.left[entry.path] = "dicom-other"
+            else:
+                others.append(entry)
+        self._others(others, members, broken, found)
+        for together in _connected(members):
+            self._series(together, broken, found)
+        for folder, lost in broken.items():  # of folders without a slice that can be read
+            paths = tuple(entry.path for entry in lost)
+            error = dicom.unreadable_members(len(lost), 0, lost[0].name)
+            found.troubles.append(Trouble(folder or lost[0].path, files.parent_of(lost[0].uri), paths, error))
+        return found
+
+    def _others(self, others: Sequence[Entry], members: Sequence[Member], broken: dict[str, list[Entry]], found: Reading) -> None:
+        """Files that are no DICOM: lost slices where they are named as those beside them, compressed ones, or something else."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for entry, _ in members:
+            names[entry.folder].append(entry.name)
+        for entry in others:
+            if entry.folder in names and is_alike(entry.name, names[entry.folder], text=entry.is_text):
+                broken[entry.folder].append(entry)
+            elif entry.head != entry.start and is_dicom(entry.start):
+                found.trouble("dicom-compressed", entry, "DICOM as it is", "unpack it (gunzip)")
+            elif entry.name.lower().endswith(".dcm"):
+                broken[entry.folder].append(entry)
+            else:
+                found.left[entry.path] = _kind_of(entry)
+
+    def _series(self, together: dict[tuple[str, str], list[Member]], broken: dict[str, list[Entry]], found: Reading) -> None:
+        """The series of folders that share some: each its own image."""
+        folders = sorted({entry.folder for series in together.values() for entry, _ in series})
+        lost = [entry for folder in folders for entry in broken.pop(folder, [])]
+        for name, members in _named(together):
+            paths = tuple(entry.path for entry, _ in members)
+            path, uris = _place(members, name, alone=len(together) == 1)
+            if lost:  # any series of these folders may be the one that misses them
+                error = dicom.unreadable_members(len(lost), len(members), lost[0].name)
+                found.troubles.append(Trouble(path, uris[0], (*paths, *(entry.path for entry in lost)), error))
+            else:
+                evidence = tuple(sorted({uid for _, one in members for uid in one.evidence}))
+                found.images.append(Image(path, uris, self.kind, paths, evidence))
+
+    def header(self, uris: Sequence[str], trust: Trust | None) -> Header:  # noqa: ARG002 - DICOM has one transform
+        """See ``core.io.dicom.header``."""
+        return dicom.header(uris)
+
+    def slabs(self, uris: Sequence[str], thickness: int, trust: Trust | None) -> Iterator[Slab]:  # noqa: ARG002
+        """See ``core.io.dicom.load_series``."""
+        image, grid, stored = dicom.load_series(uris)
+        yield from cut(Slab(Box.whole(grid.shape), image, grid, stored), thickness)
+
+    def metadata(self, uris: Sequence[str]) -> dict[str, Any]:
+        """Of the first file that can be read."""
+        return dicom.metadata(uris)
+
+
+def _connected(members: Sequence[Member]) -> Iterator[dict[tuple[str, str], list[Member]]]:
+    """The series by groups that share no folder with another group."""
+    series: dict[tuple[str, str], list[Member]] = defaultdict(list)
+    for entry, one in members:
+        series[one.series if one.series[1] else ("", entry.folder)].append((entry, one))
+    inside: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for name, its in series.items():
+        for entry, _ in its:
+            inside[entry.folder].add(name)
+    left = dict(series)
+    while left:
+        reached, todo = set(), [next(iter(left))]
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo += [other for entry, _ in series[name] for other in inside[entry.folder] - reached]
+        yield {name: left.pop(name) for name in list(left) if name in reached}
+
+
+def _named(together: dict[tuple[str, str], list[Member]]) -> list[tuple[str, list[Member]]]:
+    """The series with a name each: its number by the scanner where that tells them apart, else its place in their order."""
+    ordered = sorted(together.values(), key=lambda members: (members[0][1].number, members[0][0].path))
+    numbers = [members[0][1].number for members in ordered]
+    told = len(set(numbers)) == len(numbers) and all(numbers)
+    return [(f"series-{numbers[n] if told else n + 1}", members) for n, members in enumerate(ordered)]
+
+
+def _place(members: Sequence[Member], name: str, *, alone: bool) -> tuple[str, tuple[str, ...]]:
+    """What names a series, and where it lies: its folders where nothing else lies in them, else its files."""
+    folders = {entry.folder: files.parent_of(entry.uri) for entry, _ in members}
+    first = min(folders)
+    if alone:
+        return first, tuple(folders[folder] for folder in sorted(folders))
+    return f"{first}/{name}".lstrip("/"), tuple(sorted(entry.uri for entry, _ in members))

@@ -1,0 +1,172 @@
+"""A scan that was found, or one that is refused, and which of them a run is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from core.errors import InputError, UsageError
+from core.io.derivatives import safe_key
+from core.io.names import Entities
+from core.settings.scans import Selection
+
+
+@dataclass(frozen=True)
+class Source:
+    """A scan that was found.
+
+    Attributes:
+        key: unique name in its cohort, safe as a file name ("sub-01_ses-1_T1w").
+        uris: its file, the two files of a pair, or the folders or files of a DICOM series.
+        kind: name of its reader.
+        stem: path of its restored image in the output, without extension ("sub-01/anat/sub-01_desc-restored_T1w").
+        group: scans of one person and session (of one folder, where there are no entities) have the same.
+        relative: its path in the input; only the name where it lies elsewhere.
+        entities: BIDS entities by their short names, with "suffix" and "datatype".
+        sidecar: allow-listed metadata of its JSON sidecars, inherited as BIDS says.
+        reference: the truth that its table names.
+        evidence: identifiers that scans of one person share; kept in memory alone.
+        simulation: what the sidecar of a simulated scan tells of how it was made (see ``core.operators.sidecar``).
+    """
+
+    key: str
+    uris: tuple[str, ...]
+    kind: str
+    stem: str
+    group: str
+    relative: str
+    entities: Entities = field(default_factory=dict)
+    sidecar: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+    evidence: tuple[str, ...] = ()
+    simulation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A scan that was found but cannot be taken, with its named reason."""
+
+    key: str
+    uri: str
+    code: str
+    reason: str
+
+
+def simulation(sidecar: dict[str, Any]) -> dict[str, Any]:
+    """What a sidecar tells of a simulation by isovox, and nothing else of it; empty where it tells none."""
+    own = sidecar.get("Isovox")
+    told = {key: own[key] for key in ("Degradation", "Axis") if key in own} if isinstance(own, dict) else {}
+    return {"Isovox": told} if "Degradation" in told else {}
+
+
+def refuse(key: str, uri: str, error: InputError) -> Refused:
+    """The refusal of a scan."""
+    return Refused(safe_key(key), uri, error.code, str(error))
+
+
+# -- selection --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a selection goes by, of an image.
+
+    Attributes:
+        path: relative to the input.
+        said: labels by entity, without prefixes; of a person several where the folder and the name disagree.
+    """
+
+    path: str
+    said: dict[str, set[str]]
+
+
+def candidate(path: str, entities: Entities) -> Candidate:
+    """What a selection goes by, from the entities and the folder of a person."""
+    said = {name: {value} for name, value in entities.items()}
+    top = path.partition("/")[0]
+    if top.startswith("sub-") and top != path:
+        said.setdefault("sub", set()).add(top.removeprefix("sub-"))
+    return Candidate(path, said)
+
+
+OPTIONS = {  # of the command line: the entity, and its prefix in BIDS
+    "--participant-label": ("participant_label", "sub", "sub-"),
+    "--session-label": ("session_label", "ses", "ses-"),
+    "--suffix": ("suffix", "suffix", ""),
+    "--acquisition": ("acquisition", "acq", "acq-"),
+}
+
+
+class Filters:
+    """The filters of a selection, one after another; each tells how many it kept.
+
+    Args:
+        selection: which scans are asked for.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self.told: list[str] = []
+
+    def keep(self, found: Sequence[Candidate]) -> dict[str, str]:
+        """Why paths are left out: "unselected" or "excluded"; those that are kept are not named.
+
+        Raises:
+            UsageError: participant-missing, label-missing, no-scans: a filter that keeps nothing, or a label that no scan has.
+        """
+        left: dict[str, str] = {}
+        kept = list(found)
+        for option, (name, entity, prefix) in OPTIONS.items():
+            wanted = {label.removeprefix(prefix) for label in getattr(self._selection, name)}
+            if wanted and found:
+                _check_labels(option, wanted, {label for one in found for label in one.said.get(entity, ())})
+                kept = self._apply(option, sorted(wanted), kept, left, _has(entity, wanted))
+        if patterns := self._selection.exclude:
+            for pattern in patterns:
+                if found and not any(is_excluded(one, [pattern]) for one in found):
+                    got = f"no scan that {pattern!r} names"
+                    raise UsageError("label-missing", "something to exclude", got, "check --exclude against isovox plan --files")
+            kept = self._apply("--exclude", patterns, kept, left, lambda one: not is_excluded(one, patterns))
+        return left
+
+    def _apply(
+        self, option: str, words: Iterable[str], found: list[Candidate], left: dict[str, str], test: Callable[[Candidate], bool]
+    ) -> list[Candidate]:
+        kept = [one for one in found if test(one)]
+        left |= {one.path: "excluded" if option == "--exclude" else "unselected" for one in found if not test(one)}
+        self.told.append(f"{option} {' '.join(words)}: kept {len(kept)} of {len(found)}")
+        if found and not kept:
+            got = f"none of {len(found)} scans ({'; '.join(self.told)})"
+            raise UsageError("no-scans", f"scans that {option} keeps", got, "check the path, the labels and the suffixes")
+        return kept
+
+
+def _has(entity: str, wanted: set[str]) -> Callable[[Candidate], bool]:
+    return lambda one: bool(one.said.get(entity, set()) & wanted)
+
+
+def _check_labels(option: str, wanted: set[str], there: set[str]) -> None:
+    if gone := sorted(wanted - there):
+        code = "participant-missing" if option == "--participant-label" else "label-missing"
+        what = "participants of the dataset" if code == "participant-missing" else "labels that scans have"
+        raise UsageError(code, what, ", ".join(gone), f"check {option}; there are {_some(there)}")
+
+
+def _some(labels: set[str], most: int = 8) -> str:
+    ordered = sorted(labels)
+    return (", ".join(ordered[:most]) + (" …" if len(ordered) > most else "")) or "none"
+
+
+def is_excluded(one: Candidate, patterns: Iterable[str]) -> bool:
+    """Whether a pattern names an image: a path, its beginning, a pattern of one (``*_T2w*``), or an entity (``run-02``)."""
+    for pattern in patterns:
+        entity, dash, value = pattern.partition("-")
+        if dash and value in one.said.get(entity, ()):
+            return True
+        plain = pattern.rstrip("/")
+        name = one.path.rpartition("/")[2]
+        if one.path == plain or one.path.startswith(f"{plain}/") or fnmatchcase(one.path, pattern) or fnmatchcase(name, pattern):
+            return True
+    return False

@@ -1,0 +1,64 @@
+"""Tables of text: lines of cells that tabs separate, without quoting, as BIDS says."""
+
+from __future__ import annotations
+
+import codecs
+
+from core.errors import UsageError
+from core.io import files
+
+Row = dict[str, str]
+MARKS = (  # what a file of another encoding begins with
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+REMEDY = "save it as text in UTF-8, separated by tabs"
+
+
+def text_of(uri: str) -> str:
+    """The text of a table: UTF-8, or UTF-16 by its mark.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: table-encoding, table-binary.
+    """
+    content = files.read_bytes(uri)
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        got = f"other bytes in line {line} of {files.name_of(uri)}"
+        raise UsageError("table-encoding", "a table in UTF-8", got, REMEDY) from error
+    if "\0" in text:
+        raise UsageError("table-binary", "a table of text", f"binary content in {files.name_of(uri)}", REMEDY)
+    return text
+
+
+def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
+    """Names of the columns, in lower case and without blanks around them, and the lines by their number in the file.
+
+    Cells are as they are but for blanks around them; there is no quoting, so that a quotation mark is a mark like any other.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: table-encoding, table-binary; table-delimiter, where it is separated by commas or semicolons; table-columns,
+            where a column is twice; table-line, where a line has more cells than there are columns.
+    """
+    lines = text_of(uri).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    head = [name.strip().lower() for name in lines[0].split("\t")]
+    if len(head) == 1 and (mark := next((mark for mark in (",", ";") if mark in head[0]), "")):
+        got = f"{'commas' if mark == ',' else 'semicolons'} in {files.name_of(uri)}"
+        raise UsageError("table-delimiter", "columns separated by tabs", got, REMEDY)
+    if twice := sorted({name for name in head if name and head.count(name) > 1}):
+        raise UsageError("table-columns", "each column once", f"{', '.join(twice)} more than once", "rename one")
+    rows: dict[int, Row] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if len(cells) > len(head) and any(cells[len(head) :]):
+            got = f"{len(cells)} in line {number} of {files.name_of(uri)}"
+            raise UsageError("table-line", f"at most {len(head)} cells a line", got, "write n/a where a value is unknown")
+        if any(cells):
+            rows[number] = {name: cell for name, cell in zip(head, cells, strict=False) if name}
+    return head, rows

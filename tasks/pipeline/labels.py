@@ -1,0 +1,86 @@
+"""Masks and labels beside scans: which scan they belong to, and how they come onto its restored grid."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.engine.plan import LabelImage, ScanPlan
+from core.errors import InputError
+from core.geometry.grid import Grid
+from core.io import files, nifti, readers
+from core.io.derivatives import DESC, bids_stem, plain_stem
+from core.io.ledger import Ledger
+from core.io.names import entities_of, is_nifti, without_extension
+from core.io.output import Output
+from core.io.slabs import StoredAs
+from core.labels import carried
+from core.settings.run import RunSettings
+
+SAME = 1e-2  # mm by which a voxel's place may differ on the same grid
+
+
+def _stem(path: str) -> str:
+    """Path of a carried label image in the output, without extension."""
+    entities = entities_of(path)
+    if {"sub", "suffix", "datatype"} <= set(entities):
+        return bids_stem(entities | {"desc": entities.get("desc", "") + DESC})
+    return plain_stem(without_extension(path))
+
+
+def _grid(uri: str, settings: RunSettings) -> Grid | None:
+    try:
+        return readers.header("nifti", [uri], settings.trust).grid
+    except (InputError, OSError):
+        return None
+
+
+def _is_on(scan: ScanPlan, grid: Grid | None) -> bool:
+    there = scan.source_grid
+    return grid is not None and grid.shape == there.shape and np.allclose(grid.affine, there.affine, atol=SAME)
+
+
+def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings) -> list[ScanPlan]:
+    """The scans with the masks and labels that lie in their folders on their grids; the ledger tells that they are carried.
+
+    Args:
+        scans: planned.
+        ledger: of the input.
+        settings: of the run.
+    """
+    folders: dict[str, list[ScanPlan]] = defaultdict(list)
+    for scan in scans:
+        folders[scan.relative.rpartition("/")[0]].append(scan)
+    found: dict[str, list[LabelImage]] = defaultdict(list)
+    for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_nifti(path)):
+        beside = folders.get(path.rpartition("/")[0], [])
+        uri = files.join(settings.input, path)
+        grid = _grid(uri, settings) if beside else None
+        if owner := next((scan for scan in beside if _is_on(scan, grid)), None):
+            found[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
+            ledger.left[path] = "carried"
+    return [scan.model_copy(update={"labels": tuple(found[scan.key])}) if scan.key in found else scan for scan in scans]
+
+
+def write_labels(out: Output, scan: ScanPlan, trust: str | None, stored: StoredAs) -> dict[str, str]:
+    """Write a scan's masks and labels on its restored grid; their paths and sha256.
+
+    Raises:
+        InputError: input-changed, or what is wrong with one.
+    """
+    written = {}
+    for label in scan.labels:
+        if (digest := files.sha256(label.uri)) != label.sha256:
+            raise InputError("input-changed", f"the bytes that were planned ({label.sha256[:12]})", digest[:12], "run again")
+        try:
+            image, grid, _ = nifti.load(label.uri, trust)  # type: ignore[arg-type]
+            image = carried(image, grid, scan.target_grid)
+        except InputError as error:
+            if error.code != "voxels-zero":  # an empty mask stays one
+                raise
+            image = np.zeros(scan.target_grid.shape, np.float32)
+        path = f"{label.stem}.nii.gz"
+        written[path] = nifti.save(out.path(path), image, scan.target_grid, stored)
+    return written

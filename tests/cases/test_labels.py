@@ -1,0 +1,59 @@
+"""Masks and labels beside a scan are never restored as images; on request they come onto the new grid by partial volume."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.geometry.grid import Grid
+from core.labels import carried
+from core.settings.run import RunSettings
+from tasks.pipeline.discover import plan_cohort
+from tests.cases.makers import SHAPE, VOXEL, affine_of, bids, nifti
+from tests.outputs import restore_all
+
+
+def ball(radius: float, value: int = 1, centre=(8.0, 12.0, 4.0)) -> np.ndarray:
+    at = np.moveaxis(np.indices(SHAPE), 0, -1) * VOXEL + affine_of()[:3, 3]
+    return value * (((at - centre) ** 2).sum(-1) < radius**2)
+
+
+def test_a_mask_keeps_its_volume_and_labels_stay_whole(tmp_path):
+    source = Grid(SHAPE, affine_of())
+    target = source.isotropic(2.0, "profile")
+    mask = ball(30).astype(np.float32)
+    share = carried(mask, source, target)
+    assert 0 <= share.min() < share.max() <= 1
+    assert share.sum() * 2.0**3 == pytest.approx(mask.sum() * np.prod(VOXEL), rel=0.02)
+    both = (ball(30) + ball(15, 6)).astype(np.float32)
+    labels = carried(both, source, target)
+    assert set(np.unique(labels)) == {0, 1, 7}
+    for value in (1, 7):
+        assert (labels == value).sum() * 8.0 == pytest.approx((both == value).sum() * np.prod(VOXEL), rel=0.15)
+    assert set(np.unique(carried(np.zeros(SHAPE, np.float32), source, target))) == {0}
+
+
+def test_masks_beside_a_scan_are_carried_onto_its_grid_where_asked_for(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    anat = root / "sub-01" / "anat"
+    nifti(anat / "sub-01_label-lesion_roi.nii.gz", voxels=ball(30), dtype=np.uint8)
+    nifti(anat / "sub-01_desc-empty_mask.nii.gz", voxels=np.zeros(SHAPE), dtype=np.uint8)
+    nifti(anat / "sub-01_space-other_dseg.nii.gz", shape=(20, 20, 20), voxel=(5, 5, 5), voxels=np.ones((20, 20, 20)))
+    before = plan_cohort(RunSettings(input=str(root), out=str(tmp_path / "plain"), voxel_size=2.0))
+    assert before.files.left["mask"] == 3
+    plan = restore_all(str(root), str(tmp_path / "out"), carry_labels=True)
+    assert (plan.files.left["carried"], plan.files.left["mask"]) == (2, 1)
+    assert plan.scans[0].digest != before.scans[0].digest
+    assert plan.scans[0].restore_digest == before.scans[0].restore_digest
+    made = {path.name for path in (tmp_path / "out").rglob("*.nii.gz")}
+    assert made == {
+        "sub-01_desc-restored_T1w.nii.gz",
+        "sub-01_label-lesion_desc-restored_roi.nii.gz",
+        "sub-01_desc-emptyrestored_mask.nii.gz",
+    }
+    image = nibabel.load(tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-restored_T1w.nii.gz")
+    mask = nibabel.load(tmp_path / "out" / "sub-01" / "anat" / "sub-01_label-lesion_desc-restored_roi.nii.gz")
+    np.testing.assert_allclose(mask.affine, image.affine)
+    share = np.asarray(mask.dataobj)
+    assert share.sum() * 8.0 == pytest.approx(ball(30).sum() * np.prod(VOXEL), rel=0.02)
