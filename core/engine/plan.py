@@ -15,7 +15,7 @@ from pydantic import model_validator
 
 from core import __version__
 from core.digest import digest_of
-from core.errors import InputError, IsovoxError, PlanError
+from core.errors import InputError, IsovoxError
 from core.geometry.grid import Grid, fused_grid
 from core.io.ledger import Account
 from core.io.store import object_count
@@ -352,55 +352,3 @@ def complete(
             bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
     digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [one.model_dump() for one in bad]])
     return draft.model_copy(update={"scans": tuple(ready), "refused": tuple(bad), "digest": digest})
-
-
-def _sizes(nbytes: float) -> str:
-    return f"{nbytes / 2**30:.1f} GiB"
-
-
-def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
-    """Refuse a plan that cannot fit.
-
-    Args:
-        plan: the plan.
-        memory: bytes of memory for all workers together.
-        disk: bytes free where the output lies.
-        gpu: bytes of memory of the smallest GPU that works; None where none does.
-
-    Raises:
-        PlanError: naming the scan that needs most, what it needs, what there is, and the remedy.
-    """
-    if not plan.scans:
-        return
-    worst = max(plan.scans, key=lambda scan: scan.forecast.memory)
-    if worst.forecast.memory > memory:
-        wanted = f"at most {_sizes(memory)} of memory for a scan"
-        got = f"{worst.key}, which needs {_sizes(worst.forecast.memory)} at {plan.settings.voxel_size} mm"
-        raise PlanError(
-            "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
-        )
-    if gpu is not None and plan.forecast.tile > gpu:
-        wanted, got = f"at most {_sizes(gpu)}, which the smallest GPU has", f"{_sizes(plan.forecast.tile)} for one tile"
-        raise PlanError("gpu-too-small", wanted, got, "smaller patches (--patch), or a larger GPU")
-    if plan.forecast.disk > disk:
-        wanted = f"at most {_sizes(disk)} on disk"
-        got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"
-        raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
-
-
-def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
-    """Refuse to mix settings in one set of derivatives.
-
-    Args:
-        plan: the plan.
-        recorded: settings digest by key, of the scans that the output already holds.
-
-    Raises:
-        PlanError: where scans made with other settings would stay beside the new ones.
-    """
-    planned = {scan.key for scan in plan.scans} | {one.key for one in plan.refused}
-    left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
-    if left:
-        got = f"{len(left)} scans made with other settings that this run would leave as they are ({', '.join(left[:3])} …)"
-        remedy = "choose another output folder, run over all scans, or remove those of scans that are gone with isovox clean"
-        raise PlanError("mixed-settings", "one method and one set of settings in an output folder", got, remedy)

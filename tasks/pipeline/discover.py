@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
+from core.engine.fit import check_fits, check_not_mixed
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, complete
 from core.errors import InputError, UsageError
 from core.io import bids, files, readers, simulated
 from core.io.bids import Refused, Source

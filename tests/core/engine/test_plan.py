@@ -12,7 +12,8 @@ import pytest
 import core
 from core.digest import digest_of
 from core.engine import plan as plans
-from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, check_fits, check_not_mixed, complete
+from core.engine.fit import check_fits, check_not_mixed
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, complete
 from core.errors import PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method

@@ -1,0 +1,58 @@
+"""Whether a plan can be carried out here: memory, disk, and what the output holds already."""
+
+from __future__ import annotations
+
+from core.engine.plan import CohortPlan
+from core.errors import PlanError
+
+
+def _sizes(nbytes: float) -> str:
+    return f"{nbytes / 2**30:.1f} GiB"
+
+
+def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
+    """Refuse a plan that cannot fit.
+
+    Args:
+        plan: the plan.
+        memory: bytes of memory for all workers together.
+        disk: bytes free where the output lies.
+        gpu: bytes of memory of the smallest GPU that works; None where none does.
+
+    Raises:
+        PlanError: naming the scan that needs most, what it needs, what there is, and the remedy.
+    """
+    if not plan.scans:
+        return
+    worst = max(plan.scans, key=lambda scan: scan.forecast.memory)
+    if worst.forecast.memory > memory:
+        wanted = f"at most {_sizes(memory)} of memory for a scan"
+        got = f"{worst.key}, which needs {_sizes(worst.forecast.memory)} at {plan.settings.voxel_size} mm"
+        raise PlanError(
+            "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
+        )
+    if gpu is not None and plan.forecast.tile > gpu:
+        wanted, got = f"at most {_sizes(gpu)}, which the smallest GPU has", f"{_sizes(plan.forecast.tile)} for one tile"
+        raise PlanError("gpu-too-small", wanted, got, "smaller patches (--patch), or a larger GPU")
+    if plan.forecast.disk > disk:
+        wanted = f"at most {_sizes(disk)} on disk"
+        got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"
+        raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
+
+
+def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
+    """Refuse to mix settings in one set of derivatives.
+
+    Args:
+        plan: the plan.
+        recorded: settings digest by key, of the scans that the output already holds.
+
+    Raises:
+        PlanError: where scans made with other settings would stay beside the new ones.
+    """
+    planned = {scan.key for scan in plan.scans} | {one.key for one in plan.refused}
+    left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
+    if left:
+        got = f"{len(left)} scans made with other settings that this run would leave as they are ({', '.join(left[:3])} …)"
+        remedy = "choose another output folder, run over all scans, or remove those of scans that are gone with isovox clean"
+        raise PlanError("mixed-settings", "one method and one set of settings in an output folder", got, remedy)
