@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     from cli.options import add_settings
 
-    add_settings(parser, TrainSettings, ("method", "cohort"))
+    add_settings(parser, TrainSettings, ("recipe", "cohort"))
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 

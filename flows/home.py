@@ -15,7 +15,7 @@ __all__ = ["home", "tracking_uri", "training_folder"]
 def training_folder(settings: TrainSettings) -> str:
     """The folder of a training: the wanted one, else one by its name in isovox's own folder."""
     how = settings.degradation
-    name = f"{settings.name or settings.method}-{settings.preset}-{how.operator}-{how.factor}"
+    name = f"{settings.name or settings.recipe}-{settings.preset}-{how.operator}-{how.factor}"
     return settings.out or str(home() / "training" / name)
 
 

@@ -45,7 +45,7 @@ def train_network(settings: TrainSettings) -> str:
         RestorationError: the loss is no longer finite.
         ClusterError: the cluster cannot be had.
     """
-    from core.training.data import split_subjects
+    from core.training.data.split import split_subjects
 
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")
@@ -84,21 +84,23 @@ def _learn(learning: Learning) -> None:
     if (count := gpu_count()) > 1:
         run_ranks(count, training.learn, learning)
         return
-    with bars({"steps": learning.settings.training.steps}) as advance:
+    with bars({"steps": learning.settings.training.steps * len(learning.recipe.stages)}) as advance:
         training.learn(learning, advance)
 
 
 def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     """The model in the registry; a training that is to go on leaves none."""
-    progress = training.finished(learning, cohort)
-    said = f"step {progress.step} of {learning.settings.training.steps}"
-    if progress.best_step == 0:
+    learned = training.finished(learning, cohort)
+    said = f"{learned.role}: " if len(learning.recipe.stages) > 1 else ""
+    said += f"step {learned.step} of {learning.settings.training.steps}"
+    if learned.best_step == 0:
         log.end("FINISHED", None)
         return f"{said}; no validation yet, so no model: run the same command to go on"
     model = intake.Place(learning.uri).model
     log.end("FINISHED", model)
     models = Models(learning.tracking_uri, home() / "models")
     bring_own(learning.name, models)  # it, not the first that is trained, is to be surpassed
-    version = models.add(model, learning.name, {"validation_psnr": progress.kept["psnr"]})
-    kept = f"kept step {progress.best_step}, validation {progress.kept['psnr']:.2f} dB"
+    chosen = "psnr" if "psnr" in learned.figures else "score"
+    version = models.add(model, learning.name, {f"validation_{chosen}": learned.figures[chosen]})
+    kept = f"kept step {learned.best_step}, validation {learned.figures[chosen]:.2f}" + (" dB" if chosen == "psnr" else "")
     return f"{said}, {kept}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"

@@ -59,16 +59,16 @@ def _presets(schema: dict[str, Any]) -> None:
 
 
 class TrainSettings(Settings):
-    """Training of a method's network on a cohort."""
+    """Training of a method's networks on a cohort, by a recipe."""
 
-    method: str = Field(title="Recipe", description="what is trained, and how", json_schema_extra=_recipes)
+    recipe: str = Field(title="Recipe", description="what is trained, and how", json_schema_extra=_recipes)
     cohort: str = Field(
         title="Cohort",
         description="BIDS dataset, folder of NIfTI, or TSV table of sharp scans; local or s3://",
         examples=["/data/sharp"],
     )
     out: str | None = Field(None, title="Output", description="folder of the training; default: by name in isovox's own folder")
-    name: str | None = Field(None, title="Name", description="of the model in the registry; default: the method's")
+    name: str | None = Field(None, title="Name", description="of the model in the registry; default: the recipe's")
     preset: str = Field("small", title="Preset", description="size of the network", json_schema_extra=_presets)
     degradation: Degradation = DEGRADATION
     training: Training = Field(Training(), title="Training", description="steps, batches, learning rate and when to stop")
@@ -86,12 +86,20 @@ class TrainSettings(Settings):
         None, title="MLflow tracking URI", description="default: a sqlite file in isovox's own folder"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _formerly(cls, values: Any) -> Any:
+        """What is called recipe now was called method once: files and schedules from then say so."""
+        if isinstance(values, dict) and "method" in values and "recipe" not in values:
+            return {"recipe" if name == "method" else name: value for name, value in values.items()}
+        return values
+
     @model_validator(mode="after")
     def _is_there(self) -> Self:
         """A recipe that is not there is refused, and a size that it does not have."""
         from core.methods import registry
 
-        sizes = registry.recipe_entry(self.method).presets
+        sizes = registry.recipe_entry(self.recipe).presets
         if self.preset not in sizes:
-            raise registry.unknown("preset-unknown", self.preset, sizes, f"choose one for {self.method}")
+            raise registry.unknown("preset-unknown", self.preset, sizes, f"choose one for {self.recipe}")
         return self

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import Optimizer
 
 from core.errors import WeightsError
 from core.io import files
@@ -15,13 +15,13 @@ from core.io import files
 Tensors = dict[str, Tensor]
 
 
-def _optimizer_tensors(name: str, optimizer: Adam) -> Tensors:
-    """Adam's moments and step counts, by number of the parameter."""
+def _optimizer_tensors(name: str, optimizer: Optimizer) -> Tensors:
+    """Moments and step counts, by number of the parameter."""
     state = optimizer.state_dict()["state"]
     return {f"{name}.{number}.{key}": value for number, values in state.items() for key, value in values.items()}
 
 
-def _put_optimizer(name: str, optimizer: Adam, tensors: Mapping[str, Tensor]) -> None:
+def _put_optimizer(name: str, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for path, value in tensors.items():
         if path.startswith(f"{name}."):
@@ -30,7 +30,7 @@ def _put_optimizer(name: str, optimizer: Adam, tensors: Mapping[str, Tensor]) ->
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Adam], told: dict[str, Any]) -> None:
+def save(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], told: dict[str, Any]) -> None:
     """Write a checkpoint.
 
     Args:
@@ -52,7 +52,7 @@ def save(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Ad
     files.write_atomic(uri, content)
 
 
-def load(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Adam]) -> dict[str, Any] | None:
+def load(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> dict[str, Any] | None:
     """Take up a checkpoint.
 
     Args:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -20,18 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Adam
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from core.errors import RestorationError, UsageError
 from core.settings.train import Training
 from core.training import checkpoint
-from core.training.losses import psnr
-from core.training.objectives import Objective
+from core.training.batch import Batch, joined, stacked
+from core.training.events import StepTaken, Tell, Validated, nobody
+from core.training.objectives.base import Objective
 
-EPSILON = 1e-8  # of Adam
 SEEDS_APART = 0x9E3779B1  # batches between two seeds; torch's generator on a CPU hears the lowest 32 bits of a number alone
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Progress:
 
     Attributes:
         step: steps taken.
-        best: the validation's score of the weights that are kept, dB.
+        best: the validation's score of the weights that are kept.
         best_step: after which.
         history: a row of figures by name for each validation.
         running: sum of the losses since the last validation, and of how many steps.
@@ -68,26 +67,13 @@ class Progress:
         return cls(**{**value, "best": best, "running": tuple(value["running"])})
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Who is told of training.
-
-    Attributes:
-        step: told the number of steps taken, after each.
-        validated: told the figures of a validation, and (input, restored, truth) of its patches.
-    """
-
-    step: Callable[[int], None] = lambda _: None
-    validated: Callable[[dict[str, float], tuple[Tensor, Tensor, Tensor]], None] = lambda *_: None
-
-
 class Trainer:
     """Trains an objective.
 
     Args:
         objective: what is learned.
         settings: how.
-        pairs: to train with, at least ``settings.steps * batch * accumulate`` of them.
+        pairs: examples to train with, at least ``settings.steps * batch * accumulate`` of them.
         held: to validate with, all of them each time.
         where: URI of the checkpoint.
         device: for torch.
@@ -109,10 +95,7 @@ class Trainer:
             )
         self.average = deepcopy(objective.network).requires_grad_(requires_grad=False).eval()
         self.best = deepcopy(self.average)
-        self.optimizers = {
-            name: Adam(getattr(objective, name).parameters(), settings.learning_rate, objective.betas, EPSILON)
-            for name in objective.players
-        }
+        self.optimizers = {name: objective.optimizer(name, settings.learning_rate) for name in objective.trained}
         self.progress = Progress()
         if told := checkpoint.load(where, self._modules(), self.optimizers):
             self.progress = Progress.from_json(told)
@@ -121,28 +104,31 @@ class Trainer:
     def _modules(self) -> dict[str, nn.Module]:
         return {"objective": self.objective, "average": self.average, "best": self.best}
 
-    def run(self, watch: Watch | None = None) -> Progress:
+    def run(self, tell: Tell = nobody, minutes: float | None = None) -> Progress:
         """Train to the last step, to the end of the time or until validation no longer improves.
 
         Args:
-            watch: is told of it.
+            tell: is told of each step and validation.
+            minutes: that training may take from now; None: no limit.
 
         Raises:
             RestorationError: where the loss is no longer finite.
         """
-        watch = watch or Watch()
         saved = started = time.monotonic()
         for batches in self._groups():
-            if self._together(self._over(started)):
+            late = minutes is not None and time.monotonic() - started > 60 * minutes
+            if self._together(late or self.finished):
                 break
             self._step(batches)
-            watch.step(self.progress.step)
+            tell(StepTaken(self.progress.step))
             if self.progress.step % self.settings.validate_every == 0 or self.progress.step == self.settings.steps:
-                watch.validated(*self.validate())
+                tell(self.validate())
             if time.monotonic() - saved > 60 * self.settings.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
         self.save()
+        if self.world > 1:
+            distributed.barrier()  # a next stage reads what the first process wrote
         return self.progress
 
     def _together(self, decided: bool) -> bool:  # noqa: FBT001 - what the first process decided
@@ -158,11 +144,12 @@ class Trainer:
         if self.rank == 0:
             checkpoint.save(self.where, self._modules(), self.optimizers, self.progress.to_json())
 
-    def _over(self, started: float) -> bool:
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is taken, or validation no longer improves."""
         settings, progress = self.settings, self.progress
-        late = settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
         waited = (progress.step - progress.best_step) // settings.validate_every
-        return late or (progress.best_step > 0 and waited >= settings.patience)
+        return progress.step >= settings.steps or (progress.best_step > 0 and waited >= settings.patience)
 
     def _groups(self) -> Iterator[list[tuple[int, Batch]]]:
         """This process's batches of each step that is still to be taken, with their numbers."""
@@ -170,27 +157,28 @@ class Trainer:
         numbers = range(self.progress.step * parts + self.rank, self.settings.steps * parts, self.world)
         places = [number * size + n for number in numbers for n in range(size)]
         how: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0, "pin_memory": self.device != "cpu"}
+        loader = DataLoader(Subset(self.pairs, places), batch_size=size, collate_fn=stacked, **how)
         group: list[tuple[int, Batch]] = []
-        for number, batch in zip(numbers, DataLoader(Subset(self.pairs, places), batch_size=size, **how), strict=True):
+        for number, batch in zip(numbers, loader, strict=True):
             group.append((number, batch))
             if len(group) == parts // self.world:
                 yield group
                 group = []
 
     def _step(self, batches: Sequence[tuple[int, Batch]]) -> None:
-        """One step of every player."""
+        """One step of every module that learns now."""
         step, total = self.progress.step, 0.0
         self.objective.train()
-        for player in self.objective.at_work(step):
-            optimizer = self.optimizers[player]
+        for module in self.objective.learning(step):
+            optimizer = self.optimizers[module]
             optimizer.zero_grad(set_to_none=True)
-            for number, (inputs, truth) in batches:
+            for number, batch in batches:
                 draw = torch.Generator().manual_seed((self.settings.seed * SEEDS_APART + number) % 2**32)
                 with self._arithmetic():
-                    loss = self.shared(player, inputs.to(self.device), truth.to(self.device), draw, step) / len(batches)
+                    loss = self.shared(module, batch.to(self.device), draw, step) / len(batches)
                 loss.backward()
-                total += float(loss.detach()) if player == "network" else 0.0
-            nn.utils.clip_grad_norm_(getattr(self.objective, player).parameters(), self.settings.clip)
+                total += float(loss.detach()) if module == "network" else 0.0
+            nn.utils.clip_grad_norm_(getattr(self.objective, module).parameters(), self.settings.clip)
             _set_rate(optimizer, self.settings, step)
             optimizer.step()
         if not math.isfinite(total):
@@ -214,36 +202,33 @@ class Trainer:
         return nullcontext() if precision == "float32" else torch.autocast(self.device, getattr(torch, precision))
 
     @torch.no_grad()
-    def validate(self) -> tuple[dict[str, float], tuple[Tensor, Tensor, Tensor]]:
-        """Figures of the average over the held-out pairs (PSNR in dB, range 1), and those pairs."""
-        parts = [self._held(*batch) for batch in DataLoader(self.held, batch_size=self.settings.batch)]
-        inputs, restored, truth, scores = (torch.cat(one) for one in zip(*parts, strict=True))
+    def validate(self) -> Validated:
+        """Figures of the average over the held-out examples, and what it made of them."""
+        parts = [self._held(batch) for batch in DataLoader(self.held, batch_size=self.settings.batch, collate_fn=stacked)]
+        held = joined([batch for batch, _, _ in parts])
+        restored, scores = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
         progress = self.progress
         total, steps = progress.running
-        figures = {
-            "step": float(progress.step),
-            "loss": total / max(steps, 1),
-            "psnr": float(psnr(restored, truth).mean()),
-            "psnr_cubic": float(psnr(inputs, truth).mean()),
-            "score": float(scores.mean()),
-        }
+        own = {name: float(each.mean()) for name, each in self.objective.figures(held, restored).items()}
+        score = float(scores.mean())
+        figures = {"step": float(progress.step), "loss": total / max(steps, 1), **own, "score": score}
         progress.running = (0.0, 0)
         progress.history.append(figures)
-        if self.objective.keeps_last or figures["score"] > progress.best:
-            progress.best, progress.best_step = figures["score"], progress.step
+        if self.objective.keeps_last or score > progress.best:
+            progress.best, progress.best_step = score, progress.step
             self.best.load_state_dict(self.average.state_dict())
-        return figures, (inputs, restored, truth)
+        return Validated(figures, held, restored)
 
-    def _held(self, inputs: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A held-out batch: input, what the average makes of it, truth, and the scores."""
+    def _held(self, held: Batch) -> tuple[Batch, Tensor, Tensor]:
+        """A held-out batch, what the average makes of it, and the scores, on the CPU."""
         with self._arithmetic():
-            given, wanted = inputs.to(self.device), truth.to(self.device)
-            restored = self.objective.restore(self.average, given).float()
-            scores = self.objective.score(self.average, given, wanted, restored)
-        return inputs, restored.cpu(), truth, scores.cpu()
+            batch = held.to(self.device)
+            restored = self.objective.restore(self.average, batch).float()
+            scores = self.objective.score(self.average, batch, restored)
+        return held, restored.cpu(), scores.cpu()
 
 
-def _set_rate(optimizer: Adam, settings: Training, step: int) -> None:
+def _set_rate(optimizer: Optimizer, settings: Training, step: int) -> None:
     """A linear rise over the first steps, then half a cosine down to a hundredth at the last."""
     done = step / max(settings.steps, 1)
     rate = settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))

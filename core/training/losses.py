@@ -1,4 +1,4 @@
-"""Losses: differences of images, and the relativistic average GAN (Jolicoeur-Martineau 2018; Wang et al. 2018, section 3.2).
+"""PSNR of patches, and the relativistic average GAN (Jolicoeur-Martineau 2018; Wang et al. 2018, section 3.2).
 
 The discriminator of a relativistic GAN tells not whether a patch is true, but whether it is truer than the others are on average:
 
@@ -9,23 +9,6 @@ from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional
-
-CHARBONNIER = 1e-3  # of intensities that are mostly in [0, 1]
-
-
-def l1(image: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute difference of two arrays of one shape."""
-    return (image - truth).abs().mean()
-
-
-def mse(image: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared difference of two arrays of one shape."""
-    return (image - truth).square().mean()
-
-
-def charbonnier(image: Tensor, truth: Tensor, epsilon: float = CHARBONNIER) -> Tensor:
-    """Mean of sqrt(difference² + epsilon²): absolute where it is large, smooth about 0 (Charbonnier et al. 1994)."""
-    return ((image - truth).square() + epsilon**2).sqrt().mean()
 
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:

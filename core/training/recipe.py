@@ -1,44 +1,170 @@
-"""How a network is trained: its sizes, its objective, and what becomes of its weights."""
+"""A recipe: how the networks of a method are trained, from sizes over objectives and examples to the model that is written.
+
+```
+preset --size--> networks by role
+stage 1: network + objective + examples --loop--> its weights
+stage 2: likewise; it may build on the networks of the stages before (a diffusion model on the latents of an autoencoder)
+write: the weights of all stages --> the model's folder
+```
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
 from core.errors import UsageError
+from core.models.bundle import NETWORK, save_model
+from core.networks import build
 from core.networks.preset import Preset
+from core.operators.forward_model import ForwardModel
+from core.settings.train import Training
+from core.training.batch import Batch
+from core.training.data.pairs import Pairs
+from core.training.objectives.base import Objective
 
 if TYPE_CHECKING:
-    from core.training.objectives import Objective
+    from core.training.data.subjects import Subject
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage can build on.
+
+    Attributes:
+        preset: size of the stage's own network.
+        training: steps, batches and seed.
+        earlier: networks of the stages before, by role, with their trained weights; they do not learn any more.
+        folder: URI where the stage may keep what is dear to make again.
+        device: for torch.
+    """
+
+    preset: Preset
+    training: Training
+    earlier: Mapping[str, nn.Module] = field(default_factory=dict)
+    folder: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What examples are drawn of.
+
+    Attributes:
+        part: of the split, "train" or "validation".
+        subjects: images of its persons.
+        forward: how scans of low resolution come from them.
+        patch: edge in voxels.
+        seed: of all that is random.
+        length: how many examples there shall be.
+    """
+
+    part: str
+    subjects: Sequence[Subject]
+    forward: ForwardModel
+    patch: int
+    seed: int
+    length: int
+
+
+def pairs(draw: Draw, context: Context) -> Dataset[Batch]:  # noqa: ARG001 - what a stage's examples are asked with
+    """Degraded patches and their truth."""
+    return Pairs(draw.subjects, draw.forward, draw.patch, draw.seed, draw.length)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The training of one network.
+
+    Attributes:
+        objective: of the network with random weights; it may draw more random weights, as a discriminator's.
+        role: of the network among those of the recipe.
+        examples: to learn from and to validate with; a function of its arguments alone.
+    """
+
+    objective: Callable[[nn.Module, Context], Objective]
+    role: str = NETWORK
+    examples: Callable[[Draw, Context], Dataset[Batch]] = pairs
+
+    def begin(self, context: Context) -> Objective:
+        """The objective, its networks with random weights by torch's global generator."""
+        return self.objective(build(context.preset.network, context.preset.config), context)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What all stages came to.
+
+    Attributes:
+        presets: sizes of the networks by role.
+        weights: by role and name.
+        card: Markdown.
+    """
+
+    presets: Mapping[str, Preset]
+    weights: Mapping[str, Mapping[str, Tensor]]
+    card: str
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """How the networks of a method are trained.
 
     Attributes:
         name: on the command line.
         method: that restores with what is trained.
-        presets: the network's sizes by name, each a function that gives it.
-        objective: of a preset and the count of steps, what is trained for, its networks with random weights.
-        residual: the network gives what is to be added to its input.
-        kept: which weights are kept, in words.
+        presets: by the size's name, a function that gives the network in that size, or the networks by role.
+        stages: one after the other, each with a checkpoint of its own.
+        write: writes the model into a folder, local or s3://.
     """
 
     name: str
     method: str
-    presets: Mapping[str, Callable[[], Preset]]
-    objective: Callable[[Preset, int], Objective]
-    residual: bool
-    kept: str
+    presets: Mapping[str, Callable[[], Preset | Mapping[str, Preset]]]
+    stages: Sequence[Stage]
+    write: Callable[[str, Trained], None]
 
-    def preset(self, size: str) -> Preset:
-        """The network in a size.
+    def networks(self, size: str) -> dict[str, Preset]:
+        """The networks in a size, by role.
 
         Raises:
             UsageError: a size that there is not.
         """
         if size not in self.presets:
             raise UsageError("preset-unknown", f"a size of {self.name}: {', '.join(self.presets)}", size, "choose one")
-        return self.presets[size]()
+        found = self.presets[size]()
+        return {NETWORK: found} if isinstance(found, Preset) else dict(found)
+
+    def preset(self, size: str) -> Preset:
+        """The network in a size, of a recipe that trains one alone.
+
+        Raises:
+            UsageError: a size that there is not.
+        """
+        (found,) = self.networks(size).values()
+        return found
+
+
+def write_network(folder: str, trained: Trained, *, residual: bool) -> None:
+    """Write the model of a network that works alone, on patches whose last axis is that of the slices.
+
+    Args:
+        folder: where, local or s3://.
+        trained: by the recipe.
+        residual: the network gives what is to be added to its input.
+    """
+    (preset,), (weights,) = trained.presets.values(), trained.weights.values()
+    save_model(
+        folder,
+        preset.network,
+        preset.config,
+        weights,
+        trained.card,
+        residual=residual,
+        slices_last=True,
+        multiple=preset.takes,
+    )

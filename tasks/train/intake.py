@@ -26,12 +26,22 @@ class Place:
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
         self.store = Store(files.join(self.uri, "cohort.zarr"))
-        self.checkpoint = files.join(self.uri, "checkpoint.safetensors")
         self.settings = files.join(self.uri, "settings.json")
         self.split = files.join(self.uri, "split.json")
-        self.curve = files.join(self.uri, "curve.json")
         self.model = files.join(self.uri, "model")
         self.model_split = files.join(self.model, "split.json")
+
+    def checkpoint(self, stage: str = "") -> str:
+        """Of a stage by its role; without, of a training of one stage."""
+        return files.join(self.uri, f"checkpoint-{stage}.safetensors" if stage else "checkpoint.safetensors")
+
+    def curve(self, stage: str = "") -> str:
+        """The figures of each validation, likewise."""
+        return files.join(self.uri, f"curve-{stage}.json" if stage else "curve.json")
+
+    def made(self, stage: str) -> str:
+        """Folder of what a stage made for itself."""
+        return files.join(self.uri, "made", stage)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.io import files
 from tasks.tracking.tracker import experiment_id
+
+if TYPE_CHECKING:
+    from core.training.events import Validated
+
+VOLUMES = 5  # axes of a batch of volumes
+LONGEST = 300  # characters of a warning
+
+_log = logging.getLogger(__name__)
 
 
 class Log:
@@ -33,15 +42,24 @@ class Log:
             if one not in run.data.params:
                 self._client.log_param(self.run_id, one, value)
 
-    def figures(self, figures: dict[str, float]) -> None:
-        """A validation's figures."""
-        for name, value in figures.items():
-            if name != "step" and np.isfinite(value):
-                self._client.log_metric(self.run_id, name, value, step=int(figures["step"]))
+    def validated(self, event: Validated, stage: str = "") -> None:
+        """A validation's figures and, of volumes, a picture; a server that is away is warned of, and does not end a training.
 
-    def picture(self, image: Any, name: str) -> None:
-        """A picture, uint8 (rows, columns)."""
-        self._client.log_image(self.run_id, image, artifact_file=f"validation/{name}.png")
+        Args:
+            event: what the training told.
+            stage: before the figures' names, where there are several.
+        """
+        at, start = int(event.figures["step"]), f"{stage}/" if stage else ""
+        shown = event.restored.shape == event.held.truth.shape == event.held.inputs.shape and event.restored.ndim == VOLUMES
+        picture = triptych(event.held.inputs, event.restored, event.held.truth) if shown else None
+        try:
+            for name, value in event.figures.items():
+                if name != "step" and np.isfinite(value):
+                    self._client.log_metric(self.run_id, start + name, value, step=at)
+            if picture is not None:
+                self._client.log_image(self.run_id, picture, artifact_file=f"validation/{start}{at:07d}.png")
+        except Exception as error:  # noqa: BLE001 - whatever ails the tracking, the training goes on
+            _log.warning("MLflow does not take the validation at step %d: %s", at, str(error)[:LONGEST])
 
     def end(self, status: str, model: str | None) -> None:
         """Close the run, with the model's folder where there is one."""

@@ -1,16 +1,14 @@
-"""A training from a cohort in its store to the model with its card."""
+"""A training from a cohort in its store, stage by stage, to the model with its card."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from core import __version__
 from core.errors import UsageError
 from core.geometry.grid import Array
 from core.io import files
@@ -19,38 +17,21 @@ from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
 from tasks.tracking.tracker import flat
+from tasks.train.card import Learned, card
 from tasks.train.intake import Cohort, Place
-from tasks.train.run_log import Log, triptych
+from tasks.train.run_log import Log
 
 if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
     from core.networks.preset import Preset
     from core.tissues import Tissues
-    from core.training.data import Subject
+    from core.training.batch import Batch
+    from core.training.data.subjects import Subject
+    from core.training.events import Event
     from core.training.loop import Progress, Trainer
-
-CARD = """# {name}
-
-A {settings.method} network ({settings.preset}, {parameters:,} parameters), trained by isovox {version}.
-
-## Intended use
-Research: brain MRI degraded as by `{degraded.kind}` ({told}), onto isotropic voxels. Not a medical device; not for diagnosis.
-
-## Data
-Cohort `{cohort}`: {scans} scans. {licence}
-
-{parts}
-
-## Training
-{progress.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {progress.best_step}:
-{kept}.
-
-## Figures
-Validation, {how.validation_pairs} patches: PSNR {psnr:.2f} dB (cubic interpolation {cubic:.2f} dB).
-
-## Limits
-Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show, were not
-seen in training. What the network adds is inferred, not measured: look at the consistency figures.
-"""
+    from core.training.objectives.base import Objective
+    from core.training.recipe import Context, Recipe, Stage
 
 
 def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Tissues:
@@ -62,7 +43,7 @@ def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Ti
 
 def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
     """A scan of the store to draw patches from."""
-    from core.training.data import Subject, occupancy
+    from core.training.data.subjects import Subject, occupancy
 
     path = f"{key}/measured"
     grid, attrs = place.store.grid(path), place.store.attrs(path)
@@ -80,7 +61,7 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
     said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"})
     how = said["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
     told = {"settings": said | {"training": how}, "split": split}
-    if files.exists(place.settings) and (before := files.read_json(place.settings)) != told:
+    if files.exists(place.settings) and (before := _noted(place.settings)) != told:
         changed = ", ".join(_differing(before, told))
         remedy = "train into another --out, or with the settings of before"
         raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {changed}", remedy)
@@ -95,35 +76,12 @@ def _differing(before: Any, after: Any, at: str = "") -> list[str]:
     return [] if before == after else [at]
 
 
-def card(settings: TrainSettings, cohort: Cohort, split: dict[str, list[str]], progress: Progress, parameters: int) -> str:
-    """The model card, Markdown."""
-    best, forward = progress.kept, settings.degradation.forward
-    return CARD.format(
-        name=settings.name or settings.method,
-        settings=settings,
-        how=settings.training,
-        degraded=forward,
-        told=forward.describe(),
-        parameters=parameters,
-        version=__version__,
-        cohort=files.name_of(settings.cohort),
-        scans=sum(map(len, cohort.people.values())),
-        licence=_licence(settings.cohort),
-        parts="\n".join(f"- {part}: {', '.join(names) or 'none'}" for part, names in split.items()),
-        progress=progress,
-        batch=settings.training.batch * settings.training.accumulate,
-        kept=registry.recipe(settings.method).kept,
-        psnr=best.get("psnr", float("nan")),
-        cubic=best.get("psnr_cubic", float("nan")),
-    )
-
-
-def _licence(cohort: str) -> str:
-    try:
-        told = files.read_json(files.join(cohort, "dataset_description.json"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return "The cohort names no licence."
-    return f"Licence: {told.get('License', 'not named')}. {told.get('DatasetDOI', '')}".strip()
+def _noted(uri: str) -> Any:
+    """What was noted; what is called recipe now was called method once."""
+    noted = files.read_json(uri)
+    if "method" in (said := noted.get("settings", {})):
+        said["recipe"] = said.pop("method")
+    return noted
 
 
 @dataclass(frozen=True)
@@ -147,12 +105,21 @@ class Learning:
     @property
     def name(self) -> str:
         """Of the model."""
-        return self.settings.name or self.settings.method
+        return self.settings.name or self.settings.recipe
 
     @property
-    def preset(self) -> Preset:
-        """The network's size."""
-        return registry.recipe(self.settings.method).preset(self.settings.preset)
+    def recipe(self) -> Recipe:
+        """How the networks are trained."""
+        return registry.recipe(self.settings.recipe)
+
+    @property
+    def presets(self) -> dict[str, Preset]:
+        """Sizes of the networks by role."""
+        return self.recipe.networks(self.settings.preset)
+
+    def label(self, stage: Stage) -> str:
+        """What files and figures of a stage are called by: its role; empty where the recipe has one stage."""
+        return stage.role if len(self.recipe.stages) > 1 else ""
 
     def subjects(self, part: str) -> list[Subject]:
         """All images of the persons of a part."""
@@ -166,84 +133,119 @@ class Learning:
         return Log(self.tracking_uri, self.name, key, params)
 
 
-def trainer_of(learning: Learning) -> Trainer:
-    """The training as far as its checkpoint says it is."""
+# -- training ---------------------------------------------------------------------------------------------------------------
+
+
+def context_of(learning: Learning, stage: Stage) -> Context:
+    """What a stage can build on: the best networks of the stages before, and a folder that is of these alone."""
     import torch
 
-    from core.training.data import Pairs
-    from core.training.loop import Trainer
+    from core.training.recipe import Context
 
-    settings, how, chosen = learning.settings, learning.settings.training, learning.preset
-    forward = settings.degradation.forward
+    place, stages = Place(learning.uri), list(learning.recipe.stages)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    before = stages[: stages.index(stage)]
+    earlier = {one.role: trained(learning, one)[0].network.to(device) for one in before}
+    built_on = [files.sha256(place.checkpoint(learning.label(one))) for one in before]
+    name = "-".join([stage.role, *(one[:12] for one in built_on)])
+    return Context(learning.presets[stage.role], learning.settings.training, earlier, place.made(name), device)
+
+
+def trained(learning: Learning, stage: Stage) -> tuple[Objective, Progress]:
+    """A stage's objective with the best network of its checkpoint, in evaluation mode, and how far the stage is."""
+    from core.training import checkpoint
+    from core.training.loop import Progress
+
+    objective = stage.begin(context_of(learning, stage))
+    uri = Place(learning.uri).checkpoint(learning.label(stage))
+    told = checkpoint.load(uri, {"best": objective.network}, {})
+    objective.eval().requires_grad_(requires_grad=False)
+    return objective, Progress.from_json(told) if told else Progress()
+
+
+def trainer_of(learning: Learning, stage: Stage) -> Trainer:
+    """A stage's training as far as its checkpoint says it is."""
+    import torch
+
+    from core.training.loop import Trainer
+    from core.training.recipe import Draw
+
+    how, forward, context = learning.settings.training, learning.settings.degradation.forward, context_of(learning, stage)
+    size, length = how.patch or context.preset.block, how.steps * how.batch * how.accumulate
+
+    def drawn(part: str, seed: int, count: int) -> Dataset[Batch]:
+        return stage.examples(Draw(part, learning.subjects(part), forward, size, seed, count), context)
+
     torch.manual_seed(how.seed)
-    size, pairs = how.patch or chosen.block, how.steps * how.batch * how.accumulate
     return Trainer(
-        registry.recipe(settings.method).objective(chosen, how.steps),
+        stage.begin(context),
         how,
-        Pairs(learning.subjects("train"), forward, size, how.seed, pairs),
-        Pairs(learning.subjects("validation"), forward, size, how.seed + 1, how.validation_pairs),
-        Place(learning.uri).checkpoint,
-        "cuda" if torch.cuda.is_available() else "cpu",
+        drawn("train", how.seed, length),
+        drawn("validation", how.seed + 1, how.validation_pairs),
+        Place(learning.uri).checkpoint(learning.label(stage)),
+        context.device,
     )
 
 
 def learn(learning: Learning, advance: Callable[[str, int], None] = lambda *_: None) -> None:
-    """Train to the end, with curve and pictures in MLflow; the first of several processes writes them.
+    """Train all stages to the end, with curves and pictures in MLflow; the first of several processes writes them.
 
     Args:
         learning: what to train.
         advance: told ("steps", how many) as they are taken.
     """
-    from core.training.loop import Watch
-
-    trainer, place = trainer_of(learning), Place(learning.uri)
-    log = learning.log() if trainer.rank == 0 else None
-
-    def validated(figures: dict[str, float], patches: Any) -> None:
-        if log is None:
-            return
-        files.write_json(place.curve, trainer.progress.history)
-        with suppress(Exception):  # a server that is not there does not end a training
-            log.figures(figures)
-            log.picture(triptych(*patches), f"{int(figures['step']):07d}")
-
-    advance("steps", trainer.progress.step)
-    trainer.run(Watch(lambda _: advance("steps", 1), validated))
+    minutes, started, log = learning.settings.training.minutes, time.monotonic(), None
+    for stage in learning.recipe.stages:
+        trainer = trainer_of(learning, stage)
+        log = learning.log() if log is None and trainer.rank == 0 else log
+        advance("steps", trainer.progress.step)
+        left = None if minutes is None else minutes - (time.monotonic() - started) / 60
+        trainer.run(
+            partial(_tell, trainer, Place(learning.uri).curve(learning.label(stage)), learning.label(stage), log, advance), left
+        )
+        if not trainer.finished:
+            break
 
 
-def finished(learning: Learning, cohort: Cohort) -> Progress:
-    """Write the model with its card from the checkpoint; none before the first validation.
+def _tell(trainer: Trainer, curve: str, label: str, log: Log | None, advance: Callable[[str, int], None], event: Event) -> None:
+    """Tell bars, file and MLflow of an event."""
+    from core.training.events import StepTaken
+
+    if isinstance(event, StepTaken):
+        advance("steps", 1)
+    elif log is not None:
+        files.write_json(curve, trainer.progress.history)
+        log.validated(event, label)
+
+
+# -- the model --------------------------------------------------------------------------------------------------------------
+
+
+def finished(learning: Learning, cohort: Cohort) -> Learned:
+    """Write the model with its card from the checkpoints; none before the first validation of every stage.
 
     Args:
         learning: what was trained.
         cohort: on what.
 
     Returns:
-        how far the training came.
+        how far the training came: the last stage's, or that of the first without a validation.
     """
-    from core.models.bundle import save_model
-    from core.networks import build
-    from core.training import checkpoint
-    from core.training.loop import Progress
+    from core.training.recipe import Trained
 
-    place, chosen, settings = Place(learning.uri), learning.preset, learning.settings
-    best = build(chosen.network, chosen.config)
-    progress = Progress.from_json(checkpoint.load(place.checkpoint, {"best": best}, {}) or Progress().to_json())
-    if progress.best_step:
-        parameters = sum(one.numel() for one in best.parameters())
-        text = card(settings, cohort, learning.split, progress, parameters)
-        residual = registry.recipe(settings.method).residual
-        save_model(
-            place.model,
-            chosen.network,
-            chosen.config,
-            best.state_dict(),
-            text,
-            residual=residual,
-            slices_last=True,
-            multiple=chosen.takes,
-        )
-        seen = [key for name in learning.split["train"] for key in cohort.people[name]]
-        told = {"people": learning.split, "cohort": files.name_of(settings.cohort)}
-        files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
-    return progress
+    objectives, learned = [], []
+    for stage in learning.recipe.stages:
+        objective, progress = trained(learning, stage)
+        objectives.append(objective)
+        learned.append(Learned(stage.role, progress.step, progress.best_step, progress.kept, objective.kept))
+        if not progress.best_step:
+            return learned[-1]
+    count = sum(one.numel() for objective in objectives for one in objective.network.parameters())
+    text = card(learning.settings, sum(map(len, cohort.people.values())), learning.split, learned, count)
+    weights = {one.role: objective.network.state_dict() for one, objective in zip(learned, objectives, strict=True)}
+    place = Place(learning.uri)
+    learning.recipe.write(place.model, Trained(learning.presets, weights, text))
+    seen = [key for name in learning.split["train"] for key in cohort.people[name]]
+    told = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
+    files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
+    return learned[-1]

@@ -75,7 +75,7 @@ def evaluated(cohort: Path, out: Path, compute: Compute) -> list[Score]:
 
 
 def taken(cohort: Path, out: Path, compute: Compute) -> intake.Cohort:
-    settings = TrainSettings(method="unet-3d", cohort=str(cohort), compute=compute)
+    settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), compute=compute)
     with open_cluster(compute) as pool:
         return intake.ingest(intake.Place(str(out)), settings, lambda *_: None, partial(run_bounded, pool))
 

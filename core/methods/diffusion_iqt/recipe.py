@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch import Tensor, nn
+
+from core.diffusion.schedules import Cosine
+from core.methods.diffusion_iqt.cross_batch import x0_of
 from core.methods.diffusion_iqt.presets import sizes
-from core.networks import build
-from core.networks.preset import Preset
-from core.training.objectives import Diffusion, Objective
-from core.training.recipe import Recipe
+from core.training.batch import Batch
+from core.training.objectives.base import Objective
+from core.training.objectives.denoising import Denoising
+from core.training.recipe import Context, Recipe, Stage, write_network
+
+SCHEDULE = Cosine()
 
 
-def _diffusion(preset: Preset, steps: int) -> Objective:  # noqa: ARG001 - as every recipe
-    return Diffusion(build(preset.network, preset.config))
+def expected(network: nn.Module, noisy: Tensor, batch: Batch, log_snr: Tensor) -> Tensor:
+    """What the network takes for the truth; continuous time t ~ U(0, 1), one for all patches of a block."""
+    return x0_of(network, noisy, batch.inputs, log_snr)
+
+
+def _denoising(network: nn.Module, _: Context) -> Objective:
+    return Denoising(network, expected, SCHEDULE)
 
 
 def _row(name: str, *, deep_feature: bool, cross_batch: bool) -> Recipe:
     presets = sizes(deep_feature=deep_feature, cross_batch=cross_batch)
-    return Recipe(name, "diffusion-iqt", presets, _diffusion, residual=False, kept=Diffusion.kept)
+    return Recipe(name, "diffusion-iqt", presets, [Stage(_denoising)], partial(write_network, residual=False))
 
 
 FULL = _row("diffusion-iqt", deep_feature=True, cross_batch=True)

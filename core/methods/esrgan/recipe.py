@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from torch import nn
+
 from core.methods.esrgan import presets
 from core.networks import build
-from core.networks.preset import Preset
-from core.training.objectives import Adversarial, Objective
-from core.training.recipe import Recipe
+from core.training.objectives.adversarial import Adversarial
+from core.training.objectives.base import Objective
+from core.training.recipe import Context, Recipe, Stage, write_network
 
 
-def _adversarial(preset: Preset, steps: int) -> Objective:
+def _adversarial(network: nn.Module, context: Context) -> Objective:
     """The generator alone for the first half of the steps."""
-    network = build(preset.network, preset.config)
-    return Adversarial(network, build("ESRGANDiscriminator", {}), warmup=steps // 2)
+    return Adversarial(network, build("ESRGANDiscriminator", {}), warmup=context.training.steps // 2)
 
 
 ESRGAN = Recipe(
     "esrgan-3d",
     "esrgan-3d",
     {"paper": presets.paper, "small": presets.small, "tiny": presets.tiny},
-    _adversarial,
-    residual=True,
-    kept=Adversarial.kept,
+    [Stage(_adversarial)],
+    partial(write_network, residual=True),
 )

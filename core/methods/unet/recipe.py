@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
+import torch
+from torch import nn
+
 from core.methods.unet import presets
-from core.networks import build
-from core.networks.preset import Preset
-from core.training.objectives import Objective, Regression, prepared
-from core.training.recipe import Recipe
+from core.training.objectives.base import Objective
+from core.training.objectives.regression import Regression
+from core.training.recipe import Context, Recipe, Stage, write_network
+
+LAST = 0.01  # of the last convolution's weights
 
 
-def _plain(preset: Preset, steps: int) -> Objective:  # noqa: ARG001 - as every recipe
-    return Regression(prepared(build(preset.network, preset.config)))
+def prepared(network: nn.Module) -> nn.Module:
+    """Weights as He et al. 2015 draw them, a last convolution that adds next to nothing: it begins at the interpolation."""
+    convolutions = [one for one in network.modules() if isinstance(one, (nn.Conv3d, nn.ConvTranspose3d))]
+    for one in convolutions:
+        taps = one.weight[0, 0].numel() * one.in_channels
+        fan_in = taps / math.prod(one.stride) if isinstance(one, nn.ConvTranspose3d) else taps
+        nn.init.normal_(one.weight, std=math.sqrt(2 / fan_in))
+        if one.bias is not None:
+            nn.init.zeros_(one.bias)
+    with torch.no_grad():
+        convolutions[-1].weight.mul_(LAST)
+    return network
 
 
-def _residual(preset: Preset, steps: int) -> Objective:  # noqa: ARG001 - as every recipe
-    return Regression(build(preset.network, preset.config))
+def _plain(network: nn.Module, _: Context) -> Objective:
+    return Regression(prepared(network))
 
 
+def _residual(network: nn.Module, _: Context) -> Objective:
+    return Regression(network)
+
+
+WRITE = partial(write_network, residual=True)
 UNET = Recipe(
     "unet-3d",
     "unet-3d",
     {"paper": presets.unet_paper, "small": presets.unet_small, "tiny": presets.unet_tiny},
-    _plain,
-    residual=True,
-    kept=Regression.kept,
+    [Stage(_plain)],
+    WRITE,
 )
 RESUNET = Recipe(
     "resunet-3d",
     "resunet-3d",
     {"paper": presets.resunet_paper, "small": presets.resunet_small, "tiny": presets.resunet_tiny},
-    _residual,
-    residual=True,
-    kept=Regression.kept,
+    [Stage(_residual)],
+    WRITE,
 )

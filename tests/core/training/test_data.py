@@ -10,7 +10,9 @@ from core.errors import UsageError
 from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
 from core.operators.forward_model import DroppedSlices, InPlane, KSpace, SliceProfile
-from core.training.data import BRAIN, BRIGHTNESS, Pairs, Subject, draw_pair, occupancy, split_subjects
+from core.training.data.pairs import BRAIN, BRIGHTNESS, Pairs, draw_pair
+from core.training.data.split import split_subjects
+from core.training.data.subjects import Subject, occupancy
 
 SHAPE = (70, 61, 58)
 THICK = SliceProfile(factor=4)
@@ -43,8 +45,8 @@ def test_the_input_is_a_cut_of_the_whole_scan_degraded_and_interpolated(axis, fa
     """Undo scale, turn and flips by telling where the patch was, then compare with the way of the whole volume."""
     image, how = ball(), SliceProfile(factor=factor)
     one = subject(image)
-    monkeypatch.setattr("core.training.data.BRIGHTNESS", 0.0)
-    monkeypatch.setattr("core.training.data._upright", lambda *_: lambda array: array)
+    monkeypatch.setattr("core.training.data.pairs.BRIGHTNESS", 0.0)
+    monkeypatch.setattr("core.training.data.pairs._upright", lambda *_: lambda array: array)
     pair = draw_pair(one, how, 16, np.random.default_rng(2), axis=axis)
     windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16, 16))
     at = np.argwhere((windows[..., 0, 0, 0] == pair.truth[0, 0, 0] * 100) | (pair.truth[0, 0, 0] == 0))
@@ -65,17 +67,17 @@ def test_a_pair_is_a_function_of_its_number_alone():
     other = Pairs([subject(ball()), subject(ball(0.5), "02")], THICK, 16, 3, 100)
     for _ in range(3):
         other[5]
-    for a, b in zip(pairs[17], other[17], strict=True):
-        assert torch.equal(a, b)
-    assert not torch.equal(pairs[17][1], pairs[18][1])
-    assert pairs[17][0].shape == (1, 16, 16, 16)
+    assert torch.equal(pairs[17].inputs, other[17].inputs)
+    assert torch.equal(pairs[17].truth, other[17].truth)
+    assert not torch.equal(pairs[17].truth, pairs[18].truth)
+    assert pairs[17].inputs.shape == (1, 16, 16, 16)
 
 
 def test_patches_hold_enough_brain_and_slices_are_thick_along_the_last_axis():
     pairs = Pairs([subject(ball(0.9))], SliceProfile(factor=8), 16, 0, 40)
     shares, rough = [], []
     for n in range(40):
-        seen, truth = (one[0].numpy() for one in pairs[n])
+        seen, truth = pairs[n].inputs[0].numpy(), pairs[n].truth[0].numpy()
         shares.append((truth > 0).mean())
         rough.append([np.abs(np.diff(seen, axis=axis)).mean() for axis in range(3)])
     assert np.mean(np.array(shares) >= BRAIN * 0.75) > 0.95
@@ -85,7 +87,7 @@ def test_patches_hold_enough_brain_and_slices_are_thick_along_the_last_axis():
 
 def test_a_scan_smaller_than_the_patch_is_mirrored():
     pairs = Pairs([subject(np.ones((9, 20, 7), np.float32) * 50)], THICK, 16, 0, 5)
-    assert all(pairs[n][0].shape == (1, 16, 16, 16) for n in range(5))
+    assert all(pairs[n].inputs.shape == (1, 16, 16, 16) for n in range(5))
 
 
 def test_no_person_is_on_two_sides_of_a_split():

@@ -17,8 +17,12 @@ from torch.utils.data import Dataset
 from core.errors import RestorationError, UsageError, WeightsError
 from core.methods import registry
 from core.settings.train import Training
-from core.training.loop import Trainer, Watch
-from core.training.objectives import Adversarial, Regression
+from core.training.batch import Batch
+from core.training.events import Event, StepTaken, Tell, Validated
+from core.training.loop import Trainer
+from core.training.objectives.adversarial import Adversarial
+from core.training.objectives.regression import Regression
+from core.training.recipe import Context
 
 
 class Blurred(Dataset):
@@ -30,9 +34,9 @@ class Blurred(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         truth = torch.rand((1, 8, 8, 8), generator=torch.Generator().manual_seed(index))
-        return nn.functional.avg_pool3d(truth, 3, 1, 1), truth
+        return Batch(nn.functional.avg_pool3d(truth, 3, 1, 1), truth)
 
 
 def network() -> nn.Module:
@@ -51,12 +55,12 @@ class KilledError(Exception):
     """In place of kill -9."""
 
 
-def stop_at(step: int) -> Watch:
-    def seen(now: int) -> None:
-        if now == step:
+def stop_at(step: int) -> Tell:
+    def seen(event: Event) -> None:
+        if event == StepTaken(step):
             raise KilledError
 
-    return Watch(step=seen)
+    return seen
 
 
 def state(one: Trainer) -> dict[str, torch.Tensor]:
@@ -106,12 +110,14 @@ def test_the_average_follows_the_weights_with_the_decay_that_was_set(tmp_path):
     one = trainer(tmp_path / "c", steps=20, ema=0.5)
     wanted = [value.detach().clone() for value in one.objective.network.parameters()]
 
-    def follow(step: int) -> None:
-        decay = min(0.5, (1 + step) / (10 + step))
+    def follow(event: Event) -> None:
+        if not isinstance(event, StepTaken):
+            return
+        decay = min(0.5, (1 + event.step) / (10 + event.step))
         for kept, new in zip(wanted, one.objective.network.parameters(), strict=True):
             kept.mul_(decay).add_(new.detach(), alpha=1 - decay)
 
-    one.run(Watch(step=follow))
+    one.run(follow)
     for kept, average, now in zip(wanted, one.average.parameters(), one.objective.network.parameters(), strict=True):
         torch.testing.assert_close(average, kept)
         assert (average - now).abs().max() > 1e-4
@@ -120,7 +126,12 @@ def test_the_average_follows_the_weights_with_the_decay_that_was_set(tmp_path):
 def test_the_learning_rate_rises_over_the_warm_up_then_falls_by_half_a_cosine(tmp_path):
     one = trainer(tmp_path / "c", steps=40, warmup=10, learning_rate=1e-2)
     rates = []
-    one.run(Watch(step=lambda _: rates.append(one.optimizers["network"].param_groups[0]["lr"])))
+
+    def noted(event: Event) -> None:
+        if isinstance(event, StepTaken):
+            rates.append(one.optimizers["network"].param_groups[0]["lr"])
+
+    one.run(noted)
     cosine = [1e-2 * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / 40))) for step in range(40)]
     assert rates == pytest.approx([rate * min(1, (step + 1) / 10) for step, rate in enumerate(cosine)])
     assert rates[0] < 0.2 * max(rates)
@@ -128,9 +139,9 @@ def test_the_learning_rate_rises_over_the_warm_up_then_falls_by_half_a_cosine(tm
 
 def test_each_batch_has_noise_of_its_own_and_the_seed_changes_all(tmp_path):
     class Draws(Regression):
-        def loss(self, player, inputs, truth, draw, step):
+        def loss(self, module, batch, draw, step):
             seen.append(float(torch.rand((), generator=draw)))
-            return super().loss(player, inputs, truth, draw, step)
+            return super().loss(module, batch, draw, step)
 
     def drawn(name: str, seed: int) -> list[float]:
         seen.clear()
@@ -147,16 +158,21 @@ def test_each_batch_has_noise_of_its_own_and_the_seed_changes_all(tmp_path):
 def test_the_best_of_the_averages_is_kept(tmp_path):
     one = trainer(tmp_path / "c", learning_rate=0.5, clip=100.0, ema=0.0)
     seen = {}
-    done = one.run(Watch(validated=lambda figures, _: seen.update({int(figures["step"]): figures["psnr"]})))
+
+    def told(event: Event) -> None:
+        if isinstance(event, Validated):
+            seen[int(event.figures["step"])] = event.figures["psnr"]
+
+    done = one.run(told)
     assert done.best == max(seen.values())
     one.average.load_state_dict(one.best.state_dict())
-    assert one.validate()[0]["psnr"] == done.best
+    assert one.validate().figures["psnr"] == done.best
 
 
 def test_it_stops_when_validation_no_longer_improves_and_when_time_is_over(tmp_path):
     tired = trainer(tmp_path / "a", learning_rate=1e-12, ema=0.0, patience=2, steps=200).run()
     assert tired.step < 200
-    over = trainer(tmp_path / "b", minutes=1e-9).run()
+    over = trainer(tmp_path / "b").run(minutes=1e-9)
     assert over.step == 0
     assert (tmp_path / "b").exists()
 
@@ -207,8 +223,8 @@ def adversarial() -> Adversarial:
 def test_a_u_net_begins_at_the_interpolation():
     inputs = torch.rand((2, 1, 16, 16, 16))
     recipe = registry.recipe("unet-3d")
-    begun = recipe.objective(recipe.preset("tiny"), 1)
-    added = begun.restore(begun.network, inputs) - inputs
+    begun = recipe.stages[0].begin(Context(recipe.preset("tiny"), Training(steps=1)))
+    added = begun.restore(begun.network, Batch(inputs, inputs)) - inputs
     assert 0 < added.std() < 0.05 * inputs.std()
 
 

@@ -8,24 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from core.training.losses import charbonnier, l1, mse, relativistic_discriminator_loss, relativistic_generator_loss
-
-IMAGE, TRUTH = torch.tensor([0.0, 1.0, 3.0, 3.0]), torch.tensor([0.0, 0.0, 0.0, 7.0])
-
-
-def test_differences_of_images() -> None:
-    assert float(l1(IMAGE, TRUTH)) == 2.0
-    assert float(mse(IMAGE, TRUTH)) == 6.5
-    assert float(charbonnier(IMAGE, TRUTH, 1.0)) == pytest.approx((1 + math.sqrt(2) + math.sqrt(10) + math.sqrt(17)) / 4)
-
-
-def test_charbonnier_lies_between_absolute_and_absolute_plus_epsilon_and_is_smooth_at_zero() -> None:
-    image = torch.zeros(3, requires_grad=True)
-    loss = charbonnier(image, torch.zeros(3))
-    loss.backward()
-    assert float(loss) == pytest.approx(1e-3)
-    assert torch.equal(image.grad, torch.zeros(3))
-    assert l1(IMAGE, TRUTH) <= charbonnier(IMAGE, TRUTH) <= l1(IMAGE, TRUTH) + 1e-3
+from core.training.losses import relativistic_discriminator_loss, relativistic_generator_loss
 
 
 def test_a_critic_that_cannot_tell_loses_two_log_two() -> None:
@@ -53,7 +36,7 @@ def test_logits_a_gap_apart(gap: float) -> None:
     assert float(relativistic_generator_loss(fake + gap, fake)) == pytest.approx(wanted + 2 * gap, rel=1e-5)
 
 
-def test_gradients_pull_each_player_its_way_and_stay_finite_far_out() -> None:
+def test_gradients_pull_each_module_its_way_and_stay_finite_far_out() -> None:
     real, fake = torch.tensor([500.0], requires_grad=True), torch.tensor([-500.0], requires_grad=True)
     loss = relativistic_generator_loss(real, fake)
     loss.backward()

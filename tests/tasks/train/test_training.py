@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
 
 from core.errors import UsageError
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
+from core.networks.preset import Preset
 from core.settings.train import Split, Training, TrainSettings
-from core.training.data import split_subjects
+from core.training.batch import Batch
+from core.training.data.cached import Cached
+from core.training.data.split import split_subjects
+from core.training.objectives.base import Objective
+from core.training.objectives.regression import Regression
+from core.training.recipe import Context, Draw, Recipe, Stage, Trained, pairs
 from tasks.tracking.tracker import make_database
 from tasks.train import intake, run_log, training
 from tasks.train.intake import Place
@@ -45,7 +55,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def learning(cohort: Path, out: Path, uri: str, **changed) -> tuple[Learning, intake.Cohort]:
     how = Training(steps=4, batch=2, validate_every=2, validation_pairs=2)
-    settings = TrainSettings(method="unet-3d", cohort=str(cohort), preset="tiny", training=how, **changed)
+    settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", training=how, **changed)
     taken = intake.ingest(Place(str(out)), settings, lambda *_: None)
     split = split_subjects(list(taken.people), ("02",), ("03",))
     return Learning(settings, str(out), taken.people, split, uri), taken
@@ -75,16 +85,16 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
 
 def test_validation_draws_other_patches_than_training(cohort, tmp_path, uri):
     work, _ = learning(cohort, tmp_path, uri)
-    one = training.trainer_of(work)
+    one = training.trainer_of(work, work.recipe.stages[0])
     assert {subject.name for subject in one.pairs.subjects} == {"01"}
     assert {subject.name for subject in one.held.subjects} == {"02"}
     one.held.subjects = one.pairs.subjects  # over the same head the same draws would give the same patches
     for number in range(len(one.held)):
-        assert not np.array_equal(one.held[number][1], one.pairs[number][1])
+        assert not np.array_equal(one.held[number].truth, one.pairs[number].truth)
 
 
 def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
-    settings = TrainSettings(method="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
+    settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
     taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
     assert taken.people == {"01": [], "02": ["sub-02_T1w"], "03": []}
     assert list(taken.sha256) == ["sub-02_T1w"]
@@ -115,15 +125,154 @@ def test_a_folder_of_another_training_is_refused(cohort, tmp_path, uri):
         training.remember(Place(work.uri), work.settings, work.split | {"test": []})
 
 
+# -- stages -----------------------------------------------------------------------------------------------------------------
+
+
+class Autoencoder(nn.Module):
+    """Half the size and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Conv3d(1, 2, 2, 2), nn.ConvTranspose3d(2, 1, 2, 2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.decoder(self.encoder(image))
+        return made
+
+
+class Reconstruction(Objective):
+    """The truth, encoded and decoded."""
+
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> torch.Tensor:  # noqa: ARG002
+        return (self.network(batch.truth) - batch.truth).square().mean()
+
+    def restore(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        made: torch.Tensor = network(batch.inputs)
+        return made
+
+
+def latents(draw: Draw, context: Context) -> Dataset[Batch]:
+    """Pairs in the latent space of the autoencoder, eight of them, made once."""
+    encoder = context.earlier["autoencoder"].encoder
+
+    @torch.no_grad()
+    def encoded(example: Batch) -> Batch:
+        MADE.append(draw.part)
+        return Batch(encoder(example.inputs[None])[0], encoder(example.truth[None])[0], {"kind": torch.ones(1)})
+
+    folder = f"{context.folder}/{draw.part}"
+    return Cached(pairs(draw, context), encoded, folder, distinct=min(8, draw.length), length=draw.length)
+
+
+def written(folder: str, trained: Trained) -> None:
+    from core.io import files
+
+    files.write_atomic(f"{folder}/README.md", trained.card.encode())
+    for role, weights in trained.weights.items():
+        files.write_json(f"{folder}/{role}.json", {name: value.tolist() for name, value in weights.items()})
+
+
+MADE: list[str] = []
+SIZE = Preset("UNet", {}, 4, 16)
+TWO = Recipe(
+    "unet-3d",
+    "unet-3d",
+    {"tiny": lambda: {"autoencoder": SIZE, "denoiser": SIZE}},
+    [
+        Stage(lambda *_: Reconstruction(Autoencoder()), "autoencoder"),
+        Stage(lambda *_: Regression(nn.Conv3d(2, 2, 3, 1, 1)), "denoiser", latents),
+    ],
+    written,
+)
+
+
+@pytest.fixture
+def two_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.registry, "recipe", lambda _: TWO)
+    monkeypatch.setattr("core.training.recipe.build", lambda *_: nn.Identity())
+    MADE.clear()
+
+
+@pytest.mark.usefixtures("two_stages")
+def test_a_second_stage_builds_on_the_first_and_what_it_makes_is_kept(cohort, tmp_path, uri):
+    work, taken = learning(cohort, tmp_path, uri)
+    training.learn(work)
+    assert sorted(MADE) == ["train"] * 8 + ["validation"] * 2  # of 8 steps and 2 validations each once
+    assert training.finished(work, taken).step == 4
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        "README.md",
+        "autoencoder.json",
+        "denoiser.json",
+        "split.json",
+    }
+    told = (tmp_path / "model" / "README.md").read_text()
+    assert "- autoencoder: 4 steps" in told
+    assert "- denoiser: 4 steps" in told
+    assert {path.name for path in tmp_path.glob("c*.*")} == {
+        "checkpoint-autoencoder.safetensors", "checkpoint-denoiser.safetensors", "curve-autoencoder.json", "curve-denoiser.json",
+        "cohort.zarr",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("two_stages")
+@pytest.mark.parametrize("stopped", [2, 4, 7])
+def test_a_training_in_stages_that_was_stopped_ends_with_the_bytes_of_one_that_was_not(cohort, tmp_path, uri, stopped):
+    whole, taken = learning(cohort, tmp_path / "whole", uri)
+    training.learn(whole)
+    training.finished(whole, taken)
+    work, _ = learning(cohort, tmp_path / "stopped", uri)
+    steps = []
+
+    def stop(*_):
+        steps.append(1)
+        if len(steps) > stopped + 2:  # with what is told of the steps of before, once a stage
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training.learn(replace(work, settings=frequently(work.settings)), stop)
+    training.learn(work)
+    training.finished(work, taken)
+    for name in ("autoencoder", "denoiser"):
+        first, second = ((tmp_path / out / "model" / f"{name}.json").read_text() for out in ("whole", "stopped"))
+        assert first == second
+
+
+def frequently(settings: TrainSettings) -> TrainSettings:
+    how = settings.training.model_copy(update={"checkpoint_minutes": 0.0})
+    return settings.model_copy(update={"training": how})
+
+
+@pytest.mark.usefixtures("two_stages")
+def test_without_a_validation_of_every_stage_there_is_no_model(cohort, tmp_path, uri):
+    work, taken = learning(cohort, tmp_path, uri)
+    how = work.settings.training.model_copy(update={"minutes": 1e-9})
+    training.learn(replace(work, settings=work.settings.model_copy(update={"training": how})))
+    found = training.finished(work, taken)
+    assert (found.role, found.step, found.best_step) == ("autoencoder", 0, 0)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_folder_of_a_training_from_when_recipes_were_called_methods_is_gone_on_with(cohort, tmp_path, uri):
+    work, _ = learning(cohort, tmp_path, uri)
+    place = Place(work.uri)
+    training.remember(place, work.settings, work.split)
+    noted = json.loads(Path(place.settings).read_text())
+    noted["settings"]["method"] = noted["settings"].pop("recipe")
+    Path(place.settings).write_text(json.dumps(noted))
+    training.remember(place, work.settings, work.split)
+    assert TrainSettings(method="unet-3d", cohort="x") == TrainSettings(recipe="unet-3d", cohort="x")
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------------
+
+
 def test_no_scan_at_all_is_said(tmp_path):
-    settings = TrainSettings(method="unet-3d", cohort=str(tmp_path))
+    settings = TrainSettings(recipe="unet-3d", cohort=str(tmp_path))
     with pytest.raises(UsageError, match="at least one scan"):
         intake.ingest(Place(str(tmp_path / "out")), settings, lambda *_: None)
 
 
 def test_a_picture_shows_input_restored_truth_and_errors_side_by_side():
-    import torch
-
     images = [torch.full((3, 1, 8, 8, 8), value) for value in (0.2, 0.5, 0.5)]
     picture = run_log.triptych(*images)
     assert picture.shape == (24, 40)

@@ -11,59 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
-from core.geometry.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box
 from core.geometry.resample import interpolate
 from core.operators.forward import Beside
 from core.operators.forward_model import ForwardModel
+from core.training.batch import Batch
+from core.training.data.subjects import CELL, Subject
 
-if TYPE_CHECKING:
-    from core.tissues import Tissues
-
-CELL = 8  # voxels of the map of where the brain is
 BRAIN = 0.2  # share of a patch's voxels that must not be 0 (DiffusionIQT)
 BRIGHTNESS = 0.1  # the scale is known within so much: a degraded scan's percentile is not its truth's
 CONTEXT = 8  # slices that are degraded on either side of a patch; what lies beyond no longer changes the input
-
-
-@dataclass(frozen=True)
-class Subject:
-    """An image to train on, read box by box.
-
-    Attributes:
-        name: of the person, whose images are all on one side of a split.
-        key: of the image.
-        grid: canonical, of the whole image.
-        upper: the image's 99.9th percentile, by which patches are divided.
-        occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
-        tissues: for operators that need them.
-        read: gives the voxels in a box as float32.
-    """
-
-    name: str
-    key: str
-    grid: Grid
-    upper: float
-    occupied: Array
-    tissues: Tissues | None
-    read: Callable[[Box], Array]
-
-
-def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:
-    """Share of voxels above 0 in cells of ``CELL`` voxels, slab by slab."""
-    shares = []
-    for z in range(0, grid.shape[2], CELL):
-        slab = read(Box((0, 0, z), (grid.shape[0], grid.shape[1], min(z + CELL, grid.shape[2])))) > 0
-        cells = np.add.reduceat(np.add.reduceat(slab.mean(2), range(0, grid.shape[0], CELL), 0), range(0, grid.shape[1], CELL), 1)
-        shares.append(cells / CELL**2)
-    return np.stack(shares, 2).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -156,7 +119,7 @@ def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.G
     return Pair(np.ascontiguousarray(turn(blurred) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
 
 
-class Pairs(Dataset[tuple[Tensor, Tensor]]):
+class Pairs(Dataset[Batch]):
     """Pairs by number; the same number gives the same pair in any process.
 
     Args:
@@ -175,37 +138,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         """Input and truth, float32 (1, p, p, p)."""
         draw = np.random.default_rng([self.seed, index])
         pair = draw_pair(self.subjects[int(draw.integers(len(self.subjects)))], self.how, self.patch, draw)
-        return torch.from_numpy(pair.input)[None], torch.from_numpy(pair.truth)[None]
-
-
-def split_subjects(names: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> dict[str, list[str]]:
-    """Persons to train on, to validate with and to leave alone.
-
-    Args:
-        names: of all persons.
-        validation: of those to validate with; every eighth, at least one, where empty.
-        test: of those never to be seen.
-
-    Returns:
-        names under "train", "validation" and "test", each sorted.
-
-    Raises:
-        UsageError: a person in two parts or unknown, or a part left empty.
-    """
-    everyone = sorted(set(names))
-    if both := sorted(set(validation) & set(test)):
-        raise UsageError("split-overlap", "each person in one part", f"{', '.join(both)} in two", "take them out of one")
-    if missing := sorted((set(validation) | set(test)) - set(everyone)):
-        raise UsageError(
-            "split-unknown", f"persons of the cohort: {', '.join(everyone)}", ", ".join(missing), "correct the labels"
-        )
-    free = [name for name in everyone if name not in set(test)]
-    held = sorted(set(validation)) or free[7::8] or free[-1:]
-    train = [name for name in free if name not in set(held)]
-    if not train:
-        raise UsageError("split-empty", "at least one person to train on and one to validate with", f"{len(free)}", "add scans")
-    return {"train": train, "validation": held, "test": sorted(set(test))}
+        return Batch(torch.from_numpy(pair.input)[None], torch.from_numpy(pair.truth)[None])

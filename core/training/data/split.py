@@ -1,0 +1,36 @@
+"""Which persons a training sees: to learn from, to validate with, and not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.errors import UsageError
+
+
+def split_subjects(names: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> dict[str, list[str]]:
+    """Persons to train on, to validate with and to leave alone.
+
+    Args:
+        names: of all persons.
+        validation: of those to validate with; every eighth, at least one, where empty.
+        test: of those never to be seen.
+
+    Returns:
+        names under "train", "validation" and "test", each sorted.
+
+    Raises:
+        UsageError: a person in two parts or unknown, or a part left empty.
+    """
+    everyone = sorted(set(names))
+    if both := sorted(set(validation) & set(test)):
+        raise UsageError("split-overlap", "each person in one part", f"{', '.join(both)} in two", "take them out of one")
+    if missing := sorted((set(validation) | set(test)) - set(everyone)):
+        raise UsageError(
+            "split-unknown", f"persons of the cohort: {', '.join(everyone)}", ", ".join(missing), "correct the labels"
+        )
+    free = [name for name in everyone if name not in set(test)]
+    held = sorted(set(validation)) or free[7::8] or free[-1:]
+    train = [name for name in free if name not in set(held)]
+    if not train:
+        raise UsageError("split-empty", "at least one person to train on and one to validate with", f"{len(free)}", "add scans")
+    return {"train": train, "validation": held, "test": sorted(set(test))}

@@ -1,0 +1,49 @@
+"""Images to train on, read box by box, and where the brain is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.geometry.grid import Array, Box, Grid
+
+if TYPE_CHECKING:
+    from core.tissues import Tissues
+
+CELL = 8  # voxels of the map of where the brain is
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image to train on, read box by box.
+
+    Attributes:
+        name: of the person, whose images are all on one side of a split.
+        key: of the image.
+        grid: canonical, of the whole image.
+        upper: the image's 99.9th percentile, by which patches are divided.
+        occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
+        tissues: for operators that need them.
+        read: gives the voxels in a box as float32.
+    """
+
+    name: str
+    key: str
+    grid: Grid
+    upper: float
+    occupied: Array
+    tissues: Tissues | None
+    read: Callable[[Box], Array]
+
+
+def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:
+    """Share of voxels above 0 in cells of ``CELL`` voxels, slab by slab."""
+    shares = []
+    for z in range(0, grid.shape[2], CELL):
+        slab = read(Box((0, 0, z), (grid.shape[0], grid.shape[1], min(z + CELL, grid.shape[2])))) > 0
+        cells = np.add.reduceat(np.add.reduceat(slab.mean(2), range(0, grid.shape[0], CELL), 0), range(0, grid.shape[1], CELL), 1)
+        shares.append(cells / CELL**2)
+    return np.stack(shares, 2).astype(np.float32)

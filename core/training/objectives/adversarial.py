@@ -1,0 +1,50 @@
+"""ESRGAN's objective (Wang et al. 2018): absolute error first, then beside a relativistic average discriminator."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from core.training.batch import Batch
+from core.training.losses import relativistic_discriminator_loss, relativistic_generator_loss
+from core.training.objectives.regression import Regression
+
+
+class Adversarial(Regression):
+    """A generator that adds to its input, and a discriminator that learns beside it.
+
+    Args:
+        network: the generator.
+        discriminator: gives (n, …) logits of patches (n, 1, p, p, p).
+        warmup: steps of the generator alone.
+
+    The last weights are kept: textures cost PSNR (Blau and Michaeli 2018), by which those before the discriminator would be best.
+    """
+
+    kept: ClassVar[str] = "the last, for the textures that a discriminator teaches cost PSNR"
+    keeps_last: ClassVar[bool] = True
+    trained: ClassVar[tuple[str, ...]] = ("network", "discriminator")
+    weight: ClassVar[float] = 5e-3  # of the adversarial part beside the absolute error (ESRGAN's ratio)
+
+    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
+        super().__init__(network)
+        self.discriminator, self.warmup = discriminator, warmup
+
+    def learning(self, step: int) -> tuple[str, ...]:
+        """The generator alone, then both."""
+        return self.trained if step >= self.warmup else self.trained[:1]
+
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
+        """Absolute and adversarial loss of the generator; relativistic loss of the discriminator."""
+        if module == "network":
+            restored = self.restore(self.network, batch)
+            content = nn.functional.l1_loss(restored, batch.truth)
+            if step < self.warmup:
+                return content
+            real, fake = self.discriminator(batch.truth).detach(), self.discriminator(restored)
+            return content + self.weight * relativistic_generator_loss(real, fake)
+        with torch.no_grad():
+            restored = self.restore(self.network, batch)
+        return relativistic_discriminator_loss(self.discriminator(batch.truth), self.discriminator(restored))
