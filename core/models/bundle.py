@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from core.diffusion.predictions import Prediction
 from core.digest import digest_of
@@ -27,6 +27,7 @@ from core.models import domain as domains
 from core.models.card import Card
 from core.models.scaling import Scaling
 from core.models.weights import LAYOUT, TENSORS, check_file, packed, read_tensors, refuse_pickles
+from core.operators.forward_model import forward_of
 from core.settings.base import Settings, wrong
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Bundle(Settings):
         schedule: of diffusion, as ``core.diffusion.schedules.to_json`` says it; None where there is none.
         prediction: what the denoiser predicts; None where there is none.
         scaling: how intensities are brought into the networks' units; None: by the scan's 99.9th percentile.
-        forward: the forward model that it was trained for, as JSON; None where that is not told.
+        forward: the forward model that it was trained for, as ``forward_of`` reads it; None where that
+            is not told.
     """
 
     version: Literal[1, 2] = 2
@@ -90,6 +92,12 @@ class Bundle(Settings):
     prediction: Prediction | None = None
     scaling: Scaling | None = None
     forward: dict[str, Any] | None = None
+
+    @field_validator("forward")
+    @classmethod
+    def _is_known(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Refuse a forward model that there is not; its kind is always written."""
+        return None if value is None else {"kind": forward_of(value).kind} | value
 
     @property
     def digest(self) -> str:

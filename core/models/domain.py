@@ -50,6 +50,7 @@ class Domain(Settings):
         slice_thickness: mm.
         slice_gap: between slices, as a fraction of their distance.
         slice_profiles: sensitivity across a slice.
+        kinds: of forward models by which scans come from the anatomy.
         factor: distance of the slices' centres over the restored voxels' size.
         in_plane: voxel sizes within the slices, mm.
         anatomy: skull-stripped brains or whole heads.
@@ -64,6 +65,7 @@ class Domain(Settings):
     slice_thickness: Range | None = None
     slice_gap: Range | None = None
     slice_profiles: tuple[str, ...] | None = None
+    kinds: tuple[str, ...] | None = None
     factor: Range | None = None
     in_plane: Range | None = None
     anatomy: tuple[Anatomy, ...] | None = None
@@ -87,6 +89,7 @@ class Facts:
         slice_spacing, slice_thickness: mm.
         slice_gap: fraction of the spacing.
         slice_profile: as assumed of the scan.
+        kind: of its forward model.
         in_plane: the two voxel sizes within the slices, mm.
         anatomy: as the sidecar says.
         lowest: smallest value over the 99.9th percentile.
@@ -99,6 +102,7 @@ class Facts:
     slice_thickness: float | None = None
     slice_gap: float | None = None
     slice_profile: str | None = None
+    kind: str | None = None
     in_plane: tuple[float, float] | None = None
     anatomy: Anatomy | None = None
     lowest: float | None = None
@@ -139,6 +143,7 @@ def facts_of(
         slice_thickness=None if profile == "point" else spacing * (1 - gap),
         slice_gap=gap,
         slice_profile=profile,
+        kind=forward.kind,
         in_plane=(first, second),
         anatomy=None if skull_stripped is None else "brain" if skull_stripped else "head",
         lowest=lowest,
@@ -167,6 +172,7 @@ def _names(domain: Domain, facts: Facts) -> Iterator[str]:
         (facts.contrast, domain.contrasts, "{}"),
         (facts.anatomy, domain.anatomy, "a {}"),
         (facts.slice_profile, domain.slice_profiles, "a {} slice profile"),
+        (facts.kind, domain.kinds, "a scan degraded as by {}"),
         (facts.orientation, domain.orientations, "{} slices"),
     )
     for got, allowed, text in told:

@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [2, 4], "strides": [2]}
 SHIPPED = Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d"
 GOLDEN = "6331b08e6a403c4d6a7449454edee5911fd5ed45df622da114f845caad810998"
+PART = {"network": "UNet", "config": {}, "sha256": "0" * 64, "file": "a.safetensors"}
 FACTS: dict[str, Any] = {
     "multiple": 8,
     "schedule": {"kind": "scaled-linear", "steps": 1000, "first": 0.0015, "last": 0.0205},
@@ -114,9 +115,10 @@ def test_the_digest_of_two_parts_follows_every_part_and_not_their_order(tmp_path
         {"version": 3, "parts": {"a": {}}},
         {"version": 2, "parts": {"a": {"network": "UNet", "config": {}, "sha256": "0" * 64, "file": "../up.safetensors"}}},
         {"version": 2, "parts": {"a": {"network": "UNet", "config": {}, "sha256": "0" * 64, "file": "a.pt"}}},
+        {"version": 2, "parts": {"a": PART}, "forward": {"kind": "x-ray"}},
         [],
     ],
-    ids=["no parts", "a version to come", "a file elsewhere", "a pickle's name", "a list"],
+    ids=["no parts", "a version to come", "a file elsewhere", "a pickle's name", "a forward model that there is not", "a list"],
 )
 def test_a_config_that_cannot_be_meant_is_refused(tmp_path, wrong):
     (tmp_path / "config.json").write_text(json.dumps(wrong))

@@ -21,6 +21,7 @@ WHOLE = Domain(
     slice_thickness=(3, 4),
     slice_gap=(0, 0.1),
     slice_profiles=("box",),
+    kinds=("slice-profile",),
     factor=(3.5, 4.5),
     in_plane=(0.9, 1.1),
     anatomy=("brain",),
@@ -29,7 +30,7 @@ WHOLE = Domain(
     voxel_size=(1, 1),
     persons=48,
 )
-INSIDE = Facts("T1w", 4.0, 4.0, 0.0, "box", (1.0, 1.0), "brain", 0.0, "axial", 1.0)
+INSIDE = Facts("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", 0.0, "axial", 1.0)
 
 
 def scan(thickness: float = 4.0, **said) -> Facts:
@@ -50,6 +51,7 @@ def test_a_scan_inside_has_nothing_said_against_it():
         ({"slice_thickness": 2.0}, ["slices of 2 mm; trained for 3 to 4 mm"]),
         ({"slice_gap": 0.25}, ["a gap of 0.25 of the slices' distance; trained for 0 to 0.1"]),
         ({"slice_profile": "point"}, ["a point slice profile; trained for box"]),
+        ({"kind": "k-space"}, ["a scan degraded as by k-space; trained for slice-profile"]),
         ({"in_plane": (1.0, 1.56)}, ["voxels of 1 x 1.56 mm within the slices; trained for 0.9 to 1.1 mm"]),
         ({"anatomy": "head"}, ["a whole head; trained for skull-stripped brain"]),
         ({"lowest": -0.21}, ["values down to -0.21 of the brightest; trained for none below 0"]),
@@ -76,7 +78,7 @@ def test_ringing_of_an_interpolation_is_not_a_sign():
 
 
 def test_facts_of_a_scan_follow_its_grid_name_and_sidecar():
-    assert scan() == Facts("T1w", 4.0, 4.0, 0.0, "box", (1.0, 1.0), "brain", None, "axial", 1.0)
+    assert scan() == Facts("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", None, "axial", 1.0)
     gapped = scan(5.0, forward=SliceProfile(slice_gap=0.2), skull_stripped=False, voxel_size=2.0)
     assert (gapped.slice_spacing, gapped.slice_thickness, gapped.anatomy, gapped.factor) == (5.0, 4.0, "head", 2.5)
     dropped = scan(forward=SliceProfile(slice_profile="point"), suffix="MPRAGE", skull_stripped=None)
