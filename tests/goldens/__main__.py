@@ -1,8 +1,9 @@
 """Outputs held against a record of what they were: ``python -m tests.goldens check`` (or ``record``), ``--only NAME …`` for some.
 
 The record beside this file holds, by case and scan, the plan's digests, the sha256 of the restored NIfTI and the figures of
-quality. NAME is a case (``unires``) or a kind of cases (``synthetic``, ``shared``, ``demo``). Exit codes: 0 all as recorded,
-1 some differ, 77 digests and figures as recorded but bytes not, on a machine whose libraries round otherwise than the record's.
+quality; of simulations, evaluations and trainings bytes and scores. NAME is a case (``unires``) or a kind (``synthetic``,
+``sharp``, ``shared``, ``demo``). Exit codes: 0 all as recorded, 1 some differ, 77 digests and figures as recorded but bytes
+not, on a machine whose libraries round otherwise than the record's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -22,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.goldens.cases import CASES, Case
-from tests.goldens.cohort import write_cohort
+from tests.goldens.cohort import SHARP, write_cohort
 from tests.goldens.machine import roundings
 
 RECORD = Path(__file__).with_name("expected.json")
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+BYTES = re.compile(" › (nifti|weights) › ")
 DIGESTS = ("ingest_digest", "restore_digest", "digest")
 SAME, DIFFERENT, ELSEWHERE = 0, 1, 77
 TOLERANCE = 1e-3  # relative, of figures on another machine
@@ -51,10 +54,18 @@ def _outputs(case: Case, work: Path) -> list[Path]:
     if case.kind == "demo":
         _run(["demo", "demo-out"])
         return sorted((work / "demo-out").glob("restored-*"))
-    source = "made" if case.kind == "synthetic" else str(SHARED / case.source)
-    tracking = f"sqlite:///{work / 'mlflow.db'}"
-    _run(["run", source, case.name, "--quiet", "--tracking-uri", tracking, *case.words])
+    _run(_line(case, work))
     return [work / case.name]
+
+
+def _line(case: Case, work: Path) -> list[str]:
+    """The words of a case's command."""
+    tracking = ["--quiet", "--tracking-uri", f"sqlite:///{work / 'mlflow.db'}"]
+    if case.kind != "sharp":
+        source = "made" if case.kind == "synthetic" else str(SHARED / case.source)
+        return ["run", source, case.name, *tracking, *case.words]
+    words = [word.format(out=case.name) for word in case.words]
+    return [*words, "--quiet"] if words[0] == "simulate" else [*words, "--out", case.name, *tracking]
 
 
 def _read(path: Path) -> Any:
@@ -67,10 +78,28 @@ def _scan(out: Path, planned: dict[str, Any]) -> Outcome:
     images = [path for path in record["outputs"] if path.endswith((".nii", ".nii.gz"))]
     return {
         **{name: planned[name] for name in DIGESTS},
-        "nifti": {path: hashlib.sha256((out / path).read_bytes()).hexdigest() for path in images},
+        "nifti": {path: _sha256((out / path).read_bytes()) for path in images},
         "state": record["state"],
         "figures": record["quality"] | record["metrics"],
     }
+
+
+def _made(out: Path) -> Outcome:
+    """What is recorded of another command than a run: bytes of its images and weights, figures of its scores."""
+    images = {str(path.relative_to(out)): _sha256(path.read_bytes()) for path in sorted(out.rglob("*.nii.gz"))}
+    weights = {str(n): _tensors(path) for n, path in enumerate(sorted(out.rglob("*.safetensors")))}
+    scores = {str(path.relative_to(out)): _read(path)["figures"] for path in sorted(out.glob("scores/**/*.json"))}
+    return {"nifti": images, "weights": weights, "figures": scores}
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _tensors(path: Path) -> str:
+    """The sha256 of the numbers of a safetensors file, without the header that names them."""
+    content = path.read_bytes()
+    return _sha256(content[8 + int.from_bytes(content[:8], "little") :])
 
 
 def outcome(case: Case, work: Path) -> Outcome:
@@ -82,6 +111,9 @@ def outcome(case: Case, work: Path) -> Outcome:
     """
     found: Outcome = {}
     for out in _outputs(case, work):
+        if case.kind == "sharp":
+            found[out.name] = _made(out)
+            continue
         plan = _read(out / "isovox" / "plan.json")
         scans = {scan["key"]: _scan(out, scan) for scan in plan["scans"]}
         found[out.name] = {"plan": plan["digest"], "settings": plan["settings_digest"], "scans": scans}
@@ -114,7 +146,7 @@ def differences(recorded: Outcome, found: Outcome, *, elsewhere: bool) -> tuple[
             isinstance(wanted, float) and isinstance(got, float) and elsewhere and math.isclose(wanted, got, rel_tol=TOLERANCE)
         )
         if got != wanted and not close:
-            (images if " › nifti › " in path else faults).append(f"{path}: wanted {wanted}; got {got}")
+            (images if BYTES.search(path) else faults).append(f"{path}: wanted {wanted}; got {got}")
     return faults, images
 
 
@@ -123,7 +155,9 @@ def chosen(names: list[str]) -> list[Case]:
     known = {case.name for case in CASES} | {case.kind for case in CASES}
     if unknown := sorted(set(names) - known):
         raise SystemExit(f"wanted names among {', '.join(sorted(known))}; got {', '.join(unknown)}; name one of those")
-    picked = [case for case in CASES if not names or {case.name, case.kind} & set(names)]
+    asked = {case.name for case in CASES if not names or {case.name, case.kind} & set(names)}
+    asked |= {case.needs for case in CASES if case.name in asked}
+    picked = [case for case in CASES if case.name in asked]
     for case in picked:
         if case.kind == "shared" and not (SHARED / case.source).is_dir():
             _say(f"{case.name}: skipped, needs real scans in {SHARED / case.source}")
@@ -138,6 +172,7 @@ def outcomes(cases: list[Case]) -> Iterator[tuple[Case, Outcome]]:
         work = Path(folder)
         os.environ["ISOVOX_HOME"] = str(work / "home")
         write_cohort(work / "made")
+        write_cohort(work / "sharp", SHARP)
         with prefect_server(work / "state"):
             for case in cases:
                 started = time.monotonic()
@@ -151,8 +186,8 @@ def record(cases: list[Case]) -> int:
     kept = _read(RECORD) if RECORD.exists() else {"cases": {}}
     for case, found in outcomes(cases):
         kept["cases"][case.name] = found
-    kept["roundings"] = roundings()
-    RECORD.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        kept["roundings"] = roundings()
+        RECORD.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return SAME
 
 

@@ -56,12 +56,18 @@ SCANS = (
 )
 
 
-def write_cohort(folder: Path) -> None:
+SHARP = tuple(
+    MadeScan(f"sub-{label}/anat/sub-{label}_T1w", ((-1, 0, 0), (0, 1, 0), (0, 0, 1)), (56, 60, 56), contrast)
+    for label, contrast in (("01", (320, 640, 160)), ("02", (300, 700, 200)), ("03", (350, 600, 120)))
+)
+
+
+def write_cohort(folder: Path, scans: Sequence[MadeScan] = SCANS) -> None:
     """Write the cohort as a BIDS dataset; one sidecar lies at its root, for all T2w."""
     _write_json(folder / "dataset_description.json", {"Name": "goldens", "BIDSVersion": "1.10.0", "License": "CC0"})
     _write_json(folder / "T2w.json", {"SliceThickness": 4.0, "EchoTime": 0.09})
     (folder / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t40\tF\nsub-02\t55\tM\n")
-    for scan in SCANS:
+    for scan in scans:
         path = folder / f"{scan.name}.nii"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_file(scan))
