@@ -9,7 +9,8 @@ from typing import Any
 
 from core.errors import InputError, UsageError
 from core.io.derivatives import safe_key
-from core.io.names import Entities
+from core.io.names import Entities, without_extension
+from core.io.tables import read_table
 from core.settings.scans import Selection
 
 
@@ -123,9 +124,9 @@ class Filters:
             if wanted and found:
                 _check_labels(option, wanted, {label for one in found for label in one.said.get(entity, ())})
                 kept = self._apply(option, sorted(wanted), kept, left, _has(entity, wanted))
-        if patterns := self._selection.exclude:
-            for pattern in patterns:
-                if found and not any(is_excluded(one, [pattern]) for one in found):
+        if patterns := patterns_of(self._selection.exclude):
+            for pattern in self._selection.exclude:  # what tables name may be gone
+                if found and not pattern.lower().endswith(".tsv") and not any(is_excluded(one, [pattern]) for one in found):
                     got = f"no scan that {pattern!r} names"
                     raise UsageError("label-missing", "something to exclude", got, "check --exclude against isovox plan --files")
             kept = self._apply("--exclude", patterns, kept, left, lambda one: not is_excluded(one, patterns))
@@ -159,6 +160,39 @@ def _some(labels: set[str], most: int = 8) -> str:
     return (", ".join(ordered[:most]) + (" …" if len(ordered) > most else "")) or "none"
 
 
+RATINGS = ("rating", "quality", "verdict", "decision")
+BAD = {"exclude", "excluded", "bad", "fail", "failed", "reject", "rejected", "poor", "unusable", "0"}
+NAMED = ("path", "scan", "participant_id")  # columns by which a table names scans, the first that it has
+
+
+def patterns_of(words: Iterable[str]) -> list[str]:
+    """What is to be excluded: the words themselves, and what the tables (.tsv) among them name.
+
+    A table names scans in its column path, scan or participant_id; where it has a column rating, quality, verdict or decision,
+    it names those that are rated bad, fail, reject, exclude, poor, unusable or 0.
+
+    Raises:
+        UsageError: exclude-table, and what ``read_table`` raises.
+    """
+    found: list[str] = []
+    for word in words:
+        if not word.lower().endswith(".tsv"):
+            found.append(word)
+            continue
+        try:
+            head, rows = read_table(word)
+        except FileNotFoundError as error:
+            raise UsageError("exclude-table", "a table of scans to exclude", f"nothing at {word}", "check the path") from error
+        named = next((name for name in NAMED if name in head), "")
+        if not named:
+            remedy = "name its column of scans path, scan or participant_id"
+            raise UsageError("exclude-table", f"a column {', '.join(NAMED)}", ", ".join(head), remedy)
+        rated = next((name for name in RATINGS if name in head), "")
+        told = [row[named] for row in rows.values() if not rated or row.get(rated, "").lower() in BAD]
+        found += [f"sub-{name.removeprefix('sub-')}" if named == "participant_id" else name for name in told if name]
+    return found
+
+
 def is_excluded(one: Candidate, patterns: Iterable[str]) -> bool:
     """Whether a pattern names an image: a path, its beginning, a pattern of one (``*_T2w*``), or an entity (``run-02``)."""
     for pattern in patterns:
@@ -167,6 +201,8 @@ def is_excluded(one: Candidate, patterns: Iterable[str]) -> bool:
             return True
         plain = pattern.rstrip("/")
         name = one.path.rpartition("/")[2]
+        if without_extension(name) == plain:
+            return True
         if one.path == plain or one.path.startswith(f"{plain}/") or fnmatchcase(one.path, pattern) or fnmatchcase(name, pattern):
             return True
     return False

@@ -590,3 +590,17 @@ def test_an_output_of_another_kind_or_of_somebody_else_is_refused_by_name(tmp_pa
     out.write_text("")
     with pytest.raises(UsageError, match="out-is-file"):
         check()
+
+
+def test_a_table_of_ratings_excludes_what_it_rates_bad(tmp_path):
+    root = bids(tmp_path / "in", "01", "02", "03")
+    table = tmp_path / "ratings.tsv"
+    table.write_text("scan\trating\tnote\nsub-01_T1w\tbad\tmotion\nsub-02_T1w\tgood\t\n")
+    plan = planned(root, selection={"exclude": (str(table),)})
+    assert keys(plan) == {"sub-02_T1w", "sub-03_T1w"}
+    assert plan.files.left["excluded"] == 1
+    table.write_text("participant_id\n02\n")
+    assert keys(planned(root, selection={"exclude": (str(table),)})) == {"sub-01_T1w", "sub-03_T1w"}
+    table.write_text("name\n02\n")
+    with pytest.raises(UsageError, match="exclude-table: wanted a column path, scan, participant_id; got name"):
+        planned(root, selection={"exclude": (str(table),)})
