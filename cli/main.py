@@ -40,7 +40,8 @@ COMMANDS = {  # what each does; the module of that name beside this one has its 
     "demo": "restore a small real cohort that ships with a package",
 }
 EPILOG = """exit codes: 0 all scans done or skipped, 2 usage error, 3 some scans failed,
-something is damaged or a challenger is not better, 75 another run works on this output.
+something is damaged or a challenger is not better, 75 another run works on this output,
+130 stopped by Ctrl-C, 143 by SIGTERM.
 `isovox BIDS OUT participant` is the same as `isovox run BIDS OUT`. For research, not for diagnosis."""
 
 

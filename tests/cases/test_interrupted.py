@@ -1,0 +1,130 @@
+"""Told to stop, a command says in one line what is kept; status then says what waits, runs and was interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from cli.tables import summary
+from core.io import files
+from core.io.lock import cohort_lock
+from core.io.output import Output
+from core.settings.run import RunSettings
+from flows.weights import Choice
+from tasks.pipeline.discover import plan_cohort
+from tasks.pipeline.results import progress_of, verified_records
+from tests.cases.makers import bids
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stopped(words: list[str], when, number: int) -> tuple[int, str, str]:
+    """Exit code and what a command wrote, told to stop when ``when`` is true."""
+    command = [sys.executable, "-m", "cli.main", *words]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 120
+    while not when() and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)  # as a terminal does: its children too
+    out, err = process.communicate(timeout=90)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["run", "plan", "doctor"])
+def test_in_the_first_seconds_one_line_is_said(tmp_path, command, number):
+    root = bids(tmp_path / "in", "01")
+    begun = time.monotonic()
+    words = [command, str(root), str(tmp_path / "out")] if command != "doctor" else [command]
+    code, out, err = stopped(words, lambda: time.monotonic() - begun > 0.4, number)
+    assert code in {128 + number, -number}  # the latter before Python has begun with isovox
+    assert not out
+    if code > 0:
+        kept = "what is finished is kept, and the same command goes on from there" if command == "run" else "nothing was changed"
+        name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        assert err == f"isovox: stopped by {name}; {kept}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_goes_on_and_status_says_so_in_between(tmp_path, number, capsys):
+    root, out = bids(tmp_path / "in", *(f"{n:02}" for n in range(1, 9))), tmp_path / "out"
+    words = ["run", str(root), str(out), "--voxel-size", "3", "--workers", "1", "--quiet"]
+    scans = out / "isovox" / "scans"
+    code, _, err = stopped(words, lambda: scans.is_dir() and any(scans.iterdir()), number)
+    assert code == 128 + number
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert main(["status", str(out)]) == 3
+    assert "interrupted" in capsys.readouterr().out
+    assert main(words) == 0
+    assert main(["status", str(out)]) == 0
+    assert "planned 8 = 8 done" in capsys.readouterr().out
+
+
+def test_what_waits_runs_or_was_interrupted_is_no_failure(tmp_path, capsys):
+    root, out = bids(tmp_path / "in", "01", "02"), Output(str(tmp_path / "out"))
+    plan = plan_cohort(RunSettings(input=str(root), out=out.uri))
+    files.write_json(out.plan, plan.model_dump(mode="json"))
+
+    def views() -> dict[str, str]:
+        records = verified_records(out, plan)
+        found = progress_of(out, plan, records)
+        assert "0 failed" in summary(records, found)
+        return found
+
+    assert views() == dict.fromkeys(("sub-01_T1w", "sub-02_T1w"), "interrupted")
+    assert main(["status", out.uri]) == 3
+    assert "report:" not in capsys.readouterr().out  # there is none
+    with cohort_lock(out.lock):
+        (Path(out.store) / "sub-01_T1w").mkdir(parents=True)
+        assert views() == {"sub-01_T1w": "running", "sub-02_T1w": "waiting"}
+        assert main(["status", out.uri]) == 0
+    told = capsys.readouterr().out
+    assert "planned 2 = 0 done + 0 skipped + 0 flagged + 0 failed + 1 running + 1 waiting" in told
+    assert "files: 3 seen = 2 of scans + 0 refused + 1 left out" in told
+    files.write_json(out.ending, {"plan": plan.digest})
+    assert set(views().values()) == {"waiting"}
+
+
+def test_a_flow_takes_the_plan_that_was_made_for_its_settings_and_no_other(tmp_path):
+    from flows.reprocess import _given, with_plan
+
+    root = bids(tmp_path / "in", "01")
+    settings = RunSettings(input=str(root), out=str(tmp_path / "out"))
+    plan = plan_cohort(settings)
+    assert _given(settings, Choice(None)) is None
+    with with_plan(plan):
+        assert _given(settings, Choice(None)) is plan
+        assert _given(settings.model_copy(update={"seed": 1}), Choice(None)) is None
+    assert _given(settings, Choice(None)) is None
+
+
+@pytest.mark.slow
+def test_a_run_plans_once(tmp_path, monkeypatch):
+    import flows.reprocess
+
+    monkeypatch.setattr(flows.reprocess, "plan_cohort", None)  # called, it would fail
+    root, out = bids(tmp_path / "in", "01"), tmp_path / "out"
+    assert main(["run", str(root), str(out), "--voxel-size", "3", "--quiet"]) == 0
+    assert json.loads((out / "isovox" / "run.json").read_text())["counts"]["done"] == 1
+
+
+def test_every_file_is_listed_on_request(tmp_path, capsys):
+    root = bids(tmp_path / "in", "01", "A_1")
+    assert main(["plan", str(root), str(tmp_path / "out"), "--files"]) == 3
+    told = capsys.readouterr().out
+    assert "scan sub-01_T1w\tsub-01/anat/sub-01_T1w.nii.gz" in told
+    assert "left out: metadata (JSON)\tdataset_description.json" in told
+    assert "files: 3 seen = 1 of scans + 1 refused + 1 left out" in told
+    assert not (tmp_path / "out").exists()
