@@ -87,7 +87,7 @@ def _scan(out: Path, planned: dict[str, Any]) -> Outcome:
 def _made(out: Path) -> Outcome:
     """What is recorded of another command than a run: bytes of its images and weights, figures of its scores."""
     images = {str(path.relative_to(out)): _sha256(path.read_bytes()) for path in sorted(out.rglob("*.nii.gz"))}
-    weights = {str(n): _tensors(path) for n, path in enumerate(sorted(out.rglob("*.safetensors")))}
+    weights = {str(n): _tensors(path) for n, path in enumerate(sorted(out.glob("model/**/*.safetensors")))}
     scores = {str(path.relative_to(out)): _read(path)["figures"] for path in sorted(out.glob("scores/**/*.json"))}
     return {"nifti": images, "weights": weights, "figures": scores}
 
