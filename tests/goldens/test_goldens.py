@@ -39,7 +39,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings_of(case: Case, cohort: Path) -> RunSettings:
     parser = argparse.ArgumentParser()
     add_settings(parser)
-    return settings_from(parser.parse_args([str(cohort), str(cohort / "out"), *case.words]), RunSettings)
+    return settings_from(parser.parse_args([str(cohort), str(cohort.parent / "goldens-out"), *case.words]), RunSettings)
 
 
 def weights_of(settings: RunSettings) -> Weights | None:
