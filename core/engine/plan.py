@@ -61,6 +61,13 @@ class LabelImage(Settings):
     sha256: str
 
 
+class MaskImage(Settings):
+    """A mask beside a scan, on its grid: not 0 where nothing was measured (a lesion that is to be filled, a hole)."""
+
+    uri: str
+    sha256: str
+
+
 class ScanPlan(Settings):
     """What will be done to one scan.
 
@@ -80,6 +87,8 @@ class ScanPlan(Settings):
         tiles: how many tiles the target grid is cut into.
         steps: how many steps its method makes at most; 0 for one that makes none.
         reference: the truth to score against.
+        mask: beside it, where its method takes one.
+        covariates: of the person, those that its method takes and that are known.
         labels: masks and labels beside it that are carried onto its restored grid.
         outside: what of it lies outside the domain of the method or its model, where it is restored all the same.
         ingest_digest: what the measured image in the store depends on.
@@ -104,6 +113,8 @@ class ScanPlan(Settings):
     tiles: int = 1
     steps: int = 0
     reference: str | None = None
+    mask: MaskImage | None = None
+    covariates: dict[str, float | str] | None = None
     labels: tuple[LabelImage, ...] = ()
     outside: tuple[str, ...] = ()
     ingest_digest: str = ""
@@ -209,10 +220,16 @@ def restoration_settings(settings: RunSettings, weights: Weights | None, revisio
     }
 
 
+def _restored_from(scan: ScanPlan) -> list[Any]:
+    """What of a scan its restored voxels depend on, as digests know it; what lies beside it only where it is there."""
+    mask = [{"mask": scan.mask.sha256}] if scan.mask else []
+    return [scan.sha256, scan.forward.digested(), *mask, *([{"covariates": scan.covariates}] if scan.covariates else [])]
+
+
 def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, domain: Domain) -> list[ScanPlan]:
     """The scans of one group, each with the digests of its stages."""
     flags = settings.outside_domain and domain.stated
-    together = [[scan.sha256, scan.forward.digested()] for scan in scans]
+    together = [_restored_from(scan) for scan in scans]
     checks = {"quality": settings.quality.model_dump(mode="json")}
     result = []
     for scan in scans:

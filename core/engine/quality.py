@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -91,7 +91,7 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
     """Assess a restored scan against the measured one.
 
     Args:
-        measured: the scan that was restored.
+        measured: the scan that was restored; in its mask, where it has one, nothing is held against it.
         restored: float32 (x, y, z) on ``target``; voxels that are not finite are counted, and taken as 0 elsewhere.
         target: its grid, parallel to the measured one.
         tiling: how the work was cut, for the seam score.
@@ -104,9 +104,10 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
     bad = restored.size - int(np.count_nonzero(np.isfinite(restored)))
     image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
     again = measured.operator(target).forward(image)
-    residual = again - measured.image
+    held = measured if measured.mask is None else replace(measured, image=np.where(measured.mask, np.float32(0), measured.image))
+    residual = again - held.image
     figures = {"non_finite": float(bad), "noise_sd": measured.stats.noise_sd}
-    figures |= _consistency(measured, again, residual)
+    figures |= _consistency(held, again, residual)
     figures |= _volume(measured, image, target)
     figures |= {"overshoot": _overshoot(measured, image), "seam": seam_score(image, target, measured, tiling)}
     return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), _problems(figures, thresholds))

@@ -1,8 +1,8 @@
 """What is there to restore: a BIDS dataset, a folder of images, or a table of paths; local or on S3.
 
 A table (.tsv, tab-separated, ``n/a`` for nothing) has the column ``path`` (of an image or a DICOM folder; absolute, a URI,
-or relative to the table) and may have ``participant_id``, ``session_id``, ``suffix`` and ``reference`` (path of the truth);
-further columns are ignored.
+or relative to the table) and may have ``participant_id``, ``session_id``, ``suffix``, ``reference`` (path of the truth) and
+``mask`` (path of the voxels that were not measured, for methods that take one); further columns are ignored.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from core.settings.base import Settings
 
 KINDS = {  # why a file is no scan that is taken, in words
     "archive": "archives, which are not looked into",
+    "beside": "masks, taken with their scans",
     "carried": "masks and labels, carried onto the restored grid",
     "checksum": "checksums",
     "code": "scripts and settings",

@@ -30,6 +30,7 @@ class Source:
         reference: the truth that its table names.
         evidence: identifiers that scans of one person share; kept in memory alone.
         simulation: what the sidecar of a simulated scan tells of how it was made (see ``core.operators.sidecar``).
+        mask: beside it, that its table names.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Source:
     reference: str | None = None
     evidence: tuple[str, ...] = ()
     simulation: dict[str, Any] = field(default_factory=dict)
+    mask: str | None = None
 
 
 @dataclass(frozen=True)

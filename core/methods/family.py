@@ -19,13 +19,15 @@ class Takes:
 
     Attributes:
         scans: one scan at a time, or also several of one person together (``--fuse``).
-        mask: a mask beside the scan.
+        mask: a mask beside the scan, True where nothing was measured.
         model: trained weights.
+        covariates: columns of participants.tsv that it uses where they are known ("age", "sex").
     """
 
     scans: Literal["one", "several"] = "one"
     mask: Literal["none", "optional", "needed"] = "none"
     model: bool = False
+    covariates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

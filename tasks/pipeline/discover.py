@@ -22,6 +22,7 @@ from core.io.output import Output
 from core.methods.registry import build_method, methods
 from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
+from tasks.pipeline.beside import with_beside
 from tasks.pipeline.labels import with_labels
 
 
@@ -141,6 +142,8 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> Cohort
     scans, refused = plan_scans(found.scans, settings)
     if settings.carry_labels:
         scans = with_labels(scans, found.ledger, settings)
+    scans, unfit = with_beside(scans, found, settings)
+    refused += unfit
     plan = complete(settings, scans, refused, weights, _rates(Output(settings.out)))
     found.ledger.refuse({one.key for one in plan.refused})
     return plan.model_copy(update={"files": found.ledger.account()})

@@ -30,14 +30,16 @@ def _stem(path: str) -> str:
     return plain_stem(without_extension(path))
 
 
-def _grid(uri: str, settings: RunSettings) -> Grid | None:
+def grid_of(uri: str, settings: RunSettings) -> Grid | None:
+    """The canonical grid of a NIfTI image; None where it cannot be read."""
     try:
         return readers.header("nifti", [uri], settings.trust).grid
     except (InputError, OSError):
         return None
 
 
-def _is_on(scan: ScanPlan, grid: Grid | None) -> bool:
+def is_on(scan: ScanPlan, grid: Grid | None) -> bool:
+    """Whether a grid is a scan's own."""
     there = scan.source_grid
     return grid is not None and grid.shape == there.shape and np.allclose(grid.affine, there.affine, atol=SAME)
 
@@ -57,8 +59,8 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_nifti(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)
-        grid = _grid(uri, settings) if beside else None
-        if owner := next((scan for scan in beside if _is_on(scan, grid)), None):
+        grid = grid_of(uri, settings) if beside else None
+        if owner := next((scan for scan in beside if is_on(scan, grid)), None):
             found[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
     return [scan.model_copy(update={"labels": tuple(found[scan.key])}) if scan.key in found else scan for scan in scans]

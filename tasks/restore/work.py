@@ -27,7 +27,9 @@ from core.methods.iterative import Figures, IterativeMethod
 from core.methods.registry import build_method
 from core.models.domain import disagreements
 from core.noise import Key, field_key
+from core.operators.linear import Kept
 from core.stats import Census, ScanStats
+from tasks.restore.masks import read_mask
 from tasks.restore.progress import Reporter
 
 T = TypeVar("T")
@@ -184,7 +186,14 @@ def measured_of(job: Job, scan: ScanPlan) -> Measured:
     """A scan as measured, from the store."""
     store, path = store_of(job), path_of(job, scan, "measured")
     stats = ScanStats(**store.attrs(path)["stats"])
-    return Measured(store.read(path), store.grid(path), stats, scan.forward, _noise_key(job, scan))
+    grid, key, mask = store.grid(path), _noise_key(job, scan), _mask_of(job, scan)
+    return Measured(store.read(path), grid, stats, scan.forward, key, mask, scan.covariates)
+
+
+def _mask_of(job: Job, scan: ScanPlan) -> Kept | None:
+    """The mask beside a scan, on its grid; None where it has none."""
+    trust = read_plan(job.out, job.plan).settings.trust
+    return read_mask(scan.mask, trust, scan.source_grid.shape) if scan.mask else None
 
 
 def _noise_key(job: Job, scan: ScanPlan) -> Key:
@@ -202,8 +211,13 @@ def _lazily(job: Job, scan: ScanPlan, how: Callable[[Grid, Callable[[Box], Measu
     """A scan of which only what is asked for is read."""
     store, path = store_of(job), path_of(job, scan, "measured")
     grid, stats = store.grid(path), ScanStats(**store.attrs(path)["stats"])
-    key = _noise_key(job, scan)
-    return how(grid, lambda box: Measured(store.read(path, box), grid.crop(box), stats, scan.forward, key))
+    key, mask = _noise_key(job, scan), _mask_of(job, scan)
+
+    def read(box: Box) -> Measured:
+        part = None if mask is None else mask[box.slices]
+        return Measured(store.read(path, box), grid.crop(box), stats, scan.forward, key, part, scan.covariates)
+
+    return how(grid, read)
 
 
 # -- restore, scan mode -----------------------------------------------------------------------------------------------------

@@ -91,15 +91,15 @@ KNOWN = (
     Mutation(
         "the acquisition is dropped when a whole scan is read from the store",
         "tasks/restore/work.py",
-        "stats, scan.forward, _noise_key(job, scan))",
-        "stats, type(scan.forward)(), _noise_key(job, scan))",
+        "stats, scan.forward, key, mask, scan.covariates)",
+        "stats, type(scan.forward)(), key, mask, scan.covariates)",
         f"{WORK}::test_a_scan_comes_from_the_store_with_how_it_was_acquired",
     ),
     Mutation(
         "the acquisition is dropped when a part of a scan is read from the store",
         "tasks/restore/work.py",
-        "stats, scan.forward, key)",
-        "stats, type(scan.forward)(), key)",
+        "stats, scan.forward, key, part, scan.covariates)",
+        "stats, type(scan.forward)(), key, part, scan.covariates)",
         f"{WORK}::test_a_scan_comes_from_the_store_with_how_it_was_acquired",
     ),
     Mutation(

@@ -73,8 +73,9 @@ def _source(row: Row, folder: str) -> Source:
     sidecar = readers.metadata(image.kind, image.uris)
     evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
     group = group_of(entities) or key
+    mask = _absolute(row["mask"], folder) if row.get("mask") else None
     known, made = allowed(sidecar), simulation(sidecar)
-    return Source(key, image.uris, image.kind, stem, group, relative, entities, known, reference, evidence, made)
+    return Source(key, image.uris, image.kind, stem, group, relative, entities, known, reference, evidence, made, mask)
 
 
 def from_table(uri: str, selection: Selection) -> Discovery:

@@ -1,0 +1,137 @@
+"""What a method takes beside a scan: a mask of voxels that were not measured, and what is known of the person."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from core.engine.plan import MaskImage, Refusal, ScanPlan
+from core.errors import InputError
+from core.io import files
+from core.io.bids import Discovery, Source
+from core.io.names import entities_of, is_nifti, without_extension
+from core.io.tables import read_table
+from core.methods.registry import methods
+from core.settings.run import RunSettings
+from tasks.pipeline.labels import grid_of, is_on
+
+MISSING = re.compile("lesion|tumou?r|missing", re.IGNORECASE)
+PLAIN = ("mask", "roi")
+OWN = {"suffix", "datatype", "desc", "label"}  # entities that a mask has of its own
+UNKNOWN = {"", "n/a"}
+
+
+def with_beside(scans: Sequence[ScanPlan], found: Discovery, settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
+    """The scans with the mask and the covariates that the method takes, and those that are refused for want of a mask.
+
+    Where a method takes neither, nothing is looked for and no digest changes.
+
+    Args:
+        scans: planned.
+        found: in the input.
+        settings: of the run.
+
+    Raises:
+        UsageError: a participants.tsv that is no table.
+    """
+    takes = methods()[settings.method].takes
+    people = _people(settings.input, takes.covariates) if takes.covariates else {}
+    scans = [scan.model_copy(update={"covariates": people.get(scan.entities.get("sub", ""))}) for scan in scans]
+    if takes.mask == "none":
+        return scans, []
+    masks = _Masks(found, settings)
+    ready: list[ScanPlan] = []
+    refused: list[Refusal] = []
+    for scan in scans:
+        try:
+            ready.append(scan.model_copy(update={"mask": masks.of(scan, needed=takes.mask == "needed")}))
+        except InputError as error:
+            refused.append(Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)))
+    return ready, refused
+
+
+class _Masks:
+    """The masks of an input by the folders in which they lie, and those that a table names.
+
+    Args:
+        found: in the input.
+        settings: of the run.
+    """
+
+    def __init__(self, found: Discovery, settings: RunSettings) -> None:
+        self._settings, self._ledger = settings, found.ledger
+        self._named = {one.key: one.mask for one in found.scans if isinstance(one, Source) and one.mask}
+        self._folders: dict[str, list[str]] = defaultdict(list)
+        for path, kind in sorted(found.ledger.left.items()):
+            if kind in {"mask", "carried", "beside"} and is_nifti(path):
+                self._folders[path.rpartition("/")[0]].append(path)
+
+    def of(self, scan: ScanPlan, *, needed: bool) -> MaskImage | None:
+        """The mask of a scan; None where there is none and none is needed.
+
+        Raises:
+            InputError: mask-missing, mask-ambiguous; mask-grid, for one that a table names and that lies elsewhere.
+        """
+        if uri := self._named.get(scan.key):
+            if not is_on(scan, grid_of(uri, self._settings)):
+                wanted = f"a mask on the scan's grid of {scan.source_grid.shape}"
+                raise InputError("mask-grid", wanted, f"another in {files.name_of(uri)}", "resample the mask to the scan")
+            return MaskImage(uri=uri, sha256=files.sha256(uri))
+        ranked = [(rank, path) for path in self._beside(scan) if (rank := _rank(path, scan)) is not None]
+        best = [path for rank, path in ranked if rank == min(ranked)[0]]
+        if len(best) > 1:
+            names = ", ".join(map(files.name_of, best))
+            raise InputError("mask-ambiguous", "one mask beside the scan", names, "name it in a table, in the column mask")
+        if not best and needed:
+            wanted = "a mask beside the scan, on its grid, that says lesion or tumour"
+            raise InputError("mask-missing", wanted, "none", "add one, or name it in a table, in the column mask")
+        return self._take(best[0]) if best else None
+
+    def _take(self, path: str) -> MaskImage:
+        """The mask at a path; the ledger tells that it is taken."""
+        if self._ledger.left[path] == "mask":
+            self._ledger.left[path] = "beside"
+        uri = files.join(self._settings.input, path)
+        return MaskImage(uri=uri, sha256=files.sha256(uri))
+
+    def _beside(self, scan: ScanPlan) -> list[str]:
+        """Masks in the scan's folder that lie on its grid."""
+        there = self._folders[scan.relative.rpartition("/")[0]]
+        return [path for path in there if is_on(scan, grid_of(files.join(self._settings.input, path), self._settings))]
+
+
+def _rank(path: str, scan: ScanPlan) -> int | None:
+    """0 for a mask whose name says that voxels of this scan were not measured, 1 for one that says nothing; None for others."""
+    name, said = without_extension(files.name_of(path)), entities_of(path)
+    if any(scan.entities.get(entity, value) != value for entity, value in said.items() if entity not in OWN):
+        return None
+    if MISSING.search(name):
+        return 0
+    own = without_extension(files.name_of(scan.relative))
+    plain = name in {*PLAIN, *(f"{own}_{one}" for one in PLAIN)}
+    bids = "sub" in said and said.get("suffix") in PLAIN and not {"desc", "label"} & set(said)
+    return 1 if plain or bids else None
+
+
+def _people(root: str, columns: Sequence[str]) -> Mapping[str, dict[str, float | str]]:
+    """What participants.tsv tells of persons in some columns, by their labels; empty where there is none."""
+    try:
+        _, rows = read_table(files.join(root, "participants.tsv"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    people = {}
+    for row in rows.values():
+        known = {name: _value(row[name]) for name in columns if row.get(name, "").lower() not in UNKNOWN}
+        if known:
+            people[row.get("participant_id", "").removeprefix("sub-")] = known
+    return people
+
+
+def _value(text: str) -> float | str:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text
