@@ -29,7 +29,11 @@ def _evaluation() -> type[BaseModel]:
     own: dict[str, Any] = {
         "protocol": (
             EvaluationSettings.model_fields["protocol"].annotation,
-            Field("thick-slice", description="of the evaluation"),
+            Field(
+                "thick-slice",
+                description="of the evaluation",
+                json_schema_extra=EvaluationSettings.model_fields["protocol"].json_schema_extra,
+            ),
         ),
         "cohort": (
             str | None,
@@ -81,7 +85,8 @@ def _promote(options: argparse.Namespace) -> int:
     bring_own(options.name, models)
     cohort, score = None, None
     if settings.cohort:
-        how = settings.model_dump(mode="json", exclude={"cohort", "out", "tiling", "compute"})
+        unset = {"fold"} if settings.fold is None else set()  # so that cohorts that were frozen before there were folds stay so
+        how = settings.model_dump(mode="json", exclude={"cohort", "out", "tiling", "compute"} | unset)
         cohort = cohort_of(settings.cohort, settings.selection, how)
         score = _scorer(options.name, settings, models.uri)
     with terminable():

@@ -114,12 +114,13 @@ def scoring_of(settings: EvaluationSettings) -> tuple[Scoring, Scorer]:
         WeightsError: a model that does not segment.
     """
     from core.io import files
+    from core.methods import registry
     from flows.weights import resolve_model
     from tasks.evaluate.scorers import Scoring, lpips_missing, scorer_of
 
     said = settings.segmenter
     is_model = "{" not in said and (said.startswith("models:") or files.is_folder(said))
-    wanted = settings.protocol == "iqt" if settings.lpips is None else settings.lpips
+    wanted = registry.protocol(settings.protocol).lpips if settings.lpips is None else settings.lpips
     why = lpips_missing() if wanted else ""
     weights = resolve_model(said, settings.tracking_uri) if is_model else None
     scoring = Scoring(said, settings.contrast, weights, lpips=wanted and not why)

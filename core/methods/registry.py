@@ -6,6 +6,7 @@ Families are the folders of ``core/methods`` that hold a ``family.py``, and the 
 
 from __future__ import annotations
 
+import ast
 import copyreg
 import os
 import sys
@@ -23,6 +24,7 @@ from core.errors import SettingsError, UsageError
 from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
 
 if TYPE_CHECKING:
+    from core.evaluation.protocol import Protocol
     from core.methods.base import Method, MethodSettings
     from core.training.recipe import Recipe
 
@@ -78,7 +80,8 @@ def _declared(folder: Path, package: str) -> Family:
 
 def _check_names(kind: str, found: Iterable[Family]) -> None:
     """Refuse a name that two declarations use."""
-    owners: dict[str, Path] = {}
+    shared = shared_protocols() if kind == "protocols" else {}
+    owners: dict[str, Path] = {name: Path(entry.where) for name, entry in shared.items()}
     for family in found:
         for one in getattr(family, kind):
             place, name = family.folder / DECLARATION, one if isinstance(one, str) else one.name
@@ -103,8 +106,19 @@ def recipes() -> dict[str, RecipeEntry]:
 
 
 def protocols() -> dict[str, ProtocolEntry]:
-    """All protocols by name."""
-    return _by_name(one for family in families() for one in family.protocols)
+    """All protocols by name: the shared ones, then the families'."""
+    return shared_protocols() | _by_name(one for family in families() for one in family.protocols)
+
+
+@lru_cache(maxsize=1)
+def shared_protocols() -> dict[str, ProtocolEntry]:
+    """The modules of ``core.evaluation.protocols``; none of them is imported."""
+    package = "core.evaluation.protocols"
+    found = {}
+    for path in sorted(Path(__file__).parents[1].joinpath("evaluation", "protocols").glob("[!_]*.py")):
+        name, title = path.stem.replace("_", "-"), ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[name] = ProtocolEntry(name, f"{package}.{path.stem}:PROTOCOL", title.partition("\n")[0].rstrip("."))
+    return found
 
 
 def networks() -> dict[str, NetworkEntry]:
@@ -236,13 +250,23 @@ def recipe(name: str) -> Recipe:
     return found
 
 
-def protocol(name: str) -> Any:
+def protocol_entry(name: str) -> ProtocolEntry:
+    """What is declared of a protocol.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return _found(protocols(), "unknown-protocol", name, "choose one of them")
+
+
+def protocol(name: str) -> Protocol:
     """How methods are evaluated.
 
     Raises:
         UsageError: an unknown name, or a protocol that is not where its family says.
     """
-    return resolve(_found(protocols(), "unknown-protocol", name, "choose one of them").where)
+    found: Protocol = resolve(protocol_entry(name).where)
+    return found
 
 
 def network_module(name: str) -> str:

@@ -12,12 +12,20 @@ from core.settings.run import Compute
 from core.settings.scans import SELECTION, TILING, Selection, TilingSettings
 
 
+def _protocols(schema: dict[str, Any]) -> None:
+    """A form offers the protocols that there are, and says what they are."""
+    from core.methods import registry
+
+    found = registry.protocols()
+    schema["enum"] = list(found)
+    schema["description"] = "; ".join(f"{name}: {entry.title}" for name, entry in found.items())
+
+
 class EvaluationSettings(Settings):
     """Restoration of a cohort whose truth is known, by several methods, scored against it."""
 
-    protocol: Literal["thick-slice", "iqt"] = Field(
-        title="Protocol",
-        description="thick-slice: averaged slices, factor 4; iqt: low field, factor 8, Kim et al. 2023",
+    protocol: str = Field(
+        title="Protocol", description="how scans are degraded, which count, and by what figures", json_schema_extra=_protocols
     )
     cohort: str = Field(
         title="Cohort",
@@ -36,14 +44,15 @@ class EvaluationSettings(Settings):
         examples=[["cubic,unires", "METHOD=models:/NAME@champion"]],
     )
     method_options: dict[str, Any] = Field({}, title="Methods' options", description="METHOD.OPTION=VALUE")
+    fold: int | None = Field(
+        None, ge=1, title="Fold", description="of the protocol's parts of the persons, score this one alone; default: all persons"
+    )
     factor: int | None = Field(
         None, ge=2, title="Factor", description="sharp voxels from slice to slice; default: the protocol's"
     )
-    slice_profile: Literal["box", "gaussian"] | None = Field(
-        None, title="Slice profile", description="default: box, or gaussian for iqt"
-    )
+    slice_profile: Literal["box", "gaussian"] | None = Field(None, title="Slice profile", description="default: the protocol's")
     slice_gap: float | None = Field(
-        None, ge=0.0, lt=1.0, title="Slice gap", description="fraction of the slices' distance; default: 0, or 0.25 for iqt"
+        None, ge=0.0, lt=1.0, title="Slice gap", description="fraction of the slices' distance; default: the protocol's"
     )
     contrast: Literal["T1w", "FLAIR"] = Field("T1w", title="Contrast", description="of low-field scans")
     axis: Literal["auto", "R", "A", "S"] = Field(
@@ -56,7 +65,7 @@ class EvaluationSettings(Settings):
         description="for the mean IoU: tissues (fitted classes), fastsurfer, a model (a folder or models:/name@alias), "
         "a command with {image} and {labels}, or none",
     )
-    lpips: bool | None = Field(None, title="LPIPS", description="perceptual distance of slices; default: for iqt")
+    lpips: bool | None = Field(None, title="LPIPS", description="perceptual distance of slices; default: the protocol's")
     tiling: TilingSettings = TILING
     selection: Selection = SELECTION
     trust: Literal["sform", "qform"] | None = Field(
@@ -78,7 +87,17 @@ class EvaluationSettings(Settings):
     @property
     def degradation(self) -> Degradation:
         """How scans of low resolution are made from sharp ones by this protocol."""
-        operator, factor = {"thick-slice": ("slice-profile", 4), "iqt": ("low-field", 8)}[self.protocol]
-        said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor or factor}
+        from core.methods import registry
+
+        said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
         known = {name: value for name, value in said.items() if value is not None}
-        return Degradation.model_validate({"operator": operator, "contrast": self.contrast} | known)
+        own = registry.protocol(self.protocol).degradation
+        return Degradation.model_validate({"contrast": self.contrast} | dict(own) | known)
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        """A protocol that is not there is refused, and the nearest one told."""
+        from core.methods import registry
+
+        return registry.protocol_entry(name).name

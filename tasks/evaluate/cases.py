@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.errors import InputError
+from core.errors import InputError, UsageError
 from core.geometry.grid import Box, Grid
 from core.io import bids, files, simulated
 from core.io.bids import Refused, Source
+from core.methods import registry
 from core.models.card import Card, read_card, read_text
 from core.operators.forward_model import ForwardModel
 from core.operators.sidecar import read_forward, simulated_by
@@ -63,12 +64,28 @@ def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None,
     Raises:
         UsageError: no such cohort, or nothing that fits the selection.
     """
-    found = bids.discover(settings.cohort, settings.selection)
+    found = _counted(settings, bids.discover(settings.cohort, settings.selection))
     truths = {one.key: _truth_of(one, settings.cohort) for one in found if isinstance(one, Source)}
     if any(truths.values()):
         advance("scans", len(found))
         return [_given(one, truths.get(one.key)) for one in found]
-    return _simulated(settings, advance, dispatch)
+    return _simulated(settings, {one.key for one in found}, advance, dispatch)
+
+
+def _counted(settings: EvaluationSettings, found: Sequence[Source | Refused]) -> list[Source | Refused]:
+    """The scans that count by the protocol, and of its fold where one is asked for; what was refused is told all the same.
+
+    Raises:
+        UsageError: none counts, or a fold that there is not.
+    """
+    protocol = registry.protocol(settings.protocol)
+    there = [one for one in found if isinstance(one, Source) and protocol.takes(one.entities)]
+    persons = protocol.fold([_person(one) for one in there], settings.fold) if settings.fold else None
+    kept = {one.key for one in there if persons is None or _person(one) in persons}
+    if not kept and any(isinstance(one, Source) for one in found):
+        wanted, got = f"scans that count by the protocol {protocol.name}", f"none of {len(found)}"
+        raise UsageError("no-cases", wanted, got, "select other scans, or choose another protocol")
+    return [one for one in found if isinstance(one, Refused) or one.key in kept]
 
 
 def _given(one: Source | Refused, truth: str | None) -> Case:
@@ -84,15 +101,16 @@ def _lost(key: str, reason: str) -> Case:
     return Case(key, key, "", Source(key, ("",), "nifti", key, key, key), reason)
 
 
-def _simulated(settings: EvaluationSettings, advance: Advance, dispatch: Dispatch) -> list[Case]:
+def _simulated(settings: EvaluationSettings, keys: set[str], advance: Advance, dispatch: Dispatch) -> list[Case]:
+    """The cases of these keys, degraded."""
     out = files.join(settings.out, "simulated")
     how = {"input": settings.cohort, "out": out, "degradation": settings.degradation}
     same = ("axis", "labels", "selection", "trust", "compute", "seed")
     wanted = SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
-    job, found = simulate.find(wanted)
+    job, found = simulate.find(wanted, keys)
     sources = {one.key: one for one in found if isinstance(one, Source)}
     cases = []
-    for record in simulate.simulate(wanted, advance, dispatch):
+    for record in simulate.simulate(wanted, advance, dispatch, keys):
         if record.state == "failed":
             cases.append(_lost(record.key, record.reason))
         else:

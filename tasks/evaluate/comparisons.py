@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from core.evaluation.metrics.significance import LEVEL, Comparison, compare, fewest_scans, holm
 from tasks.evaluate.evaluation import Score
-from tasks.evaluate.tables import BY_NAME, by_method
+from tasks.evaluate.tables import BY_NAME, by_method, metrics_of
 
 COMPARED = ("psnr", "ssim", "ms_ssim", "lpips", "miou")
 
@@ -33,12 +33,17 @@ class PairwiseComparison:
         return self.a if low > 0 else self.b if high < 0 else ""
 
 
+def compared(names: Iterable[str]) -> list[str]:
+    """The figures by which methods are compared: of the shared ones ``COMPARED``, and all that a protocol has of its own."""
+    return [metric.name for metric in metrics_of(names) if metric.name in COMPARED or metric.name not in BY_NAME]
+
+
 def _common(a: Sequence[Score], b: Sequence[Score]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Finite scores of the scans that both methods have, a list a metric."""
     theirs = {row.scan: row.figures for row in b if row.state == "done"}
     pairs = [(row.figures, theirs[row.scan]) for row in a if row.state == "done" and row.scan in theirs]
     ours, others = {}, {}
-    for name in COMPARED:
+    for name in compared(name for figures in pairs for name in figures[0]):
         found = [(x[name], y[name]) for x, y in pairs if name in x and name in y]
         if found and all(math.isfinite(x) and math.isfinite(y) for x, y in found):
             ours[name], others[name] = [x for x, _ in found], [y for _, y in found]
@@ -50,7 +55,7 @@ def pairwise_comparisons(rows: Sequence[Score]) -> list[PairwiseComparison]:
 
     Almost Stochastic Order, which takes seconds a pair, is left to the promotion of a model.
     """
-    lower = [name for name in COMPARED if not BY_NAME[name].higher]
+    lower = [metric.name for metric in metrics_of(name for row in rows for name in row.figures) if not metric.higher]
     found = []
     for (a, mine), (b, theirs) in combinations(by_method(rows).items(), 2):
         scores = _common(mine, theirs)

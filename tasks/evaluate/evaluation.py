@@ -22,10 +22,11 @@ from core.engine.plan import Weights
 from core.engine.restore import Source as Scan
 from core.engine.restore import restore_scan
 from core.errors import InputError
-from core.evaluation.metrics.restoration import restoration_scores
+from core.evaluation.protocol import Protocol
 from core.geometry.grid import Array, Grid
 from core.io import bids, files, nifti
 from core.io.slabs import StoredAs
+from core.methods import registry
 from core.methods.base import Measured
 from core.methods.registry import build_method
 from core.models.domain import Domain, disagreements, facts_of
@@ -144,6 +145,11 @@ class CaseEvaluation:
         """sha256 of the measured scan and of the truth."""
         return files.sha256(self.case.measured), files.sha256_all(self.case.truth.uris)
 
+    @property
+    def protocol(self) -> Protocol:
+        """By which the case is scored."""
+        return registry.protocol(self.settings.protocol)
+
     @cached_property
     def images(self) -> CaseImages:
         """The case in memory."""
@@ -173,7 +179,7 @@ class CaseEvaluation:
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
         told = [candidate.domain.model_dump(mode="json", exclude_none=True)] if candidate.domain.stated else []
-        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION, *told])
+        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION, *told, *self.protocol.identity])
 
     def outside(self, candidate: Candidate) -> list[str]:
         """What of the case lies outside the domain of a method and its model, by name and figures."""
@@ -248,7 +254,7 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     image, seconds = restored_scan(evaluation, candidate)
     if outside := evaluation.outside(candidate) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
-    figures = restoration_scores(image, evaluation.images.truth) | evaluation.scorer.score(
+    figures = evaluation.protocol.score(image, evaluation.images.truth) | evaluation.scorer.score(
         image, evaluation.images.target, evaluation.prepared
     )
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": seconds, "figures": figures, "note": note}

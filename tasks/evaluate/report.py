@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import IsovoxError
+from core.evaluation.protocol import Metric
 from core.geometry.resample import interpolate
 from core.io import files, nifti
 from core.settings.evaluate import EvaluationSettings
@@ -22,12 +23,12 @@ from tasks.evaluate.evaluation import CaseEvaluation, Score
 from tasks.evaluate.scorers import Scorer
 from tasks.evaluate.tables import (
     BY_NAME,
-    METRICS,
     NOT_AVAILABLE,
-    Metric,
     Summary,
     by_method,
     metric_names,
+    metric_of,
+    metrics_of,
     scores_csv,
     summaries,
     summary_csv,
@@ -66,7 +67,7 @@ def _best(lines: Sequence[Summary], metric: Metric) -> str:
 
 def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
     names = {*metric_names(rows), *(name for name, _ in scorer.missing)}
-    return [metric for metric in METRICS if metric.name in names and metric.name in SHOWN]
+    return [metric for metric in metrics_of(names) if metric.name in SHOWN or metric.name not in BY_NAME]
 
 
 def _lines(
@@ -111,10 +112,11 @@ def _values(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, dict[
 
 
 def _pair_cells(pair: PairwiseComparison) -> tuple[str, ...]:
-    one, places = pair.comparison, BY_NAME[pair.comparison.metric].places
+    one, metric = pair.comparison, metric_of(pair.comparison.metric)
+    places = metric.places
     interval = "–" if one.interval is None else f"{one.interval[0]:+.{places}f} to {one.interval[1]:+.{places}f}"
     figures = (str(one.n), f"{one.difference:+.{places}f}", interval, f"{one.p:.2g}", f"{one.p_holm:.2g}")
-    return BY_NAME[one.metric].title, pair.a, pair.b, *figures, pair.winner or "–"
+    return metric.title, pair.a, pair.b, *figures, pair.winner or "–"
 
 
 def _notes(rows: Sequence[Score], found: Sequence[PairwiseComparison], scorer: Scorer) -> list[str]:
@@ -172,7 +174,7 @@ def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
         facts=_facts(settings, cases),
         columns=[(metric.title, metric.meaning) for metric in metrics],
         lines=_lines(rows, found, metrics, missing),
-        values=_values(rows, [metric for metric in metrics if metric.name in DRAWN]),
+        values=_values(rows, [metric for metric in metrics if metric.name in DRAWN or metric.name not in BY_NAME]),
         best={metric.title: _best(summed, metric) for metric in metrics},
         comparisons=[_pair_cells(pair) for pair in found],
         notes=_notes(rows, found, scorer),
@@ -213,7 +215,8 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None
     from tasks.tracking.tracker import experiment_id, flat
 
     client = MlflowClient(tracking_uri=uri)
-    told = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"})
+    unset = {"fold"} if settings.fold is None else set()
+    told = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"} | unset)
     key = hashlib.sha256(f"{settings.out} {told}".encode()).hexdigest()[:16]
     experiment = experiment_id(client, uri, EXPERIMENT)
     known = client.search_runs([experiment], f"tags.evaluation = '{key}'", max_results=1)

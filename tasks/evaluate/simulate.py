@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,14 +50,18 @@ class Job:
         return SUPERIOR if self.settings.axis == "auto" else "RAS".index(self.settings.axis)
 
 
-def find(settings: SimulateSettings) -> tuple[Job, list[Source | Refused]]:
+def find(settings: SimulateSettings, keys: Container[str] | None = None) -> tuple[Job, list[Source | Refused]]:
     """The scans to degrade and how.
+
+    Args:
+        settings: which cohort, where to, how.
+        keys: of the scans, where not all that fit the selection are meant.
 
     Raises:
         UsageError: no such input, nothing that fits the selection, an output within the input, or two label images for a scan.
     """
     claim.check(settings.out, [settings.input], "simulate")
-    found = bids.discover(settings.input, settings.selection)
+    found = [one for one in bids.discover(settings.input, settings.selection) if keys is None or one.key in keys]
     axis = "S" if settings.axis == "auto" else settings.axis
     label, contrast = simulated.label_of(settings.degradation, axis), settings.degradation.contrast
     sources = tuple(one for one in found if isinstance(one, Source))
@@ -155,7 +159,10 @@ def simulate_piece(piece: Piece) -> ScanRecord:
 
 
 def simulate(
-    settings: SimulateSettings, advance: Callable[[str, int], None] = lambda *_: None, dispatch: Dispatch = serially
+    settings: SimulateSettings,
+    advance: Callable[[str, int], None] = lambda *_: None,
+    dispatch: Dispatch = serially,
+    keys: Container[str] | None = None,
 ) -> list[ScanRecord]:
     """Make scans of low resolution from all scans of a cohort; those that are there are skipped.
 
@@ -163,6 +170,7 @@ def simulate(
         settings: which cohort, where to, how.
         advance: told ("scans", 1) after each.
         dispatch: runs the work; see ``tasks.bounded.in_order``.
+        keys: of the scans, where not all that fit the selection are meant.
 
     Returns:
         one record a scan, in the order of their keys.
@@ -170,7 +178,7 @@ def simulate(
     Raises:
         UsageError: no such input, nothing that fits the selection, or a setting that cannot be meant.
     """
-    job, found = find(settings)
+    job, found = find(settings, keys)
     claim.mark(settings.out, "simulate")
     files.remove_leftovers(settings.out)
     told = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})

@@ -5,32 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from core.evaluation.protocol import Metric
 from tasks.evaluate.evaluation import Score
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of the tables.
-
-    Attributes:
-        name: in the scores.
-        title: in tables.
-        places: digits after the point.
-        higher: whether more is better.
-        meaning: in a sentence.
-    """
-
-    name: str
-    title: str
-    places: int
-    meaning: str
-    higher: bool = True
-
 
 METRICS = (
     Metric("psnr", "PSNR dB", 2, "whole volume; peak: the truth's 99.9th percentile"),
@@ -47,6 +28,26 @@ METRICS = (
 )
 NOT_AVAILABLE = "not available"
 BY_NAME = {metric.name: metric for metric in METRICS}
+
+
+def metrics_of(names: Iterable[str]) -> list[Metric]:
+    """The metrics of these names, in the tables' order: those that are shared, then those of protocols."""
+    wanted = set(names)
+    others = _declared() if wanted - set(BY_NAME) else []
+    return [metric for metric in (*METRICS, *others) if metric.name in wanted]
+
+
+def metric_of(name: str) -> Metric:
+    """The metric of that name."""
+    return metrics_of([name])[0]
+
+
+def _declared() -> list[Metric]:
+    """What protocols have of their own."""
+    from core.methods import registry
+
+    measures = (measure for name in registry.protocols() for measure in registry.protocol(name).measures)
+    return list({metric.name: metric for measure in measures for metric in measure.metrics}.values())
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ def by_method(rows: Sequence[Score]) -> dict[str, list[Score]]:
 
 def metric_names(rows: Sequence[Score]) -> list[str]:
     """The metrics that any row has, in the tables' order."""
-    there = {name for row in rows for name in row.figures}
-    return [metric.name for metric in METRICS if metric.name in there]
+    return [metric.name for metric in metrics_of(name for row in rows for name in row.figures)]
 
 
 def summaries(rows: Sequence[Score]) -> list[Summary]:
@@ -109,8 +109,7 @@ def _summary(method: str, rows: Sequence[Score]) -> Summary:
 
 
 def _with_missing(rows: Sequence[Score], missing: Sequence[str]) -> list[str]:
-    there = {*metric_names(rows), *missing}
-    return [metric.name for metric in METRICS if metric.name in there]
+    return [metric.name for metric in metrics_of({*metric_names(rows), *missing})]
 
 
 def scores_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:

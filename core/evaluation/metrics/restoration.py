@@ -10,6 +10,7 @@ psnr_minmax, ms_ssim_minmax    as Kim et al. 2023 report them (and their code ha
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import IsovoxError
 from core.evaluation.metrics.image import ms_ssim, psnr, ssim
@@ -46,12 +47,13 @@ def minmax(image: Array) -> Array:
     return np.asarray((image - np.float32(low)) / np.float32(high - low if high > low else 1.0), np.float32)
 
 
-def restoration_scores(restored: Array, truth: Array) -> dict[str, float]:
+def restoration_scores(restored: Array, truth: Array, mask: NDArray[np.bool_] | None = None) -> dict[str, float]:
     """All figures of a restored scan.
 
     Args:
         restored: float32 (x, y, z).
         truth: float32, of the same shape and in the same unit.
+        mask: voxels that count in psnr, ssim and ms_ssim; None means all.
 
     Returns:
         by name: psnr, psnr_head and psnr_minmax in dB, ssim, ms_ssim and ms_ssim_minmax.
@@ -61,10 +63,10 @@ def restoration_scores(restored: Array, truth: Array) -> dict[str, float]:
     """
     peak = peak_of(truth)
     scores = {
-        "psnr": psnr(restored, truth, data_range=peak, mask=None),
+        "psnr": psnr(restored, truth, data_range=peak, mask=mask),
         "psnr_head": psnr(restored, truth, data_range=peak, mask=truth > 0),
-        "ssim": ssim(restored, truth, data_range=peak, mask=None),
-        "ms_ssim": ms_ssim(restored, truth, data_range=peak, mask=None),
+        "ssim": ssim(restored, truth, data_range=peak, mask=mask),
+        "ms_ssim": ms_ssim(restored, truth, data_range=peak, mask=mask),
     }
     ours, theirs = (minmax(trimmed(image)) for image in (restored, truth))
     scores["psnr_minmax"] = psnr(ours, theirs, data_range=1.0, mask=None)

@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 from core.engine.plan import Weights
 from core.errors import InputError, IsovoxError, UsageError, WeightsError
 from core.evaluation.metrics.restoration import restoration_scores
+from core.evaluation.protocol import RESTORATION, Measure, Metric, Protocol
 from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
 from core.io import nifti
 from core.io.bids import Source
+from core.methods import registry
+from core.methods.family import ProtocolEntry
 from core.models.bundle import save_model
 from core.models.card import Card, TrainingData, write_card
 from core.models.domain import Domain
@@ -142,7 +145,7 @@ def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tm
     monkeypatch.setattr(
         evaluation, "_restored", lambda evaluation, candidate: done.append(candidate.method) or real(evaluation, candidate)
     )
-    monkeypatch.setattr(evaluation, "restoration_scores", lambda *_: done.append("scored") or {"psnr": 1.0})
+    monkeypatch.setattr("core.evaluation.protocol.restoration_scores", lambda *_: done.append("scored") or {"psnr": 1.0})
     assert run(wanted) == before
     assert done == []
     (again,) = run(wanted, [CUBIC], Scoring("tissues"))  # new figures of a restored scan
@@ -423,3 +426,64 @@ def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():
         CommandSegmenter("no-such-tool {image} {labels}").labels(image, GRID, image)
     with pytest.raises(UsageError, match="segmenter-unknown"):
         segmenter_of("magic", "T1w", None)
+
+
+# -- protocols --------------------------------------------------------------------------------------------------------------
+
+
+OWN = Protocol(
+    "half-and-half",
+    {"operator": "slice-profile", "factor": 4},
+    measures=(
+        RESTORATION,
+        Measure(
+            lambda a, b, _: {"bias": float(abs(a - b).mean())}, (Metric("bias", "Bias", 2, "mean difference", higher=False),)
+        ),
+    ),
+    takes=lambda entities: entities.get("suffix") == "T1w",
+    folds=2,
+)
+
+
+@pytest.fixture
+def own_protocol(monkeypatch) -> None:
+    """A protocol that a family declares."""
+    where = f"{__name__}:OWN"
+    declared = registry.protocols() | {OWN.name: ProtocolEntry(OWN.name, where, "for tests")}
+    real = registry.resolve
+    monkeypatch.setattr(registry, "protocols", lambda: declared)
+    monkeypatch.setattr(registry, "resolve", lambda name: OWN if name == where else real(name))
+
+
+@pytest.mark.usefixtures("own_protocol")
+def test_a_family_s_protocol_scores_its_fold_by_its_own_figures_in_all_tables(cohort, tmp_path):
+    wanted = EvaluationSettings(protocol="half-and-half", cohort=str(cohort), out=str(tmp_path), fold=2)
+    rows = run(wanted)
+    assert [(one.scan, one.method) for one in rows] == [("sub-02_T1w", "cubic"), ("sub-02_T1w", "linear")]
+    assert not (tmp_path / "simulated" / "sub-01").exists()
+    assert rows[0].figures["bias"] > 0
+    assert "bias" in scores_csv(rows).splitlines()[0]
+    text = Path(write(wanted, find_cases(wanted), rows, Scorer())).read_text()
+    assert "Bias" in text
+    with pytest.raises(UsageError, match=r"fold-unknown: .*from 1 to 2 of half-and-half; got 3"):
+        find_cases(wanted.model_copy(update={"fold": 3}))
+
+
+@pytest.mark.usefixtures("own_protocol")
+def test_a_protocol_for_which_no_scan_counts_is_told(cohort, tmp_path, monkeypatch):
+    wanted = EvaluationSettings(protocol="half-and-half", cohort=str(cohort), out=str(tmp_path))
+    monkeypatch.setattr(registry, "protocol", lambda _: replace(OWN, takes=lambda entities: entities["suffix"] == "FLAIR"))
+    with pytest.raises(
+        UsageError, match=r"no-cases: wanted scans that count by the protocol half-and-half; got none of 2; select"
+    ):
+        find_cases(wanted)
+
+
+@pytest.mark.usefixtures("own_protocol")
+def test_another_protocol_s_figures_are_not_taken_for_its_own(cohort, tmp_path):
+    one = {"participant_label": ["01"]}
+    (shared,) = run(said(cohort, tmp_path, selection=one), [CUBIC])
+    (own,) = run(EvaluationSettings(protocol="half-and-half", cohort=str(cohort), out=str(tmp_path), selection=one), [CUBIC])
+    assert own.digest != shared.digest
+    assert own.figures == shared.figures | {"bias": own.figures["bias"]}
+    assert own.seconds == shared.seconds  # restored once

@@ -1,0 +1,121 @@
+"""A protocol: how scans are degraded, which of them count, where and by which figures methods are scored, and in what parts.
+
+A shared one is a module of ``core.evaluation.protocols`` that holds ``PROTOCOL``; a family declares its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import UsageError
+from core.evaluation.metrics.restoration import restoration_scores
+from core.geometry.grid import Array
+
+Mask = NDArray[np.bool_]
+Entities = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of the tables.
+
+    Attributes:
+        name: in the scores.
+        title: in tables.
+        places: digits after the point.
+        meaning: in a sentence.
+        higher: whether more is better.
+    """
+
+    name: str
+    title: str
+    places: int
+    meaning: str
+    higher: bool = True
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Figures of a restored scan and its truth.
+
+    Attributes:
+        of: of restored scan and truth, float32 (x, y, z), and the mask or None, to figures by name.
+        metrics: what they are; of a protocol's own, for the tables know the shared ones.
+        version: changes with their definition, so that rows of before are scored anew.
+    """
+
+    of: Callable[[Array, Array, Mask | None], Mapping[str, float]]
+    metrics: Sequence[Metric] = ()
+    version: int = 1
+
+
+def _shared(restored: Array, truth: Array, mask: Mask | None) -> Mapping[str, float]:
+    return restoration_scores(restored, truth, mask)
+
+
+RESTORATION = Measure(_shared)  # the shared figures, see ``core.evaluation.metrics.restoration``
+
+
+def every_scan(entities: Entities) -> bool:  # noqa: ARG001 - what a protocol is asked with
+    """All scans count."""
+    return True
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How methods are evaluated.
+
+    Attributes:
+        name: as the registry has it.
+        degradation: settings of ``Degradation`` by which sharp scans are degraded; a user may say others.
+        measures: figures of a restored scan beside the segmenter's and LPIPS.
+        mask: of a truth, float32 (x, y, z), to the voxels that count; None: all.
+        takes: whether a scan with these BIDS entities counts.
+        folds: parts of the persons for cross-validation; 1: all together.
+        lpips: whether LPIPS is scored unless the user says.
+    """
+
+    name: str
+    degradation: Mapping[str, Any]
+    measures: Sequence[Measure] = (RESTORATION,)
+    mask: Callable[[Array], Mask] | None = None
+    takes: Callable[[Entities], bool] = every_scan
+    folds: int = 1
+    lpips: bool = False
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What its figures depend on beyond the two images; empty for the shared figures of whole volumes."""
+        if self.mask is None and tuple(self.measures) == (RESTORATION,):
+            return ()
+        return (self.name, [measure.version for measure in self.measures])
+
+    def score(self, restored: Array, truth: Array) -> dict[str, float]:
+        """All figures of a restored scan, by name.
+
+        Args:
+            restored: float32 (x, y, z).
+            truth: float32, of the same shape and in the same unit.
+        """
+        mask = self.mask(truth) if self.mask else None
+        return {name: value for measure in self.measures for name, value in measure.of(restored, truth, mask).items()}
+
+    def fold(self, persons: Sequence[str], number: int) -> set[str]:
+        """The persons of a part: of all in the order of their labels, every ``folds``-th.
+
+        Args:
+            persons: labels of all persons of the cohort.
+            number: of the part, from 1.
+
+        Raises:
+            UsageError: a part that there is not.
+        """
+        if not 1 <= number <= self.folds:
+            wanted = f"a fold from 1 to {self.folds} of {self.name}"
+            raise UsageError("fold-unknown", wanted, str(number), "correct --fold, or leave it out to score all persons")
+        return set(sorted(set(persons))[number - 1 :: self.folds])

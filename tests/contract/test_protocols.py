@@ -1,0 +1,60 @@
+"""What every protocol promises, held against each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.evaluation.protocol import Protocol
+from core.methods import registry
+from core.settings.evaluate import EvaluationSettings
+from tests.phantoms import brain
+
+PERSONS = [f"{n:02d}" for n in range(1, 18)]
+
+
+@pytest.fixture(params=list(registry.protocols()))
+def protocol(request: pytest.FixtureRequest) -> Protocol:
+    return registry.protocol(request.param)
+
+
+def test_what_is_declared_is_there(protocol: Protocol) -> None:
+    entry = registry.protocol_entry(protocol.name)
+    assert entry.name == protocol.name
+    assert entry.title
+
+
+def test_settings_by_its_name_degrade_as_it_says(protocol: Protocol) -> None:
+    settings = EvaluationSettings(protocol=protocol.name, cohort="", out="")
+    made = settings.degradation.model_dump()
+    assert {name: made[name] for name in protocol.degradation} == dict(protocol.degradation)
+    said = EvaluationSettings(protocol=protocol.name, cohort="", out="", factor=6)
+    assert said.degradation.factor == 6
+    assert settings.degradation.forward.describe()
+
+
+def test_a_truth_is_scored_best_by_itself(protocol: Protocol) -> None:
+    truth, _ = brain((32, 34, 33))
+    noise = np.random.default_rng(0).normal(0, 5, truth.shape).astype(np.float32)
+    best, worse = protocol.score(truth, truth), protocol.score(truth + noise, truth)
+    assert set(best) >= {metric.name for measure in protocol.measures for metric in measure.metrics}
+    lower = {metric.name for measure in protocol.measures for metric in measure.metrics if not metric.higher}
+    for name, figure in worse.items():
+        assert np.isfinite(figure)
+        assert figure > best[name] if name in lower else figure < best[name]
+
+
+def test_a_mask_is_of_the_truth_s_shape_and_not_empty(protocol: Protocol) -> None:
+    truth, _ = brain((32, 34, 33))
+    if protocol.mask is not None:
+        mask = protocol.mask(truth)
+        assert (mask.shape, mask.dtype) == (truth.shape, np.bool_)
+        assert mask.any()
+        assert protocol.identity
+
+
+def test_folds_hold_each_person_once(protocol: Protocol) -> None:
+    parts = [protocol.fold(PERSONS, number) for number in range(1, protocol.folds + 1)]
+    assert sorted(one for part in parts for one in part) == PERSONS
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert parts == [protocol.fold(list(reversed(PERSONS)), number) for number in range(1, protocol.folds + 1)]
