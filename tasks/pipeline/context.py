@@ -99,9 +99,6 @@ class Crew:
         if (told := self._listener.news(self.out.progress(job.keys[0]))) is None:
             return False
         self._count(job.keys, told.unit, told.done, told.done / max(told.total, 1))
-        if time.monotonic() - self._shown >= SHOWING:
-            self._shown = time.monotonic()
-            self.show(self.progress())
         return True
 
     def _count(self, keys: Sequence[str], unit: str, done: int, part: float) -> None:
@@ -110,8 +107,13 @@ class Crew:
             more = done - self._counted.get(keys[0], 0)
             self._counted[keys[0]] = max(done, self._counted.get(keys[0], 0))
             self._parts[keys[0]] = part * len(keys)
+            now = time.monotonic()
+            if due := now - self._shown >= SHOWING:
+                self._shown = now
         if more > 0:
             self.advance(unit, more)
+        if due:
+            self.show(self.progress())
 
     def run(self, function: Callable[[Job], float], jobs: Iterable[Job]) -> Iterator[tuple[Job, float]]:
         """Run a worker's function for each job, in bounded windows; what fails is noted, the rest comes back."""
@@ -129,11 +131,18 @@ class Crew:
             for key in keys:
                 self.failed.setdefault(key, error)
 
-    def stage(self, name: str, function: Callable[[Job], float], groups: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Run a stage for groups of scans; the groups that came through."""
+    def stage(
+        self,
+        name: str,
+        function: Callable[[Job], float],
+        groups: Sequence[Sequence[str]],
+        on_done: Callable[[Sequence[str]], object] = lambda _: None,
+    ) -> list[list[str]]:
+        """Run a stage for groups of scans, and tell ``on_done`` of each that came through; all of these."""
         through = []
         for job, seconds in self.run(function, map(self.job, groups)):
             through.append(list(job.keys))
+            on_done(job.keys)
             for key in job.keys:
                 self.seconds.setdefault(key, {})[name] = seconds
         return through
@@ -142,9 +151,7 @@ class Crew:
         """Restore groups of scans, each in the mode that the plan says; the groups that came through."""
         tiled = [keys for keys in groups if self.plan.scan(keys[0]).mode == "tile"]
         whole = [keys for keys in groups if self.plan.scan(keys[0]).mode == "scan"]
-        through = self.stage("restore", work.restore, whole)
-        for keys in through:
-            self._count(keys, *self.plan.scan(keys[0]).pieces, 1.0)
+        through = self.stage("restore", work.restore, whole, lambda keys: self._count(keys, *self.plan.scan(keys[0]).pieces, 1.0))
         return through + [list(keys) for keys in tiled if self._restore_tiled(keys)]
 
     def _restore_tiled(self, keys: Sequence[str]) -> bool:

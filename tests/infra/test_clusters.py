@@ -80,12 +80,12 @@ def hang_once(log: Path, item: str) -> int:
 
 
 def take_long_once(log: Path, item: str) -> int:
-    """How many times this was tried; "long" takes its time when it is tried first."""
+    """How many times this was tried; "long-60" takes 60 seconds when it is tried first."""
     with log.open("a") as file:
         file.write(f"{item}\n")
     attempts = log.read_text().split().count(item)
-    if item == "long" and attempts == 1:
-        time.sleep(12)
+    if item.startswith("long") and attempts == 1:
+        time.sleep(float(item.partition("-")[2]))
     return attempts
 
 
@@ -495,18 +495,23 @@ def test_a_straggler_is_begun_anew_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("until", "attempts"), [(600.0, 1), (2.0, 2)], ids=["told to its end", "silent after a while"])
+@pytest.mark.parametrize(
+    ("item", "until", "attempts"), [("long-12", 600.0, 1), ("long-600", 2.0, 2)], ids=["told to its end", "silent after a while"]
+)
 def test_a_long_call_that_tells_of_progress_is_not_begun_anew_before_it_falls_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: float, attempts: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, item: str, until: float, attempts: int
 ) -> None:
     monkeypatch.setattr(dispatch, "POLL", 0.5)
     monkeypatch.setattr(dispatch, "LEAST_STRAGGLING", 3.0)
     monkeypatch.setattr(dispatch, "STRAGGLING", 2)
-    items, start = ["long", *(f"quick-{number}" for number in range(6))], time.monotonic()
+    items, start = [item, *(f"quick-{number}" for number in range(6))], time.monotonic()
+
+    def heard(one: str) -> bool:
+        return one == item and time.monotonic() - start < until
+
     with open_cluster(LOCAL) as pool:
-        heard = lambda item: item == "long" and time.monotonic() - start < until  # noqa: E731
         outcomes = dict(bounded(pool, partial(take_long_once, tmp_path / "log"), items, heard=heard))
-    assert outcomes["long"] == attempts
+    assert outcomes[item] == attempts
 
 
 @pytest.mark.slow

@@ -119,9 +119,10 @@ def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, mo
     assert crew.heard(job) is False
     assert advanced == [("steps", 10), ("steps", 20)]
     assert shown == [pytest.approx(100 * RESTORING * part / 2) for part in (0.25, 0.75)]
-    monkeypatch.setattr(crew, "stage", lambda *_: [["sub-0"]])
-    crew.restore([["sub-0"]])
+    monkeypatch.setattr(crew, "dispatch", lambda _, jobs, **__: ((job, 1.0) for job in jobs))
+    assert crew.restore([["sub-0"]]) == [["sub-0"]]
     assert advanced[2:] == [("steps", 10)]  # those that were left
+    assert crew.progress() == pytest.approx(100 * RESTORING / 2)
     crew.end([["sub-0"]])
     assert advanced[3:] == [("scans", 1)]
     assert crew.progress() == 50
