@@ -74,11 +74,13 @@ def _offer_options(model: Schema, models: dict[str, Schema]) -> None:
     said = [choice for choice in options.values() if choice["properties"]]
     field.pop("additionalProperties", None)
     field.pop("type", None)
-    field["anyOf"] = [{"title": "as they are by default", "type": "object", "additionalProperties": False}, *said]
+    field["anyOf"] = [{"type": "null"}, *said]  # not {}: the page has no fields for an object without any, and shows it as JSON
+    field["default"] = None
     rule: Schema = {}
     for name, choice in options.items():
         own = {"properties": {"method": {"enum": [name]}}, "required": [] if name == method.get("default") else ["method"]}
-        rule = {"if": own, "then": {"properties": {"method_options": choice}}} | ({"else": rule} if rule else {})
+        then = {"properties": {"method_options": choice | {"type": ["object", "null"]}}}
+        rule = {"if": own, "then": then} | ({"else": rule} if rule else {})
     model |= rule
 
 

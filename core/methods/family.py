@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class MethodEntry:
         source: paper and equation.
         takes: what it restores from.
         recipe: name of the recipe that trains its network; "" where it needs no training.
+        quick: options by which it restores a small scan in moments, for tests.
         champion: where no model is named it restores with its champion of the registry; False: its model must be named.
     """
 
@@ -50,6 +51,7 @@ class MethodEntry:
     source: str
     takes: Takes = Takes()
     recipe: str = ""
+    quick: Mapping[str, Any] = field(default_factory=dict)
     champion: bool = True
 
 

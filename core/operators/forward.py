@@ -1,7 +1,7 @@
 """What all kinds of forward model share: the map between two grids, and the scan that is made of a sharp image.
 
 Axes on which a kind says nothing see a Gaussian of one voxel's width where the scan is coarser than the anatomy (the profiles of
-UniRes, Brudfors et al. 2018), and are linearly interpolated where it is not: the identity where voxels coincide.
+Brudfors et al. 2018), and are linearly interpolated where it is not: the identity where voxels coincide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Low-field scans made from high-field ones: thick slices with gaps, less contrast, more noise (Lin et al. 2023).
 
 The decimation simulator of "Low-field magnetic resonance image enhancement via stochastic image quality transfer" (Medical
-Image Analysis 87, 2023), as DiffusionIQT uses it. With A the slices (see ``profile_matrix``) and the tissue maps p:
+Image Analysis 87, 2023), as Kim et al. 2023 use it. With A the slices (see ``profile_matrix``) and the tissue maps p:
 
     y = (1 + (g - 1) A p_GM) A x + sigma n,    sigma = mean_WM / SNR_WM,    g = SNR_GM sigma / mean_GM        (T1w)
     y = (1 + (w - 1) A p_WM) A x + sigma n,    sigma = mean_GM / SNR_GM,    w = SNR_WM sigma / mean_WM        (FLAIR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.settings.base import Settings
 from core.settings.scans import SELECTION, TILING, AcquisitionSettings, Selection, TilingSettings
@@ -120,6 +120,12 @@ class RunSettings(Settings):
     )
     tracking_uri: str | None = Field(None, title="MLflow tracking URI", description="default: a sqlite file in the output")
     seed: Annotated[int, Field(ge=0, title="Seed", description="of methods that draw random numbers")] = 0
+
+    @field_validator("method_options", mode="before")
+    @classmethod
+    def _none_are_said(cls, value: Any) -> Any:
+        """A form that says nothing of a method's options says null."""
+        return {} if value is None else value
 
     @model_validator(mode="after")
     def _options_are_the_methods(self) -> Self:

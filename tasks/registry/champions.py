@@ -15,7 +15,7 @@ class Champion:
     """A model's version that serves.
 
     Attributes:
-        version: "resunet-3d/2"; empty for one that isovox brings and that is not in the registry yet.
+        version: "NAME/2"; empty for one that isovox brings and that is not in the registry yet.
         domain: scans that it is for, as far as this machine knows.
     """
 

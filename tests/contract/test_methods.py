@@ -39,7 +39,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(params=registry.methods())
 def method(request: pytest.FixtureRequest, models: dict[str, str]) -> Method:
-    options = {"steps": 2} if request.param == "diffusion-iqt" else {}
+    options = dict(registry.methods()[request.param].quick)
     return build_method(request.param, options, models.get(request.param))
 
 

@@ -88,6 +88,29 @@ def test_from_the_form_to_the_report(page: Any, group: Group, working: None, tmp
     assert report.get_by_text("sub-01_T1w").first.is_visible()
 
 
+def test_the_options_of_a_method_are_filled_in_by_name(page: Any, group: Group, working: None, tmp_path: Path) -> None:
+    before = group.ask("flow_runs/count", {})
+    texts = open_form(page, group)
+    texts.nth(0).fill(str(tmp_path / "none"))
+    texts.nth(1).fill(str(tmp_path / "out"))
+    page.get_by_role("button", name="unires", exact=True).click()
+    rounds = page.locator(".schema-form-property", has_text="Iterations (Optional)").last
+    rounds.get_by_text("rounds of ADMM at most; few are best: the optimum is a staircase (default: 20)").wait_for()
+    rounds.locator("input").fill("3")
+    page.get_by_role("button", name="Submit").click()  # while the method is still another one
+    page.get_by_text("Validation failed for field 'settings.method_options'").first.wait_for()
+    assert group.ask("flow_runs/count", {}) == before
+
+    page.locator(".schema-form-property", has_text="Method (Optional)").last.locator("button.p-select-button__control").focus()
+    page.keyboard.press("ArrowDown")
+    page.locator(".p-select-option", has_text="unires").click()
+    page.get_by_role("button", name="Submit").click()
+    group.wait(lambda: group.ask("flow_runs/count", {}) > before)
+    (run,) = group.ask("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
+    settings = run["parameters"]["settings"]
+    assert (settings["method"], settings["method_options"]) == ("unires", {"iterations": 3})
+
+
 def test_a_run_is_cancelled_on_its_page(page: Any, group: Group, working: None, tmp_path: Path) -> None:
     source, out = phantoms(tmp_path / "bids", 4, 64), tmp_path / "out"
     run = group.start("reprocess-cohort/reprocess-cohort", settings={"input": str(source), "out": str(out)} | LONG)

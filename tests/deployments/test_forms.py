@@ -91,6 +91,8 @@ def test_the_options_of_each_method_are_offered_with_what_they_are(forms: dict[s
     field = forms["reprocess-cohort"]["definitions"]["RunSettings"]["properties"]["method_options"]
     settings = registry.method_class(name).Settings.model_fields
     offered = {choice["title"]: choice["properties"] for choice in field["anyOf"][1:]}.get(name, {})
+    assert field["anyOf"][0] == {"type": "null", "title": "not said"}
+    assert field["default"] is None
     assert set(offered) == set(settings) - {"model"}
     for option, said in offered.items():
         assert said["title"] == settings[option].title

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.methods import registry
 from tests.faults.cohorts import leftovers, mlflow_states, products, restored, states
 from tests.faults.conftest import OPTIONS, Runner
 
@@ -57,18 +58,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def untrained(method: str, folder: Path) -> Path:
     """A method's smallest network with random weights."""
-    from core.methods import registry
-
     registry.resolve(registry.family_of(method).mock)(str(folder), method)
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["unet-3d", "resunet-3d", "esrgan-3d", "diffusion-iqt"])
+@pytest.mark.parametrize("method", registry.learned())
 def test_a_network_gives_the_same_bytes_by_scan_and_by_tile(isovox: Runner, cohort: Path, tmp_path: Path, method: str) -> None:
     model = untrained(method, tmp_path / "model")
     how = ("--method", method, "--model", model, "--voxel-size", "2", "--patch", "32", "--overlap", "8")
-    how = (*how, "--participant-label", "01", "02", *(("--method-options", "steps=2") if method == "diffusion-iqt" else ()))
+    quick = [f"{name}={value}" for name, value in registry.methods()[method].quick.items()]
+    how = (*how, "--participant-label", "01", "02", *(("--method-options", *quick) if quick else ()))
     isovox("run", cohort, tmp_path / "scan", *how, "--mode", "scan", "--workers", "1")
     whole = alike(tmp_path / "scan")
     assert len([name for name in whole if "restored " in name]) == 2

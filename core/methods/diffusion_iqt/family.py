@@ -15,6 +15,7 @@ FAMILY = Family(
             "Kim et al. 2023 (DiffusionIQT), algorithms 1 and 2",
             Takes(model=True),
             recipe="diffusion-iqt",
+            quick={"steps": 2},
         ),
     ),
     recipes=(

@@ -153,6 +153,7 @@ def test_options_that_a_method_does_not_have_are_refused_with_the_settings(said:
 
 
 def test_what_is_said_stays_as_it_was_said() -> None:
+    assert RunSettings.model_validate({"input": "", "out": "", "method_options": None}) == RunSettings(input="", out="")
     assert RunSettings(input="", out="", method="unires", method_options={"iterations": 20}).method_options == {"iterations": 20}
     assert RunSettings(input="", out="", method="network", method_options={"batch": 2}).method_options == {"batch": 2}
 
