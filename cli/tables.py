@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -129,6 +130,14 @@ def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
     return table
 
 
+def _came_about(plan: CohortPlan) -> list[str]:
+    """How the scans came from the anatomy, as a restoration assumes it, and how many bring a mask that it takes."""
+    kinds = Counter(scan.forward.describe() for scan in plan.scans)
+    told = ["scans: " + "; ".join(f"{count} of {said}" for said, count in kinds.most_common())] if kinds else []
+    masks = sum(scan.mask is not None for scan in plan.scans)
+    return [*told, *([f"masks: beside {masks} of {len(plan.scans)} scans, taken by {plan.settings.method}"] if masks else [])]
+
+
 def plan_summary(plan: CohortPlan) -> str:
     """The whole run's cost, and the plan's digest."""
     cost, settings = plan.forecast, plan.settings
@@ -142,6 +151,7 @@ def plan_summary(plan: CohortPlan) -> str:
             f"{cost.objects} stored objects"
         ),
         *plan.files.lines(),
+        *_came_about(plan),
         f"plan {plan.digest[:16]}, settings {plan.settings_digest[:16]}",
         *(f"note: {note}" for note in plan.notes),
     ]

@@ -10,12 +10,15 @@ import nibabel
 import numpy as np
 import pytest
 
+from cli.tables import plan_summary
 from core.engine.plan import CohortPlan, ScanPlan
 from core.errors import InputError
 from core.geometry.grid import Box
 from core.io import files, nifti
 from core.io.output import Output
 from core.methods import registry
+from core.operators.forward_model import DroppedSlices
+from core.operators.sidecar import fields_of
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.export import export
@@ -124,6 +127,15 @@ def test_a_method_gets_what_it_takes_and_no_more(cohort):
     other = planned(cohort, "nearest")
     assert masks(other) == {"sub-01": "", "sub-02": ""}
     assert [scan.covariates for scan in other.scans] == [None, None]
+
+
+def test_a_plan_tells_how_scans_came_about_and_how_many_bring_a_mask(cohort):
+    path = cohort / "sub-02" / "anat" / "sub-02_T1w.json"
+    files.write_json(str(path), fields_of(DroppedSlices(factor=4), 2, 1.0))
+    told = plan_summary(planned(cohort)).splitlines()
+    assert "scans: 1 of box slices; 1 of dropped slices, ×4" in told
+    assert "masks: beside 1 of 2 scans, taken by filling" in told
+    assert not any(line.startswith("masks") for line in plan_summary(planned(cohort, "nearest")).splitlines())
 
 
 def test_digests_know_what_lies_beside_a_scan_only_where_it_is_taken(cohort):
