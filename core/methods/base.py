@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
-from core.models.domain import Domain
+from core.models.bundle import read_bundle
+from core.models.domain import Domain, both, read_domain
 from core.noise import Key
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Kept, LinearOperator
@@ -100,10 +102,21 @@ class Method(ABC):
     def __init__(self, settings: MethodSettings | None = None) -> None:
         self.settings = settings if settings is not None else self.Settings()
 
-    @property
+    @cached_property
     def domain(self) -> Domain:
-        """The scans that it is for, by its own nature and by what its model was trained for."""
-        return self.scans
+        """The scans that it is for, by its own nature and by what its model was trained for.
+
+        A copy of the model that isovox brings, made before models had domains, is for what that one is for.
+        """
+        if not self.needs_model:
+            return self.scans
+        from core.methods.registry import shipped
+
+        folder: str = getattr(self.settings, "model")  # noqa: B009 - methods that need a model have the setting
+        stated, own = read_domain(folder), shipped(self.name)
+        if not stated.stated and own is not None and read_bundle(str(own)).digest == read_bundle(folder).digest:
+            stated = read_domain(str(own))
+        return both(self.scans, stated)
 
     @abstractmethod
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:

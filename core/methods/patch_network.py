@@ -19,11 +19,9 @@ from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import SPLINE_REACH, interpolate, reach_box
 from core.geometry.tiles import Tile, Tiling, halo_patches, patches
-from core.methods import registry
 from core.methods.base import Measured, Method, MethodSettings, Piece
 from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
-from core.models.domain import Domain, both, read_domain
 from core.models.scaling import UPPER
 from core.networks import applied_by
 from core.networks.receptive_field import reach
@@ -148,17 +146,6 @@ class NetworkMethod(Method):
             wanted = f"a network of {self.name}: {', '.join(sorted(known))}"
             raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
         return spec
-
-    @cached_property
-    def domain(self) -> Domain:
-        """The scans that both the method and its model are for.
-
-        A copy of the model that isovox brings, made before models had domains, is for what that one is for.
-        """
-        stated, own = read_domain(self.settings.model), registry.shipped(self.name)
-        if not stated.stated and own is not None and read_bundle(str(own)).digest == self.spec.digest:
-            stated = read_domain(str(own))
-        return both(self.scans, stated)
 
     @cached_property
     def device(self) -> str:
