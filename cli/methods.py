@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cli.console import OK, console, guarded, say
+from cli.console import OK, console, say
 from core.methods import registry
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """List the methods, or show one."""
-    return guarded(_methods, options)
-
-
-def _methods(options: argparse.Namespace) -> int:
     from flows.registry import champions
 
     if options.name:

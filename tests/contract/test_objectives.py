@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,10 @@ def test_the_model_that_is_written_is_one_of_its_method(recipe: Recipe, tmp_path
     from core.training.recipe import Trained
 
     networks = recipe.networks(TINY)
-    weights = {stage.role: stage.begin(context(recipe, stage)).network.state_dict() for stage in recipe.stages}
+    trained: dict[str, nn.Module] = {}
+    for stage in recipe.stages:
+        trained[stage.role] = stage.begin(replace(context(recipe, stage), earlier=dict(trained))).network
+    weights = {role: network.state_dict() for role, network in trained.items()}
     recipe.write(str(tmp_path / "model"), Trained(networks, weights, "# For tests\n"))
     assert (tmp_path / "model" / "README.md").read_text().startswith("# For tests")
     registry.build_method(recipe.method, {}, str(tmp_path / "model"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from core.evaluation.protocol import Protocol
 from numpy.typing import NDArray
 
+from core.evaluation.protocol import Protocol
 from core.geometry.grid import Array
 
 
