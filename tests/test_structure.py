@@ -120,3 +120,26 @@ def test_every_pain_names_tests_that_exist() -> None:
     assert len(rows) >= 33
     assert len(named) > len(rows)
     assert not gone
+
+
+WORDS = {"nearest", "linear", "cubic", "network", "Nearest", "Linear", "Cubic"}  # of the language, as well as methods' names
+EXEMPT = {"cli/demo.py", "core/settings/evaluate.py", "core/methods/family.py"}  # the demo, a default, examples of declarations
+
+
+def test_no_file_outside_a_family_names_its_methods() -> None:
+    from core.methods import registry
+
+    folders = {family.folder for family in registry.families()}
+    names = {*registry.methods(), *registry.recipes(), *registry.networks()}
+    names |= {entry.where.rpartition(":")[2] for entry in registry.methods().values()}
+    telling = re.compile("|".join(sorted(map(re.escape, names - WORDS))))
+    files = {path: path.relative_to(ROOT).as_posix() for layer in LAYERS for path in modules(layer)}
+    wrong = {
+        f"{name}:{number}: {line.strip()}"
+        for path, name in files.items()
+        if name not in EXEMPT and not folders & set(path.parents)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if telling.search(line)
+    }
+    assert len(names) > 10
+    assert not wrong

@@ -22,7 +22,7 @@ def _relative(one: Tensor, other: Tensor) -> Tensor:
 
 
 def relativistic_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """-E[log D(real, fake)] - E[log(1 - D(fake, real))] (equation 1 of ESRGAN); 2 log 2 where it cannot tell.
+    """-E[log D(real, fake)] - E[log(1 - D(fake, real))] (equation 1 of Wang et al. 2018); 2 log 2 where it cannot tell.
 
     Args:
         real: logits of true patches.
@@ -32,7 +32,7 @@ def relativistic_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def relativistic_generator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """-E[log(1 - D(real, fake))] - E[log D(fake, real)] (equation 2 of ESRGAN): the discriminator's, the other way about.
+    """-E[log(1 - D(real, fake))] - E[log D(fake, real)] (equation 2 of Wang et al. 2018): the discriminator's, turned round.
 
     Args:
         real: logits of true patches.

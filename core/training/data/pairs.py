@@ -24,7 +24,7 @@ from core.operators.forward_model import ForwardModel
 from core.training.batch import Batch
 from core.training.data.subjects import CELL, Subject
 
-BRAIN = 0.2  # share of a patch's voxels that must not be 0 (DiffusionIQT)
+BRAIN = 0.2  # share of a patch's voxels that must not be 0 (Kim et al. 2023)
 BRIGHTNESS = 0.1  # the scale is known within so much: a degraded scan's percentile is not its truth's
 CONTEXT = 8  # slices that are degraded on either side of a patch; what lies beyond no longer changes the input
 

@@ -1,4 +1,4 @@
-"""ESRGAN's objective (Wang et al. 2018): absolute error first, then beside a relativistic average discriminator."""
+"""Adversarial training (Wang et al. 2018): absolute error first, then beside a relativistic average discriminator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Adversarial(Regression):
     kept: ClassVar[str] = "the last, for the textures that a discriminator teaches cost PSNR"
     keeps_last: ClassVar[bool] = True
     trained: ClassVar[tuple[str, ...]] = ("network", "discriminator")
-    weight: ClassVar[float] = 5e-3  # of the adversarial part beside the absolute error (ESRGAN's ratio)
+    weight: ClassVar[float] = 5e-3  # of the adversarial part beside the absolute error (as Wang et al. 2018 weigh it)
 
     def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
         super().__init__(network)
