@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from core.errors import UsageError
 from core.models.bundle import NETWORK, save_model
+from core.models.card import Card
 from core.networks import build
 from core.networks.preset import Preset
 from core.operators.forward_model import ForwardModel
@@ -102,12 +103,12 @@ class Trained:
     Attributes:
         presets: sizes of the networks by role.
         weights: by role and name.
-        card: Markdown.
+        card: what there is to know of the model.
     """
 
     presets: Mapping[str, Preset]
     weights: Mapping[str, Mapping[str, Tensor]]
-    card: str
+    card: Card | str
 
 
 @dataclass(frozen=True)

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core import __version__
 from core.io import files
+from core.models.card import Card, Figure, TrainingData
+from core.models.check import versions
 from core.settings.train import Training, TrainSettings
 
-CARD = """# {name}
-
-A {settings.recipe} network ({settings.preset}, {parameters:,} parameters), trained by isovox {version}.
-
-## Intended use
-Research: brain MRI degraded as by `{degraded.kind}` ({told}), onto isotropic voxels. Not a medical device; not for diagnosis.
-
-## Data
-Cohort `{cohort}`: {scans} scans. {licence}
-
-{parts}
-
-## Training
-{stages}
-
-## Figures
-Validation, {how.validation_pairs} patches: {figures}.
-
-## Limits
-Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show, were not
-seen in training. What the network adds is inferred, not measured: look at the consistency figures.
-"""
+LIMITS = """Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show,
+were not seen in training. What the network adds is inferred, not measured: look at the consistency figures."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +37,8 @@ class Learned:
 
 def card(
     settings: TrainSettings, scans: int, split: Mapping[str, Sequence[str]], learned: Sequence[Learned], weights: int
-) -> str:
-    """The model card, Markdown.
+) -> Card:
+    """The model card.
 
     Args:
         settings: of the training.
@@ -65,22 +47,34 @@ def card(
         learned: what the stages came to; the figures are the last one's.
         weights: parameters of all networks.
     """
-    forward = settings.degradation.forward
-    return CARD.format(
-        name=settings.name or settings.recipe,
-        settings=settings,
-        how=settings.training,
-        degraded=forward,
-        told=forward.describe(),
-        parameters=weights,
-        version=__version__,
-        cohort=files.name_of(settings.cohort),
-        scans=scans,
-        licence=_licence(settings.cohort),
-        parts="\n".join(f"- {part}: {', '.join(names) or 'none'}" for part, names in split.items()),
-        stages="\n".join(_stage(one, settings.training, several=len(learned) > 1) for one in learned),
-        figures=told(learned[-1].figures),
+    forward, size = settings.degradation.forward, f"{settings.preset}, {weights:,} parameters"
+    how = f"Research: brain MRI degraded as by `{forward.kind}` ({forward.describe()}), onto isotropic voxels."
+    licence, source = _licence(settings.cohort)
+    persons = {part: tuple(names) for part, names in split.items()}
+    data = TrainingData(name=files.name_of(settings.cohort), licence=licence, source=source, scans=scans, persons=persons)
+    return Card(
+        title=settings.name or settings.recipe,
+        summary=f"A {settings.recipe} network ({size}), trained by isovox {__version__}.",
+        purpose=f"{how} Not a medical device; not for diagnosis.",
+        data=(data,),
+        training="\n".join(_stage(one, settings.training, several=len(learned) > 1) for one in learned),
+        figures=tuple(_figures(learned[-1].figures, settings)),
+        limits=LIMITS,
+        versions=versions(),
     )
+
+
+def _figures(figures: Mapping[str, float], settings: TrainSettings) -> Iterator[Figure]:
+    """Figures of the validation; of PSNR that of cubic interpolation beside it."""
+    on = f"validation, {settings.training.validation_pairs} patches"
+    if "psnr" in figures:
+        if "psnr_cubic" in figures:
+            yield Figure(on=on, method="cubic", metric="PSNR dB", value=figures["psnr_cubic"])
+        yield Figure(on=on, method=settings.recipe, metric="PSNR dB", value=figures["psnr"])
+        return
+    for name, value in figures.items():
+        if name not in {"step", "loss"}:
+            yield Figure(on=on, method=settings.recipe, metric=name, value=value)
 
 
 def _stage(one: Learned, how: Training, *, several: bool) -> str:
@@ -89,17 +83,10 @@ def _stage(one: Learned, how: Training, *, several: bool) -> str:
     return f"{head}{one.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {one.best_step}:\n{one.kept}."
 
 
-def told(figures: Mapping[str, float]) -> str:
-    """Figures of a validation in words."""
-    if "psnr" in figures:
-        cubic = f" (cubic interpolation {figures['psnr_cubic']:.2f} dB)" if "psnr_cubic" in figures else ""
-        return f"PSNR {figures['psnr']:.2f} dB{cubic}"
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name not in {"step", "loss"})
-
-
-def _licence(cohort: str) -> str:
+def _licence(cohort: str) -> tuple[str, str]:
+    """Licence and DOI that a dataset names; empty where it names none."""
     try:
         told = files.read_json(files.join(cohort, "dataset_description.json"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return "The cohort names no licence."
-    return f"Licence: {told.get('License', 'not named')}. {told.get('DatasetDOI', '')}".strip()
+        return "", ""
+    return str(told.get("License", "")), str(told.get("DatasetDOI", ""))

@@ -13,11 +13,13 @@ from core.errors import UsageError
 from core.geometry.grid import Array
 from core.io import files
 from core.methods import registry
+from core.models.domain import write_domain
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
 from tasks.tracking.tracker import flat
 from tasks.train.card import Learned, card
+from tasks.train.domain import domain_of
 from tasks.train.intake import Cohort, Place
 from tasks.train.run_log import Log
 
@@ -244,8 +246,10 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     text = card(learning.settings, sum(map(len, cohort.people.values())), learning.split, learned, count)
     weights = {one.role: objective.network.state_dict() for one, objective in zip(learned, objectives, strict=True)}
     place = Place(learning.uri)
-    learning.recipe.write(place.model, Trained(learning.presets, weights, text))
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
+    forward = learning.settings.degradation.forward
+    write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward))
+    learning.recipe.write(place.model, Trained(learning.presets, weights, text))
     told = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
     return learned[-1]

@@ -16,6 +16,9 @@ from torch.utils.data import Dataset
 from core.errors import UsageError
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
+from core.models.card import read_card, write_card
+from core.models.check import RECORDED
+from core.models.domain import read_domain
 from core.networks.preset import Preset
 from core.settings.train import Split, Training, TrainSettings
 from core.training.batch import Batch
@@ -79,6 +82,15 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
     card = Path(model, "README.md").read_text()
     for wanted in ("Licence: CC0", "- train: 01", "- validation: 02", "- test: 03", "dB"):
         assert wanted in card
+    said = read_card(model)
+    assert said is not None
+    assert (said.data[0].persons, set(said.versions)) == (
+        {"train": ("01",), "validation": ("02",), "test": ("03",)},
+        set(RECORDED),
+    )
+    domain = read_domain(model)
+    assert (domain.contrasts, domain.factor, domain.sign, domain.persons) == (("T1w",), (3.5, 4.5), "non-negative", 1)
+    assert domain.slice_spacing == (3.5, 4.5)
     split = json.loads(Path(model, "split.json").read_text())
     assert list(split["sha256"]) == ["sub-01_T1w"]
 
@@ -167,7 +179,7 @@ def latents(draw: Draw, context: Context) -> Dataset[Batch]:
 def written(folder: str, trained: Trained) -> None:
     from core.io import files
 
-    files.write_atomic(f"{folder}/README.md", trained.card.encode())
+    write_card(folder, trained.card)
     for role, weights in trained.weights.items():
         files.write_json(f"{folder}/{role}.json", {name: value.tolist() for name, value in weights.items()})
 
@@ -202,7 +214,9 @@ def test_a_second_stage_builds_on_the_first_and_what_it_makes_is_kept(cohort, tm
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
         "README.md",
         "autoencoder.json",
+        "card.json",
         "denoiser.json",
+        "domain.json",
         "split.json",
     }
     told = (tmp_path / "model" / "README.md").read_text()
