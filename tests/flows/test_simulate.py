@@ -58,6 +58,27 @@ def test_options_and_selection_reach_the_scans(cohort, tmp_path):
     assert nibabel.load(image).shape == (48, 12, 48)
 
 
+@pytest.mark.parametrize(
+    ("words", "label", "shape"),
+    [
+        (("in-plane", "--factor", 2, "--kernel", "lanczos3"), "inplane2lanczos3", (24, 24, 48)),
+        (("k-space", "--factor", 3, "--centre", 0.2, "--axis", "A"), "kspace3centre20A", (48, 48, 48)),
+        (("slice-mask", "--factor", 4, "--phase", 1), "slicemask4phase1", (48, 48, 12)),
+    ],
+)
+def test_each_operator_that_makes_sense_on_disk_is_reached(cohort, tmp_path, words, label, shape):
+    assert isovox("simulate", cohort, tmp_path / "sim", "--participant-label", "02", "--quiet", "--operator", *words) == 0
+    (image,) = (tmp_path / "sim").rglob("*.nii.gz")
+    assert image.name == f"sub-02_rec-{label}_T1w.nii.gz"
+    assert nibabel.load(image).shape == shape
+
+
+def test_a_kind_that_makes_no_scan_by_itself_is_not_offered(cohort, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        isovox("simulate", cohort, tmp_path / "sim", "--operator", "lesion-mask")
+    assert "choose from 'slice-profile', 'slice-mask', 'low-field', 'in-plane', 'k-space'" in capsys.readouterr().err
+
+
 def test_a_bad_scan_is_told_and_exits_3(cohort, tmp_path, capsys):
     bad = cohort / "sub-03" / "anat" / "sub-03_T1w.nii.gz"
     bad.parent.mkdir(parents=True)

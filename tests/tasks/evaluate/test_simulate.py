@@ -244,10 +244,10 @@ def test_a_run_finds_truths_whose_names_are_not_bids(tmp_path):
 
 @pytest.mark.slow
 def test_the_bids_validator_finds_no_error(cohort):
-    for operator in ("low-field", "slice-mask"):
+    for operator in ("low-field", "slice-mask", "in-plane", "k-space"):
         simulate(settings(cohort, operator))
     command = [str(Path(sys.executable).with_name("bids-validator-deno")), str(cohort.parent / "sim"), "--format", "json"]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     errors = [one for one in told["issues"]["issues"] if one["severity"] == "error"]
-    assert told["summary"]["totalFiles"] >= 14  # six scans with their sidecars, description and README
+    assert told["summary"]["totalFiles"] >= 26  # twelve scans with their sidecars, description and README
     assert not errors
