@@ -9,7 +9,7 @@ from core.engine.plan import CohortPlan, Weights
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
-from core.methods.registry import learned, shipped
+from core.methods.registry import learned, method_entry, shipped
 from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 
@@ -118,7 +118,9 @@ def _first_champion(method: str, uri: str) -> Resolved:
     from tasks.registry.resolve import register, resolve
 
     if (own := shipped(method)) is None:
-        remedy = f"train one (isovox train {method} COHORT) and promote it, or name one with --model"
+        recipe = method_entry(method).recipe
+        how = f"train one (isovox train {recipe} COHORT) and promote it" if recipe else "import one (isovox models import)"
+        remedy = f"{how}, or name one with --model"
         raise UsageError("model-missing", f"a champion of {method} in the registry", "none", remedy)
     register(str(own), method, uri, alias="champion")
     return resolve(f"models:/{method}@champion", uri, home() / "models")
