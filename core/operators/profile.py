@@ -1,4 +1,4 @@
-"""What a slice sees of a finer axis, as a matrix: slice profile with gap, point sampling, decimation.
+"""What a slice sees of a finer axis, as a matrix: slice profile with gap, point sampling.
 
 One rule for all: the image is constant within a voxel and goes on with its outermost voxel beyond the field of view. A row
 is then the difference of the profile's distribution function between the faces of each voxel, the first and the last face
@@ -57,26 +57,6 @@ def profile_matrix(
     weights: Matrix = np.diff(_gaussian(faces, width) if smooth else _box(faces, width), axis=1)
     weights[weights < NEGLIGIBLE] = 0
     return weights
-
-
-def decimation_matrix(n_target: int, keep_one_in: int, phase: int = 0) -> Matrix:
-    """Keep the slices ``phase, phase + keep_one_in, ...`` of an axis.
-
-    Args:
-        n_target: slices of the target axis.
-        keep_one_in: distance of the kept slices, at least 1.
-        phase: the first kept slice, 0 to ``keep_one_in - 1``.
-
-    Returns:
-        float64 (kept slices, n_target), rows of the identity.
-
-    Raises:
-        GridError: for a phase outside its range, or where no slice would be kept.
-    """
-    if not 0 <= phase < min(keep_one_in, n_target):
-        got = f"phase {phase} of one in {keep_one_in} among {n_target} slices"
-        raise GridError("phase-invalid", "0 <= phase < keep_one_in, within the axis", got, "count from the first slice")
-    return np.eye(n_target)[phase::keep_one_in]
 
 
 def _centres(n_source: int, scale: float, offset: float) -> Matrix:

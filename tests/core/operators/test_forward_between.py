@@ -10,7 +10,7 @@ import pytest
 from core.errors import GridError
 from core.geometry.grid import Box, Grid, Orientation
 from core.operators.forward_model import KSpace, LesionMask, SliceProfile
-from core.operators.profile import decimation_matrix, profile_matrix
+from core.operators.profile import profile_matrix
 
 TARGET = Grid((12, 14, 24), np.array([[1, 0, 0, -20], [0, 1, 0, -30], [0, 0, 1, 10], [0, 0, 0, 1.0]]))
 BOX = SliceProfile()
@@ -46,7 +46,7 @@ def test_dropped_slices_are_decimation():
     source = TARGET.refine(2, Fraction(1, 4), "decimation")
     operator = SliceProfile(slice_profile="point").operator(source, source.isotropic(1.0, "decimation"))
     assert source.isotropic(1.0, "decimation").shape == TARGET.shape
-    assert np.array_equal(operator.matrices[2], decimation_matrix(24, 4))
+    assert np.array_equal(operator.matrices[2], np.eye(24)[::4])
 
 
 def test_a_crop_of_the_scan_sees_what_the_scan_sees_there():
