@@ -13,6 +13,7 @@ from typing import Any
 from core.errors import UsageError
 from core.harmonize.table import some
 from core.io import bids, files
+from core.io.names import IMAGES
 from core.io.tables import Row, read_table
 
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
@@ -130,8 +131,9 @@ def _participants(path: str) -> list[Row]:
 
 
 def _persons_there(path: str) -> set[str]:
-    """Labels of the persons that have a folder."""
-    return {name.removeprefix("sub-") for name in files.listdir(path) if name.startswith("sub-")}
+    """Labels of the persons that have an image."""
+    images = (inside for inside in files.walk(path, "sub-") if IMAGES.search(inside))
+    return {inside.partition("/")[0].removeprefix("sub-") for inside in images}
 
 
 def _of_participants(path: str, rows: Iterable[Row]) -> list[Site]:
@@ -150,17 +152,18 @@ def _of_participants(path: str, rows: Iterable[Row]) -> list[Site]:
 
 
 def _of_group(path: str, name: str, group: Sequence[Row], there: set[str]) -> Site:
-    """The site of some persons of a dataset; those without a folder are left out and told.
+    """The site of some persons of a dataset; those without an image are left out and told.
 
     Raises:
         UsageError: site-lost, where none of them has one.
     """
     labels = [label for label in map(_label, group) if not there or label in there]
     if not labels:
-        remedy = "correct participants.tsv, or leave the site out"
-        raise UsageError("site-lost", "persons with a folder for each site", f"none of the {len(group)} of {name}", remedy)
+        got = f"none of the {len(group)} of {name}: ids such as {_label(group[0])}, folders such as sub-{min(there)}"
+        remedy = "write the ids as the folders are named, with leading zeros, or leave the site out"
+        raise UsageError("site-lost", "persons with images for each site", got, remedy)
     gone = [f"sub-{label}" for label in map(_label, group) if label not in labels]
-    notes = _notes("in participants.tsv without a folder, left out", gone)
+    notes = _notes("in participants.tsv without an image, left out", gone)
     return Site(name, path, participants=tuple(labels), people={_label(row): _person(row) for row in group}, notes=notes)
 
 

@@ -365,7 +365,8 @@ ROWS = [
 @pytest.fixture
 def study(tmp_path) -> Path:
     for label in LABELS:
-        (tmp_path / "study" / f"sub-{label}" / "anat").mkdir(parents=True)
+        nifti(tmp_path / "study" / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz", shape=(4, 4, 4))
+    (tmp_path / "study" / "sub-55" / "anat").mkdir(parents=True)  # an empty one
     return tmp_path / "study"
 
 
@@ -374,7 +375,7 @@ def test_persons_without_a_row_and_rows_without_a_person_are_told(study):
     one, two = sites_of([str(study)])
     assert (one.participants, two.participants) == (("01", "02", "03"), ("11", "12"))
     assert one.notes == ("1 person without a line in participants.tsv, left out: sub-13",)
-    assert two.notes == ("1 person in participants.tsv without a folder, left out: sub-77",)
+    assert two.notes == ("1 person in participants.tsv without an image, left out: sub-77",)
 
 
 REFUSED = {
