@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from core.io import files
 Dataset = Any  # a pydicom.Dataset: its elements are made at run time
 START = 1 << 18  # bytes of a file on S3 that hold its elements before the pixels, as a rule
 REMEDY = "complete or clean the folder, or convert the series to NIfTI"
-FAULTS = (AttributeError, LookupError, ArithmeticError, RuntimeError, TypeError, ValueError, struct.error)
 UNREADABLE = "decompress it (gdcmconv --raw) or convert it to NIfTI (dcm2niix)"
 TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
     "EchoTime": ("EchoTime", 1e-3),
@@ -132,7 +130,9 @@ def unquoted(name: str) -> Iterator[None]:
     """Faults of elements by the name of the file alone: what pydicom and Python say of a value quotes it."""
     try:
         yield
-    except FAULTS as error:
+    except (InputError, OSError, EOFError):
+        raise
+    except Exception as error:  # noqa: BLE001 - pydicom has kinds of its own
         got = f"others in {name} ({type(error).__name__})"
         raise InputError("dicom-unreadable", "elements and pixels as DICOM says", got, UNREADABLE) from None
 
@@ -180,7 +180,7 @@ def read_file(uri: str, pixels: bool) -> Dataset | None:  # noqa: FBT001
 def look(uri: str) -> Slice | Other:
     """What a file is of a series, from its elements before the pixels; looked at once while it stays as it is."""
     if files.is_remote(uri):
-        return _look(uri)
+        return files.retrying(lambda: _look(uri), 3)
     try:
         found = Path(uri).stat()
     except OSError:
@@ -200,7 +200,9 @@ def _look(uri: str) -> Slice | Other:
             if not is_dicom(start):
                 return Other(uri, "")
             return _look_at(uri, start, handle)
-    except (*FAULTS, EOFError, OSError, InputError):
+    except Exception as error:
+        if files.is_remote(uri) and files.is_passing(error):
+            raise
         return Other(uri, "broken")
 
 

@@ -96,7 +96,7 @@ def write(root: Path, member: tuple, cache: str) -> None:
         for number, content in enumerate(slices(cache)):
             path = root / f"sub-{label}" / folder / "series" / name.format(number)
             put(path, content if damage or number < 4 else content[: 100 * number])
-            if damage == 1 and number == 0:
+            if damage == 1 and number == 0 and path.read_bytes() == content:
                 without_preamble(path)
     elif member[0] == "rubbish":
         put(root / member[2] / member[1], RUBBISH[member[1]])

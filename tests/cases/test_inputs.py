@@ -418,6 +418,17 @@ def test_ages_as_people_write_them(study, text, years):
     assert sites_of([str(study)])[0].person("", "01").age == years
 
 
+def test_scans_of_one_name_are_all_refused_and_each_file_is_accounted_to_its_refusal(tmp_path):
+    root = tmp_path / "in"
+    nifti(root / "a.nii.gz")
+    nifti(root / "a.nii")
+    nibabel.save(nibabel.Nifti1Pair(head().astype(np.int16), affine_of()), root / "a.hdr")
+    found = whole(root)
+    assert set(found.ledger.refused.values()) == {one.key for one in found.scans}
+    assert len(found.scans) == 3
+    assert len(found.ledger.refused) == 4
+
+
 # -- folders, special files, selection --------------------------------------------------------------------------------------
 
 

@@ -28,10 +28,12 @@ class Discovery:
 
     scans: list[Scan] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
+    _files: list[Sequence[str]] = field(default_factory=list)
 
     def take(self, scan: Scan, paths: Sequence[str]) -> None:
         """Note a scan, and the files that are its."""
         self.scans.append(scan)
+        self._files.append(paths)
         where = self.ledger.taken if isinstance(scan, Source) else self.ledger.refused
         where |= dict.fromkeys(paths, scan.key)
 
@@ -53,9 +55,10 @@ class Discovery:
             if isinstance(one, Source):
                 for name in {one.key, one.stem}:
                     names[name].append(one.uris[0])
-        self.scans = [self._alone(one, names) for one in self.scans]
-        kept = {one.key for one in self.scans if isinstance(one, Source)}
-        self.ledger.refuse(set(self.ledger.taken.values()) - kept)
+        found, self.scans = zip(self.scans, self._files, strict=True), []
+        self.ledger.taken, self.ledger.refused, self._files = {}, {}, []
+        for one, paths in list(found):
+            self.take(self._alone(one, names), paths)
 
     @staticmethod
     def _alone(one: Scan, names: dict[str, list[str]]) -> Scan:
