@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 GRACE = 30.0  # seconds to close what is open, before the process ends all the same: what is written is whole or absent
 SHOW_CURSOR = "\x1b[?25h"
@@ -70,6 +71,19 @@ def end_in_one_line(told: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and & set it
             signal.signal(number, stop)
+    _keep_from_prefect()
+
+
+def _keep_from_prefect() -> None:
+    """Let no flow of this process take the place of ours by its own handler, which first tells a server that may be gone."""
+    install = signal.signal
+
+    def unless_prefects(number: int, handler: Any) -> Any:
+        if str(getattr(handler, "__module__", "")).partition(".")[0] == "prefect":
+            return signal.getsignal(number)
+        return install(number, handler)
+
+    signal.signal = unless_prefects  # type: ignore[assignment]
 
 
 def _say(line: str) -> None:
