@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from infra.own_packages import HOME, REMEDY, foreign
 
 USAGE = 2
 MAKERS = ("run", "train", "simulate", "evaluate", "harmonize", "report", "verify", "clean", "demo", "models", "deploy")
+LASTING = ("ui", "up")  # these work until they are interrupted
 KEPT = "what is finished is kept, and the same command goes on from there"
 
 COMMANDS = {  # what each does; the module of that name beside this one has its add_arguments(parser) and execute(options)
@@ -103,10 +105,12 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
-    if argv is None:
+    if argv is None and command not in LASTING:
         signals.end_in_one_line(KEPT if command in MAKERS else "nothing was changed")
     try:
         return _execute(command, words)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except BaseException:
         if not signals.came():
             raise
