@@ -7,9 +7,11 @@ import threading
 import numpy as np
 import pytest
 
+from core.engine.iterate import Checkpoint, made_of
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.io import bids, derivatives, files, nifti
+from core.methods.iterative import State
 from core.settings.scans import Selection
 
 pytestmark = pytest.mark.slow
@@ -103,3 +105,16 @@ def test_datasets_folders_and_tables_are_found_there(s3, make_scan, tmp_path):
     assert [one.stem for one in bids.discover(files.join(s3, "plain"))] == ["x/T1_desc-restored"]
     derivatives.write_dataset_files(files.join(s3, "out"), files.join(s3, "bids"), {})
     assert files.read_json(files.join(s3, "out/dataset_description.json"))["DatasetLinks"] == {"raw": "s3://tests/bids"}
+
+
+def test_a_state_is_kept_gone_on_with_and_removed(s3):
+    uri = files.join(s3, "state", "sub-01.safetensors")
+    state = State({"image": np.arange(300_000.0).reshape(3, -1)}, {"seed": 2**60}, {"loss": [(1, 0.5)]}, step=1)
+    Checkpoint(uri, "digest", 0).save(state)
+    found = Checkpoint(uri, "digest", 0).load()
+    assert found is not None
+    assert found.arrays["image"].tobytes() == state.arrays["image"].tobytes()
+    assert (found.values, found.figures, found.step) == (state.values, state.figures, state.step)
+    assert made_of(uri) == "digest"
+    assert Checkpoint(uri, "another", 0).load() is None
+    assert not files.exists(uri)
