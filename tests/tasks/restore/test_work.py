@@ -1,118 +1,79 @@
-"""A worker restores step by step: it goes on from the state that was kept, tells of its progress, and leaves nothing behind."""
+"""What a worker reads from plan and store: the scan with how it was acquired, and noise that the run's seed decides."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
-from core.engine import iterate
+from core.engine.plan import ScanPlan
+from core.errors import InputError
+from core.geometry.grid import Box
 from core.io import files
 from core.io.output import Output
-from core.io.store import Store
-from core.methods.unires.joint_tv import Problem
+from core.methods.base import Measured
+from core.noise import field_key
+from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
-from tasks.pipeline import stages
 from tasks.pipeline.discover import plan_cohort
-from tasks.restore import progress, work
-from tasks.restore.work import Job
-from tests.faults.cohorts import build_cohort
+from tasks.restore.work import Job, _lazily, ingest, measured_of, scans_of
 
-STEPS, KILLED = 9, 6
+SHAPE = (26, 28, 14)
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_cohort(tmp_path_factory.mktemp("cohort") / "bids", 1, (30, 36, 10))
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """One scan in slices of 3 mm, 4 mm apart."""
+    path = tmp_path / "in" / "sub-01" / "anat" / "sub-01_T1w.nii"
+    path.parent.mkdir(parents=True)
+    image = np.random.default_rng(0).gamma(2, 50, SHAPE).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([2.0, 2.0, 4.0, 1.0])), path)
+    path.with_suffix(".json").write_text(json.dumps({"SliceThickness": 3.0}))
+    return tmp_path / "in"
 
 
-@pytest.fixture(autouse=True)
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """States and progress are written after each step."""
-    monkeypatch.setattr(iterate, "SHARE", 1e9)
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+def planned(cohort: Path, **said: object) -> tuple[Job, ScanPlan]:
+    """A job of the cohort's scan, its plan in the output."""
+    out = str(cohort.parent / "out")
+    plan = plan_cohort(RunSettings.model_validate({"input": str(cohort), "out": out, "method": "cubic", "voxel_size": 2} | said))
+    files.write_json(Output(out).plan, plan.model_dump(mode="json"))
+    job = Job(out, plan.digest, ("sub-01_T1w",))
+    return job, scans_of(job)[0]
 
 
-def begin(cohort: Path, out: Path, method: str = "unires", **tiling: Any) -> Job:
-    """The job of the only scan, which is ingested."""
-    options = {"iterations": STEPS, "tolerance": 0} if method == "unires" else {}
-    how: dict[str, Any] = {"method": method, "method_options": options, "compute": {"state_minutes": 0}, "tiling": tiling}
-    plan = plan_cohort(RunSettings.model_validate({"input": str(cohort), "out": str(out), "voxel_size": 2.0} | how))
-    files.write_json(Output(str(out)).plan, plan.model_dump(mode="json"))
-    job = Job(str(out), plan.digest, (plan.scans[0].key,))
-    work.ingest(job)
-    return job
+def read(cohort: Path, **said: object) -> tuple[Measured, Measured, ScanPlan]:
+    """The scan from the store, at once and a part of it."""
+    job, scan = planned(cohort, **said)
+    ingest(job)
+    return measured_of(job, scan), _lazily(job, scan).crop(Box((0, 0, 2), (26, 28, 9))), scan
 
 
-def image(job: Job) -> np.ndarray:
-    (scan,) = work.scans_of(job)
-    return np.asarray(Store(Output(job.out).store).read(work.path_of(job, scan, "restored")))
+def test_a_scan_comes_from_the_store_with_how_it_was_acquired(cohort: Path) -> None:
+    whole, part, scan = read(cohort, slices={"slice_profile": "gaussian"})
+    wanted = SliceProfile(slice_profile="gaussian", slice_gap=0.25)
+    assert scan.forward == wanted
+    assert whole.forward == wanted
+    assert part.forward == wanted
+    np.testing.assert_array_equal(part.image, whole.image[:, :, 2:9])
 
 
-def test_it_goes_on_from_the_last_state_and_removes_it(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed, job = begin(cohort, tmp_path / "one"), begin(cohort, tmp_path / "two")
-    work.restore(undisturbed)
-    made, real = [0], Problem.advance
-
-    def advance(*arrays: Any) -> tuple[float, float]:
-        made[0] += 1
-        if made[0] == KILLED:
-            raise KeyboardInterrupt
-        return real(*arrays)
-
-    monkeypatch.setattr(Problem, "advance", advance)
-    with pytest.raises(KeyboardInterrupt):
-        work.restore(job)
-    folder = tmp_path / "two" / "isovox" / "state"
-    assert [path.name for path in folder.iterdir()] == [f"{job.keys[0]}.safetensors"]
-    work.restore(job)
-    assert made[0] == KILLED + STEPS - (KILLED - 1)
-    assert image(job).tobytes() == image(undisturbed).tobytes()
-    assert not list(folder.iterdir())
-    (scan,) = work.scans_of(job)
-    assert [step for step, _ in work.steps_of(job, scan)["relative_change"]] == list(range(1, STEPS + 1))
-    work.restore(job)
-    assert made[0] == KILLED + STEPS - (KILLED - 1)  # done is done
+def test_noise_follows_the_seed_of_the_run_and_the_bytes_of_the_scan(cohort: Path) -> None:
+    keys = []
+    for seed in (0, 1):
+        whole, part, scan = read(cohort, seed=seed)
+        assert whole.noise == part.noise == field_key(seed, scan.sha256)
+        keys.append(whole.noise)
+    assert keys[0] != keys[1]
 
 
-@pytest.mark.parametrize(("method", "unit", "total"), [("unires", "steps", STEPS), ("cubic", "tiles", 1)])
-def test_it_tells_how_far_it_is(
-    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, unit: str, total: int
-) -> None:
-    job, told, real = begin(cohort, tmp_path, method), [], files.write_json
-
-    def write(uri: str, value: Any) -> None:
-        real(uri, value)
-        if uri == Output(job.out).progress(job.keys[0]):
-            told.append(progress.read_progress(uri))
-
-    monkeypatch.setattr(files, "write_json", write)
-    work.restore(job)
-    assert [(one.unit, one.done, one.total) for one in told if one] == [(unit, n, total) for n in range(1, total + 1)]
-    assert not Path(Output(job.out).progress(job.keys[0])).exists()
-
-
-def test_as_a_tile_it_gives_the_same_bytes(cohort: Path, tmp_path: Path) -> None:
-    whole, tiled = begin(cohort, tmp_path / "one"), begin(cohort, tmp_path / "two")
-    work.restore(whole)
-    tiles, blocks = work.prepare_tiles(tiled)
-    assert tiles == 1
-    for part in work.parts(tiled, tiles, 1):
-        work.restore_some_tiles(part)
-    for part in work.parts(tiled, blocks, 1):
-        work.assemble_blocks(part)
-    work.finish_tiles(tiled)
-    assert image(tiled).tobytes() == image(whole).tobytes()
-
-
-def test_a_server_that_does_not_take_the_progress_stops_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise ConnectionResetError("gone")
-
-    monkeypatch.setattr(stages, "update_progress_artifact", refuse)
-    stages.show_progress(None, 12.0)  # type: ignore[arg-type]
-    assert "the progress of the run cannot be shown: gone" in caplog.text
+def test_a_file_that_changed_since_the_plan_is_refused_and_leaves_nothing(cohort: Path) -> None:
+    job, _ = planned(cohort)
+    (path,) = cohort.rglob("*.nii")
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata().astype(np.float32) + 1, image.affine), path)
+    with pytest.raises(InputError, match=r"input-changed: wanted the bytes that were planned \(\w{12}\); got \w{12}; run again"):
+        ingest(job)
+    assert not (cohort.parent / "out" / "isovox" / "cohort.zarr" / "sub-01_T1w" / "measured").exists()
