@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -89,22 +90,34 @@ def _read_exactly(stream: IO[bytes], part: memoryview) -> memoryview:
     return part
 
 
-def _scaled(values: NDArray[Any], found: Header) -> Array:
+def _scaled(values: NDArray[Any], found: Header) -> NDArray[Any]:
+    """Stored values in the scan's units: whole numbers as they are where nothing scales them, else float32."""
     if (found.slope, found.inter) != (1.0, 0.0):
         values = values * np.float64(found.slope) + found.inter
-    return values.astype(np.float32, copy=False)
+    return values if values.dtype.kind in "iu" else values.astype(np.float32, copy=False)
+
+
+def _parts(stream: IO[bytes], sizes: list[int]) -> Iterator[memoryview]:
+    """The next bytes in parts of these sizes; a second thread unpacks a part while the one before is in use."""
+    buffers = [memoryview(bytearray(max(sizes))) for _ in range(2)]
+    with ThreadPoolExecutor(1) as second:
+        ahead = second.submit(_read_exactly, stream, buffers[0][: sizes[0]])
+        for n, size in enumerate(sizes[1:], 1):
+            part = ahead.result()
+            ahead = second.submit(_read_exactly, stream, buffers[n % 2][:size])
+            yield part
+        yield ahead.result()
 
 
 def _fill(stream: IO[bytes], found: Header, stored: Array, seen: Seen) -> None:
     """Read the next voxels, scaled, into ``stored`` (whole planes, any strides), a few planes at a time."""
     x, y, z = stored.shape
-    plane = x * y * found.dtype.itemsize
-    step = max(1, CHUNK // (4 * x * y))
-    buffer = memoryview(bytearray(plane * min(step, z)))
-    for start in range(0, z, step):
-        piece = _read_exactly(stream, buffer[: plane * min(step, z - start)])
-        values = _scaled(np.frombuffer(piece, found.dtype).reshape((x, y, -1), order="F"), found)
-        stored[:, :, start : start + step] = values
+    step = max(1, CHUNK // (8 * x * y))  # there are two buffers
+    counts = [min(step, z - start) for start in range(0, z, step)]
+    parts = _parts(stream, [x * y * found.dtype.itemsize * count for count in counts])
+    for n, (count, part) in enumerate(zip(counts, parts, strict=True)):
+        values = _scaled(np.frombuffer(part, found.dtype).reshape((x, y, -1), order="F"), found)
+        stored[:, :, n * step : n * step + count] = values
         seen.look(values)
 
 

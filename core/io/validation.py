@@ -239,7 +239,7 @@ class Seen:
 
     def look(self, part: NDArray[Any]) -> None:
         """Take in another part of the image."""
-        low, high = float(part.min()), float(part.max())  # NaN and infinity both survive minimum and maximum
+        low, high = float(np.float32(part.min())), float(np.float32(part.max()))  # NaN and infinity both survive minimum and maximum
         if not np.isfinite([low, high]).all():
             self.bad += int(part.size - np.count_nonzero(np.isfinite(part)))
         self.low, self.high = min(self.low, low), max(self.high, high)
