@@ -239,7 +239,8 @@ class Seen:
 
     def look(self, part: NDArray[Any]) -> None:
         """Take in another part of the image."""
-        low, high = float(np.float32(part.min())), float(np.float32(part.max()))  # NaN and infinity both survive minimum and maximum
+        # NaN and infinity both survive minimum and maximum; whole numbers count as what they become.
+        low, high = float(np.float32(part.min())), float(np.float32(part.max()))
         if not np.isfinite([low, high]).all():
             self.bad += int(part.size - np.count_nonzero(np.isfinite(part)))
         self.low, self.high = min(self.low, low), max(self.high, high)

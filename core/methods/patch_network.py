@@ -220,7 +220,8 @@ class NetworkMethod(Method):
         bad = ~outputs.isfinite().flatten(1).all(1)
         if bad.any() and self.settings.precision != "float32":
             outputs[bad] = self._forward(inputs[bad], [piece for piece, one in zip(pieces, bad, strict=True) if one], "float32")
-        if not outputs.isfinite().all():
+            bad = ~outputs.isfinite().flatten(1).all(1)
+        if bad.any():
             raise RestorationError(
                 "not-finite", "finite voxels from the network", "NaN or infinity", "check the model and the scan"
             )

@@ -22,7 +22,9 @@ Kept = NDArray[np.bool_]
 
 NEGLIGIBLE = 1e-12  # weights of a matrix below this are rounding, and would widen its band
 WIDE = 64  # non-zeros in a row, on average, from which a dense product is faster
-LINES = 272  # along the last axis that are turned at a time: they stay in the cache, 17 of its lines apart, so none evicts another
+LINES = (
+    272  # along the last axis that are turned at a time: they stay in the cache, 17 of its lines apart, so none evicts another
+)
 
 
 def apply_axis(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
@@ -48,6 +50,9 @@ def apply_axis(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
         raise GridError("matrix-mismatch", wanted, f"{image.dtype} {image.shape}", "build the matrix for this grid")
     if _is_identity(matrix):
         return image
+    if (first := _run_of(matrix)) is not None:
+        kept = tuple(slice(first, first + len(matrix)) if at == axis else slice(None) for at in range(3))
+        return np.asarray(image[kept] + image.dtype.type(0))  # as a sum gives it: -0 becomes 0
     image = image if image.flags.forc else image.copy(order="K")
     if image.flags.f_contiguous and not image.flags.c_contiguous:
         return apply_axis(matrix, image.T, 2 - axis).T
@@ -57,6 +62,14 @@ def apply_axis(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
 def _is_identity(matrix: Matrix) -> bool:
     m, n = matrix.shape
     return m == n and bool((matrix.diagonal() == 1).all()) and np.count_nonzero(matrix) == n
+
+
+def _run_of(matrix: Matrix) -> int | None:
+    """The first of the voxels that a matrix takes as they are, where they follow each other; None where it does more."""
+    m, n = matrix.shape
+    first = int(matrix[0].argmax())
+    alike = first + m <= n and bool((matrix[range(m), range(first, first + m)] == 1).all())
+    return first if alike and np.count_nonzero(matrix) == m else None
 
 
 def _product(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:

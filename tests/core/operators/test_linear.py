@@ -45,6 +45,21 @@ def test_a_dense_product_is_the_product(axis):
 
 
 @pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 7), (5, 20), (9, 20)])
+def test_voxels_taken_as_they_are_have_the_bits_and_the_layout_of_a_product(axis, order, first, count):
+    x = np.asarray(image((29, 29, 29)), order=order)
+    x[10, 11, 12], x[10, 12, 12] = -0.0, np.nan
+    matrix = np.eye(29)[first : first + count]
+    almost = matrix.copy()
+    almost[0, (first + 14) % 29] = 1e-45  # nothing, in float32, but no run of voxels
+    taken, product = apply_axis(matrix, x, axis), apply_axis(almost, x, axis)
+    assert taken.tobytes(order="K") == product.tobytes(order="K")
+    assert [a == b or n == 1 for n, a, b in zip(taken.shape, taken.strides, product.strides, strict=True)] == [True] * 3
+    assert not np.shares_memory(taken, x)
+
+
+@pytest.mark.parametrize("axis", range(3))
 def test_bits_depend_on_neither_layout_nor_crop(axis):
     x = image((70, 83, 300))
     matrix = banded(x.shape[axis] * 3 // 2, x.shape[axis])
