@@ -13,7 +13,7 @@ from core.geometry.grid import Grid
 from core.methods.base import Measured
 from core.methods.iterative import State
 from core.methods.registry import build_method
-from core.settings.scans import Acquisition
+from core.operators.forward_model import SliceProfile
 from core.stats import scan_stats
 from tests.benchmarks.harness import Row, tell, within
 from tests.phantoms import brain
@@ -40,7 +40,7 @@ def rows() -> list[Row]:
     """Rounds of UniRes on a phantom in slices of 4 mm, with states on this machine's disk."""
     image, _ = brain(SHAPE, head=True)
     grid = Grid(SHAPE, np.diag([1.0, 1.0, 4.0, 1.0]))
-    measured = Measured(image, grid, scan_stats(image), Acquisition())
+    measured = Measured(image, grid, scan_stats(image), SliceProfile())
     method = build_method("unires", {"iterations": STEPS, "tolerance": 0.0})
     drive(build_method("unires", {"iterations": 1}), [measured], grid.isotropic(1.0))  # type: ignore[arg-type] - compiles
     with tempfile.TemporaryDirectory() as folder:
