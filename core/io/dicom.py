@@ -196,7 +196,7 @@ def load_series(uris: str | Sequence[str]) -> tuple[Array, Grid, StoredAs]:
 def _number(dataset: Dataset, keyword: str) -> float | None:
     try:
         return float(getattr(dataset, keyword))
-    except (AttributeError, TypeError, ValueError):
+    except Exception:  # noqa: BLE001 - pydicom has kinds of its own; a value that cannot be read is one that is not known
         return None
 
 

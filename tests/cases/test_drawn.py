@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError, IsovoxError, PlanError, UsageError
@@ -170,6 +170,7 @@ def draw(folder: Path, described: bool, drawn: list[tuple], cache: str) -> None:
 ANY = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
+@example(described=False, drawn=[("image", "01", folder, "T1w", ".nii.gz", 1) for folder in ("anat", "Anat")])
 @settings(max_examples=12, derandomize=True, **ANY)
 @given(described=st.booleans(), drawn=st.lists(members, min_size=1, max_size=9))
 def test_a_handful_of_cohorts_adds_up(tmp_path_factory, described, drawn):

@@ -429,6 +429,16 @@ def test_scans_of_one_name_are_all_refused_and_each_file_is_accounted_to_its_ref
     assert len(found.ledger.refused) == 4
 
 
+def test_a_refusal_has_a_key_of_its_own_beside_the_scan_of_that_name(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    for folder in ("Anat", "Other"):
+        nifti(root / "sub-01" / folder / "sub-01_T1w.nii.gz")
+    plan = planned(root)
+    assert keys(plan) == {"sub-01_T1w"}
+    assert len(set(codes(plan)) | keys(plan)) == 3
+    assert set(codes(plan).values()) == {"place-not-bids"}
+
+
 # -- folders, special files, selection --------------------------------------------------------------------------------------
 
 

@@ -97,7 +97,7 @@ def test_a_bad_scan_is_told_and_exits_3(cohort, tmp_path, capsys):
         (["{tmp}/data", "{tmp}/data"], "out-is-input"),
         (["{tmp}/data", "{tmp}/sim", "--factor", "1"], "degradation.factor: Input should be greater than or equal to 2"),
         (["{tmp}/data", "{tmp}/sim", "--labels", "{tmp}/nolabels"], "input-missing"),
-        (["{tmp}/data", "{tmp}/sim", "--participant-label", "77"], "no-scans"),
+        (["{tmp}/data", "{tmp}/sim", "--participant-label", "77"], "participant-missing"),
     ],
 )
 def test_usage_errors_exit_2_and_write_no_dataset(cohort, tmp_path, capsys, words, told):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.errors import InputError
 from core.io import files
-from core.io.derivatives import DESC
+from core.io.derivatives import DESC, safe_key
 from core.io.entries import Entry
 from core.io.ledger import Ledger
 from core.io.readers import Reading
@@ -38,11 +38,8 @@ class Discovery:
         where |= dict.fromkeys(paths, scan.key)
 
     def refuse(self, name: str, uri: str, error: InputError, paths: Sequence[str]) -> None:
-        """Note a scan that cannot be taken; names that are refused twice are told apart."""
-        refusal = refuse(name, uri, error)
-        if any(one.key == refusal.key for one in self.scans):
-            refusal = refuse(f"{name} at {paths[0] if paths else uri}", uri, error)
-        self.take(refusal, paths)
+        """Note a scan that cannot be taken."""
+        self.take(refuse(name, uri, error), paths)
 
     def leave(self, paths: Sequence[str], kind: str) -> None:
         """Note files that are left out."""
@@ -57,8 +54,11 @@ class Discovery:
                     names[name].append(one.uris[0])
         found, self.scans = zip(self.scans, self._files, strict=True), []
         self.ledger.taken, self.ledger.refused, self._files = {}, {}, []
-        for one, paths in list(found):
-            self.take(self._alone(one, names), paths)
+        alone = [(self._alone(one, names), paths) for one, paths in found]
+        keys = {one.key for one, _ in alone if isinstance(one, Source)}
+        for one, paths in alone:
+            self.take(_apart(one, keys, paths), paths)
+            keys.add(self.scans[-1].key)
 
     @staticmethod
     def _alone(one: Scan, names: dict[str, list[str]]) -> Scan:
@@ -67,6 +67,13 @@ class Discovery:
         got = f"{len(same)} scans that would all be {one.key}: {', '.join(map(files.name_of, same))}"
         error = InputError("entities-duplicate", "one scan for each set of entities", got, "rename or leave out all but one")
         return Refused(f"{one.key}-duplicate{same.index(one.uris[0]) + 1}", one.uris[0], error.code, str(error))
+
+
+def _apart(one: Scan, keys: set[str], paths: Sequence[str]) -> Scan:
+    """A refusal by a key that no other has."""
+    if isinstance(one, Source) or one.key not in keys:
+        return one
+    return replace(one, key=safe_key(f"{one.key} at {paths[0] if paths else one.uri}"))
 
 
 def unexplained(entries: Sequence[Entry], found: Discovery) -> Iterator[Entry]:
