@@ -62,10 +62,21 @@ def _line(case: Case, work: Path) -> list[str]:
     """The words of a case's command."""
     tracking = ["--quiet", "--tracking-uri", f"sqlite:///{work / 'mlflow.db'}"]
     if case.kind != "sharp":
-        source = "made" if case.kind == "synthetic" else str(SHARED / case.source)
-        return ["run", source, case.name, *tracking, *case.words]
+        source = "made" if case.kind == "synthetic" else _as_person(SHARED / case.source) if case.person else SHARED / case.source
+        return ["run", str(source), case.name, *tracking, *case.words]
     words = [word.format(out=case.name) for word in case.words]
     return [*words, "--quiet"] if words[0] == "simulate" else [*words, "--out", case.name, *tracking]
+
+
+def _as_person(folder: Path) -> str:
+    """Links to the scans of a folder, named as one person's of a BIDS dataset."""
+    place = Path(f"{folder.name}-bids", "sub-01", "anat")
+    place.mkdir(parents=True, exist_ok=True)
+    for scan in sorted(folder.glob("*.nii.gz")):
+        suffix = scan.name.removesuffix(".nii.gz").replace("W", "w")
+        (place / f"sub-01_{suffix}.nii.gz").unlink(missing_ok=True)
+        (place / f"sub-01_{suffix}.nii.gz").symlink_to(scan)
+    return place.parts[0]
 
 
 def _read(path: Path) -> Any:

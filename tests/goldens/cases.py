@@ -19,6 +19,7 @@ class Case:
         words: of the command line; for a run those after input and output, else all.
         source: folder of the real scans, in shared/data.
         needs: the case whose output is used; it runs before.
+        person: whether the scans of the folder are laid out as one person's of a BIDS dataset, as --fuse wants it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Case:
     words: tuple[str, ...] = ()
     source: str = ""
     needs: str = ""
+    person: bool = False
 
 
 FEW = ("--method-options", "iterations=8")
@@ -97,6 +99,12 @@ CASES = (
     ),
     Case("ds002748-cubic", "shared", ("--participant-label", "01", "--method", "cubic"), "ds002748"),
     Case("openms-cubic", "shared", ("--method", "cubic"), "openms/patient01_thick"),
-    Case("openms-fused", "shared", ("--method", "unires", "--fuse", "--voxel-size", "1.5", *FEW), "openms/patient01_thick"),
+    Case(
+        "openms-fused",
+        "shared",
+        ("--method", "unires", "--fuse", "--voxel-size", "1.5", *FEW),
+        "openms/patient01_thick",
+        person=True,
+    ),
     Case("demo", "demo"),
 )
