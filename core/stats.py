@@ -63,12 +63,12 @@ def scan_stats(image: Array) -> ScanStats:
     Returns:
         the statistics; the noise is at least 1e-3 of the contrast, and both are above 0 even for a constant image.
     """
-    census = Census(image.shape)
-    census.take(Box.whole(image.shape), image)
-    return census.stats()
+    statistics = RunningStatistics(image.shape)
+    statistics.take(Box.whole(image.shape), image)
+    return statistics.stats()
 
 
-class Census:
+class RunningStatistics:
     """``scan_stats`` of a scan that comes slab by slab, in any order: the same bits, without the whole image in memory.
 
     Args:

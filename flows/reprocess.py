@@ -34,7 +34,7 @@ from infra.dispatch import run_bounded
 from infra.services import local_state
 from tasks.pipeline import stages
 from tasks.pipeline.changes import Changes, changes_of, note_removed, nothing_new, seen_now
-from tasks.pipeline.context import Crew, crew_of
+from tasks.pipeline.context import RunContext, run_context
 from tasks.pipeline.discover import check_plan, plan_cohort, unfinished
 from tasks.pipeline.pages import write_cohort_page
 from tasks.pipeline.results import counts, verified_records, with_skipped
@@ -60,17 +60,17 @@ def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]
         yield batch
 
 
-def _work(crew: Crew, todo: set[str]) -> None:
+def _work(context: RunContext, todo: set[str]) -> None:
     """Send the batches, a few at a time."""
     progress = stages.start_progress()
-    crew.show = partial(stages.show_progress, progress)
-    groups = [group for group in crew.plan.groups() if any(scan.key in todo for scan in group)]
-    crew.total = sum(map(len, groups))
+    context.show = partial(stages.show_progress, progress)
+    groups = [group for group in context.plan.groups() if any(scan.key in todo for scan in group)]
+    context.total = sum(map(len, groups))
     flying: deque[PrefectFuture[None]] = deque()
     for number, batch in enumerate(batches(groups)):
         name = batch[0][0] if len(batch) == 1 else f"batch-{number}"
-        flying.append(stages.process_batch.submit(crew.plan.digest, name, batch, progress))
-        if len(flying) > 2 * crew.plan.settings.compute.workers:
+        flying.append(stages.process_batch.submit(context.plan.digest, name, batch, progress))
+        if len(flying) > 2 * context.plan.settings.compute.workers:
             flying.popleft().result()
     for future in flying:
         future.result()
@@ -84,18 +84,18 @@ def _pieces(plan: CohortPlan, todo: set[str]) -> dict[str, int]:
     return totals
 
 
-def _close(crew: Crew, skipped: set[str], changes: Changes) -> list[ScanRecord]:
+def _close(context: RunContext, skipped: set[str], changes: Changes) -> list[ScanRecord]:
     """Count again from what is on disk, and write the cohort's page."""
-    crew.write_failures()
-    note_removed(crew.out, changes.removed)
-    records = verified_records(crew.out, crew.plan)
-    write_cohort_page(crew.out, crew.plan, records, changes.notes())
-    stages.tell_table(crew.plan.digest, records)
-    for record in filter(crew.tells, records):
-        crew.tracker.scan(record)
-    crew.tracker.log_report(crew.out.cohort_page, crew.out.plan)
+    context.write_failures()
+    note_removed(context.out, changes.removed)
+    records = verified_records(context.out, context.plan)
+    write_cohort_page(context.out, context.plan, records, changes.notes())
+    stages.tell_table(context.plan.digest, records)
+    for record in filter(context.tells, records):
+        context.tracker.scan(record)
+    context.tracker.log_report(context.out.cohort_page, context.out.plan)
     told = with_skipped(records, skipped)
-    stages.tell_summary(crew.plan.digest, changes, counts(told))
+    stages.tell_summary(context.plan.digest, changes, counts(told))
     return told
 
 
@@ -123,9 +123,9 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         tracker.start(files.name_of(settings.input), plan.digest, params, {"isovox": plan.version})
         pool = stack.enter_context(open_cluster(settings.compute))
         advance = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
-        crew = stack.enter_context(crew_of(plan, partial(run_bounded, pool), tracker, advance))
-        _work(crew, todo)
-        records = _close(crew, skipped, changes)
+        context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, advance))
+        _work(context, todo)
+        records = _close(context, skipped, changes)
         found = counts(records)
         tracker.finish("FAILED" if found["failed"] else "FINISHED", {name: float(n) for name, n in found.items()})
     # Last: with it, the next run knows that nothing is left to do.

@@ -35,7 +35,7 @@ SETTINGS = {
     "distributed.scheduler.worker-ttl": "6 hours",  # a worker whose task holds the GIL is silent, not dead
     "distributed.nanny.pre-spawn-environ": SINGLE,
     "distributed.worker.daemon": True,
-    "distributed.worker.preload": ["infra.lifeline"],
+    "distributed.worker.preload": ["infra.parent_death"],
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.comm.timeouts.connect": "120 s",
     "distributed.deploy.lost-worker-timeout": "5 minutes",  # a worker that starts again on a busy machine is not given up

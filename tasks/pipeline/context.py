@@ -30,11 +30,11 @@ TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not cou
 Advance = Callable[[str, int], None]
 Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
 
-CREWS: dict[str, Crew] = {}
+RUNS: dict[str, RunContext] = {}
 
 
 @dataclass
-class Crew:
+class RunContext:
     """What the tasks of a run share; they name it by the plan's digest, so that no task carries more than names.
 
     Attributes:
@@ -216,10 +216,10 @@ def _code(error: BaseException) -> str:
 
 
 @contextmanager
-def crew_of(plan: CohortPlan, dispatch: Dispatch, tracker: CohortTracker, advance: Advance) -> Iterator[Crew]:
-    """The crew of a run, known to its tasks while the block lasts."""
-    crew = CREWS[plan.digest] = Crew(plan, dispatch, tracker, advance)
+def run_context(plan: CohortPlan, dispatch: Dispatch, tracker: CohortTracker, advance: Advance) -> Iterator[RunContext]:
+    """The context of a run, known to its tasks while the block lasts."""
+    context = RUNS[plan.digest] = RunContext(plan, dispatch, tracker, advance)
     try:
-        yield crew
+        yield context
     finally:
-        del CREWS[plan.digest]
+        del RUNS[plan.digest]

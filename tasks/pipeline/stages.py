@@ -1,4 +1,4 @@
-"""The Prefect tasks: one run a stage and batch of scans, in the flow's own process; the work itself goes to the crew's pool."""
+"""The Prefect tasks: one run a stage and batch of scans, in the flow's own process; the work goes to the pool of the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.engine.records import ScanRecord
 from core.io import files
 from tasks.pipeline import export, pages
 from tasks.pipeline.changes import SHOWN, Changes
-from tasks.pipeline.context import CREWS, Crew
+from tasks.pipeline.context import RUNS, RunContext
 from tasks.pipeline.results import row
 from tasks.restore import work
 
@@ -35,29 +35,29 @@ _log = logging.getLogger(__name__)
 @task(name="ingest", cache_policy=NO_CACHE)
 def ingest_scans(plan: str, groups: Groups) -> Groups:
     """NIfTI or DICOM into the store; the groups that came through the gate."""
-    return CREWS[plan].stage("ingest", work.ingest, groups)
+    return RUNS[plan].stage("ingest", work.ingest, groups)
 
 
 @task(name="restore", cache_policy=NO_CACHE)
 def restore_scans(plan: str, groups: Groups) -> Groups:
     """Measured to restored, in the store; the groups that came through."""
-    return CREWS[plan].restore(groups)
+    return RUNS[plan].restore(groups)
 
 
 @task(name="export", cache_policy=NO_CACHE)
 def export_scans(plan: str, groups: Groups) -> Groups:
     """Quality, NIfTI, sidecars and records; the groups that came through."""
-    return CREWS[plan].stage("export", export.export, groups)
+    return RUNS[plan].stage("export", export.export, groups)
 
 
 @task(name="report", cache_policy=NO_CACHE)
 def report_scans(plan: str, groups: Groups) -> Groups:
     """Pages and pictures; the groups that came through."""
-    crew = CREWS[plan]
-    through = crew.stage("report", pages.report, groups)
-    for record in _told(crew, through):
+    context = RUNS[plan]
+    through = context.stage("report", pages.report, groups)
+    for record in _told(context, through):
         key = record.key
-        picture = base64.b64encode(files.read_bytes(crew.out.picture(key))).decode()
+        picture = base64.b64encode(files.read_bytes(context.out.picture(key))).decode()
         create_image_artifact(
             f"data:image/jpeg;base64,{picture}", key=f"scan-{slug(key)}", description=f"{key}: before and after"
         )
@@ -67,27 +67,27 @@ def report_scans(plan: str, groups: Groups) -> Groups:
 @task(name="register", cache_policy=NO_CACHE)
 def register_scans(plan: str, groups: Groups) -> None:
     """Tell MLflow of the scans' outcomes."""
-    crew = CREWS[plan]
-    for record in _told(crew, groups):
-        crew.tracker.scan(record, [crew.out.scan_page(record.key), crew.out.picture(record.key)])
+    context = RUNS[plan]
+    for record in _told(context, groups):
+        context.tracker.scan(record, [context.out.scan_page(record.key), context.out.picture(record.key)])
 
 
-def _told(crew: Crew, groups: Groups) -> Iterator[ScanRecord]:
+def _told(context: RunContext, groups: Groups) -> Iterator[ScanRecord]:
     """Records of the scans that MLflow and Prefect hear of one by one."""
-    records = (crew.out.read_record(key) for keys in groups for key in keys)
-    return (record for record in records if record is not None and crew.tells(record))
+    records = (context.out.read_record(key) for keys in groups for key in keys)
+    return (record for record in records if record is not None and context.tells(record))
 
 
 @task(name="batch", task_run_name="{name}", cache_policy=NO_CACHE)
 def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:  # noqa: ARG001 - the name is the task run's
     """All stages of a batch of scans: a large scan alone, or small ones together."""
-    crew = CREWS[plan]
+    context = RUNS[plan]
     through = groups
     for stage in (ingest_scans, restore_scans, export_scans, report_scans):
         through = stage(plan, through) if through else through
     register_scans(plan, groups)
-    crew.end(groups)
-    update_progress_artifact(progress, progress=crew.progress())
+    context.end(groups)
+    update_progress_artifact(progress, progress=context.progress())
 
 
 def start_progress() -> UUID:
@@ -107,21 +107,21 @@ def show_progress(progress: UUID, per_cent: float) -> None:
 
 def tell_table(plan: str, records: Sequence[ScanRecord]) -> None:
     """The cohort's table on the flow run's page; of a large cohort, the scans to be looked at."""
-    told = [row(record) for record in records if CREWS[plan].tells(record)]
+    told = [row(record) for record in records if RUNS[plan].tells(record)]
     which = "every planned scan" if len(told) == len(records) else f"{len(told)} scans to look at, of {len(records)}"
     create_table_artifact(told, key="cohort", description=f"{which}, with state and figures; all are in the cohort's report")
 
 
 def tell_summary(plan: str, changes: Changes, states: dict[str, int]) -> None:
     """What the run found and did, with the address of the report where a server shows it."""
-    crew = CREWS[plan]
-    page = crew.tracker.page("report.html")
+    context = RUNS[plan]
+    page = context.tracker.page("report.html")
     lines = [f"**Scans in the input:** {changes.counts()}", f"**Outcome:** {', '.join(f'{n} {s}' for s, n in states.items())}"]
     lines += [
         f"**{kind.capitalize()}:** {_some(getattr(changes, kind))}" for kind in ("new", "changed") if getattr(changes, kind)
     ]
     lines += [f"**Note:** {note}" for note in changes.notes()]
-    lines.append(f"**Report:** [report.html]({page})" if page else f"**Report:** `{crew.out.cohort_page}`")
+    lines.append(f"**Report:** [report.html]({page})" if page else f"**Report:** `{context.out.cohort_page}`")
     create_markdown_artifact("\n\n".join(lines), key="summary", description="what was new, changed or gone, and what came of it")
     if page:
         create_link_artifact(page, "report of the cohort", key="report", description="every scan, and how far it can be trusted")

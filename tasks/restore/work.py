@@ -28,7 +28,7 @@ from core.methods.registry import build_method
 from core.models.domain import disagreements
 from core.noise import Key, field_key
 from core.operators.linear import Kept
-from core.stats import Census, ScanStats
+from core.stats import RunningStatistics, ScanStats
 from tasks.restore.masks import read_mask
 from tasks.restore.progress import Reporter
 
@@ -134,14 +134,14 @@ def write_image(store: Store, path: str, image: Array, grid: Grid, attrs: dict[s
 
 def write_slabs(store: Store, path: str, slabs: Iterator[Slab]) -> dict[str, Any]:
     """Write a scan slab by slab; its statistics and how it was stored, to be kept with it."""
-    census = Census(store.grid(path).shape)
+    statistics = RunningStatistics(store.grid(path).shape)
     stored: dict[str, Any] = {}
     for slab in slabs:
-        census.take(slab.box, slab.image)
+        statistics.take(slab.box, slab.image)
         store.write_block(path, slab.box, slab.image)
         stored = asdict(slab.stored.orientation) | {"code": slab.stored.code}
         del slab  # before the next is read
-    return {"stats": asdict(census.stats()), "stored": stored}
+    return {"stats": asdict(statistics.stats()), "stored": stored}
 
 
 def _ingest(job: Job, scan: ScanPlan) -> None:

@@ -6,7 +6,7 @@ import pytest
 from core import stats as statistics
 from core.geometry.grid import Box
 from core.io import nifti
-from core.stats import NOISE_FLOOR, Census, ScanStats, scan_stats
+from core.stats import NOISE_FLOOR, RunningStatistics, ScanStats, scan_stats
 from tests.phantoms import brain
 
 
@@ -94,11 +94,11 @@ def test_slabs_in_any_order_give_the_bits_of_the_whole(order, limit, stripped, m
     image = head(20, stripped=stripped).transpose(order)
     whole = scan_stats(image)
     for thickness in (1, 7, 64):
-        census = Census(image.shape)
+        running = RunningStatistics(image.shape)
         for z in reversed(range(0, image.shape[2], thickness)):
             box = Box((0, 0, z), (*image.shape[:2], min(z + thickness, image.shape[2])))
-            census.take(box, image[box.slices])
-        assert census.stats() == whole
+            running.take(box, image[box.slices])
+        assert running.stats() == whole
 
 
 @pytest.mark.parametrize("stripped", [False, True])

@@ -83,7 +83,7 @@ def run(count: int, folder: str) -> dict[str, Any]:
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
     from tasks.pipeline import export, pages, stages
-    from tasks.pipeline.context import crew_of
+    from tasks.pipeline.context import run_context
     from tasks.restore import work
 
     plan, watched, memory = make_plan(count, folder), Watched(), []
@@ -97,11 +97,11 @@ def run(count: int, folder: str) -> dict[str, Any]:
             def advance(what: str, _: int) -> None:
                 if what == "scans":
                     watched.ask(pool)
-                    memory.append((crew.finished, me.memory_info().rss))
+                    memory.append((context.finished, me.memory_info().rss))
 
-            with crew_of(plan, partial(run_bounded, pool), SimpleNamespace(), advance) as crew:
-                reprocess._work(crew, {scan.key for scan in plan.scans})
-                return str(flow_run.id), crew.finished
+            with run_context(plan, partial(run_bounded, pool), SimpleNamespace(), advance) as context:
+                reprocess._work(context, {scan.key for scan in plan.scans})
+                return str(flow_run.id), context.finished
 
     pictures = SimpleNamespace(read_bytes=lambda _: b"")
     with (

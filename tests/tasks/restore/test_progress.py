@@ -15,7 +15,7 @@ from core.geometry.grid import Grid
 from core.io import files
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
-from tasks.pipeline.context import RESTORING, Crew
+from tasks.pipeline.context import RESTORING, RunContext
 from tasks.restore import progress
 from tasks.restore.progress import Listener, Progress, Reporter, read_progress
 
@@ -106,23 +106,25 @@ def make_plan(out: Path, scans: int = 2) -> CohortPlan:
 def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, advanced, shown = make_plan(tmp_path), [], []
     clock = Clock()
-    crew = Crew(plan, lambda *_, **__: iter(()), SimpleNamespace(), lambda *one: advanced.append(one), shown.append, total=2)  # type: ignore[arg-type]
-    crew._listener = Listener(clock)
+    context = RunContext(
+        plan, lambda *_, **__: iter(()), SimpleNamespace(), lambda *one: advanced.append(one), shown.append, total=2
+    )
+    context._listener = Listener(clock)
     monkeypatch.setattr("tasks.pipeline.context.time", SimpleNamespace(monotonic=clock))
-    job, uri = crew.job(["sub-0"]), crew.out.progress("sub-0")
-    assert crew.heard(job) is False
+    job, uri = context.job(["sub-0"]), context.out.progress("sub-0")
+    assert context.heard(job) is False
     for done in (10, 30):
         clock.now += 3.0
         files.write_json(uri, {"unit": "steps", "done": done, "total": 40, "at": clock.now})
-        assert crew.heard(job) is True
+        assert context.heard(job) is True
     clock.now += 3.0
-    assert crew.heard(job) is False
+    assert context.heard(job) is False
     assert advanced == [("steps", 10), ("steps", 20)]
     assert shown == [pytest.approx(100 * RESTORING * part / 2) for part in (0.25, 0.75)]
-    monkeypatch.setattr(crew, "dispatch", lambda _, jobs, **__: ((job, 1.0) for job in jobs))
-    assert crew.restore([["sub-0"]]) == [["sub-0"]]
+    monkeypatch.setattr(context, "dispatch", lambda _, jobs, **__: ((job, 1.0) for job in jobs))
+    assert context.restore([["sub-0"]]) == [["sub-0"]]
     assert advanced[2:] == [("steps", 10)]  # those that were left
-    assert crew.progress() == pytest.approx(100 * RESTORING / 2)
-    crew.end([["sub-0"]])
+    assert context.progress() == pytest.approx(100 * RESTORING / 2)
+    context.end([["sub-0"]])
     assert advanced[3:] == [("scans", 1)]
-    assert crew.progress() == 50
+    assert context.progress() == 50
