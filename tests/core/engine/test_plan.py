@@ -145,6 +145,13 @@ def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None
         check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)
 
 
+def test_the_forecast_of_disk_counts_all_that_is_written() -> None:
+    (made,) = plan().scans
+    measured, target = np.prod(made.source_grid.shape), np.prod(made.target_grid.shape)
+    on_the_scan, on_the_target = 2, 2  # measured and consistency; the store's restored image and the NIfTI
+    assert made.forecast.disk == 4 * (on_the_scan * measured + on_the_target * target)
+
+
 def test_a_revision_of_a_method_makes_its_scans_anew_and_the_first_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.methods.interpolation.method import Cubic
 
