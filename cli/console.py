@@ -84,8 +84,7 @@ def refuse_while_busy(out: Output, wanted: str) -> None:
     from core.io.lock import owner
 
     if other := owner(out.lock):
-        got = f"a run by {other['user']} on {other['host']} (process {other['pid']}) since {other['since']}"
-        raise BusyError("already-running", wanted, got, "wait for it to end, or stop it")
+        raise BusyError("already-running", wanted, f"a run by {other}", "wait for it to end, or stop it")
 
 
 def planned_run(out: str) -> tuple[Output, CohortPlan]:

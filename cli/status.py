@@ -24,6 +24,6 @@ def execute(options: argparse.Namespace) -> int:
     show(records, out, planned, progress)
     other = owner(out.lock)
     if other:
-        say(f"a run works here: {other['user']} on {other['host']}, process {other['pid']}, since {other['since']}")
+        say(f"a run works here: {other}")
     failed = any(record.state == "failed" and record.key not in progress for record in records)
     return FAILED if failed or (progress and not other) else OK

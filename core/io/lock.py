@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -18,6 +19,32 @@ from core.io import files
 
 BEAT = 30.0  # seconds between two signs of life
 EXPIRY = 10 * BEAT  # without a sign for this long, an owner on another machine counts as dead
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock.
+
+    Attributes:
+        user: name of the user.
+        host: name of the machine.
+        pid: number of the process there.
+        since: local time of that machine when it took the lock, to the second.
+    """
+
+    user: str
+    host: str
+    pid: int
+    since: str
+
+    @classmethod
+    def of(cls, claim: dict[str, Any]) -> Owner:
+        """The owner that a lock's file names."""
+        return cls(str(claim["user"]), str(claim["host"]), int(claim["pid"]), str(claim["since"]))
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.user} on {self.host} (process {self.pid}) since {self.since}"
 
 
 def _claim() -> dict[str, Any]:
@@ -43,8 +70,14 @@ def _alive(claim: dict[str, Any]) -> bool:
     return False
 
 
-def owner(uri: str) -> dict[str, Any] | None:
-    """Who holds the lock at ``uri`` (host, user, pid, since), None where nobody alive does."""
+def owner(uri: str) -> Owner | None:
+    """Who holds the lock at ``uri``, None where nobody alive does."""
+    claim = _living(uri)
+    return Owner.of(claim) if claim else None
+
+
+def _living(uri: str) -> dict[str, Any] | None:
+    """The content of the lock's file, None where nobody alive holds it."""
     try:
         claim = files.read_json(uri)
     except (FileNotFoundError, ValueError):
@@ -56,13 +89,13 @@ def _take(uri: str, mine: dict[str, Any]) -> None:
     """Make the lock ours, or raise BusyError naming the owner."""
     if files.create_json(uri, mine):
         return
-    other = owner(uri)
+    other = _living(uri)
     if other is None:  # left by a process that died
         files.write_json(uri, mine)
         time.sleep(0.2)  # another run may take it over at the same moment: the last to write has it
         other = files.read_json(uri)
     if other["token"] != mine["token"]:
-        got = f"a run by {other['user']} on {other['host']} (process {other['pid']}) since {other['since']}"
+        got = f"a run by {Owner.of(other)}"
         raise BusyError("already-running", "one run at a time on an output folder", got, "wait for it to end, or stop it")
 
 
