@@ -6,6 +6,7 @@ Brudfors et al. 2018), and are linearly interpolated where it is not: the identi
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -165,9 +166,9 @@ class Forward(Settings):
         """The sensitivity across a slice, and the gap between slices as a fraction of their distance."""
         return "box", 0.0
 
+    @abstractmethod
     def describe(self) -> str:
         """In words, as plans, pages and cards say it."""
-        raise NotImplementedError
 
     def digested(self) -> dict[str, Any]:
         """The JSON value that enters digests and sidecars: all that A between two given grids depends on."""

@@ -158,12 +158,16 @@ def _supervisor(state: State) -> psutil.Process | None:
     """The process that holds the group; waits for one that begins just now."""
     end = time.monotonic() + LONGEST_WAIT
     while state.held() and time.monotonic() < end:
-        told = read_json(state.status)
-        try:
-            process = psutil.Process(told["pid"])
-            if abs(process.create_time() - told["born"]) < 1:
-                return process
-        except (KeyError, psutil.Error):
-            pass
+        if (process := _told_by(read_json(state.status))) is not None:
+            return process
         time.sleep(0.1)
     return None
+
+
+def _told_by(status: dict[str, Any]) -> psutil.Process | None:
+    """The process that a group's status names; None before it is written, and where it is gone."""
+    try:
+        process = psutil.Process(status["pid"])
+        return process if abs(process.create_time() - status["born"]) < 1 else None
+    except (KeyError, psutil.Error):
+        return None

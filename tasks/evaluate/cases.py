@@ -185,13 +185,19 @@ def _absolute(uri: str) -> str:
 
 def trained_of(folder: str) -> Trained:
     """What a model's folder says of its training: ``split.json``, else its card, else the lines of a card of before."""
-    try:
-        told = files.read_json(files.join(folder, "split.json"))
+    if (told := _split(folder)) is not None:
         people = {part: tuple(map(str, names)) for part, names in told.get("people", told).items() if isinstance(names, list)}
         return Trained(people, str(told.get("cohort", "")), frozenset(dict(told.get("sha256", {})).values()))
-    except (FileNotFoundError, NotADirectoryError):
-        pass
     return _by_card(card) if (card := read_card(folder)) is not None else _by_text(read_text(folder))
+
+
+def _split(folder: str) -> dict[str, Any] | None:
+    """The content of ``split.json``, None where there is none."""
+    try:
+        told: dict[str, Any] = files.read_json(files.join(folder, "split.json"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return told
 
 
 def _by_card(card: Card) -> Trained:

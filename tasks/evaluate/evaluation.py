@@ -205,6 +205,16 @@ def _restored(evaluation: CaseEvaluation, candidate: Candidate) -> Array:
     return image
 
 
+def _kept_scan(uri: str, side: str, digest: str) -> tuple[Array, float] | None:
+    """A scan that was restored before and its seconds; None where there is none of that digest, or it is not whole."""
+    try:
+        told = files.read_json(side)
+        whole = told["Digest"] == digest and files.sha256(uri) == told["SHA256"]
+        return (nifti.load(uri)[0], float(told["Seconds"])) if whole else None
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
 def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Array, float]:
     """A restored scan and the seconds that it took; from the output where it is there already.
 
@@ -213,12 +223,8 @@ def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Arr
     """
     uri, digest = files.join(evaluation.settings.out, evaluation.path(candidate)), evaluation.restore_digest(candidate)
     side = bids.without_extension(uri) + ".json"
-    try:
-        told = files.read_json(side)
-        if told["Digest"] == digest and files.sha256(uri) == told["SHA256"]:
-            return nifti.load(uri)[0], float(told["Seconds"])
-    except (FileNotFoundError, ValueError, KeyError):
-        pass
+    if (kept := _kept_scan(uri, side, digest)) is not None:
+        return kept
     _ = evaluation.images  # read before the clock starts
     start = time.monotonic()
     image = _restored(evaluation, candidate)
@@ -241,16 +247,21 @@ def _check_unseen(evaluation: CaseEvaluation, candidate: Candidate) -> str:
     return f"{evaluation.case.person} was in the {part} part of the training" if part else ""
 
 
+def _kept_score(uri: str, out: str, digest: str) -> Score | None:
+    """A row that was scored before; None where there is none of that digest, or its image is gone."""
+    try:
+        kept = Score.model_validate(files.read_json(uri))
+    except (FileNotFoundError, ValueError):
+        return None
+    return kept if kept.digest == digest and kept.state == "done" and files.exists(files.join(out, kept.image)) else None
+
+
 def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     row = Score(scan=evaluation.case.scan, method=candidate.label, model=candidate.model)
     note, digest = _check_unseen(evaluation, candidate), evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.scan}.json")
-    try:
-        kept = Score.model_validate(files.read_json(uri))
-        if kept.digest == digest and kept.state == "done" and files.exists(files.join(evaluation.settings.out, kept.image)):
-            return kept
-    except (FileNotFoundError, ValueError):
-        pass
+    if (kept := _kept_score(uri, evaluation.settings.out, digest)) is not None:
+        return kept
     image, seconds = restored_scan(evaluation, candidate)
     if outside := evaluation.outside(candidate) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
