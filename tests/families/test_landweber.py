@@ -75,6 +75,7 @@ def test_each_step_comes_nearer_to_the_scan(model: str) -> None:
     assert all(later < earlier for earlier, later in pairwise(residuals))
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contracts_of_methods_objectives_and_bundles() -> None:
     words = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/contract", "-k", "landweber or every-other"]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
