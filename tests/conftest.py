@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tasks.report import CohortView, ScanView
+
+settings.register_profile("any-machine", deadline=None)  # a busy machine's pauses are not a test's fault
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -269,15 +269,6 @@ def protocol(name: str) -> Protocol:
     return found
 
 
-def network_module(name: str) -> str:
-    """The module of a family's network.
-
-    Raises:
-        UsageError: an unknown name.
-    """
-    return _found(networks(), "unknown-network", name, "choose one of them").module
-
-
 def build_method(name: str, options: dict[str, Any] | None = None, model: str | None = None) -> Method:
     """The method of that name.
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from core.diffusion.declared import build_schedule
-from core.diffusion.samplers import SAMPLERS, prior
+from core.diffusion.samplers import SAMPLERS, Noise, prior, stacked, voxel_noise
 from core.diffusion.schedules import Cosine, continuous_times
 from core.errors import WeightsError
 from core.geometry.grid import Box, Grid
 from core.geometry.tiles import Tiling, patches
 from core.methods.base import MethodSettings, Piece
 from core.methods.patch_network import NetworkMethod, NetworkSettings
-from core.noise import normal_tensor
 from core.settings.scans import TilingSettings
 
 if TYPE_CHECKING:
@@ -65,10 +64,7 @@ class DiffusionIQT(NetworkMethod):
 
         schedule = build_schedule(self.spec.schedule) if self.spec.schedule else Cosine()
         sampler = SAMPLERS[self.settings.sampler]
-        shape = batch.shape[2:]
-
-        def noise(step: int) -> Tensor:
-            return torch.stack([self._noise(piece, tuple(shape), step) for piece in pieces])[:, None]
+        noise = stacked([self._noise(piece, tuple(batch.shape[2:])) for piece in pieces])
 
         def denoise(x: Tensor, t: float) -> Tensor:
             def image(part: Tensor) -> Tensor:
@@ -78,7 +74,7 @@ class DiffusionIQT(NetworkMethod):
 
         return sampler(denoise, prior(schedule, noise), schedule, continuous_times(self.settings.steps), noise)
 
-    def _noise(self, piece: Piece, shape: tuple[int, ...], step: int) -> Tensor:
+    def _noise(self, piece: Piece, shape: tuple[int, ...]) -> Noise:
         """The noise of a block's voxels, its axes as the network wants them."""
         order = self._order(piece.measured[0].grid)
         size = [0, 0, 0]
@@ -86,4 +82,5 @@ class DiffusionIQT(NetworkMethod):
             size[axis] = n
         x, y, z = piece.box.start
         box = Box(piece.box.start, (x + size[0], y + size[1], z + size[2]))
-        return normal_tensor(box, piece.measured[0].noise, step, self.device).permute(order)
+        lying = voxel_noise(box, piece.measured[0].noise, self.device)
+        return lambda step: lying(step).permute(order)

@@ -60,7 +60,7 @@ def test_a_family_of_another_folder_is_one_of_them(tmp_path: Path, names: str, m
     assert registry.build_method("still").name == "still"
     assert registry.family_of("still").folder == folder
     assert "still" in RunSettings.model_json_schema()["properties"]["method"]["enum"]
-    assert registry.network_module("Still") == f"{names}.method"
+    assert registry.networks()["Still"].module == f"{names}.method"
     monkeypatch.delenv(registry.VARIABLE)
     assert "still" not in registry.methods()
 

@@ -10,7 +10,7 @@ FAMILY = Family(
             "landweber",
             "landweber.method:Landweber",
             "gradient steps towards the measured scan, each followed by a learned correction",
-            "Landweber 1951, equation 3",
+            "Landweber 1951",
             Takes(model=True),
             recipe="landweber",
         ),

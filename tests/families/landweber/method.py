@@ -25,7 +25,7 @@ class LandweberSettings(MethodSettings):
 
     model: str = Field(title="Model", description="folder of a model with features and a correction")
     iterations: int = Field(6, ge=1, title="Iterations", description="gradient steps")
-    rate: float = Field(0.5, gt=0, title="Rate", description="of a gradient step, relative to the largest that is stable")
+    rate: float = Field(0.5, gt=0, title="Rate", description="length of a gradient step")
     trust: float = Field(0.1, ge=0, le=1, title="Trust", description="share of the learned correction that is added")
 
 
