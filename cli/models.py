@@ -104,11 +104,8 @@ def _scorer(name: str, settings: Any, uri: str) -> Callable[[str, str], PairedSc
 
     def score(challenger: str, champion: str) -> PairedScores:
         from flows.evaluate import paired_scores
-        from tasks.registry.promotion import PairedScores
 
-        found = paired_scores([challenger, champion], settings.cohort, out, **how)
-        first, second = ({metric: pair[n] for metric, pair in found.items()} for n in range(2))
-        return PairedScores(first, second, tuple(metric for metric in found if metric == "lpips"))
+        return paired_scores([challenger, champion], settings.cohort, out, **how)
 
     return score
 

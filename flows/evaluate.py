@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tasks.evaluate.cases import Case
     from tasks.evaluate.evaluation import Candidate, Score
     from tasks.evaluate.scorers import Scorer, Scoring
+    from tasks.registry.promotion import PairedScores
 
 
 # -- who takes part ---------------------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
             return found, evaluation.evaluate(work, advance, dispatch)
 
 
-def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any) -> dict[str, tuple[list[float], list[float]]]:
+def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any) -> PairedScores:
     """Two models on the same scans, as ``isovox models promote`` compares them.
 
     Args:
@@ -179,13 +180,14 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
         **settings: of ``EvaluationSettings``, such as ``protocol`` ("thick-slice" unless said) and ``tracking_uri``.
 
     Returns:
-        psnr, ssim and ms_ssim, and lpips and miou where they were asked for: the first model's scores and the second's, scans in
-        one order.
+        psnr, ssim and ms_ssim, and lpips and miou where they were asked for: those of the first model as the challenger's, of the
+        second as the champion's, scans in one order.
 
     Raises:
         UsageError: scores-missing, where a scan could not be scored by both.
     """
     from tasks.evaluate.comparisons import COMPARED
+    from tasks.registry.promotion import PairedScores
 
     uri = settings.get("tracking_uri")
     methods = tuple(f"{method_of(model, uri)}={model}" for model in models)
@@ -196,7 +198,9 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
         raise UsageError("scores-missing", "a score of every scan by both models", got, "mend or leave out these scans")
     first, second = (rows[n :: len(methods)] for n in range(2))
     names = [name for name in COMPARED if all(name in row.figures for row in rows)]
-    return {name: ([row.figures[name] for row in first], [row.figures[name] for row in second]) for name in names}
+    challenger, champion = ({name: [row.figures[name] for row in half] for name in names} for half in (first, second))
+    persons = tuple(row.person or row.scan for row in first)
+    return PairedScores(challenger, champion, persons, tuple(name for name in names if name == "lpips"))
 
 
 def method_of(model: str, tracking_uri: str | None) -> str:

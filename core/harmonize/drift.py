@@ -65,12 +65,13 @@ def drift(reference: Features, new: Features) -> list[Drift]:
     A feature differs where chance is an unlikely reason: its PSI is beyond what 95 % of equal cohorts stay below (PSI is about
     (1/n + 1/m) times chi-square with bins - 1 degrees of freedom: Yurdakul & Naranjo, Journal of Risk Model Validation 14 (2020);
     Bonferroni over the features), or p after Holm is below 0.05. It is then "drift" from a PSI of 0.25, "watch" from 0.1 or a
-    distance of the distribution functions of 0.1. Values that became unknown count as a bin of their own.
+    distance of the distribution functions of 0.1. Values that became unknown count as a bin of their own. A person counts once,
+    by one of the scans: repeated scans say little more than one, and would make any difference sure.
 
     Raises:
         FeaturesError: the new cohort lacks a feature of the reference.
     """
-    new = new.only(reference.names)
+    reference, new = reference.one_each(), new.only(reference.names).one_each()
     pairs = list(zip(reference.values.T, new.values.T, strict=True))
     tested = [n for n, (old, now) in enumerate(pairs) if min(_known(old).size, _known(now).size) >= FEWEST]
     tests = dict(zip(tested, (_ks(*pairs[n]) for n in tested), strict=True))

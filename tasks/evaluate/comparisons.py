@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from core.evaluation.metrics.significance import LEVEL, Comparison, compare, fewest_scans, holm
+from core.evaluation.metrics.significance import LEVEL, Comparison, compare, fewest_persons, holm
 from tasks.evaluate.evaluation import Score
 from tasks.evaluate.tables import BY_NAME, by_method, metrics_of
 
@@ -38,29 +38,28 @@ def compared(names: Iterable[str]) -> list[str]:
     return [metric.name for metric in metrics_of(names) if metric.name in COMPARED or metric.name not in BY_NAME]
 
 
-def _common(a: Sequence[Score], b: Sequence[Score]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Finite scores of the scans that both methods have, a list a metric."""
-    theirs = {row.scan: row.figures for row in b if row.state == "done"}
-    pairs = [(row.figures, theirs[row.scan]) for row in a if row.state == "done" and row.scan in theirs]
-    ours, others = {}, {}
-    for name in compared(name for figures in pairs for name in figures[0]):
-        found = [(x[name], y[name]) for x, y in pairs if name in x and name in y]
-        if found and all(math.isfinite(x) and math.isfinite(y) for x, y in found):
-            ours[name], others[name] = [x for x, _ in found], [y for _, y in found]
-    return ours, others
+def _common(metric: str, a: Sequence[Score], b: Sequence[Score]) -> list[tuple[str, float, float]]:
+    """Person and scores of the scans of which both methods have a score; none where a score is not finite."""
+    theirs = {row.scan: row.figures[metric] for row in b if row.state == "done" and metric in row.figures}
+    ours = [row for row in a if row.state == "done" and metric in row.figures and row.scan in theirs]
+    scores = [(row.person or row.scan, row.figures[metric], theirs[row.scan]) for row in ours]
+    return scores if all(math.isfinite(x) and math.isfinite(y) for _, x, y in scores) else []
 
 
 def pairwise_comparisons(rows: Sequence[Score]) -> list[PairwiseComparison]:
-    """All pairs of methods by all metrics, the means of paired differences with their intervals and tests.
+    """All pairs of methods by all metrics, the means of paired differences by person with their intervals and tests.
 
     Almost Stochastic Order, which takes seconds a pair, is left to the promotion of a model.
     """
     lower = [metric.name for metric in metrics_of(name for row in rows for name in row.figures) if not metric.higher]
     found = []
     for (a, mine), (b, theirs) in combinations(by_method(rows).items(), 2):
-        scores = _common(mine, theirs)
-        if scores[0]:
-            found += [PairwiseComparison(a, b, one) for one in compare(*scores, lower_is_better=lower, bootstraps=None)]
+        for metric in compared(name for row in mine for name in row.figures):
+            if scores := _common(metric, mine, theirs):
+                persons, first, second = zip(*scores, strict=True)
+                both = {metric: first}, {metric: second}
+                by_metric = compare(*both, persons=persons, lower_is_better=lower, bootstraps=None)
+                found += [PairwiseComparison(a, b, comparison) for comparison in by_metric]
     adjusted = holm([pair.comparison.p for pair in found])
     return [replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(found, adjusted, strict=True)]
 
@@ -77,18 +76,18 @@ def beaten(found: Sequence[PairwiseComparison]) -> dict[tuple[str, str], list[st
 
 def too_few(found: Sequence[PairwiseComparison]) -> str:
     """Why nothing could be significant; empty where something could."""
-    n, needed = max((pair.comparison.n for pair in found), default=0), fewest_scans(max(1, len(found)))
+    n, needed = max((pair.comparison.n for pair in found), default=0), fewest_persons(max(1, len(found)))
     if not found or n >= needed:
         return ""
-    scans = "1 scan" if n == 1 else f"{n} scans"
-    return f"{scans} cannot show a difference: with {len(found)} comparisons at least {needed} are needed."
+    persons = "1 person" if n == 1 else f"{n} persons"
+    return f"{persons} cannot show a difference: with {len(found)} comparisons at least {needed} are needed."
 
 
 def comparisons_csv(found: Sequence[PairwiseComparison]) -> str:
     """A row a pair and metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["metric", "a", "b", "scans", "difference", "low", "high", "p", "p_holm", "better"])
+    writer.writerow(["metric", "a", "b", "persons", "difference", "low", "high", "p", "p_holm", "better"])
     for pair in found:
         one = pair.comparison
         figures = [one.difference, *(one.interval or ("", "")), one.p, one.p_holm]

@@ -86,6 +86,7 @@ class Score(Settings):
 
     Attributes:
         scan: key of the truth.
+        person: label of the person; empty where it is not known, and each scan counts as another's.
         method: label of the method.
         model: of a learned method; name and version.
         state: done or failed.
@@ -99,6 +100,7 @@ class Score(Settings):
     """
 
     scan: str
+    person: str = ""
     method: str
     model: str = ""
     state: State = "done"
@@ -256,12 +258,16 @@ def _kept_score(uri: str, out: str, digest: str) -> Score | None:
     return kept if kept.digest == digest and kept.state == "done" and files.exists(files.join(out, kept.image)) else None
 
 
+def _row(case: Case, candidate: Candidate) -> Score:
+    return Score(scan=case.scan, person=case.person, method=candidate.label, model=candidate.model)
+
+
 def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
-    row = Score(scan=evaluation.case.scan, method=candidate.label, model=candidate.model)
+    row = _row(evaluation.case, candidate)
     note, digest = _check_unseen(evaluation, candidate), evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.scan}.json")
     if (kept := _kept_score(uri, evaluation.settings.out, digest)) is not None:
-        return kept
+        return kept.model_copy(update={"person": row.person})  # rows of before did not say
     image, seconds = restored_scan(evaluation, candidate)
     if outside := evaluation.outside(candidate) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
@@ -276,7 +282,7 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
 
 def score_one(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     """Restore and score a case by one method; what goes wrong is told, not raised."""
-    row = Score(scan=evaluation.case.scan, method=candidate.label, model=candidate.model, state="failed")
+    row = _row(evaluation.case, candidate).model_copy(update={"state": "failed"})
     if why := evaluation.case.reason or candidate.reason:
         return row.model_copy(update={"code": why.partition(":")[0], "reason": why})
     try:
@@ -328,5 +334,5 @@ def evaluate(work: Evaluation, advance: Advance, dispatch: Dispatch = serially) 
 
 def _lost(work: Evaluation, case: Case, error: BaseException) -> list[Score]:
     """The rows of a case whose worker did not come back."""
-    rows = [Score(scan=case.scan, method=one.label, model=one.model, state="failed") for one in work.candidates]
-    return [row.model_copy(update={"code": code(error), "reason": reason(error)}) for row in rows]
+    rows = [_row(case, candidate) for candidate in work.candidates]
+    return [row.model_copy(update={"state": "failed", "code": code(error), "reason": reason(error)}) for row in rows]

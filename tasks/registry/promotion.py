@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,11 +23,13 @@ class PairedScores:
     Attributes:
         challenger: a score a scan, by metric.
         champion: likewise.
+        persons: of whom each scan is.
         lower_is_better: metrics of which it is.
     """
 
     challenger: Scores
     champion: Scores
+    persons: tuple[str, ...]
     lower_is_better: tuple[str, ...] = ()
 
 
@@ -99,7 +101,6 @@ def promote(
     cohort: Cohort | None,
     *,
     thaw: bool = False,
-    margins: Mapping[str, float] | None = None,
 ) -> Decision:
     """Make the challenger champion if it is the better one by ``core.evaluation.metrics.significance.is_better``.
 
@@ -112,7 +113,6 @@ def promote(
         score: runs both on the evaluation cohort; None only where there is no champion.
         cohort: the evaluation cohort; None only where there is no champion.
         thaw: take another cohort than before, and freeze that.
-        margins: see ``is_better``.
 
     Raises:
         UsageError: no challenger, no cohort or another one than before, or other aliases than at the beginning.
@@ -130,7 +130,7 @@ def promote(
             raise UsageError("no-cohort", "a cohort to compare champion and challenger on", "none", "name one by --cohort")
         if not thaw:
             _check_frozen(models, name, cohort)
-        decision = replace(_against(models, challenger, champion, score, margins), cohort=cohort)
+        decision = replace(_against(models, challenger, champion, score), cohort=cohort)
         models.freeze_cohort(name, asdict(cohort))
     if decision.promoted:
         models.crown(name, challenger.version, "promoted" if champion else "first")
@@ -146,24 +146,23 @@ def _check_frozen(models: Models, name: str, cohort: Cohort) -> None:
         raise UsageError("cohort-changed", wanted, got, "name that one with its settings, or freeze this by --new-cohort")
 
 
-def _against(
-    models: Models, challenger: Version, champion: Version, score: Scorer, margins: Mapping[str, float] | None
-) -> Decision:
-    decision = decide(challenger.version, champion.version, score(challenger.uri, champion.uri), margins)
+def _against(models: Models, challenger: Version, champion: Version, score: Scorer) -> Decision:
+    decision = decide(challenger.version, champion.version, score(challenger.uri, champion.uri))
     if [each and each.version for each in models.pair(challenger.name)] != [challenger.version, champion.version]:
         wanted = f"champion and challenger of {challenger.name} as they were"
         raise UsageError("models-moved", wanted, "others meanwhile", "promote again")
     return decision
 
 
-def decide(challenger: str, champion: str, scores: PairedScores, margins: Mapping[str, float] | None = None) -> Decision:
+def decide(challenger: str, champion: str, scores: PairedScores) -> Decision:
     """Compare two versions by their scores.
 
     Raises:
         IsovoxError: scores that are no pairs, or not finite.
     """
-    found = compare(scores.challenger, scores.champion, lower_is_better=scores.lower_is_better)
-    better, reasons = is_better(found, margins=margins)
+    lower = scores.lower_is_better
+    found = compare(scores.challenger, scores.champion, persons=scores.persons, lower_is_better=lower)
+    better, reasons = is_better(found)
     return Decision(better, challenger, champion, tuple(reasons), now(), scores=scores, comparisons=tuple(found))
 
 

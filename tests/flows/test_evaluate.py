@@ -107,8 +107,9 @@ def test_a_learned_method_takes_part_by_folder_by_name_and_as_champion(cohort, t
 
 def test_two_models_are_paired_scan_by_scan(cohort, tmp_path, home, models):
     found = paired_scores([models["still"], models["bright"]], cohort=str(cohort), out=str(tmp_path / "out"), factor=4)
-    assert set(found) == {"psnr", "ssim", "ms_ssim"}
-    still, bright = found["psnr"]
+    assert set(found.challenger) == set(found.champion) == {"psnr", "ssim", "ms_ssim"}
+    assert len(set(found.persons)) == 2
+    still, bright = found.challenger["psnr"], found.champion["psnr"]
     assert len(still) == len(bright) == 2
     assert min(still) > max(bright)
     (cohort_with_a_hole := tmp_path / "hole").mkdir()

@@ -77,6 +77,16 @@ def test_a_small_shift_of_large_cohorts_is_watched_and_a_tiny_one_is_not() -> No
     assert tiny.p_holm < 0.05  # sure, but of no matter
 
 
+def test_repeated_scans_of_few_persons_make_nothing_sure() -> None:
+    """No true difference: 12 persons of 6 scans that are nearly alike are 12, not 72."""
+    cries = 0
+    for seed in range(40):
+        new = np.repeat(normal(12, 3, seed), 6, axis=0) + 0.1 * normal(72, 3, seed + 500)
+        names = tuple(f"sub-{row // 6}_run-{row % 6}" for row in range(72))
+        cries += worst(drift(features(normal(60, 3, seed + 900)), replace(features(new), scans=names))) != "ok"
+    assert cries <= 6
+
+
 def test_few_scans_tell_nothing() -> None:
     found = drift(features(normal(50)), features(normal(7) + 100))
     assert [(one.verdict, one.psi, one.reason) for one in found] == [

@@ -129,6 +129,14 @@ def test_tables_are_joined_by_name_not_by_place() -> None:
         concatenate([])
 
 
+def test_one_scan_of_each_person_whatever_their_order() -> None:
+    scans = ("sub-1_run-1", "sub-1_run-2", "sub-2_run-1", "sub-1_run-3")
+    whole = Features(scans, ("a",) * 4, {}, ("x",), np.arange(4.0)[:, None])
+    chosen = whole.one_each()
+    assert sorted(chosen.persons) == ["a/sub-1", "a/sub-2"]
+    assert set(whole.select([3, 2, 1, 0]).one_each().scans) == set(chosen.scans)
+
+
 def test_a_person_is_of_a_site() -> None:
     scans = ("sub-1_ses-1_T1w", "sub-1_ses-2_T1w", "sub-1_T1w", "phantom", "cohort/sub-7/anat")
     features = Features(scans, ("x", "x", "y", "x", "x"), {}, (), np.zeros((5, 0)))

@@ -290,7 +290,7 @@ def test_a_clear_gain_is_significant_both_ways_of_reading_and_none_is_not():
     swapped = [one.model_copy(update={"method": {"a": "b", "b": "a"}[one.method]}) for one in many(1.0)]
     assert {one.winner for one in pairwise_comparisons(swapped)} == {"b"}
     table = list(csv.DictReader(io.StringIO(comparisons_csv(clear))))
-    assert [(one["a"], one["b"], one["better"], one["scans"]) for one in table] == [("a", "b", "a", "14")] * 2
+    assert [(one["a"], one["b"], one["better"], one["persons"]) for one in table] == [("a", "b", "a", "14")] * 2
 
 
 def test_p_is_adjusted_over_all_pairs_and_few_scans_are_told():
@@ -299,9 +299,14 @@ def test_p_is_adjusted_over_all_pairs_and_few_scans_are_told():
     third = [one.model_copy(update={"method": "c"}) for one in rows if one.method == "b"]
     crowded = pairwise_comparisons([*rows, *third])
     assert [(one.a, one.b) for one in crowded] == [("a", "b")] * 2 + [("a", "c")] * 2 + [("b", "c")] * 2
-    assert {one.winner for one in crowded} == {""}  # 6 comparisons of 7 scans: 6 / 64 is not below 0.05
-    assert "7 scans cannot show a difference: with 6 comparisons at least 8 are needed" in too_few(crowded)
+    assert {one.winner for one in crowded} == {""}  # 6 comparisons of 7 persons: 6 / 64 is not below 0.05
+    assert "7 persons cannot show a difference: with 6 comparisons at least 8 are needed" in too_few(crowded)
     assert too_few(pairwise_comparisons(many(1.0))) == ""
+
+
+def test_several_scans_of_a_person_count_once():
+    rows = [each.model_copy(update={"person": f"p{n // 4}"}) for n, each in enumerate(many(1.0))]
+    assert {pair.comparison.n for pair in pairwise_comparisons(rows)} == {7}
 
 
 def test_only_scans_that_both_have_are_compared():
@@ -322,7 +327,7 @@ def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
     assert "<b>VGG</b>" not in text
     assert "/home/jane" not in text
-    assert "2 scans cannot show a difference" in text
+    assert "2 persons cannot show a difference" in text
     assert "not available" in text
     assert text.count("2 failed") == 1
     best = max(summaries(rows)[:2], key=lambda one: one.means["psnr"])

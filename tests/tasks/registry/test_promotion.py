@@ -39,12 +39,13 @@ def models(uri: str, tmp_path: Path, model: Callable[[float], str]) -> Models:
 class Scorer:
     """Scores of 8 scans, the challenger's better by ``gain``; remembers of what it was asked."""
 
-    def __init__(self, gain: float = 1.0, lpips: float = 0.0) -> None:
+    def __init__(self, gain: float = 1.0, loss: float = 0.0) -> None:
         draw = np.random.default_rng(0)
         base, noise = draw.normal(30, 1, 8), draw.normal(0, 0.1, 8)
         self.asked: list[tuple[str, str]] = []
-        ours = {"psnr": (base + gain + noise).tolist(), "lpips": [0.2 - lpips] * 8}
-        self.scores = PairedScores(ours, {"psnr": base.tolist(), "lpips": [0.2] * 8}, ("lpips",))
+        ours = {"psnr": (base + gain + noise).tolist(), "ssim": [0.9 - loss] * 8, "lpips": [0.2] * 8}
+        theirs = {"psnr": base.tolist(), "ssim": [0.9] * 8, "lpips": [0.1] * 8}
+        self.scores = PairedScores(ours, theirs, tuple("abcdefgh"), ("lpips",))
 
     def __call__(self, challenger: str, champion: str) -> PairedScores:
         self.asked.append((challenger, champion))
@@ -68,9 +69,9 @@ def test_a_better_challenger_becomes_champion(models: Models) -> None:
 @pytest.mark.parametrize(
     ("score", "said"),
     [
-        (Scorer(gain=-1.0), "might be worse by psnr"),
-        (Scorer(gain=0.0), "might be worse by psnr"),
-        (Scorer(gain=1.0, lpips=-0.1), "might be worse by lpips"),
+        (Scorer(gain=-1.0), "not significantly better by psnr"),
+        (Scorer(gain=0.0), "not significantly better by psnr"),
+        (Scorer(gain=1.0, loss=0.01), "might be worse by ssim"),
     ],
     ids=["worse", "alike", "better and worse"],
 )
