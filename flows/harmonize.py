@@ -20,7 +20,7 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
-from core.harmonize.intensity import Normaliser
+from core.harmonize.intensity import CAUTIONS, Normaliser
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
@@ -262,7 +262,8 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         done = run.apply(harmonizer, measured)
     rows = _rows(done, run.refused)
     found = adjust(settings, done, given)
-    found = replace(found, notes=(*(note for site in sites for note in site.notes), *found.notes))
+    cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
+    found = replace(found, notes=(*(note for site in sites for note in site.notes), *cautions, *found.notes))
     report(settings.out, done, found, _flags(rows))
     registered = ""
     if given is None:

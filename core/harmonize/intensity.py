@@ -47,6 +47,11 @@ QUANTILES = 1001  # of a brain, 0 % to 100 %: what is kept of a scan for Nyúl's
 TAIL = 96.0  # per cent of a T1w brain below which the library looks for white matter
 SLAB = 1 << 20  # voxels that are mapped together
 
+CAUTIONS = {
+    "nyul": "Nyúl's landmarks are percentiles of all tissues together: where their shares differ (atrophy, ages), a tissue's "
+    "intensity moves with them, and atrophy is taken for a scanner; where ages or diagnoses differ between sites, fcm or kde keep it"
+}  # what the page says of a method
+
 _seeding = threading.Lock()
 
 

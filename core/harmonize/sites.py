@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,12 @@ from core.harmonize.table import Features, Values, some
 FOLDS = 5
 FEWEST = 3  # persons of a site, below which it is left out
 LEVEL = 0.05
+TREES = 30  # of a forest
 ENOUGH = 10  # random deals that are as good as the found one; more need not be tried
 Labels = NDArray[np.int64]
 Transform = Callable[[Features], Features]
 Fold = tuple[Labels, Labels, Values, Values]  # rows to learn from, rows to tell, and their features
+Classifier = Literal["linear", "forest"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ def site_accuracy(
     features: Features,
     fit: Callable[[Features], Transform] | None = None,
     *,
+    classifier: Classifier = "linear",
     permutations: int = 99,
     seed: int = 0,
 ) -> Accuracy:
-    """Cross-validated accuracy of a logistic regression of the site on standardised features; unknown values are the mean.
+    """Cross-validated accuracy of telling the site from standardised features; unknown values are the mean.
 
-    It is linear: it sees where the sites' features lie, not how far they spread.
+    Logistic regression is linear: it sees where the sites' features lie, not how far they spread. A random forest sees both (of
+    two sites that differ by 3 in spread alone the first tells 54 % rightly, the second 91 %), at some hundred times the cost.
 
     Folds are by person and stratified by site. Features that were harmonised on all scans lie about their site: the sites' means
     were made equal with the held-out scans' help, so that the accuracy falls below chance. Give the features as they were and
@@ -73,6 +78,7 @@ def site_accuracy(
     Args:
         features: of two sites or more.
         fit: from the scans of the other folds to what harmonises a scan; None: features are taken as they are.
+        classifier: logistic regression, or a random forest of 30 trees.
         permutations: deals of the sites to the persons at most, at least 1; the least possible p is 1 / (permutations + 1).
         seed: of folds and deals.
 
@@ -85,10 +91,10 @@ def site_accuracy(
     _, persons = np.unique(table.persons, return_inverse=True)
     dealt = _folds(labels, persons, draw)
     folds = [_fold(table, dealt, number, fit) for number in range(dealt.max() + 1)]
-    told = _tell(folds, labels)
+    told = _tell(folds, labels, classifier, seed)
     found = _balanced(labels, told)
     by_person = labels[np.unique(persons, return_index=True)[1]]
-    null = _null(folds, [draw.permutation(by_person)[persons] for _ in range(permutations)], found)
+    null = _null(folds, [draw.permutation(by_person)[persons] for _ in range(permutations)], found, classifier, seed)
     confusion = np.zeros((len(table.sites), len(table.sites)), dtype=int)
     np.add.at(confusion, (labels, told), 1)
     return Accuracy(
@@ -104,11 +110,11 @@ def site_accuracy(
     )
 
 
-def _null(folds: Sequence[Fold], deals: Sequence[Labels], found: float) -> Values:
+def _null(folds: Sequence[Fold], deals: Sequence[Labels], found: float, classifier: Classifier, seed: int) -> Values:
     """The accuracy of random deals, until enough are as good as the found one to know that p is large (Besag & Clifford 1991)."""
     null: list[float] = []
     for labels in deals:
-        null.append(_balanced(labels, _tell(folds, labels)))
+        null.append(_balanced(labels, _tell(folds, labels, classifier, seed)))
         if sum(one >= found for one in null) >= ENOUGH:
             break
     return np.array(null)
@@ -175,17 +181,23 @@ def _fold(features: Features, dealt: Labels, number: int, fit: Callable[[Feature
     return learn, tell, *(np.nan_to_num((part.values[:, known] - mean) / spread) for part in (one, other))
 
 
-def _tell(folds: Sequence[Fold], labels: Labels) -> Labels:
-    """The site (n,) that is told of each scan by what was learned from the other folds."""
+def _model(classifier: Classifier, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
 
+    if classifier == "forest":
+        return RandomForestClassifier(TREES, class_weight="balanced", random_state=seed)
+    return LogisticRegression(class_weight="balanced", tol=1e-3, max_iter=300)
+
+
+def _tell(folds: Sequence[Fold], labels: Labels, classifier: Classifier, seed: int) -> Labels:
+    """The site (n,) that is told of each scan by what was learned from the other folds."""
     told = np.zeros_like(labels)
     for learn, tell, known, new in folds:
         if len(set(labels[learn].tolist())) < 2:
             told[tell] = labels[learn][0]
             continue
-        model = LogisticRegression(class_weight="balanced", tol=1e-3, max_iter=300)
-        told[tell] = model.fit(known, labels[learn]).predict(new)
+        told[tell] = _model(classifier, seed).fit(known, labels[learn]).predict(new)
     return told
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.errors import FeaturesError
 from core.harmonize.features import FEATURES, RESTORATION
-from core.harmonize.sites import Accuracy, by_combat, of_covariates, site_accuracy
+from core.harmonize.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
 from core.harmonize.table import Features, Values
 from core.harmonize.variance import SITE, Share, explained
 from core.io import files
@@ -25,6 +25,7 @@ KEYS = 8  # colours of sites
 BEFORE, AFTER = "before", "after"
 BAR, FOOT = 40, 40  # heights of a bar's row and of the axis in the drawing
 LEVEL = 0.05
+FOREST_DEALS = 20  # of the sites to the persons, each some hundred times as dear as a linear one; the least p is 1 in 21
 RARE = 0.002  # share of a site's voxels at each end that may lie beyond the drawing
 TITLES = {one.name: one for one in FEATURES + RESTORATION}
 Histograms = Mapping[str, tuple[Any, Any]]
@@ -36,6 +37,7 @@ class Telling:
 
     Attributes:
         name: of what it is told from.
+        classifier: that was tried.
         why: what that is, in a sentence.
         found: None where it could not be tried.
         problem: why not.
@@ -43,6 +45,7 @@ class Telling:
     """
 
     name: str
+    classifier: Classifier
     why: str
     found: Accuracy | None
     problem: str = ""
@@ -186,36 +189,47 @@ def write_page(
 
 
 def _tellings(before: Features, after: Features, between: Features | None, preserve: Sequence[str], seed: int) -> list[Telling]:
-    tried = [_try(BEFORE, "features of the restored scans", partial(site_accuracy, before, seed=seed))]
+    tried = _tries(BEFORE, "features of the restored scans", partial(site_accuracy, before, seed=seed))
     if between is None:
-        tried.append(_try(AFTER, "features of the harmonised scans", partial(site_accuracy, after, seed=seed)))
+        tried += _tries(AFTER, "features of the harmonised scans", partial(site_accuracy, after, seed=seed))
     else:
         why = "each scan harmonised by a ComBat that was fitted without it"
-        tried.append(_try(AFTER, why, partial(site_accuracy, between, by_combat(preserve), seed=seed)))
+        tried += _tries(AFTER, why, partial(site_accuracy, between, by_combat(preserve), seed=seed))
     persons = of_covariates(before)
     if persons.names:
-        tried.append(_try("age and sex alone", "no image at all", partial(site_accuracy, persons, seed=seed)))
+        tried.append(_try("age and sex alone", "linear", "no image at all", partial(site_accuracy, persons, seed=seed)))
     if between is not None:
         why = "their ComBat knew these very scans, which makes their sites more alike than chance; no proof of anything"
-        written = _try("after, features as written", why, partial(site_accuracy, after, seed=seed))
+        written = _try("after, features as written", "linear", why, partial(site_accuracy, after, seed=seed))
         tried.append(replace(written, drawn=False))
     return tried
 
 
-def _try(name: str, why: str, work: Callable[[], Accuracy]) -> Telling:
+def _tries(name: str, why: str, work: Callable[..., Accuracy]) -> list[Telling]:
+    """By both classifiers: the linear one sees where a site's features lie, the forest also how far they spread."""
+    return [
+        _try(f"{name}, linear", "linear", why, work),
+        _try(f"{name}, forest", "forest", why, partial(work, permutations=FOREST_DEALS)),
+    ]
+
+
+def _try(name: str, classifier: Classifier, why: str, work: Callable[..., Accuracy]) -> Telling:
     try:
-        return Telling(name, why, work())
+        return Telling(name, classifier, why, work(classifier=classifier))
     except FeaturesError as error:
-        return Telling(name, why, None, str(error))
+        return Telling(name, classifier, why, None, str(error))
 
 
 def _lead(tellings: Sequence[Telling]) -> str:
     """The finding in a sentence."""
-    old, new = tellings[0].found, tellings[1].found
-    if old is None or new is None:
+    accuracies = [telling.found for telling in tellings[:4]]
+    if None in accuracies:
         return "Whether the site can still be told was not tried."
-    shares = f"{_percent(old.balanced)} of the scans before, and of {_percent(new.balanced)} after"
-    return f"A classifier told the site of {shares}; guessing among {len(new.sites)} sites gives {_percent(new.chance)}."
+    old, old_forest, new, new_forest = (found for found in accuracies if found is not None)
+    before = f"{_percent(old.balanced)} of the scans before and of {_percent(new.balanced)} after"
+    forest = f"a random forest of {_percent(old_forest.balanced)} and of {_percent(new_forest.balanced)}"
+    guessing = f"guessing among {len(new.sites)} sites gives {_percent(new.chance)}"
+    return f"A linear classifier told the site of {before}, {forest}; {guessing}."
 
 
 def _percent(share: float) -> str:

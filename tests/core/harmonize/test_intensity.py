@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError, WeightsError
-from core.harmonize.intensity import Normaliser, histogram, inside, profile, read
+from core.harmonize.intensity import CAUTIONS, Normaliser, histogram, inside, profile, read
 from tests.phantoms import brain
 
 METHODS = ("nyul", "z-score", "white-stripe", "fcm", "kde")
@@ -87,6 +87,26 @@ def test_white_matter_is_found_in_each_contrast(method, contrast):
     image, mask, labels = scan(1, contrast=contrast)
     _, scale = read(method, image, mask, contrast)
     assert scale == pytest.approx(tissue(image, labels, 3), rel=0.12)
+
+
+def shares(csf: float):
+    """A scan in arbitrary units of so much CSF, the rest grey and white matter in equal parts, and its labels."""
+    draw = np.random.default_rng(0)
+    counts = np.array([csf, (1 - csf) / 2, (1 - csf) / 2]) * 24_000
+    labels = np.repeat([1, 2, 3], counts.round().astype(int))[:24_000]
+    values = np.choose(labels - 1, [300, 750, 1100]) + draw.normal(0, 40, labels.size)
+    return values.astype(np.float32).reshape(20, 30, 40), labels.reshape(20, 30, 40)
+
+
+@pytest.mark.parametrize(("method", "moves"), [("nyul", True), ("fcm", False), ("kde", False)])
+def test_landmarks_of_all_tissues_move_with_their_shares_and_white_matters_mode_does_not(method, moves):
+    """Atrophy: 5 and 30 % of CSF; grey matter is the same in both. What moves it says so on the page."""
+    young, old = shares(0.05), shares(0.3)
+    both = [(image, labels > 0) for image, labels in (young, old)]
+    fitted = Normaliser.fit(method, both)
+    grey = [tissue(fitted.apply(image, labels > 0), labels, 2) for image, labels in (young, old)]
+    assert (abs(grey[1] / grey[0] - 1) > 0.05) == moves
+    assert (method in CAUTIONS) == moves
 
 
 def test_figures_are_the_librarys_own():

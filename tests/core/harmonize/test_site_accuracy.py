@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import FeaturesError
 from core.harmonize.combat import Combat
-from core.harmonize.sites import _folds, by_combat, of_covariates, site_accuracy
+from core.harmonize.sites import Classifier, _folds, by_combat, of_covariates, site_accuracy
 from core.harmonize.table import Features
 from tests.core.harmonize.sites import cohort, table
 
@@ -37,11 +37,23 @@ def test_features_harmonised_with_the_held_out_scans_fall_below_chance() -> None
     assert 0.15 < site_accuracy(before, by_combat(), permutations=1).balanced < 0.5
 
 
-def test_noise_is_at_chance() -> None:
+@pytest.mark.parametrize("classifier", ["linear", "forest"])
+def test_noise_is_at_chance(classifier: Classifier) -> None:
     draw = np.random.default_rng(0)
-    found = site_accuracy(table(draw.standard_normal((90, 4)), ["a", "b", "c"] * 30), permutations=21)
+    noise = table(draw.standard_normal((90, 4)), ["a", "b", "c"] * 30)
+    found = site_accuracy(noise, classifier=classifier, permutations=21)
     assert not found.told
     assert found.null[0] < 1 / 3 < found.null[1]
+
+
+def test_sites_that_differ_in_spread_alone_are_told_by_the_forest() -> None:
+    draw = np.random.default_rng(1)
+    values = draw.standard_normal((80, 4)) * np.repeat([1.0, 3.0], 40)[:, None]
+    spread = table(values, ["a"] * 40 + ["b"] * 40)
+    assert site_accuracy(spread, permutations=1).balanced < 0.65
+    forest = site_accuracy(spread, classifier="forest", permutations=20)
+    assert forest.balanced > 0.8
+    assert forest.told
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:

@@ -23,7 +23,11 @@ EDGES = np.linspace(0, 10, 51)
 def few_deals(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few random deals as give a p below 0.05 where sites differ."""
     real = harmonize.site_accuracy
-    monkeypatch.setattr(harmonize, "site_accuracy", lambda *args, **options: real(*args, permutations=20, **options))
+
+    def fewer(*args, permutations=20, classifier="linear", **options):
+        return real(*args, permutations=1 if classifier == "forest" else permutations, classifier=classifier, **options)
+
+    monkeypatch.setattr(harmonize, "site_accuracy", fewer)
 
 
 def histograms(shift: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -53,7 +57,9 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     parsed = Page(text)
     share = round(100 * harmonize.site_accuracy(before, seed=0).balanced)
     assert share >= 90
-    assert f"A classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
+    assert f"A linear classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
+    forest = round(100 * harmonize.site_accuracy(before, classifier="forest", seed=0).balanced)
+    assert f"a random forest of {forest}\N{NO-BREAK SPACE}% and of" in text
     assert "guessing among 3 sites gives 33\N{NO-BREAK SPACE}%." in text
     assert '<span class="verdict pass">gone</span>' in text
     assert text.count('<span class="verdict pass">kept</span>') >= 1
