@@ -49,7 +49,7 @@ SLAB = 1 << 20  # voxels that are mapped together
 
 CAUTIONS = {
     "nyul": "Nyúl's landmarks are percentiles of all tissues together: where their shares differ (atrophy, ages), a tissue's "
-    "intensity moves with them, and atrophy is taken for a scanner; where ages or diagnoses differ between sites, fcm or kde keep it"
+    "intensity moves with them, and atrophy is taken for a scanner; where ages or diagnoses differ between sites, take fcm or kde"
 }  # what the page says of a method
 
 _seeding = threading.Lock()
