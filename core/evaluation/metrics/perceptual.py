@@ -50,7 +50,7 @@ class Lpips:
     """
 
     def __init__(self, network: Callable[[Any, Any], Any] | None = None) -> None:
-        self._network = _vgg() if network is None else network
+        self._network = vgg() if network is None else network
 
     def __call__(self, image: Array, truth: Array) -> float:
         """The distance of two volumes of one shape, 0 where equal; less is better."""
@@ -60,7 +60,12 @@ class Lpips:
             return float(self._network(*(torch.from_numpy(lpips_slices(one)) for one in (image, truth))))
 
 
-def _vgg() -> Callable[[Any, Any], Any]:
+def vgg() -> Callable[[Any, Any], Any]:
+    """LPIPS of torchmetrics with VGG-16, of two (n, 3, height, width) tensors in 0..1.
+
+    Raises:
+        IsovoxError: lpips-missing, where a package or the weights are not to be had.
+    """
     try:
         import torchvision  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity

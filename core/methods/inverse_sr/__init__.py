@@ -1,0 +1,1 @@
+"""InverseSR (Wang et al. 2023): restoring by inverting a generative prior."""

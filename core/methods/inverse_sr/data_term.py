@@ -1,0 +1,136 @@
+"""What scans say of an image: each is seen through its operator, scaled to the scan's intensities, and held against it.
+
+    image x --A--> A x --gain, offset--> seen      loss = mean |seen - y| over what was measured + weight * distance of features
+
+Gain and offset are the least-squares line through the voxels that count, found anew for each image; no gradient passes through
+them. Losses of several scans of a person add, and so do their gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import RestorationError
+from core.geometry.grid import Array, Grid
+from core.operators.autograd import as_torch
+from core.operators.linear import Kept, LinearOperator
+
+if TYPE_CHECKING:
+    from core.methods.inverse_sr.features import Features
+
+Norm = Literal["l1", "l2"]
+
+STEEPEST = 4.0  # gain at most, and one over it at least: a bad image is not made to fit by making it flat
+FEWEST = 32  # voxels that a scan must have in the frame of the prior
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """A scan as the search knows it, in units of the prior: 0 is its darkest value, 1 its 99.9th percentile.
+
+    Attributes:
+        operator: A, from images on the prior's grid.
+        values: float32 or float64 (x, y, z).
+        kept: True where a voxel was measured and lies in the frame of the prior.
+        axis: across the slices.
+        low, span: of the scan's own unit: ``low + span * values``.
+    """
+
+    operator: LinearOperator
+    values: Array
+    kept: Kept
+    axis: int
+    low: float = 0.0
+    span: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a scan that tells nothing.
+
+        Raises:
+            RestorationError: outside-prior.
+        """
+        if (count := int(np.count_nonzero(self.kept))) < FEWEST:
+            wanted, got = f"at least {FEWEST} measured voxels in the frame of the prior", str(count)
+            raise RestorationError("outside-prior", wanted, got, "look at the scan's header, or choose another method")
+
+
+Line = tuple[float, float]  # gain and offset
+
+
+def line_through(seen: Array, values: Array, kept: Kept) -> Line:
+    """Gain and offset of the least-squares line from ``seen`` to ``values`` over the voxels that count; see ``STEEPEST``."""
+    x, y = seen[kept].astype(np.float64), values[kept].astype(np.float64)
+    mean_x, mean_y = float(x.mean()), float(y.mean())
+    variance = float(np.square(x - mean_x).mean())
+    gain = float(((x - mean_x) * (y - mean_y)).mean()) / variance if variance > 0 else 1.0
+    gain = min(max(gain, 1 / STEEPEST), STEEPEST)
+    return gain, mean_y - gain * mean_x
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """The losses of an image.
+
+    Attributes:
+        pixels: mean absolute (or squared) difference, summed over the scans.
+        features: distance of features, likewise; None where none are looked at.
+        lines: gain and offset of each scan.
+    """
+
+    pixels: Tensor
+    features: Tensor | None
+    lines: list[Line]
+
+
+@dataclass(frozen=True, eq=False)
+class DataTerm:
+    """Scans that explain one image.
+
+    Attributes:
+        observations: at least one.
+        features: beside the voxels' differences; None for none.
+        norm: of the voxels' differences.
+        fitted: whether gain and offset are found; else they are 1 and 0.
+    """
+
+    observations: Sequence[Observation]
+    features: Features | None = None
+    norm: Norm = "l1"
+    fitted: bool = True
+
+    def __call__(self, image: Tensor) -> Terms:
+        """The losses of an image (x, y, z) on the prior's grid."""
+        pixels, features, lines = image.new_zeros(()), image.new_zeros(()), []
+        for one in self.observations:
+            seen, kept = as_torch(one.operator)(image), torch.from_numpy(one.kept).to(image)
+            values = torch.from_numpy(one.values).to(image)
+            line = self.line(seen.detach().cpu().numpy(), one)
+            seen = seen * line[0] + line[1]
+            rest = (seen - values) * kept
+            pixels = pixels + (rest.abs() if self.norm == "l1" else rest.square()).sum() / kept.sum()
+            if self.features is not None:
+                features = features + self.features(seen, values, kept, one.axis)
+            lines.append(line)
+        return Terms(pixels, None if self.features is None else features, lines)
+
+    def line(self, seen: Array, observation: Observation) -> Line:
+        """Gain and offset of a scan, of what would be measured of an image."""
+        return line_through(seen, observation.values, observation.kept) if self.fitted else (1.0, 0.0)
+
+    def lines(self, image: Array) -> list[Line]:
+        """Gain and offset of each scan, for an image on the prior's grid."""
+        return [self.line(one.operator.forward(image), one) for one in self.observations]
+
+
+Objective = Callable[[Tensor], Terms]
+
+
+def slice_axis(grid: Grid) -> int:
+    """The axis across a scan's slices; the last where its voxels are cubes."""
+    return 2 if grid.slice_axis is None else grid.slice_axis

@@ -1,0 +1,94 @@
+"""An image pulled onto the scans: minimise sum |K (A x - y)|^2 + trust |x - v|^2 by conjugate gradients.
+
+K keeps the voxels that count. The last image of few steps lies between v and the optimum, as with an early stop (InverseSR has no
+such step; it is that of DDS, Chung et al. 2023, eq. 12, and of the pixel stage of ReSample, Song et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.geometry.grid import Array
+from core.operators.linear import Kept, LinearOperator
+
+SMALL = 1e-12  # of the first residual: nothing is left to do
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """A x = y where voxels count.
+
+    Attributes:
+        operator: A.
+        values: y, in the unit of x.
+        kept: True where a voxel counts.
+    """
+
+    operator: LinearOperator
+    values: Array
+    kept: Kept
+
+    def lacking(self, image: Array) -> Array:
+        """A' K (y - A x)."""
+        rest = self.values - self.operator.forward(image)
+        return np.asarray(self.operator.adjoint(np.where(self.kept, rest, rest.dtype.type(0))))
+
+    def normal(self, image: Array) -> Array:
+        """A' K A x."""
+        seen = self.operator.forward(image)
+        return np.asarray(self.operator.adjoint(np.where(self.kept, seen, seen.dtype.type(0))))
+
+
+def pull(equations: Sequence[Equation], image: Array, trust: float, steps: int) -> Array:
+    """The image after ``steps`` conjugate-gradient steps from v = ``image``.
+
+    Args:
+        equations: of the scans.
+        image: v, float32 or float64.
+        trust: in v, above 0; a voxel that was measured by itself moves 1 / (1 + trust) of the way.
+        steps: at most.
+    """
+    dtype = image.dtype.type
+    right = _sum([one.lacking(image) for one in equations])
+
+    def system(moved: Array) -> Array:
+        return _sum([one.normal(moved) for one in equations]) + dtype(trust) * moved
+
+    return image + conjugate_gradients(system, right, steps)
+
+
+def _sum(parts: Sequence[Array]) -> Array:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def conjugate_gradients(system: Callable[[Array], Array], right: Array, steps: int) -> Array:
+    """The solution of a symmetric positive definite system after so many steps from 0 (Hestenes & Stiefel 1952).
+
+    Args:
+        system: the matrix as a function.
+        right: side, float32 or float64; sums are float64.
+        steps: at most; fewer where nothing is left to do.
+    """
+    solution, rest = np.zeros_like(right), right.copy()
+    direction, size = rest.copy(), _dot(rest, rest)
+    enough = SMALL**2 * size
+    for _ in range(steps):
+        if size <= enough:
+            break
+        image = system(direction)
+        length = right.dtype.type(size / _dot(direction, image))
+        solution += length * direction
+        rest -= length * image
+        before, size = size, _dot(rest, rest)
+        direction = rest + right.dtype.type(size / before) * direction
+    return solution
+
+
+def _dot(first: Array, second: Array) -> float:
+    return float(np.vdot(first.astype(np.float64), second.astype(np.float64)))
