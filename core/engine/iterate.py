@@ -17,7 +17,7 @@ from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io.named_arrays import read_about, read_arrays, write_arrays
 from core.methods.base import Measured, Piece
-from core.methods.iterative import Figures, IterativeMethod, State
+from core.methods.iterative import Beside, Figures, IterativeMethod, State
 
 SHARE = 0.01  # of the time, that goes into keeping states
 POINTS = 200  # of a figure, that are kept once a scan is restored
@@ -109,6 +109,18 @@ def drive(
     Raises:
         RestorationError: where the method cannot give a finite answer.
     """
+    problem, state = _walked(method, measured, target, checkpoint, tell)
+    return method.result(problem, state), state.figures
+
+
+def _walked(
+    method: IterativeMethod[Any],
+    measured: Sequence[Measured],
+    target: Grid,
+    checkpoint: Checkpoint | None = None,
+    tell: Tell | None = None,
+) -> tuple[Any, State]:
+    """The problem, and the state after the last step."""
     problem = method.prepare(measured, target)
     state = checkpoint.load() if checkpoint else None
     if state is None:
@@ -120,7 +132,7 @@ def drive(
             tell(state.step, method.total())
         if checkpoint:
             checkpoint.offer(state)
-    return method.result(problem, state), state.figures
+    return problem, state
 
 
 @dataclass
@@ -132,20 +144,23 @@ class Driver:
         checkpoint: where the state is kept.
         tell: told of the steps, as by ``drive``.
         figures: what the steps of the last restoration told.
+        beside: its maps and figures.
     """
 
     method: IterativeMethod[Any]
     checkpoint: Checkpoint | None = None
     tell: Tell | None = None
     figures: Figures = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
     def __call__(self, pieces: Sequence[Piece]) -> list[list[Array]]:
         """Restore each piece by steps."""
         return [self._restore(piece) for piece in pieces]
 
     def _restore(self, piece: Piece) -> list[Array]:
-        arrays, self.figures = drive(self.method, piece.measured, piece.target, self.checkpoint, self.tell)
-        return arrays
+        problem, state = _walked(self.method, piece.measured, piece.target, self.checkpoint, self.tell)
+        self.figures, self.beside = state.figures, self.method.beside(problem, state)
+        return self.method.result(problem, state)
 
 
 def thinned(figures: Figures) -> Figures:

@@ -25,6 +25,7 @@ class ScanRecord(Settings):
         quality: figures by name (consistency, seam, noise_sd, volume_change, …).
         metrics: figures against the reference by name (psnr, ssim, …); empty without one.
         steps: what the steps of an iterative method told, by name: number of the step and value, at most 200 of each.
+        maps: names of the maps beside the restored image, such as "sd".
         seconds: by stage (ingest, restore, export, report).
         provenance: what the sidecar says: settings, versions, model, grids.
     """
@@ -41,5 +42,6 @@ class ScanRecord(Settings):
     quality: dict[str, float] = {}
     metrics: dict[str, float] = {}
     steps: dict[str, list[tuple[int, float]]] = {}
+    maps: tuple[str, ...] = ()
     seconds: dict[str, float] = {}
     provenance: dict[str, Any] = {}

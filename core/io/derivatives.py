@@ -99,6 +99,17 @@ def plain_stem(inside: str) -> str:
     return f"{inside}_desc-{DESC}"
 
 
+def map_stem(stem: str, name: str) -> str:
+    """Path of a map beside a restored image, without extension: ``desc-restoredSd`` of the map "sd".
+
+    Args:
+        stem: of the restored image.
+        name: of the map, letters and digits.
+    """
+    before, mark, after = stem.rpartition(f"desc-{DESC}")
+    return f"{before}{mark}{name.capitalize()}{after}"
+
+
 def safe_key(inside: str) -> str:
     """A name for a scan by its path in the input: the path where that is a plain name, else told apart by a few hex digits."""
     if re.fullmatch(rf"[0-9A-Za-z][\w.+-]{{0,{LONGEST - 1}}}", inside, re.ASCII) and ".." not in inside:

@@ -53,6 +53,20 @@ class State:
             self.figures.setdefault(name, []).append((self.step, float(value)))
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a restoration tells beside its images.
+
+    Attributes:
+        maps: by a name of letters and digits ("sd"), for each scan a float32 image on the target grid; written beside the
+            restored image as ``desc-restored<Name>``, and drawn on the scan's page.
+        figures: for each scan figures by name, finite; they join those of its quality.
+    """
+
+    maps: Mapping[str, Sequence[Array]] = field(default_factory=dict)
+    figures: Sequence[Mapping[str, float]] = ()
+
+
 class IterativeMethod(Method, Generic[Problem]):
     """A method that restores whole scans in steps.
 
@@ -102,6 +116,10 @@ class IterativeMethod(Method, Generic[Problem]):
         Raises:
             RestorationError: where the method cannot give a finite answer.
         """
+
+    def beside(self, problem: Problem, state: State) -> Beside:  # noqa: ARG002 - here for methods that tell more
+        """Maps and figures beside ``result``, such as its uncertainty."""
+        return Beside()
 
     def steps(self, problem: Problem, state: State) -> Iterator[State]:
         """Make the steps that are left; gives the state after each."""

@@ -109,8 +109,8 @@ def model_folder(out: str) -> str:
 
 
 def image_of(record: ScanRecord) -> str:
-    """Path of a record's image in its output, without extension."""
-    return next(path for path in sorted(record.outputs) if path.endswith(".nii.gz")).removesuffix(".nii.gz")
+    """Path of a record's image in its output, without extension: maps and labels follow it."""
+    return next(path for path in record.outputs if path.endswith(".nii.gz")).removesuffix(".nii.gz")
 
 
 def _record(piece: Piece) -> ScanRecord:

@@ -26,7 +26,7 @@ PARTIAL = re.compile(r".*\.partial")  # as Zarr does
 STATE = re.compile(r"isovox/state/[^/.][^/]*\.safetensors")
 TOLD = re.compile(r"isovox/state/[^/.][^/]*\.json")
 STORE = "isovox/cohort.zarr/"
-OURS = re.compile(r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles))/zarr\.json")
+OURS = re.compile(r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles|map-[0-9A-Za-z]+))/zarr\.json")
 Kind = Literal["scratch", "kept", "orphan"]
 
 

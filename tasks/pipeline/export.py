@@ -25,6 +25,7 @@ from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.methods.base import Measured
 from tasks.pipeline.labels import write_labels
+from tasks.restore.maps import names_of, path_of_map
 from tasks.restore.work import (
     Job,
     measured_of,
@@ -35,10 +36,10 @@ from tasks.restore.work import (
     read_plan,
     scans_of,
     steadily,
-    steps_of,
     store_of,
     stored_as,
     tiling_of,
+    told_of,
     write_image,
 )
 
@@ -151,7 +152,20 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
     digest = nifti.save(out.path(image), restored.image, restored.target, stored_as(job, scan))
     files.write_json(out.path(side), content)
     carried = write_labels(out, scan, read_plan(job.out, job.plan).settings.trust, stored_as(job, scan))
-    return {image: digest, side: files.sha256(out.path(side))} | carried
+    return {image: digest, side: files.sha256(out.path(side))} | _write_maps(job, scan, content) | carried
+
+
+def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, str]:
+    """Write the maps beside a restored image, each with the image's sidecar; their paths and sha256."""
+    store, path, out = store_of(job), path_of(job, scan, "restored"), Output(job.out)
+    written = {}
+    for name in names_of(store, path):
+        stem = derivatives.map_stem(scan.stem, name)
+        image = store.read(path_of_map(path, name))
+        written[f"{stem}.nii.gz"] = nifti.save(out.path(f"{stem}.nii.gz"), image, scan.target_grid, stored_as(job, scan))
+        files.write_json(out.path(f"{stem}.json"), content | {"Description": f"{name} of the restored image, voxel by voxel."})
+        written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
+    return written
 
 
 def _outside(job: Job, scan: ScanPlan) -> list[Problem]:
@@ -173,7 +187,8 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
         inputs=said["Inputs"],
         quality=quality.figures,
         metrics=metrics,
-        steps=steps_of(job, scan),
+        steps=told_of(job, scan, "steps"),
+        maps=names_of(store_of(job), path_of(job, scan, "restored")),
         provenance=said | {"Source": scan.source, "Target": scan.target},
     )
 
@@ -185,6 +200,7 @@ def _export(job: Job, scan: ScanPlan) -> None:
     start = time.monotonic()
     restored = read_restored(job, scan)
     quality = _assess(job, scan, restored)
+    quality = replace(quality, figures=quality.figures | told_of(job, scan, "figures"))
     attrs = {"of": scan.digest, "unit": "standard deviations of the noise"}
     write_image(store_of(job), path, quality.consistency_map, restored.measured.grid, attrs, scan.digest)
     metrics = _metrics(restored, _reference(scan))

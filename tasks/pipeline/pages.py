@@ -14,6 +14,7 @@ from core.io import files
 from core.io.output import Output
 from tasks.pipeline.export import read_restored, versions
 from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, viewer_page
+from tasks.restore.maps import path_of_map
 from tasks.restore.work import Job, mended, path_of, read_plan, scans_of, steadily, store_of, timed
 
 NEAREST: Order = 0
@@ -23,6 +24,7 @@ def _view(job: Job, scan: ScanPlan, record: ScanRecord) -> ScanView:
     consistency = store_of(job).read(path_of(job, scan, "consistency"))  # first, while there is room: reading takes some more
     restored = read_restored(job, scan)
     measured = restored.measured
+    path = path_of(job, scan, "restored")
     up = posixpath.relpath(".", "reports")
     return ScanView(
         record=record,
@@ -32,6 +34,7 @@ def _view(job: Job, scan: ScanPlan, record: ScanRecord) -> ScanView:
         target=restored.target,
         consistency=consistency,
         measured_grid=measured.grid,
+        maps={name: store_of(job).read(path_of_map(path, name)) for name in record.maps},
         links={"cohort": f"{up}/report.html", "viewer": f"{scan.key}_viewer.html", "image": f"{up}/{scan.stem}.nii.gz"},
         thresholds=read_plan(job.out, job.plan).settings.quality,
     )

@@ -23,6 +23,7 @@ from core.io import files
 from core.io.named_arrays import read_arrays
 from core.io.output import Output
 from core.io.store import Store
+from tasks.restore.maps import path_of_map
 
 THREADS = 4
 JPEG_END = b"\xff\xd9"
@@ -97,9 +98,10 @@ def _compared(out: Output, record: ScanRecord) -> Iterator[Problem]:
 
 def _images(record: ScanRecord, scan: ScanPlan | None) -> dict[str, str | None]:
     """Images of a scan in the store, and the digest that each must have; None for any."""
-    digests = (scan.ingest_digest, scan.restore_digest, scan.digest) if scan else (None, None, None)
-    paths = ("measured", f"{record.method}/restored", f"{record.method}/consistency")
-    return {f"{record.key}/{path}": digest for path, digest in zip(paths, digests, strict=True)}
+    ingest, restore, export = (scan.ingest_digest, scan.restore_digest, scan.digest) if scan else (None, None, None)
+    place = f"{record.key}/{record.method}"
+    images = {f"{record.key}/measured": ingest, f"{place}/restored": restore, f"{place}/consistency": export}
+    return images | {path_of_map(f"{place}/restored", name): restore for name in record.maps}
 
 
 def _faults(store: Store, path: str, digest: str | None) -> Iterator[tuple[str, str]]:
@@ -158,7 +160,7 @@ def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
         return Found(waiting=1)
     problems = [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
     named = tuple(Problem(one.where, one.code, one.what, one.remedy, one.image, key) for one in problems)
-    return Found(named, scans=1, files=len(record.outputs), images=3)
+    return Found(named, scans=1, files=len(record.outputs), images=3 + len(record.maps))
 
 
 def verify_scan(out: Output, planned: dict[str, ScanPlan], key: str, attempts: int = 4) -> Found:

@@ -39,6 +39,7 @@ TITLES = {
     "noise_sd": "noise SD of the measured scan, its units",
     "volume_mm3": "foreground of the restored scan, ml",
     "measured_volume_mm3": "foreground of the measured scan, ml",
+    "sd": "Uncertainty: standard deviation over several restorations",
     "consistency_cubic": "consistency of cubic interpolation, noise SD",
 }
 
@@ -167,6 +168,7 @@ def scan_page(view: ScanView) -> str:
         window=pictures.window,
         difference=pictures.difference,
         consistency=pictures.consistency,
+        maps=[(name, title_of(name), scale) for name, scale in pictures.maps.items()],
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),

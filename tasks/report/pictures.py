@@ -229,6 +229,7 @@ class Pictures:
     window: Window
     difference: Scale  # in % of the window
     consistency: Scale  # in noise SD
+    maps: dict[str, Scale]  # in % of the window
     baseline: str  # what the difference is taken from
 
 
@@ -247,8 +248,11 @@ def scan_pictures(view: ScanView) -> Pictures:
         "difference": (difference, scales[0].colour),
         "consistency": (consistency, scales[1].colour),
     }
+    shares = {name: image * np.float32(100 / (window.high - window.low)) for name, image in view.maps.items()}
+    of_maps = {name: Scale.of(image[box.slices]) for name, image in shares.items()}
+    layers |= {name: (image, of_maps[name].colour) for name, image in shares.items()}
     planes = _fitted(view, box, layers)
-    return Pictures(planes, window, *scales, "input" if view.cubic is None else "cubic")
+    return Pictures(planes, window, *scales, of_maps, "input" if view.cubic is None else "cubic")
 
 
 def _consistency(view: ScanView, part: tuple[slice, slice, slice]) -> Array:

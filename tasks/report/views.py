@@ -23,6 +23,7 @@ class ScanView:
         target: canonical grid of these three.
         consistency: (A x - y) in standard deviations of the noise, on ``measured_grid``.
         measured_grid: canonical grid of the scan as measured.
+        maps: beside the restored image by name, such as "sd", on ``target``.
         thresholds: by which the scan was judged.
         links: relative addresses by name: "cohort", "viewer", "image".
     """
@@ -34,6 +35,7 @@ class ScanView:
     target: Grid
     consistency: Array
     measured_grid: Grid
+    maps: Mapping[str, Array] = field(default_factory=dict)
     thresholds: QualityThresholds = field(default_factory=QualityThresholds)
     links: Mapping[str, str] = field(default_factory=dict)
 

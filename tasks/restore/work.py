@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from core.engine.iterate import Checkpoint, Driver, thinned
 from core.engine.plan import CohortPlan, ScanPlan, facts_of_scan, outside_domain
@@ -23,12 +23,13 @@ from core.io.output import Output
 from core.io.slabs import Slab, StoredAs
 from core.io.store import BLOCK_PLANES, Store
 from core.methods.base import Measured, Method, Piece
-from core.methods.iterative import Figures, IterativeMethod
+from core.methods.iterative import Beside, Figures, IterativeMethod
 from core.methods.registry import build_method
 from core.models.domain import disagreements
 from core.noise import Key, field_key
 from core.operators.linear import Kept
 from core.stats import RunningStatistics, ScanStats
+from tasks.restore import maps
 from tasks.restore.masks import read_mask
 from tasks.restore.progress import Reporter
 
@@ -231,7 +232,7 @@ def tiling_of(job: Job, scan: ScanPlan) -> Tiling:
 
 def restored(job: Job) -> bool:
     """Whether the restored images are there and whole."""
-    return all(store_of(job).done(path_of(job, scan, "restored"), scan.restore_digest) for scan in scans_of(job))
+    return all(maps.whole(store_of(job), path_of(job, scan, "restored"), scan.restore_digest) for scan in scans_of(job))
 
 
 def _create_restored(job: Job) -> None:
@@ -239,14 +240,16 @@ def _create_restored(job: Job) -> None:
         store_of(job).create(path_of(job, scan, "restored"), scan.target_grid, {"of": scan.restore_digest})
 
 
-def _finish_restored(job: Job, steps: Figures | None = None) -> None:
-    for scan in scans_of(job):
-        store_of(job).finish(path_of(job, scan, "restored"), scan.restore_digest, {"steps": thinned(steps)} if steps else None)
+def _finish_restored(job: Job, steps: Figures | None = None, beside: Beside | None = None) -> None:
+    for number, scan in enumerate(scans_of(job)):
+        path = path_of(job, scan, "restored")
+        told = maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
+        store_of(job).finish(path, scan.restore_digest, ({"steps": thinned(steps)} if steps else {}) | told)
 
 
-def steps_of(job: Job, scan: ScanPlan) -> Figures:
-    """What the steps that restored a scan told; empty where its method makes none."""
-    told: Figures = store_of(job).attrs(path_of(job, scan, "restored")).get("steps", {})
+def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures"]) -> dict[str, Any]:
+    """What the steps that restored a scan told, or its figures beside them; empty where its method tells none."""
+    told: dict[str, Any] = store_of(job).attrs(path_of(job, scan, "restored")).get(what, {})
     return told
 
 
@@ -264,7 +267,7 @@ def _restore(job: Job) -> None:
         if isinstance(method, IterativeMethod):
             driver = Driver(method, checkpoint_of(job), partial(tell, "steps"))
             _restore_by(job, driver)
-            _finish_restored(job, driver.figures)
+            _finish_restored(job, driver.figures, driver.beside)
             checkpoint_of(job).remove()
         else:
             _restore_by(job, _counting(method, tell, len(tiling_of(job, scans_of(job)[0]))))
@@ -325,7 +328,7 @@ def discard_damaged(job: Job) -> None:
     store = store_of(job)
     for scan in scans_of(job):
         for what, digest in (("measured", scan.ingest_digest), ("restored", scan.restore_digest)):
-            if not store.done(path_of(job, scan, what), digest):
+            if not maps.whole(store, path_of(job, scan, what), digest):
                 store.remove(path_of(job, scan, what))
 
 

@@ -1,0 +1,50 @@
+"""Maps beside a restored image, such as its uncertainty, and figures: in the store, named by what is kept with the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.io.store import Store
+from core.methods.iterative import Beside
+
+
+def path_of_map(restored: str, name: str) -> str:
+    """Where a map lies in the store.
+
+    Args:
+        restored: path of the restored image.
+        name: of the map.
+    """
+    return f"{restored.removesuffix('restored')}map-{name}"
+
+
+def names_of(store: Store, restored: str) -> tuple[str, ...]:
+    """The maps beside a restored image that is finished."""
+    return tuple(store.attrs(restored).get("maps", ()))
+
+
+def write_maps(store: Store, restored: str, beside: Beside, number: int, digest: str) -> dict[str, Any]:
+    """Write the maps of a scan; what is to be kept with its restored image, which is finished after them.
+
+    Args:
+        store: of the cohort.
+        restored: path of the restored image.
+        beside: what the restoration told.
+        number: of the scan among those that were restored together.
+        digest: of the restored image.
+    """
+    for name, images in beside.maps.items():
+        path = path_of_map(restored, name)
+        store.create(path, store.grid(restored), {"of": digest})
+        for box in store.blocks(path):
+            store.write_block(path, box, images[number][box.slices])
+        store.finish(path, digest)
+    kept: dict[str, Any] = {"maps": list(beside.maps)} if beside.maps else {}
+    return kept | ({"figures": dict(beside.figures[number])} if beside.figures else {})
+
+
+def whole(store: Store, restored: str, digest: str) -> bool:
+    """Whether a restored image and its maps are there and whole."""
+    if not store.done(restored, digest):
+        return False
+    return all(store.done(path_of_map(restored, name), digest) for name in names_of(store, restored))

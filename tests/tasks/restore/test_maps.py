@@ -1,0 +1,155 @@
+"""Maps and figures beside a restored image: from the method through the store to files, record and page; mended where torn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.io import derivatives, files, nifti
+from core.io.output import Output
+from core.methods import registry
+from core.settings.run import RunSettings
+from tasks.pipeline.discover import plan_cohort
+from tasks.pipeline.export import export
+from tasks.pipeline.pages import report
+from tasks.pipeline.verify import verify_scan
+from tasks.restore.work import Job, ingest, restore, restored, scans_of
+
+FAMILY = '''"""A method that tells more than its image."""
+
+from core.methods.family import Family, MethodEntry, Takes
+
+ENTRY = MethodEntry("telling", "mapping_family.method:Telling", "tells", "for tests", Takes(scans="several"))
+FAMILY = Family("mapping_family", "for tests", (ENTRY,))
+'''
+METHOD = '''"""The scan, linearly interpolated, and a tenth of it as its uncertainty."""
+
+from core.geometry.resample import interpolate
+from core.methods.iterative import Beside, IterativeMethod, State
+
+
+class Telling(IterativeMethod):
+    name, fuses = "telling", True
+
+    def total(self):
+        return 1
+
+    def prepare(self, measured, target):
+        return [interpolate(one.image, one.grid, target, 1) for one in measured]
+
+    def start(self, problem):
+        return State({}, finished=True)
+
+    def step(self, problem, state):
+        return {}
+
+    def result(self, problem, state):
+        return problem
+
+    def beside(self, problem, state):
+        return Beside({"sd": [image / 10 for image in problem]}, [{"told": float(n)} for n in range(len(problem))])
+'''
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("families") / "mapping_family"
+    folder.mkdir()
+    for name, text in {"__init__.py": '"""A family."""\n', "family.py": FAMILY, "method.py": METHOD}.items():
+        (folder / name).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(registry.VARIABLE, str(folder))
+        patch.syspath_prepend(str(folder.parent))
+        yield
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Two scans of a person, thick along different axes."""
+    root = tmp_path / "cohort"
+    folder = root / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "two", "BIDSVersion": "1.9.0", "License": "CC0"}))
+    draw = np.random.default_rng(0)
+    for name, size in {"ax": (2, 2, 4), "cor": (2, 4, 2)}.items():
+        shape = tuple(56 // each for each in size)
+        image = nibabel.Nifti1Image(draw.random(shape, np.float32) + 100, np.diag([*map(float, size), 1]))
+        nibabel.save(image, folder / f"sub-01_acq-{name}_T1w.nii.gz")
+    return root
+
+
+def stored(cohort: Path, *, fuse: bool = False) -> tuple[Job, Output]:
+    """A job of a plan in an output."""
+    settings = RunSettings(input=str(cohort), out=str(cohort.parent / "out"), method="telling", voxel_size=2, fuse=fuse)
+    plan = plan_cohort(settings)
+    out = Output(settings.out)
+    assert not plan.refused, plan.refused
+    files.write_json(out.plan, plan.model_dump(mode="json"))
+    keys = tuple(scan.key for scan in plan.scans) if fuse else (plan.scans[0].key,)
+    return Job(settings.out, plan.digest, keys), out
+
+
+def test_a_map_is_written_beside_the_image_and_drawn(cohort):
+    job, out = stored(cohort)
+    for stage in (ingest, restore, export, report):
+        stage(job)
+    record = out.read_record(job.keys[0])
+    image, grid, _ = nifti.load(out.path("sub-01/anat/sub-01_acq-ax_desc-restored_T1w.nii.gz"))
+    sd, where, _ = nifti.load(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.nii.gz"))
+    np.testing.assert_allclose(sd, image / 10, rtol=1e-6)
+    assert where == grid
+    assert files.read_json(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.json"))["Description"].startswith("sd of")
+    assert {one for one in record.outputs if "restoredSd" in one} == {
+        f"sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w{end}" for end in (".nii.gz", ".json")
+    }
+    assert (record.maps, record.quality["told"]) == (("sd",), 0.0)
+    assert "Uncertainty: standard deviation" in Path(out.scan_page(record.key)).read_text()
+    assert next(iter(record.outputs)).endswith("desc-restored_T1w.nii.gz")  # the image comes first
+
+
+def test_scans_that_are_fused_have_each_their_own(cohort):
+    job, out = stored(cohort, fuse=True)
+    for stage in (ingest, restore, export):
+        stage(job)
+    records = [out.read_record(key) for key in job.keys]
+    assert [record.quality["told"] for record in records] == [0.0, 1.0]
+    for key, name in zip(job.keys, ("ax", "cor"), strict=True):
+        image, sd = (
+            nifti.load(out.path(f"sub-01/anat/sub-01_acq-{name}_desc-{what}_T1w.nii.gz"))[0]
+            for what in ("restored", "restoredSd")
+        )
+        np.testing.assert_allclose(sd, image / 10, rtol=1e-6, err_msg=key)
+
+
+def test_a_torn_map_is_seen_by_verify_and_made_anew(cohort):
+    job, out = stored(cohort)
+    for stage in (ingest, restore, export, report):
+        stage(job)
+    (scan,) = scans_of(job)
+    assert verify_scan(out, {scan.key: scan}, scan.key).images == 4
+    chunks = Path(out.store, scan.key, "telling", "map-sd", "image", "c")
+    torn = next(path for path in sorted(chunks.rglob("*")) if path.is_file())
+    torn.write_bytes(torn.read_bytes()[:20])
+    found = verify_scan(out, {scan.key: scan}, scan.key)
+    assert {problem.image for problem in found.problems} == {f"{scan.key}/telling/map-sd"}
+    torn.unlink()
+    assert not restored(job)
+    restore(job)
+    assert restored(job)
+    assert verify_scan(out, {scan.key: scan}, scan.key).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("stem", "wanted"),
+    [
+        ("sub-1/anat/sub-1_desc-restored_T1w", "sub-1/anat/sub-1_desc-restoredSd_T1w"),
+        ("a/b/scan_desc-restored", "a/b/scan_desc-restoredSd"),
+    ],
+)
+def test_a_map_is_named_after_its_image(stem, wanted):
+    assert derivatives.map_stem(stem, "sd") == wanted
