@@ -157,6 +157,11 @@ class Forward(Settings):
         return 1, 1, 1
 
     @property
+    def sampled(self) -> float:
+        """How much was measured for each voxel of the scan: below 1 where what was left out was filled in afterwards."""
+        return 1.0
+
+    @property
     def centres(self) -> Centres:
         """Where the voxels of a finer grid lie beneath a slice (see ``Grid.refine``)."""
         return "profile"

@@ -175,6 +175,11 @@ class KSpace(Forward):
         along = f" along {self.axis}" if self.axis else ""
         return f"k-space lines left out{along}{_times(self.factor)}, all of the central {100 * self.centre:.3g} %"
 
+    @property
+    def sampled(self) -> float:
+        """See ``Forward.sampled``."""
+        return self.centre + (1 - self.centre) / self.factor
+
     def _slices(self, grid: Grid) -> int | None:
         return grid.slice_axis
 

@@ -117,7 +117,7 @@ STATEFUL = [name for name in registry.methods() if issubclass(registry.method_cl
 
 @pytest.fixture(params=STATEFUL)
 def stateful(request: pytest.FixtureRequest, models: dict[str, str]) -> IterativeMethod[Any]:
-    method = build_method(request.param, {}, models.get(request.param))
+    method = build_method(request.param, dict(registry.methods()[request.param].quick), models.get(request.param))
     assert isinstance(method, IterativeMethod)
     return method
 

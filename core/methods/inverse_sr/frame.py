@@ -181,12 +181,11 @@ class Picked:
     scan: Measured
     places: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
-    def put(self, image: Array) -> Array:
-        """The image with the scan's voxels in their places; those in its mask stay as restored."""
-        image = image.copy()
-        index = np.ix_(*self.places)
-        missing = self.scan.mask
-        image[index] = self.scan.image if missing is None else np.where(missing, image[index], self.scan.image)
+    def put(self, image: Array, value: float | None = None) -> Array:
+        """The image with the scan's voxels in their places, or ``value`` there; those in its mask stay as restored."""
+        image, index, missing = image.copy(), np.ix_(*self.places), self.scan.mask
+        measured = self.scan.image if value is None else np.full_like(self.scan.image, value)
+        image[index] = measured if missing is None else np.where(missing, image[index], measured)
         return image
 
     @cached_property

@@ -1,0 +1,96 @@
+"""What a step of a search costs, counted on a device without memory: operations, and activations that gradients need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.networks import build
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a step through some steps of the chain and the decoder, with frozen weights.
+
+    Attributes:
+        steps: of the chain.
+        decoder_flops, noise_flops: floating-point operations of the decoder and of the noise network once, forward.
+        decoder_kept, noise_kept: numbers that each keeps for its gradient.
+    """
+
+    steps: int
+    decoder_flops: int
+    noise_flops: int
+    decoder_kept: int
+    noise_kept: int
+
+    @property
+    def flops(self) -> int:
+        """Of a step: forward, and as much again for the gradient, as weights need none."""
+        return 2 * (self.decoder_flops + self.steps * self.noise_flops)
+
+    def bytes_kept(self, size: int) -> int:
+        """Of activations, where none is made anew.
+
+        Args:
+            size: bytes of a number: 4 of float32, 2 of bfloat16.
+        """
+        return size * (self.decoder_kept + self.steps * self.noise_kept)
+
+
+def cost_of(parts: Mapping[str, Any], steps: int) -> Cost:
+    """The cost of a step of a search in a prior.
+
+    Args:
+        parts: its networks by role, each with ``network`` and ``config``: of a bundle, or of a preset.
+        steps: of the chain.
+    """
+    said = {role: [parts[role].network, parts[role].config] for role in ("autoencoder", "denoiser", "frame")}
+    return Cost(steps, *_counted(json.dumps(said, sort_keys=True)))
+
+
+@lru_cache(maxsize=8)
+def _counted(said: str) -> tuple[int, int, int, int]:
+    """Operations of the decoder and of the noise network, and what each keeps."""
+    with torch.device("meta"):
+        networks = {
+            role: build(name, config).requires_grad_(requires_grad=False) for role, (name, config) in json.loads(said).items()
+        }
+        code = torch.zeros_like(networks["frame"].get_buffer("mean_code"), requires_grad=True)
+        t, conditions = torch.zeros(1, dtype=torch.long), torch.zeros(1, len(json.loads(said)["frame"][1]["conditions"]))
+        decode: Any = networks["autoencoder"].decode
+        decoder = _count(networks["autoencoder"], lambda: decode(code))
+        noise = _count(networks["denoiser"], lambda: networks["denoiser"](code, t, conditions))
+    return decoder[0], noise[0], decoder[1], noise[1]
+
+
+def _count(network: nn.Module, run: Callable[[], Tensor]) -> tuple[int, int]:
+    """Operations of a run, and numbers that it keeps beside the weights, each once."""
+    own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}  # noqa: SLF001 - what torch knows them by
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if (place := tensor.untyped_storage()._cdata) not in own:  # noqa: SLF001
+            kept[place] = tensor
+        return tensor
+
+    from torch.utils.flop_counter import FlopCounterMode  # takes seconds to import
+
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return counter.get_total_flops(), sum(tensor.numel() for tensor in kept.values())
+
+
+def free_memory(device: str) -> int:
+    """Bytes that are free on a device of torch."""
+    if device == "cpu":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())

@@ -1,0 +1,60 @@
+"""Restoration by searching a brain prior for the scan."""
+
+from core.methods.family import Family, MethodEntry, NetworkEntry, Takes
+
+TAKES = Takes(scans="several", mask="optional", model=True, covariates=("age", "sex"))
+SOURCE = "Wang et al. 2023 (InverseSR)"
+HERE = "core.methods.inverse_sr"
+FEW = {"steps": 3, "register_scan": False}
+
+FAMILY = Family(
+    name="inverse_sr",
+    title="Inversion of a brain prior",
+    methods=(
+        MethodEntry(
+            "inverse-sr",
+            f"{HERE}.method:InverseAuto",
+            "searches a brain prior for the scan: its decoder where one voxel in five was measured, else its noise",
+            SOURCE,
+            TAKES,
+            quick=FEW | {"last": 2},
+        ),
+        MethodEntry(
+            "inverse-sr-decoder",
+            f"{HERE}.method:InverseDecoder",
+            "searches the code of the decoder",
+            f"{SOURCE}, eq. 4",
+            TAKES,
+            quick=FEW,
+        ),
+        MethodEntry(
+            "inverse-sr-ldm",
+            f"{HERE}.method:InverseLdm",
+            "searches the noise from which a deterministic chain leads to the code",
+            f"{SOURCE}, eq. 3",
+            TAKES,
+            quick=FEW | {"last": 2},
+        ),
+        MethodEntry(
+            "inverse-sr-red",
+            f"{HERE}.red:InverseRed",
+            "refines another method's result in the decoder, with a one-step diffusion prior",
+            "Mardani et al. 2023 (RED-diff)",
+            TAKES,
+            quick=FEW | {"start": ""},
+        ),
+        MethodEntry(
+            "inverse-sr-cg",
+            f"{HERE}.cg:InverseCg",
+            "at 10 to 20 noise levels pulls the decoded estimate onto the scan",
+            "Chung et al. 2023 (DDS), Song et al. 2023 (ReSample)",
+            TAKES,
+            quick={"levels": 3, "register_scan": False},
+        ),
+    ),
+    networks=tuple(
+        NetworkEntry(name, f"{HERE}.networks", method="inverse-sr")
+        for name in ("BrainAutoencoder", "BrainDenoiser", "BrainFrame")
+    ),
+    mock=f"{HERE}.mock:write",
+)

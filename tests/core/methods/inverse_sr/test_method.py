@@ -1,0 +1,205 @@
+"""The methods on a prior whose decoder is a matrix: they find the image that made the scan, in its units, on its grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from core.geometry.grid import Grid
+from core.geometry.resample import interpolate
+from core.methods.base import Measured
+from core.methods.inverse_sr.cg import CgSettings, InverseCg
+from core.methods.inverse_sr.frame import picked
+from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm, InversionSettings, LdmSettings, observed
+from core.methods.inverse_sr.prior import Prior
+from core.methods.inverse_sr.red import InverseRed, RedSettings
+from core.methods.inverse_sr.search import begin
+from core.operators.forward_model import DroppedSlices, KSpace, SliceProfile
+from core.stats import scan_stats
+from tests.core.methods.inverse_sr.stubs import LinearPrior
+
+PRIOR = LinearPrior(shape=(10, 12, 16), codes=(2, 2, 2, 2), mean=0.5, scale=0.05)
+TARGET = PRIOR.window
+CODE = torch.randn(1, 2, 2, 2, 2, generator=torch.Generator().manual_seed(5)) * 0.8
+TRUTH = 400 * PRIOR.decode(CODE)[0, 0].numpy() + 100
+COMMON = {"model": "of the test", "register_scan": False, "features": "none", "loss": "l2", "settled": 0}
+
+
+@pytest.fixture(autouse=True)
+def _prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Prior, "load", lambda _: PRIOR)
+
+
+def scan(forward=None, image=TRUTH, mask=None, axis=2):
+    forward = forward or SliceProfile(factor=4)
+    made = forward.degrade(np.ascontiguousarray(image, np.float32), TARGET, axis, np.random.default_rng(0))
+    return Measured(made.image, made.grid, scan_stats(made.image), forward, noise=(1, 2), mask=mask)
+
+
+def error(image, truth=TRUTH):
+    """Root mean square of the difference, relative to the truth's spread."""
+    return float(np.sqrt(np.mean((image - truth) ** 2)) / truth.std())
+
+
+def methods():
+    yield InverseDecoder(InversionSettings(**COMMON, steps=400))
+    yield InverseLdm(LdmSettings(**COMMON, steps=400, last=46))
+    yield InverseRed(RedSettings(**COMMON, steps=300, start="", prior_share=0))
+    yield InverseCg(CgSettings(**COMMON, levels=46, inner=60, trust=1e-4))
+
+
+@pytest.mark.parametrize("method", methods(), ids=lambda one: one.name)
+def test_the_image_that_made_the_scan_is_found(method):
+    """In the scan's units: 400 times the prior's and 100 beside."""
+    (image,) = method.restore([scan()], TARGET)
+    cubic = interpolate(scan().image, scan().grid, TARGET, 3)
+    assert error(image) < (0.1 if method.name.endswith("cg") else 0.03)
+    assert error(cubic) > 0.3
+
+
+def test_the_loss_falls_and_is_told():
+    method = InverseDecoder(InversionSettings(**COMMON | {"features": "gradients"}, steps=60))
+    problem = method.prepare([scan()], TARGET)
+    *_, state = method.steps(problem, method.start(problem))
+    assert set(state.figures) == {"loss", "difference", "features"}
+    assert state.figures["loss"][-1][1] < 0.2 * state.figures["loss"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("forward", "strategy"),
+    [
+        (DroppedSlices(factor=4), "decoder"),
+        (DroppedSlices(factor=8), "ldm"),
+        (SliceProfile(factor=8), "ldm"),
+        (KSpace(axis="A"), "decoder"),
+    ],
+    ids=lambda one: getattr(one, "kind", one),
+)
+def test_it_chooses_by_what_was_measured(forward, strategy):
+    method = InverseAuto(LdmSettings(**COMMON))
+    made = scan() if isinstance(forward, KSpace) else scan(forward)
+    made = replace(made, grid=TARGET, image=TRUTH, forward=forward) if isinstance(forward, KSpace) else made
+    assert method.prepare([made], TARGET).strategy == strategy
+
+
+def test_what_was_measured_is_counted_in_voxels():
+    assert observed([scan(DroppedSlices(factor=4))], TARGET) == pytest.approx(1 / 4)
+    assert observed([scan(SliceProfile(factor=8)), scan(SliceProfile(factor=2), axis=1)], TARGET) == pytest.approx(1 / 8 + 1 / 2)
+    sharp = Measured(TRUTH, TARGET, scan_stats(TRUTH), SliceProfile(), mask=np.arange(16) < 4 * np.ones(TARGET.shape))
+    assert observed([sharp], TARGET) == pytest.approx(3 / 4)
+    assert observed([sharp, sharp], TARGET) == 1
+    assert observed([replace(sharp, mask=None, forward=KSpace(factor=4, centre=0.2))], TARGET) == pytest.approx(0.4)
+
+
+def test_measured_slices_are_put_back_to_the_bit_unless_not_wanted():
+    noisy = scan(DroppedSlices(factor=4))
+    noisy = replace(noisy, image=noisy.image + np.random.default_rng(0).normal(0, 9, noisy.image.shape).astype(np.float32))
+    kept, not_kept = (InverseDecoder(InversionSettings(**COMMON, steps=50, keep_measured=keep)) for keep in (True, False))
+    (image,), (other,) = kept.restore([noisy], TARGET), not_kept.restore([noisy], TARGET)
+    assert image[..., ::4].tobytes() == noisy.image.tobytes()
+    np.testing.assert_array_equal(image[..., 1::4], other[..., 1::4])
+    assert np.abs(other[..., ::4] - noisy.image).mean() > 1
+    problem = kept.prepare([noisy], TARGET)
+    *_, state = kept.steps(problem, kept.start(problem))
+    (figures,) = kept.beside(problem, state).figures
+    assert figures["slice_seam"] > figures["slice_seam_before"]
+
+
+def test_a_lesion_is_filled_and_what_lies_in_it_does_not_matter():
+    mask = np.zeros(TARGET.shape, bool)
+    mask[3:7, 4:8, 5:9] = True
+    spoiled = np.where(mask, 5000, TRUTH).astype(np.float32)
+    stats = scan_stats(np.where(mask, TRUTH.mean(), TRUTH).astype(np.float32))
+    method = InverseDecoder(InversionSettings(**COMMON, steps=400))
+    images = [method.restore([Measured(one, TARGET, stats, SliceProfile(), mask=mask)], TARGET)[0] for one in (TRUTH, spoiled)]
+    np.testing.assert_array_equal(*images)
+    np.testing.assert_array_equal(images[0][~mask], TRUTH[~mask])
+    assert error(images[0][mask], TRUTH[mask]) < 0.05
+
+
+def test_several_scans_are_one_term_each_in_its_own_units():
+    first, second = scan(SliceProfile(factor=8)), scan(SliceProfile(factor=6), axis=1, image=0.5 * TRUTH + 7)
+    method = InverseDecoder(InversionSettings(**COMMON, steps=400))
+    together = method.restore([first, second], TARGET)
+    assert error(together[0]) < 0.03
+    assert error(together[1], 0.5 * TRUTH + 7) < 0.03
+
+
+def test_several_starts_give_a_mean_and_its_deviation():
+    noisy = scan(DroppedSlices(factor=4))
+    method = InverseLdm(LdmSettings(**COMMON, steps=4, starts=3, last=10))
+    problem = method.prepare([noisy], TARGET)
+    *_, state = method.steps(problem, method.start(problem))
+    assert (state.step, state.finished, method.total()) == (12, True, 12)
+    beside = method.beside(problem, state)
+    (sd,) = beside.maps["sd"]
+    images = []
+    for number in range(3):
+        one = method.start(problem)
+        one.values["start"] = number
+        begin(one, method._codes(problem, one))
+        one.values["start"] = 0
+        for _ in range(4):
+            method.step(problem, one)
+        images.append(one.arrays["mean 0"])
+        one.finished = True
+    wanted = np.std(images, axis=0, ddof=1)
+    wanted[np.ix_(*picked(noisy, TARGET).places)] = 0
+    np.testing.assert_allclose(sd, wanted, rtol=1e-3, atol=1e-3)
+    assert sd.max() > 0
+    np.testing.assert_allclose(method.result(problem, state)[0][..., 1], np.mean(images, axis=0)[..., 1], rtol=1e-5)
+
+
+def test_equal_starts_have_no_map():
+    method = InverseDecoder(InversionSettings(**COMMON, steps=3))
+    problem = method.prepare([scan()], TARGET)
+    *_, state = method.steps(problem, method.start(problem))
+    assert method.beside(problem, state).maps == {}
+
+
+def test_another_methods_result_is_refined():
+    method = InverseDecoder(InversionSettings(**COMMON, steps=3, start="cubic"))
+    problem = method.prepare([scan()], TARGET)
+    state = method.start(problem)
+    cubic = interpolate(scan().image, scan().grid, TARGET, 3)
+    one = problem.data.observations[0]
+    wanted = PRIOR.encode(torch.from_numpy((cubic - one.low) / one.span))
+    np.testing.assert_allclose(state.arrays["z"], wanted.numpy(), rtol=1e-4, atol=1e-5)
+    chained = InverseLdm(LdmSettings(**COMMON, steps=3, start="cubic"))
+    problem = chained.prepare([scan()], TARGET)
+    state = chained.start(problem)
+    np.testing.assert_allclose(state.arrays["z"], 0.9611 * wanted.numpy(), rtol=1e-2, atol=1e-3)
+
+
+def test_a_prior_of_one_step_shrinks_codes_that_the_scan_says_little_of():
+    """The best guess of a standard normal code is nearer to 0 than the code."""
+    free, held = (InverseRed(RedSettings(**COMMON, steps=80, start="", prior_share=share)) for share in (0.0, 1.0))
+    problem = free.prepare([scan(SliceProfile(factor=16))], TARGET)
+    sizes = []
+    for method in (free, held):
+        state = method.start(problem)
+        state.arrays["z"] += 2
+        for _ in method.steps(problem, state):
+            pass
+        sizes.append(np.square(state.arrays["z"]).mean())
+    assert sizes[1] < sizes[0]
+
+
+def test_the_last_pull_is_on_the_scans_own_grid():
+    """A detail that no code has comes back where it was measured."""
+    detail = np.zeros_like(TRUTH)
+    detail[4, 5, 8] = 60
+    made = scan(DroppedSlices(factor=4), image=TRUTH + detail)
+    method = InverseCg(CgSettings(**COMMON, levels=4, trust=1e-3, keep_measured=False))
+    (image,) = method.restore([made], TARGET)
+    assert image[4, 5, 8] == pytest.approx(TRUTH[4, 5, 8] + 60, abs=1)
+
+
+def test_a_prior_of_another_voxel_size_and_place_is_brought_to_the_target():
+    target = Grid((20, 24, 32), np.array([[0.5, 0, 0, -0.25], [0, 0.5, 0, -0.25], [0, 0, 0.5, -0.25], [0, 0, 0, 1]]))
+    (image,) = InverseDecoder(InversionSettings(**COMMON, steps=300)).restore([scan()], target)
+    assert image.shape == target.shape
+    assert np.isfinite(image).all()
