@@ -25,6 +25,7 @@ from core.io import files
 from core.models import card as cards
 from core.models import domain as domains
 from core.models.card import Card
+from core.models.generative import GenerativePrior
 from core.models.scaling import Scaling
 from core.models.weights import LAYOUT, TENSORS, check_file, packed, read_tensors, refuse_pickles
 from core.operators.forward_model import forward_of
@@ -81,6 +82,7 @@ class Bundle(Settings):
         scaling: how intensities are brought into the networks' units; None: by the scan's 99.9th percentile.
         forward: the forward model that it was trained for, as ``forward_of`` reads it; None where that
             is not told.
+        prior: of a model that makes images of itself, where they lie and what it is told of a person; None of others.
     """
 
     version: Literal[1, 2] = 2
@@ -92,6 +94,7 @@ class Bundle(Settings):
     prediction: Prediction | None = None
     scaling: Scaling | None = None
     forward: dict[str, Any] | None = None
+    prior: GenerativePrior | None = None
 
     @field_validator("forward")
     @classmethod
@@ -210,7 +213,7 @@ def _meant(parts: Mapping[str, Filled], sha256: Mapping[str, str], facts: dict[s
         }
 
     bundle = Bundle(version=2, parts=named("{role}.safetensors"), **facts)
-    plain = not any(getattr(bundle, name) is not None for name in ("schedule", "prediction", "scaling", "forward"))
+    plain = not any(getattr(bundle, name) is not None for name in ("schedule", "prediction", "scaling", "forward", "prior"))
     return bundle.model_copy(update={"version": 1, "parts": named(TENSORS)}) if first and plain else bundle
 
 

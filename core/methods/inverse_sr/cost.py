@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.geometry.grid import Triple
+from core.methods.inverse_sr.latent import Shape, code_shape, decode, epsilon
+from core.methods.inverse_sr.presets import DENOISER, ROLES
 from core.networks import build
 
 
@@ -44,29 +47,27 @@ class Cost:
         return size * (self.decoder_kept + self.steps * self.noise_kept)
 
 
-def cost_of(parts: Mapping[str, Any], steps: int) -> Cost:
+def cost_of(parts: Mapping[str, Any], window: Triple, steps: int) -> Cost:
     """The cost of a step of a search in a prior.
 
     Args:
-        parts: its networks by role, each with ``network`` and ``config``: of a bundle, or of a preset.
+        parts: its networks by role, each with ``network`` and ``config``: of a bundle, or of presets.
+        window: shape of its images.
         steps: of the chain.
     """
-    said = {role: [parts[role].network, parts[role].config] for role in ("autoencoder", "denoiser", "frame")}
-    return Cost(steps, *_counted(json.dumps(said, sort_keys=True)))
+    said = {role: [parts[role].network, parts[role].config] for role in ROLES}
+    return Cost(steps, *_counted(json.dumps(said, sort_keys=True), code_shape(parts, window)))
 
 
 @lru_cache(maxsize=8)
-def _counted(said: str) -> tuple[int, int, int, int]:
+def _counted(said: str, shape: Shape) -> tuple[int, int, int, int]:
     """Operations of the decoder and of the noise network, and what each keeps."""
     with torch.device("meta"):
-        networks = {
-            role: build(name, config).requires_grad_(requires_grad=False) for role, (name, config) in json.loads(said).items()
-        }
-        code = torch.zeros_like(networks["frame"].get_buffer("mean_code"), requires_grad=True)
-        t, conditions = torch.zeros(1, dtype=torch.long), torch.zeros(1, len(json.loads(said)["frame"][1]["conditions"]))
-        decode: Any = networks["autoencoder"].decode
-        decoder = _count(networks["autoencoder"], lambda: decode(code))
-        noise = _count(networks["denoiser"], lambda: networks["denoiser"](code, t, conditions))
+        autoencoder, denoiser = (build(*json.loads(said)[role]).requires_grad_(requires_grad=False) for role in ROLES)
+        code = torch.zeros(1, *shape, requires_grad=True)
+        conditions = torch.zeros(1, json.loads(said)[DENOISER][1]["in_channels"] - shape[0])
+        decoder = _count(autoencoder, lambda: decode(autoencoder, code))
+        noise = _count(denoiser, lambda: epsilon(denoiser, code, torch.zeros(1, dtype=torch.long), conditions))
     return decoder[0], noise[0], decoder[1], noise[1]
 
 

@@ -52,9 +52,10 @@ FAMILY = Family(
             quick={"levels": 3, "register_scan": False},
         ),
     ),
-    networks=tuple(
-        NetworkEntry(name, f"{HERE}.networks", method="inverse-sr")
-        for name in ("BrainAutoencoder", "BrainDenoiser", "BrainFrame")
+    networks=(
+        NetworkEntry("AutoencoderKL", "monai.networks.nets", method="inverse-sr", restores=False),
+        NetworkEntry("DiffusionModelUNet", "monai.networks.nets", method="inverse-sr", restores=False),
+        NetworkEntry("ShuffleAutoencoder", f"{HERE}.networks", method="inverse-sr", restores=False),
     ),
     mock=f"{HERE}.mock:write",
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.methods.inverse_sr.presets import MNI, mock
+from core.methods.inverse_sr.presets import SCHEDULE, mock
 from core.models.bundle import Filled, save_bundle
+from core.models.mock import CARD
 from core.networks import build
 
 
@@ -19,10 +20,11 @@ def _wake(network: nn.Module) -> None:
 
 def write(folder: str, method: str) -> None:  # noqa: ARG001 - one prior for all
     """Write a prior with random weights."""
+    size = mock()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        networks = {role: (preset, build(preset.network, preset.config)) for role, preset in mock().items()}
+        networks = {role: (preset, build(preset.network, preset.config)) for role, preset in size.networks.items()}
         for _, network in networks.values():
             _wake(network)
     parts = {role: Filled(preset.network, preset.config, net.state_dict()) for role, (preset, net) in networks.items()}
-    save_bundle(folder, parts, "Never trained: random weights, for tests.\n", schedule=MNI, prediction="eps")
+    save_bundle(folder, parts, CARD, schedule=SCHEDULE, prediction="eps", prior=size.facts)

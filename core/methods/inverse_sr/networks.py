@@ -1,144 +1,120 @@
-"""The three parts of a brain prior: autoencoder, noise network, and where it lies (Pinaya et al. 2022).
+"""An autoencoder that a CPU can train: its convolutions work at half resolution and below, voxels are shuffled into channels.
 
-Both networks are MONAI's, with the sizes of the preset. Codes leave the autoencoder with unit variance a channel (of the paper's
-prior the scale is 1): schedule, rate and z_T ~ N(0, 1) mean nothing otherwise. Nothing is clipped.
+    image --unshuffle--> 8 channels at 1/2 --blocks, stride 2, blocks--> mean and spread of the code at 1/4
+    code --blocks, nearest x2, blocks--> 8 channels at 1/2 --shuffle--> image
+
+Three quarters of the work of a decoder at full resolution lie there, so this one costs half as much at twice the channels.
+Nothing is normalised over a patch: a crop is coded like the whole. The paper's own networks are MONAI's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
 import torch
-from monai.networks.nets import AutoencoderKL, DiffusionModelUNet
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from core.networks.shuffle import shuffle, unshuffle
+
+HALF = (2, 2, 2)
+MOMENTUM = 0.02  # of the statistics of codes
+LOG_VARIANCE = -30.0, 20.0
 
 
-class BrainAutoencoder(nn.Module):
-    """Images (n, 1, x, y, z) of about 0 to 1 and their codes (n, latent, x / f, y / f, z / f), f = 2^(levels - 1).
+class Residual(nn.Module):
+    """Adds to its input two convolutions of it.
 
     Args:
-        channels: of the levels.
-        latent: of a code.
-        blocks: residual blocks a level.
-        groups: of the normalisation.
+        width: channels.
     """
 
-    def __init__(self, channels: Sequence[int], latent: int, blocks: int = 2, groups: int = 32) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.network = AutoencoderKL(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=1,
-            channels=tuple(channels),
-            latent_channels=latent,
-            num_res_blocks=(blocks,) * len(channels),
-            attention_levels=(False,) * len(channels),
-            norm_num_groups=groups,
-            norm_eps=1e-6,
-            with_encoder_nonlocal_attn=False,
-            with_decoder_nonlocal_attn=False,
-        )
-        self.register_buffer("scale", torch.ones(latent))
-
-    def encode(self, image: Tensor) -> Tensor:
-        """The mean code of an image."""
-        mean: Tensor = self.network.encode(image)[0]
-        return mean * self.get_buffer("scale")[:, None, None, None]
-
-    def decode(self, code: Tensor, *, recompute: bool = False) -> Tensor:
-        """The image of a code.
-
-        Args:
-            code: to be decoded.
-            recompute: keep for the gradient of each block its input alone.
-        """
-        image: Tensor = self.network.post_quant_conv(code / self.get_buffer("scale")[:, None, None, None])
-        for block in self.network.decoder.blocks:
-            image = _made_anew(block, image) if recompute else block(image)
-        return image
+        self.first, self.second = nn.Conv3d(width, width, 3, padding=1), nn.Conv3d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(0.1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The image from its own code."""
-        return self.decode(self.encode(image))
+        """(n, width, x, y, z) to the same shape."""
+        added: Tensor = self.second(nn.functional.silu(self.first(nn.functional.silu(image))))
+        return image + added
 
 
-def _made_anew(block: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    made: Tensor = checkpoint(block, image, use_reentrant=False)
-    return made
+class Doubled(nn.Module):
+    """Twice the voxels along each axis, by the nearest, and a convolution.
+
+    Args:
+        width: channels of the input.
+        to: of the output.
+    """
+
+    def __init__(self, width: int, to: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(width, to, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, width, x, y, z) to (n, to, 2x, 2y, 2z)."""
+        mixed: Tensor = self.mix(nn.functional.interpolate(image, scale_factor=2.0, mode="nearest"))
+        return mixed
 
 
-class BrainDenoiser(nn.Module):
-    """The noise in a code, of its timestep and the conditions, which enter beside the code and by cross-attention.
+class ShuffleAutoencoder(nn.Module):
+    """A variational autoencoder of volumes, a quarter of their size along each axis; see the module.
 
     Args:
         latent: channels of a code.
-        conditions: how many.
-        channels: of the levels.
-        attention: which levels have it.
-        blocks: residual blocks a level.
-        groups: of the normalisation.
-        upcast: attention in float32, as the paper's; float64 does not run with it.
+        half: channels at half resolution.
+        quarter: at a quarter.
+        blocks: residual blocks at each of them.
+
+    Attributes:
+        latent_mean, latent_std: of each channel of the codes, as training saw them; priors work on codes that they standardise.
     """
 
-    def __init__(
-        self,
-        latent: int,
-        conditions: int,
-        channels: Sequence[int],
-        attention: Sequence[bool],
-        blocks: int = 2,
-        groups: int = 32,
-        *,
-        upcast: bool = True,
-    ) -> None:
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, latent: int, half: int, quarter: int, blocks: int = 2) -> None:
         super().__init__()
-        self.network = DiffusionModelUNet(
-            spatial_dims=3,
-            in_channels=latent + conditions,
-            out_channels=latent,
-            channels=tuple(channels),
-            attention_levels=tuple(attention),
-            num_res_blocks=(blocks,) * len(channels),
-            num_head_channels=tuple(width if has else 0 for width, has in zip(channels, attention, strict=True)),
-            norm_num_groups=groups,
-            norm_eps=1e-6,
-            resblock_updown=True,
-            with_conditioning=True,
-            cross_attention_dim=conditions,
-            upcast_attention=upcast,
+        self.encoder = nn.Sequential(
+            nn.Conv3d(8, half, 3, padding=1),
+            *(Residual(half) for _ in range(blocks)),
+            nn.Conv3d(half, quarter, 3, stride=2, padding=1),
+            *(Residual(quarter) for _ in range(blocks)),
+            nn.Conv3d(quarter, 2 * latent, 3, padding=1),
         )
+        self.blocks = nn.ModuleList(
+            [
+                nn.Conv3d(latent, quarter, 3, padding=1),
+                *(Residual(quarter) for _ in range(blocks)),
+                Doubled(quarter, half),
+                *(Residual(half) for _ in range(blocks)),
+                nn.Conv3d(half, 8, 3, padding=1),
+            ]
+        )
+        self.register_buffer("latent_mean", torch.zeros(latent))
+        self.register_buffer("latent_std", torch.ones(latent))
 
-    def forward(self, code: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
-        """The noise.
+    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the codes of images (n, 1, x, y, z) whose edges are multiples of 4."""
+        mean, log_variance = self.encoder(unshuffle(image, HALF)).chunk(2, 1)
+        return mean, (0.5 * log_variance.clamp(*LOG_VARIANCE)).exp()
 
-        Args:
-            code: (n, latent, x, y, z).
-            t: (n,) whole timesteps.
-            conditions: (n, how many).
-        """
-        maps = conditions[:, :, None, None, None].expand(-1, -1, *code.shape[2:])
-        noise: Tensor = self.network(torch.cat((code, maps), 1), t, conditions[:, None])
-        return noise
+    def decode(self, code: Tensor) -> Tensor:
+        """Images (n, 1, x, y, z) of codes (n, latent, x / 4, y / 4, z / 4)."""
+        for block in self.blocks:
+            code = block(code)
+        return self.opened(code)
 
+    def opened(self, features: Tensor) -> Tensor:
+        """The image that the last block's channels are."""
+        return shuffle(features, HALF)
 
-class BrainFrame(nn.Module):
-    """Where the prior's images lie, its mean code and its conditions.
+    def forward(self, image: Tensor) -> Tensor:
+        """The decoded means."""
+        return self.decode(self.encode(image)[0])
 
-    Args:
-        shape: of an image.
-        affine: from its voxels to mm of the prior's world (MNI), 4x4.
-        code: shape of a code.
-        conditions: name and range of each, in their order; of sex F and M.
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        affine: Sequence[Sequence[float]],
-        code: Sequence[int],
-        conditions: Mapping[str, Sequence[float]],
-    ) -> None:
-        super().__init__()
-        self.shape, self.affine, self.conditions = tuple(shape), affine, {name: tuple(ends) for name, ends in conditions.items()}
-        self.register_buffer("mean_code", torch.zeros(1, *code))
+    @torch.no_grad()
+    def observe(self, codes: Tensor) -> None:
+        """Take codes of a training into the statistics."""
+        axes = [0, 2, 3, 4]
+        self.latent_mean.lerp_(codes.mean(axes), MOMENTUM)
+        self.latent_std.lerp_(codes.std(axes), MOMENTUM)

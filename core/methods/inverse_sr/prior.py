@@ -1,48 +1,44 @@
-"""A brain prior in memory: decoder, encoder, noise network, and where its images lie."""
+"""The generative prior that is inverted: an autoencoder and a diffusion model of its codes, in a model's folder.
+
+z_T --DDIM by epsilon(z, t, conditions)--> z_0 --decode--> image on the window      image --encode--> z
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
 from core.diffusion.schedules import Schedule
 from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Grid
+from core.methods.inverse_sr import codes, latent
 from core.methods.inverse_sr.cost import cost_of
-from core.models.bundle import Part, read_bundle
+from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, ROLES
+from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
-
-if TYPE_CHECKING:
-    from core.methods.inverse_sr.networks import BrainAutoencoder, BrainDenoiser, BrainFrame
-
-UNKNOWN = 0.5  # of a condition that is searched, as it begins (paper)
-SEXES = {"f": 0.0, "female": 0.0, "m": 1.0, "male": 1.0}
+from core.models.domain import Anatomy, read_domain
+from core.models.generative import Condition, GenerativePrior, told
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Prior:
-    """A prior.
+    """A prior in a model's folder; its networks are loaded where they are first asked, and have no gradients.
 
     Attributes:
-        autoencoder: images and codes.
-        denoiser: the noise in codes.
-        place: where images lie, the mean code and the conditions.
-        schedule: of the noise.
-        parts: what its bundle says of the three.
+        folder: of the model.
+        bundle: what its config says.
         device: of torch.
     """
 
-    autoencoder: BrainAutoencoder
-    denoiser: BrainDenoiser
-    place: BrainFrame
-    schedule: Schedule
-    parts: Mapping[str, Part]
+    folder: str
+    bundle: Bundle
     device: str = "cpu"
 
     @classmethod
@@ -50,50 +46,73 @@ class Prior:
         """The prior of a model's folder, on a GPU where there is one.
 
         Raises:
-            WeightsError: a model of something else.
+            WeightsError: no model, or one that is no prior.
         """
         bundle = read_bundle(folder)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if bundle.schedule is None:
-            raise WeightsError("model-unfit", "a brain prior with its schedule of noise", "none", "name another model")
-        autoencoder, denoiser, place = (
-            load_network(folder, bundle, device, role) for role in ("autoencoder", "denoiser", "frame")
-        )
-        return cls(autoencoder, denoiser, place, build_schedule(bundle.schedule), bundle.parts, device)  # type: ignore[arg-type]
+        if bundle.prior is None or bundle.schedule is None or set(bundle.parts) != set(ROLES):
+            got = f"a model of {', '.join(bundle.parts)}" + ("" if bundle.prior else " without a window")
+            raise WeightsError("model-unfit", f"a prior: {' and '.join(ROLES)}", got, "train one with brain-ldm, or import one")
+        return cls(folder, bundle, "cuda" if torch.cuda.is_available() else "cpu")
+
+    # -- what it says of itself -------------------------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> GenerativePrior:
+        """Window and conditions."""
+        return cast("GenerativePrior", self.bundle.prior)
 
     @property
     def window(self) -> Grid:
-        """Grid of an image, in mm of the prior's world (MNI)."""
-        x, y, z = self.place.shape
-        return Grid((x, y, z), np.array(self.place.affine))
+        """Grid of the images, in mm of MNI space."""
+        return self.facts.grid
 
     @property
-    def mean_code(self) -> Array:
-        """(1, channels, x, y, z)."""
-        return np.asarray(self.place.get_buffer("mean_code").cpu().numpy())
+    def conditions(self) -> tuple[Condition, ...]:
+        """What it is told of a person."""
+        return self.facts.conditions
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def anatomy(self) -> tuple[Anatomy, ...] | None:
+        """Whether it makes heads or skull-stripped brains; None where that is not told."""
+        return read_domain(self.folder).anatomy
+
+    @property
+    def shape(self) -> latent.Shape:
         """Of a code: channels, x, y, z."""
-        return tuple(self.mean_code.shape[1:])
+        return latent.code_shape(self.bundle.parts, self.window.shape)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Signal and noise of each timestep."""
+        return build_schedule(cast("dict[str, Any]", self.bundle.schedule))
+
+    def alpha_bar(self, t: float) -> float:
+        """The signal's share of the variance at timestep ``t``; 1 at -1."""
+        return self.schedule.alpha_sigma(t)[0] ** 2
+
+    # -- its networks -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def autoencoder(self) -> nn.Module:
+        """Its part."""
+        return load_network(self.folder, self.bundle, self.device, AUTOENCODER)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """Its part."""
+        return load_network(self.folder, self.bundle, self.device, DENOISER)
 
     def decode(self, code: Tensor, *, recompute: bool = False) -> Tensor:
-        """The image of a code, (1, 1, x, y, z)."""
-        return self.autoencoder.decode(code, recompute=recompute)
+        """Images (n, 1, x, y, z) on the window of codes (n, channels, x, y, z); see ``latent.decode``."""
+        return latent.decode(self.autoencoder, code, recompute=recompute)
 
     def encode(self, image: Tensor) -> Tensor:
-        """The code of an image."""
-        return self.autoencoder.encode(image)
+        """The mean codes of images (n, 1, x, y, z) on the window, of about 0 to 1."""
+        return latent.encode(self.autoencoder, image)
 
     def epsilon(self, code: Tensor, t: int, conditions: Tensor) -> Tensor:
-        """The noise in a code."""
-        noise: Tensor = self.denoiser(code, torch.full((len(code),), t, device=code.device, dtype=torch.long), conditions)
-        return noise
-
-    def mean_image(self) -> Array:
-        """The image of the mean code, (x, y, z)."""
-        with torch.no_grad():
-            return np.asarray(self.decode(torch.from_numpy(self.mean_code).to(self.device))[0, 0].float().cpu().numpy())
+        """The noise that the denoiser sees in codes (n, channels, x, y, z) of timestep ``t``; conditions (n, how many)."""
+        return latent.epsilon(self.denoiser, code, torch.full((len(code),), t, dtype=torch.long, device=code.device), conditions)
 
     def bytes_kept(self, steps: int, size: int) -> int:
         """Of activations that a gradient needs, of so many steps of the chain and the decoder.
@@ -102,30 +121,39 @@ class Prior:
             steps: of the chain.
             size: bytes of a number.
         """
-        return cost_of(self.parts, steps).bytes_kept(size)
+        return cost_of(self.bundle.parts, self.window.shape, steps).bytes_kept(size)
+
+    # -- its mean ---------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def code_statistics(self) -> tuple[Array, Array]:
+        """Mean and standard deviation of samples, (1, channels, x, y, z) each; made once and kept beside the weights."""
+        where = codes.place(self.folder, self.bundle.digest, self.facts.samples)
+        how = codes.Sampling(self.epsilon, self.schedule, self.shape, len(self.conditions), self.device)
+        return codes.statistics(how, self.facts.samples, where)
+
+    @property
+    def mean_code(self) -> Array:
+        """The mean of samples, (1, channels, x, y, z): where InverseSR(Decoder) starts."""
+        return self.code_statistics[0]
+
+    def mean_image(self) -> Array:
+        """The image of the mean code, (x, y, z)."""
+        with torch.no_grad():
+            return np.asarray(self.decode(torch.from_numpy(self.mean_code).to(self.device))[0, 0].float().cpu().numpy())
+
+    # -- a person ---------------------------------------------------------------------------------------------------------------
 
     def known(self, covariates: Mapping[str, float | str]) -> tuple[Array, Array]:
         """Conditions as a search begins, and 1 for each that is searched, 0 where participants.tsv tells it; (1, how many) each.
 
         Raises:
-            RestorationError: outside-prior, for an age beyond the prior's range.
+            RestorationError: outside-prior, for a person beyond what the prior has seen.
         """
-        told = {name: value for name in self.place.conditions if (value := self._told(name, covariates)) is not None}
-        values = [told.get(name, UNKNOWN) for name in self.place.conditions]
-        free = [float(name not in told) for name in self.place.conditions]
-        return np.array([values], np.float32), np.array([free], np.float32)
-
-    def _told(self, name: str, covariates: Mapping[str, float | str]) -> float | None:
-        """A condition from 0 to 1; None where it is not known."""
-        value = covariates.get(name)
-        if name == "sex":
-            return SEXES.get(str(value).lower())
-        if not isinstance(value, int | float):
-            return None
-        low, high = self.place.conditions[name]
-        if not low <= value <= high:
-            wanted, got = f"a person of {name} {low:g} to {high:g}, as the prior has seen", f"{value:g}"
-            raise RestorationError(
-                "outside-prior", wanted, got, "choose another prior, or leave the column out of participants.tsv"
-            )
-        return (float(value) - low) / (high - low)
+        values, known = told(self.conditions, covariates)
+        for one, value in zip(self.conditions, values, strict=True):
+            if not 0 <= value <= 1:
+                wanted = f"a person of {one.name} {one.low:g} to {one.high:g}, as the prior has seen"
+                remedy = "choose another prior, or leave the column out of participants.tsv"
+                raise RestorationError("outside-prior", wanted, str(covariates[one.name]), remedy)
+        return values[None], (~known[None]).astype(np.float32)

@@ -1,97 +1,179 @@
-"""The prior in memory: its sizes, what it costs, its place, and what is known of a person."""
+"""The prior: its sizes, what it costs, what it makes of codes, what is known of a person, and the mean of its codes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
-from core.errors import RestorationError
+from core.errors import RestorationError, WeightsError
+from core.methods.inverse_sr import codes, latent, mock
 from core.methods.inverse_sr.cost import cost_of
-from core.methods.inverse_sr.mock import write
-from core.methods.inverse_sr.presets import mock, paper
+from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, SIZES, autoencoder_kl, paper
+from core.methods.inverse_sr.presets import mock as mock_size
 from core.methods.inverse_sr.prior import Prior
 from core.networks import build
 
 
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Prior:
-    folder = str(tmp_path_factory.mktemp("prior"))
-    write(folder, "inverse-sr")
-    return Prior.load(folder)
+@pytest.fixture
+def prior(tmp_path: Path) -> Prior:
+    mock.write(str(tmp_path / "model"), "")
+    return Prior.load(str(tmp_path / "model"))
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.slow
-def test_the_papers_networks_have_their_sizes():
+def test_networks_of_the_paper_have_the_papers_parameters() -> None:
+    size = paper()
     with torch.device("meta"):
-        networks = {role: build(preset.network, preset.config) for role, preset in paper().items()}
-    sizes = {role: sum(one.numel() for one in network.parameters()) for role, network in networks.items()}
-    assert sizes == {"autoencoder": 13_766_248, "denoiser": 553_168_899, "frame": 0}
-    assert networks["frame"].mean_code.shape == (1, 3, 20, 28, 20)
+        networks = {role: build(preset.network, preset.config) for role, preset in size.networks.items()}
+    counts = {role: sum(each.numel() for each in network.parameters()) for role, network in networks.items()}
+    assert counts == {AUTOENCODER: 13_766_248, DENOISER: 553_168_899}
 
 
 @pytest.mark.slow
-def test_a_step_of_the_papers_costs_what_was_counted_of_it():
+def test_a_step_of_the_papers_costs_what_was_counted_of_it() -> None:
     """15.14 and 1.45 TF forward, and 8.33 G numbers kept of the decoder."""
-    cost = cost_of(paper(), steps=46)
+    size = paper()
+    cost = cost_of(size.networks, size.facts.grid.shape, steps=46)
     assert cost.decoder_flops / 1e12 == pytest.approx(15.14, abs=0.01)
     assert cost.noise_flops / 1e12 == pytest.approx(1.452, abs=0.001)
     assert cost.decoder_kept / 1e9 == pytest.approx(8.33, abs=0.01)
     assert 600 * cost.flops / 1e15 == pytest.approx(98.9, rel=0.01)
-    assert cost_of(paper(), 0).bytes_kept(4) / 1e9 == pytest.approx(33.3, abs=0.1)
+    assert cost_of(size.networks, size.facts.grid.shape, 0).bytes_kept(4) / 1e9 == pytest.approx(33.3, abs=0.1)
 
 
-def test_a_code_is_decoded_onto_the_window_and_encoded_again(prior):
-    code = torch.randn(1, *prior.shape)
+def test_the_papers_window_lies_where_its_authors_save_it_and_its_codes_have_their_size() -> None:
+    size = paper()
+    assert size.facts.grid.codes == ("L", "A", "S")
+    ends = size.facts.grid.world(np.array([[0, 0, 0], [159, 223, 159]]))
+    np.testing.assert_allclose(ends, [[80.48, -125.48, -60.55], [-78.52, 97.52, 98.45]])
+    assert latent.code_shape(size.networks, size.facts.grid.shape) == (3, 20, 28, 20)
+
+
+@pytest.mark.parametrize("name", ["small", "tiny"])
+def test_own_sizes_stay_below_four_million_parameters_and_hold_a_brain(name: str) -> None:
+    size = SIZES[name]()
+    networks = [build(preset.network, preset.config) for preset in size.networks.values()]
+    assert sum(each.numel() for network in networks for each in network.parameters()) < 4e6
+    corners = size.facts.grid.corners()
+    assert (corners.min(0) <= [-72, -108, -70]).all()
+    assert (corners.max(0) >= [72, 74, 83]).all()
+
+
+def test_a_code_is_decoded_onto_the_window_and_encoded_again(prior: Prior) -> None:
+    code = drawn(2, *prior.shape)
     image = prior.decode(code)
-    assert image.shape[2:] == prior.window.shape
+    assert image.shape == (2, 1, *prior.window.shape)
     assert prior.encode(image).shape == code.shape
-    assert prior.epsilon(code, 991, torch.full((1, 4), 0.5)).shape == code.shape
+    assert prior.epsilon(code, 991, torch.full((2, 2), 0.5)).shape == code.shape
     assert prior.mean_image().shape == prior.window.shape
-    assert prior.bytes_kept(2, 4) == cost_of(mock(), 2).bytes_kept(4)
+    assert prior.bytes_kept(2, 4) == cost_of(mock_size().networks, prior.window.shape, 2).bytes_kept(4)
+    assert prior.alpha_bar(0) == pytest.approx(0.9985)
+    assert prior.alpha_bar(991) == pytest.approx(1.143e-4, rel=1e-3)
 
 
-def test_blocks_made_anew_give_the_same_gradients(prior):
-    grads = []
-    for recompute in (False, True):
-        code = torch.ones(1, *prior.shape, requires_grad=True)
-        prior.decode(code, recompute=recompute).square().sum().backward()
-        grads.append(code.grad)
-    torch.testing.assert_close(*grads, rtol=0, atol=0)
+@pytest.mark.parametrize(
+    ("network", "config"),
+    [("ShuffleAutoencoder", {"latent": 3, "half": 4, "quarter": 4}), ("AutoencoderKL", autoencoder_kl(3, (8, 8), 4))],
+)
+def test_blocks_made_anew_give_the_same_image_and_gradients(network: str, config: dict[str, object]) -> None:
+    autoencoder, code = build(network, config), drawn(1, 3, 4, 4, 4).requires_grad_()
+    images = [latent.decode(autoencoder, code, recompute=again) for again in (False, True)]
+    assert torch.equal(*images)
+    assert torch.equal(images[0], autoencoder.decode(code))
+    assert torch.equal(*(torch.autograd.grad(image.square().sum(), code)[0] for image in images))
 
 
-def test_conditions_change_the_noise_that_is_predicted(prior):
+def test_codes_of_a_known_spread_have_unit_variance() -> None:
+    network = build("ShuffleAutoencoder", {"latent": 2, "half": 4, "quarter": 4})
+    images = torch.rand((4, 1, 16, 16, 16), generator=torch.Generator().manual_seed(0))
+    raw = network.encode(images)[0].detach()
+    for _ in range(500):
+        network.observe(raw)
+    code = latent.encode(network, images)
+    torch.testing.assert_close(code.mean([0, 2, 3, 4]), torch.zeros(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(code.std([0, 2, 3, 4]), torch.ones(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latent.decode(network, code), network.decode(raw), atol=1e-5, rtol=0)
+
+
+def test_a_crop_is_coded_like_the_whole() -> None:
+    network = build("ShuffleAutoencoder", {"latent": 2, "half": 4, "quarter": 4, "blocks": 1})
+    image = torch.rand((1, 1, 64, 8, 8), generator=torch.Generator().manual_seed(0))
+    whole, part = latent.encode(network, image), latent.encode(network, image[:, :, :48])
+    torch.testing.assert_close(whole[:, :, :6], part[:, :, :6], atol=1e-5, rtol=0)
+
+
+def test_conditions_go_both_beside_the_codes_and_into_the_attention(prior: Prior) -> None:
+    network = Mock()
+    latent.epsilon(network, torch.zeros(1, 2, 3, 3, 3), torch.tensor([7]), torch.tensor([[0.25, 0.75]]))
+    (shown, times), context = network.call_args.args, network.call_args.kwargs["context"]
+    assert shown.shape == (1, 4, 3, 3, 3)
+    assert (shown[0, 2] == 0.25).all()
+    assert (shown[0, 3] == 0.75).all()
+    assert times.tolist() == [7]
+    assert context.tolist() == [[[0.25, 0.75]]]
     code = torch.ones(1, *prior.shape)
-    assert not torch.equal(prior.epsilon(code, 1, torch.zeros(1, 4)), prior.epsilon(code, 1, torch.ones(1, 4)))
-
-
-def test_a_scale_brings_codes_to_unit_variance(prior):
-    autoencoder = prior.autoencoder
-    image, before = torch.rand(1, 1, *prior.window.shape), None
-    before = autoencoder.encode(image)
-    autoencoder.get_buffer("scale").mul_(2)
-    try:
-        torch.testing.assert_close(autoencoder.encode(image), 2 * before)
-        torch.testing.assert_close(autoencoder.decode(2 * before), autoencoder.network.decode(before))
-    finally:
-        autoencoder.get_buffer("scale").div_(2)
+    assert not torch.equal(prior.epsilon(code, 1, torch.zeros(1, 2)), prior.epsilon(code, 1, torch.ones(1, 2)))
 
 
 @pytest.mark.parametrize(
     ("covariates", "values", "free"),
     [
-        ({}, [0.5, 0.5, 0.5, 0.5], [1, 1, 1, 1]),
-        ({"sex": "F", "age": 63.0}, [0, 0.5, 0.5, 0.5], [0, 0, 1, 1]),
-        ({"sex": "M", "age": 82.0}, [1, 1, 0.5, 0.5], [0, 0, 1, 1]),
-        ({"sex": "n/a", "age": "old"}, [0.5, 0.5, 0.5, 0.5], [1, 1, 1, 1]),
+        ({}, [0.5, 0.5], [1, 1]),
+        ({"sex": "F", "age": 39.0, "group": "x"}, [0, 0.5], [0, 0]),
+        ({"sex": "male", "age": "60"}, [1, 1], [0, 0]),
+        ({"sex": "n/a", "age": float("nan")}, [0.5, 0.5], [1, 1]),
     ],
 )
-def test_what_is_known_of_a_person_is_fixed(prior, covariates, values, free):
+def test_what_is_known_of_a_person_is_fixed(
+    prior: Prior, covariates: dict[str, float | str], values: Sequence[float], free: Sequence[float]
+) -> None:
     known, searched = prior.known(covariates)
     np.testing.assert_allclose(known, [values])
     np.testing.assert_array_equal(searched, [free])
 
 
-def test_a_person_beyond_the_prior_is_refused(prior):
-    with pytest.raises(RestorationError, match=r"outside-prior: wanted a person of age 44 to 82, as the prior has seen; got 25"):
-        prior.known({"age": 25.0})
+def test_a_person_beyond_the_prior_is_refused(prior: Prior) -> None:
+    with pytest.raises(RestorationError, match=r"outside-prior: wanted a person of age 18 to 60, as the prior has seen; got 75"):
+        prior.known({"age": 75})
+
+
+def test_the_mean_code_is_made_once_and_goes_on(prior: Prior, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = codes.Sampling(prior.epsilon, prior.schedule, prior.shape, 2, "cpu")
+    monkeypatch.setattr(codes, "BATCH", 1)
+    whole, spread = codes.statistics(how, 2, f"{prior.folder}/whole.safetensors")
+    each = how.draw(range(2)).numpy()
+    np.testing.assert_allclose(whole[0], each.mean(0), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(spread[0], each.std(0), rtol=1e-4, atol=1e-3)
+    codes.statistics(how, 1, f"{prior.folder}/part.safetensors")  # what a call that was cut off after a batch leaves
+    asked: list[range] = []
+    draw = codes.Sampling.draw
+    monkeypatch.setattr(codes.Sampling, "draw", lambda self, numbers: asked.append(numbers) or draw(self, numbers))
+    np.testing.assert_array_equal(codes.statistics(how, 2, f"{prior.folder}/part.safetensors")[0], whole)
+    assert asked == [range(1, 2)]
+
+
+def test_the_mean_code_is_known_by_the_models_digest(prior: Prior) -> None:
+    Path(codes.place(prior.folder, prior.bundle.digest, 2)).unlink(missing_ok=True)
+    codes.statistics(
+        Mock(draw=lambda numbers: torch.full((len(numbers), *prior.shape), 3.0), shape=prior.shape),
+        2,
+        codes.place(prior.folder, prior.bundle.digest, 2),
+    )
+    assert (Prior.load(prior.folder).mean_code == 3).all()
+
+
+def test_a_model_that_is_no_prior_is_refused(tmp_path: Path) -> None:
+    from core.models.bundle import save_model
+
+    save_model(str(tmp_path), "UNet", {}, {}, "# Another\n")
+    with pytest.raises(WeightsError, match=r"a prior: autoencoder and denoiser; got a model of network.*train one"):
+        Prior.load(str(tmp_path))
