@@ -18,7 +18,11 @@ EM_STEPS = 200
 EM_STOP = 1e-6  # relative change of the noise at which the mixture has settled
 MASKED = 0.2  # share of exact zeros from which the background was set to zero and tells nothing of the noise
 BACKGROUND = 0.05  # share of voxels that the background class needs to be believed
-NOISIEST = 5.0  # times the noise in the flattest parts: air has 1.5 to 3 of it on real scans, dark tissue taken for air 9 to 90
+AROUND = (
+    0.9  # share of the voxels at the planes' borders that are dark where air is around the head (0.98 and more of real scans)
+)
+NOISIEST = 9.0  # times the noise in the flattest parts: air has 1.5 to 3 of it on real scans, 6 to 8 where they were interpolated
+INTERPOLATED = 3.0  # times the finest detail, from which that two voxels apart tells the noise: of brains it is 1.3 to 2.5
 NOISE_FLOOR = 1e-3  # of the contrast: no scan is better than that, and a division by the noise stays sane
 FLATTEST = 0.1  # share of the blocks of voxels in which the noise is looked for
 SAMPLED = 1 << 22  # voxels that are looked at, about: all of most scans, every n-th plane of larger ones
@@ -51,10 +55,11 @@ def scan_stats(image: Array) -> ScanStats:
 
     Where there is air around the head, the noise is that of the air: a mixture of a Rayleigh background and a normal
     foreground is fitted to the histogram of the positive voxels (Ashburner & Ridgway 2013, appendix, in its simplest form).
-    Where the background was set to zero (more than 20 % exact zeros, as after skull stripping) or there is none (what is dark
-    varies much more than what is bright), the noise is the median absolute deviation of the finest diagonal wavelet detail
-    within the planes (Donoho & Johnstone 1994) in the flattest parts of the foreground; the axis of the fewest voxels is
-    taken for the slice axis.
+    Where the background was set to zero (more than 20 % exact zeros, as after skull stripping) or there is none (the planes'
+    borders are not dark, or what is dark varies much more than what is bright), the noise is the median absolute deviation of
+    the finest diagonal wavelet detail within the planes (Donoho & Johnstone 1994) in the flattest parts of the foreground; the
+    axis of the fewest voxels is taken for the slice axis. Where there is next to no such detail the scan was interpolated or
+    filled up with zeros in k-space, and the detail of every second voxel is taken.
 
     Args:
         image: finite, (x, y, z), in any unit. Of more than 4 million voxels every n-th plane across the slice axis stands for
@@ -112,9 +117,16 @@ def _noise(image: Array, positive: Array, upper: float) -> tuple[float, float]:
         return _between(image, threshold), _wavelet_noise(image, threshold)
     share, noise, mean = _mixture(positive, upper)
     contrast, within = mean - noise * float(np.sqrt(np.pi / 2)), _wavelet_noise(image, 0.0)
-    if share < BACKGROUND or contrast <= noise or noise > NOISIEST * within:
+    if share < BACKGROUND or contrast <= noise or noise > NOISIEST * within or not _air_around(image, _otsu(positive)):
         return abs(contrast), within
     return contrast, noise
+
+
+def _air_around(image: Array, threshold: float) -> bool:
+    """Whether the borders of the planes are dark; of a crop within the head they are not, and dark tissue is no air."""
+    planes = np.moveaxis(image, int(np.argmin(image.shape)), 0)
+    border = np.concatenate([planes[:, [0, -1]].ravel(), planes[:, :, [0, -1]].ravel()])
+    return np.count_nonzero(border <= threshold) > AROUND * border.size
 
 
 def _between(image: Array, threshold: float) -> float:
@@ -168,15 +180,27 @@ def _mixture(positive: Array, upper: float) -> tuple[float, float, float]:
 
 
 def _wavelet_noise(image: NDArray[Any], threshold: float) -> float:
+    """Noise by the finest detail, or where the scan was interpolated by that of every second voxel."""
+    finest, coarser = (_diagonal_detail(image, threshold, step) for step in (1, 2))
+    return coarser if coarser > INTERPOLATED * finest else finest
+
+
+def _diagonal_detail(image: NDArray[Any], threshold: float, step: int) -> float:
     """Robust standard deviation of the diagonal Haar detail of blocks of 2 x 2 voxels in the planes, all above ``threshold``.
+
+    Args:
+        image: (x, y, z).
+        threshold: of the blocks that are looked at.
+        step: distance of a block's voxels.
 
     Only the flattest tenth of the blocks counts, by their horizontal and vertical details: of white noise these are independent
     of the diagonal one, so the choice does not favour small noise, but it leaves anatomy out. (Over all blocks, real scans
     of 1 mm and their averages over 4 and 8 slices give 24, 19 and 16 where noise alone would halve.)
     """
     planes = np.moveaxis(image, int(np.argmin(image.shape)), 0)
-    even = planes[:, : planes.shape[1] // 2 * 2, : planes.shape[2] // 2 * 2]
-    parts = [even[:, a::2, b::2] for a in (0, 1) for b in (0, 1)]
+    block = 2 * step
+    whole = planes[:, : planes.shape[1] // block * block, : planes.shape[2] // block * block]
+    parts = [whole[:, a::block, b::block] for a in (0, step) for b in (0, step)]
     inside = np.logical_and.reduce([part > threshold for part in parts])
     a, b, c, d = (part[inside] for part in parts)
     if a.size == 0:

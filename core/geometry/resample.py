@@ -121,6 +121,27 @@ def _rows(n_in: int, n_out: int, scale: float, offset: float, order: Order) -> M
     return matrix
 
 
+def sampling_matrix(n_in: int, n_out: int, scale: float, offset: float) -> Matrix:
+    """The cubic spline through the voxels of an axis, at the places of another's; it averages nothing, however coarse those are.
+
+    Args:
+        n_in: voxels of the axis that is sampled.
+        n_out: places.
+        scale: distance of the places, in its voxels, above 0.
+        offset: the first place, in its voxels; places beyond the outermost centres are taken for these.
+
+    Returns:
+        float64 (n_out, n_in), each row summing to 1; the identity's rows, exactly, where all places are centres.
+    """
+    places = np.clip(np.round(scale * np.arange(n_out, dtype=np.float64) + offset, 7), 0, n_in - 1)
+    whole = np.asarray(np.rint(places), dtype=np.float64)
+    if np.abs(places - whole).max() < SAME_PLACE:
+        return _spread(np.ones((n_out, 1)), whole.astype(int)[:, None], n_in)
+    matrix: Matrix = _spline(places, n_in) @ _prefilter(n_in)
+    matrix[np.abs(matrix) < NEGLIGIBLE] = 0
+    return matrix
+
+
 def interpolate(image: Array, source: Grid, target: Grid, order: Order) -> Array:
     """An image on another grid.
 

