@@ -126,7 +126,7 @@ def _air_around(image: Array, threshold: float) -> bool:
     """Whether the borders of the planes are dark; of a crop within the head they are not, and dark tissue is no air."""
     planes = np.moveaxis(image, int(np.argmin(image.shape)), 0)
     border = np.concatenate([planes[:, [0, -1]].ravel(), planes[:, :, [0, -1]].ravel()])
-    return np.count_nonzero(border <= threshold) > AROUND * border.size
+    return bool(np.count_nonzero(border <= threshold) > AROUND * border.size)
 
 
 def _between(image: Array, threshold: float) -> float:
