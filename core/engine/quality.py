@@ -7,7 +7,7 @@ The restored image x, seen again through the acquisition A, ought to be the meas
     fit by -grad y     displacement in mm                                     a shift, half a voxel of it
     mean(A x)/mean(y)  gain                                                   a scaling
 
-Beside these: finite values, the measured range, the foreground's volume, and gradients at the faces of tiles.
+Beside these: finite values, the measured range, the head's volume, and gradients at the faces of tiles.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from core.geometry.tiles import Tiling
 from core.methods.base import Measured
 from core.operators.linear import Kept
 from core.settings.run import QualityThresholds
-from core.stats import foreground_threshold
+from core.stats import foreground_threshold, head_threshold
 
 LOCAL_MM = 12.0  # edge of the cubes over which A x - y is averaged
 NEIGHBOURS = 3  # planes on either side with which a tile's face is compared
+LEAST_SEAM = 0.7  # averages of overlapping tiles are smoother by less; a plane that was repeated at a face gives 0.5
 EDGE = 1e-3  # voxels: what is rounding, at the edge of the field of view
 THIN = 16  # planes that are looked at together where whole volumes would take memory
 PERIOD = 8  # measured voxels, at most, after which target planes are again in phase with the measured ones
@@ -68,7 +69,7 @@ CHECKS = (
     Check("gain_error", "max_gain_error", "error of the gain", "%"),
     Check("overshoot", "max_overshoot", "values beyond the measured range", "%"),
     Check("seam", "max_seam", "gradient across tile faces, relative to elsewhere"),
-    Check("volume_change", "max_volume_change", "change of the foreground's volume", "%"),
+    Check("volume_change", "max_volume_change", "change of the head's volume", "%"),
 )
 
 
@@ -105,7 +106,7 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
     image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
     again = measured.operator(target).forward(image)
     held = measured if measured.mask is None else replace(measured, image=np.where(measured.mask, np.float32(0), measured.image))
-    residual = again - held.image
+    residual = np.where(_seen(target, measured.grid), again - held.image, np.float32(0))  # outside nothing was restored
     figures = {"non_finite": float(bad), "noise_sd": measured.stats.noise_sd}
     figures |= _consistency(held, again, residual)
     figures |= _volume(measured, image, target)
@@ -117,6 +118,8 @@ def _problems(figures: dict[str, float], thresholds: QualityThresholds) -> list[
     found = [("non-finite", f"{figures['non_finite']:.0f} voxels are not finite")] if figures["non_finite"] else []
     for check in CHECKS:
         value, allowed = figures[check.figure], getattr(thresholds, check.threshold)
+        if check.figure == "seam" and value < LEAST_SEAM:
+            found.append(("seam", f"{check.title} is {check.tell(value)} (at least {check.tell(LEAST_SEAM)})"))
         if abs(value) > allowed:
             reason = f"{check.title} is {check.tell(value)} (at most {check.tell(allowed)})"
             found.append((check.figure.replace("_", "-"), reason))
@@ -124,25 +127,37 @@ def _problems(figures: dict[str, float], thresholds: QualityThresholds) -> list[
 
 
 def _consistency(measured: Measured, again: Array, residual: Array) -> dict[str, float]:
-    """Figures of A x - y: over the foreground of either, in cubes, as a displacement and as a gain."""
-    threshold = foreground_threshold(measured.image)
+    """Figures of A x - y: over the head of either, in cubes, as a displacement and as a gain."""
+    threshold = head_threshold(measured.image, measured.stats)
     inside = (measured.image > threshold) | (again > threshold)
     squares = float(np.mean(np.square(residual[inside], dtype=np.float64))) if inside.any() else 0.0
-    mean = float(measured.image.mean(dtype=np.float64))
     return {
         "consistency": squares**0.5 / measured.stats.noise_sd,
         "local": _local(residual, measured.grid) / (measured.stats.foreground_mean or 1.0),
         "shift": _shift(measured.image, residual, inside, measured.grid),
-        "gain_error": float(residual.mean(dtype=np.float64)) / mean if mean > 0 else 0.0,
+        "gain_error": _gain_error(measured.image, residual),
     }
 
 
+def _gain_error(image: Array, residual: Array) -> float:
+    """Relative change of the mean; of a scan whose mean is not positive (z-scores) of that of its bright voxels."""
+    if image.mean(dtype=np.float64) <= 0:
+        bright = image > foreground_threshold(image)
+        image, residual = image[bright], residual[bright]
+    mean = float(image.mean(dtype=np.float64)) if image.size else 0.0
+    return float(residual.mean(dtype=np.float64)) / mean if mean > 0 else 0.0
+
+
 def _local(residual: Array, grid: Grid) -> float:
-    """The largest mean of ``residual`` over cubes of 12 mm, by its magnitude."""
+    """The largest mean of ``residual`` over cubes of 12 mm, or what of them lies in the scan, by its magnitude."""
     from scipy.ndimage import uniform_filter
 
     size = [max(1, round(LOCAL_MM / step)) for step in grid.spacing]
-    return float(np.abs(uniform_filter(residual, size, mode="constant")).max())
+    lines = [
+        uniform_filter(np.ones(n, np.float32), width, mode="constant") for n, width in zip(residual.shape, size, strict=True)
+    ]
+    within = lines[0][:, None, None] * lines[1][:, None] * lines[2]
+    return float(np.abs(uniform_filter(residual, size, mode="constant") / within).max())
 
 
 def _shift(image: Array, residual: Array, inside: Kept, grid: Grid) -> float:
@@ -156,13 +171,13 @@ def _shift(image: Array, residual: Array, inside: Kept, grid: Grid) -> float:
 
 
 def _volume(measured: Measured, image: Array, target: Grid) -> dict[str, float]:
-    """Volume in mm^3 above the measured scan's foreground threshold, and its change; within the measured field of view."""
-    threshold = foreground_threshold(measured.image)
+    """Volume in mm^3 above the threshold of the measured scan's head, and its change; within the measured field of view."""
+    threshold = head_threshold(measured.image, measured.stats)
     before = np.count_nonzero(measured.image > threshold) * float(np.prod(measured.grid.spacing))
     parts = (Box((x, 0, 0), (min(x + THIN, image.shape[0]), *image.shape[1:])) for x in range(0, image.shape[0], THIN))
     inside = sum(np.count_nonzero((image[one.slices] > threshold) & _seen(measured.grid, target.crop(one))) for one in parts)
     after = inside * float(np.prod(target.spacing))
-    return {"volume_mm3": after, "measured_volume_mm3": before, "volume_change": after / before - 1 if before else 0.0}
+    return {"volume_mm3": after, "measured_volume_mm3": before, "volume_change": float(after / before - 1) if before else 0.0}
 
 
 def _seen(source: Grid, target: Grid) -> Kept:

@@ -46,7 +46,7 @@ class QualityThresholds(Settings):
     """A restored scan that misses one of these is flagged, not silently passed."""
 
     max_consistency: float = Field(
-        12.0, gt=0, title="Consistency", description="RMS of A x - y over the foreground, in standard deviations of the noise"
+        12.0, gt=0, title="Consistency", description="RMS of A x - y over the head, in standard deviations of the noise"
     )
     max_local: float = Field(
         0.15,
@@ -60,7 +60,7 @@ class QualityThresholds(Settings):
         1.0, gt=0, title="Overshoot", description="how far voxels leave the measured range, relative to it"
     )
     max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
-    max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the foreground's volume")
+    max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the head's volume")
     check_faces: bool = Field(
         default=False, title="Check faces", description="flag scans in which a face can probably be seen; none is changed"
     )

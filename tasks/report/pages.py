@@ -37,8 +37,8 @@ TITLES = {
     "ssim_masked": "SSIM in the foreground",
     "nrmse_masked": "NRMSE in the foreground",
     "noise_sd": "noise SD of the measured scan, its units",
-    "volume_mm3": "foreground of the restored scan, ml",
-    "measured_volume_mm3": "foreground of the measured scan, ml",
+    "volume_mm3": "head in the restored scan, ml",
+    "measured_volume_mm3": "head in the measured scan, ml",
     "sd": "Uncertainty: standard deviation over several restorations",
     "consistency_cubic": "consistency of cubic interpolation, noise SD",
 }

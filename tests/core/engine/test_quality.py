@@ -129,6 +129,37 @@ def test_a_scaled_volume_is_flagged_with_its_gain(head: Array, factor: float) ->
     assert quality.figures["gain_error"] == pytest.approx(factor - 1, abs=0.01)
 
 
+@pytest.mark.parametrize("gain", [1.1, 0.9])
+def test_the_gain_of_a_scan_in_z_scores_is_seen(head: Array, gain: float) -> None:
+    """Their mean is 0: nothing can be relative to it."""
+    measured, target = scan(head)
+    scores = ((measured.image - measured.image.mean()) / measured.image.std()).astype(np.float32)
+    measured = dataclasses.replace(measured, image=scores, stats=scan_stats(scores))
+    image = cubic(measured, target)
+    assert "gain-error" not in codes(check(measured, image, target))
+    assert "gain-error" in codes(check(measured, image * np.float32(gain), target))
+
+
+def test_a_fault_at_the_border_is_as_large_as_one_within(head: Array) -> None:
+    measured, target = scan(np.float32(100) + head)
+    image = cubic(measured, target)
+    figures = []
+    for start in (0, 30):
+        faulty = image.copy()
+        faulty[start : start + 8, 40:52, 30:42] += 60
+        figures.append(check(measured, faulty, target).figures["local"])
+    assert figures[0] > figures[1] > 0.15  # at the border the fault fills what there is of the cube
+
+
+def test_a_plane_that_is_repeated_at_a_tiles_face_is_a_seam(head: Array) -> None:
+    measured, target = scan(head)
+    image = cubic(measured, target)
+    tiling = slabs(target.shape, 0, 40)
+    assert "seam" not in codes(check(measured, image, target, tiling))
+    image[40] = image[39]
+    assert "at least 0.7" in dict(check(measured, image, target, tiling).problems)["seam"]
+
+
 def test_a_flip_of_sides_is_flagged(head: Array) -> None:
     measured, target = scan(head)
     assert "local" in codes(check(measured, cubic(measured, target)[::-1], target))
