@@ -38,8 +38,8 @@ def execute(options: argparse.Namespace) -> int:
         be_quiet()
     out = Output(options.out)
     refuse_while_busy(out, "an output on which nothing works")
-    with bars({"scans": len(keys_of(out, read_plan(out)))}) as advance:
-        found = look(out, advance)
+    with bars({"scans": len(keys_of(out, read_plan(out)))}) as tell:
+        found = look(out, tell)
     for problem in found.problems:
         say(str(problem))
     say(_told(found))

@@ -163,11 +163,11 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
 
     with open_cluster(settings.compute) as pool:
         dispatch = partial(run_bounded, pool)
-        with bars({"scans": _count(settings)}) as advance:
-            found = cases.find_cases(settings, advance, dispatch)
+        with bars({"scans": _count(settings)}) as tell:
+            found = cases.find_cases(settings, tell, dispatch)
         work = evaluation.Evaluation(settings, tuple(found), tuple(candidates), scoring)
-        with bars({"restored": len(found) * len(candidates)}) as advance:
-            return found, evaluation.evaluate(work, advance, dispatch)
+        with bars({"restored": len(found) * len(candidates)}) as tell:
+            return found, evaluation.evaluate(work, tell, dispatch)
 
 
 def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any) -> PairedScores:

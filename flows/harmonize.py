@@ -202,8 +202,8 @@ class Run:
         return [member for member in members if member.piece.name not in failed]
 
     def _stage(self, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
-        with bars({"scans": len(pieces)}) as advance:
-            return work.run(self._dispatch, function, pieces, self.settings.compute.workers, advance)
+        with bars({"scans": len(pieces)}) as tell:
+            return work.run(self._dispatch, function, pieces, self.settings.compute.workers, tell)
 
     def apply(self, harmonizer: model.Harmonizer, members: Sequence[Member]) -> list[Member]:
         """Write all scans on the harmoniser's scale; with the records of what was written."""

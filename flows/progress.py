@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tasks.events import Advanced, Tell
 
 _quiet = False
 
@@ -16,8 +18,8 @@ def be_quiet() -> None:
 
 
 @contextmanager
-def bars(totals: dict[str, int]) -> Iterator[Callable[[str, int], None]]:
-    """Bars with rate and time left; yields a function told (name, how many more)."""
+def bars(totals: dict[str, int]) -> Iterator[Tell]:
+    """Bars by unit, with rate and time left; yields what hears of the work."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -27,10 +29,10 @@ def bars(totals: dict[str, int]) -> Iterator[Callable[[str, int], None]]:
     with progress:
         known = {name: progress.add_task(name, total=total, rate="") for name, total in totals.items() if total}
 
-        def advance(name: str, count: int) -> None:
-            if name in known:
-                progress.advance(known[name], count)
-                task = progress.tasks[known[name]]
-                progress.update(known[name], rate=f"{task.speed:.2g}/s" if task.speed else "")
+        def tell(event: Advanced) -> None:
+            if event.unit in known:
+                progress.advance(known[event.unit], event.count)
+                task = progress.tasks[known[event.unit]]
+                progress.update(known[event.unit], rate=f"{task.speed:.2g}/s" if task.speed else "")
 
-        yield advance
+        yield tell

@@ -28,5 +28,5 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
     from tasks.evaluate import simulate as work
 
     total = len(discover(settings.input, settings.selection))
-    with cohort_lock(Output(settings.out).lock), open_cluster(settings.compute) as pool, bars({"scans": total}) as advance:
-        return work.simulate(settings, advance, partial(run_bounded, pool))
+    with cohort_lock(Output(settings.out).lock), open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
+        return work.simulate(settings, tell, partial(run_bounded, pool))

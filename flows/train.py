@@ -63,8 +63,8 @@ def train_network(settings: TrainSettings) -> str:
 def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
     """The cohort in the training's store, taken in where the settings say that work runs."""
     total = len(discover(settings.cohort, settings.selection))
-    with open_cluster(settings.compute) as pool, bars({"scans": total}) as advance:
-        return intake.ingest(place, settings, advance, partial(run_bounded, pool))
+    with open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
+        return intake.ingest(place, settings, tell, partial(run_bounded, pool))
 
 
 @contextmanager
@@ -84,8 +84,8 @@ def _learn(learning: Learning) -> None:
     if (count := gpu_count()) > 1:
         run_ranks(count, training.learn, learning)
         return
-    with bars({"steps": learning.settings.training.steps * len(learning.recipe.stages)}) as advance:
-        training.learn(learning, advance)
+    with bars({"steps": learning.settings.training.steps * len(learning.recipe.stages)}) as tell:
+        training.learn(learning, tell)
 
 
 def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:

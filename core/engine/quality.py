@@ -171,8 +171,12 @@ def _shift(image: Array, residual: Array, inside: Kept, grid: Grid) -> float:
 
 
 def _volume(measured: Measured, image: Array, target: Grid) -> dict[str, float]:
-    """Volume in mm^3 above the threshold of the measured scan's head, and its change; within the measured field of view."""
-    threshold = head_threshold(measured.image, measured.stats)
+    """Volume of the head in mm^3, and its change; within the measured field of view.
+
+    Its surface lies where the measured scan has half the median of the head: at any other level thick slices move it.
+    """
+    head = measured.image[measured.image > head_threshold(measured.image, measured.stats)]
+    threshold = float(np.median(head)) / 2 if head.size else 0.0
     before = np.count_nonzero(measured.image > threshold) * float(np.prod(measured.grid.spacing))
     parts = (Box((x, 0, 0), (min(x + THIN, image.shape[0]), *image.shape[1:])) for x in range(0, image.shape[0], THIN))
     inside = sum(np.count_nonzero((image[one.slices] > threshold) & _seen(measured.grid, target.crop(one))) for one in parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from core.settings.evaluate import EvaluationSettings
 from core.settings.simulate import SimulateSettings
 from tasks.bounded import Dispatch, serially
 from tasks.evaluate import simulate
-
-Advance = Callable[[str, int], None]
+from tasks.events import Advanced, Tell, nobody
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ def _truth_of(source: Source, root: str) -> str | None:
     return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind != "dicom" else None)
 
 
-def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None, dispatch: Dispatch = serially) -> list[Case]:
+def find_cases(settings: EvaluationSettings, tell: Tell = nobody, dispatch: Dispatch = serially) -> list[Case]:
     """The scans to score; a cohort without truths is degraded first, into ``simulated`` of the output.
 
     Args:
         settings: of the evaluation.
-        advance: told ("scans", how many) as they are found or degraded.
+        tell: hears of scans as they are found or degraded.
         dispatch: runs the work; see ``tasks.bounded.in_order``.
 
     Raises:
@@ -67,9 +66,9 @@ def find_cases(settings: EvaluationSettings, advance: Advance = lambda *_: None,
     found = _counted(settings, bids.discover(settings.cohort, settings.selection))
     truths = {one.key: _truth_of(one, settings.cohort) for one in found if isinstance(one, Source)}
     if any(truths.values()):
-        advance("scans", len(found))
+        tell(Advanced("scans", len(found)))
         return [_given(one, truths.get(one.key)) for one in found]
-    return _simulated(settings, {one.key for one in found}, advance, dispatch)
+    return _simulated(settings, {one.key for one in found}, tell, dispatch)
 
 
 def _counted(settings: EvaluationSettings, found: Sequence[Source | Refused]) -> list[Source | Refused]:
@@ -101,7 +100,7 @@ def _lost(key: str, reason: str) -> Case:
     return Case(key, key, "", Source(key, ("",), "nifti", key, key, key), reason)
 
 
-def _simulated(settings: EvaluationSettings, keys: set[str], advance: Advance, dispatch: Dispatch) -> list[Case]:
+def _simulated(settings: EvaluationSettings, keys: set[str], tell: Tell, dispatch: Dispatch) -> list[Case]:
     """The cases of these keys, degraded."""
     out = files.join(settings.out, "simulated")
     how = {"input": settings.cohort, "out": out, "degradation": settings.degradation}
@@ -110,7 +109,7 @@ def _simulated(settings: EvaluationSettings, keys: set[str], advance: Advance, d
     job, found = simulate.find(wanted, keys)
     sources = {one.key: one for one in found if isinstance(one, Source)}
     cases = []
-    for record in simulate.simulate(wanted, advance, dispatch, keys):
+    for record in simulate.simulate(wanted, tell, dispatch, keys):
         if record.state == "failed":
             cases.append(_lost(record.key, record.reason))
         else:

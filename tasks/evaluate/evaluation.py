@@ -37,8 +37,9 @@ from core.settings.simulate import SimulateSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
-from tasks.evaluate.cases import Advance, Case, Trained, covered, forward_told, sidecar_of
+from tasks.evaluate.cases import Case, Trained, covered, forward_told, sidecar_of
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
+from tasks.events import Advanced, Tell
 
 VERSION = 1  # of the figures: a change of their definition scores anew
 THICKNESS = 32  # planes of a block
@@ -315,18 +316,18 @@ def score_case(piece: Piece) -> list[Score]:
     return [score_one(evaluation, candidate) for candidate in work.candidates]
 
 
-def evaluate(work: Evaluation, advance: Advance, dispatch: Dispatch = serially) -> list[Score]:
+def evaluate(work: Evaluation, tell: Tell, dispatch: Dispatch = serially) -> list[Score]:
     """All cases by all candidates: a row each, in their order.
 
     Args:
         work: what to do.
-        advance: told ("restored", rows) after each case.
+        tell: hears of rows as "restored" after each case.
         dispatch: runs the work, one case at a time in a worker; see ``tasks.bounded.in_order``.
     """
     uri = files.join(work.settings.out, "isovox", "evaluation.json")
     pieces = write_work(uri, work, len(work.cases))
     workers, each = work.settings.compute.workers, len(work.candidates)
-    outcomes = in_order(dispatch, score_case, pieces, workers=workers, on_done=lambda _: advance("restored", each))
+    outcomes = in_order(dispatch, score_case, pieces, workers=workers, on_done=lambda _: tell(Advanced("restored", each)))
     files.remove(uri)
     both = zip(work.cases, outcomes, strict=True)
     return [row for case, rows in both for row in (_lost(work, case, rows) if isinstance(rows, BaseException) else rows)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from core.settings.scans import Selection
 from core.settings.simulate import SimulateSettings
 from core.tissues import Tissues, maps_of_labels
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
+from tasks.events import Advanced, Tell, nobody
 
 SUPERIOR = 2
 
@@ -160,7 +161,7 @@ def simulate_piece(piece: Piece) -> ScanRecord:
 
 def simulate(
     settings: SimulateSettings,
-    advance: Callable[[str, int], None] = lambda *_: None,
+    tell: Tell = nobody,
     dispatch: Dispatch = serially,
     keys: Container[str] | None = None,
 ) -> list[ScanRecord]:
@@ -168,7 +169,7 @@ def simulate(
 
     Args:
         settings: which cohort, where to, how.
-        advance: told ("scans", 1) after each.
+        tell: hears of each scan.
         dispatch: runs the work; see ``tasks.bounded.in_order``.
         keys: of the scans, where not all that fit the selection are meant.
 
@@ -183,17 +184,17 @@ def simulate(
     files.remove_leftovers(settings.out)
     told = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
     simulated.write_dataset_files(settings.out, settings.input, told)
-    made = iter(_simulated(job, advance, dispatch))
-    advance("scans", len(found) - len(job.sources))
+    made = iter(_simulated(job, tell, dispatch))
+    tell(Advanced("scans", len(found) - len(job.sources)))
     return [_failed(one.key, one.code, one.reason) if isinstance(one, Refused) else next(made) for one in found]
 
 
-def _simulated(job: Job, advance: Callable[[str, int], None], dispatch: Dispatch) -> list[ScanRecord]:
+def _simulated(job: Job, tell: Tell, dispatch: Dispatch) -> list[ScanRecord]:
     """Records of the job's sources."""
     uri = files.join(job.settings.out, "isovox", "simulation.json")
     pieces = write_work(uri, job, len(job.sources))
     workers = job.settings.compute.workers
-    outcomes = in_order(dispatch, simulate_piece, pieces, workers=workers, on_done=lambda _: advance("scans", 1))
+    outcomes = in_order(dispatch, simulate_piece, pieces, workers=workers, on_done=lambda _: tell(Advanced("scans")))
     files.remove(uri)
     both = zip(job.sources, outcomes, strict=True)
     return [_failed(source.key, code(one), reason(one)) if isinstance(one, BaseException) else one for source, one in both]

@@ -31,6 +31,7 @@ from core.harmonize.intensity import Normaliser, Reading, Values, inside, profil
 from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.tissues import Contrast
+from tasks.events import Advanced, Tell, nobody
 
 VERSION = 1  # of the measures: a change of their numbers measures scans anew
 ATTEMPTS = 4  # at a storage that fails in passing
@@ -270,14 +271,14 @@ def run(
     function: Callable[[Piece], float],
     pieces: Iterable[Piece],
     workers: int,
-    advance: Callable[[str, int], None] = lambda *_: None,
+    tell: Tell = nobody,
 ) -> dict[str, BaseException]:
     """Run a worker's function for each scan; what failed, by the scan's name. One bad scan never stops the others."""
     failed: dict[str, BaseException] = {}
     for piece, outcome in dispatch(function, pieces, window=2 * workers, deadline=DEADLINE):
         if isinstance(outcome, BaseException):
             failed[piece.name] = outcome
-        advance("scans", 1)
+        tell(Advanced("scans"))
     return failed
 
 

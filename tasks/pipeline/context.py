@@ -15,6 +15,7 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io.output import Output
+from tasks.events import Advanced, Tell
 from tasks.restore import work
 from tasks.restore.progress import Listener
 from tasks.restore.work import Job
@@ -27,7 +28,6 @@ SHOWING = 2.0  # seconds between two tellings of the run's progress
 RESTORING = 0.9  # of a scan's work that its restoration counts for while it goes on
 LARGE = 1000  # scans of a cohort above which MLflow and Prefect hear one by one only of those to be looked at
 TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
-Advance = Callable[[str, int], None]
 Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
 
 RUNS: dict[str, RunContext] = {}
@@ -42,7 +42,7 @@ class RunContext:
         dispatch: runs a function for each item where the work runs, and yields (item, result or exception); it takes the
             keywords ``window`` (calls in flight), ``deadline`` (seconds) and ``heard`` (whether a call tells of progress).
         tracker: MLflow.
-        advance: told ("scans", "tiles" or "steps", how many) as work finishes.
+        tell: hears of scans, tiles and steps as they are finished.
         show: told the per cent that are over, every few seconds while a scan is restored.
         failed: why, by key.
         seconds: by key and stage.
@@ -53,7 +53,7 @@ class RunContext:
     plan: CohortPlan
     dispatch: Dispatch
     tracker: CohortTracker
-    advance: Advance
+    tell: Tell
     show: Callable[[float], object] = field(default=lambda _: None)
     failed: dict[str, BaseException] = field(default_factory=dict)
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class RunContext:
             for keys in groups:
                 self._parts.pop(keys[0], None)
                 self._listener.forget(self.out.progress(keys[0]))
-        self.advance("scans", scans)
+        self.tell(Advanced("scans", scans))
 
     def heard(self, job: Job) -> bool:
         """Whether a job's worker has told of progress since this was asked last; bars and the run's page move with it."""
@@ -111,7 +111,7 @@ class RunContext:
             if due := now - self._shown >= SHOWING:
                 self._shown = now
         if more > 0:
-            self.advance(unit, more)
+            self.tell(Advanced(unit, more))
         if due:
             self.show(self.progress())
 
@@ -216,9 +216,9 @@ def _code(error: BaseException) -> str:
 
 
 @contextmanager
-def run_context(plan: CohortPlan, dispatch: Dispatch, tracker: CohortTracker, advance: Advance) -> Iterator[RunContext]:
+def run_context(plan: CohortPlan, dispatch: Dispatch, tracker: CohortTracker, tell: Tell) -> Iterator[RunContext]:
     """The context of a run, known to its tasks while the block lasts."""
-    context = RUNS[plan.digest] = RunContext(plan, dispatch, tracker, advance)
+    context = RUNS[plan.digest] = RunContext(plan, dispatch, tracker, tell)
     try:
         yield context
     finally:

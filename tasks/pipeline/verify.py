@@ -6,7 +6,7 @@ A scan that no run has come to yet, or that failed, is no damage; it is counted 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from core.io import files
 from core.io.named_arrays import read_arrays
 from core.io.output import Output
 from core.io.store import Store
+from tasks.events import Advanced, Tell, nobody
 from tasks.restore.maps import path_of_map
 
 THREADS = 4
 JPEG_END = b"\xff\xd9"
 AGAIN = "run again: it is made anew"
-Advance = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -250,12 +250,12 @@ def keys_of(out: Output, plan: CohortPlan | None) -> list[str]:
     return sorted(keys | {scan.key for scan in plan.scans} if plan else keys)
 
 
-def verify(out: Output, advance: Advance = lambda *_: None) -> Found:
+def verify(out: Output, tell: Tell = nobody) -> Found:
     """Re-read a whole output, a few scans at a time.
 
     Args:
         out: of a run; local or on S3.
-        advance: told ("scans", 1) after each.
+        tell: hears of each scan.
 
     Raises:
         UsageError: no run was there.
@@ -268,7 +268,7 @@ def verify(out: Output, advance: Advance = lambda *_: None) -> Found:
     with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
         for found in pool.map(look, keys):
             total += found
-            advance("scans", 1)
+            tell(Advanced("scans"))
     return total
 
 

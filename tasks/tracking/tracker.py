@@ -8,7 +8,6 @@ and told again by the next run.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -21,17 +20,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from core.engine.records import ScanRecord
 from core.io import files
+from tasks.tracking.events import CohortClosed, CohortOpened, Event, ReportWritten, ScanEnded, Status, read_event, to_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
-Event = dict[str, Any]
 
 EXPERIMENT = "isovox"
 BATCH = 100  # parameters or tags that MLflow takes at once
@@ -57,7 +54,7 @@ class CohortTracker:
     def __init__(self, state: Path, out: str, uri: str | None = None) -> None:
         self._state, self._uri = state, uri or _default(state)
         self._owner = hashlib.sha256(out.rstrip("/").encode()).hexdigest()[:16] if files.is_remote(out) else _identity(state)
-        self._cohort: Event = {}
+        self._cohort: CohortOpened | None = None
         self._open = False
         self._kept = False
         self._book: _Book | None = None
@@ -84,7 +81,7 @@ class CohortTracker:
             params: settings; nested ones become "tiling.patch".
             tags: more to be found by (versions, model).
         """
-        self._cohort = {"kind": "cohort", "plan": digest, "name": name, "params": flat(params), "tags": dict(tags), "at": _now()}
+        self._cohort = CohortOpened(plan=digest, at=_now(), name=name, params=flat(params), tags=dict(tags))
         self._open, self._kept = True, False
         with self._lock:
             self._attempt(self._connect)
@@ -97,17 +94,17 @@ class CohortTracker:
             record: its outcome.
             artifacts: report and pictures, paths or s3://….
         """
-        self._tell({"kind": "scan", "record": record.model_dump(mode="json"), "files": [str(uri) for uri in artifacts]})
+        self._tell(ScanEnded(plan=self._plan, at=_now(), record=record, files=tuple(map(str, artifacts))))
 
     def log_report(self, *artifacts: str | Path) -> None:
         """Add files to the cohort's run."""
-        self._tell({"kind": "report", "files": [str(uri) for uri in artifacts]})
+        self._tell(ReportWritten(plan=self._plan, at=_now(), files=tuple(map(str, artifacts))))
 
     def page(self, artifact: str) -> str | None:
         """The address where MLflow shows an artifact of the cohort's run; None without a server, or where it is lost."""
         if self._book is None or not self._uri.startswith("http"):
             return None
-        return f"{_without_password(self._uri).rstrip('/')}/{self._book.route(self._cohort['plan'])}/artifacts/{artifact}"
+        return f"{_without_password(self._uri).rstrip('/')}/{self._book.route(self._plan)}/artifacts/{artifact}"
 
     def finish(self, status: Status, figures: Mapping[str, float] | None = None) -> None:
         """Close the cohort's run.
@@ -117,10 +114,15 @@ class CohortTracker:
             figures: of the cohort: counts of states, means.
         """
         self._open = False
-        self._tell({"kind": "end", "status": status, "figures": dict(figures or {})})
+        self._tell(CohortClosed(plan=self._plan, at=_now(), status=status, figures=dict(figures or {})))
+
+    @property
+    def _plan(self) -> str:
+        """Digest of the plan whose run is open."""
+        assert self._cohort is not None  # noqa: S101 - nothing is told before the start
+        return self._cohort.plan
 
     def _tell(self, event: Event) -> None:
-        event = {"plan": self._cohort["plan"], "at": _now(), **event}
         with self._lock:
             book = self._book
             if book is None or not self._attempt(lambda: book.write(event)):
@@ -146,16 +148,16 @@ class CohortTracker:
         book.sweep()
         if self.unsent.exists():
             for event in _events(self.unsent):
-                with suppress(KeyError, ValueError):  # of another version, or half written
+                with suppress(KeyError):  # of a cohort whose beginning was half written
                     book.write(event)
             self.unsent.unlink()
         self._book = book
 
     def _keep(self, event: Event) -> None:
-        missed = [event] if self._kept or event["kind"] == "cohort" else [self._cohort, event]
+        missed = [event] if self._kept or self._cohort is None or event is self._cohort else [self._cohort, event]
         self._kept = True
         with self.unsent.open("a") as file:
-            file.writelines(f"\n{json.dumps(one)}" for one in missed)  # first, to leave a half-written line behind
+            file.writelines(f"\n{to_line(each)}" for each in missed)  # first, to leave a half-written line behind
 
 
 def _hush() -> None:
@@ -206,11 +208,22 @@ class _Book:
         from mlflow.exceptions import MlflowException
 
         try:
-            {"cohort": self._cohort, "scan": self._scan, "report": self._report, "end": self._end}[event["kind"]](event)
+            self._write(event)
         except MlflowException as error:
             if error.error_code not in REFUSED:
                 raise
-            _log.warning("MLflow refuses a %s: %s", event["kind"], str(error)[:LONGEST])
+            _log.warning("MLflow refuses a %s: %s", event.kind, str(error)[:LONGEST])
+
+    def _write(self, event: Event) -> None:
+        match event:
+            case CohortOpened():
+                self._cohort(event)
+            case ScanEnded():
+                self._scan(event)
+            case ReportWritten():
+                self._files(self._parents[event.plan], event.files)
+            case CohortClosed():
+                self._end(event)
 
     def route(self, plan: str) -> str:
         """Of a plan's run in MLflow's pages."""
@@ -230,13 +243,13 @@ class _Book:
             found, token = found + list(page), page.token or None
         return found
 
-    def _cohort(self, event: Event) -> None:
-        plan = event["plan"]
+    def _cohort(self, event: CohortOpened) -> None:
+        plan = event.plan
         known = self._find(f"tags.`isovox.plan` = '{plan}'", "tags.`isovox.kind` = 'cohort'")
-        tags = {"isovox.kind": "cohort", "isovox.plan": plan, **event["tags"]}
-        run = known[0] if known else self._create(event["name"], event["at"], tags)
+        tags = {"isovox.kind": "cohort", "isovox.plan": plan, **event.tags}
+        run = known[0] if known else self._create(event.name, event.at, tags)
         self._parents[plan] = run.info.run_id
-        self._params(run.info.run_id, event["params"], set(run.data.params))
+        self._params(run.info.run_id, event.params, set(run.data.params))
         self._client.update_run(run.info.run_id, status="RUNNING")
 
     def _create(self, name: str, at: int, tags: dict[str, str]) -> Run:
@@ -250,11 +263,11 @@ class _Book:
         for start in range(0, len(new), BATCH):
             self._client.log_batch(run_id, params=new[start : start + BATCH])
 
-    def _scan(self, event: Event) -> None:
+    def _scan(self, event: ScanEnded) -> None:
         from mlflow.entities import Param, RunTag
 
-        record, plan = ScanRecord.model_validate(event["record"]), event["plan"]
-        child = self._child(record, plan)
+        record = event.record
+        child = self._child(record, event.plan)
         state = child.state if child and record.state == "skipped" else record.state
         if child and child.state == state:
             return
@@ -262,12 +275,12 @@ class _Book:
         settings = {"method": record.method, **flat(record.provenance)}
         params = [Param(key, value) for key, value in settings.items() if key not in child.params][:BATCH]
         tags = [RunTag("isovox.code", record.code), RunTag("isovox.reason", record.reason[:LONGEST])]
-        self._client.log_batch(child.run_id, _metrics(_figures(record), event["at"]), params, tags)
-        for points in _steps(record, event["at"]):
+        self._client.log_batch(child.run_id, _metrics(_figures(record), event.at), params, tags)
+        for points in _steps(record, event.at):
             self._client.log_batch(child.run_id, points)
-        self._files(child.run_id, event["files"])
+        self._files(child.run_id, event.files)
         self._client.set_tag(child.run_id, "isovox.state", state)  # last: what it says is all there
-        self._client.set_terminated(child.run_id, "FAILED" if state == "failed" else "FINISHED", event["at"])
+        self._client.set_terminated(child.run_id, "FAILED" if state == "failed" else "FINISHED", event.at)
         child.state = state
         child.params |= {param.key for param in params}
 
@@ -282,23 +295,20 @@ class _Book:
             }
         return self._children[plan].get((record.key, record.digest))
 
-    def _add_child(self, record: ScanRecord, event: Event) -> _Child:
-        plan = event["plan"]
+    def _add_child(self, record: ScanRecord, event: ScanEnded) -> _Child:
+        plan = event.plan
         tags = {"isovox.kind": "scan", "isovox.key": record.key, "isovox.digest": record.digest, "isovox.plan": plan}
-        began = event["at"] - int(1000 * sum(record.seconds.values()))
+        began = event.at - int(1000 * sum(record.seconds.values()))
         run = self._create(record.key, began, {"mlflow.parentRunId": self._parents[plan], **tags})
         child = self._children[plan][record.key, record.digest] = _Child(run.info.run_id, "", set())
         return child
 
-    def _report(self, event: Event) -> None:
-        self._files(self._parents[event["plan"]], event["files"])
+    def _end(self, event: CohortClosed) -> None:
+        run_id = self._parents[event.plan]
+        self._client.log_batch(run_id, _metrics(event.figures, event.at))
+        self._client.set_terminated(run_id, event.status, event.at)
 
-    def _end(self, event: Event) -> None:
-        run_id = self._parents[event["plan"]]
-        self._client.log_batch(run_id, _metrics(event["figures"], event["at"]))
-        self._client.set_terminated(run_id, event["status"], event["at"])
-
-    def _files(self, run_id: str, uris: list[str]) -> None:
+    def _files(self, run_id: str, uris: Iterable[str]) -> None:
         for uri in uris:
             if files.is_remote(uri):
                 with tempfile.TemporaryDirectory() as folder:
@@ -357,10 +367,8 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _events(path: Path) -> Iterator[Event]:
     for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # the line that a killed run was writing
-            continue
+        with suppress(ValueError):  # the line that a killed run was writing, an empty one, or one of another version
+            yield read_event(line)
 
 
 def _identity(state: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from core.io.store import Store
 from core.settings.train import TrainSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
+from tasks.events import Advanced, Tell
 from tasks.restore.work import write_image
 
 
@@ -107,18 +107,18 @@ def take(piece: Piece) -> str:
 
 
 def _taken(
-    place: Place, settings: TrainSettings, sources: tuple[Source, ...], advance: Callable[[str, int], None], dispatch: Dispatch
+    place: Place, settings: TrainSettings, sources: tuple[Source, ...], tell: Tell, dispatch: Dispatch
 ) -> list[str | BaseException]:
     """The sha256 of each scan that was taken in, or why it was not."""
     uri = files.join(place.uri, "intake.json")
     pieces = write_work(uri, Intake(place.uri, settings, sources), len(sources))
     workers = settings.compute.workers
-    outcomes = in_order(dispatch, take, pieces, workers=workers, on_done=lambda _: advance("scans", 1))
+    outcomes = in_order(dispatch, take, pieces, workers=workers, on_done=lambda _: tell(Advanced("scans")))
     files.remove(uri)
     return outcomes
 
 
-def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], None], dispatch: Dispatch = serially) -> Cohort:
+def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch = serially) -> Cohort:
     """Read a cohort, validate it and put it into the training's store; what cannot be read is named and left out.
 
     Scans of the test's persons are not even read.
@@ -126,7 +126,7 @@ def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], 
     Args:
         place: of the training.
         settings: of the training.
-        advance: told ("scans", how many) as they are done with.
+        tell: hears of scans as they are done with.
         dispatch: runs the work; see ``tasks.bounded.in_order``.
 
     Raises:
@@ -134,8 +134,8 @@ def ingest(place: Place, settings: TrainSettings, advance: Callable[[str, int], 
     """
     found = discover(settings.cohort, settings.selection)
     wanted = tuple(one for one in found if isinstance(one, Source) and person(one) not in settings.split.test)
-    advance("scans", len(found) - len(wanted))
-    outcomes = iter(_taken(place, settings, wanted, advance, dispatch))
+    tell(Advanced("scans", len(found) - len(wanted)))
+    outcomes = iter(_taken(place, settings, wanted, tell, dispatch))
     cohort = Cohort({}, {}, {})
     for one in found:
         if isinstance(one, Refused):

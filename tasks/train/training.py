@@ -17,6 +17,7 @@ from core.models.domain import write_domain
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
+from tasks.events import Advanced, Tell, nobody
 from tasks.tracking.tracker import flat
 from tasks.train.card import Learned, card
 from tasks.train.domain import domain_of
@@ -189,32 +190,31 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
     )
 
 
-def learn(learning: Learning, advance: Callable[[str, int], None] = lambda *_: None) -> None:
+def learn(learning: Learning, tell: Tell = nobody) -> None:
     """Train all stages to the end, with curves and pictures in MLflow; the first of several processes writes them.
 
     Args:
         learning: what to train.
-        advance: told ("steps", how many) as they are taken.
+        tell: hears of steps as they are taken.
     """
     minutes, started, log = learning.settings.training.minutes, time.monotonic(), None
     for stage in learning.recipe.stages:
         trainer = trainer_of(learning, stage)
         log = learning.log() if log is None and trainer.rank == 0 else log
-        advance("steps", trainer.progress.step)
+        tell(Advanced("steps", trainer.progress.step))
         left = None if minutes is None else minutes - (time.monotonic() - started) / 60
-        trainer.run(
-            partial(_tell, trainer, Place(learning.uri).curve(learning.label(stage)), learning.label(stage), log, advance), left
-        )
+        curve = Place(learning.uri).curve(learning.label(stage))
+        trainer.run(partial(_hear, trainer, curve, learning.label(stage), log, tell), left)
         if not trainer.finished:
             break
 
 
-def _tell(trainer: Trainer, curve: str, label: str, log: Log | None, advance: Callable[[str, int], None], event: Event) -> None:
+def _hear(trainer: Trainer, curve: str, label: str, log: Log | None, tell: Tell, event: Event) -> None:
     """Tell bars, file and MLflow of an event."""
     from core.training.events import StepTaken
 
     if isinstance(event, StepTaken):
-        advance("steps", 1)
+        tell(Advanced("steps"))
     elif log is not None:
         files.write_json(curve, trainer.progress.history)
         log.validated(event, label)

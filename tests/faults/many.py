@@ -82,6 +82,7 @@ def run(count: int, folder: str) -> dict[str, Any]:
     from flows import reprocess
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
+    from tasks.events import Advanced
     from tasks.pipeline import export, pages, stages
     from tasks.pipeline.context import run_context
     from tasks.restore import work
@@ -94,12 +95,12 @@ def run(count: int, folder: str) -> dict[str, Any]:
         with open_cluster(plan.settings.compute) as pool:
             watched.watch(pool)
 
-            def advance(what: str, _: int) -> None:
-                if what == "scans":
+            def tell(event: Advanced) -> None:
+                if event.unit == "scans":
                     watched.ask(pool)
                     memory.append((context.finished, me.memory_info().rss))
 
-            with run_context(plan, partial(run_bounded, pool), SimpleNamespace(), advance) as context:
+            with run_context(plan, partial(run_bounded, pool), SimpleNamespace(), tell) as context:
                 reprocess._work(context, {scan.key for scan in plan.scans})
                 return str(flow_run.id), context.finished
 

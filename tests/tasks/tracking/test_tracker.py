@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from core.engine.records import ScanRecord
+from tasks.tracking import events
 from tasks.tracking import tracker as tracking
 from tasks.tracking.tracker import CohortTracker
 
@@ -332,3 +333,15 @@ def test_a_start_that_is_killed_while_the_tables_are_made_leaves_nothing_broken(
     with CohortTracker(tmp_path, "out") as tracker:
         tracker.start("a", "d", {}, {})
     assert not tracker.unsent.exists()
+
+
+def test_an_event_is_the_same_after_its_line() -> None:
+    """Also with a figure that is not finite: PSNR of equal images."""
+    ended = events.ScanEnded(
+        plan="p", at=1, record=record("sub-01", quality={}, metrics={"psnr": float("inf")}), files=("page.html",)
+    )
+    opened = events.CohortOpened(plan="p", at=1, name="cohort", params={"a": "1"}, tags={})
+    for event in (ended, opened, events.CohortClosed(plan="p", at=2, status="KILLED", figures={"done": 1.0})):
+        assert events.read_event(events.to_line(event)) == event
+    with pytest.raises(ValueError, match="kind"):
+        events.read_event('{"kind": "of another version"}')
