@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from core.models.generative import GenerativePrior
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -17,6 +19,7 @@ class Preset:
         patch: edge in voxels that it is trained with.
         across: patches along each axis that the network must see together.
         only_as_trained: it restores patches of the size that it was trained with, and of no other.
+        prior: of networks that make images of themselves, where those lie and what they are told of a person.
     """
 
     network: str
@@ -25,6 +28,7 @@ class Preset:
     patch: int
     across: int = 1
     only_as_trained: bool = False
+    prior: GenerativePrior | None = None
 
     @property
     def neighbours(self) -> int:

@@ -31,11 +31,13 @@ class Validated:
         figures: by name, with "step".
         held: the examples, on the CPU.
         restored: what the average made of them.
+        shown: volumes to be drawn side by side, (n, 1, x, y, z) each; none where there is nothing to see.
     """
 
     figures: dict[str, float]
     held: Batch
     restored: Tensor
+    shown: tuple[Tensor, ...] = ()
 
 
 Event = StepTaken | Validated

@@ -217,7 +217,7 @@ class Trainer:
         if self.objective.keeps_last or score > progress.best:
             progress.best, progress.best_step = score, progress.step
             self.best.load_state_dict(self.average.state_dict())
-        return Validated(figures, held, restored)
+        return Validated(figures, held, restored, tuple(self.objective.shown(held, restored)))
 
     def _held(self, held: Batch) -> tuple[Batch, Tensor, Tensor]:
         """A held-out batch, what the average makes of it, and the scores, on the CPU."""

@@ -40,7 +40,8 @@ class Context:
         preset: size of the stage's own network.
         training: steps, batches and seed.
         earlier: networks of the stages before, by role, with their trained weights; they do not learn any more.
-        folder: URI where the stage may keep what is dear to make again.
+        folder: URI where the stage may keep what is dear to make again; another where the networks of the stages before change.
+        shared: URI where all stages may keep what does not depend on networks.
         device: for torch.
     """
 
@@ -48,6 +49,7 @@ class Context:
     training: Training
     earlier: Mapping[str, nn.Module] = field(default_factory=dict)
     folder: str = ""
+    shared: str = ""
     device: str = "cpu"
 
 
@@ -121,6 +123,7 @@ class Recipe:
         presets: by the size's name, a function that gives the network in that size, or the networks by role.
         stages: one after the other, each with a checkpoint of its own.
         write: writes the model into a folder, local or s3://.
+        degrades: whether a forward model takes part; else the networks learn what images are like, whatever a scan shows of them.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Recipe:
     presets: Mapping[str, Callable[[], Preset | Mapping[str, Preset]]]
     stages: Sequence[Stage]
     write: Callable[[str, Trained], None]
+    degrades: bool = True
 
     def networks(self, size: str) -> dict[str, Preset]:
         """The networks in a size, by role.

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from core.engine.plan import MaskImage, Refusal, ScanPlan
 from core.errors import InputError
-from core.io import files
+from core.io import files, participants
 from core.io.bids import Discovery, Source
 from core.io.names import entities_of, is_nifti, without_extension
-from core.io.tables import read_table
 from core.methods.registry import methods
 from core.settings.run import RunSettings
 from tasks.pipeline.labels import grid_of, is_on
@@ -20,7 +18,6 @@ from tasks.pipeline.labels import grid_of, is_on
 MISSING = re.compile("lesion|tumou?r|missing", re.IGNORECASE)
 PLAIN = ("mask", "roi")
 OWN = {"suffix", "datatype", "desc", "label"}  # entities that a mask has of its own
-UNKNOWN = {"", "n/a"}
 
 
 def with_beside(scans: Sequence[ScanPlan], found: Discovery, settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
@@ -37,7 +34,7 @@ def with_beside(scans: Sequence[ScanPlan], found: Discovery, settings: RunSettin
         UsageError: a participants.tsv that is no table.
     """
     takes = methods()[settings.method].takes
-    people = _people(settings.input, takes.covariates) if takes.covariates else {}
+    people = participants.people(settings.input, takes.covariates) if takes.covariates else {}
     scans = [scan.model_copy(update={"covariates": people.get(scan.entities.get("sub", ""))}) for scan in scans]
     if takes.mask == "none":
         return scans, []
@@ -113,25 +110,3 @@ def _rank(path: str, scan: ScanPlan) -> int | None:
     plain = name in {*PLAIN, *(f"{own}_{one}" for one in PLAIN)}
     bids = "sub" in said and said.get("suffix") in PLAIN and not {"desc", "label"} & set(said)
     return 1 if plain or bids else None
-
-
-def _people(root: str, columns: Sequence[str]) -> Mapping[str, dict[str, float | str]]:
-    """What participants.tsv tells of persons in some columns, by their labels; empty where there is none."""
-    try:
-        _, rows = read_table(files.join(root, "participants.tsv"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    people = {}
-    for row in rows.values():
-        known = {name: _value(row[name]) for name in columns if row.get(name, "").lower() not in UNKNOWN}
-        if known:
-            people[row.get("participant_id", "").removeprefix("sub-")] = known
-    return people
-
-
-def _value(text: str) -> float | str:
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text

@@ -36,7 +36,13 @@ class Learned:
 
 
 def card(
-    settings: TrainSettings, scans: int, split: Mapping[str, Sequence[str]], learned: Sequence[Learned], weights: int
+    settings: TrainSettings,
+    scans: int,
+    split: Mapping[str, Sequence[str]],
+    learned: Sequence[Learned],
+    weights: int,
+    *,
+    degraded: bool = True,
 ) -> Card:
     """The model card.
 
@@ -46,9 +52,11 @@ def card(
         split: persons by their part.
         learned: what the stages came to; the figures are the last one's.
         weights: parameters of all networks.
+        degraded: whether a forward model took part; else the networks learned what images are like.
     """
     forward, size = settings.degradation.forward, f"{settings.preset}, {weights:,} parameters"
-    how = f"Research: brain MRI degraded as by `{forward.kind}` ({forward.describe()}), onto isotropic voxels."
+    of = f"brain MRI degraded as by `{forward.kind}` ({forward.describe()}), onto isotropic voxels"
+    how = f"Research: {of if degraded else 'what images like those below can be, for methods that search them'}."
     licence, source = _licence(settings.cohort)
     persons = {part: tuple(names) for part, names in split.items()}
     data = TrainingData(name=files.name_of(settings.cohort), licence=licence, source=source, scans=scans, persons=persons)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from core.io.store import Store
-from core.models.domain import CONTRASTS, RINGING, Domain
-from core.operators.forward_model import DroppedSlices, ForwardModel, LowField, SliceProfile
+import numpy as np
 
+from core.io.store import Store
+from core.models.domain import CONTRASTS, RINGING, Anatomy, Domain
+from core.operators.forward_model import DroppedSlices, ForwardModel, LowField, SliceProfile
+from core.stats import foreground_threshold
+
+FAINT = 0.5  # of the threshold of the foreground: fluid within a brain counts
+LARGEST_BRAIN = 2.2  # litres; heads have three and more
+MM3_PER_LITRE = 1e6
 SLACK = 0.125  # of spacing and factor on either side, over which the network that isovox brings was tested
 SLICED = (SliceProfile, DroppedSlices, LowField)
 
 
-def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardModel) -> Domain:
+def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardModel | None) -> Domain:
     """The domain of a model.
 
     Profile and gap are left out: of most scans they are assumed, not known.
@@ -21,7 +28,7 @@ def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardM
         store: of the training.
         keys: of the scans that were trained on.
         persons: how many they are of.
-        forward: by which they were degraded.
+        forward: by which they were degraded; None where they were not: then their slices say nothing, and what they show does.
     """
     suffixes = {key.rpartition("_")[2] for key in keys}
     stats = [store.attrs(f"{key}/measured")["stats"] for key in keys]
@@ -31,9 +38,21 @@ def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardM
         sign="non-negative" if stats and positive else None,
         persons=persons,
     )
+    if forward is None:
+        return told.model_copy(update={"anatomy": _anatomy(store, keys)})
     if not isinstance(forward, SLICED) or forward.factor is None or not keys:
         return told
     sharp = [size for key in keys for size in store.grid(f"{key}/measured").spacing]
     spacing = forward.factor * min(sharp) * (1 - SLACK), forward.factor * max(sharp) * (1 + SLACK)
     factor = forward.factor * (1 - SLACK), forward.factor * (1 + SLACK)
     return told.model_copy(update={"slice_spacing": spacing, "factor": factor})
+
+
+def _anatomy(store: Store, keys: Sequence[str]) -> tuple[Anatomy, ...] | None:
+    """What scans show, by the volume of their foreground; None where it differs, or there are none."""
+    shown: set[Anatomy] = set()
+    for key in keys:
+        image, voxel = store.read(f"{key}/measured"), math.prod(store.grid(f"{key}/measured").spacing)
+        litres = np.count_nonzero(image > FAINT * foreground_threshold(image)) * voxel / MM3_PER_LITRE
+        shown.add("brain" if litres < LARGEST_BRAIN else "head")
+    return tuple(shown) if len(shown) == 1 else None

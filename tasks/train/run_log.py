@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from tasks.tracking.tracker import experiment_id
 if TYPE_CHECKING:
     from core.training.events import Validated
 
-VOLUMES = 5  # axes of a batch of volumes
 LONGEST = 300  # characters of a warning
 
 _log = logging.getLogger(__name__)
@@ -50,8 +50,7 @@ class Log:
             stage: before the figures' names, where there are several.
         """
         at, start = int(event.figures["step"]), f"{stage}/" if stage else ""
-        shown = event.restored.shape == event.held.truth.shape == event.held.inputs.shape and event.restored.ndim == VOLUMES
-        picture = triptych(event.held.inputs, event.restored, event.held.truth) if shown else None
+        picture = mosaic(event.shown) if event.shown else None
         try:
             for name, value in event.figures.items():
                 if name != "step" and np.isfinite(value):
@@ -68,18 +67,15 @@ class Log:
         self._client.set_terminated(self.run_id, status)
 
 
-def triptych(inputs: Any, restored: Any, truth: Any, count: int = 4) -> Any:
-    """Middle slices of patches side by side: input, restored, truth, their difference from the truth; uint8 (rows, columns).
+def mosaic(shown: Sequence[Any], count: int = 4) -> Any:
+    """Middle slices of volumes side by side, a row for each of the first ones; uint8 (rows, columns).
 
     Args:
-        inputs: tensor (n, 1, p, p, p) in units of the scan's 99.9th percentile; the slices' axis is the last.
-        restored: likewise.
-        truth: likewise.
+        shown: tensors (n, 1, x, y, z) from 0 (black) to 1.
         count: rows.
     """
-    rows = []
-    for a, b, c in zip(inputs[:count, 0], restored[:count, 0], truth[:count, 0], strict=True):
-        cut = [np.asarray(one[one.shape[0] // 2]).T[::-1] for one in (a, b, c)]
-        errors = [0.5 + 2 * (one - cut[2]) for one in cut[:2]]
-        rows.append(np.concatenate([*cut, *errors], axis=1))
+    rows = [
+        np.concatenate([np.asarray(volume[volume.shape[0] // 2]).T[::-1] for volume in volumes], axis=1)
+        for volumes in zip(*(each[:count, 0] for each in shown), strict=True)
+    ]
     return (np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from core.errors import UsageError
 from core.geometry.grid import Array
 from core.io import files
+from core.io.participants import people
 from core.methods import registry
 from core.models.domain import write_domain
 from core.settings.degradation import Degradation
@@ -44,15 +45,15 @@ def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Ti
     return Tissues.fit(image, contrast=contrast)
 
 
-def subject(place: Place, name: str, key: str, how: Degradation) -> Subject:
-    """A scan of the store to draw patches from."""
+def subject(place: Place, name: str, key: str, how: Degradation, covariates: Mapping[str, float | str]) -> Subject:
+    """A scan of the store to draw patches from, of a person of whom so much is known."""
     from core.training.data.subjects import Subject, occupancy
 
     path = f"{key}/measured"
     grid, attrs = place.store.grid(path), place.store.attrs(path)
     read = partial(place.store.read, path)
     tissues = _tissues(read, how.contrast) if how.operator == "low-field" else None
-    return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read)
+    return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read, covariates)
 
 
 def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:
@@ -126,8 +127,8 @@ class Learning:
 
     def subjects(self, part: str) -> list[Subject]:
         """All images of the persons of a part."""
-        place, how = Place(self.uri), self.settings.degradation
-        return [subject(place, name, key, how) for name in self.split[part] for key in self.people[name]]
+        place, how, known = Place(self.uri), self.settings.degradation, people(self.settings.cohort)
+        return [subject(place, name, key, how, known.get(name, {})) for name in self.split[part] for key in self.people[name]]
 
     def log(self) -> Log:
         """MLflow's run of this training."""
@@ -151,7 +152,9 @@ def context_of(learning: Learning, stage: Stage) -> Context:
     earlier = {one.role: trained(learning, one)[0].network.to(device) for one in before}
     built_on = [files.sha256(place.checkpoint(learning.label(one))) for one in before]
     name = "-".join([stage.role, *(one[:12] for one in built_on)])
-    return Context(learning.presets[stage.role], learning.settings.training, earlier, place.made(name), device)
+    return Context(
+        learning.presets[stage.role], learning.settings.training, earlier, place.made(name), place.made("shared"), device
+    )
 
 
 def trained(learning: Learning, stage: Stage) -> tuple[Objective, Progress]:
@@ -243,11 +246,18 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
         if not progress.best_step:
             return learned[-1]
     count = sum(one.numel() for objective in objectives for one in objective.network.parameters())
-    text = card(learning.settings, sum(map(len, cohort.people.values())), learning.split, learned, count)
+    text = card(
+        learning.settings,
+        sum(map(len, cohort.people.values())),
+        learning.split,
+        learned,
+        count,
+        degraded=learning.recipe.degrades,
+    )
     weights = {one.role: objective.network.state_dict() for one, objective in zip(learned, objectives, strict=True)}
     place = Place(learning.uri)
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
-    forward = learning.settings.degradation.forward
+    forward = learning.settings.degradation.forward if learning.recipe.degrades else None
     write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward))
     learning.recipe.write(place.model, Trained(learning.presets, weights, text))
     told = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}

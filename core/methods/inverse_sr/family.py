@@ -1,6 +1,6 @@
 """Restoration by searching a brain prior for the scan."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, Takes
+from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
 
 TAKES = Takes(scans="several", mask="optional", model=True, covariates=("age", "sex"))
 SOURCE = "Wang et al. 2023 (InverseSR)"
@@ -17,6 +17,7 @@ FAMILY = Family(
             "searches a brain prior for the scan: its decoder where one voxel in five was measured, else its noise",
             SOURCE,
             TAKES,
+            recipe="brain-ldm",
             quick=FEW | {"last": 2},
         ),
         MethodEntry(
@@ -50,6 +51,15 @@ FAMILY = Family(
             "Chung et al. 2023 (DDS), Song et al. 2023 (ReSample)",
             TAKES,
             quick={"levels": 3, "register_scan": False},
+        ),
+    ),
+    recipes=(
+        RecipeEntry(
+            "brain-ldm",
+            f"{HERE}.recipe:BRAIN_LDM",
+            "inverse-sr",
+            "an autoencoder of brains, then a diffusion model of its codes",
+            ("paper", "small", "tiny"),
         ),
     ),
     networks=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.methods.inverse_sr.presets import SCHEDULE, mock
+from core.methods.inverse_sr.presets import SCHEDULE, facts_of, mock
 from core.models.bundle import Filled, save_bundle
 from core.models.mock import CARD
 from core.networks import build
@@ -23,8 +23,8 @@ def write(folder: str, method: str) -> None:  # noqa: ARG001 - one prior for all
     size = mock()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        networks = {role: (preset, build(preset.network, preset.config)) for role, preset in size.networks.items()}
+        networks = {role: (preset, build(preset.network, preset.config)) for role, preset in size.items()}
         for _, network in networks.values():
             _wake(network)
     parts = {role: Filled(preset.network, preset.config, net.state_dict()) for role, (preset, net) in networks.items()}
-    save_bundle(folder, parts, CARD, schedule=SCHEDULE, prediction="eps", prior=size.facts)
+    save_bundle(folder, parts, CARD, schedule=SCHEDULE, prediction="eps", prior=facts_of(size))

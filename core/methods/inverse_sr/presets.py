@@ -6,11 +6,11 @@ Windows are in mm of MNI space. The paper's lies where the saver's affine of the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from core.errors import UsageError
 from core.geometry.grid import Grid, Triple
 from core.models.generative import Condition, GenerativePrior
 from core.networks.preset import Preset
@@ -18,7 +18,7 @@ from core.networks.preset import Preset
 AUTOENCODER, DENOISER = "autoencoder", "denoiser"
 ROLES = (AUTOENCODER, DENOISER)
 CODED = 4  # voxels of the image for one of the code along each axis, of our autoencoder
-SCHEDULE = {"kind": "scaled-linear", "steps": 1000, "first": 0.0015, "last": 0.0205}
+SCHEDULE: dict[str, Any] = {"kind": "scaled-linear", "steps": 1000, "first": 0.0015, "last": 0.0205}
 CENTRE = (0.0, -17.0, 8.0)  # of the brain, mm of MNI space
 
 PAPER_CONDITIONS = (
@@ -28,19 +28,6 @@ PAPER_CONDITIONS = (
     Condition(name="brain_volume"),
 )
 OWN_CONDITIONS = (Condition(name="sex"), Condition(name="age", low=18, high=60))
-
-
-@dataclass(frozen=True)
-class Size:
-    """A prior of a size.
-
-    Attributes:
-        networks: by role.
-        facts: window and conditions.
-    """
-
-    networks: Mapping[str, Preset]
-    facts: GenerativePrior
 
 
 def window(shape: Triple, voxel: float) -> Grid:
@@ -96,37 +83,48 @@ def unet(
     }
 
 
-def paper() -> Size:
+def facts_of(networks: Mapping[str, Preset]) -> GenerativePrior:
+    """Window and conditions of a size."""
+    facts = networks[AUTOENCODER].prior
+    if facts is None:
+        raise UsageError("preset-unfit", "networks of a prior, with its window", "none", "take a preset of brain-ldm")
+    return facts
+
+
+def paper() -> dict[str, Preset]:
     """13,766,248 and 553,168,899 parameters, codes of 3 x 20 x 28 x 20."""
-    networks = {
-        AUTOENCODER: Preset("AutoencoderKL", autoencoder_kl(3, (64, 128, 128, 128), 32), 32, 224),
-        DENOISER: Preset("DiffusionModelUNet", unet(3, 4, (256, 512, 768), 32, blocks=2, upcast=True), 32, 224),
+    facts = GenerativePrior(window=paper_window().to_json(), conditions=PAPER_CONDITIONS)
+    denoiser = unet(3, 4, (256, 512, 768), 32, blocks=2, upcast=True)
+    return {
+        AUTOENCODER: Preset("AutoencoderKL", autoencoder_kl(3, (64, 128, 128, 128), 32), 32, 224, prior=facts),
+        DENOISER: Preset("DiffusionModelUNet", denoiser, 32, 224, prior=facts),
     }
-    return Size(networks, GenerativePrior(window=paper_window().to_json(), conditions=PAPER_CONDITIONS))
 
 
-def _own(grid: Grid, latent: int, widths: tuple[int, int], channels: tuple[int, int], patch: int, samples: int) -> Size:
+def _own(
+    grid: Grid, latent: int, widths: tuple[int, int], channels: tuple[int, int], patch: int, samples: int
+) -> dict[str, Preset]:
     half, quarter = widths
-    conditions = len(OWN_CONDITIONS)
-    networks = {
-        AUTOENCODER: Preset("ShuffleAutoencoder", {"latent": latent, "half": half, "quarter": quarter}, 8, patch),
-        DENOISER: Preset("DiffusionModelUNet", unet(latent, conditions, channels, 8), 8, max(grid.shape)),
+    facts = GenerativePrior(window=grid.to_json(), conditions=OWN_CONDITIONS, samples=samples)
+    denoiser = unet(latent, len(OWN_CONDITIONS), channels, 8)
+    return {
+        AUTOENCODER: Preset("ShuffleAutoencoder", {"latent": latent, "half": half, "quarter": quarter}, 8, patch, prior=facts),
+        DENOISER: Preset("DiffusionModelUNet", denoiser, 8, max(grid.shape), prior=facts),
     }
-    return Size(networks, GenerativePrior(window=grid.to_json(), conditions=OWN_CONDITIONS, samples=samples))
 
 
-def small() -> Size:
-    """3.2 million parameters, 2 mm, codes of 8 x 20 x 28 x 20; the autoencoder learns from crops."""
+def small() -> dict[str, Preset]:
+    """3.5 million parameters, 2 mm, codes of 8 x 20 x 28 x 20; the autoencoder learns from crops."""
     return _own(window((80, 112, 80), 2.0), 8, (32, 64), (32, 64), 64, 64)
 
 
-def tiny() -> Size:
-    """2.8 million parameters, 3 mm, codes of 8 x 14 x 16 x 14."""
+def tiny() -> dict[str, Preset]:
+    """2.9 million parameters, 3 mm, codes of 8 x 14 x 16 x 14."""
     return _own(window((56, 64, 56), 3.0), 8, (24, 48), (32, 64), 64, 64)
 
 
-def mock() -> Size:
-    """For tests: random weights at 10 mm, codes of 2 x 4 x 6 x 4."""
+def mock() -> dict[str, Preset]:
+    """For tests: 10 mm, codes of 2 x 4 x 6 x 4."""
     return _own(window((16, 24, 16), 10.0), 2, (4, 8), (8, 16), 24, 2)
 
 

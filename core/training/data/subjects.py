@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ class Subject:
         occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
         tissues: for operators that need them.
         read: gives the voxels in a box as float32.
+        covariates: of the person, by the columns of participants.tsv; those that are known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Subject:
     occupied: Array
     tissues: Tissues | None
     read: Callable[[Box], Array]
+    covariates: Mapping[str, float | str] = field(default_factory=dict)
 
 
 def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:

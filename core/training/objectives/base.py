@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,8 @@ from core.training.batch import Batch
 from core.training.losses import psnr
 
 EPSILON = 1e-8  # of Adam
+VOLUMES = 5  # axes of a batch of volumes
+CONTRAST = 2.0  # of errors in pictures
 
 
 class Objective(nn.Module, ABC):
@@ -65,6 +68,14 @@ class Objective(nn.Module, ABC):
     def figures(self, held: Batch, restored: Tensor) -> dict[str, Tensor]:
         """Figures of what was restored, each (n,), told beside loss and score; PSNR in dB of it and of its input."""
         return {"psnr": psnr(restored, held.truth), "psnr_cubic": psnr(held.inputs, held.truth)}
+
+    def shown(self, held: Batch, restored: Tensor) -> Sequence[Tensor]:
+        """Volumes (n, 1, x, y, z) that are drawn side by side: input, restored, truth and both errors; none of other shapes."""
+        truth = held.truth
+        if not restored.shape == truth.shape == held.inputs.shape or restored.ndim != VOLUMES:
+            return ()
+        errors = [0.5 + CONTRAST * (image - truth) for image in (held.inputs, restored)]
+        return held.inputs, restored, truth, *errors
 
     def score(self, network: nn.Module, batch: Batch, restored: Tensor) -> Tensor:  # noqa: ARG002
         """What weights are chosen by: PSNR of each example in dB, (n,); the higher, the better.

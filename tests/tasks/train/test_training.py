@@ -288,7 +288,9 @@ def test_no_scan_at_all_is_said(tmp_path):
 
 def test_a_picture_shows_input_restored_truth_and_errors_side_by_side():
     images = [torch.full((3, 1, 8, 8, 8), value) for value in (0.2, 0.5, 0.5)]
-    picture = run_log.triptych(*images)
+    batch = Batch(images[0], images[2])
+    shown = Regression(torch.nn.Identity()).shown(batch, images[1])
+    picture = run_log.mosaic(shown)
     assert picture.shape == (24, 40)
     assert picture.dtype == np.uint8
     assert (picture[:, 32:] == int(0.5 * 255)).all()  # no error: grey

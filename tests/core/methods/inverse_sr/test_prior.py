@@ -13,7 +13,7 @@ import torch
 from core.errors import RestorationError, WeightsError
 from core.methods.inverse_sr import codes, latent, mock
 from core.methods.inverse_sr.cost import cost_of
-from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, SIZES, autoencoder_kl, paper
+from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, SIZES, autoencoder_kl, facts_of, paper
 from core.methods.inverse_sr.presets import mock as mock_size
 from core.methods.inverse_sr.prior import Prior
 from core.networks import build
@@ -33,7 +33,7 @@ def drawn(*shape: int) -> torch.Tensor:
 def test_networks_of_the_paper_have_the_papers_parameters() -> None:
     size = paper()
     with torch.device("meta"):
-        networks = {role: build(preset.network, preset.config) for role, preset in size.networks.items()}
+        networks = {role: build(preset.network, preset.config) for role, preset in size.items()}
     counts = {role: sum(each.numel() for each in network.parameters()) for role, network in networks.items()}
     assert counts == {AUTOENCODER: 13_766_248, DENOISER: 553_168_899}
 
@@ -42,28 +42,28 @@ def test_networks_of_the_paper_have_the_papers_parameters() -> None:
 def test_a_step_of_the_papers_costs_what_was_counted_of_it() -> None:
     """15.14 and 1.45 TF forward, and 8.33 G numbers kept of the decoder."""
     size = paper()
-    cost = cost_of(size.networks, size.facts.grid.shape, steps=46)
+    cost = cost_of(size, facts_of(size).grid.shape, steps=46)
     assert cost.decoder_flops / 1e12 == pytest.approx(15.14, abs=0.01)
     assert cost.noise_flops / 1e12 == pytest.approx(1.452, abs=0.001)
     assert cost.decoder_kept / 1e9 == pytest.approx(8.33, abs=0.01)
     assert 600 * cost.flops / 1e15 == pytest.approx(98.9, rel=0.01)
-    assert cost_of(size.networks, size.facts.grid.shape, 0).bytes_kept(4) / 1e9 == pytest.approx(33.3, abs=0.1)
+    assert cost_of(size, facts_of(size).grid.shape, 0).bytes_kept(4) / 1e9 == pytest.approx(33.3, abs=0.1)
 
 
 def test_the_papers_window_lies_where_its_authors_save_it_and_its_codes_have_their_size() -> None:
     size = paper()
-    assert size.facts.grid.codes == ("L", "A", "S")
-    ends = size.facts.grid.world(np.array([[0, 0, 0], [159, 223, 159]]))
+    assert facts_of(size).grid.codes == ("L", "A", "S")
+    ends = facts_of(size).grid.world(np.array([[0, 0, 0], [159, 223, 159]]))
     np.testing.assert_allclose(ends, [[80.48, -125.48, -60.55], [-78.52, 97.52, 98.45]])
-    assert latent.code_shape(size.networks, size.facts.grid.shape) == (3, 20, 28, 20)
+    assert latent.code_shape(size, facts_of(size).grid.shape) == (3, 20, 28, 20)
 
 
 @pytest.mark.parametrize("name", ["small", "tiny"])
 def test_own_sizes_stay_below_four_million_parameters_and_hold_a_brain(name: str) -> None:
     size = SIZES[name]()
-    networks = [build(preset.network, preset.config) for preset in size.networks.values()]
+    networks = [build(preset.network, preset.config) for preset in size.values()]
     assert sum(each.numel() for network in networks for each in network.parameters()) < 4e6
-    corners = size.facts.grid.corners()
+    corners = facts_of(size).grid.corners()
     assert (corners.min(0) <= [-72, -108, -70]).all()
     assert (corners.max(0) >= [72, 74, 83]).all()
 
@@ -75,7 +75,7 @@ def test_a_code_is_decoded_onto_the_window_and_encoded_again(prior: Prior) -> No
     assert prior.encode(image).shape == code.shape
     assert prior.epsilon(code, 991, torch.full((2, 2), 0.5)).shape == code.shape
     assert prior.mean_image().shape == prior.window.shape
-    assert prior.bytes_kept(2, 4) == cost_of(mock_size().networks, prior.window.shape, 2).bytes_kept(4)
+    assert prior.bytes_kept(2, 4) == cost_of(mock_size(), prior.window.shape, 2).bytes_kept(4)
     assert prior.alpha_bar(0) == pytest.approx(0.9985)
     assert prior.alpha_bar(991) == pytest.approx(1.143e-4, rel=1e-3)
 

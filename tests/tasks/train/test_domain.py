@@ -1,0 +1,41 @@
+"""Which scans a trained model is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.geometry.grid import Grid
+from core.io.store import Store
+from core.operators.forward_model import SliceProfile
+from tasks.restore.work import write_image
+from tasks.train.domain import domain_of
+
+
+def stored(tmp_path: Path, *radii: float) -> tuple[Store, list[str]]:
+    """Bright balls of these radii, mm, beside nothing."""
+    store, grid = Store(str(tmp_path / "cohort.zarr")), Grid((40, 40, 40), np.diag([5.0, 5.0, 5.0, 1.0]))
+    places = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij")) * 5.0 - 97.5
+    for number, radius in enumerate(radii):
+        noise = np.random.default_rng(0).random((40, 40, 40))
+        image = np.where(np.linalg.norm(places, axis=0) < radius, 20 + 100 * noise, 0).astype(np.float32)
+        stats = {"minimum": 0.0, "upper": 100.0}
+        write_image(store, f"{number}_T1w/measured", image, grid, {"of": "x", "stats": stats}, "x")
+    return store, [f"{number}_T1w" for number in range(len(radii))]
+
+
+@pytest.mark.parametrize(("radii", "anatomy"), [((65, 72), ("brain",)), ((95, 95), ("head",)), ((65, 95), None)])
+def test_a_prior_is_for_what_its_images_show_and_says_nothing_of_slices(
+    tmp_path: Path, radii: tuple[float, ...], anatomy: tuple[str, ...] | None
+) -> None:
+    domain = domain_of(*stored(tmp_path, *radii), 2, None)
+    assert domain.anatomy == anatomy
+    assert (domain.contrasts, domain.sign, domain.persons, domain.factor) == (("T1w",), "non-negative", 2, None)
+
+
+def test_a_restoring_model_is_for_slices_like_those_that_it_saw(tmp_path: Path) -> None:
+    domain = domain_of(*stored(tmp_path, 65), 1, SliceProfile(factor=4))
+    assert domain.anatomy is None
+    assert domain.factor == (3.5, 4.5)
