@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from core import logs
 from core.errors import AccessError, BusyError, IsovoxError, PlanError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from core.engine.plan import CohortPlan
     from core.io.output import Output
+
+_log = logging.getLogger(__name__)
 
 OK, USAGE, FAILED, BUSY = 0, 2, 3, 75
 WIDTH = 140  # of tables where there is no terminal
@@ -35,6 +38,8 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
 
 
 def _complain(error: IsovoxError, code: int) -> int:
+    if logs.shown():
+        _log.info("where it came from:", exc_info=error)
     sys.stderr.write(f"isovox: {error}\n")
     return code
 
@@ -52,11 +57,19 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
-def calm() -> None:
-    """Keep libraries' chatter off the terminal; what matters is in the table, the records and Prefect's log."""
+def calm(prefect: str = "ERROR") -> None:
+    """Keep libraries' chatter off the terminal, unless logs were asked for; what matters is in the table and the records.
+
+    Args:
+        prefect: from which level on Prefect's log is shown.
+    """
+    if logs.shown():
+        for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"):
+            os.environ.setdefault(name, "INFO")
+        return
     warnings.simplefilter("ignore")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", prefect)
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
 

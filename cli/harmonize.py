@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from cli.console import FAILED, OK, calm, console, raise_fault, say
 from core.settings.harmonize import HarmonizeSettings
@@ -26,10 +25,9 @@ def execute(options: argparse.Namespace) -> int:
     from infra.signals import terminable
     from tasks.harmonize.sites import inputs_of
 
-    calm()
+    calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
         be_quiet()
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
     settings = settings_from(options, HarmonizeSettings)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     with terminable(), prefect_server(local_state(settings.out)):

@@ -91,7 +91,14 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         each = commands.add_parser(name, help=text, description=text, formatter_class=formatter)
         if name == command:
             import_module(f"cli.{name}").add_arguments(each)
+            _verbose(each)
     return parser
+
+
+def _verbose(parser: argparse.ArgumentParser) -> None:
+    """The option of every command, and of the commands of a command."""
+    for each in _every(parser):
+        each.add_argument("--verbose", action="store_true", default=argparse.SUPPRESS, help="show what is logged, with times")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -122,6 +129,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _execute(command: str | None, words: list[str]) -> int:
     options = _parser(command).parse_args(words)
+    if getattr(options, "verbose", False):
+        from core import logs
+
+        logs.show()
     from cli.console import guarded
 
     return guarded(import_module(f"cli.{options.command}").execute, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from cli.console import FAILED, OK, calm, console, raise_fault, say
@@ -27,8 +26,7 @@ def execute(options: argparse.Namespace) -> int:
     from infra.services import prefect_server
     from infra.signals import terminable
 
-    calm()
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said below
+    calm("CRITICAL")  # what is wrong is said in one line
     settings = settings_from(options, MonitorSettings)
     with terminable(), prefect_server(home()):
         from flows.monitor import compare, monitor_features, rows

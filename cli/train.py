@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from cli.console import OK, calm, say
 from core.settings.train import TrainSettings
@@ -26,10 +25,9 @@ def execute(options: argparse.Namespace) -> int:
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
 
-    calm()
+    calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
         be_quiet()
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # what is wrong is said in one line
     settings = settings_from(options, TrainSettings)
     claim.check(training_folder(settings), [settings.cohort], "train")
     with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side

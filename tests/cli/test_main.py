@@ -142,3 +142,36 @@ def test_a_word_that_is_typed_wrong_suggests_the_near_one(words: str, hint: str,
         cli.main(words.split())
     assert ended.value.code == 2
     assert hint in capsys.readouterr().err
+
+
+def told_by(*words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, words)], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+
+def test_verbose_shows_where_an_error_came_from_and_else_it_is_one_line(tmp_path: Path) -> None:
+    plain, verbose = (told_by("status", tmp_path / "none", *words) for words in ((), ("--verbose",)))
+    assert plain.count("\n") == 1
+    assert "Traceback (most recent call last)" in verbose
+    assert verbose.endswith(plain)
+
+
+def test_every_command_and_those_of_a_command_take_verbose() -> None:
+    for words in (["run", "in", "out"], ["verify", "out"], ["models", "list"], ["demo", "out"]):
+        assert cli._parser(words[0]).parse_args([*words, "--verbose"]).verbose
+
+
+def test_logs_go_where_errors_go_at_that_moment_and_to_children() -> None:
+    code = """
+import io, logging, os, sys
+from core import logs
+logs.show(); logs.show()
+sys.stderr = bar = io.StringIO()
+logging.getLogger("tasks.restore").info("goes on from step %d", 3)
+logging.getLogger("tasks.restore").debug("no")
+print(bar.getvalue().count("INFO    tasks.restore: goes on from step 3"), bar.getvalue().count(chr(10)), os.environ[logs.SHOWN])
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout == "1 1 1\n"
