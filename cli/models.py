@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, create_model
 from cli.console import FAILED, OK, calm, say
 from cli.models_check import check, sanitise
 from core.errors import UsageError
+from core.methods import registry as families
 from core.settings.evaluate import EvaluationSettings
 from flows.registry import bring_own, registry
 
@@ -133,6 +134,11 @@ def _import(options: argparse.Namespace) -> int:
     from core.io import files
     from core.models.convert import check_fit
 
+    if options.source in families.foreign():
+        return _import_foreign(options, options.source, options.names)
+    if len(options.names) != 1:
+        got = f"{options.source} and {len(options.names)} names"
+        raise UsageError("import-several", f"one name, or a known model: {', '.join(families.foreign())}", got, "name one")
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.source
         if not files.is_folder(folder):
@@ -140,16 +146,36 @@ def _import(options: argparse.Namespace) -> int:
             _convert(options, folder)
         if not is_harmonizer(folder):
             check_fit(folder)
-        models = registry(options.tracking_uri)
-        bring_own(options.name, models)
-        found = models.add(folder, options.name)
+        return _register(options, folder, options.names[0])
+
+
+def _import_foreign(options: argparse.Namespace, name: str, paths: Sequence[str]) -> int:
+    """A model of others from its files, as its family reads them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = str(Path(scratch, "model"))
+        families.resolve(families.foreign_entry(name).reads)(paths, folder)
+        return _register(options, folder, name)
+
+
+def _download(options: argparse.Namespace) -> int:
+    entry = families.foreign_entry(options.name)
+    if not entry.fetches:
+        remedy = f"isovox models import {entry.name} FILE…"
+        raise UsageError("download-none", "a model whose files can be downloaded", entry.name, remedy)
+    with tempfile.TemporaryDirectory() as scratch:
+        return _import_foreign(options, entry.name, families.resolve(entry.fetches)(scratch))
+
+
+def _register(options: argparse.Namespace, folder: str, name: str) -> int:
+    models = registry(options.tracking_uri)
+    bring_own(name, models)
+    found = models.add(folder, name)
     say(f"{found.uri} {' '.join(found.aliases)} sha256 {found.sha256}".replace("  ", " "))
     return OK
 
 
 def _convert(options: argparse.Namespace, folder: str) -> None:
     """Write a checkpoint as a model, by a map of its keys or by a layout that a family knows."""
-    from core.methods import registry as families
     from core.models.convert import convert, convert_by, read_map
 
     if options.map is not None:
@@ -225,14 +251,19 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
     ),
     "rollback": ("make the former champion champion again, the very bytes", NAME, _rollback),
     "import": (
-        "register a model's folder, or a checkpoint (.pth, .pt, .ckpt, .safetensors) by a map of its keys",
-        {"source": {"help": "folder or checkpoint"}}
-        | NAME
+        "register a model's folder, or a checkpoint (.pth, .pt, .ckpt, .safetensors) by a map of its keys, or a known model",
+        {"source": {"help": "folder or checkpoint; or a known model of others: " + ", ".join(families.foreign())}}
+        | {"names": {"nargs": "+", "metavar": "NAME", "help": "in the registry; of a known model its files"}}
         | {
             "--map": {"metavar": "FILE.yaml", "help": "network, config, keys"},
             "--layout": {"metavar": "NAME", "help": "of a foreign checkpoint that a family knows, in place of --map"},
         },
         _import,
+    ),
+    "download": (
+        "fetch the files of a known model of others from the internet, and register it",
+        {"name": {"help": "one of: " + ", ".join(name for name, one in families.foreign().items() if one.fetches)}},
+        _download,
     ),
     "check": (
         "hold a model against this environment: bytes, networks, schedule, domain, versions; exit code 3 if something is wrong",

@@ -108,6 +108,23 @@ class NetworkEntry:
 
 
 @dataclass(frozen=True)
+class ForeignEntry:
+    """A model of others that isovox can take in.
+
+    Attributes:
+        name: on the command line and in the registry: "brain-ldm".
+        reads: "module:function" of (paths: Sequence[str], folder: str) -> None, which writes its files as a bundle.
+        title: one line: what its files are.
+        fetches: "module:function" of (folder: str) -> Sequence[str], which downloads its files; "" where they cannot be had so.
+    """
+
+    name: str
+    reads: str
+    title: str
+    fetches: str = ""
+
+
+@dataclass(frozen=True)
 class Family:
     """Methods that belong together, and all that is theirs.
 
@@ -119,6 +136,7 @@ class Family:
         protocols: ways to evaluate.
         networks: classes of networks that models of this family name.
         key_maps: by the name of a foreign layout, "module:function" that reads it (``core.models.convert.Reads``).
+        foreign: models of others that it can take in.
         mock: "module:function" of (folder: str, method: str) -> None, which writes a tiny model, seeded, in milliseconds.
         folder: where the declaration lies; the registry fills it in.
     """
@@ -130,6 +148,7 @@ class Family:
     protocols: tuple[ProtocolEntry, ...] = ()
     networks: tuple[NetworkEntry, ...] = ()
     key_maps: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[ForeignEntry, ...] = ()
     mock: str = ""
     folder: Path = Path()
 

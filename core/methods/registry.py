@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from core.errors import SettingsError, UsageError
-from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
 
 if TYPE_CHECKING:
     from core.evaluation.protocol import Protocol
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "ISOVOX_FAMILIES"
 DECLARATION = "family.py"
-Entry = TypeVar("Entry", MethodEntry, RecipeEntry, ProtocolEntry, NetworkEntry)
+Entry = TypeVar("Entry", MethodEntry, RecipeEntry, ProtocolEntry, NetworkEntry, ForeignEntry)
 
 
 # -- which families there are ---------------------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def _families(more: str) -> tuple[Family, ...]:
     own = sorted(one.parent for one in Path(__file__).parent.glob(f"*/{DECLARATION}"))
     found = [_declared(folder, f"{__package__}.{folder.name}") for folder in own]
     found += [_from_outside(Path(folder)) for folder in more.split(os.pathsep) if folder]
-    for kind in ("methods", "recipes", "protocols", "networks", "key_maps"):
+    for kind in ("methods", "recipes", "protocols", "networks", "key_maps", "foreign"):
         _check_names(kind, found)
     return tuple(sorted(found, key=lambda family: (any(one.takes.model for one in family.methods), family.name)))
 
@@ -141,6 +141,20 @@ def method_for(network: str) -> str:
 def key_maps() -> dict[str, str]:
     """Layouts of foreign checkpoints by name, each as "module:function"; see ``core.models.convert.Reads``."""
     return {name: where for family in families() for name, where in family.key_maps.items()}
+
+
+def foreign() -> dict[str, ForeignEntry]:
+    """Models of others that families can take in, by name."""
+    return _by_name(one for family in families() for one in family.foreign)
+
+
+def foreign_entry(name: str) -> ForeignEntry:
+    """What is declared of a model of others.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return _found(foreign(), "unknown-foreign", name, "choose one of them")
 
 
 def learned() -> tuple[str, ...]:

@@ -218,6 +218,15 @@ def misfits(network: str, config: dict[str, Any], tensors: Mapping[str, Tensor])
     }
 
 
+def check_tensors(network: str, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of a network.
+
+    Raises:
+        WeightsError: naming what is missing, left over, or of another shape.
+    """
+    _refuse(misfits(network, config, tensors), network, "import the whole network, of these sizes")
+
+
 def check_fit(folder: str) -> Bundle:
     """A model whose weights are read whole and are those of its network.
 

@@ -32,6 +32,40 @@ def read(shapes):
     return Layout({"network": KeyMap(network="UNet", config=config, prefixes={"net.": ""})}, {"residual": True, "multiple": 4})
 '''
 
+KNOWN = '''"""A family that can take in models of others."""
+
+from core.methods.family import Family, ForeignEntry
+
+FAMILY = Family(
+    "strangers",
+    "for tests",
+    (),
+    foreign=(
+        ForeignEntry("whole", "strangers.maps:read", "two files", "strangers.maps:fetch"),
+        ForeignEntry("part", "strangers.maps:read", "two files"),
+    ),
+)
+'''
+READS = '''"""Its files."""
+
+import os
+
+import torch
+
+from core.models.bundle import Filled, save_bundle
+
+UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [2, 4], "strides": [2]}
+
+
+def read(paths, folder):
+    parts = [Filled("UNet", UNET, torch.load(path, weights_only=True)) for path in paths]
+    save_bundle(folder, dict(zip(("first", "second"), parts, strict=True)), "two")
+
+
+def fetch(folder):
+    return [os.path.join(os.environ["STRANGERS"], f"{name}.pth") for name in ("first", "second")]
+'''
+
 
 @pytest.fixture(autouse=True)
 def own(tmp_path_factory, monkeypatch):
@@ -87,3 +121,22 @@ def test_a_checkpoint_is_imported_by_a_layout_that_a_family_knows(tmp_path, monk
     assert isovox("models", "export", "theirs", tmp_path / "out") == 0
     spec = read_bundle(str(tmp_path / "out"))
     assert (spec.config["channels"], spec.residual, spec.multiple) == ([6, 4], True, 4)
+
+
+def test_a_known_model_of_others_is_imported_from_its_files_and_downloaded(tmp_path, monkeypatch, capsys):
+    (tmp_path / "strangers").mkdir()
+    for name, text in {"__init__.py": '"""Foreign."""\n', "family.py": KNOWN, "maps.py": READS}.items():
+        (tmp_path / "strangers" / name).write_text(text)
+    monkeypatch.setenv(registry.VARIABLE, str(tmp_path / "strangers"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("first.pth", "second.pth"):
+        torch.save(build("UNet", UNET).state_dict(), tmp_path / name)
+    assert isovox("models", "import", "whole", tmp_path / "first.pth", tmp_path / "second.pth") == 0
+    assert "models:/whole/1 champion sha256" in capsys.readouterr().out
+    monkeypatch.setenv("STRANGERS", str(tmp_path))
+    assert isovox("models", "download", "whole") == 0
+    assert "models:/whole/" in capsys.readouterr().out
+    assert isovox("models", "download", "part") == 2
+    assert "download-none" in capsys.readouterr().err
+    assert isovox("models", "import", tmp_path / "first.pth", "a", "b") == 2
+    assert "import-several" in capsys.readouterr().err

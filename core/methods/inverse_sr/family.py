@@ -1,6 +1,6 @@
 """Restoration by searching a brain prior for the scan."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, RecipeEntry, Takes
 
 TAKES = Takes(scans="several", mask="optional", model=True, covariates=("age", "sex"))
 SOURCE = "Wang et al. 2023 (InverseSR)"
@@ -66,6 +66,14 @@ FAMILY = Family(
         NetworkEntry("AutoencoderKL", "monai.networks.nets", method="inverse-sr", restores=False),
         NetworkEntry("DiffusionModelUNet", "monai.networks.nets", method="inverse-sr", restores=False),
         NetworkEntry("ShuffleAutoencoder", f"{HERE}.networks", method="inverse-sr", restores=False),
+    ),
+    foreign=(
+        ForeignEntry(
+            "brain-ldm",
+            f"{HERE}.foreign:read",
+            "autoencoder and diffusion model of Pinaya et al. 2022, of MONAI, MONAI Generative or InverseSR's authors",
+            f"{HERE}.foreign:fetch",
+        ),
     ),
     mock=f"{HERE}.mock:write",
 )
