@@ -86,11 +86,11 @@ def _model(entry: MethodEntry, champions: dict[str, Champion]) -> str:
     """Which model a method would restore with on this machine."""
     if not entry.takes.model or not entry.champion:
         return _kind_of_model(entry).replace("`", "")
-    if found := champions.get(entry.name):
+    if found := champions.get(entry.model_name):
         return f"champion {found.version}"
     if registry.shipped(entry.name):
         return "the model that isovox brings"
-    return f"no model yet, train {entry.recipe}" if entry.recipe else "no model yet, import one"
+    return f"no model yet, train {recipe}" if (recipe := registry.recipe_of(entry.name)) else "no model yet, import one"
 
 
 def _domain(entry: MethodEntry, champions: dict[str, Champion]) -> str:
@@ -100,7 +100,7 @@ def _domain(entry: MethodEntry, champions: dict[str, Champion]) -> str:
     if not entry.takes.model or not entry.champion:
         return ""
     own = registry.shipped(entry.name)
-    found = champions.get(entry.name)
+    found = champions.get(entry.model_name)
     domain = found.domain if found else read_domain(str(own)) if own else None
     return "; ".join(statements(domain)) if domain else ""
 

@@ -53,9 +53,9 @@ def _champions(word: str, settings: EvaluationSettings) -> list[str]:
     """``champion`` stands for all methods of which the registry has one (or isovox brings one); likewise ``challenger``."""
     if word not in {"champion", "challenger"}:
         return [word]
-    from core.methods.registry import learned
+    from core.methods.registry import learned, method_entry
 
-    found = [f"{method}=models:/{method}@{word}" for method in learned()]
+    found = [f"{method}=models:/{method_entry(method).model_name}@{word}" for method in learned()]
     there = [one for one in found if not _weighed(*_said(one), settings)[1]]
     if not there:
         remedy = "train one (isovox train METHOD COHORT) and promote it"

@@ -33,12 +33,13 @@ def champions(tracking_uri: str | None) -> dict[str, Champion]:
 
 def bring_own(name: str, models: Models) -> None:
     """Register the model that isovox brings for a method, where it brings one and the method has no champion yet."""
-    from core.methods.registry import learned
+    from core.methods.registry import learned, method_entry
     from flows.weights import resolve_weights
 
-    if name in learned():
+    method = next((each for each in learned() if method_entry(each).model_name == name), None)
+    if method is not None:
         try:
-            resolve_weights(RunSettings(input="", out="", method=name, tracking_uri=models.uri))
+            resolve_weights(RunSettings(input="", out="", method=method, tracking_uri=models.uri))
         except UsageError as error:
             if error.code != "model-missing":
                 raise

@@ -9,7 +9,7 @@ from core.engine.plan import CohortPlan, Weights
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
-from core.methods.registry import learned, method_entry, shipped
+from core.methods.registry import learned, method_entry, recipe_of, shipped
 from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 
@@ -48,7 +48,8 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
         return None
     from tasks.registry.resolve import resolve
 
-    model, uri = settings.model or f"models:/{settings.method}@champion", tracking_uri(settings.tracking_uri)
+    champion = f"models:/{method_entry(settings.method).model_name}@champion"
+    model, uri = settings.model or champion, tracking_uri(settings.tracking_uri)
     try:
         found = resolve(model, uri, home() / "models")
     except UsageError as error:
@@ -117,10 +118,11 @@ def _first_champion(method: str, uri: str) -> Resolved:
     """Put the model that isovox brings into the registry."""
     from tasks.registry.resolve import register, resolve
 
+    name = method_entry(method).model_name
     if (own := shipped(method)) is None:
-        recipe = method_entry(method).recipe
+        recipe = recipe_of(method)
         how = f"train one (isovox train {recipe} COHORT) and promote it" if recipe else "import one (isovox models import)"
         remedy = f"{how}, or name one with --model"
-        raise UsageError("model-missing", f"a champion of {method} in the registry", "none", remedy)
-    register(str(own), method, uri, alias="champion")
-    return resolve(f"models:/{method}@champion", uri, home() / "models")
+        raise UsageError("model-missing", f"a champion of {name} in the registry", "none", remedy)
+    register(str(own), name, uri, alias="champion")
+    return resolve(f"models:/{name}@champion", uri, home() / "models")

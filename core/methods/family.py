@@ -43,6 +43,7 @@ class MethodEntry:
         recipe: name of the recipe that trains its network; "" where it needs no training.
         quick: options by which it restores a small scan in moments, for tests.
         champion: where no model is named it restores with its champion of the registry; False: its model must be named.
+        model: name of that champion where several methods restore with one; "": the method's own.
     """
 
     name: str
@@ -53,6 +54,12 @@ class MethodEntry:
     recipe: str = ""
     quick: Mapping[str, Any] = field(default_factory=dict)
     champion: bool = True
+    model: str = ""
+
+    @property
+    def model_name(self) -> str:
+        """Name in the registry of the model with whose champion it restores."""
+        return self.model or self.name
 
 
 @dataclass(frozen=True)

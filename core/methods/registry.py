@@ -162,6 +162,16 @@ def learned() -> tuple[str, ...]:
     return tuple(name for name, one in methods().items() if one.takes.model and one.champion)
 
 
+def recipe_of(method: str) -> str:
+    """Name of the recipe that trains the model with which a method restores; "" where there is none.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    entry = method_entry(method)
+    return entry.recipe or (entry.model if entry.model in recipes() else "")
+
+
 def family_of(method: str) -> Family:
     """The family of a method.
 
@@ -174,7 +184,7 @@ def family_of(method: str) -> Family:
 
 def shipped(method: str) -> Path | None:
     """Folder of the weights that isovox brings for a method; None where it brings none."""
-    folder = family_of(method).weights(method)
+    folder = family_of(method).weights(method_entry(method).model_name)
     return folder if folder.is_dir() else None
 
 

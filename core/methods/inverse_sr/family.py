@@ -4,6 +4,7 @@ from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry,
 
 TAKES = Takes(scans="several", mask="optional", model=True, covariates=("age", "sex"))
 SOURCE = "Wang et al. 2023 (InverseSR)"
+PRIOR = "brain-ldm"  # name of the champion of all five
 HERE = "core.methods.inverse_sr"
 FEW = {"steps": 3, "register_scan": False}
 
@@ -18,6 +19,7 @@ FAMILY = Family(
             SOURCE,
             TAKES,
             recipe="brain-ldm",
+            model=PRIOR,
             quick=FEW | {"last": 2},
         ),
         MethodEntry(
@@ -26,6 +28,7 @@ FAMILY = Family(
             "searches the code of the decoder",
             f"{SOURCE}, eq. 4",
             TAKES,
+            model=PRIOR,
             quick=FEW,
         ),
         MethodEntry(
@@ -34,6 +37,7 @@ FAMILY = Family(
             "searches the noise from which a deterministic chain leads to the code",
             f"{SOURCE}, eq. 3",
             TAKES,
+            model=PRIOR,
             quick=FEW | {"last": 2},
         ),
         MethodEntry(
@@ -42,6 +46,7 @@ FAMILY = Family(
             "refines another method's result in the decoder, with a one-step diffusion prior",
             "Mardani et al. 2023 (RED-diff)",
             TAKES,
+            model=PRIOR,
             quick=FEW | {"start": ""},
         ),
         MethodEntry(
@@ -50,6 +55,7 @@ FAMILY = Family(
             "at 10 to 20 noise levels pulls the decoded estimate onto the scan",
             "Chung et al. 2023 (DDS), Song et al. 2023 (ReSample)",
             TAKES,
+            model=PRIOR,
             quick={"levels": 3, "register_scan": False},
         ),
     ),

@@ -37,12 +37,21 @@ CONTRAST = 0.05  # of the exponent of a gamma curve, and of the brightness
 PLAIN = 0.2  # share of examples that are not moved: interpolation blurs
 
 
-def brought(subject: Subject, window: Grid) -> Array:
-    """A person's image on a window of MNI space, by a rigid registration to the atlas; float32."""
+def placed(image: Array, grid: Grid, window: Grid) -> Grid:
+    """Where a window of MNI space lies in a scan's world, by a rigid registration of the scan to the atlas."""
     atlas, atlas_grid, _ = readers.load("nifti", [str(ATLAS)])
+    return moved(window, rigid_between(atlas, atlas_grid, image, grid))
+
+
+def seen_on(image: Array, grid: Grid, there: Grid) -> Array:
+    """A scan on a window in its world, float32, not below 0; without aliases where the window is coarser."""
+    return np.maximum(interpolate(_smoothed(image, grid, there), grid, there, 3), 0)
+
+
+def brought(subject: Subject, window: Grid) -> Array:
+    """A person's image on a window of MNI space."""
     image = subject.read(Box.whole(subject.grid.shape)) / np.float32(max(subject.upper, 1e-6))
-    there = moved(window, rigid_between(atlas, atlas_grid, image, subject.grid))
-    return np.maximum(interpolate(_smoothed(image, subject.grid, there), subject.grid, there, 3), 0)
+    return seen_on(image, subject.grid, placed(image, subject.grid, window))
 
 
 def _smoothed(image: Array, grid: Grid, target: Grid) -> Array:
