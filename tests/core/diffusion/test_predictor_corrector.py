@@ -122,3 +122,20 @@ def test_predictor_and_corrector_share_no_noise(repeats: int, corrector_first: b
 def test_a_schedule_that_shrinks_the_signal_is_refused_by_the_corrector() -> None:
     with pytest.raises(UsageError, match=r"schedule-unfit: .*; use Geometric"):
         predictor_corrector(pytest.fail, ZERO, Cosine(), [0.9, 0.1], pytest.fail)
+
+
+def test_what_is_not_said_is_as_the_code_of_song_et_al():
+    """One correction at each time, before the step."""
+    times, numbers = ve_times(6), []
+
+    def noise(number: int) -> Tensor:
+        numbers.append(number)
+        return torch.full((3,), 0.1 * number, dtype=torch.float64)
+
+    def run(**how) -> Tensor:
+        return predictor_corrector(PRIOR.denoiser(VE), torch.ones(3, dtype=torch.float64), VE, times, noise, **how)
+
+    plain = run()
+    assert torch.equal(plain, run(corrector=Langevin(0.16, 1, True), corrector_first=True))
+    assert not torch.equal(plain, run(corrector_first=False))
+    assert not torch.equal(plain, run(corrector=Langevin(repeats=0)))

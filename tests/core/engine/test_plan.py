@@ -240,3 +240,59 @@ def test_a_copy_of_the_shipped_model_from_before_there_were_domains_is_for_the_s
     made = complete(RunSettings(input="in", out="out", method="resunet-3d"), [thick("two", 2), thick("four", 4)], (), copied)
     assert [one.code for one in made.refused] == ["outside-domain"]
     assert [one.key for one in made.scans] == ["four"]
+
+
+# -- how work is cut ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "scans", "workers", "expected"),
+    [
+        ("auto", 1, 2, "tile"),  # fewer scans than the workers could share
+        ("auto", 8, 2, "scan"),
+        ("tile", 8, 2, "tile"),
+        ("scan", 1, 2, "scan"),
+    ],
+)
+def test_tiles_are_spread_where_asked_for_or_where_scans_are_few(mode: str, scans: int, workers: int, expected: str) -> None:
+    wanted = {"tiling": {"mode": mode}, "compute": {"workers": workers, "cluster": "local"}}
+    fine = RunSettings(input="in", out="out", method="cubic", voxel_size=0.5, **wanted)
+    made = complete(fine, [scan(f"sub-{n:02d}_T1w") for n in range(scans)], ())
+    assert {each.mode for each in made.scans} == {expected}
+    assert made.scans[0].tiles > 1
+
+
+def test_one_tile_and_scans_that_are_fused_are_never_spread() -> None:
+    compute = {"workers": 4, "cluster": "local"}
+    tiling = {"mode": "tile"}
+    (alone,) = plan(scan(), tiling=tiling, compute=compute).scans
+    assert (alone.tiles, alone.mode) == (1, "scan")
+    both = [scan(key, group="sub-01") for key in ("sub-01_acq-ax_T1w", "sub-01_acq-sag_T1w")]
+    fused = complete(
+        RunSettings(input="in", out="out", method="unires", voxel_size=2, fuse=True, tiling=tiling, compute=compute), both, ()
+    )
+    assert {each.mode for each in fused.scans} == {"scan"}
+
+
+def test_fused_scans_share_one_target_and_others_have_their_own() -> None:
+    moved = Grid((50, 60, 20), np.array([[2.0, 0, 0, 40], [0, 2, 0, 0], [0, 0, 6, 0], [0, 0, 0, 1]])).to_json()
+    both = [scan("sub-01_acq-ax_T1w", group="sub-01"), scan("sub-01_acq-ax2_T1w", group="sub-01", source=moved)]
+    apart = complete(RunSettings(input="in", out="out", method="unires", voxel_size=2), both, ()).scans
+    together = complete(RunSettings(input="in", out="out", method="unires", voxel_size=2, fuse=True), both, ()).scans
+    assert apart[0].target != apart[1].target
+    assert together[0].target == together[1].target
+    assert together[0].target_grid.extent[0] == pytest.approx(100 + 40)
+
+
+def test_what_is_known_of_a_person_is_of_the_restored_voxels_where_it_is_used() -> None:
+    digests = [plan(scan(covariates=known)).scans[0].restore_digest for known in (None, {"age": 40.0}, {"age": 50.0})]
+    assert len(set(digests)) == 3
+    assert digests[0] == plan(scan()).scans[0].restore_digest
+
+
+def test_the_first_revision_of_a_method_is_not_told() -> None:
+    """So that plans of before there were revisions keep their digests."""
+    said = [plans.restoration_settings(settings(), None, *revision) for revision in ((), (1,), (2,))]
+    assert "revision" not in said[0]
+    assert said[0] == said[1]
+    assert said[2]["revision"] == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.engine.quality import CHECKS, Quality, assess, seam_score
+from core.engine.quality import CHECKS, Quality, assess, brief, seam_score
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.geometry.tiles import Tiling, halo_patches, patches, slabs, volume
@@ -294,3 +294,42 @@ def test_real_scans_pass_with_cubic_and_are_flagged_with_gross_faults(scans: Pat
         assert check(measured, restored, target, tiling).problems == []
         for wrong in (np.roll(restored, 1, 0), np.roll(restored, 1, 2), restored[::-1], restored * np.float32(1.1)):
             assert check(measured, np.ascontiguousarray(wrong), target, tiling).problems
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.0004, "0"), (0.0123, "0.012"), (1.2345, "1.23"), (999.4, "999"), (1000.0, "1,000"), (12345.6, "12,346")],
+)
+def test_numbers_are_told_to_three_digits(value: float, told: str) -> None:
+    assert brief(value) == told
+
+
+def test_infinite_voxels_are_taken_as_zero_not_as_large(head: Array) -> None:
+    measured, target = scan(head)
+    image = cubic(measured, target)
+    zero, infinite, negative = (image.copy() for _ in range(3))
+    zero[40, 40, 40], infinite[40, 40, 40], negative[40, 40, 40] = 0, np.inf, -np.inf
+    maps = [check(measured, each, target).consistency_map for each in (zero, infinite, negative)]
+    assert np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[0], maps[2])
+
+
+def test_a_head_that_is_added_counts_though_nothing_was_measured_there(head: Array) -> None:
+    """The residual is looked at where either image shows a head, so that a blob in the air is not passed over."""
+    measured, target = scan(head)
+    image = cubic(measured, target)
+    image[:6, :6, 30:60] += 100
+    assert (
+        check(measured, image, target).figures["consistency"]
+        > 2 * check(measured, cubic(measured, target), target).figures["consistency"]
+    )
+
+
+def test_overshoot_is_relative_to_the_measured_range(head: Array) -> None:
+    measured, target = scan(head)
+    span = measured.stats.maximum - measured.stats.minimum
+    image = np.clip(cubic(measured, target), measured.stats.minimum, measured.stats.maximum)
+    assert check(measured, image, target).figures["overshoot"] == 0
+    for at in (measured.stats.maximum + 0.5 * span, measured.stats.minimum - 0.5 * span):
+        image[0, 0, 0] = at
+        assert check(measured, image, target).figures["overshoot"] == pytest.approx(0.5, rel=1e-5)

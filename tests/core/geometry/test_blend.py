@@ -162,3 +162,11 @@ def test_lerp_copies_where_nothing_was_before() -> None:
     assert shares(tiling.axes[0], "hann")[0][1].max() == 0
     nans = blend(tiling, lambda tile: np.full(tile.read.shape, tile.index, np.float32))
     assert np.isfinite(nans).all()
+
+
+def test_windows_by_hand() -> None:
+    assert window_weights(2, "hann") == pytest.approx([0.5, 0.5])
+    assert window_weights(4, "hann")[0] == pytest.approx(np.sin(np.pi / 8) ** 2)
+    assert window_weights(4, "gaussian")[0] == pytest.approx(
+        np.exp(-0.5 * 3**2)
+    )  # three of eight standard deviations from the middle

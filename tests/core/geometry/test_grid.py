@@ -344,3 +344,32 @@ def test_an_axis_taken_from_another_grid_keeps_that_grids_places(axis):
         assert (a != axis) or (scale, offset) == pytest.approx((1, 0))
     for a, (scale, offset) in enumerate(made.index_map(fine)):
         assert (a == axis) or (scale, offset) == pytest.approx((1, 0))
+
+
+def test_grids_are_equal_only_bit_for_bit():
+    grid = Grid((3, 4, 5), np.diag([1.0, 2, 3, 1]))
+    for change in (1e-9, -1e-9):
+        affine = grid.affine.copy()
+        affine[0, 3] += change
+        assert Grid(grid.shape, affine) != grid
+    assert Grid((3, 4, 5), np.diag([1.0, 2, 3, 1])) == grid
+    assert Grid((3, 4, 6), grid.affine) != grid
+
+
+def test_axes_may_drift_by_a_hundredth_of_a_voxel_across_the_other_grid():
+    """Over its voxels, from the first centre to the last."""
+    grid = Grid((101, 101, 101), np.eye(4))
+    for drift, allowed in ((0.0099, True), (0.0101, False)):
+        affine = np.eye(4)
+        affine[1, 0] = drift / 100
+        other = Grid((101, 2, 2), affine)
+        if allowed:
+            assert grid.index_map(other)[1] == pytest.approx((1.0, 0.0))
+        else:
+            with pytest.raises(GridError, match="grids-not-parallel"):
+                grid.index_map(other)
+
+
+def test_a_scan_thinner_than_a_voxel_is_fused_on_one():
+    thin = Grid((40, 40, 1), np.diag([1.0, 1, 0.4, 1]))
+    assert fused_grid([thin], 1.0).shape == (40, 40, 1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from core.geometry.grid import Box, Grid
-from core.geometry.resample import axis_matrices, interpolate
+from core.geometry.resample import SPLINE_REACH, axis_matrices, interpolate, reach_box, sampling_matrix
 
 
 def scan(shape=(20, 22, 12), spacing=(1.0, 1.0, 4.0), seed=0) -> tuple[np.ndarray, Grid]:
@@ -94,3 +94,48 @@ def test_a_turned_grid_is_reached_too() -> None:
     world = target.world(np.argwhere(np.ones(target.shape))).reshape(*target.shape, 3)
     ramp = np.add.outer(np.add.outer(np.arange(30), 2.0 * np.arange(30)), 3.0 * np.arange(30)).astype(np.float32)
     np.testing.assert_allclose(interpolate(ramp, source, target, 3), world @ [1.0, 2.0, 3.0], atol=5e-3)
+
+
+@pytest.mark.parametrize("size", [0.7, 1.0, 2.6])
+@pytest.mark.parametrize("start", [0, 5, 40])
+def test_the_reach_holds_what_interpolation_feels_and_little_else(start: int, size: float) -> None:
+    """What lies outside of it may be anything: the target does not see it."""
+    image, source = scan((16, 60, 18), (1.0, 1.2, 1.0))
+    whole = source.isotropic(size)
+    target = whole.crop(Box((2, min(start, whole.shape[1] - 4), 1), (6, min(start + 4, whole.shape[1]), 5)))
+    box = reach_box(source, target, SPLINE_REACH)
+    other = np.full_like(image, 1e3)
+    other[box.slices] = image[box.slices]
+    assert np.abs(interpolate(other, source, target, 3) - interpolate(image, source, target, 3)).max() < 1e-4
+    for (scale, offset), a, b, m, n in zip(
+        source.index_map(target), box.start, box.stop, target.shape, source.shape, strict=True
+    ):
+        far = SPLINE_REACH * max(1.0, scale)
+        assert max(0, offset - far - 1) <= a <= max(0, offset - far)
+        assert min(n, offset + scale * (m - 1) + far + 1) <= b <= min(n, offset + scale * (m - 1) + far + 2)
+
+
+def test_the_reach_of_a_target_beyond_the_scan_is_its_nearest_voxel() -> None:
+    source = Grid((10, 10, 10), np.eye(4))
+    for shift, expected in ((-90, (0, 1)), (90, (9, 10))):
+        away = Grid((3, 3, 3), np.array([[1.0, 0, 0, shift], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+        box = reach_box(source, away, 2)
+        assert (box.start[0], box.stop[0]) == expected
+        assert (box.start[1], box.stop[1]) == (0, 5)
+
+
+def test_a_spline_sampled_at_its_own_voxels_is_they_and_between_them_it_is_interpolation() -> None:
+    assert np.array_equal(sampling_matrix(7, 3, 2.0, 1.0), np.eye(7)[[1, 3, 5]])
+    values = np.random.default_rng(0).random(12)
+    between = np.clip(0.7 * np.arange(20) - 1.0, 0, 11)
+    told = ndimage.map_coordinates(values, [between], order=3, mode="mirror")
+    assert sampling_matrix(12, 20, 0.7, -1.0) @ values == pytest.approx(told, abs=1e-7)
+    assert sampling_matrix(12, 20, 0.7, -1.0).sum(axis=1) == pytest.approx(1)
+
+
+def test_places_are_whole_only_where_sizes_agree_too() -> None:
+    """Voxels twice as large whose first centre is nearly whole are not moved; nearly equal ones are."""
+    (exact,) = axis_matrices(9, 9, 1 + 1e-6, 5e-5, 1)
+    assert np.array_equal(exact, np.eye(9))
+    (halves,) = axis_matrices(9, 17, 0.5, 5e-5, 1)
+    assert halves[0].tolist()[:2] == pytest.approx([1 - 5e-5, 5e-5], abs=1e-9)

@@ -208,3 +208,22 @@ def test_the_brackets_of_a_crop_are_those_of_the_whole(factor: int) -> None:
         np.testing.assert_array_equal(part.below + low, whole.below[here])
         np.testing.assert_array_equal(part.above + low, whole.above[here])
         np.testing.assert_allclose(part.share, whole.share[here], atol=1e-12)
+
+
+def test_axes_without_weights_count_alike_and_the_uncut_ones_are_whole() -> None:
+    equal, said = slab_tiling((5, 6, 7), (0, 2), 2), slab_tiling((5, 6, 7), (0, 2), 2, (1.0, 1.0))
+    assert equal == said
+    image = {0: 2.0, 2: 5.0}
+    assert isinstance(equal, AveragedSlabs)
+    made = blend(equal, lambda tile: np.full(tile.read.shape, image[0 if tile.read.shape[0] <= 2 else 2], np.float32))
+    assert made == pytest.approx(3.5)
+    tall = slab_tiling((9, 4, 5), (1, 2), 2)
+    assert {tile.read.shape[0] for tile in tall.tiles()} == {9}
+
+
+def test_planes_that_fit_are_the_very_planes() -> None:
+    planes = noise((2, 8, 12))
+    assert Padding((8, 12), 4).apply(planes) is planes
+    padded = Padding((8, 11), 4).apply(noise((2, 8, 11)))
+    assert padded.shape == (2, 8, 12)
+    assert Padding((7, 12), 4).apply(noise((2, 7, 12))).shape == (2, 8, 12)

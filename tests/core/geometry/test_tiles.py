@@ -93,3 +93,14 @@ def test_a_million_tiles_are_not_made() -> None:
     assert len(tiling) == 10**6
     assert tiling.tile(999_999).write.stop == (6400, 6400, 6400)
     assert [tile.index for tile in tiling.touching(Box((60, 0, 0), (70, 1, 1)))] == [0, 1]
+
+
+def test_the_largest_tile_is_that_with_most_voxels_read() -> None:
+    tiling = halo_patches((50, 20, 20), 16, (3, 0, 0))
+    assert tiling.most_voxels == max(int(np.prod(tile.read.shape)) for tile in tiling.tiles())
+    assert volume((5, 6, 7)).most_voxels == 210
+
+
+def test_a_volume_of_a_patchs_size_is_one_patch() -> None:
+    assert len(patches((16, 16, 16), 16, 4, "hann")) == 1
+    assert len(patches((17, 16, 16), 16, 4, "hann")) == 2

@@ -264,3 +264,17 @@ def test_an_image_that_is_not_on_its_grid_is_refused():
 def test_low_field_without_tissues_is_refused():
     with pytest.raises(UsageError, match=r"tissues-missing: .* fit them with Tissues\.fit"):
         made(noise((9, 9, 9)), LowField(factor=4))
+
+
+def test_what_is_not_said_of_a_forward_model():
+    """Settings, cards and sidecars leave out what is usual: these are promises."""
+    assert KSpace().model_dump(exclude={"axis"}) == {"kind": "k-space", "factor": 4, "centre": 0.08}
+    assert SliceProfile().digested() == {"slice_profile": "box", "slice_gap": 0.0}
+    assert SliceProfile(axis="R").digested() == {"slice_profile": "box", "slice_gap": 0.0, "axis": "R"}
+    assert LesionMask().factors(0) == (1, 1, 1)
+    assert KSpace(factor=3).digested() == {"kind": "k-space", "factor": 3, "centre": 0.08}
+    assert SliceProfile(slice_profile="point").centres == "decimation"
+    assert SliceProfile(slice_profile="gaussian").centres == "profile"
+    for centre in (-0.01, 1.01):
+        with pytest.raises(ValidationError):
+            KSpace(centre=centre)

@@ -142,3 +142,35 @@ def test_maps_compose_in_the_order_of_action_only_where_they_fit():
         GridError, match=r"operators-mismatch: wanted each output to fit .*; got \(11, 40, 29\) into \(33, 40, 29\)"
     ):
         Compose((second, first))
+
+
+@pytest.mark.parametrize("rows", [[2, 3, 4], [2, 4, 3], [2, 2, 3], [3, 4, 5]])
+def test_rows_of_the_identity_in_any_order_are_a_product(rows: list[int]) -> None:
+    """A run is taken as it is; what repeats or turns around is no run."""
+    x, matrix = image((7, 4, 3)), np.eye(7)[rows]
+    assert np.array_equal(apply_axis(matrix, x, 0), x[rows])
+
+
+def test_a_run_with_a_weight_besides_is_a_product() -> None:
+    matrix = np.eye(7)[2:5].copy()
+    matrix[1, 0] = 0.5
+    x = image((7, 4, 3))
+    assert apply_axis(matrix, x, 0) == pytest.approx(along(matrix, x, 0), abs=1e-6)
+    matrix = np.eye(7)[2:5] * 2
+    assert np.array_equal(apply_axis(matrix, x, 0), 2 * x[2:5])
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (1, 7, 4, 3)])
+def test_only_volumes_have_axes(shape) -> None:
+    with pytest.raises(GridError, match="matrix-mismatch"):
+        apply_axis(np.eye(7)[:3], np.zeros(shape, np.float32), shape.index(7))
+
+
+def test_the_axes_that_shrink_most_come_first() -> None:
+    """The order decides the last bits, and so is a rule: by the ratio of rows to columns."""
+    x = image((6, 8, 10))
+    matrices = [banded(m, n) for m, n in ((12, 6), (2, 8), (5, 10))]
+    expected = x
+    for axis in (1, 2, 0):
+        expected = apply_axis(matrices[axis], expected, axis)
+    assert np.array_equal(Separable(tuple(matrices)).forward(x), expected)

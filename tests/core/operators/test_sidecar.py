@@ -96,3 +96,7 @@ def test_a_simulation_that_nobody_knows_is_refused(told, names):
 def test_what_an_older_version_told_is_read():
     told = {"operator": "slice-mask", "factor": 4, "slice_profile": "box", "slice_gap": 0.0, "contrast": "T1w"}
     assert simulated_by({"Isovox": {"Degradation": told, "Axis": "S"}}, THICK) == DroppedSlices(factor=4)
+
+
+def test_a_gap_is_told_to_a_thousandth():
+    assert read_forward({"SliceThickness": 2.5}, Grid((20, 20, 8), np.diag([1, 1, 3.6, 1.0]))).slice_gap == 0.306
