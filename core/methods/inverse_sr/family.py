@@ -1,6 +1,6 @@
 """Restoration by searching a brain prior for the scan."""
 
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
 
 TAKES = Takes(scans="several", mask="optional", model=True, covariates=("age", "sex"))
 SOURCE = "Wang et al. 2023 (InverseSR)"
@@ -67,6 +67,14 @@ FAMILY = Family(
             "an autoencoder of brains, then a diffusion model of its codes",
             ("paper", "small", "tiny"),
         ),
+    ),
+    protocols=(
+        ProtocolEntry(
+            "inverse-sr-table1",
+            f"{HERE}.protocol:TABLE",
+            "dropped axial slices, factor 4 (--factor 8), Wang et al. 2023, table 1",
+        ),
+        ProtocolEntry("inverse-sr-table1-box", f"{HERE}.protocol:BOX", "the same with averaged slices"),
     ),
     networks=(
         NetworkEntry("AutoencoderKL", "monai.networks.nets", method="inverse-sr", restores=False),

@@ -38,7 +38,6 @@ Strategy = Literal["ldm", "decoder"]
 
 ENOUGH = 1 / 5  # of the restored voxels measured, from which the decoder alone is searched
 FILLED = 0.8  # of the free memory, that activations may take
-SPREAD = 0.3  # standard deviation of the starts about the mean code
 
 
 class InversionSettings(MethodSettings):
@@ -225,7 +224,7 @@ class Inversion(IterativeMethod[Inverse]):
         number, prior = int(state.values["start"]), problem.prior
         noise = self._noise(problem, number)
         base = state.arrays.get("base", prior.mean_code)
-        about = base + np.float32(SPREAD) * noise if number else base
+        about = base + prior.code_statistics[1] * noise if number else base
         if problem.strategy == "decoder":
             return {"z": np.ascontiguousarray(about, np.float32)}
         times = self._times()

@@ -30,6 +30,10 @@ class LinearPrior:
         self.matrix = torch.randn(int(np.prod(shape)), int(np.prod(codes)), generator=draw, dtype=torch.float64).to(dtype) * scale
         self.mean_code = np.zeros((1, *codes), np.float32 if dtype == torch.float32 else np.float64)
 
+    @property
+    def code_statistics(self):
+        return self.mean_code, np.ones_like(self.mean_code)
+
     def decode(self, z, **_):
         return (self.matrix @ z.reshape(-1)).reshape(1, 1, *self.window.shape) + self.mean
 
