@@ -105,6 +105,33 @@ def test_validation_draws_other_patches_than_training(cohort, tmp_path, uri):
         assert not np.array_equal(one.held[number].truth, one.pairs[number].truth)
 
 
+def test_what_participants_tsv_tells_of_a_person_comes_with_the_images(cohort, tmp_path, uri):
+    work, _ = learning(cohort, tmp_path, uri)
+    assert [one.covariates for one in work.subjects("train")] == [{}]
+    told = cohort / "participants.tsv"
+    told.write_text("participant_id\tage\nsub-01\t39\nsub-02\t50\n")
+    try:
+        assert [one.covariates for one in work.subjects("train")] == [{"age": 39.0}]
+    finally:
+        told.unlink()
+
+
+def test_a_recipe_without_a_forward_model_leaves_a_model_that_says_nothing_of_slices(cohort, tmp_path, uri, monkeypatch):
+    from core.methods import registry
+
+    plain = replace(registry.recipe("unet-3d"), degrades=False)
+    monkeypatch.setattr(registry, "recipe", lambda _: plain)
+    work, taken = learning(cohort, tmp_path, uri)
+    training.learn(work)
+    training.finished(work, taken)
+    domain = read_domain(Place(work.uri).model)
+    assert (domain.factor, domain.slice_spacing, domain.anatomy) == (None, None, ("brain",))
+    card = read_card(Place(work.uri).model)
+    assert card is not None
+    assert "what images like those below can be" in card.purpose
+    assert "slice-profile" not in card.purpose
+
+
 def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
     settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
     taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
