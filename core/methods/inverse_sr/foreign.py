@@ -11,6 +11,7 @@ over are refused by name: MONAI's own loader leaves a missing encoder random.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,6 +104,7 @@ def fetch(folder: str) -> list[str]:
     from monai.bundle import download, download_large_files
 
     place = Path(folder, BUNDLE)
+    logging.disable(logging.INFO)  # MONAI lists its arguments
     try:
         download(name=BUNDLE, bundle_dir=folder, progress=False)
         if not list(place.glob("models/*.p*")):
@@ -111,6 +113,8 @@ def fetch(folder: str) -> list[str]:
         got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
         remedy = "fetch autoencoder.pth and diffusion_model.pth where there is, and: isovox models import brain-ldm FILE FILE"
         raise UsageError("download-failed", f"internet, and the bundle {BUNDLE} of MONAI's model zoo", got, remedy) from error
+    finally:
+        logging.disable(logging.NOTSET)
     return [str(path) for path in sorted(place.glob("models/*.p*"))]
 
 
