@@ -10,10 +10,11 @@ from prefect.states import Completed, Failed
 from core.io import files
 from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import evaluate
+from flows.names import flow_run_name
 from tasks.evaluate.tables import summaries
 
 
-@flow(name="evaluate", validate_parameters=True)
+@flow(name="evaluate", flow_run_name=flow_run_name, validate_parameters=True)
 def evaluate_methods(settings: EvaluationSettings) -> State:
     """Restore a cohort whose truth is known by several methods, score and compare them.
 

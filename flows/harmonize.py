@@ -28,6 +28,7 @@ from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
 from flows.home import home, tracking_uri
+from flows.names import flow_run_name
 from flows.progress import bars
 from flows.reprocess import reprocess_cohort
 from infra.clusters import open_cluster
@@ -275,6 +276,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
 
 @flow(
     name="harmonize",
+    flow_run_name=flow_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type] # Prefect's is invariant in its futures
     validate_parameters=True,
 )

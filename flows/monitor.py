@@ -15,6 +15,7 @@ from core.harmonize.drift import Drift, drift, summary, worst
 from core.harmonize.table import Features
 from core.io import files
 from core.settings.harmonize import MonitorSettings
+from flows.names import flow_run_name
 
 TABLE = "features.tsv"
 COLUMNS = ("feature", "verdict", "psi", "ks", "p_holm", "median_reference", "median_new", "n_reference", "n_new", "reason")
@@ -69,7 +70,7 @@ def write_table(uri: str, lines: list[dict[str, Any]]) -> None:
     files.write_atomic(uri, ("\n".join("\t".join(one) for one in [list(COLUMNS), *cells]) + "\n").encode())
 
 
-@flow(name="monitor", validate_parameters=True)
+@flow(name="monitor", flow_run_name=flow_run_name, validate_parameters=True)
 def monitor_features(settings: MonitorSettings) -> State:
     """Hold a new cohort's features against a reference's and warn where they differ.
 

@@ -27,6 +27,7 @@ from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
+from flows.names import flow_run_name, run_name
 from flows.progress import bars
 from flows.weights import Choice, choose_weights
 from infra.clusters import gpu_memory, open_cluster
@@ -120,7 +121,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
     with ExitStack() as stack:
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
         params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
-        tracker.start(files.name_of(settings.input), plan.digest, params, {"isovox": plan.version})
+        tracker.start(run_name(settings), plan.digest, params, {"isovox": plan.version})
         pool = stack.enter_context(open_cluster(settings.compute))
         tell = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
@@ -195,6 +196,7 @@ def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
 
 @flow(
     name="reprocess-cohort",
+    flow_run_name=flow_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type] # Prefect's is invariant in its futures
     validate_parameters=True,
 )

@@ -9,11 +9,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from core.errors import UsageError
 from core.io.bids import is_nifti
 from core.settings.run import RunSettings
+from flows.names import flow_run_name
 from flows.reprocess import restore_cohort
 
 
 @flow(
     name="restore-scan",
+    flow_run_name=flow_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type] # Prefect's is invariant in its futures
     validate_parameters=True,
 )

@@ -14,6 +14,7 @@ from core.io.bids import discover
 from core.io.lock import cohort_lock
 from core.settings.train import TrainSettings
 from flows.home import home, tracking_uri, training_folder
+from flows.names import flow_run_name
 from flows.progress import bars
 from flows.registry import bring_own
 from infra.clusters import open_cluster
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tasks.train.training import Learning
 
 
-@flow(name="train", validate_parameters=True)
+@flow(name="train", flow_run_name=flow_run_name, validate_parameters=True)
 def train_network(settings: TrainSettings) -> str:
     """Train, or go on with a training that was stopped; at its end the model is in the registry.
 
