@@ -41,7 +41,7 @@ def test_all_methods_are_listed_by_family(capsys: pytest.CaptureFixture[str], ho
 def test_one_is_shown_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     told = said(capsys, "unires")
     assert "source: Brudfors et al. 2018" in told
-    assert "iterations = 20: rounds of ADMM at most; few are best: the optimum is a staircase [at least 1; at most 512]" in told
+    assert "iterations = 10: rounds of ADMM at most; few are best: the optimum is a staircase [at least 1; at most 512]" in told
     assert "600,000 voxels a second and core; 48 bytes a voxel" in told
     told = said(capsys, "diffusion-iqt")
     assert "diffusion-iqt-base (without cross-batch and without the deep feature module; paper, small, tiny)" in told
