@@ -238,6 +238,7 @@ def trained(tmp_path: Path) -> dict[str, nn.Module]:
     return networks
 
 
+@pytest.mark.slow
 def test_both_stages_train_and_what_is_written_is_a_prior(tmp_path: Path) -> None:
     networks = trained(tmp_path)
     BRAIN_LDM.write(
