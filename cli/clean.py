@@ -49,11 +49,11 @@ def _agrees(question: str, *, yes: bool) -> bool:
     return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
-def _chosen(found: Survey, *, yes: bool) -> list[Item]:
+def _chosen(leftovers: Survey, *, yes: bool) -> list[Item]:
     """What is to go: scratch, and the rest as told."""
-    chosen = found.of("scratch")
+    chosen = leftovers.of("scratch")
     for kind, text in (("kept", "what saves the next run some work"), ("orphan", "orphans")):
-        items = found.of(kind)  # type: ignore[arg-type]
+        items = leftovers.of(kind)  # type: ignore[arg-type]
         size = _size(sum(item.nbytes for item in items))
         if items and _agrees(f"remove {text} ({size}, {sum(len(item.paths) for item in items)} files)?", yes=yes):
             chosen += items
@@ -67,15 +67,15 @@ def execute(options: argparse.Namespace) -> int:
 
     out, plan = planned_run(options.out)
     with cohort_lock(out.lock):
-        found = survey(out, plan)
+        leftovers = survey(out, plan)
         for kind in ("scratch", "kept", "orphan"):
-            _list(found.of(kind))
-        for note in found.notes:
+            _list(leftovers.of(kind))
+        for note in leftovers.notes:
             say(f"note: {note}")
-        if not found.items:
+        if not leftovers.items:
             say("nothing to remove")
             return OK
-        chosen = [] if options.dry_run else _chosen(found, yes=options.yes)
+        chosen = [] if options.dry_run else _chosen(leftovers, yes=options.yes)
         count, nbytes = remove(out, chosen)
     say(f"removed {count} files, {_size(nbytes)}")
     return OK

@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--timezone", help="of the cron line (default: this machine's)")
     when.add_argument("--poll", type=int, default=0, metavar="MINUTES", help="between quick looks for new objects; 0: none")
     when.add_argument("--quiet-seconds", type=int, default=30, help="that arrivals are gathered for (default: %(default)s)")
-    told = parser.add_argument_group("notifications")
-    told.add_argument("--notify", action="append", default=[], metavar="KIND=WHERE", help=NOTIFY)
-    told.add_argument(
+    notifications = parser.add_argument_group("notifications")
+    notifications.add_argument("--notify", action="append", default=[], metavar="KIND=WHERE", help=NOTIFY)
+    notifications.add_argument(
         "--late", type=int, default=15, metavar="MINUTES", help="a run may wait for a worker (default: %(default)s)"
     )
     where = parser.add_argument_group("workers")
@@ -99,11 +99,11 @@ def _flows(client: SyncPrefectClient, place: Place, group: dict[str, Any]) -> No
 
     ensure_pool(client, place.pool)
     for entry in CATALOGUE:
-        found = entry.find()
-        if found is None:
+        flow = entry.find()
+        if flow is None:
             say(f"left out: {entry.name}, for there is no such flow in {' or '.join(entry.modules)}")
             continue
-        register(client, entry, found, place, _defaults(found[1], group))
+        register(client, entry, flow, place, _defaults(flow[1], group))
         say(f"deployed: {entry.name}")
 
 

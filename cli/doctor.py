@@ -20,6 +20,6 @@ def execute(options: argparse.Namespace) -> int:
     from infra.group.checks import group_checks
     from infra.group.state import State
 
-    found = [*checks(), *group_checks(State.at(options.state_dir), asked=options.state_dir is not None)]
-    console().print(doctor_table(found))
-    return FAILED if any(check.state == "missing" for check in found) else OK
+    results = [*checks(), *group_checks(State.at(options.state_dir), asked=options.state_dir is not None)]
+    console().print(doctor_table(results))
+    return FAILED if any(check.state == "missing" for check in results) else OK

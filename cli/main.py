@@ -61,11 +61,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage and what is wrong, and end with exit code 2."""
         said = [word for word in message.split() if word.startswith("--")]
-        known = sorted({name for one in _every(self) for name in one._option_string_actions if name.startswith("--")})  # noqa: SLF001
+        known = sorted({name for command in _every(self) for name in command._option_string_actions if name.startswith("--")})  # noqa: SLF001
         near = {word: get_close_matches(word.partition("=")[0], known, 1) for word in said if word.partition("=")[0] not in known}
         hints = [f"{word}: did you mean {match[0]}?" for word, match in near.items() if match]
         if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
-            hints += [f"did you mean {one}?" for one in get_close_matches(chosen[1], re.findall(r"[\w.-]+", chosen[2]), 1)]
+            hints += [f"did you mean {match}?" for match in get_close_matches(chosen[1], re.findall(r"[\w.-]+", chosen[2]), 1)]
         super().error("; ".join([message, *hints]))
 
 
@@ -74,8 +74,8 @@ def _every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
     yield parser
     for action in parser._actions:  # noqa: SLF001 - argparse tells them nowhere else
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for one in action.choices.values():
-                yield from _every(one)
+            for command in action.choices.values():
+                yield from _every(command)
 
 
 def _parser(command: str | None) -> argparse.ArgumentParser:

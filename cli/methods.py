@@ -53,8 +53,8 @@ def table(champions: dict[str, Champion]) -> Table:
     made = Table("family", "method", "what it does: takes, model, what that is for, source", box=None, pad_edge=False)
     for family in registry.families():
         for n, entry in enumerate(family.methods):
-            told = (_takes(entry), _model(entry, champions), _domain(entry, champions), entry.source)
-            text = f"{entry.title}\n[dim]{'; '.join(one for one in told if one).replace('`', '')}[/dim]"
+            parts = (_takes(entry), _model(entry, champions), _domain(entry, champions), entry.source)
+            text = f"{entry.title}\n[dim]{'; '.join(part for part in parts if part).replace('`', '')}[/dim]"
             made.add_row("" if n else family.title, entry.name, text)
     return made
 
@@ -86,8 +86,8 @@ def _model(entry: MethodEntry, champions: dict[str, Champion]) -> str:
     """Which model a method would restore with on this machine."""
     if not entry.takes.model or not entry.champion:
         return _kind_of_model(entry).replace("`", "")
-    if found := champions.get(entry.model_name):
-        return f"champion {found.version}"
+    if champion := champions.get(entry.model_name):
+        return f"champion {champion.version}"
     if registry.shipped(entry.name):
         return "the model that isovox brings"
     return f"no model yet, train {recipe}" if (recipe := registry.recipe_of(entry.name)) else "no model yet, import one"
@@ -100,8 +100,8 @@ def _domain(entry: MethodEntry, champions: dict[str, Champion]) -> str:
     if not entry.takes.model or not entry.champion:
         return ""
     own = registry.shipped(entry.name)
-    found = champions.get(entry.model_name)
-    domain = found.domain if found else read_domain(str(own)) if own else None
+    champion = champions.get(entry.model_name)
+    domain = champion.domain if champion else read_domain(str(own)) if own else None
     return "; ".join(statements(domain)) if domain else ""
 
 
@@ -110,7 +110,7 @@ def _domain(entry: MethodEntry, champions: dict[str, Champion]) -> str:
 
 def _show(entry: MethodEntry, champions: dict[str, Champion]) -> None:
     method = registry.method_class(entry.name)
-    recipes = [one for one in registry.recipes().values() if one.method == entry.name]
+    recipes = [recipe for recipe in registry.recipes().values() if recipe.method == entry.name]
     cost = f"{method.voxels_per_second:,.0f} voxels a second and core; {method.bytes_per_voxel:g} bytes a voxel"
     patch = f", and {method.bytes_per_tile_voxel:g} a voxel of the patch in hand" if method.bytes_per_tile_voxel else ""
     lines = {
@@ -120,7 +120,7 @@ def _show(entry: MethodEntry, champions: dict[str, Champion]) -> None:
         "takes": _takes(entry).replace("`", ""),
         "model": _model(entry, champions),
         "for": _domain(entry, champions),
-        "trained by": ", ".join(f"{one.name} ({one.title}; {', '.join(one.presets)})" for one in recipes),
+        "trained by": ", ".join(f"{recipe.name} ({recipe.title}; {', '.join(recipe.presets)})" for recipe in recipes),
         "cost": cost + patch,
     }
     for name, value in lines.items():

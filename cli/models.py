@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (text, arguments, _) in ACTIONS.items():
         each = actions.add_parser(name, help=text, description=text)
-        for argument, told in arguments.items():
-            each.add_argument(argument, **told)
+        for argument, keywords in arguments.items():
+            each.add_argument(argument, **keywords)
         each.add_argument("--tracking-uri", help="MLflow tracking URI; default: a sqlite file in isovox's own folder")
         if name == "promote":
             add_settings(each, _evaluation(), ())
@@ -63,9 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     models = registry(options.tracking_uri)
-    found = models.versions(options.name)
-    if found:
-        _print(_table(found))
+    versions = models.versions(options.name)
+    if versions:
+        _print(_table(versions))
     else:
         say(f"no models in {models.uri}; train or import one")
     return OK
@@ -124,8 +124,8 @@ def told(name: str, decision: Decision) -> str:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    found = registry(options.tracking_uri).rollback(options.name)
-    say(f"{found.name}: version {found.version} is champion again, sha256 {found.sha256}")
+    version = registry(options.tracking_uri).rollback(options.name)
+    say(f"{version.name}: version {version.version} is champion again, sha256 {version.sha256}")
     return OK
 
 
@@ -169,8 +169,8 @@ def _download(options: argparse.Namespace) -> int:
 def _register(options: argparse.Namespace, folder: str, name: str) -> int:
     models = registry(options.tracking_uri)
     bring_own(name, models)
-    found = models.add(folder, name)
-    say(f"{found.uri} {' '.join(found.aliases)} sha256 {found.sha256}".replace("  ", " "))
+    version = models.add(folder, name)
+    say(f"{version.uri} {' '.join(version.aliases)} sha256 {version.sha256}".replace("  ", " "))
     return OK
 
 
@@ -197,8 +197,8 @@ def _export(options: argparse.Namespace) -> int:
         models.export_half(options.model, options.out)
         say(f"{options.model} in {options.out}, weights in float16")
         return OK
-    found = models.export(options.model, options.out)
-    say(f"models:/{found.name}/{found.version} in {found.folder}, sha256 {found.sha256}")
+    version = models.export(options.model, options.out)
+    say(f"models:/{version.name}/{version.version} in {version.folder}, sha256 {version.sha256}")
     return OK
 
 
@@ -208,11 +208,11 @@ def _print(what: Any) -> None:
     Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(what)
 
 
-def _table(found: list[Version]) -> Any:
+def _table(versions: list[Version]) -> Any:
     from rich.table import Table
 
     table = Table("name", "version", "alias", "sha256", "created", "figures", box=None, pad_edge=False)
-    for each in found:
+    for each in versions:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(each.figures.items()))
         table.add_row(each.name, each.version, " ".join(each.aliases), each.sha256[:12], each.created, figures)
     return table
@@ -262,7 +262,7 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
     ),
     "download": (
         "fetch the files of a known model of others from the internet, and register it",
-        {"name": {"help": "one of: " + ", ".join(name for name, one in families.foreign().items() if one.fetches)}},
+        {"name": {"help": "one of: " + ", ".join(name for name, entry in families.foreign().items() if entry.fetches)}},
         _download,
     ),
     "check": (

@@ -48,9 +48,9 @@ def sanitise(options: argparse.Namespace) -> int:
     names = own_names()
     names["user"] += tuple(options.also)
     done = sanitise(options.folder, options.out, names)
-    for one in done.removed:
-        say(f"taken out of {one.file}: {one.kind} {one.text}")
-    for one in done.left:
-        say(f"left in {one.file}, on which the digest depends: {one.kind} {one.text}")
+    for finding in done.removed:
+        say(f"taken out of {finding.file}: {finding.kind} {finding.text}")
+    for finding in done.left:
+        say(f"left in {finding.file}, on which the digest depends: {finding.kind} {finding.text}")
     say(f"{len(done.removed)} taken out; {options.out}, digest {read_bundle(options.out).digest[:12]} as before")
     return FAILED if done.left else OK

@@ -30,7 +30,7 @@ def _leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tupl
 def _plain(annotation: Any) -> Any:
     """The type behind ``X | None``."""
     if get_origin(annotation) in {Union, types.UnionType}:
-        return next(one for one in get_args(annotation) if one is not type(None))
+        return next(part for part in get_args(annotation) if part is not type(None))
     return annotation
 
 
@@ -132,8 +132,10 @@ def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        own = [one["ctx"]["error"] for one in error.errors() if isinstance(one.get("ctx", {}).get("error"), UsageError)]
+        own = [fault["ctx"]["error"] for fault in error.errors() if isinstance(fault.get("ctx", {}).get("error"), UsageError)]
         if own:
             raise own[0] from error
-        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}, not {one['input']!r}" for one in error.errors())
+        what = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {fault['input']!r}" for fault in error.errors()
+        )
         raise UsageError("settings", "valid settings", what, "correct them; --help lists them") from error

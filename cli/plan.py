@@ -47,10 +47,10 @@ def _list_files(options: argparse.Namespace) -> int:
     from core.io.bids import survey
 
     settings = settings_from(options, RunSettings)
-    found = survey(settings.input, settings.selection, settings.out)
-    for line in (*found.ledger.names(), *found.ledger.account().lines()):
+    discovery = survey(settings.input, settings.selection, settings.out)
+    for line in (*discovery.ledger.names(), *discovery.ledger.account().lines()):
         say(line)
-    return FAILED if found.ledger.refused else OK
+    return FAILED if discovery.ledger.refused else OK
 
 
 def execute(options: argparse.Namespace) -> int:

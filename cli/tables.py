@@ -77,8 +77,8 @@ def scan_table(records: Sequence[ScanRecord], progress: Mapping[str, str] = Mapp
         if (other := _baseline(record)) is not None:
             table.add_row(*_cells(other, ""), style="dim")
         state = progress.get(record.key, record.state)
-        told = {"state": state, "reason": REASONS[state]} if state in REASONS else {"state": state}
-        table.add_row(*_cells(row(record) | told, COLOURS[state]))
+        changes = {"state": state, "reason": REASONS[state]} if state in REASONS else {"state": state}
+        table.add_row(*_cells(row(record) | changes, COLOURS[state]))
     return table
 
 
@@ -89,16 +89,16 @@ def simulation_table(records: Sequence[ScanRecord]) -> Table:
     table.add_column("image or reason", overflow="fold", ratio=1)
     for record in records:
         state = f"[{COLOURS[record.state]}]{record.state}[/]"
-        told = record.reason or " ".join(record.outputs)
-        table.add_row(record.key, record.method or "–", state, _number(record.seconds.get("simulate"), 1), escape(told))
+        outcome = record.reason or " ".join(record.outputs)
+        table.add_row(record.key, record.method or "–", state, _number(record.seconds.get("simulate"), 1), escape(outcome))
     return table
 
 
 def summary(records: Sequence[ScanRecord], progress: Mapping[str, str] = MappingProxyType({})) -> str:
     """Planned, and how many are in each state."""
-    found = counts([record for record in records if record.key not in progress])
-    found |= {state: n for state in REASONS if (n := sum(one == state for one in progress.values()))}
-    return f"planned {len(records)} = " + " + ".join(f"{n} {state}" for state, n in found.items())
+    by_state = counts([record for record in records if record.key not in progress])
+    by_state |= {state: n for state in REASONS if (n := sum(waiting == state for waiting in progress.values()))}
+    return f"planned {len(records)} = " + " + ".join(f"{n} {state}" for state, n in by_state.items())
 
 
 def _shape(scan: ScanPlan) -> str:
@@ -125,17 +125,17 @@ def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
         table.add_row(
             scan.key, _shape(scan), scan.mode, str(scan.tiles), _gib(cost.memory), _gib(cost.disk), f"{cost.seconds:.0f}", what
         )
-    for one in plan.refused:
-        table.add_row(one.key, "–", "–", "–", "–", "–", "–", f"[red]refused[/red] {escape(one.reason)}")
+    for refusal in plan.refused:
+        table.add_row(refusal.key, "–", "–", "–", "–", "–", "–", f"[red]refused[/red] {escape(refusal.reason)}")
     return table
 
 
 def _came_about(plan: CohortPlan) -> list[str]:
     """How the scans came from the anatomy, as a restoration assumes it, and how many bring a mask that it takes."""
     kinds = Counter(scan.forward.describe() for scan in plan.scans)
-    told = ["scans: " + "; ".join(f"{count} of {said}" for said, count in kinds.most_common())] if kinds else []
+    lines = ["scans: " + "; ".join(f"{count} of {said}" for said, count in kinds.most_common())] if kinds else []
     masks = sum(scan.mask is not None for scan in plan.scans)
-    return [*told, *([f"masks: beside {masks} of {len(plan.scans)} scans, taken by {plan.settings.method}"] if masks else [])]
+    return [*lines, *([f"masks: beside {masks} of {len(plan.scans)} scans, taken by {plan.settings.method}"] if masks else [])]
 
 
 def plan_summary(plan: CohortPlan) -> str:
@@ -158,11 +158,11 @@ def plan_summary(plan: CohortPlan) -> str:
     return "\n".join(lines)
 
 
-def doctor_table(found: Sequence[Check]) -> Table:
+def doctor_table(checks: Sequence[Check]) -> Table:
     """A line a check."""
     colours = {"ok": "green", "optional": "cyan", "warning": "yellow", "missing": "red"}
     table = Table("", "state", "found", "remedy", box=None, pad_edge=False)
-    for check in found:
+    for check in checks:
         table.add_row(check.name, f"[{colours[check.state]}]{check.state}[/]", escape(check.found), escape(check.remedy))
     return table
 

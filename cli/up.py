@@ -54,12 +54,12 @@ def execute(options: argparse.Namespace) -> int:
     from infra.group.launch import up as bring_up
     from infra.group.state import State
 
-    state, told = State.at(options.state_dir), _told(options)
+    state, changed = State.at(options.state_dir), _told(options)
     if options.foreground:
-        foreground(state, told)
+        foreground(state, changed)
         return OK
-    if not bring_up(state, told, say):
-        say(f"already up in {state.folder}" + ("; isovox down first, to change its settings" if told else ""))
+    if not bring_up(state, changed, say):
+        say(f"already up in {state.folder}" + ("; isovox down first, to change its settings" if changed else ""))
     _say_where(state)
     return OK
 

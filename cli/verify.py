@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _told(found: Found) -> str:
-    parts = [f"verified {found.scans} scans: {found.files} files by sha256, {found.images} images by every block"]
-    parts += [f"{found.failed} failed scans have none"] if found.failed else []
-    parts += [f"{found.waiting} wait for the next run"] if found.waiting else []
-    parts += [f"{found.states} are half restored"] if found.states else []
-    count = len(found.problems)
+def _told(verified: Found) -> str:
+    parts = [f"verified {verified.scans} scans: {verified.files} files by sha256, {verified.images} images by every block"]
+    parts += [f"{verified.failed} failed scans have none"] if verified.failed else []
+    parts += [f"{verified.waiting} wait for the next run"] if verified.waiting else []
+    parts += [f"{verified.states} are half restored"] if verified.states else []
+    count = len(verified.problems)
     return f"{'; '.join(parts)}; {'no problem' if not count else '1 problem' if count == 1 else f'{count} problems'}"
 
 
@@ -39,14 +39,14 @@ def execute(options: argparse.Namespace) -> int:
     out = Output(options.out)
     refuse_while_busy(out, "an output on which nothing works")
     with bars({"scans": len(keys_of(out, read_plan(out)))}) as tell:
-        found = look(out, tell)
-    for problem in found.problems:
+        verified = look(out, tell)
+    for problem in verified.problems:
         say(str(problem))
-    say(_told(found))
+    say(_told(verified))
     if options.mend:
         from core.io.lock import cohort_lock
 
         with cohort_lock(out.lock):
-            keys = mend(out, found.problems)
+            keys = mend(out, verified.problems)
         say(f"{len(keys)} scans will be made anew by the next run{': ' if keys else ''}{', '.join(keys)}")
-    return FAILED if found.problems else OK
+    return FAILED if verified.problems else OK

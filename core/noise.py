@@ -49,7 +49,7 @@ def philox(counter: Words, key: Key) -> Words:
     """Four random words for each counter: Philox 4x32 in ten rounds, in 64-bit integers whose products wrap around."""
     a, b, c, d = counter
     for n in range(ROUNDS):
-        k, m = ((one + n * weyl) & WORD for one, weyl in zip(key, WEYL, strict=True))
+        k, m = ((word + n * weyl) & WORD for word, weyl in zip(key, WEYL, strict=True))
         p, q = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
         a, b, c, d = ((q >> 32) & WORD) ^ b ^ k, q & WORD, ((p >> 32) & WORD) ^ d ^ m, p & WORD
     return a, b, c, d

@@ -93,10 +93,10 @@ class Tissues:
         if not (totals > 0).all():
             remedy = "check that the label image is of this scan"
             raise InputError("tissues-not-found", "voxels of CSF, grey and white matter", f"{totals.round().tolist()}", remedy)
-        means = np.array([np.vdot(one, image) for one in maps], np.float64) / totals
-        squares = [np.vdot(one, (image - mean) ** 2) for one, mean in zip(maps, means, strict=True)]
+        means = np.array([np.vdot(share, image) for share in maps], np.float64) / totals
+        squares = [np.vdot(share, (image - mean) ** 2) for share, mean in zip(maps, means, strict=True)]
         sds = np.sqrt(np.maximum(np.array(squares, np.float64) / totals, 1e-12))
-        gm, wm = (_mean(image[maps[one] > SURE], means[one]) for one in (GM, WM))
+        gm, wm = (_mean(image[maps[tissue] > SURE], means[tissue]) for tissue in (GM, WM))
         return cls(_triple(means), _triple(sds), _triple(totals / totals.sum()), gm, wm)
 
     def maps(self, image: Array) -> Array:
@@ -159,7 +159,7 @@ def maps_of_labels(labels: Array) -> Array:
     table = _tissue_of_label(plain=float(labels.max()) <= len(USUAL))
     known = (labels >= 0) & (labels < len(table))
     tissue = table[np.where(known, labels, 0).astype(np.int16)]
-    maps = np.stack([tissue == one for one in (CSF, GM, WM)])
+    maps = np.stack([tissue == label for label in (CSF, GM, WM)])
     if np.count_nonzero(maps.any(axis=(1, 2, 3))) < 2:
         wanted = "labels 0 to 3 (nothing, CSF, GM, WM) or FreeSurfer's aseg"
         got = ", ".join(f"{value:g}" for value in np.unique(labels)[:8])

@@ -95,7 +95,7 @@ def notices(blocks: Sequence[UUID], late: int) -> list[AutomationCore]:
         posture=Posture.Proactive, threshold=1, within=waiting,
     )  # fmt: skip
     counted = "{{ event.payload.flagged }} flagged, {{ event.payload.done }} done, {{ event.payload.skipped }} as before"
-    told: Mapping[str, tuple[EventTrigger, str, str]] = {
+    triggers: Mapping[str, tuple[EventTrigger, str, str]] = {
         "failed": (failed, f"isovox: {WHICH} failed", "{{ flow_run.state.name }}: {{ flow_run.state.message }}\n" + PAGE),
         "flagged": (flagged, "isovox: {{ event.resource.name }} has flagged scans", counted),
         "late": (overdue, f"isovox: {WHICH} is late", f"No worker has begun it for {late} min.\n{PAGE}"),
@@ -107,5 +107,5 @@ def notices(blocks: Sequence[UUID], late: int) -> list[AutomationCore]:
             trigger=trigger,
             actions=[SendNotification(block_document_id=block, subject=subject, body=body) for block in blocks],
         )
-        for kind, (trigger, subject, body) in told.items()
+        for kind, (trigger, subject, body) in triggers.items()
     ]

@@ -29,11 +29,11 @@ class Entry:
 
     def find(self) -> Found | None:
         """The path by which a worker imports the flow, and the flow; None where no module has one."""
-        return next((found for module in self.modules if find_spec(module) and (found := self._in(module))), None)
+        return next((flow for module in self.modules if find_spec(module) and (flow := self._in(module))), None)
 
     def _in(self, module: str) -> Found | None:
         names = vars(import_module(module)).items()
-        own = [(name, one) for name, one in names if isinstance(one, Flow) and one.fn.__module__ == module]
+        own = [(name, value) for name, value in names if isinstance(value, Flow) and value.fn.__module__ == module]
         named = [pair for pair in own if pair[1].name == self.name] or own
         return (f"{module}.{named[0][0]}", named[0][1]) if named else None
 
@@ -51,4 +51,4 @@ COHORT = CATALOGUE[0]
 
 def deployable() -> Iterator[tuple[Entry, Found]]:
     """The entries that have a flow, with it."""
-    return ((entry, found) for entry in CATALOGUE if (found := entry.find()))
+    return ((entry, flow) for entry in CATALOGUE if (flow := entry.find()))

@@ -22,7 +22,9 @@ NOTIFY = "webhook=URL, slack=URL or email=ADDRESS; env:NAME in place of a URL re
 
 def how_model() -> type[BaseModel]:
     """How cohorts are restored: the settings of a run but where it reads and writes."""
-    kept: dict[str, Any] = {name: (one.annotation, one) for name, one in RunSettings.model_fields.items() if name not in PLACED}
+    kept: dict[str, Any] = {
+        name: (field.annotation, field) for name, field in RunSettings.model_fields.items() if name not in PLACED
+    }
     return create_model("How", **kept)
 
 
@@ -77,7 +79,7 @@ def cohort_of(said: str, how: Mapping[str, Any]) -> Cohort:
     try:
         RunSettings.model_validate(settings)
     except ValidationError as error:
-        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        what = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UsageError("settings", f"valid settings of cohort {name}", what, "correct them") from error
     return Cohort(name, settings)
 
@@ -88,17 +90,17 @@ def _absolute(place: str) -> str:
 
 def of_group(environ: Mapping[str, str]) -> dict[str, Any]:
     """Settings of runs in a group that follow from its services: where MLflow is, and the cluster."""
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     if uri := environ.get("MLFLOW_TRACKING_URI"):
-        found["tracking_uri"] = uri
+        defaults["tracking_uri"] = uri
     if cluster := environ.get("ISOVOX_CLUSTER"):
-        found["compute"] = {"cluster": cluster}
-    return found
+        defaults["compute"] = {"cluster": cluster}
+    return defaults
 
 
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with those of the other laid over them, nested ones name by name."""
-    result = dict(one)
+    result = dict(base)
     for name, value in other.items():
         below = result.get(name)
         result[name] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
@@ -110,5 +112,5 @@ def local_timezone() -> str:
     if name := os.environ.get("TZ", "").lstrip(":"):
         return name
     zone = Path("/etc/localtime")
-    _, found, name = str(zone.resolve()).partition("/zoneinfo/")
-    return name if found and name not in {"Etc/UTC", "UCT", "Universal", "Zulu"} else "UTC"
+    _, separator, name = str(zone.resolve()).partition("/zoneinfo/")
+    return name if separator and name not in {"Etc/UTC", "UCT", "Universal", "Zulu"} else "UTC"

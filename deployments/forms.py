@@ -28,7 +28,7 @@ def form_of(flow: Flow[..., Any]) -> Schema:
     """The schema of a flow's parameters."""
     schema = deepcopy(flow.parameters.model_dump_for_openapi())
     models: dict[str, Schema] = schema.get("definitions", {})
-    for model in [one for one in models.values() if _chooses_method(one)]:
+    for model in [definition for definition in models.values() if _chooses_method(definition)]:
         _offer_options(model, models)
     schema = cast("Schema", _known_to_the_form(schema))
     models = schema.get("definitions", {})
@@ -100,10 +100,10 @@ def _options_of(method: str, models: dict[str, Schema]) -> Schema:
 def _known_to_the_form(value: Any) -> Any:
     """A schema in words that Prefect's form knows."""
     if isinstance(value, list):
-        return [_known_to_the_form(one) for one in value]
+        return [_known_to_the_form(element) for element in value]
     if not isinstance(value, dict):
         return value
-    known = {name: _known_to_the_form(one) for name, one in value.items()}
+    known = {name: _known_to_the_form(element) for name, element in value.items()}
     if isinstance(known.get("oneOf"), list):
         known["anyOf"] = known.pop("oneOf")
         known.pop("discriminator", None)
@@ -124,9 +124,9 @@ def _explain(field: Schema, models: dict[str, Schema]) -> None:
 
 def _place(field: Schema) -> None:
     """A text that names a place must be absolute."""
-    for one in (field, *field.get("anyOf", ())):
-        if one.get("type") == "string":
-            one["pattern"] = ABSOLUTE
+    for part in (field, *field.get("anyOf", ())):
+        if part.get("type") == "string":
+            part["pattern"] = ABSOLUTE
     said = field.get("description", "").rstrip(".")
     field["description"] = said.replace("local or s3://", SAID) if "local or s3://" in said else f"{said}; {SAID}"
 
@@ -134,8 +134,8 @@ def _place(field: Schema) -> None:
 def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:
     """Every field of a form, those of nested models and of a field's choices too, by its path."""
     yield from schema["properties"].items()
-    for model, one in schema.get("definitions", {}).items():
-        for name, field in one.get("properties", {}).items():
+    for model, definition in schema.get("definitions", {}).items():
+        for name, field in definition.get("properties", {}).items():
             yield f"{model}.{name}", field
             for choice in field.get("anyOf", ()):
                 yield from (

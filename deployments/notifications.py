@@ -34,8 +34,8 @@ def block_of(said: str, environ: Mapping[str, str] = os.environ) -> tuple[str, N
 
 def _webhook(url: str, _environ: Mapping[str, str]) -> NotificationBlock:
     _check_url(url)
-    told = {"subject": "{{subject}}", "body": "{{body}}", "source": "isovox"}
-    return CustomWebhookNotificationBlock(name="isovox", url="{{url}}", json_data=told, secrets={"url": url})
+    template = {"subject": "{{subject}}", "body": "{{body}}", "source": "isovox"}
+    return CustomWebhookNotificationBlock(name="isovox", url="{{url}}", json_data=template, secrets={"url": url})
 
 
 def _slack(url: str, _environ: Mapping[str, str]) -> NotificationBlock:
@@ -67,9 +67,9 @@ KINDS = {"webhook": _webhook, "slack": _slack, "email": _email}
 def save(blocks: list[tuple[str, NotificationBlock]]) -> list[UUID]:
     """Keep blocks on the server; those of a former call under the same names are replaced."""
     seen: dict[str, int] = {}
-    found = []
+    saved = []
     for kind, block in blocks:
         seen[kind] = seen.get(kind, 0) + 1
         name = f"isovox-{kind}-{seen[kind]}"
-        found.append(cast("UUID", block.save(name, overwrite=True)))  # a coroutine only where a loop runs
-    return found
+        saved.append(cast("UUID", block.save(name, overwrite=True)))  # a coroutine only where a loop runs
+    return saved

@@ -57,30 +57,30 @@ def ensure_pool(client: SyncPrefectClient, name: str) -> None:
             return
 
 
-def register(client: SyncPrefectClient, entry: Entry, found: Found, place: Place, defaults: dict[str, Any]) -> UUID:
+def register(client: SyncPrefectClient, entry: Entry, flow: Found, place: Place, defaults: dict[str, Any]) -> UUID:
     """Deploy a flow to be started by hand.
 
     Args:
         client: of the server.
         entry: of the catalogue.
-        found: its flow.
+        flow: its flow.
         place: where its runs go.
         defaults: what its form says before anybody fills it in.
 
     Returns:
         the deployment's id; registering again keeps it.
     """
-    return _create(client, entry, found, place, name=entry.name, parameters=defaults, tags=[TAG])
+    return _create(client, entry, flow, place, name=entry.name, parameters=defaults, tags=[TAG])
 
 
 def register_cohort(client: SyncPrefectClient, cohort: Cohort, place: Place, schedule: Schedule) -> UUID:
     """Deploy the restoration of a cohort, one run of it at a time; what comes meanwhile waits for its turn."""
-    found = COHORT.find()
-    assert found is not None  # noqa: S101 - it is part of isovox
+    flow = COHORT.find()
+    assert flow is not None  # noqa: S101 - it is part of isovox
     return _create(
         client,
         COHORT,
-        found,
+        flow,
         place,
         name=cohort.name,
         parameters={"settings": cohort.settings},
@@ -91,8 +91,8 @@ def register_cohort(client: SyncPrefectClient, cohort: Cohort, place: Place, sch
     )
 
 
-def _create(client: SyncPrefectClient, entry: Entry, found: Found, place: Place, **said: Any) -> UUID:
-    entrypoint, flow = found
+def _create(client: SyncPrefectClient, entry: Entry, located: Found, place: Place, **said: Any) -> UUID:
+    entrypoint, flow = located
     return client.create_deployment(
         flow_id=client.create_flow(flow),
         version=__version__,
@@ -114,15 +114,15 @@ def schedules_of(said: Schedule) -> Sequence[DeploymentScheduleCreate]:
     Raises:
         UsageError: a cron line or a time zone that cannot be.
     """
-    found = []
+    schedules = []
     if said.cron:
         try:
             cron = CronSchedule(cron=said.cron, timezone=said.timezone)
         except ValidationError as error:
             what = f"{said.cron!r} in {said.timezone}: {error.errors()[0]['msg']}"
             raise UsageError("cron", "minute hour day month weekday", what, 'write --cron "0 2 * * *"') from error
-        found.append(DeploymentScheduleCreate(schedule=cron, slug="nightly", parameters={"quick": False}))
+        schedules.append(DeploymentScheduleCreate(schedule=cron, slug="nightly", parameters={"quick": False}))
     if said.poll:
         interval = IntervalSchedule(interval=timedelta(minutes=said.poll))
-        found.append(DeploymentScheduleCreate(schedule=interval, slug="poll", parameters={"quick": True}))
-    return found
+        schedules.append(DeploymentScheduleCreate(schedule=interval, slug="poll", parameters={"quick": True}))
+    return schedules

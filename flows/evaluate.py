@@ -33,20 +33,24 @@ def candidates_of(settings: EvaluationSettings) -> list[Candidate]:
     words = [word for said in settings.methods for word in _champions(said, settings)]
     pairs = [_said(word) for word in words]
     plain = Counter(method for method, _ in pairs)
-    found = [_candidate(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
-    found = [_told_apart(one, found) for one in found]
-    labels = Counter(one.label for one in found)
+    candidates = [_candidate(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
+    candidates = [_told_apart(candidate, candidates) for candidate in candidates]
+    labels = Counter(candidate.label for candidate in candidates)
     if twice := [label for label, count in labels.items() if count > 1]:
         raise UsageError("method-twice", "each method once", twice[0], "name it once, or with another model")
     if alien := {name.partition(".")[0] for name in settings.method_options} - {method for method, _ in pairs}:
         raise UsageError("method-options", "options of methods that take part", ", ".join(sorted(alien)), "correct their names")
-    return found
+    return candidates
 
 
-def _told_apart(one: Candidate, found: Sequence[Candidate]) -> Candidate:
+def _told_apart(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate:
     """The candidate, with the start of its model's digest in its label where another one's model has the same name."""
-    alike = [other for other in found if other.label == one.label]
-    return replace(one, label=f"{one.label} {one.weights.sha256[:8]}") if len(alike) > 1 and one.weights else one
+    alike = [other for other in candidates if other.label == candidate.label]
+    return (
+        replace(candidate, label=f"{candidate.label} {candidate.weights.sha256[:8]}")
+        if len(alike) > 1 and candidate.weights
+        else candidate
+    )
 
 
 def _champions(word: str, settings: EvaluationSettings) -> list[str]:
@@ -55,8 +59,8 @@ def _champions(word: str, settings: EvaluationSettings) -> list[str]:
         return [word]
     from core.methods.registry import learned, method_entry
 
-    found = [f"{method}=models:/{method_entry(method).model_name}@{word}" for method in learned()]
-    there = [one for one in found if not _weighed(*_said(one), settings)[1]]
+    words = [f"{method}=models:/{method_entry(method).model_name}@{word}" for method in learned()]
+    there = [pair for pair in words if not _weighed(*_said(pair), settings)[1]]
     if not there:
         remedy = "train one (isovox train METHOD COHORT) and promote it"
         raise UsageError("champion-missing", f"a method with a {word} in the registry", "none", remedy)
@@ -94,10 +98,10 @@ def _candidate(method: str, model: str | None, settings: EvaluationSettings, *, 
     }
     weights, reason = _weighed(method, model, settings)
     trained = trained_of(weights.folder) if weights else None
-    one = Candidate(method, method, options, weights, trained, reason=reason)
+    candidate = Candidate(method, method, options, weights, trained, reason=reason)
     if not reason:  # a wrong option is told before anything is done
-        one = replace(one, domain=build_method(method, options, weights.folder if weights else None).domain)
-    return one if alone else replace(one, label=f"{method} ({one.model or _short(model)})")
+        candidate = replace(candidate, domain=build_method(method, options, weights.folder if weights else None).domain)
+    return candidate if alone else replace(candidate, label=f"{method} ({candidate.model or _short(model)})")
 
 
 def _short(model: str | None) -> str:
@@ -164,10 +168,10 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
     with open_cluster(settings.compute) as pool:
         dispatch = partial(run_bounded, pool)
         with bars({"scans": _count(settings)}) as tell:
-            found = cases.find_cases(settings, tell, dispatch)
-        work = evaluation.Evaluation(settings, tuple(found), tuple(candidates), scoring)
-        with bars({"restored": len(found) * len(candidates)}) as tell:
-            return found, evaluation.evaluate(work, tell, dispatch)
+            chosen = cases.find_cases(settings, tell, dispatch)
+        work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
+        with bars({"restored": len(chosen) * len(candidates)}) as tell:
+            return chosen, evaluation.evaluate(work, tell, dispatch)
 
 
 def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any) -> PairedScores:

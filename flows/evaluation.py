@@ -29,7 +29,10 @@ def evaluate_methods(settings: EvaluationSettings) -> State:
         BusyError: another run works on the same output.
     """
     rows = evaluate(settings)
-    table = [{"method": one.method, "scans": one.scans, "failed": one.failed, **one.means} for one in summaries(rows)]
+    table = [
+        {"method": summary.method, "scans": summary.scans, "failed": summary.failed, **summary.means}
+        for summary in summaries(rows)
+    ]
     report = files.join(settings.out, "report.html")
     create_table_artifact(table, key="evaluation", description=f"means over the scans; report: {report}")
     failed = sum(row.state == "failed" for row in rows)

@@ -116,9 +116,9 @@ def _given(settings: HarmonizeSettings) -> model.Harmonizer | None:
         return None
     from tasks.registry.resolve import resolve
 
-    found = model.read(resolve(settings.model, tracking_uri(settings.tracking_uri), home() / "models").folder)
-    found.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
-    return found
+    harmonizer = model.read(resolve(settings.model, tracking_uri(settings.tracking_uri), home() / "models").folder)
+    harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
+    return harmonizer
 
 
 def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None) -> HarmonizeSettings:
@@ -156,7 +156,9 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> model.Harmon
     fitted = None
     if settings.intensity != "none":
         said = [work.read_measured(member.piece) or {} for member in chosen]
-        fitted = Normaliser.fit_readings(settings.intensity, [one["Reading"] for one in said], settings.contrast).to_json()
+        fitted = Normaliser.fit_readings(
+            settings.intensity, [reading["Reading"] for reading in said], settings.contrast
+        ).to_json()
     geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
     return model.Harmonizer(intensity=fitted, sites=tables.sizes(chosen), **geometry)
 
@@ -166,15 +168,15 @@ def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
     return harmonizer.model_copy(update={"combat": None})
 
 
-def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, found: Adjusted) -> str:
+def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, adjusted: Adjusted) -> str:
     """Put what was fitted into the registry; its name there."""
     from tasks.registry.models import Models
 
     name = settings.name or f"harmonize-{settings.intensity}"
     folder = files.join(settings.out, "isovox", "harmonizer")
-    told = {key: getattr(harmonizer, key) for key in model.GEOMETRY} | {"intensity": settings.intensity}
-    model.save(folder, harmonizer, tables.card(name, harmonizer.sites, told, found.figures, found.notes))
-    version = Models(tracking_uri(settings.tracking_uri), home() / "models").add(folder, name, found.figures)
+    about = {key: getattr(harmonizer, key) for key in model.GEOMETRY} | {"intensity": settings.intensity}
+    model.save(folder, harmonizer, tables.card(name, harmonizer.sites, about, adjusted.figures, adjusted.notes))
+    version = Models(tracking_uri(settings.tracking_uri), home() / "models").add(folder, name, adjusted.figures)
     return f"{version.uri} ({', '.join(version.aliases) or 'no alias'})"
 
 
@@ -218,25 +220,25 @@ class Run:
 
 
 def _record_of(member: Member) -> ScanRecord:
-    found = member.piece.harmonized.read_record(member.piece.key)
-    return member.record if found is None else found
+    record = member.piece.harmonized.read_record(member.piece.key)
+    return member.record if record is None else record
 
 
 def _rows(members: Sequence[Member], refused: Sequence[Refused]) -> list[dict[str, str]]:
     """A line a scan: those that came through, then those that did not."""
     every = [(member.piece, member.record) for member in members] + list(refused)
-    told = [{"site": piece.site, "scan": piece.key, "state": record.state, "reason": record.reason} for piece, record in every]
-    return sorted(told, key=lambda row: (row["site"], row["scan"]))
+    rows = [{"site": piece.site, "scan": piece.key, "state": record.state, "reason": record.reason} for piece, record in every]
+    return sorted(rows, key=lambda row: (row["site"], row["scan"]))
 
 
 def _flags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {f"{row['site']}/{row['scan']}": row["reason"] for row in rows if row["state"] != "done"}
 
 
-def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], found: Adjusted, registered: str) -> str:
+def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str) -> str:
     """The run's artifacts, and what came of it in a line."""
     count = {state: sum(row["state"] == state for row in rows) for state in ("done", "flagged", "failed")}
-    said = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *found.lines()]
+    said = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *adjusted.lines()]
     said += [f"model: {registered}"] if registered else []
     files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": said})
     create_table_artifact(rows, key="harmonized", description="every scan, its state and why")
@@ -256,22 +258,22 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     """All of it; what came of it, and whether every scan came through."""
     restored = [_restore(site, settings) for site in sites]
     with _opened(settings) as run:
-        run.refused += [one for _, refused in restored for one in refused]
+        run.refused += [refusal for _, refused in restored for refusal in refused]
         measured = run.through("measure", work.measure, [member for members, _ in restored for member in members])
         _check_sites(sites, measured, given)
         harmonizer = given or _fit(settings, measured)
         done = run.apply(harmonizer, measured)
     rows = _rows(done, run.refused)
-    found = adjust(settings, done, given)
+    adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
-    found = replace(found, notes=(*(note for site in sites for note in site.notes), *cautions, *found.notes))
-    report(settings.out, done, found, _flags(rows))
+    adjusted = replace(adjusted, notes=(*(note for site in sites for note in site.notes), *cautions, *adjusted.notes))
+    report(settings.out, done, adjusted, _flags(rows))
     registered = ""
     if given is None:
-        registered = _register(settings, harmonizer.model_copy(update={"combat": found.combat}), found)
-    for note in found.notes:
+        registered = _register(settings, harmonizer.model_copy(update={"combat": adjusted.combat}), adjusted)
+    for note in adjusted.notes:
         get_run_logger().warning("%s", note)
-    return _tell(settings, rows, found, registered), not any(row["state"] == "failed" for row in rows)
+    return _tell(settings, rows, adjusted, registered), not any(row["state"] == "failed" for row in rows)
 
 
 @flow(

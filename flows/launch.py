@@ -42,8 +42,8 @@ def run_flow(plan: CohortPlan) -> list[ScanRecord]:
         if state.is_crashed() or (state.is_failed() and not was_counted(out, plan)):
             error = state.result(raise_on_failure=False)
             raise error if isinstance(error, Exception) else RuntimeError(state.message)
-    told = files.read_json(out.ending)
-    return with_skipped(verified_records(out, plan), told["skipped"])
+    ending = files.read_json(out.ending)
+    return with_skipped(verified_records(out, plan), ending["skipped"])
 
 
 def was_counted(out: Output, plan: CohortPlan) -> bool:

@@ -53,11 +53,11 @@ def compare(settings: MonitorSettings) -> list[Drift]:
     return drift(reference.only(wanted), new.only(wanted))
 
 
-def rows(found: list[Drift]) -> list[dict[str, Any]]:
+def rows(drifts: list[Drift]) -> list[dict[str, Any]]:
     """A line a feature, what drifts first."""
     order = list(reversed(NAMES))
-    told = sorted(found, key=lambda one: order.index(one.verdict))
-    return [{name: _short(one.to_json()[name]) for name in COLUMNS} for one in told]
+    ordered = sorted(drifts, key=lambda drift: order.index(drift.verdict))
+    return [{name: _short(drift.to_json()[name]) for name in COLUMNS} for drift in ordered]
 
 
 def _short(value: Any) -> Any:
@@ -67,7 +67,7 @@ def _short(value: Any) -> Any:
 def write_table(uri: str, lines: list[dict[str, Any]]) -> None:
     """The lines as a TSV."""
     cells = [["n/a" if line[name] in {None, ""} else str(line[name]) for name in COLUMNS] for line in lines]
-    files.write_atomic(uri, ("\n".join("\t".join(one) for one in [list(COLUMNS), *cells]) + "\n").encode())
+    files.write_atomic(uri, ("\n".join("\t".join(row) for row in [list(COLUMNS), *cells]) + "\n").encode())
 
 
 @flow(name="monitor", flow_run_name=flow_run_name, validate_parameters=True)
@@ -83,15 +83,19 @@ def monitor_features(settings: MonitorSettings) -> State:
     Raises:
         UsageError: a table that is not there, or a feature that one of them has not.
     """
-    found = compare(settings)
-    lines, verdict, text = rows(found), worst(found), summary(found)
+    drifts = compare(settings)
+    lines, verdict, text = rows(drifts), worst(drifts), summary(drifts)
     create_table_artifact(lines, key="drift", description="each feature of the new cohort against the reference's")
     if settings.out:
         write_table(files.join(settings.out, "drift.tsv"), lines)
     if verdict in {"drift", "watch"}:
         get_run_logger().warning("%s", text)
-        told = [f"- **{line['feature']}** ({line['verdict']}): {line['reason']}" for line in lines if line["verdict"] == verdict]
-        create_markdown_artifact("\n".join([f"**{NAMES[verdict]}**: {text}", "", *told]), key="warning", description=text[:200])
+        reasons = [
+            f"- **{line['feature']}** ({line['verdict']}): {line['reason']}" for line in lines if line["verdict"] == verdict
+        ]
+        create_markdown_artifact(
+            "\n".join([f"**{NAMES[verdict]}**: {text}", "", *reasons]), key="warning", description=text[:200]
+        )
     if verdict == "drift":
         resource = {"prefect.resource.id": f"isovox.drift.{files.name_of(settings.new)}", "prefect.resource.name": settings.new}
         emit_event("isovox.features-drift", resource, payload={"summary": text})

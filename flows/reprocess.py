@@ -95,9 +95,9 @@ def _close(context: RunContext, skipped: set[str], changes: Changes) -> list[Sca
     for record in filter(context.tells, records):
         context.tracker.scan(record)
     context.tracker.log_report(context.out.cohort_page, context.out.plan)
-    told = with_skipped(records, skipped)
-    stages.tell_summary(context.plan.digest, changes, counts(told))
-    return told
+    everything = with_skipped(records, skipped)
+    stages.tell_summary(context.plan.digest, changes, counts(everything))
+    return everything
 
 
 def _write_plan(out: Output, plan: CohortPlan) -> None:
@@ -127,10 +127,10 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
         _work(context, todo)
         records = _close(context, skipped, changes)
-        found = counts(records)
-        tracker.finish("FAILED" if found["failed"] else "FINISHED", {name: float(n) for name, n in found.items()})
+        by_state = counts(records)
+        tracker.finish("FAILED" if by_state["failed"] else "FINISHED", {name: float(n) for name, n in by_state.items()})
     # Last: with it, the next run knows that nothing is left to do.
-    files.write_json(out.ending, {"plan": plan.digest, "skipped": sorted(skipped), "counts": found, "notes": changes.notes()})
+    files.write_json(out.ending, {"plan": plan.digest, "skipped": sorted(skipped), "counts": by_state, "notes": changes.notes()})
     return records
 
 
@@ -183,15 +183,15 @@ def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
         seen = seen_now(settings.model_dump(mode="json"), choice.weights) if early else None
         if quick and nothing_new(out, seen):
             return Completed(message="nothing is new: names, sizes and dates are as the latest run found them")
-        found = _plan_and_run(settings, choice)
-        if seen and not found["failed"]:
+        by_state = _plan_and_run(settings, choice)
+        if seen and not by_state["failed"]:
             files.write_json(out.seen, seen)
-    text = ", ".join(f"{n} {state}" for state, n in found.items() if n)
-    if found["flagged"]:
+    text = ", ".join(f"{n} {state}" for state, n in by_state.items() if n)
+    if by_state["flagged"]:
         name = deployment.name or files.name_of(settings.input)
         resource = {"prefect.resource.id": f"isovox.cohort.{name}", "prefect.resource.name": name}
-        emit_event("isovox.cohort-flagged", resource, payload=found)
-    return FailedState(message=text) if found["failed"] else Completed(message=text)
+        emit_event("isovox.cohort-flagged", resource, payload=by_state)
+    return FailedState(message=text) if by_state["failed"] else Completed(message=text)
 
 
 @flow(

@@ -33,8 +33,8 @@ def resolve_model(model: str, wanted: str | None) -> Weights:
     return _weights(resolve(model, tracking_uri(wanted), home() / "models"))
 
 
-def _weights(found: Resolved) -> Weights:
-    return Weights(folder=found.folder, sha256=found.digest, name=found.name, version=found.version)
+def _weights(resolved: Resolved) -> Weights:
+    return Weights(folder=resolved.folder, sha256=resolved.digest, name=resolved.name, version=resolved.version)
 
 
 def resolve_weights(settings: RunSettings) -> Weights | None:
@@ -51,12 +51,12 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
     champion = f"models:/{method_entry(settings.method).model_name}@champion"
     model, uri = settings.model or champion, tracking_uri(settings.tracking_uri)
     try:
-        found = resolve(model, uri, home() / "models")
+        resolved = resolve(model, uri, home() / "models")
     except UsageError as error:
         if settings.model is not None or error.code != "model-unknown":
             raise
-        found = _first_champion(settings.method, uri)
-    return _weights(found)
+        resolved = _first_champion(settings.method, uri)
+    return _weights(resolved)
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ def _again(before: Weights, settings: RunSettings) -> Weights:
     """The very model of before, from the registry."""
     model = f"models:/{before.name}/{before.version}"
     try:
-        found = resolve_weights(settings.model_copy(update={"model": model}))
+        weights = resolve_weights(settings.model_copy(update={"model": model}))
     except UsageError as error:
         remedy = "restore all again by the new one: --on-new-model redo"
         raise UsageError("model-gone", f"{model}, which made the output", str(error), remedy) from error
-    if found is None or found.sha256 != before.sha256:
+    if weights is None or weights.sha256 != before.sha256:
         remedy = "restore all again by the new one: --on-new-model redo"
         raise UsageError("model-gone", f"{model} with sha256 {before.sha256[:12]}", "other weights of that name", remedy)
-    return found
+    return weights
 
 
 def _first_champion(method: str, uri: str) -> Resolved:

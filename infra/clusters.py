@@ -131,10 +131,10 @@ def _address(compute: Compute) -> Pool:
 
 def _group(_: Compute) -> Pool:
     """That of the services that ``isovox up`` started, for their worker, which is told, and for others on this machine."""
-    told = os.environ if "ISOVOX_CLUSTER" in os.environ else environment()
-    if "ISOVOX_CLUSTER" not in told:
+    variables = os.environ if "ISOVOX_CLUSTER" in os.environ else environment()
+    if "ISOVOX_CLUSTER" not in variables:
         raise ClusterError("no-group", "a group's cluster, in ISOVOX_CLUSTER", "none that is up", "isovox up starts one")
-    return _scheduler(told["ISOVOX_CLUSTER"], told)
+    return _scheduler(variables["ISOVOX_CLUSTER"], variables)
 
 
 def _scheduler(address: str, environ: Mapping[str, str]) -> Pool:

@@ -59,14 +59,14 @@ def checks(folder: str = ".") -> list[Check]:
 
 def _own() -> Iterator[Check]:
     others = foreign()
-    found = "; ".join(f"{name} from {place}" for name, place in others.items()) or f"all in {HOME}"
-    yield Check("isovox's packages", "missing" if others else "ok", found, REMEDY if others else "")
+    places = "; ".join(f"{name} from {place}" for name, place in others.items()) or f"all in {HOME}"
+    yield Check("isovox's packages", "missing" if others else "ok", places, REMEDY if others else "")
 
 
 def _python() -> Iterator[Check]:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    running = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     good = tuple(map(int, platform.python_version_tuple()[:2])) >= (3, 11)
-    yield Check("Python", "ok" if good else "missing", found, "" if good else "use Python 3.11 or later")
+    yield Check("Python", "ok" if good else "missing", running, "" if good else "use Python 3.11 or later")
 
 
 def _packages() -> Iterator[Check]:
@@ -76,19 +76,19 @@ def _packages() -> Iterator[Check]:
     except PackageNotFoundError:
         yield Check("packages", "missing", "isovox is not installed", "make setup")
         return
-    needed = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    wrong = [check for one in needed if (check := _package(one))]
+    needed = [requirement for requirement in wanted if requirement.marker is None or requirement.marker.evaluate({"extra": ""})]
+    wrong = [check for requirement in needed if (check := _package(requirement))]
     yield from wrong or [Check("packages", "ok", f"{len(needed)} as pinned")]
 
 
 def _package(wanted: Requirement) -> Check | None:
     try:
-        found = version(wanted.name)
+        installed = version(wanted.name)
     except PackageNotFoundError:
         return Check(wanted.name, "missing", "not installed", "make setup")
-    if wanted.specifier.contains(found, prereleases=True):
+    if wanted.specifier.contains(installed, prereleases=True):
         return None
-    return Check(wanted.name, "warning", f"{found}, not {wanted.specifier}", "make setup")
+    return Check(wanted.name, "warning", f"{installed}, not {wanted.specifier}", "make setup")
 
 
 def _machine() -> Iterator[Check]:
@@ -101,8 +101,8 @@ def _machine() -> Iterator[Check]:
         yield _enough("shared memory", shared, LEAST_SHARED, words, "docker run --shm-size=1g, for other tools")
 
 
-def _enough(name: str, found: float, wanted: float, words: str, remedy: str) -> Check:
-    return Check(name, "ok", words) if found >= wanted else Check(name, "warning", words, remedy)
+def _enough(name: str, available: float, wanted: float, words: str, remedy: str) -> Check:
+    return Check(name, "ok", words) if available >= wanted else Check(name, "warning", words, remedy)
 
 
 def _cores() -> float:
@@ -138,11 +138,11 @@ def _disk(folder: str) -> Check:
 
 
 def _gpu() -> Iterator[Check]:
-    found = [re.sub(r" \(UUID.*", "", line) for line in gpu_names()]
-    if not found:
+    gpus = [re.sub(r" \(UUID.*", "", line) for line in gpu_names()]
+    if not gpus:
         yield Check("GPU", "optional", "none that nvidia-smi lists", "networks run on the CPU, slower")
         return
-    yield Check("GPU", "ok", "; ".join(found))
+    yield Check("GPU", "ok", "; ".join(gpus))
     if "+cpu" in version("torch"):
         yield Check("torch for the GPU", "warning", f"torch {version('torch')}", "install the CUDA build of torch")
 
@@ -157,16 +157,18 @@ def _extras() -> Iterator[Check]:
 
 
 def _browser() -> Iterator[Check]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    yield Check("browser", "ok" if found else "optional", found or "none", "" if found else "open the reports on another machine")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    yield Check(
+        "browser", "ok" if browser else "optional", browser or "none", "" if browser else "open the reports on another machine"
+    )
 
 
 def _s3() -> Iterator[Check]:
     """Whether credentials are there, and from where; never what they are."""
     files = [Path(os.environ.get(name) or Path.home() / ".aws" / rest) for name, rest in _AWS_FILES.items()]
-    found = [name for name in _AWS_NAMES if os.environ.get(name)] + [str(path) for path in files if path.exists()]
-    if found:
-        yield Check("S3 credentials", "ok", f"from {', '.join(found)}")
+    sources = [name for name in _AWS_NAMES if os.environ.get(name)] + [str(path) for path in files if path.exists()]
+    if sources:
+        yield Check("S3 credentials", "ok", f"from {', '.join(sources)}")
     else:
         yield Check(
             "S3 credentials", "optional", "none", "for s3:// inputs or outputs set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -130,7 +130,7 @@ class Service:
         port = int(self.url.rpartition(":")[2])
         with suppress(psutil.Error):
             started = psutil.Process(self.process.pid).children(recursive=True)
-            return any(_listens(one, port) for one in started)
+            return any(_listens(process, port) for process in started)
         return False
 
     def _last_words(self) -> str:
@@ -347,7 +347,11 @@ def _bracketed(host: str) -> str:
 
 def _listens(process: psutil.Process, port: int) -> bool:
     with suppress(psutil.Error):
-        return any(one.laddr.port == port for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN)
+        return any(
+            connection.laddr.port == port
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        )
     return False
 
 
@@ -389,8 +393,8 @@ def _announcement(state: Path, name: str) -> Path:
 def _running(state: Path, name: str) -> str | None:
     """The address of a server that a live process on this machine runs for this state."""
     try:
-        told = json.loads(_announcement(state, name).read_text())
-        alive = abs(psutil.Process(told["pid"]).create_time() - told["born"]) < 1
-        return told["url"] if alive and _answers(told["health"]) else None
+        announced = json.loads(_announcement(state, name).read_text())
+        alive = abs(psutil.Process(announced["pid"]).create_time() - announced["born"]) < 1
+        return announced["url"] if alive and _answers(announced["health"]) else None
     except (OSError, ValueError, KeyError, psutil.Error):
         return None

@@ -49,20 +49,20 @@ def came() -> int:
     return _came[0] if _came else 0
 
 
-def end_in_one_line(told: str) -> None:
+def end_in_one_line(advice: str) -> None:
     """From now on Ctrl-C and SIGTERM say one line and unwind the stack; what libraries write after it is not shown.
 
     A second one ends the process at once. Call it in the main thread of a command's process.
 
     Args:
-        told: what is kept and how to go on.
+        advice: what is kept and how to go on.
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if _came:
             os._exit(128 + number)
         _came.append(number)
-        _say(f"isovox: stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}; {told}\n")
+        _say(f"isovox: stopped by {'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}; {advice}\n")
         timer = threading.Timer(GRACE, os._exit, (128 + number,))
         timer.daemon = True
         timer.start()

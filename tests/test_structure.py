@@ -122,6 +122,56 @@ def test_every_pain_names_tests_that_exist() -> None:
     assert not gone
 
 
+SILENT = {"one", "found", "told"}
+
+
+def names_bound(tree: ast.AST) -> set[str]:
+    """Locals, arguments and targets of loops; fields of classes have a docstring that says what they hold."""
+    fields = {
+        node.target
+        for each in ast.walk(tree)
+        if isinstance(each, ast.ClassDef)
+        for node in each.body
+        if isinstance(node, ast.AnnAssign)
+    }
+    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    names = {node.id for node in stored if node not in fields}
+    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    return names | {
+        node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name
+    }
+
+
+def test_locals_say_what_they_hold() -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)} binds {name}"
+        for layer in LAYERS
+        for path in modules(layer)
+        for name in names_bound(ast.parse(path.read_text())) & SILENT
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "one = 1",
+        "for one in (): pass",
+        "[one for one in ()]",
+        "def f(one): ...",
+        "lambda *one: 1",
+        "(one := 1)",
+        "with a as one: pass",
+    ],
+)
+def test_a_silent_local_is_seen(source: str) -> None:
+    assert "one" in names_bound(ast.parse(source))
+
+
+def test_a_field_is_no_local() -> None:
+    assert not names_bound(ast.parse("class Check:\n    found: str"))
+
+
 WORDS = {"nearest", "linear", "cubic", "network", "Nearest", "Linear", "Cubic"}  # of the language, as well as methods' names
 EXEMPT = {"cli/demo.py", "core/settings/evaluate.py", "core/methods/family.py"}  # the demo, a default, examples of declarations
 

@@ -50,7 +50,7 @@ def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
     Raises:
         PlanError: where scans made with other settings would stay beside the new ones.
     """
-    planned = {scan.key for scan in plan.scans} | {one.key for one in plan.refused}
+    planned = {scan.key for scan in plan.scans} | {refusal.key for refusal in plan.refused}
     left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
     if left:
         got = f"{len(left)} scans made with other settings that this run would leave as they are ({', '.join(left[:3])} …)"

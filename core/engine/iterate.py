@@ -45,18 +45,18 @@ class Checkpoint:
     def load(self) -> State | None:
         """The state that was kept; None where there is none of this digest that is whole, and then the file is removed."""
         try:
-            arrays, told = read_arrays(self._uri)
+            arrays, about = read_arrays(self._uri)
         except FileNotFoundError:
             return None
         except StoreError as error:
             _log.warning("a state is begun anew: %s", error)
             self.remove()
             return None
-        if told["digest"] != self._digest:
+        if about["digest"] != self._digest:
             self.remove()
             return None
-        figures = {name: [(int(step), float(value)) for step, value in rows] for name, rows in told["figures"].items()}
-        return State(arrays, told["values"], figures, told["step"], told["finished"])
+        figures = {name: [(int(step), float(value)) for step, value in rows] for name, rows in about["figures"].items()}
+        return State(arrays, about["values"], figures, about["step"], about["finished"])
 
     def save(self, state: State) -> None:
         """Keep a state."""

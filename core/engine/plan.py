@@ -189,11 +189,11 @@ class CohortPlan(Settings):
         each = [scan.forecast for scan in self.scans]
         workers = min(self.settings.compute.workers, max(1, len(self.groups())))
         return Forecast(
-            memory=max((one.memory for one in each), default=0) * workers,
-            tile=max((one.tile for one in each), default=0),
-            disk=sum(one.disk for one in each),
-            seconds=sum(one.seconds for one in each) / workers,
-            objects=sum(one.objects for one in each),
+            memory=max((cost.memory for cost in each), default=0) * workers,
+            tile=max((cost.tile for cost in each), default=0),
+            disk=sum(cost.disk for cost in each),
+            seconds=sum(cost.seconds for cost in each) / workers,
+            objects=sum(cost.objects for cost in each),
         )
 
 
@@ -235,7 +235,7 @@ def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, do
     for scan in scans:
         ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
         restore = digest_of([how, together, scan.key, scan.target])
-        more = [*([scan.outside] if flags else []), *(one.model_dump(mode="json", exclude={"uri"}) for one in scan.labels)]
+        more = [*([scan.outside] if flags else []), *(image.model_dump(mode="json", exclude={"uri"}) for image in scan.labels)]
         export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *more])
         result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
     return result
@@ -251,7 +251,7 @@ def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[Scan
 
 
 def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, rate: float) -> Forecast:
-    measured = sum(math.prod(one.source_grid.shape) for one in group)
+    measured = sum(math.prod(member.source_grid.shape) for member in group)
     restored = math.prod(scan.target_grid.shape)
     tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
     working = method.bytes_per_tile_voxel * tile
@@ -266,12 +266,12 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: Til
 
 def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, rate: float, *, spread: bool) -> list[ScanPlan]:
     result = []
-    for one in group:
-        tiles = len(method.tiling(one.source_grid, one.target_grid, settings.tiling))
+    for member in group:
+        tiles = len(method.tiling(member.source_grid, member.target_grid, settings.tiling))
         tiled = settings.tiling.mode == "tile" or (settings.tiling.mode == "auto" and spread)
         mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
         steps = method.total() if isinstance(method, IterativeMethod) else 0
-        scan = one.model_copy(update={"tiles": tiles, "mode": mode, "steps": steps})
+        scan = member.model_copy(update={"tiles": tiles, "mode": mode, "steps": steps})
         result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, rate)}))
     return result
 
@@ -367,5 +367,5 @@ def complete(
             ready += _with_digests(placed, settings, how, method.domain)
         except IsovoxError as error:
             bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
-    digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [one.model_dump() for one in bad]])
+    digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [refusal.model_dump() for refusal in bad]])
     return draft.model_copy(update={"scans": tuple(ready), "refused": tuple(bad), "digest": digest})

@@ -115,15 +115,15 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
 
 
 def _problems(figures: dict[str, float], thresholds: QualityThresholds) -> list[Problem]:
-    found = [("non-finite", f"{figures['non_finite']:.0f} voxels are not finite")] if figures["non_finite"] else []
+    problems = [("non-finite", f"{figures['non_finite']:.0f} voxels are not finite")] if figures["non_finite"] else []
     for check in CHECKS:
         value, allowed = figures[check.figure], getattr(thresholds, check.threshold)
         if check.figure == "seam" and value < LEAST_SEAM:
-            found.append(("seam", f"{check.title} is {check.tell(value)} (at least {check.tell(LEAST_SEAM)})"))
+            problems.append(("seam", f"{check.title} is {check.tell(value)} (at least {check.tell(LEAST_SEAM)})"))
         if abs(value) > allowed:
             reason = f"{check.title} is {check.tell(value)} (at most {check.tell(allowed)})"
-            found.append((check.figure.replace("_", "-"), reason))
-    return found
+            problems.append((check.figure.replace("_", "-"), reason))
+    return problems
 
 
 def _consistency(measured: Measured, again: Array, residual: Array) -> dict[str, float]:
@@ -179,7 +179,7 @@ def _volume(measured: Measured, image: Array, target: Grid) -> dict[str, float]:
     threshold = float(np.median(head)) / 2 if head.size else 0.0
     before = np.count_nonzero(measured.image > threshold) * float(np.prod(measured.grid.spacing))
     parts = (Box((x, 0, 0), (min(x + THIN, image.shape[0]), *image.shape[1:])) for x in range(0, image.shape[0], THIN))
-    inside = sum(np.count_nonzero((image[one.slices] > threshold) & _seen(measured.grid, target.crop(one))) for one in parts)
+    inside = sum(np.count_nonzero((image[box.slices] > threshold) & _seen(measured.grid, target.crop(box))) for box in parts)
     after = inside * float(np.prod(target.spacing))
     return {"volume_mm3": after, "measured_volume_mm3": before, "volume_change": float(after / before - 1) if before else 0.0}
 
@@ -250,7 +250,11 @@ def _period(scale: float) -> int:
 def _faces(tiling: Tiling, axis: int, period: int) -> Iterator[tuple[int, list[int]]]:
     """Each inner face of an axis (n: between voxels n - 1 and n), and those near by that are no tile's face."""
     n = tiling.shape[axis]
-    ends = {end for one in tiling.axes[axis] for end in (one.read_start, one.read_stop, one.write_start, one.write_stop)}
+    ends = {
+        end
+        for interval in tiling.axes[axis]
+        for end in (interval.read_start, interval.read_stop, interval.write_start, interval.write_stop)
+    }
     for face in sorted(ends - {0, n}):
         steps = [face + sign * k * period for k in range(1, NEIGHBOURS + 1) for sign in (-1, 1)]
         if others := [step for step in steps if 0 < step < n and step not in ends]:

@@ -168,5 +168,5 @@ def restore_scan(
     predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles(), restore), len(sources))
     streams = [stream(tiling, partial(predictions.take, scan), thickness) for scan in range(len(sources))]
     for box, array in streams[0]:
-        yield box, [array, *(next(one)[1] for one in streams[1:])]
+        yield box, [array, *(next(stream)[1] for stream in streams[1:])]
         del array  # before the next block is made

@@ -36,40 +36,40 @@ def window_weights(n: int, window: Window) -> NDArray[np.float64]:
     return np.asarray(np.exp(-0.5 * ((centre - 0.5) * TRUNCATE) ** 2))
 
 
-def _weights(one: Interval, window: Window | None) -> NDArray[np.float64]:
-    n = one.write_stop - one.write_start
+def _weights(interval: Interval, window: Window | None) -> NDArray[np.float64]:
+    n = interval.write_stop - interval.write_start
     return np.ones(n) if window is None else window_weights(n, window)
 
 
 @lru_cache(maxsize=64)
 def shares(axis: Axis, window: Window | None) -> Shares:
     """For each interval of an axis, (2, voxels) over its write part: its share in the result, and that of all before it."""
-    total = np.zeros(max(one.write_stop for one in axis))
-    for one in axis:
-        total[one.write_start : one.write_stop] += _weights(one, window)
+    total = np.zeros(max(interval.write_stop for interval in axis))
+    for interval in axis:
+        total[interval.write_start : interval.write_stop] += _weights(interval, window)
     before = np.zeros_like(total)
-    found = []
-    for one in axis:
-        here = slice(one.write_start, one.write_stop)
-        share = _weights(one, window) / total[here]
-        found.append(np.stack([share, before[here]]).astype(np.float32))
+    parts = []
+    for interval in axis:
+        here = slice(interval.write_start, interval.write_stop)
+        share = _weights(interval, window) / total[here]
+        parts.append(np.stack([share, before[here]]).astype(np.float32))
         before[here] += share
-    return tuple(found)
+    return tuple(parts)
 
 
 def per_axis_weights(axis: Axis, window: Window | None) -> NDArray[np.float64]:
     """The share (intervals, voxels) that each interval has in the blended result; every column sums to 1."""
-    found = np.zeros((len(axis), max(one.write_stop for one in axis)))
-    for n, (one, share) in enumerate(zip(axis, shares(axis, window), strict=True)):
-        found[n, one.write_start : one.write_stop] = share[0]
-    return found
+    weights = np.zeros((len(axis), max(interval.write_stop for interval in axis)))
+    for n, (interval, share) in enumerate(zip(axis, shares(axis, window), strict=True)):
+        weights[n, interval.write_start : interval.write_stop] = share[0]
+    return weights
 
 
 def _axis_shares(tiling: Tiling) -> list[Shares]:
     return [] if tiling.window is None else [shares(axis, tiling.window) for axis in tiling.axes]
 
 
-def _bring(tile: Tile, prediction: Array, tiling: Tiling, found: list[Shares], block: Box, out: Array) -> None:
+def _bring(tile: Tile, prediction: Array, tiling: Tiling, weights: list[Shares], block: Box, out: Array) -> None:
     """Bring a prediction into the block that it meets; tiles must come in order."""
     common = block.intersect(tile.write)
     if common is None:
@@ -79,7 +79,7 @@ def _bring(tile: Tile, prediction: Array, tiling: Tiling, found: list[Shares], b
         return
     from core.geometry.lerp import lerp_into
 
-    chosen = zip(found, tiling.place(tile), common.relative_to(tile.write.start).slices, strict=True)
+    chosen = zip(weights, tiling.place(tile), common.relative_to(tile.write.start).slices, strict=True)
     x, y, z = (np.ascontiguousarray(axis[n][:, cut]) for axis, n, cut in chosen)
     corners = common.relative_to(block.start).start, common.relative_to(tile.read.start).start, common.shape
     lerp_into(out, np.ascontiguousarray(prediction, np.float32), corners, x, y, z[1] / z[0])
@@ -102,10 +102,10 @@ def gather(block: Box, tiling: Tiling, predict: Predict) -> Array:
     Returns:
         float32 array of ``block.shape``, which does not share memory with a prediction.
     """
-    found = _axis_shares(tiling)
+    weights = _axis_shares(tiling)
     out = np.empty(block.shape, np.float32)
     for tile in tiling.touching(block):
-        _bring(tile, predict(tile), tiling, found, block, out)
+        _bring(tile, predict(tile), tiling, weights, block, out)
     return out
 
 
@@ -119,7 +119,7 @@ def stream(tiling: Tiling, predict: Predict, thickness: int) -> Iterator[tuple[B
         the slab's box and its voxels.
     """
     nx, ny, nz = tiling.shape
-    found = _axis_shares(tiling)
+    weights = _axis_shares(tiling)
     waiting: dict[Box, Array] = {}
     begun = 0
     for tile in tiling.tiles():
@@ -131,7 +131,7 @@ def stream(tiling: Tiling, predict: Predict, thickness: int) -> Iterator[tuple[B
             begun = box.stop[2]
         prediction = predict(tile)
         for box, out in waiting.items():
-            _bring(tile, prediction, tiling, found, box, out)
+            _bring(tile, prediction, tiling, weights, box, out)
         del prediction
     yield from waiting.items()
 

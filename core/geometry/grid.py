@@ -194,9 +194,9 @@ class Grid:
 
         Nothing is resampled: an oblique grid stays oblique. ``orientation.inverse()`` leads back.
         """
-        found = self._directions()
-        order = _triple(next(axis for axis, (at, _) in enumerate(found) if at == world) for world in range(3))
-        x, y, z = (found[axis][1] for axis in order)
+        directions = self._directions()
+        order = _triple(next(axis for axis, (at, _) in enumerate(directions) if at == world) for world in range(3))
+        x, y, z = (directions[axis][1] for axis in order)
         orientation = Orientation(order, (x, y, z))
         return self.reorient(orientation), orientation
 

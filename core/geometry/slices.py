@@ -213,9 +213,11 @@ class AveragedSlabs(Tiling):
         raise GridError("tile-index", f"0 to {len(self) - 1}", str(index), "use an index of this tiling")
 
     def _slab(self, part: int, axis: int, number: int, index: int) -> Tile:
-        one = self.axes[axis][number]
+        interval = self.axes[axis][number]
         ends = [[0, 0, 0], list(self.shape), [0, 0, 0], list(self.shape)]
-        for end, at in zip(ends, (one.read_start, one.read_stop, one.write_start, one.write_stop), strict=True):
+        for end, at in zip(
+            ends, (interval.read_start, interval.read_stop, interval.write_start, interval.write_stop), strict=True
+        ):
             end[axis] = at
         a, b, c, d = ((x, y, z) for x, y, z in ends)
         return Tile(index, Box(a, b), Box(c, d), part)

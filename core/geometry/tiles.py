@@ -72,13 +72,13 @@ class Tiling:
         """Refuse intervals that leave a voxel out."""
         for n, axis in zip(self.shape, self.axes, strict=True):
             covered = 0
-            for one in axis:
-                inside = 0 <= one.read_start <= one.write_start < one.write_stop <= one.read_stop <= n
-                if not inside or one.write_start > covered:
+            for interval in axis:
+                inside = 0 <= interval.read_start <= interval.write_start < interval.write_stop <= interval.read_stop <= n
+                if not inside or interval.write_start > covered:
                     raise GridError(
                         "tiling-gap", f"intervals that cover 0:{n} in order", repr(axis), "make it with a constructor"
                     )
-                covered = max(covered, one.write_stop)
+                covered = max(covered, interval.write_stop)
             if covered != n:
                 raise GridError("tiling-gap", f"intervals that cover 0:{n}", f"0:{covered}", "make it with a constructor")
 
@@ -89,8 +89,8 @@ class Tiling:
     def at(self, x: int, y: int, z: int) -> Tile:
         """The tile of the x-th, y-th and z-th interval."""
         ends = [axis[n] for axis, n in zip(self.axes, (x, y, z), strict=True)]
-        read = Box(_triple([one.read_start for one in ends]), _triple([one.read_stop for one in ends]))
-        write = Box(_triple([one.write_start for one in ends]), _triple([one.write_stop for one in ends]))
+        read = Box(_triple([interval.read_start for interval in ends]), _triple([interval.read_stop for interval in ends]))
+        write = Box(_triple([interval.write_start for interval in ends]), _triple([interval.write_stop for interval in ends]))
         return Tile(x + len(self.axes[0]) * (y + len(self.axes[1]) * z), read, write)
 
     def tile(self, index: int) -> Tile:
@@ -118,7 +118,7 @@ class Tiling:
 
     def meeting(self, axis: int, start: int, stop: int) -> list[int]:
         """Numbers of the intervals of an axis whose write part meets start:stop, in order."""
-        return [n for n, one in enumerate(self.axes[axis]) if one.write_start < stop and start < one.write_stop]
+        return [n for n, interval in enumerate(self.axes[axis]) if interval.write_start < stop and start < interval.write_stop]
 
     def touching(self, box: Box) -> Iterator[Tile]:
         """The tiles whose write box meets ``box``, in order."""
@@ -132,11 +132,14 @@ class Tiling:
     @property
     def most_voxels(self) -> int:
         """Voxels of the largest tile."""
-        return math.prod(max(one.read_stop - one.read_start for one in axis) for axis in self.axes)
+        return math.prod(max(interval.read_stop - interval.read_start for interval in axis) for axis in self.axes)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON value that ``from_json`` turns back."""
-        ends = [[[one.read_start, one.read_stop, one.write_start, one.write_stop] for one in axis] for axis in self.axes]
+        ends = [
+            [[interval.read_start, interval.read_stop, interval.write_start, interval.write_stop] for interval in axis]
+            for axis in self.axes
+        ]
         return {"shape": list(self.shape), "axes": ends, "window": self.window}
 
     @classmethod
@@ -212,8 +215,8 @@ def halo_patches(shape: Triple, size: int, halo: int | Triple) -> Tiling:
         GridError: a halo that leaves nothing, along an axis that is longer than a patch.
     """
     halos = (halo, halo, halo) if isinstance(halo, int) else halo
-    if min(halos) < 0 or any(n > size and size - 2 * one < 1 for n, one in zip(shape, halos, strict=True)):
+    if min(halos) < 0 or any(n > size and size - 2 * margin < 1 for n, margin in zip(shape, halos, strict=True)):
         remedy = f"make the patch larger (more than {2 * max(halos)}), or the halo smaller"
         raise GridError("halo-too-large", "a halo that leaves a core", f"{halo} for patches of {size}", remedy)
-    x, y, z = (_whole(n) if n <= size else _cores(n, size - 2 * one, one) for n, one in zip(shape, halos, strict=True))
+    x, y, z = (_whole(n) if n <= size else _cores(n, size - 2 * margin, margin) for n, margin in zip(shape, halos, strict=True))
     return Tiling(shape, (x, y, z))

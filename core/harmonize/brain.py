@@ -46,12 +46,12 @@ def brain(image: Array, grid: Grid, *, stripped: bool) -> Kept:
     Raises:
         InputError: brain-not-found, where what is left is below 0.05 litres.
     """
-    found = _largest_filled(image > FAINT * foreground_threshold(image)) if stripped else _of_head(image, grid)
-    litres = float(np.count_nonzero(found)) * math.prod(grid.spacing) / 1e6
+    mask = _largest_filled(image > FAINT * foreground_threshold(image)) if stripped else _of_head(image, grid)
+    litres = float(np.count_nonzero(mask)) * math.prod(grid.spacing) / 1e6
     if litres < LEAST:
         remedy = "check the scan, or leave it out"
         raise InputError("brain-not-found", f"a brain of at least {LEAST} litres", f"{litres:.3g} litres", remedy)
-    return found
+    return mask
 
 
 def _largest_filled(mask: NDArray[Any]) -> Kept:
@@ -67,9 +67,9 @@ def _largest_filled(mask: NDArray[Any]) -> Kept:
 def _of_head(image: Array, grid: Grid) -> Kept:
     """The brain of a head; where fat is so bright that Otsu's threshold falls between it and the brain, from the darker rest."""
     threshold = foreground_threshold(image)
-    found = _opened(image, grid, TISSUE * threshold)
-    if float(np.count_nonzero(found)) * math.prod(grid.spacing) / 1e6 >= SMALL:
-        return found
+    mask = _opened(image, grid, TISSUE * threshold)
+    if float(np.count_nonzero(mask)) * math.prod(grid.spacing) / 1e6 >= SMALL:
+        return mask
     darker = foreground_threshold(np.where(image <= threshold, image, np.float32(0)))
     return _opened(image, grid, TISSUE * darker)
 

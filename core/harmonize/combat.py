@@ -109,8 +109,8 @@ class Combat:
         for site in sites:
             effects[site] = Effect(np.zeros(len(self.names)), np.ones(len(self.names)))
             if site != self.reference and len(counts) > 1 and used.any():
-                found = effect_of(standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))])
-                effects[site].location[used], effects[site].scale[used] = found.location, found.scale
+                effect = effect_of(standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))])
+                effects[site].location[used], effects[site].scale[used] = effect.location, effect.scale
         flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
         return replace(self, effects=effects, counts=counts, site_flags=dict(self.site_flags) | flags)
 
@@ -208,7 +208,8 @@ class Combat:
             "slopes": self.slopes.tolist(),
             "sd": self.sd.tolist(),
             "effects": {
-                site: {"location": one.location.tolist(), "scale": one.scale.tolist()} for site, one in self.effects.items()
+                site: {"location": effect.location.tolist(), "scale": effect.scale.tolist()}
+                for site, effect in self.effects.items()
             },
             "counts": dict(self.counts),
             "reference": self.reference,
@@ -224,12 +225,12 @@ class Combat:
         Raises:
             FeaturesError: a value of another kind or version.
         """
-        if (found := (value.get("kind"), value.get("version"))) != (KIND, VERSION):
+        if (stated := (value.get("kind"), value.get("version"))) != (KIND, VERSION):
             remedy = "fit the harmonisation again with this version"
-            raise FeaturesError("combat-version", f"{KIND}, version {VERSION}", "{}, version {}".format(*found), remedy)
+            raise FeaturesError("combat-version", f"{KIND}, version {VERSION}", "{}, version {}".format(*stated), remedy)
         effects = {
-            site: Effect(np.array(one["location"], np.float64), np.array(one["scale"], np.float64))
-            for site, one in value["effects"].items()
+            site: Effect(np.array(effect["location"], np.float64), np.array(effect["scale"], np.float64))
+            for site, effect in value["effects"].items()
         }
         names, terms = tuple(value["names"]), tuple(Term.from_json(term) for term in value["terms"])
         slopes = np.array(value["slopes"], np.float64).reshape(-1, len(names))
@@ -275,8 +276,10 @@ class _Pooled:
         fitted = np.linalg.lstsq(design, values, rcond=None)[0]
         counts = np.array([len(features.rows([site])) for site in features.sites])
         weights = counts / counts.sum() if reference is None else np.array(features.sites) == reference
-        told = np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
-        left = (values - design @ fitted)[told]
+        fitted_on = (
+            np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
+        )
+        left = (values - design @ fitted)[fitted_on]
         sd = np.sqrt((left**2).mean(axis=0))
         flat = np.atleast_1d(sd <= FLAT * np.abs(values).max(axis=0))
         self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})

@@ -69,7 +69,7 @@ class Term:
         if level not in self.levels:
             wanted, got = f"{self.name} among {some(self.levels)}", f"{level} of {scan}"
             raise FeaturesError("covariate-level", wanted, got, "fit on scans of that level too, or correct the table")
-        return [float(level == one) - centre for one, centre in zip(self.levels[1:], self.centre, strict=True)]
+        return [float(level == other) - centre for other, centre in zip(self.levels[1:], self.centre, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON value."""

@@ -82,10 +82,10 @@ def drift(reference: Features, new: Features) -> list[Drift]:
     ]
 
 
-def worst(found: Sequence[Drift]) -> Verdict:
+def worst(drifts: Sequence[Drift]) -> Verdict:
     """The gravest verdict; "unknown" only where nothing could be told."""
     order: tuple[Verdict, ...] = ("drift", "watch", "ok")
-    return next((verdict for verdict in order if any(one.verdict == verdict for one in found)), "unknown")
+    return next((verdict for verdict in order if any(drift.verdict == verdict for drift in drifts)), "unknown")
 
 
 def psi(reference: Values, new: Values, bins: int = BINS) -> float:
@@ -105,7 +105,7 @@ def psi(reference: Values, new: Values, bins: int = BINS) -> float:
     if not reference.size or not new.size or not _known(reference).size:
         raise FeaturesError("drift-empty", "values of both cohorts", f"{reference.size} and {new.size}", "add scans")
     old, now = _counts(reference, new, bins)
-    p, q = ((one + 0.5) / (one + 0.5).sum() for one in (old, now))
+    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (old, now))
     return float(((q - p) * np.log(q / p)).sum())
 
 
@@ -136,8 +136,8 @@ def _ks(reference: Values, new: Values) -> tuple[float, float]:
     """Distance and p; exact for small cohorts."""
     from scipy.stats import ks_2samp
 
-    found = ks_2samp(_known(reference), _known(new))
-    return float(found.statistic), float(found.pvalue)
+    test = ks_2samp(_known(reference), _known(new))
+    return float(test.statistic), float(test.pvalue)
 
 
 def _judged(feature: str, old: Values, now: Values, test: tuple[float, float], p_holm: float, features: int) -> Drift:
@@ -172,15 +172,16 @@ def _few(feature: str, old: Values, now: Values) -> Drift:
     n, m = _known(old).size, _known(now).size
     gone = n >= FEWEST and now.size >= FEWEST
     reason = f"known for {m} of {now.size} new scans" if gone else f"too few values: {n} of the reference, {m} new"
-    medians = (float(np.median(_known(one))) if _known(one).size else None for one in (old, now))
+    medians = (float(np.median(_known(values))) if _known(values).size else None for values in (old, now))
     return Drift(feature, "watch" if gone else "unknown", reason, None, None, None, None, None, n, m, *medians)
 
 
-def summary(found: Sequence[Drift]) -> str:
+def summary(drifts: Sequence[Drift]) -> str:
     """One line: how many features do what, and the names of those that drift."""
     counts = {
-        verdict: [one.feature for one in found if one.verdict == verdict] for verdict in ("drift", "watch", "ok", "unknown")
+        verdict: [drift.feature for drift in drifts if drift.verdict == verdict]
+        for verdict in ("drift", "watch", "ok", "unknown")
     }
     parts = [f"{len(names)} {verdict}" for verdict, names in counts.items() if names]
-    text = f"{len(found)} features: {', '.join(parts)}" if parts else "no features"
+    text = f"{len(drifts)} features: {', '.join(parts)}" if parts else "no features"
     return text + (f"; drift of {some(counts['drift'])}" if counts["drift"] else "")

@@ -105,7 +105,7 @@ def of_restoration(quality: Mapping[str, float]) -> dict[str, float]:
 def _volumes(tissues: Tissues, brain: Array, within: Kept, grid: Grid) -> dict[str, float]:
     millilitres = math.prod(grid.spacing) / 1000
     values = brain[within]
-    csf, gm, wm = (float(tissues.share(values, one).sum(dtype=np.float64)) * millilitres for one in (CSF, GM, WM))
+    csf, gm, wm = (float(tissues.share(values, tissue).sum(dtype=np.float64)) * millilitres for tissue in (CSF, GM, WM))
     whole = float(np.count_nonzero(within)) * millilitres
     return {"brain_ml": whole, "csf_ml": csf, "gm_ml": gm, "wm_ml": wm, "gm_share": gm / max(gm + wm, 1e-9)}
 
@@ -140,6 +140,6 @@ def _gradient(brain: Array, within: Kept, grid: Grid) -> float:
 
 
 def _percentiles(brain: Array, within: Kept) -> dict[str, float]:
-    low, first, middle, third, high = (float(one) for one in np.percentile(inside(brain, within), [5, 25, 50, 75, 95]))
+    low, first, middle, third, high = (float(quantile) for quantile in np.percentile(inside(brain, within), [5, 25, 50, 75, 95]))
     skewness = (third + first - 2 * middle) / max(third - first, 1e-9)
     return {"p05": low, "p25": first, "p50": middle, "p75": third, "p95": high, "skewness": skewness}

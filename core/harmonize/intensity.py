@@ -91,7 +91,7 @@ def inside(image: Array, mask: Kept) -> Values:
 
 def profile(values: Values) -> list[float]:
     """1001 quantiles, 0 % to 100 %: a scan's histogram whatever bins it is shown in."""
-    return [float(one) for one in np.percentile(values, np.linspace(0, 100, QUANTILES))]
+    return [float(quantile) for quantile in np.percentile(values, np.linspace(0, 100, QUANTILES))]
 
 
 def histogram(quantiles: Sequence[float], edges: Values, voxels: float) -> Values:
@@ -272,7 +272,7 @@ class Normaliser:
             known = {name: value[name] for name in ("method", "contrast", "state", "scans", "library")}
             needed = {"percentiles", "scale"} if known["method"] == "nyul" else {"offset", "scale"}
             right = value["version"] == VERSION and known["method"] in get_args(Method) and set(known["state"]) == needed
-            state = {name: [float(one) for one in numbers] for name, numbers in known.pop("state").items()}
+            state = {name: [float(number) for number in numbers] for name, numbers in known.pop("state").items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             right, got = False, f"{type(error).__name__}: {error}"
         else:
@@ -294,7 +294,7 @@ def _fit_nyul(readings: Sequence[Reading]) -> dict[str, list[float]]:
 
     fitted = NyulNormalizer()
     try:
-        fitted.fit_population([_Held(np.array(one)) for one in readings])
+        fitted.fit_population([_Held(np.array(reading)) for reading in readings])
     except NormalizationError as error:
         raise InputError("intensity-unfit", "landmarks by nyul", str(error), "leave that scan out") from error
     scale = np.asarray(fitted.standard_scale, np.float64)
@@ -321,7 +321,7 @@ def _by_landmarks(values: Values, quantiles: Values, state: dict[str, list[float
     """
     landmarks = np.percentile(quantiles, state["percentiles"])
     if (np.diff(landmarks) <= 0).any():
-        got = ", ".join(f"{one:.4g}" for one in landmarks)
+        got = ", ".join(f"{landmark:.4g}" for landmark in landmarks)
         raise InputError("intensity-unfit", "deciles that rise", got, "check the scan (few grey levels?), or choose z-score")
     both = np.concatenate([quantiles, values])
     known = np.arange(both.size) < quantiles.size

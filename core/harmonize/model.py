@@ -62,9 +62,9 @@ class Harmonizer(Settings):
         """
         known = {name: getattr(self, name) for name in GEOMETRY}
         if other := [name for name in GEOMETRY if name in wanted and wanted[name] != known[name]]:
-            told = ", ".join(f"{name} {known[name]}" for name in other)
+            fitted_on = ", ".join(f"{name} {known[name]}" for name in other)
             got = ", ".join(f"{name} {wanted[name]}" for name in other)
-            raise UsageError("harmonizer-other", f"scans as the model was fitted on: {told}", got, "give the same settings")
+            raise UsageError("harmonizer-other", f"scans as the model was fitted on: {fitted_on}", got, "give the same settings")
 
 
 def save(folder: str, harmonizer: Harmonizer, card: str) -> Harmonizer:
@@ -86,10 +86,10 @@ def read(folder: str) -> Harmonizer:
         WeightsError: there is none, or one that cannot be meant.
     """
     try:
-        found = Harmonizer.model_validate(files.read_json(files.join(folder, FILE)))
+        harmonizer = Harmonizer.model_validate(files.read_json(files.join(folder, FILE)))
     except FileNotFoundError:
         raise WeightsError("harmonizer-missing", f"a folder with {FILE}", folder, "name one that isovox harmonize made") from None
     except (ValueError, ValidationError) as error:
         raise WeightsError("harmonizer-unreadable", f"a harmoniser's {FILE}", str(error)[:200], "fit it again") from error
-    found.normaliser  # noqa: B018 - refuses one that cannot be read
-    return found
+    harmonizer.normaliser  # noqa: B018 - refuses one that cannot be read
+    return harmonizer

@@ -91,31 +91,31 @@ def site_accuracy(
     _, persons = np.unique(table.persons, return_inverse=True)
     dealt = _folds(labels, persons, draw)
     folds = [_fold(table, dealt, number, fit) for number in range(dealt.max() + 1)]
-    told = _tell(folds, labels, classifier, seed)
-    found = _balanced(labels, told)
+    predicted = _tell(folds, labels, classifier, seed)
+    accuracy = _balanced(labels, predicted)
     by_person = labels[np.unique(persons, return_index=True)[1]]
-    null = _null(folds, [draw.permutation(by_person)[persons] for _ in range(permutations)], found, classifier, seed)
+    null = _null(folds, [draw.permutation(by_person)[persons] for _ in range(permutations)], accuracy, classifier, seed)
     confusion = np.zeros((len(table.sites), len(table.sites)), dtype=int)
-    np.add.at(confusion, (labels, told), 1)
+    np.add.at(confusion, (labels, predicted), 1)
     return Accuracy(
         sites=table.sites,
         left_out=left_out,
         scans=len(table),
         folds=len(folds),
-        balanced=found,
+        balanced=accuracy,
         chance=1 / len(table.sites),
         null=(float(np.percentile(null, 2.5)), float(np.percentile(null, 97.5))),
-        p=(int(np.count_nonzero(null >= found)) + 1) / (len(null) + 1),
+        p=(int(np.count_nonzero(null >= accuracy)) + 1) / (len(null) + 1),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
 
 
-def _null(folds: Sequence[Fold], deals: Sequence[Labels], found: float, classifier: Classifier, seed: int) -> Values:
+def _null(folds: Sequence[Fold], deals: Sequence[Labels], accuracy: float, classifier: Classifier, seed: int) -> Values:
     """The accuracy of random deals, until enough are as good as the found one to know that p is large (Besag & Clifford 1991)."""
     null: list[float] = []
     for labels in deals:
         null.append(_balanced(labels, _tell(folds, labels, classifier, seed)))
-        if sum(one >= found for one in null) >= ENOUGH:
+        if sum(chance >= accuracy for chance in null) >= ENOUGH:
             break
     return np.array(null)
 
@@ -170,15 +170,15 @@ def _folds(labels: Labels, persons: Labels, draw: np.random.Generator) -> Labels
 def _fold(features: Features, dealt: Labels, number: int, fit: Callable[[Features], Transform] | None) -> Fold:
     """A fold, its features on the scale of those that are learned from."""
     learn, tell = np.flatnonzero(dealt != number), np.flatnonzero(dealt == number)
-    one, other = features.select(learn.tolist()), features.select(tell.tolist())
+    learned, other = features.select(learn.tolist()), features.select(tell.tolist())
     if fit is not None:
-        transform = fit(one)
-        one, other = transform(one), transform(other)
-    known = np.isfinite(one.values).any(axis=0)
-    mean = np.nanmean(one.values[:, known], axis=0)
-    spread = np.nanstd(one.values[:, known], axis=0)
+        transform = fit(learned)
+        learned, other = transform(learned), transform(other)
+    known = np.isfinite(learned.values).any(axis=0)
+    mean = np.nanmean(learned.values[:, known], axis=0)
+    spread = np.nanstd(learned.values[:, known], axis=0)
     spread[spread <= 1e-12 * np.abs(mean)] = np.inf
-    return learn, tell, *(np.nan_to_num((part.values[:, known] - mean) / spread) for part in (one, other))
+    return learn, tell, *(np.nan_to_num((part.values[:, known] - mean) / spread) for part in (learned, other))
 
 
 def _model(classifier: Classifier, seed: int) -> Any:
@@ -192,15 +192,15 @@ def _model(classifier: Classifier, seed: int) -> Any:
 
 def _tell(folds: Sequence[Fold], labels: Labels, classifier: Classifier, seed: int) -> Labels:
     """The site (n,) that is told of each scan by what was learned from the other folds."""
-    told = np.zeros_like(labels)
+    predicted = np.zeros_like(labels)
     for learn, tell, known, new in folds:
         if len(set(labels[learn].tolist())) < 2:
-            told[tell] = labels[learn][0]
+            predicted[tell] = labels[learn][0]
             continue
-        told[tell] = _model(classifier, seed).fit(known, labels[learn]).predict(new)
-    return told
+        predicted[tell] = _model(classifier, seed).fit(known, labels[learn]).predict(new)
+    return predicted
 
 
-def _balanced(labels: Labels, told: Labels) -> float:
+def _balanced(labels: Labels, predicted: Labels) -> float:
     """Mean over the sites of the share that was told rightly."""
-    return float(np.mean([(told[labels == site] == site).mean() for site in np.unique(labels)]))
+    return float(np.mean([(predicted[labels == site] == site).mean() for site in np.unique(labels)]))

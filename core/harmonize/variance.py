@@ -65,7 +65,7 @@ def explained(features: Features, covariates: Sequence[str] = ("age", "sex")) ->
     names = [term.name for term in terms]
     whole = complete(features, names)
     shares = {SITE: _by_feature(features, terms, None)} | {term.name: _by_feature(whole, terms, term) for term in terms}
-    return {factor: _adjusted(found) for factor, found in shares.items() if found}
+    return {factor: _adjusted(by_feature) for factor, by_feature in shares.items() if by_feature}
 
 
 def _adjusted(shares: Mapping[str, Share]) -> dict[str, Share]:
@@ -75,13 +75,13 @@ def _adjusted(shares: Mapping[str, Share]) -> dict[str, Share]:
 
 def _by_feature(features: Features, terms: Sequence[Term], term: Term | None) -> dict[str, Share]:
     """The share of a term, or of the site (None), of each feature that it can be told of."""
-    others = [covariate_columns(features, [one]) for one in terms if one is not term]
+    others = [covariate_columns(features, [other]) for other in terms if other is not term]
     sites = site_columns(features)
     ones = np.ones((len(features), 1))
     tested = sites if term is None else covariate_columns(features, [term])
     rest = np.concatenate([ones if term is None else sites, *others], axis=1)
-    found = {name: _share(values, rest, tested, term) for name, values in zip(features.names, features.values.T, strict=True)}
-    return {name: share for name, share in found.items() if share is not None}
+    parts = {name: _share(values, rest, tested, term) for name, values in zip(features.names, features.values.T, strict=True)}
+    return {name: share for name, share in parts.items() if share is not None}
 
 
 def _share(values: Values, rest: Values, tested: Values, term: Term | None) -> Share | None:

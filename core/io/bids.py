@@ -45,7 +45,7 @@ def _from_file(uri: str, selection: Selection) -> Discovery:
     entries = [Entry(name, uri)]
     if name.lower().endswith((".hdr", ".nhdr")):
         stem = name.rpartition(".")[0].lower() + "."
-        entries += [Entry(one, files.join(folder, one)) for one in files.listdir(folder) if one.lower().startswith(stem)]
+        entries += [Entry(name, files.join(folder, name)) for name in files.listdir(folder) if name.lower().startswith(stem)]
     return from_folder(folder, Listing([*dict.fromkeys(entries)]), selection)
 
 
@@ -64,20 +64,20 @@ def survey(input_uri: str, selection: Selection | None = None, out: str = "") ->
         UsageError: there is nothing at ``input_uri``, it may not be read, nothing was selected, or a label is not there.
     """
     try:
-        found = _found(input_uri.rstrip("/") or "/", selection or Selection(), out)
+        discovery = _found(input_uri.rstrip("/") or "/", selection or Selection(), out)
     except AccessError as error:
         raise UsageError("input-forbidden", error.wanted, error.got, error.remedy) from error
     except Exception as error:
         if not s3.is_forbidden(error):
             raise
         raise UsageError("input-forbidden", f"leave to read {input_uri}", str(error), "check its permissions") from error
-    found.unique()
-    if not found.scans:
-        told = found.ledger.account().lines()
-        got = f"no scan in {input_uri}" + (f" ({'; '.join(told)})" if told else "")
+    discovery.unique()
+    if not discovery.scans:
+        account = discovery.ledger.account().lines()
+        got = f"no scan in {input_uri}" + (f" ({'; '.join(account)})" if account else "")
         raise UsageError("no-scans", "at least one scan", got, "check the path, the labels and the suffixes")
-    found.scans.sort(key=lambda one: one.key)
-    return found
+    discovery.scans.sort(key=lambda scan: scan.key)
+    return discovery
 
 
 def discover(input_uri: str, selection: Selection | None = None) -> list[Source | Refused]:

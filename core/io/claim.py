@@ -36,16 +36,16 @@ def check_apart(out: str, inputs: Iterable[str]) -> None:
         UsageError: out-is-input, out-in-input, out-above-input.
     """
     place = _real(out)
-    for one in inputs:
-        read = _real(one)
+    for source in inputs:
+        read = _real(source)
         if place == read:
             raise UsageError("out-is-input", "an output folder of its own", f"{out}, which is the input", REMEDY)
         inside = _below(place, read)
         if inside is not None and inside.partition("/")[0] != DERIVATIVES:
-            remedy = f"{REMEDY}, such as {files.join(one, DERIVATIVES, 'isovox')}"
+            remedy = f"{REMEDY}, such as {files.join(source, DERIVATIVES, 'isovox')}"
             raise UsageError("out-in-input", "an output outside the input, or in its derivatives/", out, remedy)
-        if _below(read, place) is not None and files.is_folder(one) and not _is_ours(out):
-            raise UsageError("out-above-input", "an output that does not hold the input", f"{out}, which holds {one}", REMEDY)
+        if _below(read, place) is not None and files.is_folder(source) and not _is_ours(out):
+            raise UsageError("out-above-input", "an output that does not hold the input", f"{out}, which holds {source}", REMEDY)
 
 
 def _is_ours(out: str) -> bool:
@@ -96,10 +96,10 @@ def _taken(out: str, kind: Kind, stems: Iterable[str]) -> list[str]:
     if not there:
         return []
     own = () if kind == "train" else WRITTEN
-    found = [name for name in own if name in there and not _made_by_isovox(out, name)]
+    foreign = [name for name in own if name in there and not _made_by_isovox(out, name)]
     tops = {stem.partition("/")[0] for stem in stems} & there
     inside = [stem for stem in stems if stem.partition("/")[0] in tops or f"{stem}.nii.gz" in there]
-    return found + [f"{stem}.nii.gz" for stem in inside if files.exists(files.join(out, f"{stem}.nii.gz"))]
+    return foreign + [f"{stem}.nii.gz" for stem in inside if files.exists(files.join(out, f"{stem}.nii.gz"))]
 
 
 def _made_by_isovox(out: str, name: str) -> bool:

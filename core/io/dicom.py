@@ -46,30 +46,30 @@ def _is_text(uri: str) -> bool:
 
 def _slices(uris: Sequence[str]) -> list[Slice]:
     """All slices of the one series in folders or files, unsorted."""
-    found = [look(uri) for uri in _candidates(uris)]
-    slices = [one for one in found if isinstance(one, Slice)]
-    names = [files.name_of(one.uri) for one in slices]
-    lost = [one for one in found if isinstance(one, Other) and one.kind != "no-image"]
-    lost = [one for one in lost if one.kind or is_alike(files.name_of(one.uri), names, text=_is_text(one.uri))]
+    looks = [look(uri) for uri in _candidates(uris)]
+    slices = [file for file in looks if isinstance(file, Slice)]
+    names = [files.name_of(plane.uri) for plane in slices]
+    lost = [other for other in looks if isinstance(other, Other) and other.kind != "no-image"]
+    lost = [other for other in lost if other.kind or is_alike(files.name_of(other.uri), names, text=_is_text(other.uri))]
     if lost:
         raise unreadable_members(len(lost), len(slices), files.name_of(lost[0].uri))
     if not slices:
         raise InputError("dicom-missing", "a folder of DICOM slices", f"none in {files.name_of(uris[0])}", "check the path")
-    for one in slices:
-        if one.fault:
-            raise InputError(*one.fault)
+    for plane in slices:
+        if plane.fault:
+            raise InputError(*plane.fault)
     _check_one_series(slices)
     return slices
 
 
 def _check_one_series(slices: Sequence[Slice]) -> None:
-    if (count := len({one.series for one in slices})) > 1:
+    if (count := len({plane.series for plane in slices})) > 1:
         raise InputError("dicom-several-series", "a folder for each series", f"{count} in one", "sort them into folders")
     kinds: list[tuple[Slice, int]] = []
-    for one in slices:
-        at = next((n for n, (first, _) in enumerate(kinds) if _is_alike(first, one)), None)
+    for plane in slices:
+        at = next((n for n, (first, _) in enumerate(kinds) if _is_alike(first, plane)), None)
         if at is None:
-            kinds.append((one, 1))
+            kinds.append((plane, 1))
         else:
             kinds[at] = (kinds[at][0], kinds[at][1] + 1)
     if len(kinds) > 1:
@@ -116,8 +116,8 @@ def _sorted(uris: str | Sequence[str]) -> list[Slice]:
     if len(slices) < 2:
         raise InputError("not-3d", "several slices", "one", REMEDY)
     normal = _directions(slices[0])[2]
-    slices = sorted(slices, key=lambda one: float(normal @ one.position))
-    _check_steps(np.array([normal @ one.position for one in slices]))
+    slices = sorted(slices, key=lambda plane: float(normal @ plane.position))
+    _check_steps(np.array([normal @ plane.position for plane in slices]))
     return slices
 
 
@@ -125,7 +125,7 @@ def _affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
     """From (column, row, slice) to mm, RAS+."""
     row, column, _ = _directions(slices[0])
     between_rows, between_columns = slices[0].spacing
-    places = np.array([one.position for one in slices])
+    places = np.array([plane.position for plane in slices])
     step = (places[-1] - places[0]) / (len(slices) - 1)
     if np.abs(places - (places[0] + np.arange(len(slices))[:, None] * step)).max() > 0.1 + SAME * np.linalg.norm(step):
         raise InputError("dicom-uneven", "slices along a straight line", "some beside it", REMEDY)
@@ -155,12 +155,12 @@ def header(uris: str | Sequence[str]) -> Header:
     return _header(_sorted(uris))
 
 
-def _voxels(one: Slice) -> NDArray[np.float64]:
+def _voxels(plane: Slice) -> NDArray[np.float64]:
     """Scaled voxels (column, row) of a slice."""
-    dataset = read_file(one.uri, pixels=True)
+    dataset = read_file(plane.uri, pixels=True)
     if dataset is None:
-        raise InputError("file-truncated", "a whole DICOM file", files.name_of(one.uri), REMEDY)
-    with unquoted(files.name_of(one.uri)):
+        raise InputError("file-truncated", "a whole DICOM file", files.name_of(plane.uri), REMEDY)
+    with unquoted(files.name_of(plane.uri)):
         slope, inter = (float(getattr(dataset, f"Rescale{word}", default)) for word, default in (("Slope", 1), ("Intercept", 0)))
         stored = dataset.pixel_array
     if not np.isfinite([slope, inter]).all() or not slope:
@@ -183,14 +183,14 @@ def load_series(uris: str | Sequence[str]) -> tuple[Array, Grid, StoredAs]:
             voxels-extreme.
     """
     slices = _sorted(uris)
-    found = _header(slices)
-    canonical, orientation = Grid(found.shape, found.affine).canonical()
-    image = empty_like_stored(found.shape, orientation)
+    header = _header(slices)
+    canonical, orientation = Grid(header.shape, header.affine).canonical()
+    image = empty_like_stored(header.shape, orientation)
     stored = orientation.inverse().apply(image)
-    for index, one in enumerate(slices):
-        stored[:, :, index] = _voxels(one)
+    for index, plane in enumerate(slices):
+        stored[:, :, index] = _voxels(plane)
     gate.check_voxels(image)
-    return image, canonical, StoredAs(orientation, found.code)
+    return image, canonical, StoredAs(orientation, header.code)
 
 
 def _number(dataset: Dataset, keyword: str) -> float | None:

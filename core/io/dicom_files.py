@@ -182,10 +182,10 @@ def look(uri: str) -> Slice | Other:
     if files.is_remote(uri):
         return files.retrying(lambda: _look(uri), 3)
     try:
-        found = Path(uri).stat()
+        stat = Path(uri).stat()
     except OSError:
         return Other(uri, "broken")
-    return _look_once(uri, found.st_size, found.st_mtime_ns)
+    return _look_once(uri, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=1 << 18)
@@ -221,8 +221,8 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     bare = Slice(uri, series, tuple(uid for uid in (study, frame) if uid), number)
     try:
         with unquoted(files.name_of(uri)):
-            found = _slice(dataset, bare)
-        return found if whole or not native else Other(uri, "broken")
+            parsed = _slice(dataset, bare)
+        return parsed if whole or not native else Other(uri, "broken")
     except InputError as error:
         return replace(bare, fault=(error.code, error.wanted, error.got, error.remedy))
 
@@ -276,6 +276,6 @@ def is_alike(name: str, names: Sequence[str], *, text: bool) -> bool:
         names: of the slices.
         text: whether it holds text, as a licence does; then its name must differ by digits alone.
     """
-    if _pattern(name) in {_pattern(one) for one in names}:
+    if _pattern(name) in {_pattern(other) for other in names}:
         return True
-    return not text and _extension(name) in {_extension(one) for one in names}
+    return not text and _extension(name) in {_extension(other) for other in names}

@@ -130,9 +130,9 @@ def listing(uri: str, out: str = "") -> Listing:
         uri: folder or s3:// prefix.
         out: an output, not looked into where it lies below.
     """
-    found = _remote(uri, out) if files.is_remote(uri) else _Local(uri, out).listing()
-    found.entries.sort(key=lambda entry: entry.path)
-    return found
+    entries = _remote(uri, out) if files.is_remote(uri) else _Local(uri, out).listing()
+    entries.entries.sort(key=lambda entry: entry.path)
+    return entries
 
 
 # -- on this machine --------------------------------------------------------------------------------------------------------
@@ -214,15 +214,15 @@ def _why_no_file(entry: os.DirEntry[str]) -> str:
 
 
 def _remote(uri: str, out: str) -> Listing:
-    base, found = uri.partition("://")[2].rstrip("/") + "/", Listing()
+    base, listed = uri.partition("://")[2].rstrip("/") + "/", Listing()
     below = out.partition("://")[2].rstrip("/") + "/" if files.is_remote(out) else ""
     for path in _objects(uri, base):
         why = _unread_above(path, base, below)
         if why:
-            found.unread.setdefault(*why)
+            listed.unread.setdefault(*why)
         elif path:
-            found.entries.append(Entry(path, files.join(uri, path)))
-    return found
+            listed.entries.append(Entry(path, files.join(uri, path)))
+    return listed
 
 
 def _objects(uri: str, base: str) -> Iterator[str]:

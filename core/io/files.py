@@ -145,12 +145,12 @@ def listdir(uri: str) -> list[str]:
     try:
         if is_remote(uri):
             with s3.reached(uri) as disk:
-                found = [name_of(entry) for entry in disk.ls(uri, detail=False) if name_of(entry) != name_of(uri)]
+                names = [name_of(entry) for entry in disk.ls(uri, detail=False) if name_of(entry) != name_of(uri)]
         else:
-            found = [entry.name for entry in os.scandir(uri)]
+            names = [entry.name for entry in os.scandir(uri)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(found)
+    return sorted(names)
 
 
 def _local_walk(folder: str, prefix: str) -> Iterator[str]:
@@ -177,10 +177,10 @@ def walk(uri: str, prefix: str = "") -> list[str]:
         base = uri.partition("://")[2].rstrip("/") + "/"
         with s3.reached(uri) as disk:
             listed = disk.find(base, prefix=prefix)
-        found = [path.removeprefix(base) for path in listed if path.startswith(base)]
+        paths = [path.removeprefix(base) for path in listed if path.startswith(base)]
     else:
-        found = list(_local_walk(uri.rstrip("/") or "/", prefix))
-    return sorted(path for path in found if path and not any(part.startswith(".") for part in path.split("/")))
+        paths = list(_local_walk(uri.rstrip("/") or "/", prefix))
+    return sorted(path for path in paths if path and not any(part.startswith(".") for part in path.split("/")))
 
 
 def crc32(uri: str) -> int:
@@ -339,7 +339,7 @@ def remove_leftovers(uri: str, but: str = "") -> int:
     """
     removed = 0
     for folder, inner, names in () if is_remote(uri) else os.walk(uri):
-        inner[:] = [one for one in inner if join(folder, one) != but]
+        inner[:] = [name for name in inner if join(folder, name) != but]
         for name in names:
             if name.startswith(".") and name.endswith(".tmp"):
                 Path(folder, name).unlink(missing_ok=True)

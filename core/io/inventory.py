@@ -22,8 +22,8 @@ def inventory(uri: str) -> dict[str, int]:
     if files.is_remote(uri):
         base = uri.partition("://")[2].rstrip("/") + "/"
         with s3.reached(uri) as disk:
-            found = disk.find(base, detail=True)
-        return {path.removeprefix(base): int(one["size"]) for path, one in sorted(found.items()) if path.startswith(base)}
+            objects = disk.find(base, detail=True)
+        return {path.removeprefix(base): int(info["size"]) for path, info in sorted(objects.items()) if path.startswith(base)}
     return dict(sorted(_local(Path(uri))))
 
 

@@ -62,13 +62,13 @@ class Account(Settings):
         if not self.seen and not self.unread:
             return []
         left = sum(self.left.values())
-        told = [f"files: {self.seen} seen = {self.taken} of scans + {self.refused} refused + {left} left out"]
+        lines = [f"files: {self.seen} seen = {self.taken} of scans + {self.refused} refused + {left} left out"]
         kinds = sorted(self.left.items(), key=lambda item: (-item[1], item[0]))
-        told += ["left out: " + ", ".join(f"{count} {KINDS.get(kind, kind)}" for kind, count in kinds)] if kinds else []
+        lines += ["left out: " + ", ".join(f"{count} {KINDS.get(kind, kind)}" for kind, count in kinds)] if kinds else []
         folders = [f"{path}/ ({why})" for path, why in sorted(self.unread.items())]
         more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-        told += [f"not looked into: {', '.join(folders[:SHOWN])}{more}"] if folders else []
-        return [*told, *self.filters]
+        lines += [f"not looked into: {', '.join(folders[:SHOWN])}{more}"] if folders else []
+        return [*lines, *self.filters]
 
 
 @dataclass

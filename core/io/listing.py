@@ -27,13 +27,15 @@ def look(uri: str, but: str = "") -> str | None:
 
 def _on_s3(uri: str, but: str) -> list[tuple[str, str]]:
     with s3.reached(uri) as disk:
-        found = disk.find(uri.partition("://")[2].rstrip("/") + "/", detail=True)
+        objects = disk.find(uri.partition("://")[2].rstrip("/") + "/", detail=True)
     left_out = but.partition("://")[2].rstrip("/") + "/"
-    return [(path, f"{one['size']} {one.get('ETag')}") for path, one in found.items() if not (but and path.startswith(left_out))]
+    return [
+        (path, f"{info['size']} {info.get('ETag')}") for path, info in objects.items() if not (but and path.startswith(left_out))
+    ]
 
 
 def _here(uri: str, but: str) -> list[tuple[str, str]]:
     top, left_out = Path(uri).resolve(), Path(but).resolve() if but and not files.is_remote(but) else None
-    found = [(path, Path(uri, path)) for path in files.walk(uri)]
-    kept = [(path, one) for path, one in found if left_out is None or left_out not in (top / path).parents]
-    return [(path, f"{one.stat().st_size} {one.stat().st_mtime_ns}") for path, one in kept if one.exists()]
+    paths = [(path, Path(uri, path)) for path in files.walk(uri)]
+    kept = [(path, file) for path, file in paths if left_out is None or left_out not in (top / path).parents]
+    return [(path, f"{file.stat().st_size} {file.stat().st_mtime_ns}") for path, file in kept if file.exists()]

@@ -43,21 +43,21 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
 def _header(arrays: Mapping[str, NDArray[Any]], about: Json) -> bytes:
     """The file up to the arrays' bytes."""
     metadata = {"about": json.dumps(about, allow_nan=False), "crc32": str(_crc32(arrays))}
-    told: dict[str, Any] = {"__metadata__": metadata}
+    header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
-        told[name] = {"dtype": NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
-    metadata["check"] = str(_check(told))
-    text = json.dumps(told).encode()
+        header[name] = {"dtype": NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
+    metadata["check"] = str(_check(header))
+    text = json.dumps(header).encode()
     text += b" " * (-len(text) % ALIGNED)
     return struct.pack("<Q", len(text)) + text
 
 
-def _check(told: Mapping[str, Any]) -> int:
+def _check(header: Mapping[str, Any]) -> int:
     """A check sum of a header without its own."""
-    rest = {name: value for name, value in told["__metadata__"].items() if name != "check"}
-    return zlib.crc32(json.dumps({**told, "__metadata__": rest}).encode())
+    rest = {name: value for name, value in header["__metadata__"].items() if name != "check"}
+    return zlib.crc32(json.dumps({**header, "__metadata__": rest}).encode())
 
 
 def _crc32(arrays: Mapping[str, NDArray[Any]]) -> int:
@@ -96,24 +96,24 @@ def _read_header(uri: str, handle: IO[bytes]) -> dict[str, Any]:
     """The header, with the value beside the arrays as it was given."""
     try:
         (length,) = struct.unpack("<Q", handle.read(8))
-        told: dict[str, Any] = json.loads(handle.read(min(length, LONGEST)))
-        metadata = told["__metadata__"]
-        if int(metadata["check"]) != _check(told):
+        header: dict[str, Any] = json.loads(handle.read(min(length, LONGEST)))
+        metadata = header["__metadata__"]
+        if int(metadata["check"]) != _check(header):
             raise _torn(uri, "a header with another check sum")
-        told["__metadata__"] = {"about": json.loads(metadata["about"]), "crc32": int(metadata["crc32"])}
+        header["__metadata__"] = {"about": json.loads(metadata["about"]), "crc32": int(metadata["crc32"])}
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise _torn(uri, f"a header that cannot be read ({error})") from error
-    return told
+    return header
 
 
 def _torn(uri: str, got: str) -> StoreError:
     return StoreError("arrays-torn", f"whole arrays in {uri}", got, "remove it")
 
 
-def _read_each(uri: str, handle: IO[bytes], told: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    for name, one in told.items():
+def _read_each(uri: str, handle: IO[bytes], header: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    for name, entry in header.items():
         if name != "__metadata__":
-            array = np.empty(one["shape"], TYPES[one["dtype"]])
+            array = np.empty(entry["shape"], TYPES[entry["dtype"]])
             if handle.readinto(_bytes_of(array)) != array.nbytes:  # type: ignore[attr-defined]
                 raise _torn(uri, f"an end within {name!r}")
             yield name, array
@@ -127,11 +127,11 @@ def read_arrays(uri: str) -> tuple[Arrays, Json]:
         StoreError: it is not whole.
     """
     with files.open_uri(uri) as handle:
-        told = _read_header(uri, handle)
-        arrays = dict(_read_each(uri, handle, told))
-    if (crc := _crc32(arrays)) != told["__metadata__"]["crc32"]:
-        raise _torn(uri, f"bytes with CRC-32 {crc}, not {told['__metadata__']['crc32']}")
-    return arrays, told["__metadata__"]["about"]
+        header = _read_header(uri, handle)
+        arrays = dict(_read_each(uri, handle, header))
+    if (crc := _crc32(arrays)) != header["__metadata__"]["crc32"]:
+        raise _torn(uri, f"bytes with CRC-32 {crc}, not {header['__metadata__']['crc32']}")
+    return arrays, header["__metadata__"]["about"]
 
 
 def read_about(uri: str) -> Json:

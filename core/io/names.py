@@ -36,8 +36,8 @@ def entities_of(path: str) -> Entities:
     """All that the name of a file says; suffix and datatype included, extension left out."""
     from bids2table import parse_bids_entities
 
-    found = parse_bids_entities(path)
-    return {name: value for name, value in found.items() if name != "ext"}
+    entities = parse_bids_entities(path)
+    return {name: value for name, value in entities.items() if name != "ext"}
 
 
 def role(path: str) -> str:

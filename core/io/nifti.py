@@ -44,13 +44,13 @@ def _parse(stream: IO[bytes], *, pair: bool = False) -> RawHeader:
     import nibabel
 
     block = stream.read(540)
-    found = magic_of(block)
-    if found is None or found[2] not in (PAIRED if pair else SINGLE):
+    magic = magic_of(block)
+    if magic is None or magic[2] not in (PAIRED if pair else SINGLE):
         got = f"{len(block)} bytes that begin {block[:4].hex()}"
-        if found:
+        if magic:
             got = "the header of a file of its own" if pair else "a header whose voxels lie in another file"
         raise InputError("not-nifti", "a NIfTI-1 or NIfTI-2 header", got, gate.REMEDY)
-    size, order, _ = found
+    size, order, _ = magic
     header = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size](block[:size], order, check=False)
     if not header.structarr["pixdim"][0]:  # the standard takes 0 as 1
         header.structarr["pixdim"][0] = 1
@@ -80,8 +80,8 @@ def header(uri: str, trust: Trust | None = None, voxels: str | None = None) -> H
     Raises:
         InputError: with a named code for everything that is wrong with the file (see ``gate``).
     """
-    with _checked(uri, voxels, trust) as (_, found, _):
-        return found
+    with _checked(uri, voxels, trust) as (_, parsed, _):
+        return parsed
 
 
 def load(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
@@ -119,8 +119,8 @@ def slabs(uri: str, thickness: int, trust: Trust | None = None, voxels: str | No
         InputError: with a named code for everything that is wrong with the file (see ``gate``). What is wrong with its voxels
             or its checksum comes to light only at the end; a slab that is not finite is never given.
     """
-    with _checked(uri, voxels, trust) as (stream, found, compressed):
-        yield from slabs_of(stream, found, thickness, compressed=compressed)
+    with _checked(uri, voxels, trust) as (stream, parsed, compressed):
+        yield from slabs_of(stream, parsed, thickness, compressed=compressed)
 
 
 def _output_header(on: Grid, code: int) -> RawHeader:
@@ -185,8 +185,8 @@ class _Proof:
             for piece in self.pack(blocks):
                 handle.write(piece)
                 looks.append(second.submit(self.look, piece))
-            for one in looks:
-                one.result()
+            for pending in looks:
+                pending.result()
         if self.put_in != self.came_out:
             raise StoreError("write-damaged", f"checksum {self.put_in:08x}", f"{self.came_out:08x}", "report this processor")
 
@@ -197,10 +197,10 @@ def _verify(uri: str, check: int, on: Grid) -> None:
     if (got := files.crc32(uri)) != check:
         raise StoreError("write-damaged", f"bytes with checksum {check:08x}", f"{got:08x}", remedy)
     with opened(uri) as (stream, _, _):
-        found = _parse(stream)
-    apart = gate.shift(found.get_best_affine(), on.affine, on.shape)
-    if found.get_data_shape() != on.shape or not apart < MAX_SHIFT:
-        place = f"shape {found.get_data_shape()}, corners {apart:.2g} mm away"
+        raw = _parse(stream)
+    apart = gate.shift(raw.get_best_affine(), on.affine, on.shape)
+    if raw.get_data_shape() != on.shape or not apart < MAX_SHIFT:
+        place = f"shape {raw.get_data_shape()}, corners {apart:.2g} mm away"
         raise StoreError("write-damaged", f"shape {on.shape}, corners within {MAX_SHIFT} mm", place, remedy)
 
 

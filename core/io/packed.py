@@ -14,7 +14,7 @@ GZIP = 31  # zlib's name for a gzip header and trailer
 
 def unpack_whole(content: bytes) -> bytes | None:
     """What whole gzip members hold at the beginning of some bytes; None where the first is not whole."""
-    rest, found = content, []
+    rest, parts = content, []
     while rest.startswith(MAGIC):
         member = zlib.decompressobj(GZIP)
         try:
@@ -23,9 +23,9 @@ def unpack_whole(content: bytes) -> bytes | None:
             break
         if not member.eof:
             return None
-        found.append(part)
+        parts.append(part)
         rest = member.unused_data
-    return b"".join(found) if found else None
+    return b"".join(parts) if parts else None
 
 
 class PackedFile(igzip.IGzipFile):  # type: ignore[misc] # isal tells no types

@@ -27,12 +27,12 @@ def people(root: str, columns: Sequence[str] | None = None) -> Mapping[str, dict
     except (FileNotFoundError, NotADirectoryError):
         return {}
     wanted = [name for name in names if name != KEY] if columns is None else columns
-    told = {}
+    persons = {}
     for row in rows.values():
         known = {name: _value(row[name]) for name in wanted if row.get(name, "").lower() not in UNKNOWN}
         if known:
-            told[row.get(KEY, "").removeprefix("sub-")] = known
-    return told
+            persons[row.get(KEY, "").removeprefix("sub-")] = known
+    return persons
 
 
 def _value(text: str) -> float | str:

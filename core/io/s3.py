@@ -104,8 +104,8 @@ def _client(*, signed: bool) -> FileSystem:
 
 def _answer(error: BaseException) -> dict[str, Any]:
     """What S3 answered, behind an error of s3fs."""
-    found: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
-    return found
+    response: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
+    return response
 
 
 def _region(answer: dict[str, Any]) -> str:
@@ -262,7 +262,7 @@ def unfinished_uploads(uri: str) -> list[tuple[str, str]]:
     bucket, _, prefix = uri.partition("://")[2].partition("/")
     with reached(uri) as disk:
         answer = disk.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix.rstrip("/") + "/")
-    return [(one["Key"], one["UploadId"]) for one in answer.get("Uploads", [])]
+    return [(upload["Key"], upload["UploadId"]) for upload in answer.get("Uploads", [])]
 
 
 def give_up_uploads(uri: str) -> int:
@@ -270,8 +270,8 @@ def give_up_uploads(uri: str) -> int:
 
     Call it only while nobody writes there.
     """
-    found = unfinished_uploads(uri)
-    for key, upload in found:
+    uploads = unfinished_uploads(uri)
+    for key, upload in uploads:
         with reached(uri) as disk:
             disk.call_s3("abort_multipart_upload", Bucket=bucket_of(uri), Key=key, UploadId=upload)
-    return len(found)
+    return len(uploads)

@@ -60,8 +60,8 @@ class Refused:
 def simulation(sidecar: dict[str, Any]) -> dict[str, Any]:
     """What a sidecar tells of a simulation by isovox, and nothing else of it; empty where it tells none."""
     own = sidecar.get("Isovox")
-    told = {key: own[key] for key in ("Degradation", "Axis") if key in own} if isinstance(own, dict) else {}
-    return {"Isovox": told} if "Degradation" in told else {}
+    simulated = {key: own[key] for key in ("Degradation", "Axis") if key in own} if isinstance(own, dict) else {}
+    return {"Isovox": simulated} if "Degradation" in simulated else {}
 
 
 def refuse(key: str, uri: str, error: InputError) -> Refused:
@@ -113,41 +113,41 @@ class Filters:
         self._selection = selection
         self.told: list[str] = []
 
-    def keep(self, found: Sequence[Candidate]) -> dict[str, str]:
+    def keep(self, scans: Sequence[Candidate]) -> dict[str, str]:
         """Why paths are left out: "unselected" or "excluded"; those that are kept are not named.
 
         Raises:
             UsageError: participant-missing, label-missing, no-scans: a filter that keeps nothing, or a label that no scan has.
         """
         left: dict[str, str] = {}
-        kept = list(found)
+        kept = list(scans)
         for option, (name, entity, prefix) in OPTIONS.items():
             wanted = {label.removeprefix(prefix) for label in getattr(self._selection, name)}
-            if wanted and found:
-                _check_labels(option, wanted, {label for one in found for label in one.said.get(entity, ())})
+            if wanted and scans:
+                _check_labels(option, wanted, {label for scan in scans for label in scan.said.get(entity, ())})
                 kept = self._apply(option, sorted(wanted), kept, left, _has(entity, wanted))
         if patterns := patterns_of(self._selection.exclude):
             for pattern in self._selection.exclude:  # what tables name may be gone
-                if found and not pattern.lower().endswith(".tsv") and not any(is_excluded(one, [pattern]) for one in found):
+                if scans and not pattern.lower().endswith(".tsv") and not any(is_excluded(scan, [pattern]) for scan in scans):
                     got = f"no scan that {pattern!r} names"
                     raise UsageError("label-missing", "something to exclude", got, "check --exclude against isovox plan --files")
-            kept = self._apply("--exclude", patterns, kept, left, lambda one: not is_excluded(one, patterns))
+            kept = self._apply("--exclude", patterns, kept, left, lambda scan: not is_excluded(scan, patterns))
         return left
 
     def _apply(
-        self, option: str, words: Iterable[str], found: list[Candidate], left: dict[str, str], test: Callable[[Candidate], bool]
+        self, option: str, words: Iterable[str], scans: list[Candidate], left: dict[str, str], test: Callable[[Candidate], bool]
     ) -> list[Candidate]:
-        kept = [one for one in found if test(one)]
-        left |= {one.path: "excluded" if option == "--exclude" else "unselected" for one in found if not test(one)}
-        self.told.append(f"{option} {' '.join(words)}: kept {len(kept)} of {len(found)}")
-        if found and not kept:
-            got = f"none of {len(found)} scans ({'; '.join(self.told)})"
+        kept = [scan for scan in scans if test(scan)]
+        left |= {scan.path: "excluded" if option == "--exclude" else "unselected" for scan in scans if not test(scan)}
+        self.told.append(f"{option} {' '.join(words)}: kept {len(kept)} of {len(scans)}")
+        if scans and not kept:
+            got = f"none of {len(scans)} scans ({'; '.join(self.told)})"
             raise UsageError("no-scans", f"scans that {option} keeps", got, "check the path, the labels and the suffixes")
         return kept
 
 
 def _has(entity: str, wanted: set[str]) -> Callable[[Candidate], bool]:
-    return lambda one: bool(one.said.get(entity, set()) & wanted)
+    return lambda scan: bool(scan.said.get(entity, set()) & wanted)
 
 
 def _check_labels(option: str, wanted: set[str], there: set[str]) -> None:
@@ -176,10 +176,10 @@ def patterns_of(words: Iterable[str]) -> list[str]:
     Raises:
         UsageError: exclude-table, and what ``read_table`` raises.
     """
-    found: list[str] = []
+    patterns: list[str] = []
     for word in words:
         if not word.lower().endswith(".tsv"):
-            found.append(word)
+            patterns.append(word)
             continue
         try:
             head, rows = read_table(word)
@@ -190,21 +190,26 @@ def patterns_of(words: Iterable[str]) -> list[str]:
             remedy = "name its column of scans path, scan or participant_id"
             raise UsageError("exclude-table", f"a column {', '.join(NAMED)}", ", ".join(head), remedy)
         rated = next((name for name in RATINGS if name in head), "")
-        told = [row[named] for row in rows.values() if not rated or row.get(rated, "").lower() in BAD]
-        found += [f"sub-{name.removeprefix('sub-')}" if named == "participant_id" else name for name in told if name]
-    return found
+        rejected = [row[named] for row in rows.values() if not rated or row.get(rated, "").lower() in BAD]
+        patterns += [f"sub-{name.removeprefix('sub-')}" if named == "participant_id" else name for name in rejected if name]
+    return patterns
 
 
-def is_excluded(one: Candidate, patterns: Iterable[str]) -> bool:
+def is_excluded(scan: Candidate, patterns: Iterable[str]) -> bool:
     """Whether a pattern names an image: a path, its beginning, a pattern of one (``*_T2w*``), or an entity (``run-02``)."""
     for pattern in patterns:
         entity, dash, value = pattern.partition("-")
-        if dash and value in one.said.get(entity, ()):
+        if dash and value in scan.said.get(entity, ()):
             return True
         plain = pattern.rstrip("/")
-        name = one.path.rpartition("/")[2]
+        name = scan.path.rpartition("/")[2]
         if without_extension(name) == plain:
             return True
-        if one.path == plain or one.path.startswith(f"{plain}/") or fnmatchcase(one.path, pattern) or fnmatchcase(name, pattern):
+        if (
+            scan.path == plain
+            or scan.path.startswith(f"{plain}/")
+            or fnmatchcase(scan.path, pattern)
+            or fnmatchcase(name, pattern)
+        ):
             return True
     return False

@@ -58,8 +58,8 @@ def stem_of(source: Source, label: str, contrast: str) -> str:
     kept = {name: value for name, value in source.entities.items() if name in KEPT}
     if "sub" not in kept:
         plain = re.sub(r"[^0-9A-Za-z]", "", source.key)
-        told = plain == source.key
-        kept["sub"] = plain if told else plain[:40] + hashlib.sha256(source.key.encode()).hexdigest()[:6]
+        short = plain == source.key
+        kept["sub"] = plain if short else plain[:40] + hashlib.sha256(source.key.encode()).hexdigest()[:6]
     kept["rec"] = f"{kept['rec']}+{label}" if "rec" in kept else label
     suffix = source.entities.get("suffix", "")
     return bids_stem(kept | {"datatype": "anat", "suffix": suffix if suffix in SUFFIXES else contrast})

@@ -90,10 +90,10 @@ def _read_exactly(stream: IO[bytes], part: memoryview) -> memoryview:
     return part
 
 
-def _scaled(values: NDArray[Any], found: Header) -> NDArray[Any]:
+def _scaled(values: NDArray[Any], header: Header) -> NDArray[Any]:
     """Stored values in the scan's units: whole numbers as they are where nothing scales them, else float32."""
-    if (found.slope, found.inter) != (1.0, 0.0):
-        values = values * np.float64(found.slope) + found.inter
+    if (header.slope, header.inter) != (1.0, 0.0):
+        values = values * np.float64(header.slope) + header.inter
     return values if values.dtype.kind in "iu" else values.astype(np.float32, copy=False)
 
 
@@ -109,19 +109,19 @@ def _parts(stream: IO[bytes], sizes: list[int]) -> Iterator[memoryview]:
         yield ahead.result()
 
 
-def _fill(stream: IO[bytes], found: Header, stored: Array, seen: Seen) -> None:
+def _fill(stream: IO[bytes], header: Header, stored: Array, seen: Seen) -> None:
     """Read the next voxels, scaled, into ``stored`` (whole planes, any strides), a few planes at a time."""
     x, y, z = stored.shape
     step = max(1, CHUNK // (8 * x * y))  # there are two buffers
     counts = [min(step, z - start) for start in range(0, z, step)]
-    parts = _parts(stream, [x * y * found.dtype.itemsize * count for count in counts])
+    parts = _parts(stream, [x * y * header.dtype.itemsize * count for count in counts])
     for n, (count, part) in enumerate(zip(counts, parts, strict=True)):
-        values = _scaled(np.frombuffer(part, found.dtype).reshape((x, y, -1), order="F"), found)
+        values = _scaled(np.frombuffer(part, header.dtype).reshape((x, y, -1), order="F"), header)
         stored[:, :, n * step : n * step + count] = values
         seen.look(values)
 
 
-def slabs_of(stream: IO[bytes], found: Header, thickness: int, *, compressed: bool) -> Iterator[Slab]:
+def slabs_of(stream: IO[bytes], header: Header, thickness: int, *, compressed: bool) -> Iterator[Slab]:
     """The scan of a header from the plain bytes of its voxels, slab by slab.
 
     Where the planes along z follow one another in the file, as in most scans, that takes memory for one slab and some 3 MiB more;
@@ -129,7 +129,7 @@ def slabs_of(stream: IO[bytes], found: Header, thickness: int, *, compressed: bo
 
     Args:
         stream: plain bytes, of which voxels begin at ``found.offset``.
-        found: checked header.
+        header: checked header.
         thickness: planes along z of a slab; the last may have less.
         compressed: whether the stream unpacks, and compares a checksum at its end.
 
@@ -137,15 +137,15 @@ def slabs_of(stream: IO[bytes], found: Header, thickness: int, *, compressed: bo
         InputError: file-truncated, voxels-nonfinite, voxels-zero, voxels-constant, voxels-extreme; what is wrong with the voxels
             comes to light only at the end, and a slab that is not finite is never given.
     """
-    canonical, orientation = Grid(found.shape, found.affine).canonical()
+    canonical, orientation = Grid(header.shape, header.affine).canonical()
     seen = gate.Seen()
-    stream.seek(found.offset)
+    stream.seek(header.offset)
     for box in _as_they_come(canonical.shape, thickness, orientation):
         image = empty_like_stored(_stored_shape(box, orientation), orientation)
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is seen
-            _fill(stream, found, orientation.inverse().apply(image), seen)
+            _fill(stream, header, orientation.inverse().apply(image), seen)
         if not seen.bad:
-            yield from cut(Slab(box, image, canonical, StoredAs(orientation, found.code)), thickness)
+            yield from cut(Slab(box, image, canonical, StoredAs(orientation, header.code)), thickness)
         del image
     if compressed:
         stream.read(1)  # reaching the end makes gzip compare its checksum

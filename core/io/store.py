@@ -215,13 +215,13 @@ class Store:
 
     def made_of(self, path: str) -> str | None:
         """What ``create`` or ``scratch`` was told that an image or its tiles are made of; None where it was not told."""
-        found: str | None = ((self._isovox(path) or {}).get("attrs") or {}).get("of")
-        return found
+        source: str | None = ((self._isovox(path) or {}).get("attrs") or {}).get("of")
+        return source
 
     def digest(self, path: str) -> str | None:
         """The digest that ``finish`` was given; None where the image is not finished."""
-        found: str | None = (self._isovox(path) or {}).get("digest")
-        return found
+        digest: str | None = (self._isovox(path) or {}).get("digest")
+        return digest
 
     def done(self, path: str, digest: str) -> bool:
         """Whether an image is finished with this digest and all its blocks are whole; to skip before and to verify after."""
@@ -236,8 +236,8 @@ class Store:
         for name, values in coordinates(self.grid(path)).items():
             what = f"positions along {name} of {path}"
             with _whole(what):
-                found = np.asarray(self._open(f"{path}/{name}")[:])
-            if not np.array_equal(found, values):
+                stored = np.asarray(self._open(f"{path}/{name}")[:])
+            if not np.array_equal(stored, values):
                 raise StoreError("block-missing", f"{what} as written", "others", "run again: it is made anew")
 
     def remove(self, path: str) -> None:
@@ -341,15 +341,15 @@ class Store:
     def _isovox(self, path: str) -> Attributes | None:
         """Our attributes of a group or array; None where there is none that can be read."""
         try:
-            found: Attributes = files.read_json(files.join(self.uri, path, NODE))["attributes"]["isovox"]
+            attributes: Attributes = files.read_json(files.join(self.uri, path, NODE))["attributes"]["isovox"]
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
             return None
-        return found
+        return attributes
 
     def _template(self, path: str) -> Attributes:
-        if (found := self._isovox(path)) is None or "grid" not in found:
+        if (template := self._isovox(path)) is None or "grid" not in template:
             raise StoreError("image-missing", f"an image {path} in {self.uri}", "none", "create it first")
-        return found
+        return template
 
     def _block_uri(self, path: str, number: int) -> str:
         return files.join(self.uri, path, f"image/c/{number}/0/0")

@@ -219,7 +219,9 @@ class NetworkMethod(Method):
         outputs = self._forward(inputs, pieces, self.settings.precision)
         bad = ~outputs.isfinite().flatten(1).all(1)
         if bad.any() and self.settings.precision != "float32":
-            outputs[bad] = self._forward(inputs[bad], [piece for piece, one in zip(pieces, bad, strict=True) if one], "float32")
+            outputs[bad] = self._forward(
+                inputs[bad], [piece for piece, overflows in zip(pieces, bad, strict=True) if overflows], "float32"
+            )
             bad = ~outputs.isfinite().flatten(1).all(1)
         if bad.any():
             raise RestorationError(

@@ -47,12 +47,12 @@ def families() -> tuple[Family, ...]:
 
 @lru_cache(maxsize=8)
 def _families(more: str) -> tuple[Family, ...]:
-    own = sorted(one.parent for one in Path(__file__).parent.glob(f"*/{DECLARATION}"))
-    found = [_declared(folder, f"{__package__}.{folder.name}") for folder in own]
-    found += [_from_outside(Path(folder)) for folder in more.split(os.pathsep) if folder]
+    own = sorted(path.parent for path in Path(__file__).parent.glob(f"*/{DECLARATION}"))
+    families = [_declared(folder, f"{__package__}.{folder.name}") for folder in own]
+    families += [_from_outside(Path(folder)) for folder in more.split(os.pathsep) if folder]
     for kind in ("methods", "recipes", "protocols", "networks", "key_maps", "foreign"):
-        _check_names(kind, found)
-    return tuple(sorted(found, key=lambda family: (any(one.takes.model for one in family.methods), family.name)))
+        _check_names(kind, families)
+    return tuple(sorted(families, key=lambda family: (any(method.takes.model for method in family.methods), family.name)))
 
 
 def _from_outside(folder: Path) -> Family:
@@ -78,13 +78,13 @@ def _declared(folder: Path, package: str) -> Family:
     return replace(family, folder=folder)
 
 
-def _check_names(kind: str, found: Iterable[Family]) -> None:
+def _check_names(kind: str, families: Iterable[Family]) -> None:
     """Refuse a name that two declarations use."""
     shared = shared_protocols() if kind == "protocols" else {}
     owners: dict[str, Path] = {name: Path(entry.where) for name, entry in shared.items()}
-    for family in found:
-        for one in getattr(family, kind):
-            place, name = family.folder / DECLARATION, one if isinstance(one, str) else one.name
+    for family in families:
+        for entry in getattr(family, kind):
+            place, name = family.folder / DECLARATION, entry if isinstance(entry, str) else entry.name
             if name in owners:
                 wanted, got = f"each name once among {kind}", f"{name} in {owners[name]} and in {place}"
                 raise UsageError("name-taken", wanted, got, "rename one of the two")
@@ -92,38 +92,38 @@ def _check_names(kind: str, found: Iterable[Family]) -> None:
 
 
 def _by_name(entries: Iterator[Entry]) -> dict[str, Entry]:
-    return {one.name: one for one in entries}
+    return {entry.name: entry for entry in entries}
 
 
 def methods() -> dict[str, MethodEntry]:
     """All methods by name."""
-    return _by_name(one for family in families() for one in family.methods)
+    return _by_name(entry for family in families() for entry in family.methods)
 
 
 def recipes() -> dict[str, RecipeEntry]:
     """All recipes by name."""
-    return _by_name(one for family in families() for one in family.recipes)
+    return _by_name(entry for family in families() for entry in family.recipes)
 
 
 def protocols() -> dict[str, ProtocolEntry]:
     """All protocols by name: the shared ones, then the families'."""
-    return shared_protocols() | _by_name(one for family in families() for one in family.protocols)
+    return shared_protocols() | _by_name(entry for family in families() for entry in family.protocols)
 
 
 @lru_cache(maxsize=1)
 def shared_protocols() -> dict[str, ProtocolEntry]:
     """The modules of ``core.evaluation.protocols``; none of them is imported."""
     package = "core.evaluation.protocols"
-    found = {}
+    entries = {}
     for path in sorted(Path(__file__).parents[1].joinpath("evaluation", "protocols").glob("[!_]*.py")):
         name, title = path.stem.replace("_", "-"), ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[name] = ProtocolEntry(name, f"{package}.{path.stem}:PROTOCOL", title.partition("\n")[0].rstrip("."))
-    return found
+        entries[name] = ProtocolEntry(name, f"{package}.{path.stem}:PROTOCOL", title.partition("\n")[0].rstrip("."))
+    return entries
 
 
 def networks() -> dict[str, NetworkEntry]:
     """The families' networks by the names of their classes."""
-    return _by_name(one for family in families() for one in family.networks)
+    return _by_name(entry for family in families() for entry in family.networks)
 
 
 def method_for(network: str) -> str:
@@ -135,7 +135,7 @@ def method_for(network: str) -> str:
     declared = networks().get(network)
     if declared and declared.method:
         return declared.method
-    return next(name for name, one in methods().items() if one.takes.model and not one.champion)
+    return next(name for name, entry in methods().items() if entry.takes.model and not entry.champion)
 
 
 def key_maps() -> dict[str, str]:
@@ -145,7 +145,7 @@ def key_maps() -> dict[str, str]:
 
 def foreign() -> dict[str, ForeignEntry]:
     """Models of others that families can take in, by name."""
-    return _by_name(one for family in families() for one in family.foreign)
+    return _by_name(entry for family in families() for entry in family.foreign)
 
 
 def foreign_entry(name: str) -> ForeignEntry:
@@ -159,7 +159,7 @@ def foreign_entry(name: str) -> ForeignEntry:
 
 def learned() -> tuple[str, ...]:
     """Names of the methods that restore with their champion where no model is named."""
-    return tuple(name for name, one in methods().items() if one.takes.model and one.champion)
+    return tuple(name for name, entry in methods().items() if entry.takes.model and entry.champion)
 
 
 def recipe_of(method: str) -> str:
@@ -179,7 +179,7 @@ def family_of(method: str) -> Family:
         UsageError: an unknown name.
     """
     method_entry(method)
-    return next(family for family in families() for one in family.methods if one.name == method)
+    return next(family for family in families() for entry in family.methods if entry.name == method)
 
 
 def shipped(method: str) -> Path | None:
@@ -243,9 +243,9 @@ def method_class(name: str) -> type[Method]:
     Raises:
         UsageError: an unknown name, or a class that is not where its family says.
     """
-    found: type[Method] = resolve(method_entry(name).where)
-    copyreg.pickle(found, _by_its_name)
-    return found
+    method: type[Method] = resolve(method_entry(name).where)
+    copyreg.pickle(method, _by_its_name)
+    return method
 
 
 def _by_its_name(method: Method) -> tuple[Any, ...]:
@@ -270,8 +270,8 @@ def recipe(name: str) -> Recipe:
     Raises:
         UsageError: an unknown name, or a recipe that is not where its family says.
     """
-    found: Recipe = resolve(recipe_entry(name).where)
-    return found
+    recipe: Recipe = resolve(recipe_entry(name).where)
+    return recipe
 
 
 def protocol_entry(name: str) -> ProtocolEntry:
@@ -289,8 +289,8 @@ def protocol(name: str) -> Protocol:
     Raises:
         UsageError: an unknown name, or a protocol that is not where its family says.
     """
-    found: Protocol = resolve(protocol_entry(name).where)
-    return found
+    protocol: Protocol = resolve(protocol_entry(name).where)
+    return protocol
 
 
 def build_method(name: str, options: dict[str, Any] | None = None, model: str | None = None) -> Method:
@@ -334,8 +334,8 @@ def _settings(name: str, options: Mapping[str, Any], model: str | None) -> Metho
         return kind.model_validate({**options, **({"model": model} if method_entry(name).takes.model else {})})
     except ValidationError as error:
         allowed = [option for option in kind.model_fields if option != "model"]
-        what = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        wrong = [str(one["loc"][0]) for one in error.errors() if one["type"] == "extra_forbidden"]
-        near = [found for option in wrong for found in get_close_matches(option, allowed, 1)]
+        what = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        wrong = [str(fault["loc"][0]) for fault in error.errors() if fault["type"] == "extra_forbidden"]
+        near = [similar for option in wrong for similar in get_close_matches(option, allowed, 1)]
         remedy = f"did you mean {near[0]}? correct the options" if near else "correct the options"
         raise SettingsError("method-options", f"options of {name} ({', '.join(allowed) or 'none'})", what, remedy) from error

@@ -109,7 +109,7 @@ def slice_noise(slices: Sequence[Slice], channels: int, shape: tuple[int, int], 
     import torch
 
     key = axis_key(slices[0].measured.noise, slices[0].axis)
-    boxes = [Box((a * channels, 0, 0), (b * channels, *shape)) for a, b in _runs([one.place for one in slices])]
+    boxes = [Box((a * channels, 0, 0), (b * channels, *shape)) for a, b in _runs([plane.place for plane in slices])]
 
     def noise(number: int) -> Tensor:
         fields = [normal_tensor(box, key, number, device) for box in boxes]
@@ -194,10 +194,10 @@ class SliceMethod(Method):
         axis = self._axis(source, tile.part)
         if not self.between:
             return reach_box(source, target.crop(_widened(tile.read, axis, self.neighbours, target)), SPLINE_REACH)
-        found = brackets(source, target.crop(tile.read), axis)
+        between = brackets(source, target.crop(tile.read), axis)
         start, stop = [0, 0, 0], list(source.shape)
-        start[axis] = max(0, int(found.below.min()) - self.neighbours)
-        stop[axis] = min(source.shape[axis], int(found.above.max()) + self.neighbours + 1)
+        start[axis] = max(0, int(between.below.min()) - self.neighbours)
+        stop[axis] = min(source.shape[axis], int(between.above.max()) + self.neighbours + 1)
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
     def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
@@ -244,10 +244,10 @@ class SliceMethod(Method):
         """Codes of the scan's own slices, and of those the target's that lie between them."""
         import torch
 
-        found = brackets(piece.measured[0].grid, piece.target, stack.axis)
-        codes = self._codes(piece, stack.axis, int(found.below.min()), int(found.above.max()) + 1)
-        below, above = (torch.from_numpy(places - found.below.min()) for places in (found.below, found.above))
-        shares = torch.from_numpy(found.share).to(codes).reshape(-1, *[1] * (codes.ndim - 1))
+        between = brackets(piece.measured[0].grid, piece.target, stack.axis)
+        codes = self._codes(piece, stack.axis, int(between.below.min()), int(between.above.max()) + 1)
+        below, above = (torch.from_numpy(places - between.below.min()) for places in (between.below, between.above))
+        shares = torch.from_numpy(between.share).to(codes).reshape(-1, *[1] * (codes.ndim - 1))
         slices = _slices(stack, piece.box.start[stack.axis], piece.measured[0])
 
         def restore(start: int, stop: int) -> None:

@@ -194,8 +194,8 @@ def save_bundle(folder: str, parts: Mapping[str, Filled], card: Card | str, **fa
         ValidationError: facts that cannot be meant.
     """
     written = {role: packed(filled.tensors) for role, filled in parts.items()}
-    one = len(parts) == 1 and NETWORK in parts
-    bundle = _meant(parts, {role: sha256 for role, (_, sha256) in written.items()}, facts, first=one)
+    single = len(parts) == 1 and NETWORK in parts
+    bundle = _meant(parts, {role: sha256 for role, (_, sha256) in written.items()}, facts, first=single)
     for role, (content, _) in written.items():
         files.write_atomic(files.join(folder, bundle.parts[role].file), content)
     cards.write_card(folder, card)

@@ -91,8 +91,8 @@ def _network(folder: str, part: Part, *, whole: bool) -> str:
     if not whole:
         return f"{part.network} is known; its tensors were not looked at"
     tensors = read_part(folder, part)
-    if found := {kind: names for kind, names in misfits(part.network, part.config, tensors).items() if names}:
-        got = "; ".join(f"{len(names)} {kind}, such as {names[0]}" for kind, names in found.items())
+    if faults := {kind: names for kind, names in misfits(part.network, part.config, tensors).items() if names}:
+        got = "; ".join(f"{len(names)} {kind}, such as {names[0]}" for kind, names in faults.items())
         raise WeightsError("weights-unfit", f"the tensors of {part.network}", got, "correct the config in config.json")
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise WeightsError("weights-nonfinite", "finite weights", f"NaN or infinity in {bad[0]}", "train or import it again")

@@ -201,9 +201,9 @@ def arranged(theirs: Mapping[str, Tensor], how: KeyMap) -> dict[str, Tensor]:
     twice = {our for our, count in Counter(named.values()).items() if count > 1}
     absent = [f"{name} (in keys)" for name in how.keys if name not in theirs]
     faults = {"meant twice": sorted(twice), "not in the checkpoint": absent}
-    found = {our: theirs[name] for name, our in named.items()}
-    _refuse(faults | misfits(how.network, how.config, found), how.network, "correct keys, prefixes and ignore of the map")
-    return found
+    renamed = {our: theirs[name] for name, our in named.items()}
+    _refuse(faults | misfits(how.network, how.config, renamed), how.network, "correct keys, prefixes and ignore of the map")
+    return renamed
 
 
 def misfits(network: str, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
@@ -235,8 +235,8 @@ def check_fit(folder: str) -> Bundle:
     """
     bundle = read_bundle(folder)
     for part in bundle.parts.values():
-        found = misfits(part.network, part.config, read_part(folder, part))
-        _refuse(found, part.network, "correct the config in config.json, or copy the model again")
+        faults = misfits(part.network, part.config, read_part(folder, part))
+        _refuse(faults, part.network, "correct the config in config.json, or copy the model again")
     return bundle
 
 

@@ -168,14 +168,14 @@ def disagreements(domain: Domain, facts: Facts) -> list[str]:
 
 def _names(domain: Domain, facts: Facts) -> Iterator[str]:
     """Disagreements of what has a name."""
-    told: tuple[tuple[str | None, tuple[str, ...] | None, str], ...] = (
+    stated: tuple[tuple[str | None, tuple[str, ...] | None, str], ...] = (
         (facts.contrast, domain.contrasts, "{}"),
         (facts.anatomy, domain.anatomy, "a {}"),
         (facts.slice_profile, domain.slice_profiles, "a {} slice profile"),
         (facts.kind, domain.kinds, "a scan degraded as by {}"),
         (facts.orientation, domain.orientations, "{} slices"),
     )
-    for got, allowed, text in told:
+    for got, allowed, text in stated:
         if got is not None and allowed is not None and got not in allowed:
             names = [NAMES.get(name, name) for name in (got, *allowed)]
             yield f"{text.format(names[0])}; trained for {' or '.join(names[1:])}"
@@ -183,14 +183,14 @@ def _names(domain: Domain, facts: Facts) -> Iterator[str]:
 
 def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
     """Disagreements of what has a size."""
-    told = (
+    stated = (
         (facts.slice_spacing, domain.slice_spacing, "slices {} mm apart", "mm"),
         (facts.slice_thickness, domain.slice_thickness, "slices of {} mm", "mm"),
         (facts.slice_gap, domain.slice_gap, "a gap of {} of the slices' distance", ""),
         (facts.factor, domain.factor, "a factor of {}", ""),
         (facts.voxel_size, domain.voxel_size, "restored voxels of {} mm", "mm"),
     )
-    for size, ends, text, unit in told:
+    for size, ends, text, unit in stated:
         if size is not None and ends is not None and not _within(size, ends):
             yield f"{text.format(_number(size))}; trained for {_span(ends, unit)}"
     if facts.in_plane and domain.in_plane and not all(_within(edge, domain.in_plane) for edge in facts.in_plane):
@@ -218,7 +218,7 @@ def _span(ends: tuple[float, float], unit: str) -> str:
 
 def statements(domain: Domain) -> list[str]:
     """What a domain states, in words for a line of text: "T1w", "slices of 3.5 to 4.5 mm"; empty where it states nothing."""
-    words = (*(domain.contrasts or ()), *(NAMES[one] for one in domain.anatomy or ()), *(domain.orientations or ()))
+    words = (*(domain.contrasts or ()), *(NAMES[part] for part in domain.anatomy or ()), *(domain.orientations or ()))
     figures = (
         (domain.slice_spacing, "slices {} apart", "mm"),
         (domain.slice_thickness, "slices of {}", "mm"),
@@ -233,11 +233,11 @@ def statements(domain: Domain) -> list[str]:
 
 def unknown(domain: Domain, facts: Facts) -> list[str]:
     """What a domain states and is not known of a scan before its voxels are read: "contrast", "head or brain"."""
-    told = (
+    facets = (
         ("contrast", domain.contrasts, facts.contrast),
         ("head or brain", domain.anatomy, facts.anatomy),
     )
-    return [name for name, stated, known in told if stated is not None and known is None]
+    return [name for name, stated, known in facets if stated is not None and known is None]
 
 
 # -- as a file ------------------------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def _met(name: str, a: object, b: object) -> object:
         return b if a is None else a
     assert isinstance(a, tuple) and isinstance(b, tuple)  # noqa: S101, PT018 - all other fields are
     if isinstance(a[0], str):
-        common = tuple(one for one in a if one in b)
+        common = tuple(member for member in a if member in b)
     else:
         common = (max(a[0], b[0]), min(a[1], b[1]))
         common = common if common[0] <= common[1] else ()

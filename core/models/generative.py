@@ -83,6 +83,6 @@ def told(conditions: Sequence[Condition], person: Mapping[str, float | str]) -> 
         conditions: of the prior.
         person: values by the names of columns in participants.tsv.
     """
-    values = [one.unit(person.get(one.name)) for one in conditions]
+    values = [condition.unit(person.get(condition.name)) for condition in conditions]
     known = np.array([value is not None for value in values], np.bool_)
     return np.array([MIDDLE if value is None else value for value in values], np.float32), known

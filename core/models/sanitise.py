@@ -129,7 +129,7 @@ def _each(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
-        return [_each(one, clean) for one in value]
+        return [_each(element, clean) for element in value]
     if isinstance(value, dict):
-        return {clean(name): _each(one, clean) for name, one in value.items()}
+        return {clean(name): _each(element, clean) for name, element in value.items()}
     return value

@@ -67,13 +67,13 @@ def tensors_of(path: str, packages: tuple[str, ...]) -> dict[str, Tensor]:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", pickle_module=opener(packages), weights_only=False)
+        module = torch.load(path, map_location="cpu", pickle_module=opener(packages), weights_only=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, AttributeError, ImportError) as error:
         got = f"{path}: {str(error).splitlines()[0][:200]}"
         raise WeightsError("weights-unreadable", "a module by torch.save", got, "copy it again") from error
-    tensors = dict(_named(found, ""))
+    tensors = dict(_named(module, ""))
     if not tensors:
-        raise WeightsError("weights-state", "a module with parameters", f"{type(found).__name__} in {path}", "name another file")
+        raise WeightsError("weights-state", "a module with parameters", f"{type(module).__name__} in {path}", "name another file")
     return tensors
 
 

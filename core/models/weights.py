@@ -78,9 +78,9 @@ def check_file(folder: str, sha256: str, file: str = TENSORS) -> None:
     with files.open_uri(tensors) as handle:
         if is_pickle(handle.read(START)):
             raise WeightsError("weights-pickle", "weights as safetensors", f"a pickle named {tensors}", SAVE_IT)
-    if (found := files.sha256(tensors)) != sha256:
+    if (actual := files.sha256(tensors)) != sha256:
         wanted = f"{file} with sha256 {sha256[:12]}"
-        raise WeightsError("weights-digest", wanted, found[:12], "copy or register the model again")
+        raise WeightsError("weights-digest", wanted, actual[:12], "copy or register the model again")
 
 
 def is_pickle(start: bytes) -> bool:
@@ -104,7 +104,7 @@ def refuse_pickles(uri: str) -> None:
     Raises:
         WeightsError: naming the pickle.
     """
-    found = [files.join(uri, name) for name in files.listdir(uri)] or [uri]
-    pickles = [one for one in found if files.exists(one) and not files.is_folder(one) and _is_pickle(one)]
+    paths = [files.join(uri, name) for name in files.listdir(uri)] or [uri]
+    pickles = [path for path in paths if files.exists(path) and not files.is_folder(path) and _is_pickle(path)]
     if pickles:
         raise WeightsError("weights-pickle", f"weights as safetensors: {LAYOUT}", pickles[0], SAVE_IT)

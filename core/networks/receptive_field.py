@@ -35,8 +35,8 @@ def reach(network: str, config: dict[str, Any], multiple: int) -> Triple:
 def _along(network: str, config: str, multiple: int, axis: int) -> int:
     length = 64 if multiple <= 16 else 4 * multiple
     while length <= LONGEST:
-        if (found := _seen(network, json.loads(config), multiple, axis, length)) is not None:
-            return -(-found // multiple) * multiple
+        if (field := _seen(network, json.loads(config), multiple, axis, length)) is not None:
+            return -(-field // multiple) * multiple
         length *= 2
     wanted, got = "a network whose outputs see a bounded part of the patch", f"{network}, which sees all of {LONGEST} voxels"
     raise WeightsError("reach-unbounded", wanted, got, "blend patches instead: --window gaussian")

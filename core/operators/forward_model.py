@@ -258,7 +258,7 @@ class Identity(Forward):
 ForwardModel = Annotated[
     SliceProfile | DroppedSlices | InPlane | KSpace | LowField | LesionMask | Identity, Field(discriminator="kind")
 ]
-KINDS: dict[str, type[Forward]] = {one.model_fields["kind"].default: one for one in get_args(get_args(ForwardModel)[0])}
+KINDS: dict[str, type[Forward]] = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(ForwardModel)[0])}
 _ADAPTER: TypeAdapter[ForwardModel] = TypeAdapter(ForwardModel)
 
 

@@ -223,9 +223,9 @@ class Compose(LinearOperator):
 
     def __post_init__(self) -> None:
         """Refuse maps that do not fit one another."""
-        for one, other in zip(self.steps, self.steps[1:], strict=False):
-            if one.shape_out != other.shape_in:
-                got = f"{one.shape_out} into {other.shape_in}"
+        for first, then in zip(self.steps, self.steps[1:], strict=False):
+            if first.shape_out != then.shape_in:
+                got = f"{first.shape_out} into {then.shape_in}"
                 raise GridError("operators-mismatch", "each output to fit the next input", got, "list them in the order they act")
 
     @property

@@ -46,17 +46,17 @@ def simulated_by(sidecar: Mapping[str, Any], grid: Grid | None = None) -> Forwar
         InputError: degradation-unknown, for an operator or a setting that isovox does not know.
     """
     own = sidecar.get(KEY)
-    told = own.get("Degradation") if isinstance(own, dict) else None
-    if not isinstance(own, dict) or not isinstance(told, dict):
+    degradation = own.get("Degradation") if isinstance(own, dict) else None
+    if not isinstance(own, dict) or not isinstance(degradation, dict):
         return None
-    kind, axis = str(told.get("operator", "slice-profile")), own.get("Axis")
+    kind, axis = str(degradation.get("operator", "slice-profile")), own.get("Axis")
     known = KINDS[kind].model_fields if kind in KINDS else {}
-    fields = {name: value for name, value in told.items() if name in known}
+    fields = {name: value for name, value in degradation.items() if name in known}
     try:
         return forward_of(fields | {"kind": kind, "axis": _axis(kind, axis, grid)})
     except ValidationError as error:
         wanted = f"an operator among {', '.join(KINDS)} with its settings"
-        names = ", ".join(".".join(map(str, one["loc"])) or "kind" for one in error.errors())
+        names = ", ".join(".".join(map(str, fault["loc"])) or "kind" for fault in error.errors())
         raise InputError("degradation-unknown", wanted, f"others in {names}", "simulate the scan anew") from error
 
 
@@ -79,12 +79,12 @@ def read_forward(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettin
         InputError: degradation-unknown.
     """
     said = said or AcquisitionSettings()
-    told = simulated_by(sidecar, grid)
+    simulated = simulated_by(sidecar, grid)
     wanted = said.model_dump(exclude_none=True)
-    if told is not None and not wanted:
-        return told
-    if told is not None and "slice_gap" in type(told).model_fields:
-        return told.model_copy(update=wanted)
+    if simulated is not None and not wanted:
+        return simulated
+    if simulated is not None and "slice_gap" in type(simulated).model_fields:
+        return simulated.model_copy(update=wanted)
     gap = _gap(sidecar.get("SliceThickness"), grid) if said.slice_gap is None else said.slice_gap
     return SliceProfile(slice_profile=said.slice_profile or "box", slice_gap=gap)
 

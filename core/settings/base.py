@@ -15,4 +15,4 @@ def wrong(error: ValueError) -> str:
     """What is wrong with a value, in one line: each field with its fault, or the error's own text where it is of no model."""
     if not isinstance(error, ValidationError):
         return str(error)
-    return "; ".join(": ".join(filter(None, [".".join(map(str, one["loc"])), one["msg"]])) for one in error.errors())
+    return "; ".join(": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"]])) for fault in error.errors())

@@ -16,9 +16,9 @@ def _protocols(schema: dict[str, Any]) -> None:
     """A form offers the protocols that there are, and says what they are."""
     from core.methods import registry
 
-    found = registry.protocols()
-    schema["enum"] = list(found)
-    schema["description"] = "; ".join(f"{name}: {entry.title}" for name, entry in found.items())
+    protocols = registry.protocols()
+    schema["enum"] = list(protocols)
+    schema["description"] = "; ".join(f"{name}: {entry.title}" for name, entry in protocols.items())
 
 
 class EvaluationSettings(Settings):

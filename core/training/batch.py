@@ -36,8 +36,8 @@ class Batch:
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        told = {name: change(tensor) for name, tensor in self.conditions.items()}
-        return Batch(change(self.inputs), change(self.truth), told)
+        conditions = {name: change(tensor) for name, tensor in self.conditions.items()}
+        return Batch(change(self.inputs), change(self.truth), conditions)
 
 
 def stacked(examples: Sequence[Batch]) -> Batch:
@@ -51,5 +51,5 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 def _together(parts: Sequence[Batch], how: Callable[[list[Tensor]], Tensor]) -> Batch:
-    told = {name: how([one.conditions[name] for one in parts]) for name in parts[0].conditions}
-    return Batch(how([one.inputs for one in parts]), how([one.truth for one in parts]), told)
+    conditions = {name: how([part.conditions[name] for part in parts]) for name in parts[0].conditions}
+    return Batch(how([part.inputs for part in parts]), how([part.truth for part in parts]), conditions)

@@ -30,14 +30,14 @@ def _put_optimizer(name: str, optimizer: Optimizer, tensors: Mapping[str, Tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], told: dict[str, Any]) -> None:
+def save(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], values: dict[str, Any]) -> None:
     """Write a checkpoint.
 
     Args:
         uri: where.
         modules: networks by name; their averages too.
         optimizers: by name.
-        told: JSON values to keep with it.
+        values: JSON values to keep with it.
     """
     from safetensors.torch import save as pack
 
@@ -47,7 +47,7 @@ def save(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Op
     for name, optimizer in optimizers.items():
         tensors |= _optimizer_tensors(f"optimizer.{name}", optimizer)
     content = pack(
-        {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, {"isovox": json.dumps(told)}
+        {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, {"isovox": json.dumps(values)}
     )
     files.write_atomic(uri, content)
 
@@ -72,7 +72,7 @@ def load(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Op
         return None
     content = files.read_bytes(uri)
     length = int.from_bytes(content[:8], "little")
-    told: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["isovox"])
+    values: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["isovox"])
     tensors = unpack(content)
     try:
         for name, module in modules.items():
@@ -83,4 +83,4 @@ def load(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Op
         raise WeightsError("checkpoint-unfit", f"a checkpoint of these networks in {uri}", str(error)[:300], remedy) from error
     for name, optimizer in optimizers.items():
         _put_optimizer(f"optimizer.{name}", optimizer, tensors)
-    return told
+    return values

@@ -97,8 +97,8 @@ class Trainer:
         self.best = deepcopy(self.average)
         self.optimizers = {name: objective.optimizer(name, settings.learning_rate) for name in objective.trained}
         self.progress = Progress()
-        if told := checkpoint.load(where, self._modules(), self.optimizers):
-            self.progress = Progress.from_json(told)
+        if stored := checkpoint.load(where, self._modules(), self.optimizers):
+            self.progress = Progress.from_json(stored)
         self.shared = DistributedDataParallel(self.objective, find_unused_parameters=True) if self.world > 1 else self.objective
 
     def _modules(self) -> dict[str, nn.Module]:
@@ -135,9 +135,9 @@ class Trainer:
         """The first process's decision, in all of them."""
         if self.world == 1:
             return decided
-        told = torch.tensor([decided], dtype=torch.uint8, device=self.device)
-        distributed.broadcast(told, 0)
-        return bool(told.item())
+        decision = torch.tensor([decided], dtype=torch.uint8, device=self.device)
+        distributed.broadcast(decision, 0)
+        return bool(decision.item())
 
     def save(self) -> None:
         """Write the checkpoint; the first process does."""

@@ -16,9 +16,9 @@ def psnr(image: Tensor, truth: Tensor) -> Tensor:
     return -10 * (image - truth).square().flatten(1).mean(1).clamp_min(1e-12).log10()
 
 
-def _relative(one: Tensor, other: Tensor) -> Tensor:
+def _relative(score: Tensor, other: Tensor) -> Tensor:
     """Logits less the mean of the others, in float32."""
-    return one.float() - other.float().mean()
+    return score.float() - other.float().mean()
 
 
 def relativistic_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

@@ -141,8 +141,8 @@ class Recipe:
         """
         if size not in self.presets:
             raise UsageError("preset-unknown", f"a size of {self.name}: {', '.join(self.presets)}", size, "choose one")
-        found = self.presets[size]()
-        return {NETWORK: found} if isinstance(found, Preset) else dict(found)
+        preset = self.presets[size]()
+        return {NETWORK: preset} if isinstance(preset, Preset) else dict(preset)
 
     def preset(self, size: str) -> Preset:
         """The network in a size, of a recipe that trains one alone.
@@ -150,8 +150,8 @@ class Recipe:
         Raises:
             UsageError: a size that there is not.
         """
-        (found,) = self.networks(size).values()
-        return found
+        (preset,) = self.networks(size).values()
+        return preset
 
 
 def write_network(folder: str, trained: Trained, *, residual: bool) -> None:

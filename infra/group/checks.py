@@ -41,11 +41,11 @@ def _supervisor(state: State) -> Check:
     parts = read_json(state.status).get("parts", {})
     worse = {part["title"]: part["condition"] for part in parts.values() if part["condition"] != "healthy"}
     restarts = sum(part["restarts"] for part in parts.values())
-    found = f"up in {state.folder}, {restarts} restarts of parts"
+    description = f"up in {state.folder}, {restarts} restarts of parts"
     if not worse and parts:
-        return Check("group", "ok", found)
+        return Check("group", "ok", description)
     words = ", ".join(f"{title} {condition}" for title, condition in worse.items()) or "nothing started yet"
-    return Check("group", "warning", f"{found}; {words}", f"see {state.logs}")
+    return Check("group", "warning", f"{description}; {words}", f"see {state.logs}")
 
 
 def _door(name: str, state: State, url: str, login: str) -> Check:
@@ -72,8 +72,8 @@ def _mlflow(state: State, client: Mapping[str, str]) -> Iterator[Check]:
 def _worker(state: State, client: Mapping[str, str]) -> Iterator[Check]:
     online = health.worker_online(client["PREFECT_API_URL"], client["PREFECT_API_AUTH_STRING"])
     remedy = "" if online else f"see {state.logs / 'worker.log'}"
-    found = f"{'online' if online else 'not heard of lately'} in pool {client['ISOVOX_POOL']}"
-    yield Check("group's worker", "ok" if online else "missing", found, remedy)
+    description = f"{'online' if online else 'not heard of lately'} in pool {client['ISOVOX_POOL']}"
+    yield Check("group's worker", "ok" if online else "missing", description, remedy)
 
 
 def _dask(state: State, client: Mapping[str, str]) -> Iterator[Check]:

@@ -87,7 +87,7 @@ async def _tell(nannies: Sequence[Nanny], path: Path) -> None:
     from distributed import Status
 
     while True:
-        living = sum(one.process is not None and one.process.status == Status.running for one in nannies)
+        living = sum(nanny.process is not None and nanny.process.status == Status.running for nanny in nannies)
         draft = path.with_suffix(".draft")
         draft.write_text(f'{{"workers": {living}, "of": {len(nannies)}, "at": {time.time()}}}')
         draft.replace(path)
@@ -96,14 +96,14 @@ async def _tell(nannies: Sequence[Nanny], path: Path) -> None:
 
 async def _until_told(*servers: Scheduler | Nanny) -> None:
     """Until SIGTERM comes or one of them ends by itself; then all are closed."""
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    waiting = [asyncio.create_task(told.wait()), *(asyncio.create_task(one.finished()) for one in servers)]  # type: ignore[no-untyped-call]
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    waiting = [asyncio.create_task(stopped.wait()), *(asyncio.create_task(server.finished()) for server in servers)]  # type: ignore[no-untyped-call]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
     with suppress(Exception):  # the process ends, whatever is left of them
-        await asyncio.wait_for(asyncio.gather(*(one.close() for one in servers)), timeout=8)
+        await asyncio.wait_for(asyncio.gather(*(server.close() for server in servers)), timeout=8)
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -124,12 +124,14 @@ def main(argv: list[str]) -> int:
     import dask
     import distributed  # noqa: F401 - first, for its import fills in the defaults
 
-    told = _arguments(argv)
+    arguments = _arguments(argv)
     with dask.config.set(SETTINGS):
-        if told.part == "scheduler":
-            asyncio.run(serve_scheduler(told.port))
+        if arguments.part == "scheduler":
+            asyncio.run(serve_scheduler(arguments.port))
         else:
-            asyncio.run(serve_workers(told.address, told.count, told.memory_limit, told.folder, cuda=told.cuda))
+            asyncio.run(
+                serve_workers(arguments.address, arguments.count, arguments.memory_limit, arguments.folder, cuda=arguments.cuda)
+            )
     return 0
 
 

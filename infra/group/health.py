@@ -58,7 +58,7 @@ def closed_door(url: str, login: str) -> bool:
 def worker_online(api: str, login: str, born: float = 0.0) -> bool:
     """Whether the pool has a worker that has told of itself since ``born`` (seconds since 1970)."""
     status, workers = ask(f"{api}/work_pools/{POOL}/workers/filter", login, {})
-    return status == 200 and any(one.get("status") == "ONLINE" and _heard(one) >= born for one in workers or [])
+    return status == 200 and any(worker.get("status") == "ONLINE" and _heard(worker) >= born for worker in workers or [])
 
 
 def _heard(worker: Mapping[str, Any]) -> float:
@@ -68,9 +68,9 @@ def _heard(worker: Mapping[str, Any]) -> float:
         return 0.0
 
 
-def workers_alive(told: Path, born: float = 0.0) -> int:
+def workers_alive(path: Path, born: float = 0.0) -> int:
     """How many Dask workers live, by what their process said last, since ``born`` (seconds since 1970)."""
-    word = read_json(told)
+    word = read_json(path)
     fresh = word.get("at", 0.0) >= max(born, time.time() - STALE)
     return int(word.get("workers", 0)) if fresh else 0
 

@@ -28,12 +28,12 @@ DOWN = 60.0  # seconds within which all have ended
 HOPELESS = 3  # deaths of a part before it was ever well
 
 
-def up(state: State, told: dict[str, Any], note: Callable[[str], None] = lambda _: None) -> bool:
+def up(state: State, changes: dict[str, Any], note: Callable[[str], None] = lambda _: None) -> bool:
     """Bring a group up, in the background; returns when all parts are well.
 
     Args:
         state: the group's.
-        told: fields of ``GroupSettings`` to change; what was told before is kept.
+        changes: fields of ``GroupSettings`` to change; what was told before is kept.
         note: given a line as each part comes up; never a secret.
 
     Returns:
@@ -47,7 +47,7 @@ def up(state: State, told: dict[str, Any], note: Callable[[str], None] = lambda 
         _wait(state, note)
         return False
     for last in (False, False, True):
-        settings = prepare(state, told)
+        settings = prepare(state, changes)
         try:
             _start(state, note)
         except ServiceError:
@@ -79,9 +79,9 @@ def _start(state: State, note: Callable[[str], None]) -> None:
         raise
 
 
-def prepare(state: State, told: dict[str, Any]) -> GroupSettings:
+def prepare(state: State, changes: dict[str, Any]) -> GroupSettings:
     """Make or renew the folder, its secrets and its settings; end what an earlier supervisor's death left."""
-    settings = replace(GroupSettings.kept(state), **told)
+    settings = replace(GroupSettings.kept(state), **changes)
     if settings.database:
         settings = replace(settings, database=checked_database(settings.database))
     if settings.cluster == "cuda" and not gpu_names():
@@ -97,11 +97,11 @@ def prepare(state: State, told: dict[str, Any]) -> GroupSettings:
     return settings
 
 
-def foreground(state: State, told: dict[str, Any]) -> None:
+def foreground(state: State, changes: dict[str, Any]) -> None:
     """Bring a group up and keep it in this process, until Ctrl-C or SIGTERM."""
     state.make()
     with state.locked():
-        prepare(state, told)
+        prepare(state, changes)
         supervise(state)
 
 

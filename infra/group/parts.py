@@ -115,14 +115,14 @@ def parts(state: State, settings: GroupSettings) -> list[Part]:
     """All of a group's, in the order of their start."""
     client = client_environment(state, settings.ports)
     prefect, mlflow, _ = addresses(settings.ports)
-    found = [
+    supervised = [
         _prefect(state, settings, prefect, client["PREFECT_API_AUTH_STRING"]),
         _mlflow(state, mlflow),
         _scheduler(settings, client),
         _workers(state, settings, client),
         _pool_worker(state, client),
     ]
-    return [_marked(state, part) for part in found]
+    return [_marked(state, part) for part in supervised]
 
 
 def _marked(state: State, part: Part) -> Part:
@@ -163,8 +163,8 @@ def _scheduler(settings: GroupSettings, client: Mapping[str, str]) -> Part:
 def _workers(state: State, settings: GroupSettings, client: Mapping[str, str]) -> Part:
     folder = state.folder / "dask"
     folder.mkdir(exist_ok=True)
-    told = [client["ISOVOX_CLUSTER"], str(settings.workers), str(folder), "--memory-limit", settings.memory_limit]
-    command = ["-m", "infra.group.cluster", "workers", *told, *(["--cuda"] if settings.cluster == "cuda" else [])]
+    arguments = [client["ISOVOX_CLUSTER"], str(settings.workers), str(folder), "--memory-limit", settings.memory_limit]
+    command = ["-m", "infra.group.cluster", "workers", *arguments, *(["--cuda"] if settings.cluster == "cuda" else [])]
     alive = folder / "workers.json"
     return Part("workers", "Dask workers", command, client, lambda born: health.workers_alive(alive, born) > 0, "scheduler")
 

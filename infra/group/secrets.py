@@ -95,7 +95,7 @@ def _drawn() -> dict[str, str]:
     authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     signed = {"CA": _certificate("isovox authority", authority, authority), "CERT": _certificate("isovox", own, authority)}
     key = own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return {name: one.public_bytes(Encoding.PEM).decode() for name, one in signed.items()} | {"KEY": key.decode()}
+    return {name: certificate.public_bytes(Encoding.PEM).decode() for name, certificate in signed.items()} | {"KEY": key.decode()}
 
 
 def _certificate(name: str, own: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey) -> Certificate:

@@ -123,10 +123,10 @@ def write_private(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """What a file says; empty where there is none or it is torn."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_environment(state: State, values: Mapping[str, str]) -> None:
@@ -164,11 +164,11 @@ def enter(state_dir: Path | None = None) -> dict[str, str]:
     Raises:
         ServiceError: no group is up, and the environment names no Prefect server either.
     """
-    found = environment(state_dir)
-    if not found and (state_dir is not None or "PREFECT_API_URL" not in os.environ):
+    variables = environment(state_dir)
+    if not variables and (state_dir is not None or "PREFECT_API_URL" not in os.environ):
         folder = State.at(state_dir).folder
         raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"isovox up {folder}")
-    added = {name: value for name, value in QUIET.items() if name not in os.environ} | past_proxies(os.environ) | found
+    added = {name: value for name, value in QUIET.items() if name not in os.environ} | past_proxies(os.environ) | variables
     os.environ.update(added)
     return added
 

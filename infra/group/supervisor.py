@@ -155,13 +155,13 @@ def supervise(state: State, *, until: Callable[[], bool] = lambda: False) -> Non
 
 
 def _keep(state: State, keepers: list[Keeper], until: Callable[[], bool]) -> None:
-    told = ""
+    noted = ""
     while not until():
         healthy = {keeper.part.name for keeper in keepers if keeper.condition == "healthy"}
         for keeper in keepers:
             keeper.look(healthy)
-        if (now := repr([keeper.told() for keeper in keepers])) != told:
-            told = now
+        if (now := repr([keeper.told() for keeper in keepers])) != noted:
+            noted = now
             _write_status(state, keepers)
         time.sleep(TICK)
 
@@ -190,16 +190,16 @@ def sweep(mark: str) -> int:
     Args:
         mark: of the group, or of the group and a part's name.
     """
-    found = list(_marked(mark))
-    for process in found:
+    processes = list(_marked(mark))
+    for process in processes:
         with suppress(psutil.Error):
             process.terminate()
-    _, left = psutil.wait_procs(found, timeout=guard.GRACE)
+    _, left = psutil.wait_procs(processes, timeout=guard.GRACE)
     for process in left:
         with suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(left, timeout=5)
-    return len(found)
+    return len(processes)
 
 
 def _marked(mark: str) -> Iterable[psutil.Process]:

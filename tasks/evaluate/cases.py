@@ -63,37 +63,37 @@ def find_cases(settings: EvaluationSettings, tell: Tell = nobody, dispatch: Disp
     Raises:
         UsageError: no such cohort, or nothing that fits the selection.
     """
-    found = _counted(settings, bids.discover(settings.cohort, settings.selection))
-    truths = {one.key: _truth_of(one, settings.cohort) for one in found if isinstance(one, Source)}
+    scans = _counted(settings, bids.discover(settings.cohort, settings.selection))
+    truths = {scan.key: _truth_of(scan, settings.cohort) for scan in scans if isinstance(scan, Source)}
     if any(truths.values()):
-        tell(Advanced("scans", len(found)))
-        return [_given(one, truths.get(one.key)) for one in found]
-    return _simulated(settings, {one.key for one in found}, tell, dispatch)
+        tell(Advanced("scans", len(scans)))
+        return [_given(scan, truths.get(scan.key)) for scan in scans]
+    return _simulated(settings, {scan.key for scan in scans}, tell, dispatch)
 
 
-def _counted(settings: EvaluationSettings, found: Sequence[Source | Refused]) -> list[Source | Refused]:
+def _counted(settings: EvaluationSettings, scans: Sequence[Source | Refused]) -> list[Source | Refused]:
     """The scans that count by the protocol, and of its fold where one is asked for; what was refused is told all the same.
 
     Raises:
         UsageError: none counts, or a fold that there is not.
     """
     protocol = registry.protocol(settings.protocol)
-    there = [one for one in found if isinstance(one, Source) and protocol.takes(one.entities)]
-    persons = protocol.fold([_person(one) for one in there], settings.fold) if settings.fold else None
-    kept = {one.key for one in there if persons is None or _person(one) in persons}
-    if not kept and any(isinstance(one, Source) for one in found):
-        wanted, got = f"scans that count by the protocol {protocol.name}", f"none of {len(found)}"
+    there = [scan for scan in scans if isinstance(scan, Source) and protocol.takes(scan.entities)]
+    persons = protocol.fold([_person(scan) for scan in there], settings.fold) if settings.fold else None
+    kept = {scan.key for scan in there if persons is None or _person(scan) in persons}
+    if not kept and any(isinstance(scan, Source) for scan in scans):
+        wanted, got = f"scans that count by the protocol {protocol.name}", f"none of {len(scans)}"
         raise UsageError("no-cases", wanted, got, "select other scans, or choose another protocol")
-    return [one for one in found if isinstance(one, Refused) or one.key in kept]
+    return [scan for scan in scans if isinstance(scan, Refused) or scan.key in kept]
 
 
-def _given(one: Source | Refused, truth: str | None) -> Case:
+def _given(scan: Source | Refused, truth: str | None) -> Case:
     """The case of a scan that was degraded before."""
-    if isinstance(one, Refused):
-        return _lost(one.key, one.reason)
-    said = Source(one.key, (truth or "",), "nifti", one.stem, one.group, one.relative, one.entities)
+    if isinstance(scan, Refused):
+        return _lost(scan.key, scan.reason)
+    said = Source(scan.key, (truth or "",), "nifti", scan.stem, scan.group, scan.relative, scan.entities)
     reason = "" if truth else "truth-missing: wanted a sidecar or table that names the truth; got none; simulate it anew"
-    return Case(one.key, _person(one), one.uris[0], said, reason)
+    return Case(scan.key, _person(scan), scan.uris[0], said, reason)
 
 
 def _lost(key: str, reason: str) -> Case:
@@ -106,8 +106,8 @@ def _simulated(settings: EvaluationSettings, keys: set[str], tell: Tell, dispatc
     how = {"input": settings.cohort, "out": out, "degradation": settings.degradation}
     same = ("axis", "labels", "selection", "trust", "compute", "seed")
     wanted = SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
-    job, found = simulate.find(wanted, keys)
-    sources = {one.key: one for one in found if isinstance(one, Source)}
+    job, scans = simulate.find(wanted, keys)
+    sources = {scan.key: scan for scan in scans if isinstance(scan, Source)}
     cases = []
     for record in simulate.simulate(wanted, tell, dispatch, keys):
         if record.state == "failed":
@@ -137,10 +137,10 @@ def covered(truth: Grid, measured: Grid) -> Box:
 def sidecar_of(uri: str) -> dict[str, Any]:
     """What is beside a scan as JSON; nothing where it has no sidecar."""
     try:
-        found = files.read_json(bids.without_extension(uri) + ".json")
+        sidecar = files.read_json(bids.without_extension(uri) + ".json")
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return sidecar if isinstance(sidecar, dict) else {}
 
 
 def forward_told(uri: str, grid: Grid) -> ForwardModel:
@@ -154,8 +154,8 @@ def forward_told(uri: str, grid: Grid) -> ForwardModel:
 
 def degradation_told(uri: str) -> str | None:
     """In words, how a scan of low resolution was simulated, as its sidecar says; None where it does not."""
-    told = simulated_by(sidecar_of(uri))
-    return told.describe() if told else None
+    forward = simulated_by(sidecar_of(uri))
+    return forward.describe() if forward else None
 
 
 # -- whom a model has seen ------------------------------------------------------------------------------------------------------
@@ -184,19 +184,19 @@ def _absolute(uri: str) -> str:
 
 def trained_of(folder: str) -> Trained:
     """What a model's folder says of its training: ``split.json``, else its card, else the lines of a card of before."""
-    if (told := _split(folder)) is not None:
-        people = {part: tuple(map(str, names)) for part, names in told.get("people", told).items() if isinstance(names, list)}
-        return Trained(people, str(told.get("cohort", "")), frozenset(dict(told.get("sha256", {})).values()))
+    if (split := _split(folder)) is not None:
+        people = {part: tuple(map(str, names)) for part, names in split.get("people", split).items() if isinstance(names, list)}
+        return Trained(people, str(split.get("cohort", "")), frozenset(dict(split.get("sha256", {})).values()))
     return _by_card(card) if (card := read_card(folder)) is not None else _by_text(read_text(folder))
 
 
 def _split(folder: str) -> dict[str, Any] | None:
     """The content of ``split.json``, None where there is none."""
     try:
-        told: dict[str, Any] = files.read_json(files.join(folder, "split.json"))
+        split: dict[str, Any] = files.read_json(files.join(folder, "split.json"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return told
+    return split
 
 
 def _by_card(card: Card) -> Trained:
@@ -207,6 +207,6 @@ def _by_card(card: Card) -> Trained:
 
 
 def _by_text(card: str) -> Trained:
-    found = re.findall(r"^- (train|validation): (.+)$", card, re.MULTILINE)
+    parts = re.findall(r"^- (train|validation): (.+)$", card, re.MULTILINE)
     cohort = re.search(r"^Cohort `([^`]+)`", card, re.MULTILINE)
-    return Trained({part: tuple(names.split(", ")) for part, names in found}, cohort[1] if cohort else "")
+    return Trained({part: tuple(names.split(", ")) for part, names in parts}, cohort[1] if cohort else "")

@@ -52,45 +52,45 @@ def pairwise_comparisons(rows: Sequence[Score]) -> list[PairwiseComparison]:
     Almost Stochastic Order, which takes seconds a pair, is left to the promotion of a model.
     """
     lower = [metric.name for metric in metrics_of(name for row in rows for name in row.figures) if not metric.higher]
-    found = []
+    pairs = []
     for (a, mine), (b, theirs) in combinations(by_method(rows).items(), 2):
         for metric in compared(name for row in mine for name in row.figures):
             if scores := _common(metric, mine, theirs):
                 persons, first, second = zip(*scores, strict=True)
                 both = {metric: first}, {metric: second}
                 by_metric = compare(*both, persons=persons, lower_is_better=lower, bootstraps=None)
-                found += [PairwiseComparison(a, b, comparison) for comparison in by_metric]
-    adjusted = holm([pair.comparison.p for pair in found])
-    return [replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(found, adjusted, strict=True)]
+                pairs += [PairwiseComparison(a, b, comparison) for comparison in by_metric]
+    adjusted = holm([pair.comparison.p for pair in pairs])
+    return [replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(pairs, adjusted, strict=True)]
 
 
-def beaten(found: Sequence[PairwiseComparison]) -> dict[tuple[str, str], list[str]]:
+def beaten(pairs: Sequence[PairwiseComparison]) -> dict[tuple[str, str], list[str]]:
     """The methods that a method is significantly better than, by method and metric."""
     won: dict[tuple[str, str], list[str]] = {}
-    for pair in found:
+    for pair in pairs:
         if winner := pair.winner:
             loser = pair.b if winner == pair.a else pair.a
             won.setdefault((winner, pair.comparison.metric), []).append(loser)
     return won
 
 
-def too_few(found: Sequence[PairwiseComparison]) -> str:
+def too_few(pairs: Sequence[PairwiseComparison]) -> str:
     """Why nothing could be significant; empty where something could."""
-    n, needed = max((pair.comparison.n for pair in found), default=0), fewest_persons(max(1, len(found)))
-    if not found or n >= needed:
+    n, needed = max((pair.comparison.n for pair in pairs), default=0), fewest_persons(max(1, len(pairs)))
+    if not pairs or n >= needed:
         return ""
     persons = "1 person" if n == 1 else f"{n} persons"
-    return f"{persons} cannot show a difference: with {len(found)} comparisons at least {needed} are needed."
+    return f"{persons} cannot show a difference: with {len(pairs)} comparisons at least {needed} are needed."
 
 
-def comparisons_csv(found: Sequence[PairwiseComparison]) -> str:
+def comparisons_csv(pairs: Sequence[PairwiseComparison]) -> str:
     """A row a pair and metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["metric", "a", "b", "persons", "difference", "low", "high", "p", "p_holm", "better"])
-    for pair in found:
-        one = pair.comparison
-        figures = [one.difference, *(one.interval or ("", "")), one.p, one.p_holm]
-        told = [f"{value:.6g}" if isinstance(value, float) else value for value in figures]
-        writer.writerow([one.metric, pair.a, pair.b, one.n, *told, pair.winner])
+    for pair in pairs:
+        comparison = pair.comparison
+        figures = [comparison.difference, *(comparison.interval or ("", "")), comparison.p, comparison.p_holm]
+        cells = [f"{value:.6g}" if isinstance(value, float) else value for value in figures]
+        writer.writerow([comparison.metric, pair.a, pair.b, comparison.n, *cells, pair.winner])
     return buffer.getvalue()

@@ -181,8 +181,8 @@ class CaseEvaluation:
 
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
-        told = [candidate.domain.model_dump(mode="json", exclude_none=True)] if candidate.domain.stated else []
-        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION, *told, *self.protocol.identity])
+        domain = [candidate.domain.model_dump(mode="json", exclude_none=True)] if candidate.domain.stated else []
+        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION, *domain, *self.protocol.identity])
 
     def outside(self, candidate: Candidate) -> list[str]:
         """What of the case lies outside the domain of a method and its model, by name and figures."""
@@ -211,9 +211,9 @@ def _restored(evaluation: CaseEvaluation, candidate: Candidate) -> Array:
 def _kept_scan(uri: str, side: str, digest: str) -> tuple[Array, float] | None:
     """A scan that was restored before and its seconds; None where there is none of that digest, or it is not whole."""
     try:
-        told = files.read_json(side)
-        whole = told["Digest"] == digest and files.sha256(uri) == told["SHA256"]
-        return (nifti.load(uri)[0], float(told["Seconds"])) if whole else None
+        sidecar = files.read_json(side)
+        whole = sidecar["Digest"] == digest and files.sha256(uri) == sidecar["SHA256"]
+        return (nifti.load(uri)[0], float(sidecar["Seconds"])) if whole else None
     except (FileNotFoundError, ValueError, KeyError):
         return None
 

@@ -48,10 +48,10 @@ LONGEST = 300  # characters of a warning
 _log = logging.getLogger(__name__)
 
 
-def write_tables(out: str, rows: Sequence[Score], found: Sequence[PairwiseComparison], scorer: Scorer) -> None:
+def write_tables(out: str, rows: Sequence[Score], pairs: Sequence[PairwiseComparison], scorer: Scorer) -> None:
     """scores.csv, summary.csv and comparisons.csv; a figure that could not be had is a column that says so."""
     missing = [name for name, _ in scorer.missing]
-    tables = {"scores": scores_csv(rows, missing), "summary": summary_csv(rows, missing), "comparisons": comparisons_csv(found)}
+    tables = {"scores": scores_csv(rows, missing), "summary": summary_csv(rows, missing), "comparisons": comparisons_csv(pairs)}
     for name, text in tables.items():
         files.write_atomic(files.join(out, f"{name}.csv"), text.encode())
 
@@ -62,7 +62,7 @@ def _best(lines: Sequence[Summary], metric: Metric) -> str:
     rated = [(line.means[metric.name], line.method) for line in lines if metric.name in line.means and line.scans == most]
     if not rated:
         return ""
-    return (max if metric.higher else min)(rated, key=lambda one: one[0])[1]
+    return (max if metric.higher else min)(rated, key=lambda rating: rating[0])[1]
 
 
 def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
@@ -71,64 +71,72 @@ def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
 
 
 def _lines(
-    rows: Sequence[Score], found: Sequence[PairwiseComparison], metrics: Sequence[Metric], missing: set[str]
+    rows: Sequence[Score], pairs: Sequence[PairwiseComparison], metrics: Sequence[Metric], missing: set[str]
 ) -> list[Line]:
-    summed, won = summaries(rows), beaten(found)
-    letter = dict(zip((one.method for one in summed), letters(len(summed)), strict=True))
+    summed, won = summaries(rows), beaten(pairs)
+    letter = dict(zip((line.method for line in summed), letters(len(summed)), strict=True))
     best = {metric.name: _best(summed, metric) for metric in metrics}
 
-    def cell(one: Summary, metric: Metric) -> Cell:
+    def cell(line: Summary, metric: Metric) -> Cell:
         if metric.name in missing:
             return Cell(NOT_AVAILABLE, best=False, marks="")
-        losers = won.get((one.method, metric.name), [])
+        losers = won.get((line.method, metric.name), [])
         why = f"significantly better than {', '.join(losers)}" if losers else ""
-        return Cell(one.text(metric), one.method == best[metric.name], " ".join(letter[name] for name in losers), why)
+        return Cell(line.text(metric), line.method == best[metric.name], " ".join(letter[name] for name in losers), why)
 
     return [
         Line(
-            letter[one.method],
-            one.method,
-            one.model,
-            [cell(one, metric) for metric in metrics],
-            "–" if one.seconds is None else f"{one.seconds:.1f}",
-            one.scans,
-            one.failed,
+            letter[line.method],
+            line.method,
+            line.model,
+            [cell(line, metric) for metric in metrics],
+            "–" if line.seconds is None else f"{line.seconds:.1f}",
+            line.scans,
+            line.failed,
         )
-        for one in summed
+        for line in summed
     ]
 
 
 def _values(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, dict[str, list[tuple[str, float]]]]:
     """Finite scores by metric's title and method."""
-    found: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    values_by_metric: dict[str, dict[str, list[tuple[str, float]]]] = {}
     for metric in metrics:
         for method, mine in by_method(rows).items():
             values = [
                 (row.scan, row.figures[metric.name]) for row in mine if math.isfinite(row.figures.get(metric.name, math.nan))
             ]
             if values:
-                found.setdefault(metric.title, {})[method] = values
-    return found
+                values_by_metric.setdefault(metric.title, {})[method] = values
+    return values_by_metric
 
 
 def _pair_cells(pair: PairwiseComparison) -> tuple[str, ...]:
-    one, metric = pair.comparison, metric_of(pair.comparison.metric)
+    comparison, metric = pair.comparison, metric_of(pair.comparison.metric)
     places = metric.places
-    interval = "–" if one.interval is None else f"{one.interval[0]:+.{places}f} to {one.interval[1]:+.{places}f}"
-    figures = (str(one.n), f"{one.difference:+.{places}f}", interval, f"{one.p:.2g}", f"{one.p_holm:.2g}")
+    interval = (
+        "–" if comparison.interval is None else f"{comparison.interval[0]:+.{places}f} to {comparison.interval[1]:+.{places}f}"
+    )
+    figures = (
+        str(comparison.n),
+        f"{comparison.difference:+.{places}f}",
+        interval,
+        f"{comparison.p:.2g}",
+        f"{comparison.p_holm:.2g}",
+    )
     return metric.title, pair.a, pair.b, *figures, pair.winner or "–"
 
 
-def _notes(rows: Sequence[Score], found: Sequence[PairwiseComparison], scorer: Scorer) -> list[str]:
-    told = [f"{BY_NAME[name].title}: {NOT_AVAILABLE} ({why})" for name, why in scorer.missing]
-    few = too_few(found)
+def _notes(rows: Sequence[Score], pairs: Sequence[PairwiseComparison], scorer: Scorer) -> list[str]:
+    notes = [f"{BY_NAME[name].title}: {NOT_AVAILABLE} ({why})" for name, why in scorer.missing]
+    few = too_few(pairs)
     uneven = len({sum(row.state == "done" for row in mine) for mine in by_method(rows).values()}) > 1
-    told += [few] if few else []
-    told += [MINMAX] if any("psnr_minmax" in row.figures for row in rows) else []
-    told += (
+    notes += [few] if few else []
+    notes += [MINMAX] if any("psnr_minmax" in row.figures for row in rows) else []
+    notes += (
         ["Methods were scored on different numbers of scans; only pairs of methods are compared on the same."] if uneven else []
     )
-    return told + sorted({f"{row.method}: {row.note}." for row in rows if row.note})
+    return notes + sorted({f"{row.method}: {row.note}." for row in rows if row.note})
 
 
 def _middle(rows: Sequence[Score]) -> str | None:
@@ -144,7 +152,7 @@ def _middle(rows: Sequence[Score]) -> str | None:
 
 def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> Detail | None:
     scan = _middle(rows)
-    case = next((one for one in cases if one.scan == scan), None)
+    case = next((case for case in cases if case.scan == scan), None)
     if case is None:
         return None
     both = CaseEvaluation(settings, case, scorer).images
@@ -159,25 +167,27 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
 
 
 def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
-    found = dict.fromkeys(degradation_told(case.measured) for case in cases if case.measured)
-    said = "; ".join(told or "as its sidecars say" for told in found) or settings.degradation.forward.describe()
+    degradations = dict.fromkeys(degradation_told(case.measured) for case in cases if case.measured)
+    said = (
+        "; ".join(degradation or "as its sidecars say" for degradation in degradations) or settings.degradation.forward.describe()
+    )
     cohort = files.name_of(settings.cohort.rstrip("/"))
     return {"Protocol": settings.protocol, "Degraded by": said, "Cohort": cohort, "Scans": str(len(cases))}
 
 
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
     """All that the page shows."""
-    found, metrics = pairwise_comparisons(rows), _shown(rows, scorer)
+    pairs, metrics = pairwise_comparisons(rows), _shown(rows, scorer)
     summed, missing = summaries(rows), {name for name, _ in scorer.missing}
     return EvaluationView(
         title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
         facts=_facts(settings, cases),
         columns=[(metric.title, metric.meaning) for metric in metrics],
-        lines=_lines(rows, found, metrics, missing),
+        lines=_lines(rows, pairs, metrics, missing),
         values=_values(rows, [metric for metric in metrics if metric.name in DRAWN or metric.name not in BY_NAME]),
         best={metric.title: _best(summed, metric) for metric in metrics},
-        comparisons=[_pair_cells(pair) for pair in found],
-        notes=_notes(rows, found, scorer),
+        comparisons=[_pair_cells(pair) for pair in pairs],
+        notes=_notes(rows, pairs, scorer),
         failures=[(row.scan, row.method, row.reason) for row in rows if row.state == "failed"],
         settings=settings.model_dump(mode="json", exclude={"tracking_uri"}),
         detail=_detail(settings, cases, rows, scorer),
@@ -216,17 +226,17 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None
 
     client = MlflowClient(tracking_uri=uri)
     unset = {"fold"} if settings.fold is None else set()
-    told = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"} | unset)
-    key = hashlib.sha256(f"{settings.out} {told}".encode()).hexdigest()[:16]
+    parameters = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"} | unset)
+    key = hashlib.sha256(f"{settings.out} {parameters}".encode()).hexdigest()[:16]
     experiment = experiment_id(client, uri, EXPERIMENT)
     known = client.search_runs([experiment], f"tags.evaluation = '{key}'", max_results=1)
     name = f"{settings.protocol} {files.name_of(settings.cohort.rstrip('/'))}"
     run = known[0] if known else client.create_run(experiment, run_name=name, tags={"evaluation": key})
-    for one, value in flat(told).items():
-        if one not in run.data.params:
-            client.log_param(run.info.run_id, one, value)
-    for one, figure in figures_of(rows).items():
-        client.log_metric(run.info.run_id, one, figure)
+    for label, value in flat(parameters).items():
+        if label not in run.data.params:
+            client.log_param(run.info.run_id, label, value)
+    for label, figure in figures_of(rows).items():
+        client.log_metric(run.info.run_id, label, figure)
     _send(client, run.info.run_id, settings.out)
     failed = any(row.state == "failed" for row in rows)
     client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
@@ -234,13 +244,13 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None
 
 def figures_of(rows: Sequence[Score]) -> dict[str, float]:
     """Means by "method/metric", for MLflow."""
-    found: dict[str, float] = {}
-    for one, mine in zip(summaries(rows), by_method(rows).values(), strict=True):
+    figures: dict[str, float] = {}
+    for summary, mine in zip(summaries(rows), by_method(rows).values(), strict=True):
         slug = "".join(letter if letter.isalnum() or letter in "-_. /" else "_" for letter in mine[0].method)
-        found |= {f"{slug}/{name}": value for name, value in one.means.items() if math.isfinite(value)}
-        found |= {f"{slug}/{name}_sd": value for name, value in one.sds.items()}
-        found |= {f"{slug}/scans": float(one.scans), f"{slug}/failed": float(one.failed)}
-    return found
+        figures |= {f"{slug}/{name}": value for name, value in summary.means.items() if math.isfinite(value)}
+        figures |= {f"{slug}/{name}_sd": value for name, value in summary.sds.items()}
+        figures |= {f"{slug}/scans": float(summary.scans), f"{slug}/failed": float(summary.failed)}
+    return figures
 
 
 def _send(client: Any, run_id: str, out: str) -> None:

@@ -155,8 +155,8 @@ class NetworkSegmenter:
         network, scaled = load_network(self.folder, self.spec, device), image / np.float32(peak_of(image))
         labels = np.empty(image.shape, np.int16)
         for tile in halo_patches(grid.shape, PATCH, HALO).tiles():
-            found = self._patch(network, scaled[tile.read.slices], device)
-            labels[tile.write.slices] = found[tile.write.relative_to(tile.read.start).slices]
+            labelled = self._patch(network, scaled[tile.read.slices], device)
+            labels[tile.write.slices] = labelled[tile.write.relative_to(tile.read.start).slices]
         return labels
 
     def _patch(self, network: Any, patch: Array, device: str) -> Labels:
@@ -165,8 +165,8 @@ class NetworkSegmenter:
         ends = [(0, math.ceil(n / self.spec.multiple) * self.spec.multiple - n) for n in patch.shape]
         padded = torch.from_numpy(np.pad(patch, ends, mode="symmetric")[None, None]).to(device)
         with torch.no_grad():
-            found = network(padded)[0].argmax(0).cpu().numpy()
-        return np.asarray(found[Box.whole((patch.shape[0], patch.shape[1], patch.shape[2])).slices], np.int16)
+            classes = network(padded)[0].argmax(0).cpu().numpy()
+        return np.asarray(classes[Box.whole((patch.shape[0], patch.shape[1], patch.shape[2])).slices], np.int16)
 
 
 def run_tool(command: list[str], folder: str) -> None:

@@ -62,13 +62,13 @@ def find(settings: SimulateSettings, keys: Container[str] | None = None) -> tupl
         UsageError: no such input, nothing that fits the selection, an output within the input, or two label images for a scan.
     """
     claim.check(settings.out, [settings.input], "simulate")
-    found = [one for one in bids.discover(settings.input, settings.selection) if keys is None or one.key in keys]
+    scans = [scan for scan in bids.discover(settings.input, settings.selection) if keys is None or scan.key in keys]
     axis = "S" if settings.axis == "auto" else settings.axis
     label, contrast = simulated.label_of(settings.degradation, axis), settings.degradation.contrast
-    sources = tuple(one for one in found if isinstance(one, Source))
-    stems = {one.key: simulated.stem_of(one, label, contrast) for one in sources}
+    sources = tuple(scan for scan in scans if isinstance(scan, Source))
+    stems = {source.key: simulated.stem_of(source, label, contrast) for source in sources}
     shared = frozenset(stem for stem, count in Counter(stems.values()).items() if count > 1)
-    return Job(settings, _label_images(settings.labels), stems, shared, sources), found
+    return Job(settings, _label_images(settings.labels), stems, shared, sources), scans
 
 
 def _label_images(uri: str | None) -> dict[str, str]:
@@ -77,11 +77,11 @@ def _label_images(uri: str | None) -> dict[str, str]:
     if bids.is_nifti(uri):
         return {"": uri}
     selection = Selection() if uri.endswith(".tsv") else Selection(suffix=("dseg",))
-    found = [one for one in bids.discover(uri, selection) if isinstance(one, Source)]
-    groups = Counter(one.group for one in found)
+    images = [image for image in bids.discover(uri, selection) if isinstance(image, Source)]
+    groups = Counter(image.group for image in images)
     if twice := [group for group, count in groups.items() if count > 1]:
         raise UsageError("labels-ambiguous", "one label image for each scan", f"several of {twice[0]}", "name them in a table")
-    return {one.group: one.uris[0] for one in found}
+    return {image.group: image.uris[0] for image in images}
 
 
 def load(source: Source, settings: SimulateSettings) -> tuple[Array, Grid, StoredAs]:
@@ -132,10 +132,10 @@ def _simulate(job: Job, source: Source) -> ScanRecord:
     if simulated.is_done(out, stem, digest):
         return record
     image, grid, stored = load(source, job.settings)
-    degraded, told = _degrade(job, source, sha256, image, grid)
+    degraded, facts = _degrade(job, source, sha256, image, grid)
     written = nifti.save(files.join(out, f"{stem}.nii.gz"), degraded.image, degraded.grid, stored)
-    told |= {"Seed": job.settings.seed, "TruthSHA256": sha256, "SHA256": written, "Digest": digest}
-    content = simulated.sidecar(source, out, job.axis, job.settings.degradation.forward, grid, told)
+    facts |= {"Seed": job.settings.seed, "TruthSHA256": sha256, "SHA256": written, "Digest": digest}
+    content = simulated.sidecar(source, out, job.axis, job.settings.degradation.forward, grid, facts)
     files.write_json(files.join(out, f"{stem}.json"), content)
     seconds = {"simulate": time.monotonic() - start}
     return record.model_copy(update={"state": "done", "seconds": seconds, "outputs": {f"{stem}.nii.gz": written}})
@@ -179,14 +179,14 @@ def simulate(
     Raises:
         UsageError: no such input, nothing that fits the selection, or a setting that cannot be meant.
     """
-    job, found = find(settings, keys)
+    job, scans = find(settings, keys)
     claim.mark(settings.out, "simulate")
     files.remove_leftovers(settings.out)
-    told = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
-    simulated.write_dataset_files(settings.out, settings.input, told)
+    about = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
+    simulated.write_dataset_files(settings.out, settings.input, about)
     made = iter(_simulated(job, tell, dispatch))
-    tell(Advanced("scans", len(found) - len(job.sources)))
-    return [_failed(one.key, one.code, one.reason) if isinstance(one, Refused) else next(made) for one in found]
+    tell(Advanced("scans", len(scans) - len(job.sources)))
+    return [_failed(scan.key, scan.code, scan.reason) if isinstance(scan, Refused) else next(made) for scan in scans]
 
 
 def _simulated(job: Job, tell: Tell, dispatch: Dispatch) -> list[ScanRecord]:
@@ -197,4 +197,7 @@ def _simulated(job: Job, tell: Tell, dispatch: Dispatch) -> list[ScanRecord]:
     outcomes = in_order(dispatch, simulate_piece, pieces, workers=workers, on_done=lambda _: tell(Advanced("scans")))
     files.remove(uri)
     both = zip(job.sources, outcomes, strict=True)
-    return [_failed(source.key, code(one), reason(one)) if isinstance(one, BaseException) else one for source, one in both]
+    return [
+        _failed(source.key, code(outcome), reason(outcome)) if isinstance(outcome, BaseException) else outcome
+        for source, outcome in both
+    ]

@@ -82,10 +82,10 @@ class Summary:
 
 def by_method(rows: Sequence[Score]) -> dict[str, list[Score]]:
     """The rows of each method, in the order in which they came."""
-    found: dict[str, list[Score]] = {}
+    grouped: dict[str, list[Score]] = {}
     for row in rows:
-        found.setdefault(row.method, []).append(row)
-    return found
+        grouped.setdefault(row.method, []).append(row)
+    return grouped
 
 
 def metric_names(rows: Sequence[Score]) -> list[str]:

@@ -49,74 +49,74 @@ class Adjusted:
 
 def adjust(settings: HarmonizeSettings, members: Sequence[Member], given: Harmonizer | None) -> Adjusted:
     """The tables before and after, and the features by ComBat: fitted here, or as the given harmoniser has it."""
-    found = Adjusted(tables.before(members), tables.after(members))
+    unadjusted = Adjusted(tables.before(members), tables.after(members))
     if not members:
-        return found
+        return unadjusted
     try:
         if not settings.combat:
-            made = found
+            made = unadjusted
         elif given is not None and given.combat is not None:
-            made = _applied(Combat.from_json(given.combat), found)
+            made = _applied(Combat.from_json(given.combat), unadjusted)
         else:
-            made = _fitted(found, settings)
+            made = _fitted(unadjusted, settings)
     except FeaturesError as error:
-        made = replace(found, notes=(f"features are as they were: {error}",))
+        made = replace(unadjusted, notes=(f"features are as they were: {error}",))
     return replace(made, figures=_accuracies(made, settings))
 
 
-def _accuracies(found: Adjusted, settings: HarmonizeSettings) -> dict[str, float]:
+def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, float]:
     """How well the site of a scan is told from its features, at each stage; ComBat is fitted without the scans that are told."""
     stages: dict[str, tuple[Features, Any]] = {
-        "site_accuracy_restored": (found.before, None),
-        "site_accuracy_intensity": (found.after, None),
+        "site_accuracy_restored": (adjusted.before, None),
+        "site_accuracy_intensity": (adjusted.after, None),
     }
-    if found.combat is not None:
-        stages["site_accuracy_combat"] = (found.after, by_combat(settings.preserve))
+    if adjusted.combat is not None:
+        stages["site_accuracy_combat"] = (adjusted.after, by_combat(settings.preserve))
     figures: dict[str, float] = {}
     for name, (features, fit) in stages.items():
         with suppress(FeaturesError):  # one site, or too few persons of each
-            told = site_accuracy(features, fit, permutations=1, seed=settings.seed)
-            figures |= {name: told.balanced, "site_accuracy_chance": told.chance}
+            accuracy = site_accuracy(features, fit, permutations=1, seed=settings.seed)
+            figures |= {name: accuracy.balanced, "site_accuracy_chance": accuracy.chance}
     return figures
 
 
-def _fitted(found: Adjusted, settings: HarmonizeSettings) -> Adjusted:
+def _fitted(before: Adjusted, settings: HarmonizeSettings) -> Adjusted:
     """Fitted on the scans of known age and sex; of the others the mean is taken, also to learn what their site does."""
-    preserve = [name for name in settings.preserve if any(one is not None for one in found.after.covariates.get(name, ()))]
-    combat = Combat.fit(complete(found.after, preserve), preserve).extend(found.after, 1, missing="mean")
-    adjusted = combat.apply(found.after, missing="mean")
-    unknown = lacking(found.after, preserve)
-    notes = [_lacking(found.after, unknown)] if unknown else []
+    preserve = [name for name in settings.preserve if any(value is not None for value in before.after.covariates.get(name, ()))]
+    combat = Combat.fit(complete(before.after, preserve), preserve).extend(before.after, 1, missing="mean")
+    adjusted = combat.apply(before.after, missing="mean")
+    unknown = lacking(before.after, preserve)
+    notes = [_lacking(before.after, unknown)] if unknown else []
     notes += [f"{name} is known of no scan, so its effect is not preserved" for name in settings.preserve if name not in preserve]
-    return _told(replace(found, adjusted=adjusted, combat=combat.to_json(), notes=tuple(notes)), combat)
+    return _told(replace(before, adjusted=adjusted, combat=combat.to_json(), notes=tuple(notes)), combat)
 
 
-def _applied(combat: Combat, found: Adjusted) -> Adjusted:
+def _applied(combat: Combat, before: Adjusted) -> Adjusted:
     """New scans by a ComBat of before; those of a site that it has not seen are left out of the harmonised table."""
-    known = found.after.rows(combat.sites)
-    new = sorted(set(found.after.site) - set(combat.sites))
-    adjusted = combat.apply(found.after.select(known), missing="mean")
+    known = before.after.rows(combat.sites)
+    new = sorted(set(before.after.site) - set(combat.sites))
+    adjusted = combat.apply(before.after.select(known), missing="mean")
     notes = [f"not in the fit, so left out of features_harmonized.tsv: {', '.join(new)}"] if new else []
-    return _told(replace(found, adjusted=adjusted if known else None, notes=tuple(notes)), combat)
+    return _told(replace(before, adjusted=adjusted if known else None, notes=tuple(notes)), combat)
 
 
-def _told(found: Adjusted, combat: Combat) -> Adjusted:
+def _told(adjusted: Adjusted, combat: Combat) -> Adjusted:
     """With what ComBat says of sites, features, covariates and scans."""
-    notes = [f"site {site}: {why}" for site, why in combat.site_flags.items() if site in found.after.site]
+    notes = [f"site {site}: {why}" for site, why in combat.site_flags.items() if site in adjusted.after.site]
     notes += [f"{name} stays as it was: {why}" for name, why in combat.feature_flags.items()]
     notes += [f"{name}: {why}" for name, why in combat.notes.items()]
-    return replace(found, notes=(*found.notes, *notes), flags=combat.flags(found.after))
+    return replace(adjusted, notes=(*adjusted.notes, *notes), flags=combat.flags(adjusted.after))
 
 
 def _lacking(features: Features, unknown: Mapping[str, str]) -> str:
     sites = Counter(site for scan, site in zip(features.scans, features.site, strict=True) if scan in unknown)
-    told = ", ".join(f"{count} of {site}" for site, count in sorted(sites.items()))
-    return f"{' or '.join(sorted(set(unknown.values())))} unknown, the cohort's mean taken: {told}"
+    shares = ", ".join(f"{count} of {site}" for site, count in sorted(sites.items()))
+    return f"{' or '.join(sorted(set(unknown.values())))} unknown, the cohort's mean taken: {shares}"
 
 
-def write_tables(out: str, found: Adjusted) -> None:
+def write_tables(out: str, adjusted: Adjusted) -> None:
     """features_restored.tsv, features.tsv, and features_harmonized.tsv where there are such; with their dictionaries."""
-    named = {"features_restored": found.before, "features": found.after, "features_harmonized": found.adjusted}
+    named = {"features_restored": adjusted.before, "features": adjusted.after, "features_harmonized": adjusted.adjusted}
     for name, table in named.items():
         if table is None:
             files.remove(files.join(out, f"{name}.tsv"))
@@ -125,25 +125,25 @@ def write_tables(out: str, found: Adjusted) -> None:
         tables.write_dictionary(files.join(out, f"{name}.json"))
 
 
-def report(out: str, members: Sequence[Member], found: Adjusted, flags: Mapping[str, str]) -> None:
+def report(out: str, members: Sequence[Member], adjusted: Adjusted, flags: Mapping[str, str]) -> None:
     """Write the tables and the page.
 
     The page's "before" and "after" are of the same scans: those that ComBat took, or all where it took none.
     """
     from tasks.report.harmonize import write_page
 
-    write_tables(out, found)
+    write_tables(out, adjusted)
     if not members:
         return
-    after = found.after if found.adjusted is None else found.adjusted
+    after = adjusted.after if adjusted.adjusted is None else adjusted.adjusted
     kept = set(after.scans)
-    before = found.before.select([row for row, scan in enumerate(found.before.scans) if scan in kept]).only(after.names)
+    before = adjusted.before.select([row for row, scan in enumerate(adjusted.before.scans) if scan in kept]).only(after.names)
     reasons = dict(flags)
-    for scan, why in found.flags.items():
+    for scan, why in adjusted.flags.items():
         reasons[scan] = f"{reasons[scan]}; {why}" if reasons.get(scan) else why
     histograms = tables.histograms_before(members), tables.histograms_after(members)
-    if found.combat is None:
-        write_page(out, before, after, *histograms, reasons, notes=found.notes)
+    if adjusted.combat is None:
+        write_page(out, before, after, *histograms, reasons, notes=adjusted.notes)
         return
-    kept_effects = [term["name"] for term in found.combat["terms"]]
-    write_page(out, before, after, *histograms, reasons, between=found.after, preserve=kept_effects, notes=found.notes)
+    kept_effects = [term["name"] for term in adjusted.combat["terms"]]
+    write_page(out, before, after, *histograms, reasons, between=adjusted.after, preserve=kept_effects, notes=adjusted.notes)

@@ -72,15 +72,15 @@ def sites_of(words: Sequence[str]) -> list[Site]:
     Raises:
         UsageError: a name that is no folder's, or twice; a table without sites.
     """
-    found = [site for word in words for site in _sites(word)]
-    for site in found:
+    sites = [site for word in words for site in _sites(word)]
+    for site in sites:
         if not NAME.fullmatch(site.name) or site.name.lower() in RESERVED:
             wanted = f"a site's name of letters, digits, '-' and '_', not {', '.join(sorted(RESERVED))}"
             raise UsageError("site-name", wanted, repr(site.name), "name it by NAME=PATH")
-    twice = [name for name, count in Counter(site.name.lower() for site in found).items() if count > 1]
+    twice = [name for name, count in Counter(site.name.lower() for site in sites).items() if count > 1]
     if twice:
         raise UsageError("site-twice", "each site once", twice[0], "name it once, or put its scans into one table")
-    return found
+    return sites
 
 
 def inputs_of(words: Sequence[str]) -> list[str]:
@@ -144,11 +144,11 @@ def _of_participants(path: str, rows: Iterable[Row]) -> list[Site]:
             homeless.append(f"sub-{_label(row)}")
         else:
             groups[row["site"]].append(row)
-    known = {_label(row) for group in groups.values() for row in group} | {one.removeprefix("sub-") for one in homeless}
+    known = {_label(row) for group in groups.values() for row in group} | {label.removeprefix("sub-") for label in homeless}
     notes = _notes("without a site in participants.tsv, left out", homeless)
     notes += _notes("without a line in participants.tsv, left out", [f"sub-{label}" for label in sorted(there - known)])
-    found = [_of_group(path, name, group, there) for name, group in groups.items()]
-    return [replace(found[0], notes=notes + found[0].notes), *found[1:]] if found else []
+    sites = [_of_group(path, name, group, there) for name, group in groups.items()]
+    return [replace(sites[0], notes=notes + sites[0].notes), *sites[1:]] if sites else []
 
 
 def _of_group(path: str, name: str, group: Sequence[Row], there: set[str]) -> Site:

@@ -46,11 +46,11 @@ class Member:
 
 
 def _table(members: Sequence[Member], figures: Iterable[Mapping[str, float | None]]) -> Features:
-    values = [[math.nan if one.get(name) is None else float(one[name] or 0.0) for name in NAMES] for one in figures]
+    values = [[math.nan if scan.get(name) is None else float(scan[name] or 0.0) for name in NAMES] for scan in figures]
     return Features(
         tuple(member.piece.name for member in members),
         tuple(member.piece.site for member in members),
-        {"age": tuple(one.person.age for one in members), "sex": tuple(one.person.sex for one in members)},
+        {"age": tuple(member.person.age for member in members), "sex": tuple(member.person.sex for member in members)},
         NAMES,
         np.array(values, np.float64).reshape(len(members), len(NAMES)),
     )
@@ -78,17 +78,21 @@ def histograms_after(members: Sequence[Member]) -> Histograms:
 
 def _histograms(members: Sequence[Member], said: Sequence[Mapping[str, Any]]) -> Histograms:
     """Edges, the same of all sites, and the sites' voxels between them."""
-    known = [(member.piece.site, one["Profile"], one["Voxels"]) for member, one in zip(members, said, strict=True) if one]
+    known = [
+        (member.piece.site, histogram["Profile"], histogram["Voxels"])
+        for member, histogram in zip(members, said, strict=True)
+        if histogram
+    ]
     if not known:
         return {}
     low = min(quantiles[0] for _, quantiles, _ in known)
     high = max(quantiles[round(TOP * (len(quantiles) - 1))] for _, quantiles, _ in known)
     edges = np.linspace(min(low, 0.0), high if high > low else low + 1, BINS + 1)
-    found: Histograms = {}
+    histograms: Histograms = {}
     for site, quantiles, voxels in known:
         counts = histogram(quantiles, edges, voxels)
-        found[site] = (edges, found[site][1] + counts if site in found else counts)
-    return found
+        histograms[site] = (edges, histograms[site][1] + counts if site in histograms else counts)
+    return histograms
 
 
 def sizes(members: Sequence[Member]) -> dict[str, int]:
@@ -104,9 +108,9 @@ def write_dictionary(uri: str) -> None:
         "age": {"Description": "of the person", "Units": "years"},
         "sex": {"Description": "of the person", "Levels": {"M": "male", "F": "female"}},
     }
-    for one in FEATURES + RESTORATION:
-        unit = {"Units": one.unit} if one.unit else {}
-        known[one.name] = {"Description": one.title, "Source": one.source} | unit
+    for feature in FEATURES + RESTORATION:
+        unit = {"Units": feature.unit} if feature.unit else {}
+        known[feature.name] = {"Description": feature.title, "Source": feature.source} | unit
     files.write_json(uri, known)
 
 
@@ -123,5 +127,5 @@ def card(
         notes: what else is to be known.
     """
     scans = ", ".join(f"{count} scans of {site}" for site, count in fitted.items())
-    told = [f"- {key}: {value}" for key, value in settings.items()] + [f"- {key}: {value:.4g}" for key, value in figures.items()]
-    return CARD.format(name=name, scans=scans, told="\n".join([*told, *(f"- {note}" for note in notes)]))
+    lines = [f"- {key}: {value}" for key, value in settings.items()] + [f"- {key}: {value:.4g}" for key, value in figures.items()]
+    return CARD.format(name=name, scans=scans, told="\n".join([*lines, *(f"- {note}" for note in notes)]))

@@ -115,10 +115,10 @@ def image_of(record: ScanRecord) -> str:
 
 
 def _record(piece: Piece) -> ScanRecord:
-    found = piece.restored.read_record(piece.key)
-    if found is None or not found.outputs:
+    record = piece.restored.read_record(piece.key)
+    if record is None or not record.outputs:
         raise IsovoxError("not-restored", f"a restored scan {piece.name}", "none", "run again")
-    return found
+    return record
 
 
 def _load(piece: Piece) -> Scan:
@@ -132,7 +132,7 @@ def _load(piece: Piece) -> Scan:
 
 
 def _said(values: Values) -> dict[str, Any]:
-    return {"Profile": [float(f"{one:.7g}") for one in profile(values)], "Voxels": int(values.size)}
+    return {"Profile": [float(f"{intensity:.7g}") for intensity in profile(values)], "Voxels": int(values.size)}
 
 
 def _timed(work: Callable[[], None]) -> float:
@@ -153,18 +153,18 @@ def read_measured(piece: Piece) -> dict[str, Any] | None:
     """What was measured of a restored scan; None where that is of other bytes or was never done."""
     wanted = digest_of([_source_digest(_record(piece)), piece.contrast, piece.intensity])
     try:
-        found = files.read_json(piece.measured)
+        measured = files.read_json(piece.measured)
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("Digest") == wanted else None
+    return measured if isinstance(measured, dict) and measured.get("Digest") == wanted else None
 
 
 def _measure(piece: Piece) -> None:
     if read_measured(piece) is not None:
         return
     scan = _load(piece)
-    found = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
-    said = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(found)}
+    figures = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
+    said = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(figures)}
     files.write_json(piece.measured, said | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
 
 
@@ -196,16 +196,18 @@ def _normaliser(out: str, digest: str) -> Normaliser | None:  # noqa: ARG001 - a
 
 def _problems(piece: Piece, scan: Scan, view_mask: Kept) -> list[tuple[str, str]]:
     """What makes a harmonised scan doubtful: its restoration, its brain mask, its field of view."""
-    found = [(scan.record.code or "flagged", scan.record.reason)] if scan.record.state == "flagged" else []
+    problems = [(scan.record.code or "flagged", scan.record.reason)] if scan.record.state == "flagged" else []
     millilitres = float(np.count_nonzero(scan.mask)) * math.prod(scan.grid.spacing) / 1000
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
-        found.append(("brain-volume", f"the brain mask has {millilitres:.0f} ml (usual are {BRAIN_ML[0]:g} to {BRAIN_ML[1]:g})"))
+        problems.append(
+            ("brain-volume", f"the brain mask has {millilitres:.0f} ml (usual are {BRAIN_ML[0]:g} to {BRAIN_ML[1]:g})")
+        )
     if lost := int(np.count_nonzero(scan.mask)) - int(np.count_nonzero(view_mask)):
         share = 100 * lost / np.count_nonzero(scan.mask)
-        found.append(
+        problems.append(
             ("field-of-view", f"{share:.2g} % of the brain lies outside {' x '.join(f'{mm:g}' for mm in piece.extent)} mm")
         )
-    return found
+    return problems
 
 
 def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, normaliser: Normaliser | None) -> dict[str, Any]:
@@ -228,7 +230,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
     written = {f"{stem}.nii.gz": nifti.save(out.path(f"{stem}.nii.gz"), image, grid)}
     files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, normaliser))
     written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
-    found = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
+    features = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
     said = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
     problems = _problems(piece, scan, mask)
     return ScanRecord(
@@ -240,7 +242,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
         method=piece.intensity,
         inputs=scan.record.outputs,
         outputs=written,
-        provenance={"Model": piece.model, "Features": found, "Grid": grid.to_json()} | said,
+        provenance={"Model": piece.model, "Features": features, "Grid": grid.to_json()} | said,
     )
 
 

@@ -20,14 +20,14 @@ PLAIN = ("mask", "roi")
 OWN = {"suffix", "datatype", "desc", "label"}  # entities that a mask has of its own
 
 
-def with_beside(scans: Sequence[ScanPlan], found: Discovery, settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
+def with_beside(scans: Sequence[ScanPlan], discovery: Discovery, settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
     """The scans with the mask and the covariates that the method takes, and those that are refused for want of a mask.
 
     Where a method takes neither, nothing is looked for and no digest changes.
 
     Args:
         scans: planned.
-        found: in the input.
+        discovery: in the input.
         settings: of the run.
 
     Raises:
@@ -38,7 +38,7 @@ def with_beside(scans: Sequence[ScanPlan], found: Discovery, settings: RunSettin
     scans = [scan.model_copy(update={"covariates": people.get(scan.entities.get("sub", ""))}) for scan in scans]
     if takes.mask == "none":
         return scans, []
-    masks = _Masks(found, settings)
+    masks = _Masks(discovery, settings)
     ready: list[ScanPlan] = []
     refused: list[Refusal] = []
     for scan in scans:
@@ -53,15 +53,15 @@ class _Masks:
     """The masks of an input by the folders in which they lie, and those that a table names.
 
     Args:
-        found: in the input.
+        discovery: in the input.
         settings: of the run.
     """
 
-    def __init__(self, found: Discovery, settings: RunSettings) -> None:
-        self._settings, self._ledger = settings, found.ledger
-        self._named = {one.key: one.mask for one in found.scans if isinstance(one, Source) and one.mask}
+    def __init__(self, discovery: Discovery, settings: RunSettings) -> None:
+        self._settings, self._ledger = settings, discovery.ledger
+        self._named = {scan.key: scan.mask for scan in discovery.scans if isinstance(scan, Source) and scan.mask}
         self._folders: dict[str, list[str]] = defaultdict(list)
-        for path, kind in sorted(found.ledger.left.items()):
+        for path, kind in sorted(discovery.ledger.left.items()):
             if kind in {"mask", "carried", "beside"} and is_nifti(path):
                 self._folders[path.rpartition("/")[0]].append(path)
 
@@ -107,6 +107,6 @@ def _rank(path: str, scan: ScanPlan) -> int | None:
     if MISSING.search(name):
         return 0
     own = without_extension(files.name_of(scan.relative))
-    plain = name in {*PLAIN, *(f"{own}_{one}" for one in PLAIN)}
+    plain = name in {*PLAIN, *(f"{own}_{suffix}" for suffix in PLAIN)}
     bids = "sub" in said and said.get("suffix") in PLAIN and not {"desc", "label"} & set(said)
     return 1 if plain or bids else None

@@ -51,14 +51,14 @@ class Changes(Settings):
 
     def notes(self) -> list[str]:
         """What is to be known beside the counts, a line each."""
-        found = []
+        lines = []
         if self.removed:
             names = ", ".join(self.removed[:SHOWN]) + (" …" if len(self.removed) > SHOWN else "")
-            found.append(f"no longer in the input, their outputs kept until isovox clean removes them: {names}")
+            lines.append(f"no longer in the input, their outputs kept until isovox clean removes them: {names}")
         if self.newer:
             cost = f"{self.would_redo} scans restored again, about {max(1, round(self.would_take / 60))} min of the workers"
-            found.append(f"{self.newer} is there now; it would mean {cost}; set on_new_model to redo for this")
-        return found
+            lines.append(f"{self.newer} is there now; it would mean {cost}; set on_new_model to redo for this")
+        return lines
 
 
 def _why(scan: ScanPlan, record: ScanRecord | None, todo: Collection[str]) -> str:
@@ -83,12 +83,12 @@ def changes_of(plan: CohortPlan, todo: Collection[str], newer: Weights | None = 
     for scan in plan.scans:
         kinds[_why(scan, known.get(scan.key), todo)].append(scan.key)
     restored = {key for key, record in known.items() if record.outputs}
-    there = {scan.key for scan in plan.scans} | {one.key for one in plan.refused}
+    there = {scan.key for scan in plan.scans} | {refusal.key for refusal in plan.refused}
     gone = restored - there
     gone = gone - _unselected(plan) if gone else gone
-    told = {name: tuple(keys) for name, keys in kinds.items()}
-    refused = tuple(one.key for one in plan.refused)
-    return Changes(**told, refused=refused, removed=tuple(sorted(gone)), **_by_newer(plan, newer))
+    changed = {name: tuple(keys) for name, keys in kinds.items()}
+    refused = tuple(refusal.key for refusal in plan.refused)
+    return Changes(**changed, refused=refused, removed=tuple(sorted(gone)), **_by_newer(plan, newer))
 
 
 def _unselected(plan: CohortPlan) -> set[str]:
@@ -96,13 +96,13 @@ def _unselected(plan: CohortPlan) -> set[str]:
     if plan.settings.selection == Selection():
         return set()
     wider = plan.settings.selection.model_copy(update={"participant_label": (), "session_label": (), "exclude": ()})
-    found: set[str] = set()
+    keys: set[str] = set()
     for selection in (Selection(), wider):
         try:
-            found |= {one.key for one in bids.discover(plan.settings.input, selection)}
+            keys |= {scan.key for scan in bids.discover(plan.settings.input, selection)}
         except IsovoxError:
             continue
-    return found
+    return keys
 
 
 def _by_newer(plan: CohortPlan, newer: Weights | None) -> dict[str, Any]:

@@ -82,8 +82,8 @@ class _Look:
 
     def item(self, kind: Kind, what: str, paths: Iterable[str]) -> Iterator[Item]:
         """The item of these paths, if there are any."""
-        if found := tuple(dict.fromkeys(path for path in paths if path in self.there)):
-            yield Item(kind, what, found, sum(self.there[path] for path in found))
+        if present := tuple(dict.fromkeys(path for path in paths if path in self.there)):
+            yield Item(kind, what, present, sum(self.there[path] for path in present))
 
     def below(self, image: str) -> list[str]:
         """Files of an image or array of the store, its mark first, for without it none of the rest counts."""
@@ -103,7 +103,7 @@ class _Look:
         useless: list[str] = []
         useful: list[str] = []
         for key, images in self.images.items():
-            for path in (one for one in images if one.endswith("/tiles") and key not in gone and self.store.is_ours(one)):
+            for path in (image for image in images if image.endswith("/tiles") and key not in gone and self.store.is_ours(image)):
                 scan, restored = self.planned.get(key), path.removesuffix("tiles") + "restored"
                 wanted = scan.restore_digest if scan else None
                 waits = wanted is not None and self.store.made_of(path) == wanted and self.store.digest(restored) != wanted
@@ -121,9 +121,9 @@ class _Look:
             scan = first.get(self.out.path(path))
             waits = scan is not None and digest == scan.restore_digest and not self._restored(scan)
             (useful if waits else useless).append(path)
-        told = [path for path in self.there if TOLD.fullmatch(path) and read_progress(self.out.path(path))]
+        progress = [path for path in self.there if TOLD.fullmatch(path) and read_progress(self.out.path(path))]
         yield from self.item("scratch", "states of restorations that are done or out of date", useless)
-        yield from self.item("scratch", "progress that killed workers told of", told)
+        yield from self.item("scratch", "progress that killed workers told of", progress)
         yield from self.item("kept", "states of restorations that the next run would go on with", useful)
 
     def _restored(self, scan: ScanPlan) -> bool:
@@ -159,8 +159,8 @@ class _Look:
         """Images of methods that a scan's record no longer names."""
         for key, record in self.records.items():
             if key in self.planned and record.outputs and record.digest == self.planned[key].digest:
-                old = [one for one in self.images[key] if one.count("/") == 2 and one.split("/")[1] != record.method]
-                paths = [path for one in old if self.store.is_ours(one) for path in self.below(one)]
+                old = [image for image in self.images[key] if image.count("/") == 2 and image.split("/")[1] != record.method]
+                paths = [path for image in old if self.store.is_ours(image) for path in self.below(image)]
                 yield from self.item("orphan", f"{key}: images of methods that were used before", paths)
 
 
@@ -170,16 +170,16 @@ def _in_input(plan: CohortPlan) -> set[str]:
     Raises:
         IsovoxError: the input cannot be read, or there is nothing.
     """
-    keys = {one.key for one in bids.discover(plan.settings.input)}
+    keys = {scan.key for scan in bids.discover(plan.settings.input)}
     if (chosen := plan.settings.selection) != Selection():
         wider = chosen.model_copy(update={"participant_label": (), "session_label": (), "exclude": ()})
-        keys |= {one.key for one in bids.discover(plan.settings.input, wider)}
+        keys |= {scan.key for scan in bids.discover(plan.settings.input, wider)}
     return keys
 
 
 def _gone(look: _Look) -> set[str]:
     """Keys of scans that are neither planned nor in the input."""
-    planned = set(look.planned) | {one.key for one in look.plan.refused}
+    planned = set(look.planned) | {refusal.key for refusal in look.plan.refused}
     stored = {key for key, images in look.images.items() if key not in planned and any(map(look.store.is_ours, images))}
     known = (set(look.records) - planned) | stored
     if not known:

@@ -96,9 +96,9 @@ class RunContext:
 
     def heard(self, job: Job) -> bool:
         """Whether a job's worker has told of progress since this was asked last; bars and the run's page move with it."""
-        if (told := self._listener.news(self.out.progress(job.keys[0]))) is None:
+        if (progress := self._listener.news(self.out.progress(job.keys[0]))) is None:
             return False
-        self._count(job.keys, told.unit, told.done, told.done / max(told.total, 1))
+        self._count(job.keys, progress.unit, progress.done, progress.done / max(progress.total, 1))
         return True
 
     def _count(self, keys: Sequence[str], unit: str, done: int, part: float) -> None:
@@ -179,9 +179,11 @@ class RunContext:
 
     def write_failures(self) -> None:
         """Write the record of each scan that failed or was refused."""
-        for one in self.plan.refused:
+        for refusal in self.plan.refused:
             self.out.write_record(
-                ScanRecord(key=one.key, state="failed", code=one.code, reason=one.reason, plan_digest=self.plan.digest)
+                ScanRecord(
+                    key=refusal.key, state="failed", code=refusal.code, reason=refusal.reason, plan_digest=self.plan.digest
+                )
             )
         for key, error in self.failed.items():
             self.out.write_record(failure(key, error, self.plan))

@@ -34,8 +34,8 @@ def _known_digest(uri: str, size: int, changed: int) -> str:  # noqa: ARG001 - a
 def _digest(uris: tuple[str, ...]) -> str:
     """The sha256 of the input; a local file is hashed once a process."""
     if len(uris) == 1 and not files.is_remote(uris[0]) and Path(uris[0]).is_file():
-        found = Path(uris[0]).stat()
-        return _known_digest(uris[0], found.st_size, found.st_mtime_ns)
+        stat = Path(uris[0]).stat()
+        return _known_digest(uris[0], stat.st_size, stat.st_mtime_ns)
     return files.sha256_all(uris)
 
 
@@ -62,8 +62,8 @@ def _reference_of(source: Source, references: dict[str, str], root: str) -> str 
     """The truth of a scan: of the same name, or of the name or the place that its simulation tells."""
     said = simulated.truth_entities(source.entities)
     truth_key = files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
-    if found := references.get(source.key) or references.get(truth_key):
-        return found
+    if reference := references.get(source.key) or references.get(truth_key):
+        return reference
     truth = simulated.truth_of(source.uris[0], root) if references and source.kind != "dicom" else None
     return next((uri for uri in references.values() if truth and files.same(uri, truth)), None)
 
@@ -72,10 +72,10 @@ def _references(settings: RunSettings) -> dict[str, str]:
     """The truth by key, from the folder that the settings name."""
     if settings.reference is None:
         return {}
-    found = [one for one in bids.discover(settings.reference) if isinstance(one, Source)]
-    if not found:
+    sources = [scan for scan in bids.discover(settings.reference) if isinstance(scan, Source)]
+    if not sources:
         raise UsageError("reference-empty", f"scans in {settings.reference}", "none", "name the folder of the truth")
-    return {one.key: one.uris[0] for one in found}
+    return {source.key: source.uris[0] for source in sources}
 
 
 def _rates(out: Output) -> dict[str, float]:
@@ -91,43 +91,43 @@ def _rates(out: Output) -> dict[str, float]:
 def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
     if settings.fuse and not method.fuses:
-        able = ", ".join(name for name, one in methods().items() if one.takes.scans == "several")
+        able = ", ".join(name for name, entry in methods().items() if entry.takes.scans == "several")
         raise UsageError(
             "cannot-fuse", f"a method that fuses ({able})", settings.method, "leave out --fuse, or choose such a method"
         )
 
 
-def plan_scans(found: Iterable[Source | Refused], settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
+def plan_scans(sources: Iterable[Source | Refused], settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
     """Look at each scan's header; those that the gate refuses are told apart with their reason."""
     references = _references(settings)
     scans: list[ScanPlan] = []
     refused: list[Refusal] = []
-    for one in _of_one_person(list(found)) if settings.fuse else found:
-        if isinstance(one, Refused):
-            refused.append(Refusal(key=one.key, uri=one.uri, code=one.code, reason=one.reason))
+    for source in _of_one_person(list(sources)) if settings.fuse else sources:
+        if isinstance(source, Refused):
+            refused.append(Refusal(key=source.key, uri=source.uri, code=source.code, reason=source.reason))
             continue
         try:
-            scans.append(files.retrying(partial(_plan_scan, one, settings, references), settings.compute.retries + 1))
+            scans.append(files.retrying(partial(_plan_scan, source, settings, references), settings.compute.retries + 1))
         except InputError as error:
-            refused.append(Refusal(key=one.key, uri=one.uris[0], code=error.code, reason=str(error)))
+            refused.append(Refusal(key=source.key, uri=source.uris[0], code=error.code, reason=str(error)))
     return scans, refused
 
 
-def _of_one_person(found: Sequence[Source | Refused]) -> Iterator[Source | Refused]:
+def _of_one_person(sources: Sequence[Source | Refused]) -> Iterator[Source | Refused]:
     """The scans; those of groups in which not all are of one person by evidence are refused: fused, they would be nobody."""
     groups: dict[str, list[Source]] = defaultdict(list)
-    for one in found:
-        if isinstance(one, Source):
-            groups[one.group].append(one)
-    for one in found:
-        group = groups[one.group] if isinstance(one, Source) else []
+    for source in sources:
+        if isinstance(source, Source):
+            groups[source.group].append(source)
+    for source in sources:
+        group = groups[source.group] if isinstance(source, Source) else []
         if len(group) < 2 or set.intersection(*(set(other.evidence) for other in group)):
-            yield one
+            yield source
             continue
         names = ", ".join(other.key for other in group[:4]) + (" …" if len(group) > 4 else "")
         wanted = "scans of one person by BIDS names, a column participant_id, or DICOM's study or frame of reference"
         error = InputError("fuse-unproven", wanted, f"{names} of one folder", "name their person, or leave out --fuse")
-        yield Refused(one.key, group[0].uris[0], error.code, str(error))
+        yield Refused(source.key, group[0].uris[0], error.code, str(error))
 
 
 def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> CohortPlan:
@@ -138,15 +138,15 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> Cohort
     """
     _check_settings(settings, weights)
     check_apart(settings.out, [settings.input, *([settings.reference] if settings.reference else [])])
-    found = bids.survey(settings.input, settings.selection, settings.out)
-    scans, refused = plan_scans(found.scans, settings)
+    discovery = bids.survey(settings.input, settings.selection, settings.out)
+    scans, refused = plan_scans(discovery.scans, settings)
     if settings.carry_labels:
-        scans = with_labels(scans, found.ledger, settings)
-    scans, unfit = with_beside(scans, found, settings)
+        scans = with_labels(scans, discovery.ledger, settings)
+    scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
     plan = complete(settings, scans, refused, weights, _rates(Output(settings.out)))
-    found.ledger.refuse({one.key for one in plan.refused})
-    return plan.model_copy(update={"files": found.ledger.account()})
+    discovery.ledger.refuse({refusal.key for refusal in plan.refused})
+    return plan.model_copy(update={"files": discovery.ledger.account()})
 
 
 def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
@@ -172,7 +172,7 @@ def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
 
 def _existing(path: Path) -> Path:
     """The folder itself or the nearest above it that is there."""
-    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
 def unfinished(plan: CohortPlan) -> set[str]:

@@ -124,9 +124,9 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
     plan = read_plan(job.out, job.plan)
     elsewhere = dict.fromkeys(("input", "out", "reference", "compute", "tracking_uri", "selection", "model"), True)
     settings = plan.settings.model_dump(mode="json", exclude={**elsewhere, "tiling": {"mode"}})
-    together = [one for one in plan.scans if one.group == scan.group]
+    together = [member for member in plan.scans if member.group == scan.group]
     return {
-        "Inputs": {one.relative: one.sha256 for one in together},
+        "Inputs": {member.relative: member.sha256 for member in together},
         "Method": plan.settings.method,
         "Settings": settings,
         "SettingsDigest": plan.settings_digest,

@@ -55,15 +55,15 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     folders: dict[str, list[ScanPlan]] = defaultdict(list)
     for scan in scans:
         folders[scan.relative.rpartition("/")[0]].append(scan)
-    found: dict[str, list[LabelImage]] = defaultdict(list)
+    labels: dict[str, list[LabelImage]] = defaultdict(list)
     for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_nifti(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)
         grid = grid_of(uri, settings) if beside else None
         if owner := next((scan for scan in beside if is_on(scan, grid)), None):
-            found[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
+            labels[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
-    return [scan.model_copy(update={"labels": tuple(found[scan.key])}) if scan.key in found else scan for scan in scans]
+    return [scan.model_copy(update={"labels": tuple(labels[scan.key])}) if scan.key in labels else scan for scan in scans]
 
 
 def write_labels(out: Output, scan: ScanPlan, trust: str | None, stored: StoredAs) -> dict[str, str]:

@@ -36,7 +36,8 @@ def verified_records(out: Output, plan: CohortPlan) -> list[ScanRecord]:
         IsovoxError: the states do not add up to what was planned.
     """
     refused = [
-        ScanRecord(key=one.key, state="failed", code=one.code, reason=one.reason, plan_digest=plan.digest) for one in plan.refused
+        ScanRecord(key=refusal.key, state="failed", code=refusal.code, reason=refusal.reason, plan_digest=plan.digest)
+        for refusal in plan.refused
     ]
     records = sorted([_verified(out, plan, scan) for scan in plan.scans] + refused, key=lambda record: record.key)
     if len({record.key for record in records}) != plan.planned:
@@ -61,8 +62,8 @@ def _before(record: ScanRecord) -> str:
 
 def counts(records: list[ScanRecord]) -> dict[str, int]:
     """How many scans are in each state."""
-    found = Counter(record.state for record in records)
-    return {state: found[state] for state in ("done", "skipped", "flagged", "failed")}
+    by_state = Counter(record.state for record in records)
+    return {state: by_state[state] for state in ("done", "skipped", "flagged", "failed")}
 
 
 def progress_of(out: Output, plan: CohortPlan, records: Sequence[ScanRecord]) -> dict[str, str]:

@@ -107,9 +107,9 @@ def show_progress(progress: UUID, per_cent: float) -> None:
 
 def tell_table(plan: str, records: Sequence[ScanRecord]) -> None:
     """The cohort's table on the flow run's page; of a large cohort, the scans to be looked at."""
-    told = [row(record) for record in records if RUNS[plan].tells(record)]
-    which = "every planned scan" if len(told) == len(records) else f"{len(told)} scans to look at, of {len(records)}"
-    create_table_artifact(told, key="cohort", description=f"{which}, with state and figures; all are in the cohort's report")
+    rows = [row(record) for record in records if RUNS[plan].tells(record)]
+    which = "every planned scan" if len(rows) == len(records) else f"{len(rows)} scans to look at, of {len(records)}"
+    create_table_artifact(rows, key="cohort", description=f"{which}, with state and figures; all are in the cohort's report")
 
 
 def tell_summary(plan: str, changes: Changes, states: dict[str, int]) -> None:

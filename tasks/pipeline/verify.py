@@ -88,12 +88,12 @@ def _compared(out: Output, record: ScanRecord) -> Iterator[Problem]:
     for path, digest in record.outputs.items():
         wanted = f"wanted sha256 {digest[:12]}"
         try:
-            found = files.sha256(out.path(path))
+            sha256 = files.sha256(out.path(path))
         except FileNotFoundError:
             yield Problem(path, "output-missing", f"{wanted}; got no file")
         else:
-            if found != digest:
-                yield Problem(path, "output-damaged", f"{wanted}; got {found[:12]}")
+            if sha256 != digest:
+                yield Problem(path, "output-damaged", f"{wanted}; got {sha256[:12]}")
 
 
 def _images(record: ScanRecord, scan: ScanPlan | None) -> dict[str, str | None]:
@@ -106,9 +106,9 @@ def _images(record: ScanRecord, scan: ScanPlan | None) -> dict[str, str | None]:
 
 def _faults(store: Store, path: str, digest: str | None) -> Iterator[tuple[str, str]]:
     """Code and text of what is wrong with an image."""
-    found = store.digest(path)
-    if found is None or (digest and found != digest):
-        got = "none that is finished" if found is None else found[:12]
+    recorded = store.digest(path)
+    if recorded is None or (digest and recorded != digest):
+        got = "none that is finished" if recorded is None else recorded[:12]
         yield "image-missing", f"wanted the image {'' if digest is None else digest[:12]}; got {got}"
         return
     try:
@@ -159,7 +159,7 @@ def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
     if scan is not None and record.digest != scan.digest:
         return Found(waiting=1)
     problems = [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
-    named = tuple(Problem(one.where, one.code, one.what, one.remedy, one.image, key) for one in problems)
+    named = tuple(Problem(problem.where, problem.code, problem.what, problem.remedy, problem.image, key) for problem in problems)
     return Found(named, scans=1, files=len(record.outputs), images=3 + len(record.maps))
 
 
@@ -186,22 +186,22 @@ def read_plan(out: Output) -> CohortPlan | None:
     except (FileNotFoundError, NotADirectoryError, ValueError, ValidationError):
         return None
     scans = [[scan.key, scan.digest] for scan in plan.scans]
-    told = digest_of([plan.settings_digest, scans, [one.model_dump() for one in plan.refused]])
-    return plan if told == plan.digest else None
+    digest = digest_of([plan.settings_digest, scans, [refusal.model_dump() for refusal in plan.refused]])
+    return plan if digest == plan.digest else None
 
 
 def _states(out: Output, keys: Collection[str]) -> Found:
     """States of restorations that go step by step."""
-    found, names = Found(), set(files.listdir(files.parent_of(out.state(""))))
+    verified, names = Found(), set(files.listdir(files.parent_of(out.state(""))))
     for uri in (out.state(key) for key in keys if files.name_of(out.state(key)) in names):
         try:
             read_arrays(uri)
         except StoreError as error:
             where, what = f"isovox/state/{files.name_of(uri)}", f"wanted {error.wanted}; got {error.got}"
-            found += Found((Problem(where, "state-damaged", what),))
+            verified += Found((Problem(where, "state-damaged", what),))
         else:
-            found += Found(states=1)
-    return found
+            verified += Found(states=1)
+    return verified
 
 
 def _database(out: Output) -> Iterator[Problem]:
@@ -211,11 +211,11 @@ def _database(out: Output) -> Iterator[Problem]:
         return
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as opened:
-            told = opened.execute("pragma quick_check").fetchone()[0]
+            verdict = opened.execute("pragma quick_check").fetchone()[0]
     except sqlite3.DatabaseError as error:
-        told = str(error)
-    if told != "ok":
-        yield Problem("isovox/mlflow.db", "database-damaged", f"wanted a sound database; got {told}", "put back a copy of it")
+        verdict = str(error)
+    if verdict != "ok":
+        yield Problem("isovox/mlflow.db", "database-damaged", f"wanted a sound database; got {verdict}", "put back a copy of it")
 
 
 def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
@@ -229,10 +229,10 @@ def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
         remedy = f"isovox report {out.uri} makes it anew"
         yield Problem("reports/niivue.js", "page-damaged", "wanted the JavaScript that the viewers share; got none", remedy)
     try:
-        told = files.read_json(out.path("dataset_description.json"))["GeneratedBy"][0]["Name"]
+        generator = files.read_json(out.path("dataset_description.json"))["GeneratedBy"][0]["Name"]
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
-        told = None
-    if told is None:
+        generator = None
+    if generator is None:
         yield Problem("dataset_description.json", "description-damaged", "wanted the dataset's description; got none")
     yield from _database(out)
 
@@ -266,8 +266,8 @@ def verify(out: Output, tell: Tell = nobody) -> Found:
     total = Found(tuple(_cohort(out, plan))) + files.retrying(lambda: _states(out, keys), attempts)
     look = partial(verify_scan, out, {scan.key: scan for scan in plan.scans} if plan else {}, attempts=attempts)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
-        for found in pool.map(look, keys):
-            total += found
+        for part in pool.map(look, keys):
+            total += part
             tell(Advanced("scans"))
     return total
 
@@ -277,10 +277,10 @@ def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:
 
     Call it only with the output's lock.
     """
-    store, torn = Store(out.store), [one for one in problems if one.image]
-    keys = sorted({one.key for one in torn})
+    store, torn = Store(out.store), [problem for problem in problems if problem.image]
+    keys = sorted({problem.key for problem in torn})
     for key in keys:
         files.remove(out.record(key))  # first: without it the scan counts as not done
-    for one in torn:
-        store.remove(one.image)
+    for problem in torn:
+        store.remove(problem.image)
     return keys

@@ -32,7 +32,7 @@ def champions(uri: str, cache: Path) -> dict[str, Champion]:
     """
     from mlflow import MlflowClient
 
-    client, found = MlflowClient(tracking_uri=uri), {}
+    client, by_name = MlflowClient(tracking_uri=uri), {}
     page = client.search_registered_models()
     models = list(page)
     while page.token:
@@ -41,5 +41,5 @@ def champions(uri: str, cache: Path) -> dict[str, Champion]:
     for model in models:
         if number := model.aliases.get(CHAMPION):
             folder = folder_of(client.get_model_version(model.name, str(number)), cache)
-            found[model.name] = Champion(f"{model.name}/{number}", read_domain(str(folder)))
-    return found
+            by_name[model.name] = Champion(f"{model.name}/{number}", read_domain(str(folder)))
+    return by_name

@@ -103,23 +103,23 @@ class Models:
             UsageError: a name that the registry does not have.
         """
         known = [self._model(name)] if name else self._pages(self._client.search_registered_models)
-        return [one for model in sorted(known, key=lambda each: each.name) for one in self._versions_of(model)]
+        return [version for model in sorted(known, key=lambda each: each.name) for version in self._versions_of(model)]
 
     def _versions_of(self, model: RegisteredModel) -> list[Version]:
-        found = self._pages(self._client.search_model_versions, filter_string=f"name = '{model.name}'")
-        return [self._version(each, model) for each in sorted(found, key=lambda each: -int(each.version))]
+        versions = self._pages(self._client.search_model_versions, filter_string=f"name = '{model.name}'")
+        return [self._version(each, model) for each in sorted(versions, key=lambda each: -int(each.version))]
 
     @staticmethod
     def _pages(search: Callable[..., Any], **said: Any) -> list[Any]:
         page = search(**said)
-        found = list(page)
+        entries = list(page)
         while page.token:
             page = search(**said, page_token=page.token)
-            found += page
-        return found
+            entries += page
+        return entries
 
-    def _version(self, found: ModelVersion, model: RegisteredModel) -> Version:
-        number, tags = str(found.version), found.tags
+    def _version(self, version: ModelVersion, model: RegisteredModel) -> Version:
+        number, tags = str(version.version), version.tags
         aliases = tuple(sorted(alias for alias, of in model.aliases.items() if str(of) == number))
         return Version(
             model.name,
@@ -127,8 +127,8 @@ class Models:
             aliases,
             tags.get(SHA256, ""),
             tags.get(DIGEST, ""),
-            _time(found.creation_timestamp),
-            dict(self._client.get_run(found.run_id).data.metrics) if found.run_id else {},
+            _time(version.creation_timestamp),
+            dict(self._client.get_run(version.run_id).data.metrics) if version.run_id else {},
         )
 
     def _model(self, name: str) -> RegisteredModel:
@@ -149,14 +149,14 @@ class Models:
         """
         text = said.removeprefix("models:/")
         parts = URI.fullmatch(f"models:/{text}")
-        found = self.versions(parts["name"] if parts else text)
+        versions = self.versions(parts["name"] if parts else text)
         if parts is None:
             ranks = {CHAMPION: 0, CHALLENGER: 1}
-            return min(found, key=lambda each: min((ranks.get(alias, 2) for alias in each.aliases), default=2))
-        for each in found:
+            return min(versions, key=lambda each: min((ranks.get(alias, 2) for alias in each.aliases), default=2))
+        for each in versions:
             if each.version == parts["version"] or parts["alias"] in each.aliases:
                 return each
-        got = ", ".join(f"{each.version} {' '.join(each.aliases)}".strip() for each in found)
+        got = ", ".join(f"{each.version} {' '.join(each.aliases)}".strip() for each in versions)
         raise UsageError("model-unknown", f"{said} in the registry", got, "see isovox models list")
 
     def check(self, version: Version) -> Resolved:
@@ -243,24 +243,24 @@ class Models:
             UsageError: not in the registry, or a folder with something else in it.
             WeightsError: a pickle, or other weights than were registered.
         """
-        found = self.check(self.find(said))
-        parts = files_of(found.folder)
-        content = {part: files.read_bytes(files.join(found.folder, part)) for part in parts}
+        resolved = self.check(self.find(said))
+        parts = files_of(resolved.folder)
+        content = {part: files.read_bytes(files.join(resolved.folder, part)) for part in parts}
         for there in files.listdir(folder):
             if there not in content or files.read_bytes(files.join(folder, there)) != content[there]:
                 raise UsageError("folder-taken", f"an empty folder {folder}", there, "name another, or empty it")
         for part in sorted(parts, key=lambda each: each in LAST):  # the config last: without it, it is no model
             files.write_atomic(files.join(folder, part), content[part])
         written = resolve(folder, self.uri, self._cache)
-        if written.digest != found.digest:
+        if written.digest != resolved.digest:
             raise WeightsError("weights-digest", f"the bytes of {said}", f"others in {folder}", "export it again")
-        return replace(found, folder=folder)
+        return replace(resolved, folder=folder)
 
     # -- how it is kept -----------------------------------------------------------------------------------------------------
 
     def _champion(self, name: str) -> str | None:
-        found = self._model(name).aliases.get(CHAMPION)
-        return None if found is None else str(found)
+        version = self._model(name).aliases.get(CHAMPION)
+        return None if version is None else str(version)
 
     def pair(self, name: str) -> tuple[Version, Version | None]:
         """The challenger, and the champion where there is one.
@@ -309,10 +309,10 @@ class Models:
             said: what ``show`` tells, as a JSON value.
             whole: with all figures, a file of the version's run.
         """
-        found = self._client.get_model_version(name, version)
-        number = sum(tag.startswith(DECISION) for tag in found.tags)
-        if found.run_id:
-            self._client.log_dict(found.run_id, dict(whole), f"decisions/{number:06d}.json")
+        noted = self._client.get_model_version(name, version)
+        number = sum(tag.startswith(DECISION) for tag in noted.tags)
+        if noted.run_id:
+            self._client.log_dict(noted.run_id, dict(whole), f"decisions/{number:06d}.json")
         self._client.set_model_version_tag(name, version, f"{DECISION}{number:06d}", json.dumps(said))
 
     def note_figures(self, name: str, version: str, figures: Mapping[str, float]) -> None:

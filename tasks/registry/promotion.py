@@ -86,11 +86,11 @@ def cohort_of(uri: str, selection: Selection, how: Any) -> Cohort:
         UsageError: no such cohort.
     """
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
-    for one in discover(uri, selection):
-        if isinstance(one, Source):
-            truth = one.reference or (simulated.truth_of(one.uris[0], uri) if one.kind != "dicom" else None)
-            for name in (*one.uris, *([truth] if truth else [])):
-                digest.update(f"{one.key} {files.sha256(name)}\n".encode())
+    for scan in discover(uri, selection):
+        if isinstance(scan, Source):
+            truth = scan.reference or (simulated.truth_of(scan.uris[0], uri) if scan.kind != "dicom" else None)
+            for name in (*scan.uris, *([truth] if truth else [])):
+                digest.update(f"{scan.key} {files.sha256(name)}\n".encode())
     return Cohort(uri, digest.hexdigest())
 
 
@@ -161,9 +161,9 @@ def decide(challenger: str, champion: str, scores: PairedScores) -> Decision:
         IsovoxError: scores that are no pairs, or not finite.
     """
     lower = scores.lower_is_better
-    found = compare(scores.challenger, scores.champion, persons=scores.persons, lower_is_better=lower)
-    better, reasons = is_better(found)
-    return Decision(better, challenger, champion, tuple(reasons), now(), scores=scores, comparisons=tuple(found))
+    comparisons = compare(scores.challenger, scores.champion, persons=scores.persons, lower_is_better=lower)
+    better, reasons = is_better(comparisons)
+    return Decision(better, challenger, champion, tuple(reasons), now(), scores=scores, comparisons=tuple(comparisons))
 
 
 def _keep(models: Models, name: str, decision: Decision) -> None:

@@ -129,8 +129,8 @@ def _checked(folder: str) -> Spec:
 
 
 def _known(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{name}'")
-    return next((version for version in found if version.tags.get(DIGEST) == digest), None)
+    versions = client.search_model_versions(f"name = '{name}'")
+    return next((version for version in versions if version.tags.get(DIGEST) == digest), None)
 
 
 def _upload(client: MlflowClient, uri: str, folder: str, name: str) -> ModelVersion:

@@ -80,13 +80,13 @@ def box_plot(title: str, values: Mapping[str, Sequence[tuple[str, float]]], best
 
 def _row(name: str, values: Sequence[tuple[str, float]], number: int, across: Across, *, best: bool) -> BoxRow:
     numbers = np.array([value for _, value in values])
-    first, middle, third = (float(one) for one in np.percentile(numbers, [25, 50, 75]))
+    first, middle, third = (float(quartile) for quartile in np.percentile(numbers, [25, 50, 75]))
     reach = 1.5 * (third - first)
     inside = numbers[(numbers >= first - reach) & (numbers <= third + reach)]
     y = TOP + ROW * number + 25.0
     dots = [
         (across(value), round(y + 5 * math.sin(2.4 * n), 1), f"{scan}: {value:.4g}") for n, (scan, value) in enumerate(values)
     ]
-    places = [across(one) for one in (float(inside.min()), float(inside.max()), first, third, middle)]
+    places = [across(value) for value in (float(inside.min()), float(inside.max()), first, third, middle)]
     text = f"{name} median {middle:.4g}, from {numbers.min():.4g} to {numbers.max():.4g}"
     return BoxRow(name, y, (places[0], places[1]), (places[2], places[3]), places[4], dots, best, text)

@@ -93,8 +93,10 @@ class EvaluationView:
 
 def letters(count: int) -> list[str]:
     """A mark for each method: a to z, then aa, ab and so on."""
-    one = string.ascii_lowercase
-    return [one[n] if n < len(one) else one[n // len(one) - 1] + one[n % len(one)] for n in range(count)]
+    alphabet = string.ascii_lowercase
+    return [
+        alphabet[n] if n < len(alphabet) else alphabet[n // len(alphabet) - 1] + alphabet[n % len(alphabet)] for n in range(count)
+    ]
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Section:
 
 def error_scale(errors: Sequence[Array]) -> Scale:
     """One scale for all methods: that of their median, so that one that fails leaves the others visible."""
-    ends = [Scale.of(one).end for one in errors]
+    ends = [Scale.of(error).end for error in errors]
     return Scale(float(sorted(ends)[(len(ends) - 1) // 2]))
 
 

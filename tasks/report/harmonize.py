@@ -27,7 +27,7 @@ BAR, FOOT = 40, 40  # heights of a bar's row and of the axis in the drawing
 LEVEL = 0.05
 FOREST_DEALS = 20  # of the sites to the persons, each some hundred times as dear as a linear one; the least p is 1 in 21
 RARE = 0.002  # share of a site's voxels at each end that may lie beyond the drawing
-TITLES = {one.name: one for one in FEATURES + RESTORATION}
+TITLES = {feature.name: feature for feature in FEATURES + RESTORATION}
 Histograms = Mapping[str, tuple[Any, Any]]
 
 
@@ -225,7 +225,7 @@ def _lead(tellings: Sequence[Telling]) -> str:
     accuracies = [telling.found for telling in tellings[:4]]
     if None in accuracies:
         return "Whether the site can still be told was not tried."
-    old, old_forest, new, new_forest = (found for found in accuracies if found is not None)
+    old, old_forest, new, new_forest = (accuracy for accuracy in accuracies if accuracy is not None)
     before = f"{_percent(old.balanced)} of the scans before and of {_percent(new.balanced)} after"
     forest = f"a random forest of {_percent(old_forest.balanced)} and of {_percent(new_forest.balanced)}"
     guessing = f"guessing among {len(new.sites)} sites gives {_percent(new.chance)}"
@@ -241,8 +241,14 @@ def _bars(tellings: Sequence[Telling]) -> Bars | None:
     if not tried:
         return None
     bars = [
-        Bar(name, n * BAR + 8.0, _place(found.balanced), (_place(found.null[0]), _place(found.null[1])), _told(name, found))
-        for n, (name, found) in enumerate(tried)
+        Bar(
+            name,
+            n * BAR + 8.0,
+            _place(accuracy.balanced),
+            (_place(accuracy.null[0]), _place(accuracy.null[1])),
+            _told(name, accuracy),
+        )
+        for n, (name, accuracy) in enumerate(tried)
     ]
     chance = tried[0][1].chance
     text = f"Balanced accuracy of telling the site; chance is {_percent(chance)}. " + "; ".join(bar.text for bar in bars)
@@ -254,8 +260,8 @@ def _place(share: float) -> float:
     return round(LEFT + share * (WIDTH - LEFT - RIGHT - 30), 1)  # room for the percentage at the end of a full bar
 
 
-def _told(name: str, found: Accuracy) -> str:
-    return f"{name}: {_percent(found.balanced)}, by chance {_percent(found.null[0])} to {_percent(found.null[1])}"
+def _told(name: str, accuracy: Accuracy) -> str:
+    return f"{name}: {_percent(accuracy.balanced)}, by chance {_percent(accuracy.null[0])} to {_percent(accuracy.null[1])}"
 
 
 # -- intensities --------------------------------------------------------------------------------------------------------------
@@ -268,17 +274,17 @@ def _keys(sites: Sequence[str]) -> dict[str, str]:
 
 def _histograms(before: Histograms, after: Histograms) -> list[Chart]:
     keys = _keys([*before, *after])
-    return [_histogram(title, found, keys) for title, found in (("Before", before), ("After", after)) if found]
+    return [_histogram(title, histograms, keys) for title, histograms in (("Before", before), ("After", after)) if histograms]
 
 
-def _histogram(title: str, found: Histograms, keys: Mapping[str, str]) -> Chart:
+def _histogram(title: str, histograms: Histograms, keys: Mapping[str, str]) -> Chart:
     """Densities of the sites on one axis, which leaves out what is almost empty at all of them."""
-    edges = {site: np.asarray(one[0], np.float64) for site, one in found.items()}
-    counts = {site: np.asarray(one[1], np.float64) for site, one in found.items()}
-    ends = [_extent(edges[site], counts[site]) for site in found]
+    edges = {site: np.asarray(histogram[0], np.float64) for site, histogram in histograms.items()}
+    counts = {site: np.asarray(histogram[1], np.float64) for site, histogram in histograms.items()}
+    ends = [_extent(edges[site], counts[site]) for site in histograms]
     low, high = min(start for start, _ in ends), max(end for _, end in ends)
-    densities = {site: counts[site] / (max(float(counts[site].sum()), 1.0) * np.diff(edges[site])) for site in found}
-    top = max(float(one.max()) for one in densities.values()) or 1.0
+    densities = {site: counts[site] / (max(float(counts[site].sum()), 1.0) * np.diff(edges[site])) for site in histograms}
+    top = max(float(density.max()) for density in densities.values()) or 1.0
     curves = []
     for site, density in sorted(densities.items()):
         middles = (edges[site][1:] + edges[site][:-1]) / 2
@@ -288,9 +294,8 @@ def _histogram(title: str, found: Histograms, keys: Mapping[str, str]) -> Chart:
             if low <= at <= high
         ]
         curves.append(Curve(keys[site], " ".join(points)))
-    text = (
-        f"{title}: density of the brain's intensities from {low:.4g} to {high:.4g}, a line each for {', '.join(sorted(found))}."
-    )
+    sites = ", ".join(sorted(histograms))
+    text = f"{title}: density of the brain's intensities from {low:.4g} to {high:.4g}, a line each for {sites}."
     return Chart(title, text, ticks(low, high), curves=tuple(curves))
 
 
@@ -337,7 +342,7 @@ def _cell(share: Share | None) -> Cell:
 def _total(name: str, old: Mapping[str, Share], new: Mapping[str, Share]) -> FactorLine:
     sure = tuple(sum(share.p_holm < LEVEL for share in shares.values()) for shares in (old, new))
     mean = tuple(float(np.mean([share.partial for share in shares.values()])) if shares else None for shares in (old, new))
-    texts = tuple("–" if one is None else f"{100 * one:.1f}" for one in mean)
+    texts = tuple("–" if share is None else f"{100 * share:.1f}" for share in mean)
     counts = tuple(f"{count} of {len(shares)}" for count, shares in zip(sure, (old, new), strict=True))
     verdict, good = _judge(name, mean, sure)
     return FactorLine(name, (texts[0], texts[1]), (counts[0], counts[1]), verdict, good)
@@ -368,7 +373,7 @@ def _plot(name: str, old: Mapping[str, Share], new: Mapping[str, Share]) -> BoxP
 
 
 def _sites(features: Features, flags: Mapping[str, str]) -> list[SiteLine]:
-    found = []
+    lines = []
     for site in features.sites:
         theirs = features.select(features.rows([site]))
         ages = [float(value) for value in theirs.covariates.get("age", ()) if isinstance(value, (int, float))]
@@ -377,5 +382,5 @@ def _sites(features: Features, flags: Mapping[str, str]) -> list[SiteLine]:
         age += f" ({len(theirs) - len(ages)} unknown)" if ages and len(ages) < len(theirs) else ""
         sex = ", ".join(f"{count} {level}" for level, count in sorted(sexes.items())) or "unknown"
         flagged = sum(bool(flags.get(scan)) for scan in theirs.scans)
-        found.append(SiteLine(site, len(theirs), len(set(theirs.persons)), age, sex, flagged))
-    return found
+        lines.append(SiteLine(site, len(theirs), len(set(theirs.persons)), age, sex, flagged))
+    return lines

@@ -118,13 +118,13 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def _short(value: Any) -> Any:
     """A JSON value whose numbers have six digits."""
     if isinstance(value, list | tuple):
-        return [_short(one) for one in value]
+        return [_short(element) for element in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def grid_text(grid: Grid) -> str:
     """Shape and voxel size, and whether the grid is oblique."""
-    size = " × ".join(f"{one:.3g}" for one in grid.spacing)
+    size = " × ".join(f"{millimetres:.3g}" for millimetres in grid.spacing)
     return f"{' × '.join(map(str, grid.shape))} voxels of {size} mm{', oblique' if grid.oblique else ''}"
 
 
@@ -161,8 +161,8 @@ def scan_page(view: ScanView) -> str:
         "scan.html",
         record=record,
         links={"cohort": "", "viewer": "", "image": ""} | dict(view.links),
-        planes=[_plane(one) for one in pictures.planes],
-        columns=" ".join(f"minmax(0, {one.width:.1f}fr)" for one in pictures.planes),
+        planes=[_plane(plane) for plane in pictures.planes],
+        columns=" ".join(f"minmax(0, {plane.width:.1f}fr)" for plane in pictures.planes),
         has_cubic=view.cubic is not None,
         baseline=pictures.baseline,
         window=pictures.window,
@@ -183,8 +183,8 @@ def scan_page(view: ScanView) -> str:
 def scores(record: ScanRecord) -> list[tuple[str, str, str]]:
     """Figures against the reference: title, restored, cubic interpolation."""
     names = dict.fromkeys(name.removesuffix("_cubic") for name in record.metrics)
-    found = record.metrics
-    return [(title_of(name), number(found.get(name)), number(found.get(f"{name}_cubic"))) for name in names]
+    figures = record.metrics
+    return [(title_of(name), number(figures.get(name)), number(figures.get(f"{name}_cubic"))) for name in names]
 
 
 def _provenance(record: ScanRecord) -> Iterator[tuple[str, str]]:
@@ -210,13 +210,13 @@ def _columns(view: CohortView) -> tuple[list[Column], list[str]]:
     figures = [check for check in CHECKS if check.figure in short]
     columns = [Column("Scan", "name of the scan", number=False), Column("State", "what became of it, and why", number=False)]
     columns += [Column(title_of(name), f"{title_of(name)} against the reference") for name in metrics]
-    columns += [Column(f"{short[one.figure]}{', ' + one.unit if one.unit else ''}", one.title) for one in figures]
+    columns += [Column(f"{short[check.figure]}{', ' + check.unit if check.unit else ''}", check.title) for check in figures]
     columns += [Column("Seconds", "time it took")]
-    return columns, [*metrics, *(one.figure for one in figures), "seconds"]
+    return columns, [*metrics, *(check.figure for check in figures), "seconds"]
 
 
 def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[str, Any]:
-    check = next((one for one in CHECKS if one.figure == name), None)
+    check = next((check for check in CHECKS if check.figure == name), None)
     seconds = {"seconds": sum(record.seconds.values())} if record.seconds else {}
     value = (record.metrics | record.quality | seconds).get(name)
     if value is None or check is None:
@@ -241,13 +241,17 @@ def _charts(view: CohortView, thresholds: QualityThresholds) -> Iterator[dict[st
     for check in CHECKS:
         times = 100 if check.unit == "%" else 1
         limit = getattr(thresholds, check.threshold)
-        values = [(public(one.key), one.quality[check.figure] * times) for one in view.records if check.figure in one.quality]
+        values = [
+            (public(record.key), record.quality[check.figure] * times)
+            for record in view.records
+            if check.figure in record.quality
+        ]
         out = frozenset(key for key, value in values if abs(value) > limit * times)
         limits = (-limit * times, limit * times) if two_sided(check) else (limit * times,)
         if values:
             yield {"chart": distribution(check.title.capitalize(), values, out, limits), "unit": check.unit}
     for name in SCORES:
-        values = [(public(one.key), one.metrics[name]) for one in view.records if name in one.metrics]
+        values = [(public(record.key), record.metrics[name]) for record in view.records if name in record.metrics]
         if values:
             yield {"chart": distribution(title_of(name), values, frozenset()), "unit": ""}
 
@@ -270,7 +274,7 @@ def cohort_page(view: CohortView) -> str:
         settings=view.settings,
         plan_digest=view.plan_digest,
         columns=columns,
-        rows=[_row(record, view, names, thresholds) for record in sorted(view.records, key=lambda one: one.key)],
+        rows=[_row(record, view, names, thresholds) for record in sorted(view.records, key=lambda record: record.key)],
         charts=list(_charts(view, thresholds)),
         said=list(flat({"settings": view.settings, "versions": view.versions})),
     )

@@ -119,7 +119,7 @@ class Scale:
 def colour_table() -> Pixels:
     """255 colours from the lowest to the highest value, black in the middle, (255, 3)."""
     at = np.linspace(0, len(COLOURS) - 1, 255)
-    colours = np.stack([np.interp(at, np.arange(len(COLOURS)), one) for one in COLOURS.T], axis=1)
+    colours = np.stack([np.interp(at, np.arange(len(COLOURS)), channel) for channel in COLOURS.T], axis=1)
     return np.asarray(colours.round(), dtype=np.uint8)
 
 
@@ -161,9 +161,9 @@ def head_box(view: Pictured) -> Box:
     if view.target.codes != ("R", "A", "S"):
         raise GridError("not-canonical", "axes to R, A, S", "".join(view.target.codes), "make the grid canonical first")
     inside = view.source > foreground_threshold(view.source[thinned(view.source.shape)]) / 2
-    found = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    low = [max(0, int(one[0]) - MARGIN) if one.size else 0 for one in found]
-    high = [int(one[-1]) + 1 + MARGIN if one.size else 1 for one in found]
+    extents = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    low = [max(0, int(extent[0]) - MARGIN) if extent.size else 0 for extent in extents]
+    high = [int(extent[-1]) + 1 + MARGIN if extent.size else 1 for extent in extents]
     whole = Box.whole(view.target.shape)
     grown = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
     return grown.intersect(whole) or whole
@@ -185,7 +185,7 @@ def positions(plane: Plane, box: Box, count: int) -> list[int]:
 def places(view: Pictured, plane: Plane, at: list[int]) -> list[str]:
     """What to call the slices: their mm along the axis across the plane, through the middle of the volume."""
     middle = [(n - 1) / 2 for n in view.target.shape]
-    points = np.array([[one if axis == plane.axis else middle[axis] for axis in range(3)] for one in at])
+    points = np.array([[place if axis == plane.axis else middle[axis] for axis in range(3)] for place in at])
     return [f"{plane.ends[int(mm >= 0)]} {abs(mm):.0f} mm" for mm in view.target.world(points)[:, plane.axis]]
 
 
@@ -200,7 +200,7 @@ def data_uri(pixels: Pixels) -> str:
 
 def strip(image: Array | Lazy, plane: Plane, at: Sequence[int], box: Box, paint: Callable[[Array], Pixels]) -> str:
     """Slices below one another, as a data address."""
-    return data_uri(np.concatenate([paint(cut(image, plane, one, box)) for one in at]))
+    return data_uri(np.concatenate([paint(cut(image, plane, place, box)) for place in at]))
 
 
 @dataclass(frozen=True)
@@ -317,5 +317,5 @@ def _row(view: ScanView, image: Array, window: Window, box: Box) -> Pixels:
         sizes = [size for axis, size in enumerate(view.target.spacing) if axis != plane.axis]
         wanted = (round(pixels.shape[1] * sizes[0] / step), round(pixels.shape[0] * sizes[1] / step))
         cuts.append(np.asarray(Image.fromarray(pixels).resize(wanted)))
-    tall = max(one.shape[0] for one in cuts)
-    return np.concatenate([np.pad(one, ((0, tall - one.shape[0]), (0, 6))) for one in cuts], axis=1)
+    tall = max(picture.shape[0] for picture in cuts)
+    return np.concatenate([np.pad(picture, ((0, tall - picture.shape[0]), (0, 6))) for picture in cuts], axis=1)

@@ -45,8 +45,8 @@ class Progress:
 def read_progress(uri: str) -> Progress | None:
     """What a worker told last; None where it told nothing, or nothing that can be read."""
     try:
-        told = files.read_json(uri)
-        return Progress(str(told["unit"]), int(told["done"]), int(told["total"]), float(told["at"]))
+        content = files.read_json(uri)
+        return Progress(str(content["unit"]), int(content["done"]), int(content["total"]), float(content["at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -72,10 +72,10 @@ class Listener:
         if now < self._next.get(uri, -math.inf):
             return None
         self._next[uri] = now + interval(uri)
-        told = read_progress(uri)
-        fresh = uri in self._known and told != self._known[uri]
-        self._known[uri] = told
-        return told if fresh else None
+        progress = read_progress(uri)
+        fresh = uri in self._known and progress != self._known[uri]
+        self._known[uri] = progress
+        return progress if fresh else None
 
     def forget(self, uri: str) -> None:
         """Ask no more of a restoration that is over."""

@@ -152,11 +152,11 @@ def _ingest(job: Job, scan: ScanPlan) -> None:
     slabs = _slabs(job, scan)
     store.create(path, scan.source_grid, {"of": scan.ingest_digest})
     try:
-        found = write_slabs(store, path, slabs)
+        stats = write_slabs(store, path, slabs)
     except InputError:  # what is wrong with a scan may come to light at its end
         store.remove(path)
         raise
-    store.finish(path, scan.ingest_digest, found)
+    store.finish(path, scan.ingest_digest, stats)
 
 
 def outside_of(job: Job, scan: ScanPlan) -> list[str]:
@@ -243,14 +243,14 @@ def _create_restored(job: Job) -> None:
 def _finish_restored(job: Job, steps: Figures | None = None, beside: Beside | None = None) -> None:
     for number, scan in enumerate(scans_of(job)):
         path = path_of(job, scan, "restored")
-        told = maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
-        store_of(job).finish(path, scan.restore_digest, ({"steps": thinned(steps)} if steps else {}) | told)
+        written = maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
+        store_of(job).finish(path, scan.restore_digest, ({"steps": thinned(steps)} if steps else {}) | written)
 
 
 def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures"]) -> dict[str, Any]:
     """What the steps that restored a scan told, or its figures beside them; empty where its method tells none."""
-    told: dict[str, Any] = store_of(job).attrs(path_of(job, scan, "restored")).get(what, {})
-    return told
+    attributes: dict[str, Any] = store_of(job).attrs(path_of(job, scan, "restored")).get(what, {})
+    return attributes
 
 
 def checkpoint_of(job: Job) -> Checkpoint:

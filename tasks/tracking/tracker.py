@@ -236,12 +236,12 @@ class _Book:
 
     def _find(self, *conditions: str) -> list[Run]:
         words = " and ".join([f"tags.`isovox.out` = '{self._owner}'", *conditions])
-        found: list[Run] = []
+        runs: list[Run] = []
         token: str | None = ""
         while token is not None:
             page = self._client.search_runs([self._experiment], words, max_results=1000, page_token=token or None)
-            found, token = found + list(page), page.token or None
-        return found
+            runs, token = runs + list(page), page.token or None
+        return runs
 
     def _cohort(self, event: CohortOpened) -> None:
         plan = event.plan
@@ -356,13 +356,13 @@ def _steps(record: ScanRecord, at: int) -> Iterator[list[Metric]]:
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as MLflow's parameters: {"tiling": {"patch": 64}} → {"tiling.patch": "64"}."""
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            parameters |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = str(value)[:LONGEST]
-    return found
+            parameters[f"{prefix}{name}"] = str(value)[:LONGEST]
+    return parameters
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -65,7 +65,7 @@ def card(
         summary=f"A {settings.recipe} network ({size}), trained by isovox {__version__}.",
         purpose=f"{how} Not a medical device; not for diagnosis.",
         data=(data,),
-        training="\n".join(_stage(one, settings.training, several=len(learned) > 1) for one in learned),
+        training="\n".join(_stage(stage, settings.training, several=len(learned) > 1) for stage in learned),
         figures=tuple(_figures(learned[-1].figures, settings)),
         limits=LIMITS,
         versions=versions(),
@@ -85,16 +85,17 @@ def _figures(figures: Mapping[str, float], settings: TrainSettings) -> Iterator[
             yield Figure(on=on, method=settings.recipe, metric=name, value=value)
 
 
-def _stage(one: Learned, how: Training, *, several: bool) -> str:
-    head = f"- {one.role}: " if several else ""
+def _stage(stage: Learned, how: Training, *, several: bool) -> str:
+    head = f"- {stage.role}: " if several else ""
     batch = how.batch * how.accumulate
-    return f"{head}{one.step} steps, batch {batch}, seed {how.seed}; the weights are those of step {one.best_step}:\n{one.kept}."
+    steps = f"{stage.step} steps, batch {batch}, seed {how.seed}"
+    return f"{head}{steps}; the weights are those of step {stage.best_step}:\n{stage.kept}."
 
 
 def _licence(cohort: str) -> tuple[str, str]:
     """Licence and DOI that a dataset names; empty where it names none."""
     try:
-        told = files.read_json(files.join(cohort, "dataset_description.json"))
+        description = files.read_json(files.join(cohort, "dataset_description.json"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
         return "", ""
-    return str(told.get("License", "")), str(told.get("DatasetDOI", ""))
+    return str(description.get("License", "")), str(description.get("DatasetDOI", ""))

@@ -32,20 +32,20 @@ def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardM
     """
     suffixes = {key.rpartition("_")[2] for key in keys}
     stats = [store.attrs(f"{key}/measured")["stats"] for key in keys]
-    positive = all(one["minimum"] >= -RINGING * one["upper"] for one in stats)
-    told = Domain(
+    positive = all(statistics["minimum"] >= -RINGING * statistics["upper"] for statistics in stats)
+    domain = Domain(
         contrasts=tuple(sorted(suffixes)) if suffixes and suffixes <= CONTRASTS else None,
         sign="non-negative" if stats and positive else None,
         persons=persons,
     )
     if forward is None:
-        return told.model_copy(update={"anatomy": _anatomy(store, keys)})
+        return domain.model_copy(update={"anatomy": _anatomy(store, keys)})
     if not isinstance(forward, SLICED) or forward.factor is None or not keys:
-        return told
+        return domain
     sharp = [size for key in keys for size in store.grid(f"{key}/measured").spacing]
     spacing = forward.factor * min(sharp) * (1 - SLACK), forward.factor * max(sharp) * (1 + SLACK)
     factor = forward.factor * (1 - SLACK), forward.factor * (1 + SLACK)
-    return told.model_copy(update={"slice_spacing": spacing, "factor": factor})
+    return domain.model_copy(update={"slice_spacing": spacing, "factor": factor})
 
 
 def _anatomy(store: Store, keys: Sequence[str]) -> tuple[Anatomy, ...] | None:

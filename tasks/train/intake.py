@@ -132,21 +132,21 @@ def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch
     Raises:
         UsageError: where no scan is left.
     """
-    found = discover(settings.cohort, settings.selection)
-    wanted = tuple(one for one in found if isinstance(one, Source) and person(one) not in settings.split.test)
-    tell(Advanced("scans", len(found) - len(wanted)))
+    scans = discover(settings.cohort, settings.selection)
+    wanted = tuple(scan for scan in scans if isinstance(scan, Source) and person(scan) not in settings.split.test)
+    tell(Advanced("scans", len(scans) - len(wanted)))
     outcomes = iter(_taken(place, settings, wanted, tell, dispatch))
     cohort = Cohort({}, {}, {})
-    for one in found:
-        if isinstance(one, Refused):
-            cohort.failed[one.key] = one.reason
-        elif person(one) in settings.split.test:
-            cohort.people.setdefault(person(one), [])
+    for scan in scans:
+        if isinstance(scan, Refused):
+            cohort.failed[scan.key] = scan.reason
+        elif person(scan) in settings.split.test:
+            cohort.people.setdefault(person(scan), [])
         elif isinstance(outcome := next(outcomes), BaseException):
-            cohort.failed[one.key] = reason(outcome)
+            cohort.failed[scan.key] = reason(outcome)
         else:
-            cohort.people.setdefault(person(one), []).append(one.key)
-            cohort.sha256[one.key] = outcome
+            cohort.people.setdefault(person(scan), []).append(scan.key)
+            cohort.sha256[scan.key] = outcome
     if not cohort.sha256:
         got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
         raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")

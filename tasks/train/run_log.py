@@ -38,9 +38,9 @@ class Log:
         run = known[0] if known else self._client.create_run(experiment, run_name=name, tags={"training": key})
         self.run_id = run.info.run_id
         self._client.update_run(self.run_id, "RUNNING")
-        for one, value in params.items():
-            if one not in run.data.params:
-                self._client.log_param(self.run_id, one, value)
+        for parameter, value in params.items():
+            if parameter not in run.data.params:
+                self._client.log_param(self.run_id, parameter, value)
 
     def validated(self, event: Validated, stage: str = "") -> None:
         """A validation's figures and, of volumes, a picture; a server that is away is warned of, and does not end a training.

@@ -64,19 +64,21 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
     """
     said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"})
     how = said["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
-    told = {"settings": said | {"training": how}, "split": split}
-    if files.exists(place.settings) and (before := _noted(place.settings)) != told:
-        changed = ", ".join(_differing(before, told))
+    stated = {"settings": said | {"training": how}, "split": split}
+    if files.exists(place.settings) and (before := _noted(place.settings)) != stated:
+        changed = ", ".join(_differing(before, stated))
         remedy = "train into another --out, or with the settings of before"
         raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {changed}", remedy)
-    files.write_json(place.settings, told)
+    files.write_json(place.settings, stated)
     files.write_json(place.split, split)
 
 
 def _differing(before: Any, after: Any, at: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(before.keys() | after.keys())
-        return [one for key in keys for one in _differing(before.get(key), after.get(key), f"{at}.{key}" if at else key)]
+        return [
+            difference for key in keys for difference in _differing(before.get(key), after.get(key), f"{at}.{key}" if at else key)
+        ]
     return [] if before == after else [at]
 
 
@@ -149,9 +151,9 @@ def context_of(learning: Learning, stage: Stage) -> Context:
     place, stages = Place(learning.uri), list(learning.recipe.stages)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     before = stages[: stages.index(stage)]
-    earlier = {one.role: trained(learning, one)[0].network.to(device) for one in before}
-    built_on = [files.sha256(place.checkpoint(learning.label(one))) for one in before]
-    name = "-".join([stage.role, *(one[:12] for one in built_on)])
+    earlier = {done.role: trained(learning, done)[0].network.to(device) for done in before}
+    built_on = [files.sha256(place.checkpoint(learning.label(done))) for done in before]
+    name = "-".join([stage.role, *(digest[:12] for digest in built_on)])
     return Context(
         learning.presets[stage.role], learning.settings.training, earlier, place.made(name), place.made("shared"), device
     )
@@ -164,9 +166,9 @@ def trained(learning: Learning, stage: Stage) -> tuple[Objective, Progress]:
 
     objective = stage.begin(context_of(learning, stage))
     uri = Place(learning.uri).checkpoint(learning.label(stage))
-    told = checkpoint.load(uri, {"best": objective.network}, {})
+    stored = checkpoint.load(uri, {"best": objective.network}, {})
     objective.eval().requires_grad_(requires_grad=False)
-    return objective, Progress.from_json(told) if told else Progress()
+    return objective, Progress.from_json(stored) if stored else Progress()
 
 
 def trainer_of(learning: Learning, stage: Stage) -> Trainer:
@@ -245,7 +247,7 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
         learned.append(Learned(stage.role, progress.step, progress.best_step, progress.kept, objective.kept))
         if not progress.best_step:
             return learned[-1]
-    count = sum(one.numel() for objective in objectives for one in objective.network.parameters())
+    count = sum(parameter.numel() for objective in objectives for parameter in objective.network.parameters())
     text = card(
         learning.settings,
         sum(map(len, cohort.people.values())),
@@ -254,12 +256,12 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
         count,
         degraded=learning.recipe.degrades,
     )
-    weights = {one.role: objective.network.state_dict() for one, objective in zip(learned, objectives, strict=True)}
+    weights = {part.role: objective.network.state_dict() for part, objective in zip(learned, objectives, strict=True)}
     place = Place(learning.uri)
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
     write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward))
     learning.recipe.write(place.model, Trained(learning.presets, weights, text))
-    told = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
-    files.write_json(place.model_split, told | {"sha256": {key: cohort.sha256[key] for key in seen}})
+    split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
+    files.write_json(place.model_split, split | {"sha256": {key: cohort.sha256[key] for key in seen}})
     return learned[-1]

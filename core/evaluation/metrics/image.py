@@ -64,7 +64,7 @@ def _means(image: Array, reference: Array, data_range: float, mask: Mask) -> tup
         wanted = f"at least {2 * RADIUS + 1} voxels an axis"
         raise IsovoxError("metric-small", wanted, repr(image.shape), "score a larger volume")
     counted = np.empty((0, 0, 0), np.bool_) if mask is None else np.ascontiguousarray(mask)
-    images = [np.ascontiguousarray(one, np.float32) for one in (image, reference)]
+    images = [np.ascontiguousarray(volume, np.float32) for volume in (image, reference)]
     total, structure, number = ssim_sums(*images, counted, (K1 * data_range) ** 2, (K2 * data_range) ** 2)
     if not number:
         raise IsovoxError("metric-mask", "a mask with voxels away from the border", "none", "check the mask")

@@ -21,9 +21,9 @@ def _across_planes(a: Any, b: Any, x: int, y: int, moments: Any) -> None:
     """Row (x, y) of the four moments (a, b, aa + bb, ab), smoothed across the planes x to x + 10."""
     moments[:] = 0.0
     for m in range(SIZE):
-        weight, one, two = WINDOW[m], a[x + m, y], b[x + m, y]
-        for k in range(one.size):
-            p, q = np.float64(one[k]), np.float64(two[k])
+        weight, left, right = WINDOW[m], a[x + m, y], b[x + m, y]
+        for k in range(left.size):
+            p, q = np.float64(left[k]), np.float64(right[k])
             moments[0, k] += weight * p
             moments[1, k] += weight * q
             moments[2, k] += weight * (p * p + q * q)

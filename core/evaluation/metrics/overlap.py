@@ -30,12 +30,14 @@ def ious(labels: Labels, reference: Labels, *, background: Collection[int]) -> d
     if labels.shape != reference.shape:
         got = f"{labels.shape} and {reference.shape}"
         raise IsovoxError("metric-shape", "label images of one shape", got, "resample them to one grid")
-    found, places = np.unique(np.stack([labels.ravel(), reference.ravel()]), return_inverse=True)
+    values, places = np.unique(np.stack([labels.ravel(), reference.ravel()]), return_inverse=True)
     ours, theirs = places.reshape(2, -1)
-    counts = [np.bincount(one, minlength=found.size) for one in (ours[ours == theirs], ours, theirs)]
-    shared, one, two = counts
+    counts = [np.bincount(labelled, minlength=values.size) for labelled in (ours[ours == theirs], ours, theirs)]
+    shared, n_ours, n_theirs = counts
     return {
-        int(label): float(shared[n] / (one[n] + two[n] - shared[n])) for n, label in enumerate(found) if label not in background
+        int(label): float(shared[n] / (n_ours[n] + n_theirs[n] - shared[n]))
+        for n, label in enumerate(values)
+        if label not in background
     }
 
 

@@ -35,7 +35,7 @@ def lpips_slices(image: Array) -> Array:
     n = image.shape[1]
     step = max(1, min(STEP, n // (2 * SLICES)))
     at = np.clip(n // 2 + step * (np.arange(SLICES) - SLICES // 2), 0, n - 1)
-    slices = np.stack([minmax(image[:, one]) for one in at])
+    slices = np.stack([minmax(image[:, index]) for index in at])
     return np.repeat(slices[:, None], 3, axis=1)
 
 
@@ -57,7 +57,7 @@ class Lpips:
         import torch
 
         with torch.no_grad():
-            return float(self._network(*(torch.from_numpy(lpips_slices(one)) for one in (image, truth))))
+            return float(self._network(*(torch.from_numpy(lpips_slices(volume)) for volume in (image, truth))))
 
 
 def vgg() -> Callable[[Any, Any], Any]:

@@ -222,15 +222,15 @@ def compare(
     if set(scores_a) != set(scores_b) or not scores_a:
         got = f"{sorted(scores_a)} and {sorted(scores_b)}"
         raise IsovoxError("scores-paired", "the same metrics of both methods", got, "score both by the same protocol")
-    found = []
+    tested = []
     for metric in scores_a:
         a, b = _paired(metric, scores_a[metric], scores_b[metric], persons)
         sign = -1 if metric in lower_is_better else 1
         interval = t_interval(a - b, confidence=confidence)
         order = None if bootstraps is None else almost_stochastic_order(sign * a, sign * b, seed=seed, bootstraps=bootstraps)
-        found.append((metric, sign > 0, len(a), float(np.mean(a - b)), interval, sign_flip(a - b, seed=seed), order))
-    adjusted = holm([each[5] for each in found])
-    return [Comparison(*each[:6], p_holm=p, eps_min=each[6]) for each, p in zip(found, adjusted, strict=True)]
+        tested.append((metric, sign > 0, len(a), float(np.mean(a - b)), interval, sign_flip(a - b, seed=seed), order))
+    adjusted = holm([each[5] for each in tested])
+    return [Comparison(*each[:6], p_holm=p, eps_min=each[6]) for each, p in zip(tested, adjusted, strict=True)]
 
 
 def fewest_persons(metrics: int) -> int:

@@ -48,50 +48,50 @@ class Discovery:
     def unique(self) -> None:
         """Refuse all scans that would get the same name, rather than let one win."""
         names: dict[str, list[str]] = defaultdict(list)
-        for one in self.scans:
-            if isinstance(one, Source):
-                for name in {one.key, one.stem}:
-                    names[name].append(one.uris[0])
-        found, self.scans = zip(self.scans, self._files, strict=True), []
+        for scan in self.scans:
+            if isinstance(scan, Source):
+                for name in {scan.key, scan.stem}:
+                    names[name].append(scan.uris[0])
+        taken, self.scans = zip(self.scans, self._files, strict=True), []
         self.ledger.taken, self.ledger.refused, self._files = {}, {}, []
-        alone = [(self._alone(one, names), paths) for one, paths in found]
-        keys = {one.key for one, _ in alone if isinstance(one, Source)}
-        for one, paths in alone:
-            self.take(_apart(one, keys, paths), paths)
+        alone = [(self._alone(scan, names), paths) for scan, paths in taken]
+        keys = {scan.key for scan, _ in alone if isinstance(scan, Source)}
+        for scan, paths in alone:
+            self.take(_apart(scan, keys, paths), paths)
             keys.add(self.scans[-1].key)
 
     @staticmethod
-    def _alone(one: Scan, names: dict[str, list[str]]) -> Scan:
-        if isinstance(one, Refused) or not (same := max(names[one.key], names[one.stem], key=len))[1:]:
-            return one
-        got = f"{len(same)} scans that would all be {one.key}: {', '.join(map(files.name_of, same))}"
+    def _alone(scan: Scan, names: dict[str, list[str]]) -> Scan:
+        if isinstance(scan, Refused) or not (same := max(names[scan.key], names[scan.stem], key=len))[1:]:
+            return scan
+        got = f"{len(same)} scans that would all be {scan.key}: {', '.join(map(files.name_of, same))}"
         error = InputError("entities-duplicate", "one scan for each set of entities", got, "rename or leave out all but one")
-        return Refused(f"{one.key}-duplicate{same.index(one.uris[0]) + 1}", one.uris[0], error.code, str(error))
+        return Refused(f"{scan.key}-duplicate{same.index(scan.uris[0]) + 1}", scan.uris[0], error.code, str(error))
 
 
-def _apart(one: Scan, keys: set[str], paths: Sequence[str]) -> Scan:
+def _apart(scan: Scan, keys: set[str], paths: Sequence[str]) -> Scan:
     """A refusal by a key that no other has."""
-    if isinstance(one, Source) or one.key not in keys:
-        return one
-    return replace(one, key=safe_key(f"{one.key} at {paths[0] if paths else one.uri}"))
+    if isinstance(scan, Source) or scan.key not in keys:
+        return scan
+    return replace(scan, key=safe_key(f"{scan.key} at {paths[0] if paths else scan.uri}"))
 
 
-def unexplained(entries: Sequence[Entry], found: Discovery) -> Iterator[Entry]:
+def unexplained(entries: Sequence[Entry], discovery: Discovery) -> Iterator[Entry]:
     """The files that can be read; the others are left out or, where they are folders, refused."""
     for entry in entries:
         if not entry.unreadable:
             yield entry
         elif entry.unreadable.startswith("a folder"):
             error = InputError("folder-forbidden", "folders that can be listed", entry.unreadable, "check their permissions")
-            found.refuse(entry.path, entry.uri, error, (entry.path,))
+            discovery.refuse(entry.path, entry.uri, error, (entry.path,))
         else:
-            found.leave((entry.path,), "special")
+            discovery.leave((entry.path,), "special")
 
 
-def take_rest(reading: Reading, found: Discovery) -> None:
+def take_rest(reading: Reading, discovery: Discovery) -> None:
     """Note what no reader takes."""
     for path, kind in reading.left.items():
-        found.leave((path,), kind)
+        discovery.leave((path,), kind)
 
 
 def is_own(entities: dict[str, str]) -> bool:

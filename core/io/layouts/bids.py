@@ -92,15 +92,15 @@ class _Sidecars:
 
     def of(self, path: str, entities: Entities) -> dict[str, Any]:
         """Metadata of a scan from all JSON files that apply to it, the nearest last."""
-        beside = [one for parent in PurePosixPath(path).parents for one in self._folders.get(str(parent), [])]
+        beside = [sidecar for parent in PurePosixPath(path).parents for sidecar in self._folders.get(str(parent), [])]
         applies = [
-            (one.count("/"), len(said), one)
-            for one, said in beside
+            (sidecar.count("/"), len(said), sidecar)
+            for sidecar, said in beside
             if all(entities.get(name) == value for name, value in said.items() if name != "datatype")
         ]
         merged: dict[str, Any] = {}
-        for _, _, one in sorted(applies):
-            content = self._read(one)
+        for _, _, sidecar in sorted(applies):
+            content = self._read(sidecar)
             merged |= content if isinstance(content, dict) else {}
         return merged
 
@@ -130,31 +130,31 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
     Raises:
         UsageError: as ``Filters.keep``.
     """
-    found = Discovery()
-    found.ledger.unread = listing.unread
-    entries = list(unexplained(listing.entries, found))
+    discovery = Discovery()
+    discovery.ledger.unread = listing.unread
+    entries = list(unexplained(listing.entries, discovery))
     reading = read(entries)
-    take_rest(reading, found)
+    take_rest(reading, discovery)
     meant: list[tuple[Image | Trouble, Entities, Candidate]] = []
-    for one in reading.found():
-        entities = _entities(one.path)
-        if kind := _why_left(one.path, entities, selection):
-            found.leave(one.files, kind)
+    for outcome in reading.found():
+        entities = _entities(outcome.path)
+        if kind := _why_left(outcome.path, entities, selection):
+            discovery.leave(outcome.files, kind)
         else:
-            meant.append((one, entities, candidate(one.path, entities)))
+            meant.append((outcome, entities, candidate(outcome.path, entities)))
     filters = Filters(selection)
     left = filters.keep([said for *_, said in meant])
-    found.ledger.filters = filters.told
+    discovery.ledger.filters = filters.told
     sidecars = _Sidecars(root, [entry.path for entry in entries])
     for image, entities, said in meant:
         if said.path in left:
-            found.leave(image.files, left[said.path])
+            discovery.leave(image.files, left[said.path])
         else:
-            _take(root, image, entities, sidecars, found)
-    return found
+            _take(root, image, entities, sidecars, discovery)
+    return discovery
 
 
-def _take(root: str, image: Image | Trouble, entities: Entities, sidecars: _Sidecars, found: Discovery) -> None:
+def _take(root: str, image: Image | Trouble, entities: Entities, sidecars: _Sidecars, discovery: Discovery) -> None:
     name, uri = without_extension(files.name_of(image.path)), files.join(root, image.path)
     try:
         if isinstance(image, Trouble):
@@ -164,12 +164,12 @@ def _take(root: str, image: Image | Trouble, entities: Entities, sidecars: _Side
         stem = derivative_stem(entities)
         sidecar = sidecars.of(image.path, entities)
     except InputError as error:
-        found.refuse(name, uri, error, image.files)
+        discovery.refuse(name, uri, error, image.files)
     else:
         key, group = key_of(stem), group_of(entities)
         known, person = allowed(sidecar), (f"sub-{entities['sub']}",)
         scan = Source(key, image.uris, image.kind, stem, group, image.path, entities, known, None, person, simulation(sidecar))
-        found.take(scan, image.files)
+        discovery.take(scan, image.files)
 
 
 def key_of(stem: str) -> str:

@@ -32,37 +32,37 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
     Raises:
         UsageError: as ``Filters.keep``.
     """
-    found = Discovery()
-    found.ledger.unread = listing.unread
-    reading = read(list(unexplained(listing.entries, found)))
-    take_rest(reading, found)
+    discovery = Discovery()
+    discovery.ledger.unread = listing.unread
+    reading = read(list(unexplained(listing.entries, discovery)))
+    take_rest(reading, discovery)
     meant: list[tuple[Image | Trouble, str, Entities, Candidate]] = []
-    for one in reading.found():
-        inside = without_extension(one.path) or files.name_of(root)
+    for outcome in reading.found():
+        inside = without_extension(outcome.path) or files.name_of(root)
         entities = _entities(inside)
-        if kind := _why_left(one.path, entities, selection):
-            found.leave(one.files, kind)
+        if kind := _why_left(outcome.path, entities, selection):
+            discovery.leave(outcome.files, kind)
         else:
-            meant.append((one, inside, entities, candidate(one.path or inside, entities)))
+            meant.append((outcome, inside, entities, candidate(outcome.path or inside, entities)))
     filters = Filters(selection)
     left = filters.keep([said for *_, said in meant])
-    found.ledger.filters = filters.told
+    discovery.ledger.filters = filters.told
     for image, inside, entities, said in meant:
         if said.path in left:
-            found.leave(image.files, left[said.path])
+            discovery.leave(image.files, left[said.path])
         else:
-            _take(root, image, inside, entities, found)
-    return found
+            _take(root, image, inside, entities, discovery)
+    return discovery
 
 
-def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, found: Discovery) -> None:
+def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, discovery: Discovery) -> None:
     uri = files.join(root, image.path) if image.path else root
     try:
         if isinstance(image, Trouble):
             raise image.error
         sidecar = readers.metadata(image.kind, image.uris)
     except InputError as error:
-        found.refuse(inside, uri, error, image.files)
+        discovery.refuse(inside, uri, error, image.files)
     else:
         group = group_of(entities) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
         evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
@@ -70,4 +70,4 @@ def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, fo
         stem = plain_stem(inside)
         key, known, made = safe_key(inside), allowed(sidecar), simulation(sidecar)
         scan = Source(key, image.uris, image.kind, stem, group, path, entities, known, None, evidence, made)
-        found.take(scan, image.files)
+        discovery.take(scan, image.files)

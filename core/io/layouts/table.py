@@ -38,13 +38,13 @@ def _image(uri: str) -> Image:
         return Image(name, (uri,), "dicom", (name,))
     entries = [Entry(name, uri)]
     if uri.lower().endswith(".hdr"):
-        others = (one for one in files.listdir(files.parent_of(uri)) if one.lower().startswith(name.lower()[:-4]))
-        entries += [Entry(one, files.join(files.parent_of(uri), one)) for one in others if one != name]
+        others = (sibling for sibling in files.listdir(files.parent_of(uri)) if sibling.lower().startswith(name.lower()[:-4]))
+        entries += [Entry(sibling, files.join(files.parent_of(uri), sibling)) for sibling in others if sibling != name]
     reading = readers.read(entries)
     for trouble in reading.troubles:
         if trouble.path == name:
             raise trouble.error
-    image = next((one for one in reading.images if one.uris[0] == uri or one.kind == "dicom"), None)
+    image = next((candidate for candidate in reading.images if candidate.uris[0] == uri or candidate.kind == "dicom"), None)
     if image is None:
         code, got = ("file-missing", "none there") if not files.exists(uri) else ("not-image", "another file")
         raise InputError(code, "NIfTI, DICOM, .mgz or .nrrd", got, f"check the path {name}")
@@ -88,7 +88,7 @@ def from_table(uri: str, selection: Selection) -> Discovery:
     if "path" not in head:
         got = f"{len(head)} others"  # untold: a table without a first line of names begins with its data
         raise UsageError("table-columns", "a column 'path', separated by tabs", got, "name the column of the scans 'path'")
-    found, folder = Discovery(), files.parent_of(uri)
+    discovery, folder = Discovery(), files.parent_of(uri)
     meant: list[tuple[int, Row, Candidate]] = []
     for number, raw in rows.items():
         row = {name: value for name, value in raw.items() if value not in UNKNOWN}
@@ -96,17 +96,17 @@ def from_table(uri: str, selection: Selection) -> Discovery:
             meant.append((number, row, candidate(row["path"], _row_entities(row))))
         else:
             error = InputError("path-missing", "a path", f"none in line {number}", "complete the table")
-            found.refuse(f"line-{number}", uri, error, (f"line {number}",))
+            discovery.refuse(f"line-{number}", uri, error, (f"line {number}",))
     filters = Filters(selection)
-    left = filters.keep([one for *_, one in meant])
-    found.ledger.filters = filters.told
-    for number, row, one in meant:
+    left = filters.keep([scan for *_, scan in meant])
+    discovery.ledger.filters = filters.told
+    for number, row, scan in meant:
         line = (f"line {number}",)
-        if one.path in left:
-            found.leave(line, left[one.path])
+        if scan.path in left:
+            discovery.leave(line, left[scan.path])
             continue
         try:
-            found.take(_source(row, folder), line)
+            discovery.take(_source(row, folder), line)
         except InputError as error:
-            found.refuse(f"line-{number}", row["path"], error, line)
-    return found
+            discovery.refuse(f"line-{number}", row["path"], error, line)
+    return discovery

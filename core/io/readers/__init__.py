@@ -31,23 +31,23 @@ def _of(kind: str) -> Reader:
 
 def read(entries: Sequence[Entry]) -> Reading:
     """The images in files, and what of them is not taken and why; every file is in one of the three."""
-    found, asked = Reading(), []
+    reading, asked = Reading(), []
     for entry in entries:
         if entry.kind == "hidden" or not entry.name.lower().endswith(FOREIGN):
             asked.append(entry)
         else:
-            found.trouble("format-unread", entry, "NIfTI, DICOM, .mgz or .nrrd", "convert it to NIfTI, or leave it out")
+            reading.trouble("format-unread", entry, "NIfTI, DICOM, .mgz or .nrrd", "convert it to NIfTI, or leave it out")
     for reader in READERS:
         able = [entry.kind != "hidden" and reader.can_read(entry) for entry in asked]
         part = reader.read([entry for entry, can in zip(asked, able, strict=True) if can])
         asked = [entry for entry, can in zip(asked, able, strict=True) if not can] + part.passed
-        found.images += part.images
-        found.troubles += part.troubles
-        found.left |= part.left
-    found.left |= {entry.path: entry.kind for entry in asked}
-    claimed = {path for image in found.images for path in image.files}
-    found.left = {path: kind for path, kind in found.left.items() if path not in claimed}
-    return found
+        reading.images += part.images
+        reading.troubles += part.troubles
+        reading.left |= part.left
+    reading.left |= {entry.path: entry.kind for entry in asked}
+    claimed = {path for image in reading.images for path in image.files}
+    reading.left = {path: kind for path, kind in reading.left.items() if path not in claimed}
+    return reading
 
 
 def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:

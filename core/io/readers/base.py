@@ -69,7 +69,7 @@ class Reading:
 
     def found(self) -> list[Found]:
         """The images and the troubles, in the order of their paths."""
-        return sorted([*self.images, *self.troubles], key=lambda one: one.path)
+        return sorted([*self.images, *self.troubles], key=lambda image: image.path)
 
     def trouble(self, code: str, entry: Entry, wanted: str, remedy: str, got: str = "") -> None:
         """Note one file that cannot be taken."""

@@ -35,7 +35,7 @@ class Dicom:
 
     def read(self, entries: Sequence[Entry]) -> Reading:
         """Each series as one image."""
-        found = Reading()
+        reading = Reading()
         members: list[Member] = []
         broken: dict[str, list[Entry]] = defaultdict(list)
         others: list[Entry] = []
@@ -46,19 +46,21 @@ class Dicom:
             elif what.kind == "broken":
                 broken[entry.folder].append(entry)
             elif what.kind == "no-image":
-                found.left[entry.path] = "dicom-other"
+                reading.left[entry.path] = "dicom-other"
             else:
                 others.append(entry)
-        self._others(others, members, broken, found)
+        self._others(others, members, broken, reading)
         for together in _connected(members):
-            self._series(together, broken, found)
+            self._series(together, broken, reading)
         for folder, lost in broken.items():  # of folders without a slice that can be read
             paths = tuple(entry.path for entry in lost)
             error = dicom.unreadable_members(len(lost), 0, lost[0].name)
-            found.troubles.append(Trouble(folder or lost[0].path, files.parent_of(lost[0].uri), paths, error))
-        return found
+            reading.troubles.append(Trouble(folder or lost[0].path, files.parent_of(lost[0].uri), paths, error))
+        return reading
 
-    def _others(self, others: Sequence[Entry], members: Sequence[Member], broken: dict[str, list[Entry]], found: Reading) -> None:
+    def _others(
+        self, others: Sequence[Entry], members: Sequence[Member], broken: dict[str, list[Entry]], reading: Reading
+    ) -> None:
         """Files that are no DICOM: lost slices where they are named as those beside them, compressed ones, or something else."""
         names: dict[str, list[str]] = defaultdict(list)
         for entry, _ in members:
@@ -67,13 +69,13 @@ class Dicom:
             if entry.folder in names and is_alike(entry.name, names[entry.folder], text=entry.is_text):
                 broken[entry.folder].append(entry)
             elif entry.head != entry.start and is_dicom(entry.start):
-                found.trouble("dicom-compressed", entry, "DICOM as it is", "unpack it (gunzip)")
+                reading.trouble("dicom-compressed", entry, "DICOM as it is", "unpack it (gunzip)")
             elif entry.name.lower().endswith(".dcm"):
                 broken[entry.folder].append(entry)
             else:
-                found.left[entry.path] = _kind_of(entry)
+                reading.left[entry.path] = _kind_of(entry)
 
-    def _series(self, together: dict[tuple[str, str], list[Member]], broken: dict[str, list[Entry]], found: Reading) -> None:
+    def _series(self, together: dict[tuple[str, str], list[Member]], broken: dict[str, list[Entry]], reading: Reading) -> None:
         """The series of folders that share some: each its own image."""
         folders = sorted({entry.folder for series in together.values() for entry, _ in series})
         lost = [entry for folder in folders for entry in broken.pop(folder, [])]
@@ -82,10 +84,10 @@ class Dicom:
             path, uris = _place(members, name, alone=len(together) == 1)
             if lost:  # any series of these folders may be the one that misses them
                 error = dicom.unreadable_members(len(lost), len(members), lost[0].name)
-                found.troubles.append(Trouble(path, uris[0], (*paths, *(entry.path for entry in lost)), error))
+                reading.troubles.append(Trouble(path, uris[0], (*paths, *(entry.path for entry in lost)), error))
             else:
-                evidence = tuple(sorted({uid for _, one in members for uid in one.evidence}))
-                found.images.append(Image(path, uris, self.kind, paths, evidence))
+                evidence = tuple(sorted({uid for _, plane in members for uid in plane.evidence}))
+                reading.images.append(Image(path, uris, self.kind, paths, evidence))
 
     def header(self, uris: Sequence[str], trust: Trust | None) -> Header:  # noqa: ARG002 - DICOM has one transform
         """See ``core.io.dicom.header``."""
@@ -104,8 +106,8 @@ class Dicom:
 def _connected(members: Sequence[Member]) -> Iterator[dict[tuple[str, str], list[Member]]]:
     """The series by groups that share no folder with another group."""
     series: dict[tuple[str, str], list[Member]] = defaultdict(list)
-    for entry, one in members:
-        series[one.series if one.series[1] else ("", entry.folder)].append((entry, one))
+    for entry, plane in members:
+        series[plane.series if plane.series[1] else ("", entry.folder)].append((entry, plane))
     inside: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for name, its in series.items():
         for entry, _ in its:
@@ -125,8 +127,8 @@ def _named(together: dict[tuple[str, str], list[Member]]) -> list[tuple[str, lis
     """The series with a name each: its number by the scanner where that tells them apart, else its place in their order."""
     ordered = sorted(together.values(), key=lambda members: (members[0][1].number, members[0][0].path))
     numbers = [members[0][1].number for members in ordered]
-    told = len(set(numbers)) == len(numbers) and all(numbers)
-    return [(f"series-{numbers[n] if told else n + 1}", members) for n, members in enumerate(ordered)]
+    distinct = len(set(numbers)) == len(numbers) and all(numbers)
+    return [(f"series-{numbers[n] if distinct else n + 1}", members) for n, members in enumerate(ordered)]
 
 
 def _place(members: Sequence[Member], name: str, *, alone: bool) -> tuple[str, tuple[str, ...]]:

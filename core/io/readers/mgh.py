@@ -74,14 +74,14 @@ class Mgh:
 
     def read(self, entries: Sequence[Entry]) -> Reading:
         """One image a file."""
-        found = Reading()
+        reading = Reading()
         for entry in entries:
             if entry.name.lower().endswith(NAMES):
-                found.images.append(Image(entry.path, (entry.uri,), self.kind, (entry.path,)))
+                reading.images.append(Image(entry.path, (entry.uri,), self.kind, (entry.path,)))
             else:
                 got = f"one by its content, named {entry.name}"
-                found.trouble("name-odd", entry, "an .mgz file by its name", "name it .mgz, or .mgh if not compressed", got)
-        return found
+                reading.trouble("name-odd", entry, "an .mgz file by its name", "name it .mgz, or .mgh if not compressed", got)
+        return reading
 
     def header(self, uris: Sequence[str], trust: Trust | None) -> Header:  # noqa: ARG002 - the format has one transform
         """Read and check a header.
@@ -90,8 +90,8 @@ class Mgh:
             InputError: header-invalid, not-3d, dtype-unknown, orientation-unknown, field-of-view, affine-singular, header-lies,
                 file-truncated.
         """
-        with _checked(uris[0]) as (_, found, _):
-            return found
+        with _checked(uris[0]) as (_, header, _):
+            return header
 
     def slabs(self, uris: Sequence[str], thickness: int, trust: Trust | None) -> Iterator[Slab]:  # noqa: ARG002
         """Read an image slab by slab.
@@ -99,8 +99,8 @@ class Mgh:
         Raises:
             InputError: as ``header``, and what ``slabs_of`` raises.
         """
-        with _checked(uris[0]) as (stream, found, compressed):
-            yield from slabs_of(stream, found, thickness, compressed=compressed)
+        with _checked(uris[0]) as (stream, header, compressed):
+            yield from slabs_of(stream, header, thickness, compressed=compressed)
 
     def metadata(self, uris: Sequence[str]) -> dict[str, Any]:
         """Of the JSON file beside it."""

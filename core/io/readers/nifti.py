@@ -31,35 +31,35 @@ class Nifti:
 
     def read(self, entries: Sequence[Entry]) -> Reading:
         """Single files, and pairs by their common name."""
-        found = Reading()
+        reading = Reading()
         halves = {entry.path.lower(): entry for entry in entries if entry.name.lower().endswith((".hdr", *VOXELS))}
         for entry in entries:
             if is_nifti(entry.name):
-                found.images.append(Image(entry.path, (entry.uri,), self.kind, (entry.path,)))
+                reading.images.append(Image(entry.path, (entry.uri,), self.kind, (entry.path,)))
             elif entry.name.lower().endswith(".hdr"):
-                self._pair(entry, halves, found)
+                self._pair(entry, halves, reading)
             elif not entry.name.lower().endswith(VOXELS):
                 remedy = "name it .nii, or .nii.gz where it is compressed"
-                found.trouble("name-odd", entry, "a NIfTI file by its name", remedy, f"one by its content, named {entry.name}")
+                reading.trouble("name-odd", entry, "a NIfTI file by its name", remedy, f"one by its content, named {entry.name}")
         for entry in halves.values():
             if is_dicom(entry.head):  # as GE names its slices
-                found.passed.append(entry)
+                reading.passed.append(entry)
             elif entry.name.lower().endswith(VOXELS):
-                found.trouble("pair-incomplete", entry, "a header (.hdr) beside the voxels", "add it, or leave the file out")
-        return found
+                reading.trouble("pair-incomplete", entry, "a header (.hdr) beside the voxels", "add it, or leave the file out")
+        return reading
 
-    def _pair(self, entry: Entry, halves: dict[str, Entry], found: Reading) -> None:
+    def _pair(self, entry: Entry, halves: dict[str, Entry], reading: Reading) -> None:
         """A header and, taken out of ``halves``, the file of its voxels."""
         stem = entry.path.lower()[:-4]
-        voxels = next((one for end in VOXELS if (one := halves.pop(stem + end, None))), None)
+        voxels = next((half for end in VOXELS if (half := halves.pop(stem + end, None))), None)
         if voxels is None:
             if nifti.magic_of(entry.start) is None and int.from_bytes(entry.start[:4], "little") != ANALYZE:
-                found.left[entry.path] = "unknown"
+                reading.left[entry.path] = "unknown"
             else:
-                found.trouble("pair-incomplete", entry, "voxels (.img) beside the header", "add them, or leave the file out")
+                reading.trouble("pair-incomplete", entry, "voxels (.img) beside the header", "add them, or leave the file out")
         else:
             both = (entry.path, voxels.path)
-            found.images.append(Image(entry.path, (entry.uri, voxels.uri), self.kind, both))
+            reading.images.append(Image(entry.path, (entry.uri, voxels.uri), self.kind, both))
 
     def header(self, uris: Sequence[str], trust: Trust | None) -> Header:
         """See ``core.io.nifti.header``."""

@@ -43,8 +43,8 @@ def _fields(uri: str) -> tuple[Fields, int]:
 
     try:
         with files.open_uri(uri) as handle:
-            found = dict(nrrd.read_header(handle))
-            return found, handle.tell()
+            fields = dict(nrrd.read_header(handle))
+            return fields, handle.tell()
     except FileNotFoundError as error:
         raise InputError("file-missing", "a file", "none there", f"check the path {files.name_of(uri)}") from error
     except InputError:
@@ -106,11 +106,11 @@ def _checked(uris: Sequence[str]) -> tuple[Fields, Header]:
         raise InputError("header-invalid", "an NRRD header", str(error)[:200], gate.REMEDY) from error
 
 
-def _voxels(uris: Sequence[str], fields: Fields, found: Header) -> NDArray[Any]:
+def _voxels(uris: Sequence[str], fields: Fields, header: Header) -> NDArray[Any]:
     import nrrd
 
     plain = {name: value for name, value in fields.items() if name not in {"data file", "datafile"}}
-    content = io.BytesIO(files.read_bytes(uris[-1])[found.offset :])
+    content = io.BytesIO(files.read_bytes(uris[-1])[header.offset :])
     try:
         return np.asarray(nrrd.read_data(plain, content, index_order="F"))
     except Exception as error:
@@ -128,24 +128,24 @@ class Nrrd:
 
     def read(self, entries: Sequence[Entry]) -> Reading:
         """One image a file; the file of the voxels counts to its header."""
-        found = Reading()
+        reading = Reading()
         for entry in entries:
             if not entry.name.lower().endswith(NAMES):
                 got = f"one by its content, named {entry.name}"
-                found.trouble("name-odd", entry, "an NRRD file by its name", "name it .nrrd", got)
+                reading.trouble("name-odd", entry, "an NRRD file by its name", "name it .nrrd", got)
                 continue
             try:
                 data = _data_file(_fields(entry.uri)[0]) if entry.name.lower().endswith(".nhdr") else ""
             except InputError as error:
-                found.trouble(error.code, entry, error.wanted, error.remedy, error.got)
+                reading.trouble(error.code, entry, error.wanted, error.remedy, error.got)
                 continue
             if "/" in data or "\\" in data or " " in data or "%" in data or data.upper().startswith("LIST"):
-                found.trouble("nrrd-elsewhere", entry, "one file of voxels in the same folder", REMEDY, f"{data!r}")
+                reading.trouble("nrrd-elsewhere", entry, "one file of voxels in the same folder", REMEDY, f"{data!r}")
                 continue
             beside_it = f"{entry.folder}/{data}".lstrip("/")
             uris = (entry.uri, files.join(files.parent_of(entry.uri), data)) if data else (entry.uri,)
-            found.images.append(Image(entry.path, uris, self.kind, (entry.path, beside_it) if data else (entry.path,)))
-        return found
+            reading.images.append(Image(entry.path, uris, self.kind, (entry.path, beside_it) if data else (entry.path,)))
+        return reading
 
     def header(self, uris: Sequence[str], trust: Trust | None) -> Header:  # noqa: ARG002 - the format has one transform
         """Read and check a header.
@@ -162,13 +162,13 @@ class Nrrd:
         Raises:
             InputError: as ``header``, and voxels-nonfinite, voxels-zero, voxels-constant, voxels-extreme.
         """
-        fields, found = _checked(uris)
-        canonical, orientation = Grid(found.shape, found.affine).canonical()
-        image = empty_like_stored(found.shape, orientation)
+        fields, header = _checked(uris)
+        canonical, orientation = Grid(header.shape, header.affine).canonical()
+        image = empty_like_stored(header.shape, orientation)
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is seen
-            orientation.inverse().apply(image)[...] = _voxels(uris, fields, found)
+            orientation.inverse().apply(image)[...] = _voxels(uris, fields, header)
         gate.check_voxels(image)
-        yield from cut(Slab(Box.whole(canonical.shape), image, canonical, StoredAs(orientation, found.code)), thickness)
+        yield from cut(Slab(Box.whole(canonical.shape), image, canonical, StoredAs(orientation, header.code)), thickness)
 
     def metadata(self, uris: Sequence[str]) -> dict[str, Any]:
         """Of the JSON file beside it."""

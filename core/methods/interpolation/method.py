@@ -30,7 +30,7 @@ class _Interpolation(Method):
 
     def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
         """One scan onto ``target``; see ``Method.restore``."""
-        return [interpolate(one.image, one.grid, target, self.order) for one in measured]
+        return [interpolate(scan.image, scan.grid, target, self.order) for scan in measured]
 
 
 class Nearest(_Interpolation):

@@ -79,7 +79,9 @@ class InverseCg(Inversion):
         """The corrected code, the noise, the image pulled onto the scan, and how far the image was from it before."""
         prior = problem.prior
         with torch.no_grad():
-            noisy, conditions = (torch.from_numpy(np.ascontiguousarray(one)).to(prior.device) for one in (z, problem.conditions))
+            noisy, conditions = (
+                torch.from_numpy(np.ascontiguousarray(array)).to(prior.device) for array in (z, problem.conditions)
+            )
             eps = prior.epsilon(noisy, int(t), conditions)
             code = x0_from_eps(noisy, eps, prior.schedule.alpha_sigma(t))
             before = prior.decode(code)
@@ -93,13 +95,13 @@ class InverseCg(Inversion):
         """An image of the prior, pulled onto the scans."""
         lines = problem.data.lines(image)
         scans = zip(problem.data.observations, lines, strict=True)
-        equations = [Equation(one.operator, _undone(one.values, line), one.kept) for one, line in scans]
+        equations = [Equation(seen.operator, _undone(seen.values, line), seen.kept) for seen, line in scans]
         return np.ascontiguousarray(pull(equations, image, self.settings.trust, self.settings.inner), np.float32)
 
     def _end(self, problem: Inverse, state: State, image: Array) -> None:
         """Bring the image onto the target grid, pull it onto the scan there, take it in, and begin the next start."""
         brought = self.brought(problem, image)
-        take_in(state, [self._sharpened(problem, n, one) for n, one in enumerate(brought)])
+        take_in(state, [self._sharpened(problem, n, volume) for n, volume in enumerate(brought)])
         state.finished = int(state.values["start"]) >= self.settings.starts
         if not state.finished:
             state.values["made"] = 0

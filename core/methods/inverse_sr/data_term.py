@@ -107,15 +107,15 @@ class DataTerm:
     def __call__(self, image: Tensor) -> Terms:
         """The losses of an image (x, y, z) on the prior's grid."""
         pixels, features, lines = image.new_zeros(()), image.new_zeros(()), []
-        for one in self.observations:
-            seen, kept = as_torch(one.operator)(image), torch.from_numpy(one.kept).to(image)
-            values = torch.from_numpy(one.values).to(image)
-            line = self.line(seen.detach().cpu().numpy(), one)
+        for observation in self.observations:
+            seen, kept = as_torch(observation.operator)(image), torch.from_numpy(observation.kept).to(image)
+            values = torch.from_numpy(observation.values).to(image)
+            line = self.line(seen.detach().cpu().numpy(), observation)
             seen = seen * line[0] + line[1]
             rest = (seen - values) * kept
             pixels = pixels + (rest.abs() if self.norm == "l1" else rest.square()).sum() / kept.sum()
             if self.features is not None:
-                features = features + self.features(seen, values, kept, one.axis)
+                features = features + self.features(seen, values, kept, observation.axis)
             lines.append(line)
         return Terms(pixels, None if self.features is None else features, lines)
 
@@ -125,7 +125,7 @@ class DataTerm:
 
     def lines(self, image: Array) -> list[Line]:
         """Gain and offset of each scan, for an image on the prior's grid."""
-        return [self.line(one.operator.forward(image), one) for one in self.observations]
+        return [self.line(observation.operator.forward(image), observation) for observation in self.observations]
 
 
 Objective = Callable[[Tensor], Terms]

@@ -84,7 +84,8 @@ class Lpips:
         """The mean over the slices; see ``Features``."""
         pair = [_slices(image * kept + self._fill * (1 - kept), axis).expand(-1, 3, -1, -1) for image in (seen, measured)]
         parts = [
-            len(part) * self._network(part, other) for part, other in zip(*(torch.split(one, CHUNK) for one in pair), strict=True)
+            len(part) * self._network(part, other)
+            for part, other in zip(*(torch.split(image, CHUNK) for image in pair), strict=True)
         ]
         total: Tensor = torch.stack(parts).sum() / len(pair[0])
         return total

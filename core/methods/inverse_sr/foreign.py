@@ -77,17 +77,17 @@ def read(paths: Sequence[str], folder: str) -> None:
         UsageError: a file that is missing.
         WeightsError: one that is neither, or two of one kind; tensors that are missing or left over, by name.
     """
-    found: dict[str, Tensors] = {}
+    by_role: dict[str, Tensors] = {}
     for path in paths:
         role, tensors = renamed(opened(path), path)
-        if role in found:
+        if role in by_role:
             wanted, got = f"one file of each of {' and '.join(ROLES)}", f"two of {role}"
             raise WeightsError("model-unfit", wanted, got, "name the other file too")
-        found[role] = tensors
-    if missing := [role for role in ROLES if role not in found]:
+        by_role[role] = tensors
+    if missing := [role for role in ROLES if role not in by_role]:
         wanted, got = f"files of {' and '.join(ROLES)}", f"none of {', '.join(missing)}"
         raise WeightsError("model-unfit", wanted, got, "name both files")
-    parts = {role: Filled(NETWORKS[role], CONFIGS[role](found[role]), found[role]) for role in ROLES}
+    parts = {role: Filled(NETWORKS[role], CONFIGS[role](by_role[role]), by_role[role]) for role in ROLES}
     for part in parts.values():
         check_tensors(part.network, dict(part.config), part.tensors)
     sources = ", ".join(f"`{files.name_of(path)}` (sha256 `{files.sha256(_file(path))}`)" for path in paths)

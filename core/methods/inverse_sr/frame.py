@@ -127,11 +127,11 @@ def rigid_between(fixed: Array, fixed_grid: Grid, moving: Array, moving_grid: Gr
         start = sitk.CenteredTransformInitializer(
             target, source, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
         )
-        found = _method(start).Execute(target, source)
+        transform = _method(start).Execute(target, source)
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     corners: Points = np.vstack([np.zeros(3), np.eye(3)])
-    places = np.array([found.TransformPoint(tuple(point)) for point in corners])
+    places = np.array([transform.TransformPoint(tuple(point)) for point in corners])
     between = np.eye(4)
     between[:3, :3], between[:3, 3] = (places[1:] - places[0]).T, places[0]
     return np.asarray(LPS @ between @ LPS)

@@ -52,10 +52,10 @@ def pull(equations: Sequence[Equation], image: Array, trust: float, steps: int) 
         steps: at most.
     """
     dtype = image.dtype.type
-    right = _sum([one.lacking(image) for one in equations])
+    right = _sum([equation.lacking(image) for equation in equations])
 
     def system(moved: Array) -> Array:
-        return _sum([one.normal(moved) for one in equations]) + dtype(trust) * moved
+        return _sum([equation.normal(moved) for equation in equations]) + dtype(trust) * moved
 
     return image + conjugate_gradients(system, right, steps)
 

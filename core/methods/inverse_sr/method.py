@@ -231,7 +231,7 @@ class Inversion(IterativeMethod[Inverse]):
         if "base" in state.arrays:
             with torch.no_grad():
                 code, conditions = (
-                    torch.from_numpy(np.ascontiguousarray(one)).to(prior.device) for one in (about, problem.conditions)
+                    torch.from_numpy(np.ascontiguousarray(array)).to(prior.device) for array in (about, problem.conditions)
                 )
                 z = unchain(prior.epsilon, code, conditions, prior.schedule, times).cpu().numpy()
         else:
@@ -249,7 +249,7 @@ class Inversion(IterativeMethod[Inverse]):
         method, scan = build_method(name, {}, model or None), problem.measured[0]
         scans = problem.measured if method.fuses else [scan]
         tiling = method.tiling(scan.grid, problem.target, TilingSettings())
-        sources = [Source.in_memory(one) for one in scans]
+        sources = [Source.in_memory(scan) for scan in scans]
         blocks = restore_scan(method, sources, problem.target, tiling, problem.target.shape[2])
         return np.concatenate([arrays[0] for _, arrays in blocks], axis=2)
 
@@ -274,8 +274,10 @@ class Inversion(IterativeMethod[Inverse]):
     def brought(self, problem: Inverse, image: Array) -> list[Array]:
         """An image of the prior as each scan would have it, on the target grid and in the scan's own units."""
         brought = []
-        for scan, one, line in zip(problem.measured, problem.data.observations, problem.data.lines(image), strict=True):
-            there = np.float32(one.low) + np.float32(one.span) * (np.float32(line[0]) * image + np.float32(line[1]))
+        for scan, observation, line in zip(problem.measured, problem.data.observations, problem.data.lines(image), strict=True):
+            there = np.float32(observation.low) + np.float32(observation.span) * (
+                np.float32(line[0]) * image + np.float32(line[1])
+            )
             elsewhere = interpolate(scan.image, scan.grid, problem.target, 3)
             brought.append(problem.frame.bring(there, problem.target, elsewhere))
         return brought
@@ -289,10 +291,10 @@ class Inversion(IterativeMethod[Inverse]):
 
     def _told(self, problem: Inverse, scan: Measured, image: Array) -> dict[str, float]:
         """Figures of a scan's result."""
-        told = {} if problem.frame.likeness is None else {"likeness_to_prior": problem.frame.likeness}
+        figures = {} if problem.frame.likeness is None else {"likeness_to_prior": problem.frame.likeness}
         if (measured := picked(scan, problem.target)) is None:
-            return told
-        return told | {
+            return figures
+        return figures | {
             "slice_seam_before": seam(image, measured),
             "slice_seam": seam(self._kept(scan, problem.target, image), measured),
         }

@@ -52,7 +52,7 @@ class SlicesApart:
         """The mean over the axes."""
         parts = []
         for axis in (2, 3, 4):
-            pair = [one.movedim(axis, 1).flatten(0, 1)[::4].expand(-1, 3, -1, -1) for one in (image, truth)]
+            pair = [volume.movedim(axis, 1).flatten(0, 1)[::4].expand(-1, 3, -1, -1) for volume in (image, truth)]
             parts.append(self._network(*pair))
         return torch.stack(parts).mean()
 

@@ -151,9 +151,9 @@ class Prior:
             RestorationError: outside-prior, for a person beyond what the prior has seen.
         """
         values, known = told(self.conditions, covariates)
-        for one, value in zip(self.conditions, values, strict=True):
+        for condition, value in zip(self.conditions, values, strict=True):
             if not 0 <= value <= 1:
-                wanted = f"a person of {one.name} {one.low:g} to {one.high:g}, as the prior has seen"
+                wanted = f"a person of {condition.name} {condition.low:g} to {condition.high:g}, as the prior has seen"
                 remedy = "choose another prior, or leave the column out of participants.tsv"
-                raise RestorationError("outside-prior", wanted, str(covariates[one.name]), remedy)
+                raise RestorationError("outside-prior", wanted, str(covariates[condition.name]), remedy)
         return values[None], (~known[None]).astype(np.float32)

@@ -151,7 +151,7 @@ def _weighted(state: State, name: str, part: Tensor, main: Tensor, variables: Va
 
 def _length(part: Tensor, variables: Variables) -> float:
     gradients = torch.autograd.grad(part, list(variables.values()), retain_graph=True, allow_unused=True)
-    return math.sqrt(sum(float(one.double().square().sum()) for one in gradients if one is not None))
+    return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
 
 
 def _move(state: State, name: str, gradient: NDArray[np.float32], made: int, pace: Pace) -> None:

@@ -18,13 +18,13 @@ LAST = 0.01  # of the last convolution's weights
 
 def prepared(network: nn.Module) -> nn.Module:
     """Weights as He et al. 2015 draw them, a last convolution that adds next to nothing: it begins at the interpolation."""
-    convolutions = [one for one in network.modules() if isinstance(one, (nn.Conv3d, nn.ConvTranspose3d))]
-    for one in convolutions:
-        taps = one.weight[0, 0].numel() * one.in_channels
-        fan_in = taps / math.prod(one.stride) if isinstance(one, nn.ConvTranspose3d) else taps
-        nn.init.normal_(one.weight, std=math.sqrt(2 / fan_in))
-        if one.bias is not None:
-            nn.init.zeros_(one.bias)
+    convolutions = [module for module in network.modules() if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d))]
+    for convolution in convolutions:
+        taps = convolution.weight[0, 0].numel() * convolution.in_channels
+        fan_in = taps / math.prod(convolution.stride) if isinstance(convolution, nn.ConvTranspose3d) else taps
+        nn.init.normal_(convolution.weight, std=math.sqrt(2 / fan_in))
+        if convolution.bias is not None:
+            nn.init.zeros_(convolution.bias)
     with torch.no_grad():
         convolutions[-1].weight.mul_(LAST)
     return network

@@ -199,7 +199,9 @@ class NormalEquations:
     @cached_property
     def data(self) -> Array:
         """Sum tau A'x."""
-        return np.asarray(sum(np.float32(one.tau) * one.operator.adjoint(one.scan) for one in self.channel.seen))
+        return np.asarray(
+            sum(np.float32(observation.tau) * observation.operator.adjoint(observation.scan) for observation in self.channel.seen)
+        )
 
     @cached_property
     def near(self) -> DirectSolver:
@@ -209,7 +211,7 @@ class NormalEquations:
         if len(seen) == 1 and isinstance(seen[0].operator, Separable):
             x, y, z = (matrix.T @ matrix for matrix in seen[0].operator.matrices)
             return DirectSolver((seen[0].tau * x, y, z), self.penalty)
-        gain = sum(one.tau * np.prod(one.operator.shape_out) for one in seen) / np.prod(shape)
+        gain = sum(observation.tau * np.prod(observation.operator.shape_out) for observation in seen) / np.prod(shape)
         return DirectSolver([factor * np.eye(n) for factor, n in zip((gain, 1.0, 1.0), shape, strict=True)], self.penalty)
 
     @property
@@ -221,8 +223,8 @@ class NormalEquations:
     def apply(self, image: Array) -> Array:
         """The left-hand side."""
         out: Array = roughness(image, np.array(self.penalty, np.float32))
-        for one in self.channel.seen:
-            out += np.float32(one.tau) * one.operator.adjoint(one.operator.forward(image))
+        for observation in self.channel.seen:
+            out += np.float32(observation.tau) * observation.operator.adjoint(observation.operator.forward(image))
         return out
 
     def solve(self, right: Array, guess: Array) -> Array:
@@ -232,8 +234,8 @@ class NormalEquations:
         return conjugate_gradients(self.apply, right, guess, self.near)
 
 
-def _dot(one: Array, other: Array) -> np.float32:
-    return np.float32(np.vdot(one, other))
+def _dot(image: Array, other: Array) -> np.float32:
+    return np.float32(np.vdot(image, other))
 
 
 def conjugate_gradients(apply: Callable[[Array], Array], right: Array, guess: Array, near: Callable[[Array], Array]) -> Array:
@@ -264,8 +266,12 @@ def objective(channels: Sequence[Channel], images: Array, spacing: Size) -> floa
     scales = _scales(channels, spacing)
     total = shrink(images, no_dual(images), scales, np.float32(1), TINY, images * 0)
     for channel, image in zip(channels, images, strict=True):
-        for one in channel.seen:
-            total += one.tau / 2 * float(np.sum((one.operator.forward(image) - one.scan) ** 2, dtype=np.float64))
+        for observation in channel.seen:
+            total += (
+                observation.tau
+                / 2
+                * float(np.sum((observation.operator.forward(image) - observation.scan) ** 2, dtype=np.float64))
+            )
     return float(total)
 
 
@@ -299,7 +305,9 @@ class Problem:
         scales = _scales(channels, spacing)
         sizes = scales.astype(float).tolist()
         pairs = zip(channels, sizes, strict=True)
-        return cls(tuple(NormalEquations(one, (rho * a * a, rho * b * b, rho * c * c)) for one, (a, b, c) in pairs), scales, rho)
+        return cls(
+            tuple(NormalEquations(channel, (rho * a * a, rho * b * b, rho * c * c)) for channel, (a, b, c) in pairs), scales, rho
+        )
 
     def advance(self, images: Array, dual: Array) -> tuple[float, float]:
         """A round.
@@ -314,7 +322,9 @@ class Problem:
         pull = np.empty_like(images)
         shrink(images, dual, self.scales, np.float32(1 / self.rho), TINY, pull)
         pull *= np.float32(self.rho)
-        moved = sum(_advance(one, image, right) for one, image, right in zip(self.equations, images, pull, strict=True))
+        moved = sum(
+            _advance(equations, image, right) for equations, image, right in zip(self.equations, images, pull, strict=True)
+        )
         return moved, float(np.vdot(images, images))
 
 

@@ -118,10 +118,10 @@ class UniRes(IterativeMethod[Fit]):
 
     def prepare(self, measured: Sequence[Measured], target: Grid) -> Fit:
         """The anatomy of the scans, and the equations that explain them on the target grid."""
-        trimmed = [_trim(one) for one in measured]
+        trimmed = [_trim(scan) for scan in measured]
         under = [_under(part.grid, target) if part else None for part in trimmed]
-        found = [(n, part, place) for n, (part, place) in enumerate(zip(trimmed, under, strict=True)) if part and place]
-        parts, places = [part for _, part, _ in found], [(n, place) for n, _, place in found]
+        usable = [(n, part, place) for n, (part, place) in enumerate(zip(trimmed, under, strict=True)) if part and place]
+        parts, places = [part for _, part, _ in usable], [(n, place) for n, _, place in usable]
         grid = target.crop(_around([place for _, place in places])) if places else target
         if len(measured) == len(parts) == 1:
             parts, grid = _sampled_alike(parts[0], grid)
@@ -130,11 +130,11 @@ class UniRes(IterativeMethod[Fit]):
     def _problem(self, measured: Sequence[Measured], target: Grid) -> Problem:
         from core.methods.unires.joint_tv import Channel, Observation, Problem
 
-        taus = [1 / one.stats.noise_sd**2 for one in measured]
-        lams = [self.settings.reg_scl / (math.sqrt(len(measured)) * one.stats.contrast) for one in measured]
+        taus = [1 / part.stats.noise_sd**2 for part in measured]
+        lams = [self.settings.reg_scl / (math.sqrt(len(measured)) * part.stats.contrast) for part in measured]
         channels = [
-            Channel((Observation(one.operator(target), one.image, tau),), lam)
-            for one, tau, lam in zip(measured, taus, lams, strict=True)
+            Channel((Observation(part.operator(target), part.image, tau),), lam)
+            for part, tau, lam in zip(measured, taus, lams, strict=True)
         ]
         return Problem.of(channels, target.spacing, math.sqrt(float(np.mean(taus))) / float(np.mean(lams)))
 
@@ -144,7 +144,7 @@ class UniRes(IterativeMethod[Fit]):
 
         if problem.problem is None:
             return State({}, finished=True)
-        images = np.stack([_first_guess(one, problem.grid) for one in problem.parts])
+        images = np.stack([_first_guess(part, problem.grid) for part in problem.parts])
         return State({"images": images, "dual": no_dual(images)})
 
     def step(self, problem: Fit, state: State) -> dict[str, float]:

@@ -45,8 +45,8 @@ class Cached(Dataset[Batch]):
 def _write(uri: str, example: Batch) -> None:
     from safetensors.torch import save
 
-    told = {CONDITION + name: value for name, value in example.conditions.items()}
-    tensors = {"inputs": example.inputs, "truth": example.truth, **told}
+    conditions = {CONDITION + name: value for name, value in example.conditions.items()}
+    tensors = {"inputs": example.inputs, "truth": example.truth, **conditions}
     files.write_atomic(uri, save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}))
 
 
@@ -54,5 +54,5 @@ def _read(uri: str) -> Batch:
     from safetensors.torch import load
 
     tensors = load(files.read_bytes(uri))
-    told = {name.removeprefix(CONDITION): value for name, value in tensors.items() if name.startswith(CONDITION)}
-    return Batch(tensors["inputs"], tensors["truth"], told)
+    conditions = {name.removeprefix(CONDITION): value for name, value in tensors.items() if name.startswith(CONDITION)}
+    return Batch(tensors["inputs"], tensors["truth"], conditions)

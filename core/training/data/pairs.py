@@ -79,10 +79,10 @@ def _columns(shape: Sequence[int], start: Sequence[int], patch: int, axis: int, 
 
 def _upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array], Array]:
     """The turn that puts ``axis`` last, then flips at random and, within the planes, transposes at random."""
-    order = [one for one in range(3) if one != axis]
+    order = [other for other in range(3) if other != axis]
     if draw.random() < 0.5:
         order.reverse()
-    flips = tuple(one for one in range(3) if draw.random() < 0.5)
+    flips = tuple(flipped for flipped in range(3) if draw.random() < 0.5)
 
     def turn(array: Array) -> Array:
         turned = np.flip(array.transpose(*order, axis), flips)

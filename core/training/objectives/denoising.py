@@ -51,8 +51,8 @@ class Denoising(Objective):
         """Squared error of what the network tells."""
         times = self.times(len(batch), draw)
         noise = torch.randn(batch.truth.shape, generator=draw).to(batch.truth)
-        told = self._told(self.network, q_sample(batch.truth, times, noise, self.schedule), batch, times)
-        return nn.functional.mse_loss(told, self._wanted(batch.truth, noise, times))
+        predicted = self._told(self.network, q_sample(batch.truth, times, noise, self.schedule), batch, times)
+        return nn.functional.mse_loss(predicted, self._wanted(batch.truth, noise, times))
 
     def _wanted(self, truth: Tensor, noise: Tensor, times: list[float]) -> Tensor:
         if self.predicts == "x0":
