@@ -36,8 +36,8 @@ def window_about(truth: Array) -> tuple[slice, slice, slice]:
     inside = truth > foreground_threshold(truth)
     slices = []
     for axis, (n, wanted) in enumerate(zip(truth.shape, WINDOW, strict=True)):
-        found = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
-        middle = (int(found[0]) + int(found[-1]) + 1) // 2 if found.size else n // 2
+        planes = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
+        middle = (int(planes[0]) + int(planes[-1]) + 1) // 2 if planes.size else n // 2
         start = min(max(0, middle - wanted // 2), max(0, n - wanted))
         slices.append(slice(start, min(n, start + wanted)))
     return slices[0], slices[1], slices[2]
@@ -53,7 +53,9 @@ def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]
     if not high > low:
         raise IsovoxError("metric-range", "a truth that varies", f"{high:.3g} everywhere", "check the truth")
     there = window_about(truth)
-    ours, theirs = (np.ascontiguousarray((one[there] - np.float32(low)) / np.float32(high - low)) for one in (restored, truth))
+    ours, theirs = (
+        np.ascontiguousarray((image[there] - np.float32(low)) / np.float32(high - low)) for image in (restored, truth)
+    )
     span = float(max(ours.max(), theirs.max()) - min(ours.min(), theirs.min()))
     return {
         "psnr_window": psnr(ours, theirs, data_range=1.0, mask=None),
