@@ -19,8 +19,8 @@ def run_name(settings: Any) -> str:
     Args:
         settings: of the run: a model, or the JSON value of one.
     """
-    told: Mapping[str, Any] = settings if isinstance(settings, Mapping) else dict(settings)
-    words = [_cohort(told), *(str(told[key]) for key in BY if told.get(key)), f"{datetime.now(UTC).astimezone():%Y-%m-%d}"]
+    fields: Mapping[str, Any] = settings if isinstance(settings, Mapping) else dict(settings)
+    words = [_cohort(fields), *(str(fields[key]) for key in BY if fields.get(key)), f"{datetime.now(UTC).astimezone():%Y-%m-%d}"]
     return ", ".join(filter(None, words))
 
 
