@@ -115,6 +115,6 @@ class ShuffleAutoencoder(nn.Module):
     @torch.no_grad()
     def observe(self, codes: Tensor) -> None:
         """Take codes of a training into the statistics."""
-        axes = [0, 2, 3, 4]
+        axes, codes = [0, 2, 3, 4], codes.float()  # of any precision
         self.latent_mean.lerp_(codes.mean(axes), MOMENTUM)
         self.latent_std.lerp_(codes.std(axes), MOMENTUM)

@@ -128,6 +128,7 @@ class Autoencoding(Objective):
 
 def _divergence(mean: Tensor, spread: Tensor) -> Tensor:
     """Of the codes' normal distributions from the standard one, in nats."""
+    mean, spread = mean.float(), spread.float()  # a sum over all of a code
     nats = 0.5 * (mean.square() + spread.square() - 1 - spread.square().clamp_min(1e-30).log())
     return nats.flatten(1).sum(1).mean()
 

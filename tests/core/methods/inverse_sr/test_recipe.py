@@ -187,6 +187,13 @@ def test_codes_are_watched_while_the_autoencoder_learns(monkeypatch: pytest.Monk
     torch.testing.assert_close(code.std([0, 2, 3, 4]), torch.ones(2), atol=0.01, rtol=0)
 
 
+def test_a_step_in_half_precision_gives_a_finite_loss() -> None:
+    objective = autoencoding()
+    with torch.autocast("cpu", torch.bfloat16):
+        for module in objective.trained:
+            assert objective.loss(module, batch(), torch.Generator().manual_seed(1), 0).isfinite()
+
+
 class Known(nn.Module):
     """Tells the noise of codes that are standard normal: eps = sigma z; the conditions are cut off."""
 
