@@ -109,11 +109,11 @@ def planned_run(out: str) -> tuple[Output, CohortPlan]:
     from core.engine.plan import CohortPlan
     from core.io import files
     from core.io.output import Output
+    from core.settings.base import wrong
 
     place = Output(out)
     try:
         return place, CohortPlan.model_validate(files.read_json(place.plan))
     except (FileNotFoundError, ValueError) as error:
-        raise UsageError(
-            "no-run", f"an output folder of isovox with {place.plan}", str(error), "name the OUT of a run"
-        ) from error
+        got = "no such file" if isinstance(error, FileNotFoundError) else f"a file that is no plan ({wrong(error)[:200]})"
+        raise UsageError("no-run", f"an output folder of isovox with {place.plan}", got, "name the OUT of a run") from error

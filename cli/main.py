@@ -15,9 +15,14 @@ from infra import signals
 from infra.own_packages import HOME, REMEDY, foreign
 
 USAGE = 2
-MAKERS = ("run", "train", "simulate", "evaluate", "harmonize", "report", "verify", "clean", "demo", "models", "deploy")
-LASTING = ("ui", "up")  # these work until they are interrupted
 KEPT = "what is finished is kept, and the same command goes on from there"
+NOTHING = "nothing was changed"
+STOPPED = {  # what is said when a command is stopped; of the others NOTHING
+    **dict.fromkeys(("run", "train", "simulate", "evaluate", "harmonize", "report", "verify", "clean", "demo"), KEPT),
+    **dict.fromkeys(("models", "deploy", "monitor", "notify", "down"), KEPT),
+    "ui": "the pages are closed, and the output is as it was",
+    "up": "what it started is being ended, and the same command starts it again",
+}
 
 COMMANDS = {  # what each does; the module of that name beside this one has its add_arguments(parser) and execute(options)
     "run": "restore a cohort: the main job",
@@ -56,17 +61,27 @@ def _bids_app(argv: list[str]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says which option was probably meant."""
+    """A parser that says which option was probably meant.
+
+    Attributes:
+        named: the program and its command, where that is known before its words are parsed.
+    """
+
+    named = ""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and what is wrong, and end with exit code 2."""
-        said = [word for word in message.split() if word.startswith("--")]
+        """Say what is wrong, what was probably meant and where all options stand, and end with exit code 2."""
+        said = [word.rstrip(":") for word in message.split() if word.startswith("--")]
         known = sorted({name for command in _every(self) for name in command._option_string_actions if name.startswith("--")})  # noqa: SLF001
         near = {word: get_close_matches(word.partition("=")[0], known, 1) for word in said if word.partition("=")[0] not in known}
         hints = [f"{word}: did you mean {match[0]}?" for word, match in near.items() if match]
         if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
-            hints += [f"did you mean {match}?" for match in get_close_matches(chosen[1], re.findall(r"[\w.-]+", chosen[2]), 1)]
-        super().error("; ".join([message, *hints]))
+            hints += [
+                f"{chosen[1]}: did you mean {near_word}?"
+                for near_word in get_close_matches(chosen[1], re.findall(r"[\w.-]+", chosen[2]), 1)
+            ]
+        sentences = [f"{message[:1].upper()}{message[1:]}.", *hints, f"See {self.named or self.prog} --help."]
+        self.exit(USAGE, f"isovox: {' '.join(sentences)}\n")
 
 
 def _every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -85,6 +100,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     parser = _Parser(
         "isovox", description="Isotropic, comparable brain MRI from clinical cohorts.", epilog=EPILOG, formatter_class=formatter
     )
+    parser.named = f"isovox {command}" if command else ""
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
@@ -108,12 +124,12 @@ def main(argv: list[str] | None = None) -> int:
         the exit code.
     """
     if others := foreign():
-        sys.stderr.write(f"isovox: foreign-package: wanted isovox's own packages in {HOME}; got {others}; {REMEDY}\n")
+        sys.stderr.write(f"isovox: foreign-package: expected isovox's own packages in {HOME}, but got {others}. {REMEDY}\n")
         return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
-    if argv is None and command not in LASTING:
-        signals.end_in_one_line(KEPT if command in MAKERS else "nothing was changed")
+    if argv is None:
+        signals.end_in_one_line(STOPPED.get(command or "", NOTHING))
     try:
         return _execute(command, words)
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from core.errors import UsageError
+from core.settings.base import refused
 from core.settings.run import RunSettings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -135,7 +136,4 @@ def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
         own = [fault["ctx"]["error"] for fault in error.errors() if isinstance(fault.get("ctx", {}).get("error"), UsageError)]
         if own:
             raise own[0] from error
-        what = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {fault['input']!r}" for fault in error.errors()
-        )
-        raise UsageError("settings", "valid settings", what, "correct them; --help lists them") from error
+        raise UsageError("settings", *refused(error), "correct it; --help of the command lists all settings") from error

@@ -44,7 +44,9 @@ def _database(said: str | None) -> str | None:
             raise UsageError("database", "a file with the database's URL", str(error), "name one that can be read") from error
     if urlsplit(said).password:
         remedy = "put the URL into a file and give --database @FILE, or set ISOVOX_DATABASE"
-        raise UsageError("password-shown", "no password among arguments, which all users of a machine see", "one", remedy)
+        raise UsageError(
+            "password-shown", "no password among arguments, which all users of a machine see", "one in --database", remedy
+        )
     return said
 
 

@@ -1,6 +1,25 @@
-"""The errors that isovox raises on purpose: each names what was wanted, what came and the remedy."""
+"""The errors that isovox raises on purpose: each says in plain sentences what was expected, what came and what to do."""
 
 from __future__ import annotations
+
+
+def fault(wanted: str, got: str) -> str:
+    """What was expected and what came, as a sentence without its first word and its end.
+
+    Args:
+        wanted: what was expected, as the end of "expected …".
+        got: what came instead, as the end of "but got …"; of a library's own words the lines are joined.
+    """
+    return f"expected {wanted}, but got {' '.join(got.split()).rstrip('.')}"
+
+
+def order(remedy: str) -> str:
+    """What the user can do, as a sentence.
+
+    Args:
+        remedy: it, begun by a verb in lower case.
+    """
+    return f"{remedy[:1].upper()}{remedy[1:].rstrip('.')}."
 
 
 class IsovoxError(Exception):
@@ -8,9 +27,9 @@ class IsovoxError(Exception):
 
     Args:
         code: short stable name of the fault, kebab-case, as shown in tables and reports ("affine-singular").
-        wanted: what was expected.
-        got: what came instead.
-        remedy: what the user can do.
+        wanted: what was expected, as the end of "expected …".
+        got: what came instead, as the end of "but got …".
+        remedy: what the user can do, begun by a verb in lower case.
     """
 
     def __init__(self, code: str, wanted: str, got: str, remedy: str) -> None:
@@ -18,8 +37,8 @@ class IsovoxError(Exception):
         self.code, self.wanted, self.got, self.remedy = code, wanted, got, remedy
 
     def __str__(self) -> str:
-        """One line: code, wanted, got, remedy."""
-        return f"{self.code}: wanted {self.wanted}; got {self.got}; {self.remedy}"
+        """One line: the code, then two sentences."""
+        return f"{self.code}: {fault(self.wanted, self.got)}. {order(self.remedy)}"
 
 
 class InputError(IsovoxError):

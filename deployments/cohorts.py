@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from core.errors import UsageError
 from core.io import files
+from core.settings.base import refused
 from core.settings.run import RunSettings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -79,8 +80,8 @@ def cohort_of(said: str, how: Mapping[str, Any]) -> Cohort:
     try:
         RunSettings.model_validate(settings)
     except ValidationError as error:
-        what = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise UsageError("settings", f"valid settings of cohort {name}", what, "correct them") from error
+        wanted, got = refused(error)
+        raise UsageError("settings", f"of cohort {name} {wanted}", got, "correct it") from error
     return Cohort(name, settings)
 
 

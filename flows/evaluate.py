@@ -160,14 +160,14 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
 
 def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scoring: Scoring) -> tuple[list[Case], list[Score]]:
     """The cases and their rows, made where the settings say that work runs."""
-    from flows.progress import bars
+    from flows.progress import bars, counted
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
     from tasks.evaluate import cases, evaluation
 
     with open_cluster(settings.compute) as pool:
         dispatch = partial(run_bounded, pool)
-        with bars({"scans": _count(settings)}) as tell:
+        with bars({"scans": counted(settings.cohort, settings.selection)}) as tell:
             chosen = cases.find_cases(settings, tell, dispatch)
         work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
         with bars({"restored": len(chosen) * len(candidates)}) as tell:
@@ -214,9 +214,3 @@ def method_of(model: str, tracking_uri: str | None) -> str:
     from flows.weights import resolve_model
 
     return method_for(read_bundle(resolve_model(model, tracking_uri).folder).network)
-
-
-def _count(settings: EvaluationSettings) -> int:
-    from core.io.bids import discover
-
-    return len(discover(settings.cohort, settings.selection))

@@ -1,10 +1,14 @@
-"""Progress bars on a terminal; nothing in a log or where quiet was asked for."""
+"""What a user sees while work runs: the account of the input, and bars on a terminal; nothing where quiet was asked for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.settings.scans import Selection
 
 from tasks.events import Advanced, Tell
 
@@ -15,6 +19,20 @@ def be_quiet() -> None:
     """Show no bars in this process."""
     global _quiet  # noqa: PLW0603 - a property of the process's terminal
     _quiet = True
+
+
+def counted(input_uri: str, selection: Selection) -> int:
+    """How many scans a selection finds; where every file of the input went is told, unless quiet was asked for.
+
+    Raises:
+        UsageError: as ``core.io.bids.survey``.
+    """
+    from core.io.bids import survey
+
+    discovery = survey(input_uri, selection)
+    if not _quiet:
+        sys.stderr.write("".join(f"{line}\n" for line in discovery.ledger.account().lines()))
+    return len(discovery.scans)
 
 
 @contextmanager

@@ -19,14 +19,13 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """
-    from core.io.bids import discover
     from core.io.lock import cohort_lock
     from core.io.output import Output
-    from flows.progress import bars
+    from flows.progress import bars, counted
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
     from tasks.evaluate import simulate as work
 
-    total = len(discover(settings.input, settings.selection))
+    total = counted(settings.input, settings.selection)
     with cohort_lock(Output(settings.out).lock), open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
         return work.simulate(settings, tell, partial(run_bounded, pool))

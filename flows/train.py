@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from core.io import claim, files
-from core.io.bids import discover
 from core.io.lock import cohort_lock
 from core.settings.train import TrainSettings
 from flows.home import home, tracking_uri, training_folder
 from flows.names import flow_run_name
-from flows.progress import bars
+from flows.progress import bars, counted
 from flows.registry import bring_own
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
@@ -63,7 +62,7 @@ def train_network(settings: TrainSettings) -> str:
 
 def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
     """The cohort in the training's store, taken in where the settings say that work runs."""
-    total = len(discover(settings.cohort, settings.selection))
+    total = counted(settings.cohort, settings.selection)
     with open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
         return intake.ingest(place, settings, tell, partial(run_bounded, pool))
 

@@ -16,7 +16,7 @@ from core.errors import UsageError
 from core.settings.run import Compute
 from infra.group.state import environment
 from infra.pools import SINGLE, ClusterError, Pool, Threads, Workers
-from infra.signals import terminable
+from infra.signals import kept_from_children, terminable
 
 if TYPE_CHECKING:
     from distributed.deploy.cluster import Cluster
@@ -103,7 +103,9 @@ def _in_process(compute: Compute) -> Pool:
 def _local(compute: Compute) -> Pool:
     from distributed import LocalCluster
 
-    return _connect(LocalCluster(n_workers=compute.workers, memory_limit=compute.memory_limit, **_here()), PATIENCE, compute)
+    with kept_from_children():
+        cluster = LocalCluster(n_workers=compute.workers, memory_limit=compute.memory_limit, **_here())
+    return _connect(cluster, PATIENCE, compute)
 
 
 def _cuda(compute: Compute) -> Pool:
@@ -111,7 +113,9 @@ def _cuda(compute: Compute) -> Pool:
     if not gpu_names():
         raise ClusterError("gpu-missing", "a GPU for cluster 'cuda'", "none that nvidia-smi lists", "use --cluster local")
     package = _extra("dask_cuda", "gpu", "cuda")
-    return _connect(package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here()), PATIENCE, compute)
+    with kept_from_children():
+        cluster = package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here())
+    return _connect(cluster, PATIENCE, compute)
 
 
 def _here() -> dict[str, Any]:
@@ -133,7 +137,7 @@ def _group(_: Compute) -> Pool:
     """That of the services that ``isovox up`` started, for their worker, which is told, and for others on this machine."""
     variables = os.environ if "ISOVOX_CLUSTER" in os.environ else environment()
     if "ISOVOX_CLUSTER" not in variables:
-        raise ClusterError("no-group", "a group's cluster, in ISOVOX_CLUSTER", "none that is up", "isovox up starts one")
+        raise ClusterError("no-group", "a group's cluster, in ISOVOX_CLUSTER", "none that is up", "start one: isovox up")
     return _scheduler(variables["ISOVOX_CLUSTER"], variables)
 
 

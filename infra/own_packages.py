@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGES = ("core", "tasks", "flows", "cli", "infra", "deployments")
 HOME = Path(__file__).resolve().parents[1]
-REMEDY = "install isovox into a Python environment of its own (make setup), and leave PYTHONPATH empty"
+REMEDY = "Install isovox into a Python environment of its own (make setup), and leave PYTHONPATH empty"
 
 
 def foreign(home: Path = HOME) -> dict[str, str]:

@@ -248,10 +248,12 @@ class Workers(Pool):
         self._close()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the interface
-        """Close the client, and the cluster where it is ours, after what was sent or (cancel_futures) without it."""
+        """Close the client, and the cluster where it is ours, after what was sent or (cancel_futures) at once."""
         if wait and not cancel_futures and not self._fault:
             self._executor.shutdown(wait=True)
         self._fault = self._fault or "the cluster was closed"
+        if cancel_futures:
+            self._kill()
         self._close()
 
     def _close(self) -> None:
@@ -264,8 +266,9 @@ class Workers(Pool):
                 self._kill()
 
     def _kill(self) -> None:
-        """End worker processes of this machine outright."""
+        """End worker processes of this machine outright, and let none begin anew: what they wrote is whole or absent."""
         for worker in getattr(self._cluster, "workers", {}).values():
+            worker.auto_restart = False
             if (pid := getattr(worker, "pid", None)) is not None:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

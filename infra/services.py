@@ -112,9 +112,8 @@ class Service:
         while not (_answers(self.health) and self._listens()):
             self.check()
             if time.monotonic() > end:
-                raise ServiceError(
-                    "service-late", f"{self.name} up within {deadline:.0f} s", self._last_words(), f"see {self.log}"
-                )
+                wanted = f"{self.name} up within {deadline:.0f} s"
+                raise ServiceError("service-late", wanted, self._last_words(), f"see {self.log}")
             time.sleep(0.1)
 
     def check(self) -> None:
@@ -320,6 +319,7 @@ def guarded(command: list[str], settings: Mapping[str, str], folder: Path, log: 
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=folder,
+        start_new_session=True,  # what tells all of a terminal or of a job to end is for this process to hear: it asks it last
     )
 
 

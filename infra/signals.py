@@ -44,6 +44,16 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def kept_from_children() -> Iterator[None]:
+    """What is begun in the block never hears of Ctrl-C, which a terminal sends to all processes; this one ends it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def came() -> int:
     """The number of the signal that told this process to stop; 0 where none did."""
     return _came[0] if _came else 0

@@ -82,7 +82,7 @@ def cohort_view(scan_view: ScanView) -> CohortView:
 
     done = [record(number, "done") for number in (10, 2, 3, 4)]
     failed = ScanRecord(
-        key="sub-99_T1w", state="failed", code="empty", reason="empty: wanted a scan; got /home/jane/x/sub-99.nii"
+        key="sub-99_T1w", state="failed", code="empty", reason="empty: expected a scan, but got /home/jane/x/sub-99.nii"
     )
     settings = {"method": "unires", "voxel_size": 1.0, "quality": QualityThresholds().model_dump()}
     links = {"sub-01_T1w": "reports/sub-01_T1w.html"}

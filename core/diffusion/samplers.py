@@ -154,7 +154,7 @@ def ddim(
         UsageError: eta outside [0, 1], or times as for ``Sampler``.
     """
     if not 0 <= eta <= 1:
-        raise UsageError("eta-outside", "eta from 0 to 1", str(eta), "0 is deterministic, 1 ancestral")
+        raise UsageError("eta-outside", "eta from 0 to 1", str(eta), "choose 0 for deterministic steps, 1 for ancestral ones")
     image, x = _clamped(denoise, clamp), start
     for n, t, s in _steps(times):
         alpha_s, sigma_s = schedule.alpha_sigma(s)

@@ -33,7 +33,7 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         )
     if gpu is not None and plan.forecast.tile > gpu:
         wanted, got = f"at most {_sizes(gpu)}, which the smallest GPU has", f"{_sizes(plan.forecast.tile)} for one tile"
-        raise PlanError("gpu-too-small", wanted, got, "smaller patches (--patch), or a larger GPU")
+        raise PlanError("gpu-too-small", wanted, got, "choose smaller patches (--patch), or use a larger GPU")
     if plan.forecast.disk > disk:
         wanted = f"at most {_sizes(disk)} on disk"
         got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"

@@ -260,7 +260,7 @@ class Grid:
             GridError: for a factor that is not above 0.
         """
         if factor <= 0:
-            raise GridError("factor-invalid", "a factor above 0", str(factor), "give new voxels for an old one")
+            raise GridError("factor-invalid", "a factor above 0", str(factor), "give how many new voxels one old voxel becomes")
         steps, shape = [1.0, 1.0, 1.0], list(self.shape)
         steps[axis], shape[axis] = float(1 / Fraction(factor)), math.ceil(shape[axis] * Fraction(factor))
         return self._stepped(steps, shape, [centres == "decimation" and at == axis for at in range(3)])

@@ -151,7 +151,7 @@ def _usable(features: Features) -> tuple[Features, tuple[str, ...]]:
         name for name, column in zip(table.names, table.values.T, strict=True) if len(set(column[np.isfinite(column)])) > 1
     ]
     if not varying:
-        raise FeaturesError("classifier-features", "a feature that varies", some(table.names) or "none", "measure others")
+        raise FeaturesError("classifier-features", "a feature that varies", some(table.names) or "none", "measure other features")
     return table.only(varying), tuple(site for site in features.sites if site not in kept)
 
 

@@ -76,14 +76,16 @@ class Features:
 
     def _check_values(self) -> None:
         if self.values.shape != (wanted := (len(self.scans), len(self.names))):
-            raise FeaturesError("features-shape", f"values of {wanted}", f"{self.values.shape}", "give a row a scan")
+            raise FeaturesError("features-shape", f"values of {wanted}", f"{self.values.shape}", "give a row for each scan")
         if np.isinf(self.values).any():
             row, column = np.argwhere(np.isinf(self.values))[0]
             got = f"infinity for {self.names[column]} of {self.scans[row]}"
             raise FeaturesError("feature-infinite", "finite numbers, or NaN for unknown", got, "measure it again, or give NaN")
         for name, values in self.covariates.items():
             if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-                raise FeaturesError("covariate-infinite", f"finite numbers for {name}", "others", "give None where it is unknown")
+                raise FeaturesError(
+                    "covariate-infinite", f"finite numbers for {name}", "infinity or NaN", "give None where it is unknown"
+                )
 
     def __len__(self) -> int:
         """How many scans."""

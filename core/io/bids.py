@@ -18,7 +18,7 @@ from core.io.names import Entities, is_nifti, without_extension
 from core.io.scans import Refused, Source
 from core.settings.scans import Selection
 
-__all__ = ["Discovery", "Entities", "Refused", "Source", "discover", "is_nifti", "survey", "without_extension"]
+__all__ = ["Discovery", "Entities", "Refused", "Source", "discover", "is_nifti", "label_images", "survey", "without_extension"]
 
 TABLES = (".csv", ".txt", ".xlsx", ".xls", ".ods")
 
@@ -70,7 +70,7 @@ def survey(input_uri: str, selection: Selection | None = None, out: str = "") ->
     except Exception as error:
         if not s3.is_forbidden(error):
             raise
-        raise UsageError("input-forbidden", f"leave to read {input_uri}", str(error), "check its permissions") from error
+        raise UsageError("input-forbidden", f"permission to read {input_uri}", str(error), "check its permissions") from error
     discovery.unique()
     if not discovery.scans:
         account = discovery.ledger.account().lines()
@@ -78,6 +78,21 @@ def survey(input_uri: str, selection: Selection | None = None, out: str = "") ->
         raise UsageError("no-scans", "at least one scan", got, "check the path, the labels and the suffixes")
     discovery.scans.sort(key=lambda scan: scan.key)
     return discovery
+
+
+def label_images(uri: str) -> list[Source | Refused]:
+    """The label images that a table names, or those (_dseg) of a dataset or folder.
+
+    Raises:
+        UsageError: as ``survey``.
+    """
+    if not uri.lower().endswith(".tsv"):
+        return discover(uri, Selection(suffix=("dseg",)))
+    if not files.exists(uri):
+        raise UsageError("input-missing", "a table of label images", f"nothing at {uri}", "check the path")
+    discovery = from_table(uri, Selection(), labels=True)
+    discovery.unique()
+    return discovery.scans
 
 
 def discover(input_uri: str, selection: Selection | None = None) -> list[Source | Refused]:

@@ -25,7 +25,7 @@ SAME = 0.05  # of the slices' distance: nearer than that is the same place
 def unreadable_members(broken: int, whole: int, example: str) -> InputError:
     """The reason of a series of which some files cannot be read."""
     got = f"{broken} of {broken + whole} that cannot be read, such as {example}"
-    return InputError("dicom-members", "every file of the series readable", got, "copy the series again from where it came")
+    return InputError("dicom-members", "every file of the series to be readable", got, "copy the series again from where it came")
 
 
 def _candidates(uris: Sequence[str]) -> Iterator[str]:
@@ -64,7 +64,9 @@ def _slices(uris: Sequence[str]) -> list[Slice]:
 
 def _check_one_series(slices: Sequence[Slice]) -> None:
     if (count := len({plane.series for plane in slices})) > 1:
-        raise InputError("dicom-several-series", "a folder for each series", f"{count} in one", "sort them into folders")
+        raise InputError(
+            "dicom-several-series", "a folder for each series", f"{count} series in one folder", "sort them into folders"
+        )
     kinds: list[tuple[Slice, int]] = []
     for plane in slices:
         at = next((n for n, (first, _) in enumerate(kinds) if _is_alike(first, plane)), None)
@@ -74,8 +76,13 @@ def _check_one_series(slices: Sequence[Slice]) -> None:
             kinds[at] = (kinds[at][0], kinds[at][1] + 1)
     if len(kinds) > 1:
         kinds.sort(key=lambda kind: -kind[1])
-        got = " and ".join(f"{count} of {first.size[1]}x{first.size[0]}" for first, count in kinds)
+        got = " and ".join(f"{count} of {first.size[1]}x{first.size[0]} {_towards(first)}" for first, count in kinds)
         raise InputError("dicom-mixed", "slices of one size and direction", got, "leave out localizers and reformats")
+
+
+def _towards(plane: Slice) -> str:
+    """Which way a slice lies, by the axis that its normal is nearest to."""
+    return ("sagittal", "coronal", "axial")[int(np.abs(_directions(plane)[2]).argmax())]
 
 
 def _is_alike(first: Slice, other: Slice) -> bool:
@@ -104,7 +111,7 @@ def _check_steps(along: NDArray[np.float64]) -> None:
         raise InputError("dicom-duplicates", "one slice at each place", got, "keep one echo, volume or copy in the folder")
     if (gaps := along[:-1][steps > 1.5 * apart]).size:
         count = int(np.round(steps[steps > 1.5 * apart] / apart - 1).sum())
-        raise InputError("dicom-gaps", f"a slice every {apart:.2f} mm", f"{count} missing after {_at(list(gaps))}", REMEDY)
+        raise InputError("dicom-gaps", f"a slice every {apart:.2f} mm", f"{count} missing, after {_at(list(gaps))}", REMEDY)
     if np.abs(steps - apart).max() > SAME * apart:
         got = f"steps of {steps.min():.2f} to {steps.max():.2f} mm"
         raise InputError("dicom-uneven", f"a slice every {apart:.2f} mm", got, REMEDY)
@@ -114,7 +121,7 @@ def _sorted(uris: str | Sequence[str]) -> list[Slice]:
     """The slices of a series in order along their normal."""
     slices = _slices([uris] if isinstance(uris, str) else uris)
     if len(slices) < 2:
-        raise InputError("not-3d", "several slices", "one", REMEDY)
+        raise InputError("not-3d", "several slices", "one slice", REMEDY)
     normal = _directions(slices[0])[2]
     slices = sorted(slices, key=lambda plane: float(normal @ plane.position))
     _check_steps(np.array([normal @ plane.position for plane in slices]))
@@ -128,7 +135,7 @@ def _affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
     places = np.array([plane.position for plane in slices])
     step = (places[-1] - places[0]) / (len(slices) - 1)
     if np.abs(places - (places[0] + np.arange(len(slices))[:, None] * step)).max() > 0.1 + SAME * np.linalg.norm(step):
-        raise InputError("dicom-uneven", "slices along a straight line", "some beside it", REMEDY)
+        raise InputError("dicom-uneven", "slices along a straight line", "slices beside the line", REMEDY)
     affine = np.eye(4)
     affine[:3, :3] = LPS_TO_RAS @ np.stack([row * between_columns, column * between_rows, step], axis=1)
     affine[:3, 3] = LPS_TO_RAS @ places[0]
@@ -159,12 +166,14 @@ def _voxels(plane: Slice) -> NDArray[np.float64]:
     """Scaled voxels (column, row) of a slice."""
     dataset = read_file(plane.uri, pixels=True)
     if dataset is None:
-        raise InputError("file-truncated", "a whole DICOM file", files.name_of(plane.uri), REMEDY)
+        raise InputError("file-truncated", "a whole DICOM file", f"{files.name_of(plane.uri)}, which ends early", REMEDY)
     with unquoted(files.name_of(plane.uri)):
         slope, inter = (float(getattr(dataset, f"Rescale{word}", default)) for word, default in (("Slope", 1), ("Intercept", 0)))
         stored = dataset.pixel_array
     if not np.isfinite([slope, inter]).all() or not slope:
-        raise InputError("scaling-nonfinite", "a finite rescale slope", f"{slope} and {inter}", REMEDY)
+        raise InputError(
+            "scaling-nonfinite", "a finite rescale slope above or below 0 and a finite intercept", f"{slope} and {inter}", REMEDY
+        )
     scaled: NDArray[np.float64] = np.asarray(stored, np.float64).T * slope + inter
     return scaled
 

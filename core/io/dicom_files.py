@@ -133,8 +133,8 @@ def unquoted(name: str) -> Iterator[None]:
     except (InputError, OSError, EOFError):
         raise
     except Exception as error:  # noqa: BLE001 - pydicom has kinds of its own
-        got = f"others in {name} ({type(error).__name__})"
-        raise InputError("dicom-unreadable", "elements and pixels as DICOM says", got, UNREADABLE) from None
+        got = f"some in {name} that do not ({type(error).__name__})"
+        raise InputError("dicom-unreadable", "elements and pixels that keep to the standard of DICOM", got, UNREADABLE) from None
 
 
 def is_dicom(start: bytes) -> bool:
@@ -170,7 +170,7 @@ def read_file(uri: str, pixels: bool) -> Dataset | None:  # noqa: FBT001
             with unquoted(files.name_of(uri)):
                 dataset = _parsed(content, pixels=pixels)
     except (EOFError, OSError) as error:
-        raise InputError("file-truncated", "a whole DICOM file", files.name_of(uri), REMEDY) from error
+        raise InputError("file-truncated", "a whole DICOM file", f"{files.name_of(uri)}, which ends early", REMEDY) from error
     return dataset if "Rows" in dataset else None
 
 
@@ -235,14 +235,16 @@ def _pixel_bytes(dataset: Dataset) -> int:
 def _check_kind(dataset: Dataset, name: str) -> None:
     """Refuse what is no slice of an MRI."""
     if int(getattr(dataset, "NumberOfFrames", 1) or 1) > 1:
-        raise InputError("dicom-multiframe", "one slice a file", f"several in {name}", "convert it to NIfTI (dcm2niix)")
+        raise InputError("dicom-multiframe", "one slice in each file", f"several in {name}", "convert it to NIfTI (dcm2niix)")
     if int(getattr(dataset, "SamplesPerPixel", 1)) != 1:
-        raise InputError("voxels-rgb", "one number a voxel", f"colours in {name}", "give the scan, not a picture of it")
+        raise InputError("voxels-rgb", "one number for each voxel", f"colours in {name}", "give the scan, not a picture of it")
     for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
         if not getattr(dataset, keyword, None):
             raise InputError("dicom-no-geometry", keyword, f"none in {name}", REMEDY)
         if len(getattr(dataset, keyword)) != count:
-            raise InputError("dicom-no-geometry", f"{count} numbers of {keyword}", f"others in {name}", REMEDY)
+            raise InputError(
+                "dicom-no-geometry", f"{count} numbers of {keyword}", f"{len(getattr(dataset, keyword))} in {name}", REMEDY
+            )
 
 
 def _slice(dataset: Dataset, bare: Slice) -> Slice:
@@ -253,7 +255,9 @@ def _slice(dataset: Dataset, bare: Slice) -> Slice:
         for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     ]
     if not np.isfinite(np.concatenate(numbers)).all():
-        raise InputError("dicom-no-geometry", "finite numbers", f"others in {files.name_of(bare.uri)}", REMEDY)
+        raise InputError(
+            "dicom-no-geometry", "finite numbers of place and direction", f"NaN or infinity in {files.name_of(bare.uri)}", REMEDY
+        )
     size = (int(dataset.Columns), int(dataset.Rows))
     signed = bool(int(getattr(dataset, "PixelRepresentation", 0)))
     return replace(bare, position=numbers[0], turned=numbers[1], spacing=numbers[2], size=size, signed=signed)

@@ -26,6 +26,11 @@ def is_nifti(path: str) -> bool:
     return path.lower().endswith(NIFTI)
 
 
+def is_one_file(path: str) -> bool:
+    """Whether a path is named as an image that is one file, not a pair."""
+    return bool(IMAGES.search(path)) and not path.lower().endswith((".hdr", ".nhdr"))
+
+
 def without_extension(path: str) -> str:
     """A path without the extension of an image; of another file, without .gz and .nii."""
     short = IMAGES.sub("", path)

@@ -238,7 +238,7 @@ class Store:
             with _whole(what):
                 stored = np.asarray(self._open(f"{path}/{name}")[:])
             if not np.array_equal(stored, values):
-                raise StoreError("block-missing", f"{what} as written", "others", "run again: it is made anew")
+                raise StoreError("block-missing", f"{what} as written", "other values", "run again: it is made anew")
 
     def remove(self, path: str) -> None:
         """Remove a group or scratch array with all in it; its metadata first, so that half of it never counts as whole."""

@@ -71,7 +71,9 @@ def _dtype(header: RawHeader) -> np.dtype[Any]:
 
     code = int(header["datatype"])
     if code in {128, 2304}:
-        raise InputError("voxels-rgb", "one number a voxel", data_type_codes.label[code], "give the scan, not a picture of it")
+        raise InputError(
+            "voxels-rgb", "one number for each voxel", data_type_codes.label[code], "give the scan, not a picture of it"
+        )
     if code in {32, 1792, 2048}:
         raise InputError("voxels-complex", "real voxels", data_type_codes.label[code], "give the magnitude image")
     if code not in data_type_codes.dtype or data_type_codes.dtype[code].itemsize == 0:
@@ -255,7 +257,7 @@ class Seen:
             raise InputError("voxels-nonfinite", "finite voxels", f"{self.bad} voxels that are NaN or infinite", REMEDY)
         if self.low == self.high:
             code = "voxels-zero" if self.low == 0 else "voxels-constant"
-            raise InputError(code, "an image with contrast", f"every voxel {self.low:g}", "check the export of the scan")
+            raise InputError(code, "an image with contrast", f"{self.low:g} in every voxel", "check the export of the scan")
         largest, span = max(abs(self.low), abs(self.high)), self.high - self.low
         if largest > LARGEST or span < SMALLEST:
             wanted = f"voxels of at most {LARGEST:g} that differ by {SMALLEST:g} or more"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from core.errors import SettingsError, UsageError
+from core.errors import SettingsError, UsageError, order
 from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def unknown(code: str, name: str, known: Iterable[str], remedy: str) -> Settings
     """
     names = list(known)
     near = get_close_matches(name, names, 1)
-    return SettingsError(code, f"one of {', '.join(names)}", name, f"did you mean {near[0]}? {remedy}" if near else remedy)
+    return SettingsError(code, f"one of {', '.join(names)}", name, f"did you mean {near[0]}? {order(remedy)}" if near else remedy)
 
 
 def resolve(where: str) -> Any:

@@ -243,9 +243,13 @@ def read_bundle(folder: str) -> Bundle:
         return Bundle.from_json(files.read_json(files.join(folder, CONFIG)))
     except (FileNotFoundError, NotADirectoryError):
         refuse_pickles(folder)
-        raise WeightsError("weights-missing", LAYOUT, folder, "name a folder that save_model wrote") from None
+        raise WeightsError(
+            "weights-missing", LAYOUT, folder, "name the folder of a model as isovox train or isovox models export writes it"
+        ) from None
     except ValueError as error:
-        raise WeightsError("weights-config", f"a model's {CONFIG}", wrong(error), "write it again by save_model") from error
+        raise WeightsError(
+            "weights-config", f"a model's {CONFIG}", wrong(error), "copy the model again from where it came, or export it again"
+        ) from error
 
 
 def files_of(folder: str, bundle: Bundle) -> list[str]:

@@ -288,6 +288,6 @@ def _inside(content: Any, state: str) -> dict[str, Tensor]:
         content = content[name]
     wrong = [str(key) for key, value in content.items() if not torch.is_tensor(value)] if isinstance(content, Mapping) else [""]
     if wrong:
-        got = f"others: {_some(wrong)}" if isinstance(content, Mapping) else type(content).__name__
+        got = f"something else: {_some(wrong)}" if isinstance(content, Mapping) else type(content).__name__
         raise WeightsError("weights-state", "tensors by name", got, "say by state in the map where they are")
     return dict(content)

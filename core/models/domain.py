@@ -283,5 +283,5 @@ def _met(name: str, a: object, b: object) -> object:
         common = (max(a[0], b[0]), min(a[1], b[1]))
         common = common if common[0] <= common[1] else ()
     if not common:
-        raise WeightsError("domain-empty", f"a method and a model for the same {name}", f"{a} and {b}", "choose others")
+        raise WeightsError("domain-empty", f"a method and a model for the same {name}", f"{a} and {b}", "choose another model")
     return common

@@ -31,7 +31,7 @@ class Condition(Settings):
     @model_validator(mode="after")
     def _rises(self) -> Self:
         if not self.low < self.high:
-            raise ValueError(f"wanted low < high of {self.name}; got {self.low} and {self.high}")
+            raise ValueError(f"expected low < high of {self.name}, but got {self.low} and {self.high}")
         return self
 
     def unit(self, value: float | str | None) -> float | None:
@@ -68,7 +68,7 @@ class GenerativePrior(Settings):
         try:
             return Grid.from_json(value).to_json()
         except (KeyError, TypeError) as error:
-            raise ValueError(f"wanted shape and affine of a grid; got {value}") from error
+            raise ValueError(f"expected shape and affine of a grid, but got {value}") from error
 
     @property
     def grid(self) -> Grid:

@@ -57,7 +57,9 @@ def read_tensors(folder: str, sha256: str, file: str = TENSORS) -> dict[str, Ten
     try:
         tensors: dict[str, Tensor] = load(content)
     except SafetensorError as error:
-        raise WeightsError("weights-unreadable", f"{file} in {folder}", str(error), "write it again by save_model") from error
+        raise WeightsError(
+            "weights-unreadable", f"{file} in {folder}", str(error), "copy the model again from where it came, or export it again"
+        ) from error
     return tensors
 
 

@@ -99,7 +99,7 @@ class DroppedSlices(Forward):
     @model_validator(mode="after")
     def _phase_within(self) -> DroppedSlices:
         if self.phase >= self.factor:
-            raise ValueError(f"wanted a phase below the factor {self.factor}; got {self.phase}; count slices from 0")
+            raise ValueError(f"expected a phase below the factor {self.factor}, but got {self.phase}. Count slices from 0.")
         return self
 
     @property

@@ -66,7 +66,7 @@ def resize_matrix(n_in: int, factor: Fraction | float, kernel: Kernel) -> Matrix
         GridError: for a factor that is not above 0.
     """
     if factor <= 0:
-        raise GridError("factor-invalid", "a factor above 0", str(factor), "give new voxels for an old one")
+        raise GridError("factor-invalid", "a factor above 0", str(factor), "give how many new voxels one old voxel becomes")
     n_out, step = math.ceil(n_in * factor - 1e-9), float(1 / factor)
     centres = (np.arange(n_out) - (n_out - 1) / 2) * step + (n_in - 1) / 2
     return _rows(n_in, centres, step, kernel)

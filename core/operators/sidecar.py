@@ -57,7 +57,7 @@ def simulated_by(sidecar: Mapping[str, Any], grid: Grid | None = None) -> Forwar
     except ValidationError as error:
         wanted = f"an operator among {', '.join(KINDS)} with its settings"
         names = ", ".join(".".join(map(str, fault["loc"])) or "kind" for fault in error.errors())
-        raise InputError("degradation-unknown", wanted, f"others in {names}", "simulate the scan anew") from error
+        raise InputError("degradation-unknown", wanted, f"something else in {names}", "simulate the scan anew") from error
 
 
 def _axis(kind: str, axis: Any, grid: Grid | None) -> Any:

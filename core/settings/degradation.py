@@ -54,7 +54,7 @@ class Degradation(Settings):
     @model_validator(mode="after")
     def _phase_within(self) -> Degradation:
         if self.phase is not None and self.phase >= self.factor:
-            raise ValueError(f"wanted a phase below the factor {self.factor}; got {self.phase}; count slices from 0")
+            raise ValueError(f"expected a phase below the factor {self.factor}, but got {self.phase}. Count slices from 0.")
         return self
 
     @model_serializer(mode="wrap")

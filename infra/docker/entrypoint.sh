@@ -6,7 +6,7 @@ for name in $(env | sed -n 's/^ISOVOX_SECRET_\([A-Z][A-Z0-9_]*\)=.*/\1/p'); do
   eval "file=\$ISOVOX_SECRET_$name"
   # shellcheck disable=SC2154  # eval sets it
   if [ ! -r "$file" ]; then
-    echo "isovox: $name: wanted a secret in $file; got none that can be read; mount it there" >&2
+    echo "isovox: $name: expected a secret in $file, but got none that can be read. Mount it there." >&2
     exit 78
   fi
   value=$(cat "$file")

@@ -95,7 +95,7 @@ class State:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 got = f"one that runs the group in {self.folder}"
-                raise BusyError("group-up", "one supervisor of a group", got, "isovox down ends it") from error
+                raise BusyError("group-up", "one supervisor of a group", got, "end it by isovox down") from error
             yield
 
     def held(self) -> bool:
@@ -167,7 +167,7 @@ def enter(state_dir: Path | None = None) -> dict[str, str]:
     variables = environment(state_dir)
     if not variables and (state_dir is not None or "PREFECT_API_URL" not in os.environ):
         folder = State.at(state_dir).folder
-        raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"isovox up {folder}")
+        raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"start it: isovox up {folder}")
     added = {name: value for name, value in QUIET.items() if name not in os.environ} | past_proxies(os.environ) | variables
     os.environ.update(added)
     return added

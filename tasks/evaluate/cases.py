@@ -12,7 +12,7 @@ import numpy as np
 
 from core.errors import InputError, UsageError
 from core.geometry.grid import Box, Grid
-from core.io import bids, files, simulated
+from core.io import bids, files, readers, simulated
 from core.io.bids import Refused, Source
 from core.methods import registry
 from core.models.card import Card, read_card, read_text
@@ -32,16 +32,22 @@ class Case:
     Attributes:
         scan: key of the truth in its cohort.
         person: label of the person.
-        measured: URI of the scan of low resolution.
+        measured: URIs of the scan of low resolution; none where there is none.
+        kind: name of its reader.
         truth: the sharp scan.
         reason: why it cannot be scored; empty where it can.
     """
 
     scan: str
     person: str
-    measured: str
+    measured: tuple[str, ...]
     truth: Source
     reason: str = ""
+    kind: str = "nifti"
+
+    def metadata(self) -> dict[str, Any]:
+        """What the scan's format, or a JSON file beside it, says of it."""
+        return readers.metadata(self.kind, self.measured)
 
 
 def _person(source: Source) -> str:
@@ -91,13 +97,31 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
     """The case of a scan that was degraded before."""
     if isinstance(scan, Refused):
         return _lost(scan.key, scan.reason)
-    said = Source(scan.key, (truth or "",), "nifti", scan.stem, scan.group, scan.relative, scan.entities)
-    reason = "" if truth else "truth-missing: wanted a sidecar or table that names the truth; got none; simulate it anew"
-    return Case(scan.key, _person(scan), scan.uris[0], said, reason)
+    try:
+        image = _image(truth)
+    except InputError as error:
+        return _lost(scan.key, str(error), _person(scan))
+    said = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
+    return Case(scan.key, _person(scan), scan.uris, said, kind=scan.kind)
 
 
-def _lost(key: str, reason: str) -> Case:
-    return Case(key, key, "", Source(key, ("",), "nifti", key, key, key), reason)
+def _image(truth: str | None) -> readers.Image:
+    """The image that a truth is.
+
+    Raises:
+        InputError: truth-missing, file-missing, and as ``readers.image_at``.
+    """
+    if truth is None:
+        raise InputError("truth-missing", "a sidecar or a table that names the truth", "none", "simulate the scan anew")
+    if not files.exists(truth):
+        raise InputError(
+            "file-missing", "a truth", f"none at {files.name_of(truth)}", "check its path, or simulate the scan anew"
+        )
+    return readers.image_at(truth)
+
+
+def _lost(key: str, reason: str, person: str = "") -> Case:
+    return Case(key, person or key, (), Source(key, ("",), "nifti", key, key, key), reason)
 
 
 def _simulated(settings: EvaluationSettings, keys: set[str], tell: Tell, dispatch: Dispatch) -> list[Case]:
@@ -114,7 +138,7 @@ def _simulated(settings: EvaluationSettings, keys: set[str], tell: Tell, dispatc
             cases.append(_lost(record.key, record.reason))
         else:
             source = sources[record.key]
-            cases.append(Case(record.key, _person(source), files.join(out, f"{job.stems[record.key]}.nii.gz"), source))
+            cases.append(Case(record.key, _person(source), (files.join(out, f"{job.stems[record.key]}.nii.gz"),), source))
     return cases
 
 
@@ -134,27 +158,22 @@ def covered(truth: Grid, measured: Grid) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def sidecar_of(uri: str) -> dict[str, Any]:
-    """What is beside a scan as JSON; nothing where it has no sidecar."""
-    try:
-        sidecar = files.read_json(bids.without_extension(uri) + ".json")
-    except (FileNotFoundError, ValueError):
-        return {}
-    return sidecar if isinstance(sidecar, dict) else {}
-
-
-def forward_told(uri: str, grid: Grid) -> ForwardModel:
+def forward_told(case: Case, grid: Grid) -> ForwardModel:
     """How a scan of low resolution came about, as its sidecar says.
+
+    Args:
+        case: of the scan.
+        grid: of the scan.
 
     Raises:
         InputError: degradation-unknown.
     """
-    return read_forward(sidecar_of(uri), grid)
+    return read_forward(case.metadata(), grid)
 
 
-def degradation_told(uri: str) -> str | None:
+def degradation_told(case: Case) -> str | None:
     """In words, how a scan of low resolution was simulated, as its sidecar says; None where it does not."""
-    forward = simulated_by(sidecar_of(uri))
+    forward = simulated_by(case.metadata())
     return forward.describe() if forward else None
 
 

@@ -24,7 +24,7 @@ from core.engine.restore import restore_scan
 from core.errors import InputError
 from core.evaluation.protocol import Protocol
 from core.geometry.grid import Array, Grid
-from core.io import bids, files, nifti
+from core.io import bids, files, nifti, readers
 from core.io.slabs import StoredAs
 from core.methods import registry
 from core.methods.base import Measured
@@ -37,7 +37,7 @@ from core.settings.simulate import SimulateSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
-from tasks.evaluate.cases import Case, Trained, covered, forward_told, sidecar_of
+from tasks.evaluate.cases import Case, Trained, covered, forward_told
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
@@ -146,7 +146,7 @@ class CaseEvaluation:
     @cached_property
     def digests(self) -> tuple[str, str]:
         """sha256 of the measured scan and of the truth."""
-        return files.sha256(self.case.measured), files.sha256_all(self.case.truth.uris)
+        return files.sha256_all(self.case.measured), files.sha256_all(self.case.truth.uris)
 
     @property
     def protocol(self) -> Protocol:
@@ -158,10 +158,10 @@ class CaseEvaluation:
         """The case in memory."""
         settings = SimulateSettings(input="", out="", trust=self.settings.trust)
         truth, sharp, _ = simulate.load(self.case.truth, settings)
-        image, grid, stored = nifti.load(self.case.measured, self.settings.trust)
+        image, grid, stored = readers.load(self.case.kind, self.case.measured, self.settings.trust)
         key = field_key(self.settings.seed, self.digests[0])
         box = covered(sharp, grid)
-        measured = Measured(image, grid, scan_stats(image), forward_told(self.case.measured, grid), key)
+        measured = Measured(image, grid, scan_stats(image), forward_told(self.case, grid), key)
         return CaseImages(measured, stored, np.ascontiguousarray(truth[box.slices]), sharp.crop(box))
 
     @cached_property
@@ -186,7 +186,7 @@ class CaseEvaluation:
 
     def outside(self, candidate: Candidate) -> list[str]:
         """What of the case lies outside the domain of a method and its model, by name and figures."""
-        measured, said = self.images.measured, sidecar_of(self.case.measured)
+        measured, said = self.images.measured, self.case.metadata()
         facts = facts_of(
             measured.grid,
             measured.forward,

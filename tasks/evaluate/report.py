@@ -167,7 +167,7 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
 
 
 def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
-    degradations = dict.fromkeys(degradation_told(case.measured) for case in cases if case.measured)
+    degradations = dict.fromkeys(degradation_told(case) for case in cases if case.measured)
     said = (
         "; ".join(degradation or "as its sidecars say" for degradation in degradations) or settings.degradation.forward.describe()
     )

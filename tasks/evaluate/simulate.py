@@ -15,10 +15,10 @@ from core.errors import InputError, IsovoxError, UsageError
 from core.geometry.grid import Array, Grid
 from core.io import bids, claim, files, nifti, readers, simulated
 from core.io.bids import Refused, Source
+from core.io.names import IMAGES
 from core.io.slabs import StoredAs
 from core.noise import field_key
 from core.operators.forward import Beside, Degraded
-from core.settings.scans import Selection
 from core.settings.simulate import SimulateSettings
 from core.tissues import Tissues, maps_of_labels
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
@@ -74,10 +74,15 @@ def find(settings: SimulateSettings, keys: Container[str] | None = None) -> tupl
 def _label_images(uri: str | None) -> dict[str, str]:
     if uri is None:
         return {}
-    if bids.is_nifti(uri):
+    if IMAGES.search(uri):
         return {"": uri}
-    selection = Selection() if uri.endswith(".tsv") else Selection(suffix=("dseg",))
-    images = [image for image in bids.discover(uri, selection) if isinstance(image, Source)]
+    named = bids.label_images(uri)
+    for image in named:
+        if isinstance(image, Refused):
+            raise UsageError(image.code, "label images that can be read", image.reason, "correct or remove it")
+    images = [image for image in named if isinstance(image, Source)]
+    if gone := [image.uris[0] for image in images if not files.exists(image.uris[0])]:
+        raise UsageError("file-missing", "label images that can be read", f"none at {files.name_of(gone[0])}", "check the path")
     groups = Counter(image.group for image in images)
     if twice := [group for group, count in groups.items() if count > 1]:
         raise UsageError("labels-ambiguous", "one label image for each scan", f"several of {twice[0]}", "name them in a table")
@@ -92,9 +97,12 @@ def load(source: Source, settings: SimulateSettings) -> tuple[Array, Grid, Store
 def _tissues(job: Job, source: Source, image: Array, grid: Grid) -> tuple[Tissues, Array | None]:
     """The tissues of a scan, and their maps where a label image tells them."""
     uri = job.labels.get(source.group) or job.labels.get("")
+    if uri is None and job.labels:
+        got, remedy = f"none for {source.group}", "add one, or leave the scan out (--exclude)"
+        raise InputError("labels-missing", "a label image for each person and session", got, remedy)
     if uri is None:
         return Tissues.fit(image, contrast=job.settings.degradation.contrast), None
-    labels, on, _ = nifti.load(uri, job.settings.trust)
+    labels, on, _ = readers.load_at(uri, job.settings.trust)
     if on.shape != grid.shape or not np.allclose(on.affine, grid.affine, atol=1e-2):
         got = f"{on.shape} at {files.name_of(uri)}"
         raise InputError("labels-grid", f"labels on the scan's grid {grid.shape}", got, "resample the label image to the scan")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from core.engine.plan import MaskImage, Refusal, ScanPlan
 from core.errors import InputError
-from core.io import files, participants
+from core.io import files, participants, readers
 from core.io.bids import Discovery, Source
-from core.io.names import entities_of, is_nifti, without_extension
+from core.io.names import entities_of, is_one_file, without_extension
 from core.methods.registry import methods
 from core.settings.run import RunSettings
 from tasks.pipeline.labels import grid_of, is_on
@@ -62,19 +62,20 @@ class _Masks:
         self._named = {scan.key: scan.mask for scan in discovery.scans if isinstance(scan, Source) and scan.mask}
         self._folders: dict[str, list[str]] = defaultdict(list)
         for path, kind in sorted(discovery.ledger.left.items()):
-            if kind in {"mask", "carried", "beside"} and is_nifti(path):
+            if kind in {"mask", "carried", "beside"} and is_one_file(path):
                 self._folders[path.rpartition("/")[0]].append(path)
 
     def of(self, scan: ScanPlan, *, needed: bool) -> MaskImage | None:
         """The mask of a scan; None where there is none and none is needed.
 
         Raises:
-            InputError: mask-missing, mask-ambiguous; mask-grid, for one that a table names and that lies elsewhere.
+            InputError: mask-missing, mask-ambiguous; for one that a table names mask-grid, or what is wrong with it.
         """
         if uri := self._named.get(scan.key):
-            if not is_on(scan, grid_of(uri, self._settings)):
+            image = readers.image_at(uri)
+            if not is_on(scan, readers.header(image.kind, image.uris, self._settings.trust).grid):
                 wanted = f"a mask on the scan's grid of {scan.source_grid.shape}"
-                raise InputError("mask-grid", wanted, f"another in {files.name_of(uri)}", "resample the mask to the scan")
+                raise InputError("mask-grid", wanted, f"another grid in {files.name_of(uri)}", "resample the mask to the scan")
             return MaskImage(uri=uri, sha256=files.sha256(uri))
         ranked = [(rank, path) for path in self._beside(scan) if (rank := _rank(path, scan)) is not None]
         best = [path for rank, path in ranked if rank == min(ranked)[0]]

@@ -21,7 +21,7 @@ from core.faces import looked_for
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import Order, interpolate
 from core.geometry.tiles import volume
-from core.io import derivatives, files, nifti
+from core.io import derivatives, files, nifti, readers
 from core.io.output import Output
 from core.methods.base import Measured
 from tasks.pipeline.labels import write_labels
@@ -74,7 +74,7 @@ def _reference(scan: ScanPlan) -> Array | None:
     """The truth on the target grid."""
     if scan.reference is None:
         return None
-    image, grid, _ = nifti.load(scan.reference)
+    image, grid, _ = readers.load_at(scan.reference)
     target = scan.target_grid
     if grid.shape == target.shape and np.allclose(grid.affine, target.affine, atol=1e-3):
         return image

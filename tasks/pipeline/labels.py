@@ -13,7 +13,7 @@ from core.geometry.grid import Grid
 from core.io import files, nifti, readers
 from core.io.derivatives import DESC, bids_stem, plain_stem
 from core.io.ledger import Ledger
-from core.io.names import entities_of, is_nifti, without_extension
+from core.io.names import entities_of, is_one_file, without_extension
 from core.io.output import Output
 from core.io.slabs import StoredAs
 from core.labels import carried
@@ -31,9 +31,10 @@ def _stem(path: str) -> str:
 
 
 def grid_of(uri: str, settings: RunSettings) -> Grid | None:
-    """The canonical grid of a NIfTI image; None where it cannot be read."""
+    """The canonical grid of an image; None where it cannot be read."""
     try:
-        return readers.header("nifti", [uri], settings.trust).grid
+        image = readers.image_at(uri)
+        return readers.header(image.kind, image.uris, settings.trust).grid
     except (InputError, OSError):
         return None
 
@@ -56,7 +57,7 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     for scan in scans:
         folders[scan.relative.rpartition("/")[0]].append(scan)
     labels: dict[str, list[LabelImage]] = defaultdict(list)
-    for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_nifti(path)):
+    for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_one_file(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)
         grid = grid_of(uri, settings) if beside else None
@@ -77,7 +78,7 @@ def write_labels(out: Output, scan: ScanPlan, trust: str | None, stored: StoredA
         if (digest := files.sha256(label.uri)) != label.sha256:
             raise InputError("input-changed", f"the bytes that were planned ({label.sha256[:12]})", digest[:12], "run again")
         try:
-            image, grid, _ = nifti.load(label.uri, trust)  # type: ignore[arg-type]
+            image, grid, _ = readers.load_at(label.uri, trust)  # type: ignore[arg-type]
             image = carried(image, grid, scan.target_grid)
         except InputError as error:
             if error.code != "voxels-zero":  # an empty mask stays one

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
-from core.errors import IsovoxError
+from core.errors import IsovoxError, fault
 from core.io import files
 from core.io.lock import owner
 from core.io.output import Output
@@ -21,11 +21,13 @@ def _verified(out: Output, plan: CohortPlan, scan: ScanPlan) -> ScanRecord:
     record = out.read_record(scan.key)
     lost = ScanRecord(key=scan.key, state="failed", digest=scan.digest, plan_digest=plan.digest, method=plan.settings.method)
     if record is None or (record.digest != scan.digest and record.state != "failed"):
-        return lost.model_copy(update={"code": UNFINISHED, "reason": "not-finished: the run ended before this scan; run again"})
+        return lost.model_copy(update={"code": UNFINISHED, "reason": "not-finished: the run ended before this scan. Run again."})
     if record.state == "failed" or out.outputs_whole(record):
         return record
     missing = ", ".join(path for path in record.outputs)
-    reason = f"output-missing: wanted {missing} with the recorded bytes; got others or none; run again to make them anew"
+    reason = (
+        f"output-missing: {fault(f'{missing} with the recorded bytes', 'other bytes or no file')}. Run again to make them anew."
+    )
     return lost.model_copy(update={"code": "output-missing", "reason": reason})
 
 

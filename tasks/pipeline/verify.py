@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from core.digest import digest_of
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
-from core.errors import AccessError, StoreError, UsageError
+from core.errors import AccessError, StoreError, UsageError, fault, order
 from core.io import files
 from core.io.named_arrays import read_arrays
 from core.io.output import Output
@@ -38,7 +38,7 @@ class Problem:
     Attributes:
         where: its path in the output.
         code: short stable name of the fault.
-        what: wanted and got.
+        what: what was expected and what came.
         remedy: what the user can do.
         image: the image in the store that is to be made anew; empty where that is not needed.
         key: the scan it belongs to; empty for the cohort's.
@@ -53,7 +53,7 @@ class Problem:
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.where}: {self.code}: {self.what}; {self.remedy}"
+        return f"{self.where}: {self.code}: {self.what}. {order(self.remedy)}"
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Found:
 def _compared(out: Output, record: ScanRecord) -> Iterator[Problem]:
     """Output files that have not the recorded bytes."""
     for path, digest in record.outputs.items():
-        wanted = f"wanted sha256 {digest[:12]}"
+        wanted = f"bytes with sha256 {digest[:12]}"
         try:
             sha256 = files.sha256(out.path(path))
         except FileNotFoundError:
-            yield Problem(path, "output-missing", f"{wanted}; got no file")
+            yield Problem(path, "output-missing", fault(wanted, "no file"))
         else:
             if sha256 != digest:
-                yield Problem(path, "output-damaged", f"{wanted}; got {sha256[:12]}")
+                yield Problem(path, "output-damaged", fault(wanted, sha256[:12]))
 
 
 def _images(record: ScanRecord, scan: ScanPlan | None) -> dict[str, str | None]:
@@ -109,25 +109,25 @@ def _faults(store: Store, path: str, digest: str | None) -> Iterator[tuple[str, 
     recorded = store.digest(path)
     if recorded is None or (digest and recorded != digest):
         got = "none that is finished" if recorded is None else recorded[:12]
-        yield "image-missing", f"wanted the image {'' if digest is None else digest[:12]}; got {got}"
+        yield "image-missing", fault(f"the image {'' if digest is None else digest[:12]}".rstrip(), got)
         return
     try:
         boxes = store.blocks(path)
         store.check_coordinates(path)
     except StoreError as error:
-        yield error.code, f"wanted {error.wanted}; got {error.got}"
+        yield error.code, fault(error.wanted, error.got)
         return
     for box in boxes:
         try:
             store.read(path, box)
         except StoreError as error:
-            yield error.code, f"wanted {error.wanted}; got {error.got}"
+            yield error.code, fault(error.wanted, error.got)
 
 
 def _torn(out: Output, record: ScanRecord, scan: ScanPlan | None) -> Iterator[Problem]:
     """Images of the store that are not whole."""
     store = Store(out.store)
-    remedy = f"isovox verify {out.uri} --mend, then run again: it is made anew"
+    remedy = f"mend it by isovox verify {out.uri} --mend, then run again: it is made anew"
     for path, digest in _images(record, scan).items():
         where = files.join("isovox/cohort.zarr", path)
         yield from (Problem(where, code, what, remedy, path) for code, what in _faults(store, path, digest))
@@ -135,16 +135,16 @@ def _torn(out: Output, record: ScanRecord, scan: ScanPlan | None) -> Iterator[Pr
 
 def _pages(out: Output, key: str) -> Iterator[Problem]:
     """Pages and pictures that are not whole."""
-    remedy = f"isovox report {out.uri} makes it anew"
+    remedy = f"make it anew: isovox report {out.uri}"
     for uri in (out.scan_page(key), out.viewer_page(key)):
         if not out.page_whole(uri):
-            yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", "wanted a page to its last tag; got less", remedy)
+            yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", fault("a page to its last tag", "less"), remedy)
     try:
         whole = files.read_bytes(out.picture(key)).endswith(JPEG_END)
     except FileNotFoundError:
         whole = False
     if not whole:
-        yield Problem(f"reports/{key}.jpg", "picture-damaged", "wanted a JPEG picture to its end; got less", remedy)
+        yield Problem(f"reports/{key}.jpg", "picture-damaged", fault("a JPEG picture to its end", "less"), remedy)
 
 
 def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
@@ -153,7 +153,7 @@ def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
     if record is None:
         if not files.exists(out.record(key)):
             return Found(waiting=1)
-        return Found((Problem(f"isovox/scans/{key}.json", "record-damaged", "wanted a record; got other bytes", AGAIN, "", key),))
+        return Found((Problem(f"isovox/scans/{key}.json", "record-damaged", fault("a record", "other bytes"), AGAIN, "", key),))
     if record.state == "failed":
         return Found(failed=1)
     if scan is not None and record.digest != scan.digest:
@@ -176,7 +176,7 @@ def verify_scan(out: Output, planned: dict[str, ScanPlan], key: str, attempts: i
     except Exception as error:
         if not (isinstance(error, OSError) or files.is_passing(error)):
             raise
-        return Found((Problem(key, "unreadable", f"wanted its files; got {error}", "check the storage", "", key),))
+        return Found((Problem(key, "unreadable", fault("its files", str(error)), "check the storage", "", key),))
 
 
 def read_plan(out: Output) -> CohortPlan | None:
@@ -197,7 +197,7 @@ def _states(out: Output, keys: Collection[str]) -> Found:
         try:
             read_arrays(uri)
         except StoreError as error:
-            where, what = f"isovox/state/{files.name_of(uri)}", f"wanted {error.wanted}; got {error.got}"
+            where, what = f"isovox/state/{files.name_of(uri)}", fault(error.wanted, error.got)
             verified += Found((Problem(where, "state-damaged", what),))
         else:
             verified += Found(states=1)
@@ -215,25 +215,25 @@ def _database(out: Output) -> Iterator[Problem]:
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     if verdict != "ok":
-        yield Problem("isovox/mlflow.db", "database-damaged", f"wanted a sound database; got {verdict}", "put back a copy of it")
+        yield Problem("isovox/mlflow.db", "database-damaged", fault("a sound database", verdict), "put back a copy of it")
 
 
 def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
     """What belongs to no scan alone."""
     if plan is None:
-        yield Problem("isovox/plan.json", "plan-damaged", "wanted a plan with its digest; got none")
+        yield Problem("isovox/plan.json", "plan-damaged", fault("a plan with its digest", "none"))
     if not out.page_whole(out.cohort_page):
-        remedy = f"isovox report {out.uri} makes it anew" if plan else AGAIN
-        yield Problem("report.html", "page-damaged", "wanted a page to its last tag; got less", remedy)
+        remedy = f"make it anew: isovox report {out.uri}" if plan else AGAIN
+        yield Problem("report.html", "page-damaged", fault("a page to its last tag", "less"), remedy)
     if any(record.outputs for record in out.records()) and not files.exists(out.viewer_script):
-        remedy = f"isovox report {out.uri} makes it anew"
-        yield Problem("reports/niivue.js", "page-damaged", "wanted the JavaScript that the viewers share; got none", remedy)
+        remedy = f"make it anew: isovox report {out.uri}"
+        yield Problem("reports/niivue.js", "page-damaged", fault("the JavaScript that the viewers share", "none"), remedy)
     try:
         generator = files.read_json(out.path("dataset_description.json"))["GeneratedBy"][0]["Name"]
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
         generator = None
     if generator is None:
-        yield Problem("dataset_description.json", "description-damaged", "wanted the dataset's description; got none")
+        yield Problem("dataset_description.json", "description-damaged", fault("the dataset's description", "none"))
     yield from _database(out)
 
 

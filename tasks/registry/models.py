@@ -253,7 +253,7 @@ class Models:
             files.write_atomic(files.join(folder, part), content[part])
         written = resolve(folder, self.uri, self._cache)
         if written.digest != resolved.digest:
-            raise WeightsError("weights-digest", f"the bytes of {said}", f"others in {folder}", "export it again")
+            raise WeightsError("weights-digest", f"the bytes of {said}", f"other bytes in {folder}", "export it again")
         return replace(resolved, folder=folder)
 
     # -- how it is kept -----------------------------------------------------------------------------------------------------

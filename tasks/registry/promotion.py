@@ -150,7 +150,7 @@ def _against(models: Models, challenger: Version, champion: Version, score: Scor
     decision = decide(challenger.version, champion.version, score(challenger.uri, champion.uri))
     if [each and each.version for each in models.pair(challenger.name)] != [challenger.version, champion.version]:
         wanted = f"champion and challenger of {challenger.name} as they were"
-        raise UsageError("models-moved", wanted, "others meanwhile", "promote again")
+        raise UsageError("models-moved", wanted, "other versions meanwhile", "promote again")
     return decision
 
 

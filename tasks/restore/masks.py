@@ -10,7 +10,7 @@ import numpy as np
 from core.engine.plan import MaskImage
 from core.errors import InputError
 from core.geometry.grid import Triple
-from core.io import files, nifti
+from core.io import files, readers
 from core.operators.linear import Kept
 
 
@@ -32,7 +32,7 @@ def read_mask(mask: MaskImage, trust: Literal["sform", "qform"] | None, shape: T
     if (digest := files.sha256(mask.uri)) != mask.sha256:
         raise InputError("input-changed", f"the mask that was planned ({mask.sha256[:12]})", digest[:12], "run again")
     try:
-        return np.asarray(nifti.load(mask.uri, trust)[0] != 0)
+        return np.asarray(readers.load_at(mask.uri, trust)[0] != 0)
     except InputError as error:
         if error.code != "voxels-zero":  # an empty mask leaves nothing out
             raise

@@ -150,7 +150,7 @@ def test_the_table_filters_by_state_and_text(opened: Open) -> None:
     assert page.get_by_role("status").inner_text() == "4 of 7 shown"
     assert page.locator("#table tbody tr:visible").count() == 4
     page.get_by_label("all (7)").check()
-    page.get_by_label("Name or reason contains").fill("wanted a SCAN")
+    page.get_by_label("Name or reason contains").fill("expected a SCAN")
     assert page.locator("#table tbody th:visible").all_inner_texts() == ["sub-99_T1w"]
 
 

@@ -263,7 +263,7 @@ def test_bytes_behind_a_whole_gzip_file_do_not_matter_and_missing_ones_do(tmp_pa
 @pytest.mark.parametrize("factor", [1e25, 1e-30, 1e14])
 def test_values_that_float32_cannot_square_are_refused_by_name(tmp_path, factor):
     path = nifti(tmp_path / "x.nii.gz", voxels=head() * factor, dtype=np.float64)
-    with pytest.raises(readers.base.InputError, match=r"voxels-(extreme|nonfinite): wanted .*; got .*; "):
+    with pytest.raises(readers.base.InputError, match=r"voxels-(extreme|nonfinite): expected .*, but got .*\. "):
         readers.load("nifti", [str(path)])
 
 
@@ -498,7 +498,7 @@ def test_each_filter_tells_what_it_kept(tmp_path):
 @pytest.mark.parametrize(
     ("selection", "code"),
     [
-        ({"suffix": ("T1w", "FLAIR")}, "label-missing: .* got FLAIR; check --suffix"),
+        ({"suffix": ("T1w", "FLAIR")}, "label-missing: .* got FLAIR\\. Check --suffix"),
         ({"participant_label": ("02",), "suffix": ("T2w",)}, "no-scans: .* --suffix T2w: kept 0 of 1"),
         ({"exclude": ("run-07",)}, "label-missing: .* 'run-07'"),
         ({"exclude": ("*T1w*", "run-02")}, "no-scans: .* --exclude"),
@@ -570,7 +570,7 @@ def test_an_output_that_is_in_or_above_the_input_is_refused_before_anything_is_w
         return
     settings = RunSettings(input=str(root), out=place)
     act = partial(plan_cohort, settings) if command == "run" else partial(claim.check, place, [str(root)], command)
-    with pytest.raises(UsageError, match=rf"{code}: wanted .*; got .*; name another folder"):
+    with pytest.raises(UsageError, match=rf"{code}: expected .*, but got .*\. Name another folder"):
         act()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -599,7 +599,7 @@ def test_an_output_of_another_kind_or_of_somebody_else_is_refused_by_name(tmp_pa
         check()
     shutil.rmtree(out)
     claim.mark(str(out), "harmonize")
-    with pytest.raises(UsageError, match=r"out-other-kind: wanted an output of isovox run; got one of isovox harmonize"):
+    with pytest.raises(UsageError, match=r"out-other-kind: expected an output of isovox run, but got one of isovox harmonize"):
         check()
     shutil.rmtree(out)
     out.mkdir()
@@ -624,5 +624,5 @@ def test_a_table_of_ratings_excludes_what_it_rates_bad(tmp_path):
     table.write_text("participant_id\n02\n")
     assert keys(planned(root, selection={"exclude": (str(table),)})) == {"sub-01_T1w", "sub-03_T1w"}
     table.write_text("name\n02\n")
-    with pytest.raises(UsageError, match="exclude-table: wanted a column path, scan, participant_id; got name"):
+    with pytest.raises(UsageError, match="exclude-table: expected a column path, scan, participant_id, but got name"):
         planned(root, selection={"exclude": (str(table),)})

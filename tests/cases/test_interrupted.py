@@ -55,6 +55,61 @@ def test_in_the_first_seconds_one_line_is_said(tmp_path, command, number):
         assert err == f"isovox: stopped by {name}; {kept}\n"
 
 
+COMMANDS = {  # words of each command; {out} is made anew
+    "train": ["resunet-3d", "{root}", "--out", "{out}"],
+    "simulate": ["{root}", "{out}"],
+    "evaluate": ["thick-slice", "{root}", "--out", "{out}"],
+    "harmonize": ["a={root}", "b={root}", "{out}"],
+    "status": ["{out}"],
+    "verify": ["{out}"],
+    "clean": ["{out}"],
+    "demo": ["{out}"],
+    "up": ["{out}"],
+    "ui": ["{out}"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_one_line_in_its_first_second(tmp_path, command, number):
+    root, out = bids(tmp_path / "in", "01"), tmp_path / "out"
+    words = [command, *(word.format(root=root, out=out) for word in COMMANDS[command])]
+    for wait in (0.3, 0.6, 1.0):
+        until = time.monotonic() + wait
+        code, told, err = stopped(words, lambda until=until: time.monotonic() > until, number)
+        if "expected" in err:  # it had ended before: there is no such output
+            assert code == 2
+        else:
+            assert code in {128 + number, -number}
+            assert not told
+            assert err.count("\n") == (code > 0)
+            assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("cluster", ["local", "in-process"])
+def test_a_network_is_stopped_in_mid_inference(tmp_path, cluster, number):
+    root, out = bids(tmp_path / "in", "01", "02", shape=(64, 64, 30), voxel=(2.0, 2.0, 4.0)), tmp_path / "out"
+    words = ["run", str(root), str(out), "--method", "resunet-3d", "--outside-domain", "--cluster", cluster, "--workers", "2"]
+    state = out / "isovox" / "cohort.zarr"
+    begun: list[float] = []
+
+    def in_the_midst() -> bool:
+        if not begun and any(state.glob("*/measured/image/c")):
+            begun.append(time.monotonic())
+        return bool(begun) and time.monotonic() - begun[0] > 1.0
+
+    code, _, err = stopped(words, in_the_midst, number)
+    assert begun, err
+    assert code == 128 + number
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert err == f"isovox: stopped by {name}; what is finished is kept, and the same command goes on from there\n"
+    with cohort_lock(Output(str(out)).lock):  # nobody holds it any more
+        assert not any("desc-restored" in path.name for path in out.rglob("sub-*.tmp"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_goes_on_and_status_says_so_in_between(tmp_path, number, capsys):

@@ -111,8 +111,8 @@ def test_each_damage_is_one_line_with_its_remedy(out, capsys, path, harm: Callab
     where, told, rest = line.split(": ", 2)
     assert path.startswith(where)
     assert told == code
-    assert "; got " in rest
-    assert any(remedy in rest for remedy in ("run again", "isovox report", "put back a copy"))
+    assert ", but got " in rest
+    assert any(remedy in rest for remedy in ("un again", "isovox report", "Put back a copy"))
 
 
 def test_a_plan_whose_bytes_changed_is_told(out, capsys):
@@ -157,7 +157,7 @@ def test_scans_that_wait_or_failed_are_no_damage(out, capsys):
 def test_a_folder_without_a_run_is_refused_and_left_alone(command, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert isovox(command, tmp_path) == 2
-    assert "no-run: wanted an output folder of isovox" in capsys.readouterr().err
+    assert "no-run: expected an output folder of isovox" in capsys.readouterr().err
     assert everything(tmp_path) == {"notes.txt": b"mine"}
 
 
@@ -272,7 +272,7 @@ def test_states_are_verified_and_told(out, source, capsys):
     change(path)
     assert isovox("verify", out) == 3
     told = capsys.readouterr().out
-    assert "isovox/state/sub-02_T1w.safetensors: state-damaged: wanted whole arrays in " in told
+    assert "isovox/state/sub-02_T1w.safetensors: state-damaged: expected whole arrays in " in told
     assert "2 are half restored; " in told
 
 

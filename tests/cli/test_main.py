@@ -38,7 +38,7 @@ def test_packages_of_another_program_in_our_place_are_told(tmp_path: Path) -> No
     code = "import sys; from cli.main import main; sys.path.insert(0, sys.argv[1]); sys.exit(main(['status', 'x']))"
     told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert told.returncode == 2
-    assert "wanted isovox's own packages in" in told.stderr
+    assert "expected isovox's own packages in" in told.stderr
     assert f"'tasks': '{tmp_path / 'tasks'}'" in told.stderr
     assert "environment of its own" in told.stderr
 
@@ -75,10 +75,10 @@ def test_a_file_says_the_same_and_options_win(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ("voxel_size: 0", r"voxel_size: Input should be greater than 0\.1, not 0; correct"),
-        ("metod: cubic", r"metod: Extra inputs are not permitted"),
-        ("[1, 2]", r"wanted a mapping of settings by name; got list"),
-        ("a: [", r"config-file: wanted a YAML file"),
+        ("voxel_size: 0", r"settings: expected voxel_size to be greater than 0\.1, but got 0 for voxel_size\. Correct it"),
+        ("metod: cubic", r"settings: expected no setting metod, but got 'cubic' for metod\. Correct it"),
+        ("[1, 2]", r"expected a mapping of settings by name, but got list"),
+        ("a: [", r"config-file: expected a YAML file"),
     ],
 )
 def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, content: str, match: str) -> None:
@@ -102,12 +102,12 @@ def test_bids_apps_order_is_run() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["run", "{tmp}/nowhere", "{tmp}/out"], "input-missing: wanted"),
-        (["run", "{tmp}", "{tmp}/out", "--method", "magic"], "network, unet-3d, resunet-3d; got magic"),
+        (["run", "{tmp}/nowhere", "{tmp}/out"], "input-missing: expected"),
+        (["run", "{tmp}", "{tmp}/out", "--method", "magic"], "network, unet-3d, resunet-3d, but got magic"),
         (["run", "{tmp}", "{tmp}/out", "--method-options", "x=1"], "options of cubic"),
         (["run", "{tmp}", "{tmp}/out", "--fuse"], "a method that fuses"),
         (["run", "{tmp}", "{tmp}/out", "--method", "network"], "weights for the method network"),
-        (["status", "{tmp}/out"], "name the OUT of a run"),
+        (["status", "{tmp}/out"], "Name the OUT of a run"),
     ],
 )
 def test_usage_errors_exit_2_with_the_remedy(tmp_path: Path, capsys, words: list[str], told: str) -> None:
@@ -119,7 +119,8 @@ def test_usage_errors_exit_2_with_the_remedy(tmp_path: Path, capsys, words: list
 def test_an_unknown_option_exits_2(capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["run", "in", "out", "--metod", "cubic"])
-    assert "--metod" in capsys.readouterr().err
+    told = "isovox: Unrecognized arguments: --metod cubic. --metod: did you mean --method? See isovox run --help."
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["run", "train", "simulate", "evaluate", "harmonize", "monitor", "deploy", "up"])

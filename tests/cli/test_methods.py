@@ -53,7 +53,7 @@ def test_one_is_shown_with_its_options(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_an_unknown_one_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["methods", "unires3"]) == 2
-    assert "got unires3; did you mean unires?" in capsys.readouterr().err
+    assert "got unires3. Did you mean unires?" in capsys.readouterr().err
 
 
 def test_listing_without_a_registry_imports_neither_torch_nor_mlflow(tmp_path: Path) -> None:

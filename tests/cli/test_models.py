@@ -128,7 +128,7 @@ def test_wrong_words_are_told_in_a_line(tmp_path, capsys):
     for words, said in {
         ("models", "show", "nobody"): "model-unknown",
         ("models", "promote", "nobody"): "model-unknown",
-        ("models", "import", tmp_path / "net.pth", "tiny"): "key-map: wanted a model's folder, or a checkpoint with a map",
+        ("models", "import", tmp_path / "net.pth", "tiny"): "key-map: expected a model's folder, or a checkpoint with a map",
         ("models", "import", tmp_path, "tiny"): "weights-pickle",
         ("models", "export", "nobody", tmp_path / "out"): "model-unknown",
     }.items():

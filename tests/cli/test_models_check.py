@@ -114,7 +114,7 @@ def test_a_checkpoint_is_imported_by_a_layout_that_a_family_knows(tmp_path, monk
     wide = build("UNet", UNET | {"channels": [6, 4]}).state_dict()
     torch.save({f"net.{name}": tensor for name, tensor in wide.items()}, tmp_path / "theirs.pth")
     assert isovox("models", "import", tmp_path / "theirs.pth", "theirs", "--layout", "thesys") == 2
-    assert "layout-unknown: wanted one of thesis; got thesys; did you mean thesis?" in capsys.readouterr().err
+    assert "layout-unknown: expected one of thesis, but got thesys. Did you mean thesis?" in capsys.readouterr().err
     assert isovox("models", "import", tmp_path / "theirs.pth", "theirs", "--layout", "thesis") == 0
     assert "models:/theirs/1 champion sha256" in capsys.readouterr().out
     assert isovox("models", "check", "theirs") == 0

@@ -101,7 +101,7 @@ def test_a_constant_stays_constant(method: Method) -> None:
 
 
 def test_its_options_are_checked(method: Method, models: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"method-options: wanted options of .*; got .*no_such.*; correct"):
+    with pytest.raises(UsageError, match=r"method-options: expected options of .*, but got .*no_such.*\. Correct"):
         build_method(method.name, {"no_such": 1}, models.get(method.name))
 
 

@@ -139,5 +139,5 @@ def test_seed_and_scan_do_not_run_into_each_other() -> None:
 
 @pytest.mark.parametrize(("box", "step"), [(Box((0, -1, 0), (2, 2, 2)), 0), (WHOLE, -1), (WHOLE, 2**32)])
 def test_what_has_no_place_is_refused_with_a_remedy(box, step) -> None:
-    with pytest.raises(GridError, match=r"noise-index: wanted .* at least 0; got start .*; cut the box"):
+    with pytest.raises(GridError, match=r"noise-index: expected .* at least 0, but got start .*\. Cut the box"):
         normal(box, KEY, step)

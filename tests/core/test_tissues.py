@@ -104,20 +104,20 @@ def test_pure_voxels_alone_count_where_maps_are_given():
 
 @pytest.mark.parametrize("image", [np.zeros((8, 8, 8)), np.full((8, 8, 8), 3.0), np.indices((8, 8, 8))[0] % 2])
 def test_an_image_without_three_intensities_is_refused(image):
-    with pytest.raises(InputError, match=r"tissues-not-found: wanted at least three intensities .* give a label image"):
+    with pytest.raises(InputError, match=r"tissues-not-found: expected at least three intensities .* Give a label image"):
         Tissues.fit(image.astype(np.float32))
 
 
 @pytest.mark.parametrize("labels", [np.zeros((4, 4, 4)), np.full((4, 4, 4), 9999), np.ones((4, 4, 4))])
 def test_labels_of_no_tissue_are_refused(labels):
-    with pytest.raises(InputError, match="labels-unknown: wanted labels 0 to 3"):
+    with pytest.raises(InputError, match="labels-unknown: expected labels 0 to 3"):
         maps_of_labels(labels.astype(np.float32))
 
 
 def test_labels_without_a_tissue_are_refused():
     image, labels = brain((24, 24, 24))
     labels[labels == 1] = 0
-    with pytest.raises(InputError, match=r"tissues-not-found: .* check that the label image is of this scan"):
+    with pytest.raises(InputError, match=r"tissues-not-found: .* Check that the label image is of this scan"):
         Tissues.of_maps(image, maps_of_labels(labels.astype(np.float32)))
 
 

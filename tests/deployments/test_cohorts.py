@@ -26,11 +26,15 @@ def test_a_cohort_is_read_from_its_three_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "how", "told"),
     [
-        ("study=/in", {}, "cohort-form: wanted NAME=INPUT=OUT"),
+        ("study=/in", {}, "cohort-form: expected NAME=INPUT=OUT"),
         ("study=/in=/out=x", {}, "cohort-form"),
-        ("My Study={}=/out", {}, "cohort-name: wanted a name of lower-case"),
-        ("study=/nowhere=/out", {}, "input-missing: wanted the input of cohort study; got nothing at /nowhere"),
-        ("study={}=/out", {"voxel_size": 0}, "settings: wanted valid settings of cohort study; got voxel_size"),
+        ("My Study={}=/out", {}, "cohort-name: expected a name of lower-case"),
+        ("study=/nowhere=/out", {}, "input-missing: expected the input of cohort study, but got nothing at /nowhere"),
+        (
+            "study={}=/out",
+            {"voxel_size": 0},
+            "settings: expected of cohort study voxel_size to be greater than 0.1, but got 0 for voxel_size",
+        ),
     ],
 )
 def test_a_cohort_that_cannot_be_is_refused(tmp_path: Path, said: str, how: dict[str, object], told: str) -> None:
@@ -58,7 +62,7 @@ def test_nights_are_thorough_and_polls_are_quick() -> None:
 
 @pytest.mark.parametrize(("cron", "zone"), [("at two", "UTC"), ("0 2 * * *", "Mars/Olympus")])
 def test_a_schedule_that_cannot_be_is_refused(cron: str, zone: str) -> None:
-    with pytest.raises(UsageError, match="cron: wanted minute hour day month weekday"):
+    with pytest.raises(UsageError, match="cron: expected minute hour day month weekday"):
         schedules_of(Schedule(cron, zone))
 
 

@@ -44,7 +44,7 @@ def test_only_what_both_have_or_what_is_asked_for_is_compared(tmp_path):
 
 
 def test_a_table_that_is_not_there_or_is_none_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"features-missing: wanted a table of features at .*features.tsv"):
+    with pytest.raises(UsageError, match=r"features-missing: expected a table of features at .*features.tsv"):
         compare(MonitorSettings(new=str(tmp_path), reference=str(tmp_path)))
     (tmp_path / "features.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(UsageError, match="features-head"):

@@ -146,7 +146,7 @@ def test_an_output_whose_model_is_gone_is_not_mixed_with_another(cohort: Path, t
     finish(plan_cohort(settings_of(cohort), choose_weights(settings_of(cohort)).weights))
     champion(tmp_path / "b", 0.5)
     Models(tracking_uri(None), home() / "models")._client.delete_model_version(net_of(cohort), first)
-    with pytest.raises(UsageError, match=r"model-gone: wanted models:/\S+/1, which made the output; .* --on-new-model redo"):
+    with pytest.raises(UsageError, match=r"model-gone: expected models:/\S+/1, which made the output, .* --on-new-model redo"):
         choose_weights(settings_of(cohort))
 
 

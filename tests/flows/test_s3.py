@@ -85,8 +85,8 @@ def test_scans_are_simulated_from_s3_into_s3(source, s3, tmp_path, capsys, where
 @pytest.mark.parametrize(
     ("source_uri", "out", "said"),
     [
-        ("s3://nowhere/in", "s3://tests/out", "bucket-missing: wanted a bucket nowhere"),
-        ("s3://tests/keep", "s3://nowhere/out", "bucket-missing: wanted a bucket nowhere"),
+        ("s3://nowhere/in", "s3://tests/out", "bucket-missing: expected a bucket nowhere"),
+        ("s3://tests/keep", "s3://nowhere/out", "bucket-missing: expected a bucket nowhere"),
     ],
 )
 def test_a_bucket_that_is_not_there_is_an_error_of_use(source, source_uri, out, said, capsys):
@@ -101,7 +101,7 @@ def test_an_input_without_credentials_says_what_to_set(source, tmp_path, capsys,
         monkeypatch.setenv(name, str(tmp_path / "none"))
     assert isovox("plan", source, tmp_path / "out", "--method", "cubic") == 2
     told = capsys.readouterr().err
-    assert "input-forbidden: wanted credentials for the bucket tests; got none" in told
+    assert "input-forbidden: expected credentials for the bucket tests, but got none" in told
     assert "AWS_ACCESS_KEY_ID" in told
     assert not (tmp_path / "out").exists()
 
@@ -125,4 +125,4 @@ def test_an_output_that_may_not_be_written_is_an_error_of_use(source, capsys, mo
     restore_all(source, out)
     monkeypatch.setenv("ISOVOX_S3_ANONYMOUS", "1")
     assert isovox("clean", out) == 2
-    assert "storage-forbidden: wanted access to s3://public/kept-out/isovox/lock.json" in capsys.readouterr().err
+    assert "storage-forbidden: expected access to s3://public/kept-out/isovox/lock.json" in capsys.readouterr().err

@@ -93,9 +93,12 @@ def test_a_bad_scan_is_told_and_exits_3(cohort, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["{tmp}/nowhere", "{tmp}/sim"], "input-missing: wanted"),
+        (["{tmp}/nowhere", "{tmp}/sim"], "input-missing: expected"),
         (["{tmp}/data", "{tmp}/data"], "out-is-input"),
-        (["{tmp}/data", "{tmp}/sim", "--factor", "1"], "degradation.factor: Input should be greater than or equal to 2"),
+        (
+            ["{tmp}/data", "{tmp}/sim", "--factor", "1"],
+            "expected degradation.factor to be greater than or equal to 2, but got '1'",
+        ),
         (["{tmp}/data", "{tmp}/sim", "--labels", "{tmp}/nolabels"], "input-missing"),
         (["{tmp}/data", "{tmp}/sim", "--participant-label", "77"], "participant-missing"),
     ],

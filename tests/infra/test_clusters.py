@@ -141,7 +141,7 @@ def test_an_exception_belongs_to_its_item(tmp_path: Path) -> None:
 def test_a_large_call_is_refused() -> None:
     with (
         open_cluster(THREADS) as pool,
-        pytest.raises(ClusterError, match=r"call-too-large: wanted .*4096 bytes; got \d{4,} bytes"),
+        pytest.raises(ClusterError, match=r"call-too-large: expected .*4096 bytes, but got \d{4,} bytes"),
     ):
         list(bounded(pool, double, [b"x" * 5000]))
 
@@ -247,11 +247,11 @@ def test_threads_of_this_process_compute_single_threaded_and_give_it_back(monkey
 @pytest.mark.parametrize(
     ("compute", "error", "message"),
     [
-        (Compute(cluster="nowhere"), UsageError, r"unknown-cluster: wanted .*local.*slurm.*'nowhere'.*tcp://"),
+        (Compute(cluster="nowhere"), UsageError, r"unknown-cluster: expected .*local.*slurm.*'nowhere'.*tcp://"),
         (Compute(cluster="cuda"), ClusterError, r"gpu-missing.*--cluster local"),
-        (Compute(cluster="tcp://127.0.0.1:9"), ClusterError, r"cluster-unreachable: wanted .*127\.0\.0\.1:9"),
-        (Compute(cluster="slurm"), ClusterError, r"extra-missing: wanted dask-jobqueue.*isovox\[slurm\]"),
-        (Compute(cluster="kubernetes"), ClusterError, r"extra-missing: wanted dask-kubernetes.*isovox\[k8s\]"),
+        (Compute(cluster="tcp://127.0.0.1:9"), ClusterError, r"cluster-unreachable: expected .*127\.0\.0\.1:9"),
+        (Compute(cluster="slurm"), ClusterError, r"extra-missing: expected dask-jobqueue.*isovox\[slurm\]"),
+        (Compute(cluster="kubernetes"), ClusterError, r"extra-missing: expected dask-kubernetes.*isovox\[k8s\]"),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(
@@ -269,7 +269,7 @@ def test_the_cuda_cluster_without_its_package(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(clusters, "gpu_names", lambda: ["GPU 0"])
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with (
-        pytest.raises(ClusterError, match=r"extra-missing: wanted dask-cuda.*isovox\[gpu\]"),
+        pytest.raises(ClusterError, match=r"extra-missing: expected dask-cuda.*isovox\[gpu\]"),
         open_cluster(Compute(cluster="cuda")),
     ):
         pass
@@ -298,7 +298,7 @@ def test_a_worker_killed_outright_costs_its_item_one_attempt_and_a_poison_only_i
         outcomes = dict(bounded(pool, partial(count, log), items, deadline=240))
         assert isinstance(pool, Pool)
     attempts = log.read_text().split()
-    assert str(outcomes.pop("poison")).startswith("worker-killed: wanted a worker that survives")
+    assert str(outcomes.pop("poison")).startswith("worker-killed: expected a worker that survives")
     assert isinstance(outcomes.pop("faulty"), ValueError)
     assert attempts.count("poison") in {4, 8}  # again alone, where another call stood behind it at its worker
     assert int(outcomes.pop("fragile")) >= 2  # 3 where its result lay on a worker that died before it was fetched

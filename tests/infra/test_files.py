@@ -313,7 +313,7 @@ def test_the_entrypoint_makes_secrets_of_files(tmp_path: Path) -> None:
         [entry, "env"], capture_output=True, text=True, env=environment | {"ISOVOX_SECRET_OTHER": "/not/there"}, check=False
     )
     assert wrong.returncode == 78
-    assert re.search(r"OTHER: wanted a secret in /not/there; got none.*; mount it", wrong.stderr)
+    assert re.search(r"OTHER: expected a secret in /not/there, but got none.*\. Mount it", wrong.stderr)
     assert wrong.stdout == ""
 
 

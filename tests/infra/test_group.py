@@ -87,7 +87,7 @@ def test_entering_makes_this_process_a_client(state: State, surroundings: None, 
 def test_entering_where_no_group_is_up(state: State, surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "ISOVOX_HOME", str(state.folder / "none"))
     for folder in (state.folder, None):
-        with pytest.raises(ServiceError, match=r"no-group: wanted .* got none; isovox up "):
+        with pytest.raises(ServiceError, match=r"no-group: expected .* got none\. Start it: isovox up "):
             enter(folder)
     monkeypatch.setitem(os.environ, "PREFECT_API_URL", "http://prefect.example/api")  # a container's
     enter()
@@ -96,7 +96,7 @@ def test_entering_where_no_group_is_up(state: State, surroundings: None, monkeyp
 
 def test_a_cluster_of_a_group_that_is_not_up(state: State, surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "ISOVOX_HOME", str(state.folder))
-    with pytest.raises(ClusterError, match=r"no-group: .*isovox up starts one"), open_cluster(Compute(cluster="group")):
+    with pytest.raises(ClusterError, match=r"no-group: .*Start one: isovox up"), open_cluster(Compute(cluster="group")):
         pass
 
 
@@ -155,14 +155,14 @@ def test_all_parts_listen_on_loopback_only(state: State) -> None:
 
 def test_databases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked_database("postgresql://me@host/db\n") == "postgresql+asyncpg://me@host/db"
-    with pytest.raises(UsageError, match=r"database: wanted .*postgresql\+asyncpg.*; got 'mysql'"):
+    with pytest.raises(UsageError, match=r"database: expected .*postgresql\+asyncpg.*, but got 'mysql'"):
         checked_database("mysql://me@host/db")
     with pytest.raises(UsageError, match=r"password-shown.*@FILE") as refused:
         _database("postgresql://me:hunter2@host/db")
     assert "hunter2" not in str(refused.value)
     (tmp_path / "url").write_text("postgresql://me:hunter2@host/db\n")
     assert _database(f"@{tmp_path / 'url'}") == "postgresql://me:hunter2@host/db"
-    with pytest.raises(UsageError, match="database: wanted a file"):
+    with pytest.raises(UsageError, match="database: expected a file"):
         _database(f"@{tmp_path / 'none'}")
     assert _database(None) is None
     monkeypatch.setenv("ISOVOX_DATABASE", "postgresql://me:hunter2@host/db")
@@ -183,7 +183,7 @@ def test_settings_that_cannot_be(state: State, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(launch, "gpu_names", list)
     with pytest.raises(ServiceError, match=r"gpu-missing: .*--cluster local"):
         launch.prepare(state, {"cluster": "cuda"})
-    with pytest.raises(UsageError, match="workers: wanted at least 1 worker; got 0"):
+    with pytest.raises(UsageError, match="workers: expected at least 1 worker, but got 0"):
         launch.prepare(state, {"workers": 0})
     assert not state.settings.exists()
 
@@ -251,7 +251,7 @@ def test_the_last_words_of_a_part_are_its_exception_without_secrets(state: State
         f"Traceback\nasyncpg.PasswordError: {hidden} is wrong\nERROR: startup failed\nStopped!\n"
     )
     fault = launch._fault(state, "prefect", "Prefect running", "service-died")
-    assert "got asyncpg.PasswordError: *** is wrong; see" in str(fault)
+    assert "got asyncpg.PasswordError: *** is wrong. See" in str(fault)
 
 
 def test_doors_that_stand_open_and_files_that_others_read_are_told(state: State, monkeypatch: pytest.MonkeyPatch) -> None:

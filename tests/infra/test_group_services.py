@@ -335,5 +335,5 @@ def test_what_cannot_start_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         isovox("down", state.folder)
     assert (ran.returncode, left) == (3, [])
-    assert "service-died: wanted Prefect running; got ConnectionRefusedError" in ran.stderr
+    assert "service-died: expected Prefect running, but got ConnectionRefusedError" in ran.stderr
     assert "hunter" not in ran.stdout + ran.stderr

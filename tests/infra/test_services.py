@@ -65,7 +65,7 @@ print([str(s.home), seconds, s.server.analytics_enabled, s.server.ui.v2_enabled,
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "192.0.2.1", "example.org", "::"])  # noqa: S104
 def test_nothing_listens_wider_than_this_machine(host: str, tmp_path: Path) -> None:
     with (
-        pytest.raises(ServiceError, match=r"not-loopback: wanted one of 127\.0\.0\.1.*; got"),
+        pytest.raises(ServiceError, match=r"not-loopback: expected one of 127\.0\.0\.1.*, but got"),
         serve_ui(str(tmp_path), host=host),
     ):
         pass
@@ -122,7 +122,7 @@ def test_a_server_is_waited_for_found_and_stopped(serve: Callable[[str], Service
 def test_a_server_that_dies_says_its_last_words(serve: Callable[[str], Service]) -> None:
     service = serve("raise SystemExit('no such thing')")
     with pytest.raises(
-        ServiceError, match=r"service-died: wanted Test running; got exit status 1, no such thing; see .*test\.log"
+        ServiceError, match=r"service-died: expected Test running, but got exit status 1, no such thing\. See .*test\.log"
     ):
         service.wait_healthy(20)
 
@@ -137,7 +137,7 @@ def test_a_server_whose_port_another_took_does_not_pass_for_it_and_is_begun_anew
             process = guarded(["-c", SERVE_LATE, first.url.rpartition(":")[2]], {}, log.parent, said)
         return replace(first, log=log, process=process)
 
-    with pytest.raises(ServiceError, match=r"port-taken: wanted Test at .* got another server there"):
+    with pytest.raises(ServiceError, match=r"port-taken: expected Test at .* got another server there"):
         unlucky().wait_healthy(20)
     starts = iter([unlucky, lambda: serve(SERVE)])
 
@@ -150,7 +150,7 @@ def test_a_server_whose_port_another_took_does_not_pass_for_it_and_is_begun_anew
 
 
 def test_a_server_that_does_not_answer_is_given_up(serve: Callable[[str], Service]) -> None:
-    with pytest.raises(ServiceError, match=r"service-late: wanted Test up within 0 s"):
+    with pytest.raises(ServiceError, match=r"service-late: expected Test up within 0 s"):
         serve("import time; time.sleep(60)").wait_healthy(0.3)
 
 
@@ -165,7 +165,9 @@ def test_a_server_of_another_process_that_ends_before_the_run_is_told_so(serve: 
     with pytest.raises(KeyError):
         fail(KeyError("a fault of the run's own"))
     other.stop()
-    with pytest.raises(ServiceError, match=r"service-gone: wanted the Prefect server at .* until the run ends; got no answer"):
+    with pytest.raises(
+        ServiceError, match=r"service-gone: expected the Prefect server at .* until the run ends, but got no answer"
+    ):
         fail(ConnectionError("refused"))
     with pytest.raises(ServiceError, match="late"):
         fail(ServiceError("late", "a", "b", "c"))

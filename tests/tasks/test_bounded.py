@@ -49,5 +49,5 @@ def test_another_list_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None:
     uri = str(tmp_path / "list.json")
     (first,) = write_work(uri, Words(("a",)), 1)
     write_work(uri, Words(("b",)), 1)
-    with pytest.raises(StoreError, match=r"work-changed: wanted the list .* in .*list\.json; got .*; start the run again"):
+    with pytest.raises(StoreError, match=r"work-changed: expected the list .* in .*list\.json, but got .*\. Start the run again"):
         shouted(first)

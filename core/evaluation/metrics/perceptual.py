@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SLICES = 8
 STEP = 10  # voxels between slices; less in volumes under 160 voxels
-REMEDY = "pip install torchmetrics torchvision, and let torchvision fetch VGG-16 once"
+REMEDY = "install them (pip install torchmetrics torchvision), and let torchvision fetch VGG-16 once"
 
 
 def lpips_slices(image: Array) -> Array:

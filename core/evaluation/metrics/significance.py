@@ -157,7 +157,9 @@ def almost_stochastic_order(a: Values, b: Values, *, seed: int, bootstraps: int 
         from deepsig import aso
     except ImportError as error:
         wanted = "the package deepsig for Almost Stochastic Order"
-        raise IsovoxError("deepsig-missing", wanted, str(error), "pip install deepsig, or compare without order") from error
+        raise IsovoxError(
+            "deepsig-missing", wanted, str(error), "install it (pip install deepsig), or compare without order"
+        ) from error
     with _global_draws_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # equal scores
         return float(aso(a, b, num_bootstrap_iterations=bootstraps, num_jobs=1, show_progress=False, seed=seed))
@@ -180,15 +182,17 @@ def _paired(metric: str, a: Sequence[float], b: Sequence[float], persons: Sequen
     """
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
-        wanted, got = f"one score of {metric} a scan for both methods", f"{first.shape} and {second.shape}"
+        wanted, got = f"one score of {metric} for each scan from both methods", f"{first.shape} and {second.shape}"
         raise IsovoxError("scores-paired", wanted, got, "score both methods on the same scans")
     if wrong := np.flatnonzero(~(np.isfinite(first) & np.isfinite(second))).tolist():
-        got, remedy = f"others for scans {wrong[:10]}", "mend those scans, or leave them out for both methods"
+        got, remedy = f"NaN or infinity for scans {wrong[:10]}", "mend those scans, or leave them out for both methods"
         raise IsovoxError("scores-finite", f"finite scores of {metric}", got, remedy)
     if persons is None:
         return first, second
     if len(persons) != len(first):
-        raise IsovoxError("scores-persons", f"a person for each of {len(first)} scans", f"{len(persons)}", "name one a score")
+        raise IsovoxError(
+            "scores-persons", f"a person for each of {len(first)} scans", f"{len(persons)}", "name one for each score"
+        )
     return by_person(first, persons), by_person(second, persons)
 
 

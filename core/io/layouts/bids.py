@@ -40,11 +40,11 @@ def check_entities(path: str, entities: Entities) -> None:
     remedy = "rename the file as BIDS says"
     for entity, value in entities.items():
         if ".." in value or "/" in value or "\\" in value:
-            raise InputError("entity-unsafe", "entities that are no paths", f"{entity}-{value}", remedy)
+            raise InputError("entity-unsafe", "labels without / and ..", f"{entity}-{value}", remedy)
         if not LABEL.fullmatch(value):
-            raise InputError("entity-invalid", "letters and digits", f"{entity}-{value}", remedy)
+            raise InputError("entity-invalid", "labels of letters and digits", f"{entity}-{value}", remedy)
     if "sub" not in entities or "suffix" not in entities or any("-" not in part for part in name.split("_")[:-1]):
-        raise InputError("name-not-bids", "sub-<label>[_<entity>-<label>]_<suffix>", name, remedy)
+        raise InputError("name-not-bids", "a name of the form sub-<label>[_<entity>-<label>]_<suffix>", name, remedy)
     if len(set(said)) < len(said):
         raise InputError("entity-repeated", "each entity once in a name", name, remedy)
     folders = [f"{entity}-{entities[entity]}" if entity in entities else None for entity in ("sub", "ses")]

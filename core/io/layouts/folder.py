@@ -18,7 +18,14 @@ def _entities(inside: str) -> Entities:
     return {name: value for name, value in entities_of(inside).items() if LABEL.fullmatch(value)}
 
 
-def _why_left(path: str, entities: Entities, selection: Selection) -> str:
+def why_left(path: str, entities: Entities, selection: Selection) -> str:
+    """The kind by which an image is left out whatever the labels, by its name; "" where it is meant, or its suffix is asked for.
+
+    Args:
+        path: of the image.
+        entities: of its name, or of its line in a table.
+        selection: whose suffixes are asked for.
+    """
     if is_own(entities):
         return "own"
     asked = entities.get("suffix") in selection.suffix
@@ -40,7 +47,7 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
     for outcome in reading.found():
         inside = without_extension(outcome.path) or files.name_of(root)
         entities = _entities(inside)
-        if kind := _why_left(outcome.path, entities, selection):
+        if kind := why_left(outcome.path, entities, selection):
             discovery.leave(outcome.files, kind)
         else:
             meant.append((outcome, inside, entities, candidate(outcome.path or inside, entities)))

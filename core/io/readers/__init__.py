@@ -6,8 +6,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from core.errors import InputError
 from core.geometry.grid import Array, Grid
+from core.io import files
 from core.io.entries import Entry
+from core.io.names import is_nifti
 from core.io.readers.base import Image, Reader, Reading, Trouble
 from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
@@ -22,7 +25,22 @@ FOREIGN = (  # formats of scans that none of them reads
     *(".nii.bz2", ".nii.zst", ".nii.xz", ".nii.zip", ".spr"),
 )
 
-__all__ = ["READERS", "Image", "Reader", "Reading", "Trouble", "header", "load", "metadata", "read", "slabs"]
+PAIRS = (".hdr", ".img", ".nhdr")  # one of two files of an image
+
+__all__ = [
+    "READERS",
+    "Image",
+    "Reader",
+    "Reading",
+    "Trouble",
+    "header",
+    "image_at",
+    "load",
+    "load_at",
+    "metadata",
+    "read",
+    "slabs",
+]
 
 
 def _of(kind: str) -> Reader:
@@ -48,6 +66,41 @@ def read(entries: Sequence[Entry]) -> Reading:
     claimed = {path for image in reading.images for path in image.files}
     reading.left = {path: kind for path, kind in reading.left.items() if path not in claimed}
     return reading
+
+
+def image_at(uri: str) -> Image:
+    """The image at a URI that a table or a setting names; whether a NIfTI file is there comes to light when it is read.
+
+    Args:
+        uri: of a file of any format that is read, of one of a pair, or of the folder of a DICOM series.
+
+    Raises:
+        InputError: file-missing, not-image, and what a reader says of a file that it cannot take.
+    """
+    name = files.name_of(uri)
+    if is_nifti(uri):
+        return Image(name, (uri,), "nifti", (name,))
+    if files.is_folder(uri):
+        return Image(name, (uri,), "dicom", (name,))
+    reading = read([Entry(name, uri), *_partners(uri)])
+    for trouble in reading.troubles:
+        if name in trouble.files:
+            raise trouble.error
+    image = next((image for image in reading.images if uri in image.uris or image.kind == "dicom"), None)
+    if image is None:
+        code, got = ("file-missing", "none there") if not files.exists(uri) else ("not-image", "another file")
+        raise InputError(code, "a scan as NIfTI, DICOM, .mgz or .nrrd", got, f"check the path {name}")
+    return image
+
+
+def _partners(uri: str) -> list[Entry]:
+    """The files beside one of a pair that may be the other."""
+    name, folder = files.name_of(uri), files.parent_of(uri)
+    if not name.lower().endswith(PAIRS) or not files.exists(uri):
+        return []
+    stem = name.rpartition(".")[0].lower() + "."
+    others = (sibling for sibling in files.listdir(folder) if sibling.lower().startswith(stem) and sibling != name)
+    return [Entry(sibling, files.join(folder, sibling)) for sibling in others]
 
 
 def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:
@@ -84,6 +137,16 @@ def load(kind: str, uris: Sequence[str], trust: Trust | None = None) -> tuple[Ar
     """
     (slab,) = slabs(kind, uris, sys.maxsize, trust)
     return slab.image, slab.grid, slab.stored
+
+
+def load_at(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
+    """Read the whole image at a URI through the gate, whatever its format; what comes is as of ``load``.
+
+    Raises:
+        InputError: as ``image_at`` and ``load``.
+    """
+    image = image_at(uri)
+    return load(image.kind, image.uris, trust)
 
 
 def metadata(kind: str, uris: Sequence[str]) -> dict[str, Any]:

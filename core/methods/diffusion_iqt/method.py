@@ -52,7 +52,7 @@ class DiffusionIQT(NetworkMethod):
         """
         if wanted.window == "halo":
             got = "'halo', which a network that normalises over its blocks cannot have"
-            raise WeightsError("reach-unbounded", "a window that blends", got, "--window gaussian")
+            raise WeightsError("reach-unbounded", "a window that blends", got, "blend patches: --window gaussian")
         size = self.spec.multiple
         return patches(target.shape, size, min(wanted.overlap, size // 2), wanted.window)
 

@@ -22,9 +22,12 @@ def test_each_kind_is_built_from_its_numbers():
 @pytest.mark.parametrize(
     ("said", "code"),
     [
-        ({"kind": "spiral"}, "schedule-unknown: wanted one of cosine, linear, scaled-linear, geometric; got spiral; correct"),
+        (
+            {"kind": "spiral"},
+            "schedule-unknown: expected one of cosine, linear, scaled-linear, geometric, but got spiral. Correct",
+        ),
         ({}, "schedule-unknown"),
-        ({"kind": "cosine", "turns": 3}, "schedule-invalid: wanted arguments of a cosine schedule; got .*turns"),
+        ({"kind": "cosine", "turns": 3}, "schedule-invalid: expected arguments of a cosine schedule, but got .*turns"),
         ({"kind": "geometric", "first": 2, "last": 1}, "schedule-invalid: .*sigmas-invalid"),
         ({"kind": "linear", "steps": 0, "first": 0.1, "last": 0.2}, "schedule-invalid: .*betas-invalid"),
     ],

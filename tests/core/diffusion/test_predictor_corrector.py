@@ -120,7 +120,7 @@ def test_predictor_and_corrector_share_no_noise(repeats: int, corrector_first: b
 
 
 def test_a_schedule_that_shrinks_the_signal_is_refused_by_the_corrector() -> None:
-    with pytest.raises(UsageError, match=r"schedule-unfit: .*; use Geometric"):
+    with pytest.raises(UsageError, match=r"schedule-unfit: .*\. Use Geometric"):
         predictor_corrector(pytest.fail, ZERO, Cosine(), [0.9, 0.1], pytest.fail)
 
 

@@ -290,11 +290,11 @@ def test_float32_from_the_very_start_is_close_to_float64(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_times_that_do_not_fall_are_refused_before_the_first_prediction(name: str) -> None:
-    with pytest.raises(UsageError, match=r"times-invalid: wanted times that fall; got 0.2 and then 0.5; sort them"):
+    with pytest.raises(UsageError, match=r"times-invalid: expected times that fall, but got 0.2 and then 0.5\. Sort them"):
         SAMPLERS[name](NO_NOISE, ZERO, VE, [0.9, 0.2, 0.5], NO_NOISE)
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan])
 def test_an_eta_without_meaning_is_refused(eta: float) -> None:
-    with pytest.raises(UsageError, match="eta-outside: wanted eta from 0 to 1"):
+    with pytest.raises(UsageError, match="eta-outside: expected eta from 0 to 1"):
         ddim(NO_NOISE, ZERO, COSINE, [0.9, 0.1], NO_NOISE, eta=eta)

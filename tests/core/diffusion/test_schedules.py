@@ -94,7 +94,7 @@ def test_ddim_times_are_those_of_the_papers_code(asked: int, steps: int, first: 
 
 @pytest.mark.parametrize("asked", [333, 1000, 0, 1001, -3])
 def test_ddim_times_that_leave_the_table_are_refused(asked: int) -> None:
-    with pytest.raises(UsageError, match=rf"ddim-grid: wanted .* 1000 timesteps; got {asked} steps; .*even_times"):
+    with pytest.raises(UsageError, match=rf"ddim-grid: expected .* 1000 timesteps, but got {asked} steps. .*even_times"):
         ddim_times(asked)
 
 
@@ -129,7 +129,7 @@ def test_ve_times_walk_the_discrete_sigmas_of_score_sde() -> None:
 )
 def test_times_that_a_schedule_does_not_have_are_refused(schedule, times) -> None:
     for t in times:
-        with pytest.raises(UsageError, match=r"time-outside: wanted .*; got .*; make the times by"):
+        with pytest.raises(UsageError, match=r"time-outside: expected .*, but got .*\. Make the times by"):
             schedule.alpha_sigma(t)
 
 
@@ -153,5 +153,5 @@ def test_times_must_fall(times) -> None:
     ],
 )
 def test_schedules_and_counts_that_cannot_be_are_refused(make) -> None:
-    with pytest.raises(UsageError, match=r"invalid: wanted .*; got"):
+    with pytest.raises(UsageError, match=r"invalid: expected .*, but got"):
         make()

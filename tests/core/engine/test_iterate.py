@@ -121,11 +121,13 @@ def test_a_state_that_is_not_whole_is_begun_anew_with_a_word(tmp_path: Path, cap
         (image,), _ = drive(method, [scan()], GRID, at(tmp_path))
     assert method.made == list(range(8))
     assert image.tobytes() == drive(Walk(), [scan()], GRID)[0][0].tobytes()
-    assert "a state is begun anew: arrays-torn: wanted whole arrays" in caplog.text
+    assert "a state is begun anew: arrays-torn: expected whole arrays" in caplog.text
 
 
 def test_a_step_that_diverges_ends_the_restoration_by_name() -> None:
-    with pytest.raises(RestorationError, match=r"diverged: wanted a finite figure 'mean' of every step; got nan at step 5; look"):
+    with pytest.raises(
+        RestorationError, match=r"diverged: expected a finite figure 'mean' of every step, but got nan at step 5\. Look"
+    ):
         drive(Walk(poison=5), [scan()], GRID)
 
 

@@ -109,17 +109,17 @@ def test_changed_bytes_and_a_new_version_change_what_depends_on_them(monkeypatch
 def test_what_cannot_fit_is_refused_naming_the_worst() -> None:
     made = plan(scan(), scan("big", source=Grid((300, 300, 300), np.eye(4)).to_json()))
     with pytest.raises(
-        PlanError, match=r"memory-too-small: wanted at most 0\.1 GiB .* got big, which needs .*; choose a larger voxel"
+        PlanError, match=r"memory-too-small: expected at most 0\.1 GiB .* got big, which needs .*\. Choose a larger voxel"
     ):
         check_fits(made, memory=100 << 20, disk=1 << 40)
-    with pytest.raises(PlanError, match=r"disk-too-small: .*; free space"):
+    with pytest.raises(PlanError, match=r"disk-too-small: .*\. Free space"):
         check_fits(made, memory=1 << 40, disk=1 << 20)
     check_fits(made, memory=1 << 40, disk=1 << 40)
 
 
 def test_mixed_settings_are_refused_unless_all_are_made_anew() -> None:
     made = plan()
-    with pytest.raises(PlanError, match=r"mixed-settings: .*got 1 scans .*other.*; choose another output"):
+    with pytest.raises(PlanError, match=r"mixed-settings: .*got 1 scans .*other.*\. Choose another output"):
         check_not_mixed(made, {"sub-01_T1w": "old", "other": "old"})
     check_not_mixed(made, {"sub-01_T1w": "old", "other": made.settings_digest})
 
@@ -141,7 +141,7 @@ def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Method, "bytes_per_tile_voxel", 1e4)
     assert plan().forecast.memory - before == pytest.approx(1e4 * np.prod(plan().scans[0].target["shape"]))
     check_fits(plan(), memory=1 << 40, disk=1 << 40)
-    with pytest.raises(PlanError, match=r"gpu-too-small: wanted at most 1.0 GiB.* got 1.7 GiB for one tile; .*--patch"):
+    with pytest.raises(PlanError, match=r"gpu-too-small: expected at most 1.0 GiB.* got 1.7 GiB for one tile\. .*--patch"):
         check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)
 
 
@@ -194,8 +194,8 @@ def test_scans_outside_the_models_domain_are_refused_by_name_and_figures() -> No
     reasons = {one.key: one.reason for one in made.refused}
     assert {one.code for one in made.refused} == {"outside-domain"}
     assert re.fullmatch(
-        r"outside-domain: wanted a scan that resunet-3d is for; got slices of 2 mm; trained for 3\.5 to 4\.5 mm; "
-        r"a factor of 2; .*; choose another --method, or restore it all the same, flagged, by --outside-domain",
+        r"outside-domain: expected a scan that resunet-3d is for, but got slices of 2 mm; trained for 3\.5 to 4\.5 mm; "
+        r"a factor of 2; .*\. Choose another --method, or restore it all the same, flagged, by --outside-domain\.",
         reasons["two"],
     )
     assert "slices of 3 mm; trained for 3.5 to 4.5 mm" in reasons["three"]

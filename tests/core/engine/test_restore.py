@@ -149,7 +149,7 @@ def test_a_tile_that_is_not_finite_fails_by_its_name():
     done = restore_tiles(method, [Source.in_memory(scan)], target, tiles)
     assert [next(done)[0], next(done)[0]] == tiles[:2]
     where = re.escape(f"tile 2 (voxels {tiles[2].read.start} to")
-    with pytest.raises(RestorationError, match=rf"not-finite: wanted 1 finite .* for {where}"):
+    with pytest.raises(RestorationError, match=rf"not-finite: expected 1 finite .* for {where}"):
         next(done)
 
 
@@ -160,7 +160,9 @@ def test_what_a_method_says_of_its_failure_is_kept_and_the_tile_added():
 
     scan = measured((4, 4, 4))
     tile = next(iter(patches((4, 4, 4), 8, 0, "hann").tiles()))
-    with pytest.raises(RestorationError, match=r"out-of-memory: wanted memory; got none, in tile 0 .*; use smaller patches"):
+    with pytest.raises(
+        RestorationError, match=r"out-of-memory: expected memory, but got none, in tile 0 .*\. Use smaller patches"
+    ):
         next(restore_tiles(Failing(), [Source.in_memory(scan)], scan.grid, [tile]))
 
 
@@ -171,7 +173,7 @@ def test_a_prediction_of_another_shape_or_type_is_refused():
 
     scan = measured((4, 4, 4))
     tile = next(iter(patches((4, 4, 4), 8, 0, "hann").tiles()))
-    with pytest.raises(RestorationError, match=r"prediction-shape: wanted 1 finite float32 arrays \(4, 4, 4\).*float64"):
+    with pytest.raises(RestorationError, match=r"prediction-shape: expected 1 finite float32 arrays \(4, 4, 4\).*float64"):
         next(restore_tiles(Wrong(), [Source.in_memory(scan)], scan.grid, [tile]))
 
 

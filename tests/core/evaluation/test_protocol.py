@@ -52,13 +52,13 @@ def test_own_measures_come_beside_the_shared_ones_and_rows_of_before_are_not_tak
 def test_a_fold_that_there_is_not_is_refused() -> None:
     five = replace(PLAIN, folds=5)
     assert five.fold(["b", "a", "c", "c"], 2) == {"b"}
-    with pytest.raises(UsageError, match=r"fold-unknown: wanted a fold from 1 to 5 of plain; got 6; correct --fold"):
+    with pytest.raises(UsageError, match=r"fold-unknown: expected a fold from 1 to 5 of plain, but got 6\. Correct --fold"):
         five.fold(["a"], 6)
 
 
 def test_a_protocol_that_there_is_not_is_refused_with_the_nearest() -> None:
     with pytest.raises(
-        (UsageError, ValidationError), match=r"one of .*iqt, thick-slice.*got thin-slice.*did you mean thick-slice\?"
+        (UsageError, ValidationError), match=r"one of .*iqt, thick-slice.*got thin-slice.*Did you mean thick-slice\?"
     ):
         EvaluationSettings(protocol="thin-slice", cohort="", out="")
 

@@ -254,7 +254,7 @@ def test_crop_and_pad_keep_places():
 
 @pytest.mark.parametrize("box", [Box((0, 0, 0), (5, 7, 5)), Box((-1, 0, 0), (2, 2, 2)), Box((1, 1, 1), (1, 2, 2))])
 def test_a_crop_outside_is_refused(box):
-    with pytest.raises(GridError, match=r"box-outside: wanted a box within \(5, 7, 4\); got .*; cut it"):
+    with pytest.raises(GridError, match=r"box-outside: expected a box within \(5, 7, 4\), but got .*\. Cut it"):
         grid().crop(box)
 
 
@@ -269,7 +269,7 @@ def test_index_map_says_where_voxels_lie():
 @pytest.mark.parametrize("turned", [grid(angles=(0.0, 0.01, 0.0)), grid().reorient(Orientation((0, 1, 2), (True, False, False)))])
 def test_index_map_refuses_axes_that_differ(turned):
     with pytest.raises(
-        GridError, match=r"grids-not-parallel: wanted grids with parallel axes; got axes .* drift by .*; make both"
+        GridError, match=r"grids-not-parallel: expected grids with parallel axes, but got axes .* drift by .*\. Make both"
     ):
         grid(shape=(80, 80, 30)).index_map(turned.pad((30, 30, 30), (30, 30, 30)))
 
@@ -310,18 +310,18 @@ def test_a_grid_is_frozen():
 
 @pytest.mark.parametrize("value", [np.zeros((4, 4)), np.diag([1, 1, np.nan, 1]), np.eye(3)])
 def test_a_singular_affine_is_refused(value):
-    with pytest.raises(GridError, match=r"affine-singular: wanted a finite invertible 4x4 affine; got .*; fix"):
+    with pytest.raises(GridError, match=r"affine-singular: expected a finite invertible 4x4 affine, but got .*\. Fix"):
         Grid(SHAPE, value)
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 1), (3, 3)])
 def test_a_shape_without_voxels_is_refused(shape):
-    with pytest.raises(GridError, match=r"shape-invalid: wanted three sizes"):
+    with pytest.raises(GridError, match=r"shape-invalid: expected three sizes"):
         Grid(shape, np.eye(4))
 
 
 def test_a_factor_of_nothing_is_refused():
-    with pytest.raises(GridError, match=r"factor-invalid: wanted a factor above 0; got -2"):
+    with pytest.raises(GridError, match=r"factor-invalid: expected a factor above 0, but got -2"):
         grid().refine(2, -2)
 
 

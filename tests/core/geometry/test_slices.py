@@ -171,16 +171,16 @@ def test_json_tells_one_tiling_from_another() -> None:
     ("axes", "weights"), [((), None), ((0, 0), None), ((0, 1), (1.0,)), ((0, 1), (1.0, 0.0)), ((0, 3), None)]
 )
 def test_axes_and_weights_that_do_not_fit_are_refused(axes, weights) -> None:
-    with pytest.raises(GridError, match=r"(slab-axes|tiling-size): wanted .*ax[ei]s.*; got .*; "):
+    with pytest.raises(GridError, match=r"(slab-axes|tiling-size): expected .*ax[ei]s.*, but got .*\. "):
         slab_tiling((4, 4, 4), axes, 2, weights)
 
 
 def test_there_is_no_slab_beyond_the_last_and_no_fourth_axis() -> None:
     tiling = slab_tiling((4, 4, 4), (0, 1), 2)
     assert isinstance(tiling, AveragedSlabs)
-    with pytest.raises(GridError, match="tile-index: wanted 0 to 3; got 4"):
+    with pytest.raises(GridError, match="tile-index: expected 0 to 3, but got 4"):
         tiling.tile(4)
-    with pytest.raises(GridError, match=r"slice-axis: wanted an axis of 0 .*; got 3; correct it"):
+    with pytest.raises(GridError, match=r"slice-axis: expected an axis of 0 .*, but got 3\. Correct it"):
         SliceStack(oblique(), 3)
 
 

@@ -84,7 +84,7 @@ def test_overlapping_patches_are_of_one_size_and_share_what_was_asked() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_with_a_remedy(make) -> None:
-    with pytest.raises(GridError, match=r"wanted .*; got .*; (make|correct|use)"):
+    with pytest.raises(GridError, match=r"expected .*, but got .*\. (Make|Correct|Use)"):
         make()
 
 

@@ -49,7 +49,7 @@ def test_fat_that_is_far_brighter_than_the_brain_does_not_hide_it():
 def test_no_brain_is_said_so():
     for image in (np.zeros((20, 20, 20), np.float32), np.pad(np.ones((2, 2, 2), np.float32), 9)):
         for is_stripped in (True, False):
-            with pytest.raises(InputError, match=r"brain-not-found: wanted .*; got .* litres"):
+            with pytest.raises(InputError, match=r"brain-not-found: expected .*, but got .* litres"):
                 brain(image, grid_of(image.shape), stripped=is_stripped)
 
 
@@ -123,7 +123,7 @@ def test_a_harmonizer_is_read_as_written_and_its_digest_is_of_its_numbers(tmp_pa
 
 
 def test_a_harmonizer_for_other_scans_or_none_at_all_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"harmonizer-other: wanted .*voxel_size 1.0.*got voxel_size 2.0"):
+    with pytest.raises(UsageError, match=r"harmonizer-other: expected .*voxel_size 1.0.*got voxel_size 2.0"):
         harmonizer().check_same(voxel_size=2.0, method="cubic")
     with pytest.raises(WeightsError, match="harmonizer-missing"):
         model.read(str(tmp_path))

@@ -146,14 +146,14 @@ def test_quantiles_give_the_histogram_back():
 def test_a_flat_or_an_empty_brain_is_refused(method):
     image, mask, _ = scan()
     for bad, kept in ((np.full_like(image, 7), mask), (image, np.zeros_like(mask)), (np.zeros_like(image), mask)):
-        with pytest.raises(InputError, match=r"intensity-flat: wanted .*1000 voxels.*; got .*; check"):
+        with pytest.raises(InputError, match=r"intensity-flat: expected .*1000 voxels.*, but got .*\. Check"):
             read(method, bad, kept)
 
 
 def test_too_few_grey_levels_for_landmarks_are_refused(cohort):
     image, mask, _ = scan()
     coarse = np.where(mask, np.where(image > 80, 3, 1), 0).astype(np.float32)
-    with pytest.raises(InputError, match="intensity-unfit: wanted deciles that rise"):
+    with pytest.raises(InputError, match="intensity-unfit: expected deciles that rise"):
         Normaliser.fit("nyul", cohort).apply(coarse, mask)
 
 

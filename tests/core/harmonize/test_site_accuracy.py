@@ -93,7 +93,7 @@ def test_small_sites_are_left_out_and_named() -> None:
     features = cohort({"a": 12, "b": 12, "c": 2}, features=3)
     found = site_accuracy(features, permutations=1)
     assert (found.sites, found.left_out, found.scans) == (("a", "b"), ("c",), 24)
-    with pytest.raises(FeaturesError, match=r"classifier-sites: wanted two sites of 3 persons or more; got 9 of a, 2 of b"):
+    with pytest.raises(FeaturesError, match=r"classifier-sites: expected two sites of 3 persons or more, but got 9 of a, 2 of b"):
         site_accuracy(cohort({"a": 9, "b": 2}))
 
 

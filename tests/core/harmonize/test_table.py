@@ -77,7 +77,7 @@ def test_sex_coded_as_numbers_stays_a_category(tmp_path: Path) -> None:
         ("", "features-head.*no scan, site in t.tsv"),
         ("scan\tgm\nsub-1\t2\n", "features-head.*no site"),
         ("scan\tsite\tgm\tgm\nsub-1\tx\t2\t3\n", "feature-twice.*gm"),
-        ("scan\tsite\tgm\nsub-1\tx\n", "features-line: wanted 3 cells a line; got 2 in line 2"),
+        ("scan\tsite\tgm\nsub-1\tx\n", "features-line: expected 3 cells a line, but got 2 in line 2"),
         ("scan\tsite\tgm\nsub-1\tx\tlarge\n", "feature-text.*'large' for sub-1"),
         ("scan\tsite\tgm\nsub-1\tx\tinf\n", "feature-infinite.*gm of sub-1"),
         ("scan\tsite\tgm\nsub-1\tx\t1\nsub-1\tx\t2\n", "scan-twice.*sub-1"),

@@ -92,9 +92,11 @@ def test_a_selection_means_what_it_means_in_bids_apps(tmp_path, selection, wante
 
 def test_a_participant_that_is_not_there_is_an_error_of_use(tmp_path):
     root = lay_out(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
-    with pytest.raises(UsageError, match=r"participant-missing: wanted .*; got 07; check --participant-label; there are 01"):
+    with pytest.raises(
+        UsageError, match=r"participant-missing: expected .*, but got 07\. Check --participant-label; there are 01"
+    ):
         bids.discover(root, Selection(participant_label=("01", "07")))
-    with pytest.raises(UsageError, match=r"label-missing: .* got FLAIR; check --suffix; there are T1w"):
+    with pytest.raises(UsageError, match=r"label-missing: .* got FLAIR\. Check --suffix; there are T1w"):
         bids.discover(root, Selection(suffix=("FLAIR",)))
     with pytest.raises(UsageError, match="input-missing"):
         bids.discover(str(tmp_path / "nowhere"))
@@ -291,12 +293,12 @@ def test_an_input_that_may_not_be_read_is_an_error_of_use(monkeypatch):
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(bids.files, "exists", forbid)
-    with pytest.raises(UsageError, match=r"input-forbidden: .* got Access Denied; check its permissions"):
+    with pytest.raises(UsageError, match=r"input-forbidden: .* got Access Denied\. Check its permissions"):
         bids.discover("s3://bucket/in")
 
 
 def test_a_table_without_paths_is_an_error_of_use(tmp_path):
-    with pytest.raises(UsageError, match=r"table-columns: wanted a column 'path'.*; got 2 others;"):
+    with pytest.raises(UsageError, match=r"table-columns: expected a column 'path'.*, but got 2 other columns\."):
         bids.discover(table(tmp_path, "file age", "a.nii 4"))
 
 

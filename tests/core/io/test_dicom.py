@@ -61,7 +61,7 @@ def series(tmp_path):
 
 
 def refused(folder: str, code: str, match: str = "") -> None:
-    with pytest.raises(InputError, match=rf"^{code}: wanted .*; got .*{match}.*; .+"):
+    with pytest.raises(InputError, match=rf"^{code}: expected .*, but got .*{match}.*\. .+"):
         dicom.load_series(folder)
 
 
@@ -91,7 +91,7 @@ def test_scaling_and_signed_voxels(series):
 
 def test_gaps_are_counted_and_placed(series):
     folder, _ = series([0, 1, 2, 3, 4, 7, 8, 9, 10, 11])
-    refused(folder, "dicom-gaps", "2 missing after 30.0 mm")
+    refused(folder, "dicom-gaps", "2 missing, after 30.0 mm")
 
 
 def test_slices_at_the_same_place_are_named(series):
@@ -117,13 +117,13 @@ def test_a_slice_beside_the_others(series, tmp_path):
 def test_two_series_in_a_folder(series, tmp_path):
     folder, voxels = series()
     write_slice(tmp_path / "series" / "x.dcm", voxels[:, :, 0].T, [-30.0, -40, 70], SeriesInstanceUID=generate_uid())
-    refused(folder, "dicom-several-series", "2 in one")
+    refused(folder, "dicom-several-series", "2 series in one folder")
 
 
 def test_a_localizer_among_the_slices(series, tmp_path):
     folder, _ = series()
     write_slice(tmp_path / "series" / "x.dcm", np.ones((64, 64)), [0.0, 0, 0], row=COLUMN, column=np.array([0.0, 0, -1]))
-    refused(folder, "dicom-mixed", "12 of 40x36 and 1 of 64x64")
+    refused(folder, "dicom-mixed", "12 of 40x36 axial and 1 of 64x64 sagittal")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_the_second_is_told_who_works_there(tmp_path: Path) -> None:
     with lock.cohort_lock(path):
         assert lock.owner(path)
         with (
-            pytest.raises(BusyError, match=r"already-running: .*got a run by .* on .* \(process \d+\) since .*; wait"),
+            pytest.raises(BusyError, match=r"already-running: .*got a run by .* on .* \(process \d+\) since .*\. Wait"),
             lock.cohort_lock(path),
         ):
             pytest.fail("two owners")

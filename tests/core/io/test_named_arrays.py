@@ -56,7 +56,7 @@ def test_damage_anywhere_is_found(tmp_path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"arrays-torn: wanted whole arrays in .*state.safetensors; got .*; remove it"):
+    with pytest.raises(StoreError, match=r"arrays-torn: expected whole arrays in .*state.safetensors, but got .*\. Remove it"):
         read_arrays(str(path))
 
 
@@ -70,6 +70,6 @@ def test_a_file_that_ends_early_is_found(tmp_path: Path, kept: int) -> None:
 
 
 def test_types_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"array-type: wanted arrays of bool, .*; got noise: complex64; convert them"):
+    with pytest.raises(StoreError, match=r"array-type: expected arrays of bool, .*, but got noise: complex64\. Convert them"):
         write_arrays(str(tmp_path / "a"), {"noise": np.ones(3, np.complex64)}, None)
     assert not list(tmp_path.iterdir())

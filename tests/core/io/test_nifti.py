@@ -205,7 +205,7 @@ def test_a_header_is_read_alone_and_gives_the_same_grid(tmp_path, make_scan):
 def test_images_that_do_not_fit_their_grid_are_not_written(tmp_path):
     grid = Grid((20, 20, 20), np.diag([4.0, 4, 4, 1]))
     for image in (np.zeros((20, 20, 21), np.float32), np.zeros((20, 20, 20))):
-        with pytest.raises(GridError, match="image-shape: wanted float32"):
+        with pytest.raises(GridError, match="image-shape: expected float32"):
             nifti.save(str(tmp_path / "a.nii.gz"), image, grid)
     assert not list(tmp_path.iterdir())
 
@@ -221,14 +221,14 @@ def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(tmp_path, monkey
 
     monkeypatch.setattr(files, "write_atomic", damage)
     image = np.random.default_rng(0).random((20, 20, 20)).astype(np.float32)
-    with pytest.raises(StoreError, match="write-damaged: wanted bytes with checksum"):
+    with pytest.raises(StoreError, match="write-damaged: expected bytes with checksum"):
         nifti.save(str(tmp_path / "a.nii.gz"), image, Grid(image.shape, np.diag([4.0, 4, 4, 1])))
 
 
 def test_a_packer_that_errs_is_noticed(tmp_path, monkeypatch):
     proof = nifti._Proof(True)
     proof.put_in = 1  # as if a bit of what was packed had flipped
-    with pytest.raises(StoreError, match="write-damaged: wanted checksum"), (tmp_path / "a").open("wb") as handle:
+    with pytest.raises(StoreError, match="write-damaged: expected checksum"), (tmp_path / "a").open("wb") as handle:
         proof.write(handle, iter([b"voxels"]))
 
 

@@ -75,8 +75,11 @@ def test_a_public_bucket_is_read_without_a_signature_and_not_written(who, reques
 @pytest.mark.parametrize(
     ("who", "said"),
     [
-        ("nobody", r"no-credentials: wanted credentials for the bucket tests; got none.*AWS_ACCESS_KEY_ID.*AWS_PROFILE"),
-        ("stranger", r"storage-forbidden: wanted access to s3://tests/.*; got a refusal by the bucket tests; check AWS_PROFILE"),
+        ("nobody", r"no-credentials: expected credentials for the bucket tests, but got none.*AWS_ACCESS_KEY_ID.*AWS_PROFILE"),
+        (
+            "stranger",
+            r"storage-forbidden: expected access to s3://tests/.*, but got a refusal by the bucket tests\. Check AWS_PROFILE",
+        ),
         ("asked", r"storage-forbidden: .*asked without a signature .*unset ISOVOX_S3_ANONYMOUS"),
     ],
 )
@@ -95,7 +98,9 @@ def test_a_closed_bucket_says_why_it_is_and_what_to_do(who, said, request):
 
 
 def test_a_bucket_that_is_not_there_is_told(filled):
-    with pytest.raises(UsageError, match=r"bucket-missing: wanted a bucket nowhere; got none of that name; check its name"):
+    with pytest.raises(
+        UsageError, match=r"bucket-missing: expected a bucket nowhere, but got none of that name\. Check its name"
+    ):
         bids.discover("s3://nowhere/bids")
     with pytest.raises(UsageError, match="bucket-missing"):
         files.write_json("s3://nowhere/out/a.json", {})

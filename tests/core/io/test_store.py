@@ -63,7 +63,7 @@ def test_grid_attributes_and_digest_come_back(tmp_path):
     assert not store.done(PATH, "another")
     store.remove(PATH)
     assert store.digest(PATH) is None
-    with pytest.raises(StoreError, match="image-missing: wanted an image"):
+    with pytest.raises(StoreError, match="image-missing: expected an image"):
         store.grid(PATH)
 
 
@@ -80,7 +80,7 @@ def test_grid_attributes_and_digest_come_back(tmp_path):
 def test_an_unaligned_write_raises(tmp_path, box):
     store = Store(str(tmp_path / "c.zarr"))
     store.create(PATH, GRID, {}, 4)
-    with pytest.raises(StoreError, match=r"write-unaligned: wanted one of the 3 blocks .* got x 0:\d+ .*write whole blocks"):
+    with pytest.raises(StoreError, match=r"write-unaligned: expected one of the 3 blocks .* got x 0:\d+ .*Write whole blocks"):
         store.write_block(PATH, box, noise(box.shape))
 
 
@@ -106,9 +106,9 @@ def test_zeros_are_data_and_a_missing_block_is_not(tmp_path):
         store.write_block(PATH, box, np.zeros(box.shape, np.float32))
     assert [store.has_block(PATH, box) for box in (first, second, third)] == [True, False, True]
     assert (store.read(PATH, third) == 0).all()
-    with pytest.raises(StoreError, match=r"block-missing: wanted block x 0:70 y 0:9 z 4:8 of .* never written"):
+    with pytest.raises(StoreError, match=r"block-missing: expected block x 0:70 y 0:9 z 4:8 of .* never written"):
         store.read(PATH)
-    with pytest.raises(StoreError, match=r"image-unfinished: wanted all 3 blocks .* got 1 of them missing"):
+    with pytest.raises(StoreError, match=r"image-unfinished: expected all 3 blocks .* got 1 of them missing"):
         store.finish(PATH, "digest")
     assert store.digest(PATH) is None
 
@@ -131,7 +131,7 @@ def test_a_torn_block_is_found_rewritten_and_no_other_is_touched(tmp_path_factor
     blocks = store.blocks(PATH)
     assert [store.has_block(PATH, box) for box in blocks] == [i != number for i in range(3)]
     assert not store.done(PATH, "digest")
-    with pytest.raises(StoreError, match=r"block-(torn|missing): .* run again"):
+    with pytest.raises(StoreError, match=r"block-(torn|missing): .* Run again"):
         store.read(PATH)
     store.write_block(PATH, blocks[number], image[blocks[number].slices])
     assert tree(folder) == whole
@@ -246,7 +246,7 @@ def test_tiles_come_back_and_a_torn_or_missing_one_is_found(tmp_path):
     assert all((store.read_tile(TILES, tile) == noise(tile.read.shape, tile.index)).all() for tile in tiles[1:])
     torn = tmp_path / "c.zarr" / TILES / "c.5.0"
     torn.write_bytes(torn.read_bytes()[:-9])
-    with pytest.raises(StoreError, match=r"block-torn: wanted tile 5 of .*/tiles whole"):
+    with pytest.raises(StoreError, match=r"block-torn: expected tile 5 of .*/tiles whole"):
         store.read_tile(TILES, tiles[5])
     assert not store.has_tile(TILES, tiles[5])
     store.write_tile(TILES, tiles[5], noise(tiles[5].read.shape, 5))

@@ -17,7 +17,7 @@ from core.io import validation as gate
 
 def refused(path: Path, code: str, match: str = "", trust=None) -> None:
     """Loading a file is refused with ``code``, in a sentence that says what was wanted, what came and what to do."""
-    with pytest.raises(InputError, match=rf"^{code}: wanted .*; got .*{match}.*; .+") as caught:
+    with pytest.raises(InputError, match=rf"^{code}: expected .*, but got .*{match}.*\. .+") as caught:
         nifti.load(str(path), trust)
     assert caught.value.code == code
 

@@ -147,7 +147,7 @@ def test_a_halo_larger_than_the_patch_is_refused_with_what_would_do(tmp_path):
     network = UNET | {"norm": None}
     save_model(str(tmp_path), "UNet", network, build("UNet", network).state_dict(), "", multiple=4)
     method = AnyNetwork(NetworkSettings(model=str(tmp_path)))
-    with pytest.raises(GridError, match=r"halo-too-large: .* make the patch larger"):
+    with pytest.raises(GridError, match=r"halo-too-large: .* Make the patch larger"):
         restored(method, measured((60, 21, 17)), patch=8, window="halo")
 
 
@@ -211,7 +211,7 @@ def test_one_patch_that_does_not_fit_fails_with_a_remedy(monkeypatch, model):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
 
     swap(monkeypatch, hungry)
-    wanted = r"out-of-memory: wanted memory for one patch \(8, 8, 8\); got none left, in tile 0 .*smaller patches"
+    wanted = r"out-of-memory: expected memory for one patch \(8, 8, 8\), but got none left, in tile 0 .*smaller patches"
     with pytest.raises(RestorationError, match=wanted):
         restored(AnyNetwork(NetworkSettings(model=model)), measured())
 
@@ -259,7 +259,7 @@ def test_a_patch_that_is_not_finite_in_float32_either_fails_by_its_name(monkeypa
     method = AnyNetwork(NetworkSettings(model=model, precision="bfloat16"))
     target = scan.grid.isotropic(1.0)
     tile = list(method.tiling(scan.grid, target, TilingSettings(patch=8, overlap=2)).tiles())[3]
-    with pytest.raises(RestorationError, match=r"not-finite: .*got NaN or infinity, in tile 3 \(voxels .*check the model"):
+    with pytest.raises(RestorationError, match=r"not-finite: .*got NaN or infinity, in tile 3 \(voxels .*Check the model"):
         list(restore_tiles(method, [Source.in_memory(scan)], target, [tile]))
 
 

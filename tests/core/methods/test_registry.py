@@ -68,21 +68,25 @@ def test_a_family_of_another_folder_is_one_of_them(tmp_path: Path, names: str, m
 def test_a_name_that_two_use_is_refused_with_both_places(tmp_path: Path, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = family(tmp_path, names, method="cubic")
     monkeypatch.setenv(registry.VARIABLE, str(one))
-    said = rf"name-taken: wanted each name once among methods; got cubic in .*interpolation/family.py and in {one}/family.py"
+    said = (
+        rf"name-taken: expected each name once among methods, but got cubic in .*interpolation/family.py and in {one}/family.py"
+    )
     with pytest.raises(UsageError, match=said):
         registry.families()
 
 
 def test_a_network_of_the_name_of_another_is_refused(tmp_path: Path, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(registry.VARIABLE, str(family(tmp_path, names, network="ESRGAN")))
-    with pytest.raises(UsageError, match=r"name-taken: wanted each name once among networks; got ESRGAN in .*esrgan/family.py"):
+    with pytest.raises(
+        UsageError, match=r"name-taken: expected each name once among networks, but got ESRGAN in .*esrgan/family.py"
+    ):
         registry.families()
 
 
 def test_code_that_is_missing_is_told_where_it_is_used(tmp_path: Path, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(registry.VARIABLE, str(family(tmp_path, names, code=None)))
     assert "still" in registry.methods()
-    said = rf"declaration-broken: wanted {names}.method:Still.*; got No module named '{names}.method'; correct"
+    said = rf"declaration-broken: expected {names}.method:Still.*, but got No module named '{names}.method'\. Correct"
     with pytest.raises(UsageError, match=said):
         registry.method_class("still")
 
@@ -91,7 +95,7 @@ def test_a_declaration_that_cannot_be_read_is_named(tmp_path: Path, names: str, 
     folder = family(tmp_path, names)
     (folder / "family.py").write_text("FAMILY = 1 / 0")
     monkeypatch.setenv(registry.VARIABLE, str(folder))
-    with pytest.raises(UsageError, match=rf"family-unreadable: wanted FAMILY in {folder}/family.py; got ZeroDivisionError"):
+    with pytest.raises(UsageError, match=rf"family-unreadable: expected FAMILY in {folder}/family.py, but got ZeroDivisionError"):
         registry.families()
 
 
@@ -124,24 +128,29 @@ def test_every_declaration_is_true() -> None:
     ("said", "near"), [("unet3d", "unet-3d"), ("diffusion-iqt-bas", "diffusion-iqt-base"), ("resunet", "resunet-3d")]
 )
 def test_a_recipe_nearly_right_is_told_the_right_one(said: str, near: str) -> None:
-    with pytest.raises(ValidationError, match=rf"unknown-recipe: wanted one of .*; got {said}; did you mean {near}\?"):
+    with pytest.raises(ValidationError, match=rf"unknown-recipe: expected one of .*, but got {said}\. Did you mean {near}\?"):
         TrainSettings(method=said, cohort="/data")
 
 
 def test_a_size_that_a_recipe_does_not_have_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"preset-unknown: wanted one of paper, small, tiny; got tin; did you mean tiny\?"):
+    with pytest.raises(
+        ValidationError, match=r"preset-unknown: expected one of paper, small, tiny, but got tin\. Did you mean tiny\?"
+    ):
         TrainSettings(method="unet-3d", cohort="/data", preset="tin")
 
 
 def test_an_unknown_method_is_told_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"unknown-method: wanted one of .*cubic.*; got cubc; did you mean cubic\?"):
+    with pytest.raises(UsageError, match=r"unknown-method: expected one of .*cubic.*, but got cubc\. Did you mean cubic\?"):
         registry.build_method("cubc")
 
 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"method": "unires", "method_options": {"iteration": 3}}, r"options of unires \(reg_scl, .*; did you mean iterations\?"),
+        (
+            {"method": "unires", "method_options": {"iteration": 3}},
+            r"options of unires \(reg_scl, .*\. Did you mean iterations\?",
+        ),
         ({"method": "unires", "method_options": {"iterations": 0}}, r"iterations: Input should be greater than or equal to 1"),
         ({"method": "network", "method_options": {"batch": 0}}, r"options of network \(precision, batch, compiled\)"),
         ({"method_options": {"iterations": 3}}, r"options of cubic \(none\)"),
@@ -181,7 +190,7 @@ assert (type(still).__module__, still.name, unires.name, unires.settings.iterati
 def test_a_relative_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(registry.VARIABLE, "families/mine")
     with pytest.raises(
-        UsageError, match=r"family-relative: wanted absolute paths in ISOVOX_FAMILIES; got families/mine; name the"
+        UsageError, match=r"family-relative: expected absolute paths in ISOVOX_FAMILIES, but got families/mine\. Name the"
     ):
         registry.families()
 
@@ -190,6 +199,6 @@ def test_two_families_of_one_name_are_refused(tmp_path: Path, names: str, monkey
     one, other = family(tmp_path / "a", names), family(tmp_path / "b", names, method="other", network="Other")
     monkeypatch.setenv(registry.VARIABLE, os.pathsep.join(map(str, (one, other))))
     with pytest.raises(
-        UsageError, match=rf"family-hidden: wanted the package {names} at {other}; got another of that name at {one}"
+        UsageError, match=rf"family-hidden: expected the package {names} at {other}, but got another of that name at {one}"
     ):
         registry.families()

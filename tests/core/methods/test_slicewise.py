@@ -249,7 +249,7 @@ def test_a_slice_shows_the_measured_slice_at_its_place_to_operators() -> None:
         np.testing.assert_allclose(data.grid.affine[1, 3], grid.affine[1, 3])
         assert data.stats == scan.stats
     with pytest.raises(
-        RestorationError, match=r"slices-apart: wanted measured slices at .* axis 2; got slice 0 at .*; work along"
+        RestorationError, match=r"slices-apart: expected measured slices at .* axis 2, but got slice 0 at .*\. Work along"
     ):
         whole(Asking((2,)), scan, target)
 
@@ -319,7 +319,7 @@ def test_where_memory_runs_out_batches_are_halved_down_to_one() -> None:
 
     assert torch.cat(in_parts(partial(work, fits=2), 9, 9)).flatten().tolist() == list(range(9))
     assert sizes == [9, 4, 2, 2, 2, 2, 1]
-    with pytest.raises(RestorationError, match=r"out-of-memory: wanted memory for one slice; got none left; use"):
+    with pytest.raises(RestorationError, match=r"out-of-memory: expected memory for one slice, but got none left\. Use"):
         in_parts(partial(work, fits=0), 9, 9)
 
 
@@ -330,7 +330,7 @@ def test_restored_slices_of_another_shape_are_refused_with_the_tile() -> None:
 
     scan = measured()
     with pytest.raises(
-        RestorationError, match=r"plane-shape: wanted restored slices \(1, 1, 11, 9\); got \(1, 2, 11, 9\), in tile 0"
+        RestorationError, match=r"plane-shape: expected restored slices \(1, 1, 11, 9\), but got \(1, 2, 11, 9\), in tile 0"
     ):
         whole(Larger(), scan, scan.grid)
 

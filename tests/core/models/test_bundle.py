@@ -59,10 +59,10 @@ def test_two_parts_come_back_each_with_its_own_numbers(tmp_path):
 def test_who_asks_for_the_one_network_of_two_or_for_a_part_that_is_not_there_is_told(tmp_path):
     spec = two(tmp_path)
     with pytest.raises(
-        WeightsError, match=r"model-unfit: wanted a model of one network; got the parts autoencoder, denoiser; name"
+        WeightsError, match=r"model-unfit: expected a model of one network, but got the parts autoencoder, denoiser\. Name"
     ):
         load_network(str(tmp_path), spec, "cpu")
-    with pytest.raises(WeightsError, match=r"model-unfit: wanted a model with the part decoder; got autoencoder, denoiser"):
+    with pytest.raises(WeightsError, match=r"model-unfit: expected a model with the part decoder, but got autoencoder, denoiser"):
         load_network(str(tmp_path), spec, "cpu", "decoder")
 
 
@@ -122,7 +122,7 @@ def test_the_digest_of_two_parts_follows_every_part_and_not_their_order(tmp_path
 )
 def test_a_config_that_cannot_be_meant_is_refused(tmp_path, wrong):
     (tmp_path / "config.json").write_text(json.dumps(wrong))
-    with pytest.raises(WeightsError, match=r"weights-config: wanted a model's config.json; got .*; write it again"):
+    with pytest.raises(WeightsError, match=r"weights-config: expected a model's config.json, but got .*\. Copy the model again"):
         read_bundle(str(tmp_path))
 
 
@@ -131,7 +131,7 @@ def test_a_part_of_other_bytes_is_refused_by_its_name(tmp_path):
     file = tmp_path / "denoiser.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
     load_network(str(tmp_path), spec, "cpu", "autoencoder")
-    with pytest.raises(WeightsError, match=r"weights-digest: wanted denoiser\.safetensors with sha256"):
+    with pytest.raises(WeightsError, match=r"weights-digest: expected denoiser\.safetensors with sha256"):
         load_network(str(tmp_path), spec, "cpu", "denoiser")
 
 

@@ -85,7 +85,7 @@ def test_whole_names_go_before_patterns_and_the_longest_prefix_before_others():
 
 def test_what_is_not_wanted_must_be_said(tmp_path):
     content = theirs() | {"module.step": torch.zeros(())}
-    with pytest.raises(WeightsError, match=r"weights-unfit: .*; got 1 unexpected: step; correct keys, prefixes and ignore"):
+    with pytest.raises(WeightsError, match=r"weights-unfit: .*, but got 1 unexpected: step\. Correct keys, prefixes and ignore"):
         arranged(content, key_map())
     assert set(arranged(content, key_map(ignore=("*.step",)))) == set(theirs(""))
 
@@ -128,7 +128,7 @@ class Evil:
 def test_a_pickle_with_more_than_tensors_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = written(tmp_path, {"state_dict": theirs(), "hyper": Evil()})
-    with pytest.raises(WeightsError, match=r"weights-pickle: wanted a checkpoint of tensors alone; got .*mkdir") as told:
+    with pytest.raises(WeightsError, match=r"weights-pickle: expected a checkpoint of tensors alone, but got .*mkdir") as told:
         convert(path, key_map(state="state_dict"), str(tmp_path / "model"))
     assert not (tmp_path / "was-here").exists()
     assert "weights_only=False" not in str(told.value)
@@ -137,9 +137,9 @@ def test_a_pickle_with_more_than_tensors_is_refused_and_not_run(tmp_path, monkey
 @pytest.mark.parametrize(
     ("content", "state", "code"),
     [
-        ({"model": {}, "epoch": 1}, "net", "weights-state: wanted net in the checkpoint; got model, epoch"),
-        ({"model": {"w": 1}}, "", "weights-state: wanted tensors by name; got others: model"),
-        ([1, 2], "", "weights-state: wanted tensors by name; got list"),
+        ({"model": {}, "epoch": 1}, "net", "weights-state: expected net in the checkpoint, but got model, epoch"),
+        ({"model": {"w": 1}}, "", "weights-state: expected tensors by name, but got something else: model"),
+        ([1, 2], "", "weights-state: expected tensors by name, but got list"),
         (3, "a.b", "weights-state: .* got int"),
     ],
 )
@@ -176,7 +176,9 @@ def test_a_map_is_yaml_or_json(tmp_path, suffix):
 def test_what_is_no_map(tmp_path, text):
     if text is not None:
         (tmp_path / "map.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"key-map: wanted a YAML or JSON file with network, config and keys; got .*map\.yaml"):
+    with pytest.raises(
+        UsageError, match=r"key-map: expected a YAML or JSON file with network, config and keys, but got .*map\.yaml"
+    ):
         read_map(str(tmp_path / "map.yaml"))
 
 
@@ -185,7 +187,7 @@ def test_a_model_whose_config_is_of_another_network_does_not_fit(tmp_path):
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     config["config"]["channels"] = [2, 8]
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(WeightsError, match=r"weights-unfit: .* of another shape: .*; correct the config in config\.json"):
+    with pytest.raises(WeightsError, match=r"weights-unfit: .* of another shape: .*\. Correct the config in config\.json"):
         check_fit(str(tmp_path / "model"))
 
 
@@ -222,7 +224,10 @@ def test_a_layout_makes_a_bundle_of_parts_with_what_it_knows_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"loose": torch.zeros(1)}, r"weights-unfit: wanted the tensors of encoder, decoder.*; got 1 of no part: loose; correct"),
+        (
+            {"loose": torch.zeros(1)},
+            r"weights-unfit: expected the tensors of encoder, decoder.*, but got 1 of no part: loose\. Correct",
+        ),
         ({"dec.more": torch.zeros(1)}, r"1 unexpected: more"),
     ],
 )

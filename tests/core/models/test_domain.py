@@ -121,7 +121,7 @@ def test_a_domain_lies_beside_the_config_and_leaves_the_digest(tmp_path):
     assert read_domain(str(tmp_path)) == WHOLE
     assert read_bundle(str(tmp_path)).digest == read_bundle(SHIPPED).digest
     (tmp_path / "domain.json").write_text('{"factor": [5, 3]}')
-    with pytest.raises(WeightsError, match=r"domain-unreadable: .*; got factor: .*least <= most; correct or remove it"):
+    with pytest.raises(WeightsError, match=r"domain-unreadable: .*, but got factor: .*least <= most\. Correct or remove it"):
         read_domain(str(tmp_path))
 
 
@@ -130,7 +130,7 @@ def test_a_method_and_its_model_are_for_what_both_are_for():
     met = both(method, WHOLE)
     assert (met.contrasts, met.factor, met.anatomy, met.sign, met.persons) == (("T2w",), (3.5, 4), ("brain",), "non-negative", 48)
     assert both(Domain(), WHOLE) == both(WHOLE, Domain()) == WHOLE
-    with pytest.raises(WeightsError, match=r"domain-empty: wanted a method and a model for the same contrasts"):
+    with pytest.raises(WeightsError, match=r"domain-empty: expected a method and a model for the same contrasts"):
         both(Domain(contrasts=("PDw",)), WHOLE)
     with pytest.raises(WeightsError, match=r"domain-empty: .* the same factor"):
         both(Domain(factor=(8, 8)), WHOLE)

@@ -80,7 +80,7 @@ def test_what_the_digest_depends_on_stays_and_is_told(tmp_path):
 
 def test_a_folder_with_something_in_it_is_not_written_to(tmp_path):
     folder = model(tmp_path / "a", "")
-    with pytest.raises(UsageError, match=r"folder-taken: wanted an empty folder .*; name another, or empty it"):
+    with pytest.raises(UsageError, match=r"folder-taken: expected an empty folder .*\. Name another, or empty it"):
         sanitise(folder, folder)
 
 

@@ -142,26 +142,26 @@ def test_other_bytes_than_recorded_are_refused(tmp_path, damage):
     file = tmp_path / weights.TENSORS
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(
-        WeightsError, match=r"weights-digest: wanted model\.safetensors with sha256 [0-9a-f]{12}; got [0-9a-f]{12}"
+        WeightsError, match=r"weights-digest: expected model\.safetensors with sha256 [0-9a-f]{12}, but got [0-9a-f]{12}"
     ):
         load_network(str(tmp_path), spec, "cpu")
 
 
 def test_tensors_that_do_not_fit_the_network_are_refused(tmp_path):
     spec = save_model(str(tmp_path), "UNet", UNET | {"channels": [3, 4]}, state(), "")
-    with pytest.raises(WeightsError, match="weights-unfit: wanted tensors of UNet"):
+    with pytest.raises(WeightsError, match="weights-unfit: expected tensors of UNet"):
         load_network(str(tmp_path), spec, "cpu")
 
 
 def test_a_file_that_only_claims_to_be_safetensors_is_refused(tmp_path):
     saved(tmp_path)
     (tmp_path / weights.TENSORS).write_bytes(b"no tensors")
-    with pytest.raises(WeightsError, match=r"weights-unreadable: wanted model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"weights-unreadable: expected model\.safetensors"):
         read_tensors(str(tmp_path), hashlib.sha256(b"no tensors").hexdigest())
 
 
 def test_a_missing_or_unmeant_model_is_named(tmp_path):
-    with pytest.raises(WeightsError, match="weights-missing: wanted a folder with"):
+    with pytest.raises(WeightsError, match="weights-missing: expected a folder with"):
         read_bundle(str(tmp_path / "nowhere"))
     spec = saved(tmp_path)
     (tmp_path / weights.TENSORS).unlink()

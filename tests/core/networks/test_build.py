@@ -21,12 +21,13 @@ def test_a_network_is_built_for_evaluation_from_json_values():
 @pytest.mark.parametrize("name", ["Unet5", "os.system", "", "NETWORKS"])
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(
-        WeightsError, match=r"network-unknown: wanted one of AttentionUnet, .*UNet, DiffusionIQT, ESRGAN.*; got .*config\.json"
+        WeightsError,
+        match=r"network-unknown: expected one of AttentionUnet, .*UNet, DiffusionIQT, ESRGAN.*, but got .*config\.json",
     ):
         build(name, {})
 
 
 @pytest.mark.parametrize("config", [{}, UNET | {"depth": 3}, UNET | {"channels": [4]}])
 def test_arguments_that_do_not_fit_are_refused(config):
-    with pytest.raises(WeightsError, match="network-config: wanted arguments of UNet"):
+    with pytest.raises(WeightsError, match="network-config: expected arguments of UNet"):
         build("UNet", config)

@@ -113,6 +113,6 @@ def test_a_voxel_far_away_changes_nothing(method: str) -> None:
 @pytest.mark.parametrize(("method", "size"), [("unet-3d", "huge"), ("diffusion-iqt", "")])
 def test_a_preset_that_there_is_not_is_refused(method: str, size: str) -> None:
     with pytest.raises(
-        UsageError, match=rf"preset-unknown: wanted a size of {method}: paper, small, tiny; got {size}; choose one"
+        UsageError, match=rf"preset-unknown: expected a size of {method}: paper, small, tiny, but got {size}\. Choose one"
     ):
         preset(method, size)

@@ -39,7 +39,7 @@ def test_torch_s_own_shuffle_is_the_plane_of_it() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(GridError, match=r"factors-unfit: wanted edges in multiples of \(1, 1, 4\); got \(4, 4, 6\); pad"):
+    with pytest.raises(GridError, match=r"factors-unfit: expected edges in multiples of \(1, 1, 4\), but got \(4, 4, 6\)\. Pad"):
         unshuffle(torch.zeros(1, 1, 4, 4, 6), (1, 1, 4))
-    with pytest.raises(GridError, match=r"factors-unfit: wanted channels in multiples of 4; got 6; correct"):
+    with pytest.raises(GridError, match=r"factors-unfit: expected channels in multiples of 4, but got 6\. Correct"):
         shuffle(torch.zeros(1, 6, 4, 4, 6), (1, 1, 4))

@@ -45,5 +45,5 @@ def test_what_needs_no_gradient_gets_none():
 
 
 def test_images_on_another_grid_are_refused():
-    with pytest.raises(GridError, match=r"tensor-shape: wanted a tensor \(…, 5, 6, 8\); got \(1, 5, 6, 7\); crop or pad"):
+    with pytest.raises(GridError, match=r"tensor-shape: expected a tensor \(…, 5, 6, 8\), but got \(1, 5, 6, 7\)\. Crop or pad"):
         as_torch(OPERATOR)(torch.rand(1, 5, 6, 7))

@@ -87,12 +87,12 @@ def test_the_axis_that_is_named_wins_over_the_coarsest():
 
 
 def test_a_k_space_without_an_axis_is_refused_where_no_axis_is_coarsest():
-    with pytest.raises(GridError, match=r"axis-missing: wanted the phase-encoding axis .*; got none; name the axis"):
+    with pytest.raises(GridError, match=r"axis-missing: expected the phase-encoding axis .*, but got none\. Name the axis"):
         KSpace().operator(TARGET, TARGET)
 
 
 def test_a_mask_of_another_scan_and_one_that_is_missing_are_refused():
-    with pytest.raises(GridError, match=r"mask-mismatch: wanted a mask for images of \(12, 14, 24\)"):
+    with pytest.raises(GridError, match=r"mask-mismatch: expected a mask for images of \(12, 14, 24\)"):
         BOX.operator(TARGET, TARGET, np.zeros((12, 14, 23), bool))
-    with pytest.raises(GridError, match=r"mask-missing: wanted the mask of a scan of kind lesion-mask"):
+    with pytest.raises(GridError, match=r"mask-missing: expected the mask of a scan of kind lesion-mask"):
         LesionMask().operator(TARGET, TARGET)

@@ -96,5 +96,5 @@ def test_resizing_an_image_resizes_its_axes():
 
 
 def test_a_factor_of_nothing_is_refused():
-    with pytest.raises(GridError, match=r"factor-invalid: wanted a factor above 0; got 0; give"):
+    with pytest.raises(GridError, match=r"factor-invalid: expected a factor above 0, but got 0\. Give"):
         resize_matrix(8, 0, "box")

@@ -43,5 +43,5 @@ def test_all_lines_are_the_identity_exactly():
 
 @pytest.mark.parametrize(("keep_one_in", "centre"), [(0, 0.1), (2, -0.1), (2, 1.1)])
 def test_what_cannot_be_is_refused(keep_one_in, centre):
-    with pytest.raises(GridError, match="lines-invalid: wanted an acceleration of at least 1 and a centre in"):
+    with pytest.raises(GridError, match="lines-invalid: expected an acceleration of at least 1 and a centre in"):
         kept_lines(8, keep_one_in, centre)

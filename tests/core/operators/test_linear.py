@@ -97,7 +97,7 @@ def test_the_identity_returns_the_very_image():
 )
 def test_an_image_that_does_not_fit_is_refused(x):
     with pytest.raises(
-        GridError, match=r"matrix-mismatch: wanted a float32 or float64 image with 8 voxels on axis 1 of 3; got .*; build"
+        GridError, match=r"matrix-mismatch: expected a float32 or float64 image with 8 voxels on axis 1 of 3, but got .*\. Build"
     ):
         apply_axis(np.ones((3, 8)), x, 1)
 
@@ -128,7 +128,7 @@ def test_a_mask_zeroes_even_what_is_not_a_number():
 
 @pytest.mark.parametrize("shape", [(33, 40, 28), (40, 29), (2, 1, 1)])
 def test_a_mask_of_another_grid_is_refused(shape):
-    with pytest.raises(GridError, match=r"mask-mismatch: wanted a mask for images of \(33, 40, 29\); got one of .*; draw"):
+    with pytest.raises(GridError, match=r"mask-mismatch: expected a mask for images of \(33, 40, 29\), but got one of .*\. Draw"):
         Mask(np.ones(shape, bool), SHAPE)
 
 
@@ -139,7 +139,7 @@ def test_maps_compose_in_the_order_of_action_only_where_they_fit():
     assert np.array_equal(both.forward(x), second.forward(first.forward(x)))
     assert (both.shape_in, both.shape_out) == (SHAPE, (11, 40, 29))
     with pytest.raises(
-        GridError, match=r"operators-mismatch: wanted each output to fit .*; got \(11, 40, 29\) into \(33, 40, 29\)"
+        GridError, match=r"operators-mismatch: expected each output to fit .*, but got \(11, 40, 29\) into \(33, 40, 29\)"
     ):
         Compose((second, first))
 

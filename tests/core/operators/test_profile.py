@@ -111,5 +111,7 @@ def test_points_keep_one_in_n_at_any_phase():
 
 @pytest.mark.parametrize(("scale", "gap"), [(0.0, 0.0), (-1.0, 0.0), (4.0, 1.0), (4.0, -0.1)])
 def test_a_profile_that_cannot_be_is_refused(scale, gap):
-    with pytest.raises(GridError, match=r"profile-invalid: wanted a scale above 0 and a gap in \[0, 1\); got scale .*; check"):
+    with pytest.raises(
+        GridError, match=r"profile-invalid: expected a scale above 0 and a gap in \[0, 1\), but got scale .*\. Check"
+    ):
         profile_matrix(8, 2, scale, 0, gap=gap)

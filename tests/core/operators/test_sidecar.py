@@ -84,9 +84,7 @@ def test_sidecars_of_other_tools_tell_no_simulation(own):
     ],
 )
 def test_a_simulation_that_nobody_knows_is_refused(told, names):
-    wanted = (
-        rf"degradation-unknown: wanted an operator among slice-profile, .* with its settings; got others in .*{names}; simulate"
-    )
+    wanted = rf"degradation-unknown: expected .* with its settings, but got something else in .*{names}\. Simulate"
     with pytest.raises(InputError, match=wanted):
         simulated_by({"Isovox": {"Degradation": told, "Axis": "S"}}, THICK)
     with pytest.raises(InputError, match="degradation-unknown"):

@@ -320,8 +320,10 @@ def test_only_scans_that_both_have_are_compared():
 
 def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path):
     wanted = said(cohort, tmp_path)
-    scorer = Scorer(TissueSegmenter(), missing=(("lpips", "lpips-missing: wanted <b>VGG</b>; got none; install it"),))
-    broken = Candidate("unet-3d", "unet-3d", reason="model-missing: wanted a model at /home/jane/secret/m; got none; train <one>")
+    scorer = Scorer(TissueSegmenter(), missing=(("lpips", "lpips-missing: expected <b>VGG</b>, but got none. Install it"),))
+    broken = Candidate(
+        "unet-3d", "unet-3d", reason="model-missing: expected a model at /home/jane/secret/m, but got none. Train <one>"
+    )
     rows = run(wanted, [CUBIC, LINEAR, broken], Scoring("tissues"))
     text = Path(write(wanted, find_cases(wanted), rows, scorer)).read_text()
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
@@ -354,7 +356,7 @@ def test_a_bad_scan_and_a_bad_method_are_rows_and_the_others_go_on(cohort, tmp_p
 
     real = evaluation.build_method
     monkeypatch.setattr(evaluation, "build_method", lambda name, *rest: boom() if name == "nearest" else real(name, *rest))
-    candidates = [CUBIC, Candidate("nearest", "nearest"), Candidate("unet-3d", "unet-3d", reason="model-missing: wanted one")]
+    candidates = [CUBIC, Candidate("nearest", "nearest"), Candidate("unet-3d", "unet-3d", reason="model-missing: expected one")]
     rows = run(said(root, tmp_path / "out"), candidates)
     assert [(one.scan[:6], one.method, one.state, one.code) for one in rows] == [
         ("sub-03", "cubic", "done", ""),
@@ -375,7 +377,7 @@ def test_a_model_is_not_scored_on_whom_it_was_trained_on(cohort, tmp_path):
     learned = Candidate("cubic", "cubic", trained=trained_of(str(tmp_path)))
     rows = run(said(cohort, tmp_path / "out"), [learned])
     assert [(one.state, one.code) for one in rows] == [("failed", "trained-on"), ("done", "")]
-    assert "leave the person out" in rows[0].reason
+    assert "Leave the person out" in rows[0].reason
     assert rows[1].note == "02 was in the validation part of the training"
 
 
@@ -427,7 +429,7 @@ def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():
         CommandSegmenter("sh -c 'echo first; echo the last words >&2; exit 3' {image} {labels}").labels(image, GRID, image)
     with pytest.raises(IsovoxError, match="segmenter-silent"):
         CommandSegmenter("true {image} {labels}").labels(image, GRID, image)
-    with pytest.raises(IsovoxError, match="segmenter-failed: wanted no-such-tool to run"):
+    with pytest.raises(IsovoxError, match="segmenter-failed: expected no-such-tool to run"):
         CommandSegmenter("no-such-tool {image} {labels}").labels(image, GRID, image)
     with pytest.raises(UsageError, match="segmenter-unknown"):
         segmenter_of("magic", "T1w", None)
@@ -470,7 +472,7 @@ def test_a_family_s_protocol_scores_its_fold_by_its_own_figures_in_all_tables(co
     assert "bias" in scores_csv(rows).splitlines()[0]
     text = Path(write(wanted, find_cases(wanted), rows, Scorer())).read_text()
     assert "Bias" in text
-    with pytest.raises(UsageError, match=r"fold-unknown: .*from 1 to 2 of half-and-half; got 3"):
+    with pytest.raises(UsageError, match=r"fold-unknown: .*from 1 to 2 of half-and-half, but got 3"):
         find_cases(wanted.model_copy(update={"fold": 3}))
 
 
@@ -479,7 +481,7 @@ def test_a_protocol_for_which_no_scan_counts_is_told(cohort, tmp_path, monkeypat
     wanted = EvaluationSettings(protocol="half-and-half", cohort=str(cohort), out=str(tmp_path))
     monkeypatch.setattr(registry, "protocol", lambda _: replace(OWN, takes=lambda entities: entities["suffix"] == "FLAIR"))
     with pytest.raises(
-        UsageError, match=r"no-cases: wanted scans that count by the protocol half-and-half; got none of 2; select"
+        UsageError, match=r"no-cases: expected scans that count by the protocol half-and-half, but got none of 2\. Select"
     ):
         find_cases(wanted)
 

@@ -146,7 +146,7 @@ def test_one_bad_scan_never_stops_the_others(cohort):
         "sub-04_T1w": "tissues-not-found",
         "sub-05_run-1_run-2_T1w": "entity-repeated",
     }
-    assert all("wanted" in record.reason for record in records if record.state == "failed")
+    assert all("expected" in record.reason for record in records if record.state == "failed")
     assert len(sidecars(cohort)) == 2
 
 
@@ -251,3 +251,80 @@ def test_the_bids_validator_finds_no_error(cohort):
     errors = [one for one in told["issues"]["issues"] if one["severity"] == "error"]
     assert told["summary"]["totalFiles"] >= 26  # twelve scans with their sidecars, description and README
     assert not errors
+
+
+# -- other formats and tables -----------------------------------------------------------------------------------------------
+
+
+def as_mgz(path: Path) -> Path:
+    """The same image as FreeSurfer keeps it; the file itself goes."""
+    image = nibabel.load(path)
+    there = path.with_name(path.name.removesuffix(".nii.gz") + ".mgz")
+    nibabel.save(nibabel.MGHImage(np.asarray(image.dataobj).astype(np.float32), image.affine), there)
+    path.unlink()
+    return there
+
+
+def label_table(cohort: Path, *rows: str) -> str:
+    path = cohort.parent / "labels.tsv"
+    path.write_text("path\tparticipant_id\tsession_id\n" + "".join(f"{row}\n" for row in rows))
+    return str(path)
+
+
+def test_labels_of_any_format_are_named_by_a_table(cohort):
+    found = sorted((cohort.parent / "labels").rglob("*_dseg.nii.gz"))
+    one, two, three = as_mgz(found[0]), found[1], found[2].rename(found[2].with_name("aseg.nii.gz"))
+    table = label_table(cohort, f"{one}\t01\ta", f"{two}\tsub-01\tses-b", f"{three}\t02\tn/a")
+    assert set(states(simulate(settings(cohort, labels=table))).values()) == {"done"}
+    assert {told["Isovox"]["Tissues"]["From"] for told in sidecars(cohort)} == {"labels"}
+
+
+def test_a_scan_without_a_label_image_is_refused_where_others_have_one(cohort):
+    (cohort.parent / "labels" / "sub-02" / "anat" / "sub-02_dseg.nii.gz").unlink()
+    records = simulate(settings(cohort, labels=str(cohort.parent / "labels")))
+    assert list(states(records).values()) == ["done", "done", "labels-missing"]
+    assert records[2].reason.endswith("but got none for sub-02. Add one, or leave the scan out (--exclude).")
+
+
+@pytest.mark.parametrize("named", ["nowhere.mgz", "notes.txt"])
+def test_a_label_that_cannot_be_read_ends_it(cohort, named):
+    (cohort.parent / "notes.txt").write_text("no image")
+    with pytest.raises(UsageError, match=r"(file-missing|not-image): expected label images that can be read"):
+        simulate(settings(cohort, labels=label_table(cohort, f"{named}\t02\tn/a")))
+
+
+def test_a_table_that_names_masks_degrades_none_of_them(cohort):
+    image = min(cohort.rglob("*.nii.gz"))
+    for name in ("lesion_mask", "aseg"):
+        write(cohort / f"{name}.nii.gz", (np.asarray(nibabel.load(image).dataobj) > 200).astype(np.uint8))
+    table = cohort / "scans.tsv"
+    table.write_text(f"path\n{image.relative_to(cohort)}\nlesion_mask.nii.gz\naseg.nii.gz\n")
+    found = bids.survey(str(table))
+    assert [one.key for one in found.scans] == ["sub-01_ses-a_T1w"]
+    assert found.ledger.left == {"line 3": "mask", "line 4": "mask"}
+    assert list(states(simulate(settings(cohort, "slice-profile", input=str(table)))).values()) == ["done"]
+
+
+@pytest.mark.parametrize("kind", ["mgz", "nii.gz"])
+def test_pairs_of_a_table_are_scored_whatever_their_format(cohort, kind):
+    simulate(settings(cohort, "slice-profile"))
+    thick = sorted((cohort.parent / "sim").rglob("*.nii.gz"))
+    sharp = sorted(cohort.rglob("*.nii.gz"))
+    if kind == "mgz":
+        thick, sharp = [as_mgz(path) for path in thick], [as_mgz(path) for path in sharp]
+    rows = [f"{a}\t{b}" for a, b in zip(thick, sharp, strict=True)]
+    table = cohort.parent / "pairs.tsv"
+    table.write_text("\n".join(["path\treference", *rows, f"{thick[0]}\tnowhere.mgz"][:4]) + "\n")
+    said = EvaluationSettings(protocol="thick-slice", cohort=str(table), out=str(cohort.parent / "out"))
+    cases = find_cases(said)
+    assert len(cases) == 3
+    images = CaseEvaluation(said, cases[0], None).images
+    assert images.truth.shape[2] >= 4 * images.measured.grid.shape[2] - 4
+
+
+def test_a_truth_that_is_not_there_fails_its_case_by_name(cohort):
+    table = cohort.parent / "pairs.tsv"
+    paths = sorted(cohort.rglob("*.nii.gz"))
+    table.write_text(f"path\treference\n{paths[0]}\tnowhere.mgz\n{paths[1]}\tn/a\n")
+    cases = find_cases(EvaluationSettings(protocol="thick-slice", cohort=str(table), out=str(cohort.parent / "out")))
+    assert [case.reason.partition(":")[0] for case in cases] == ["file-missing", "truth-missing"]

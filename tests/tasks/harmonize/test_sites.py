@@ -67,7 +67,7 @@ def test_a_pair_may_name_a_table(tmp_path):
 )
 def test_names_that_cannot_be_folders_and_tables_without_sites_are_refused(words, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=f"{code}: wanted .*; got .*; "):
+    with pytest.raises(UsageError, match=rf"{code}: expected .*, but got .*\. "):
         sites_of(words)
 
 

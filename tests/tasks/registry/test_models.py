@@ -86,7 +86,7 @@ def test_all_there_is_to_say_of_a_version(models: Models, model: Write) -> None:
 def test_an_unknown_name_alias_or_version(models: Models, model: Write) -> None:
     models.add(model(1.0), "unet")
     for said in ("unets", "unet@production", "unet/7", "models:/unets@champion", "it's"):
-        with pytest.raises(UsageError, match=r"model-unknown: wanted .*; got (unet|1 champion); see isovox models list"):
+        with pytest.raises(UsageError, match=r"model-unknown: expected .*, but got (unet|1 champion)\. See isovox models list"):
             models.find(said)
 
 
@@ -118,7 +118,7 @@ def test_rollbacks_go_back_one_by_one_and_end_with_an_error(models: Models, mode
         models.add(model(number), "unet")
     crown(models, "2", "3")
     assert [models.rollback("unet").version for _ in range(2)] == ["2", "1"]
-    with pytest.raises(UsageError, match=r"no-former: wanted a former champion of unet; got version 1 alone"):
+    with pytest.raises(UsageError, match=r"no-former: expected a former champion of unet, but got version 1 alone"):
         models.rollback("unet")
     assert champion(models) == "1"
     crown(models, "3")
@@ -175,7 +175,7 @@ def test_a_crowned_challenger_challenges_no_longer(models: Models, model: Write)
         models.add(model(number), "unet")
     crown(models, "2")
     assert models.find("unet/2").aliases == ("champion",)
-    with pytest.raises(UsageError, match=r"no-challenger: wanted a challenger of unet; got champion 2 alone"):
+    with pytest.raises(UsageError, match=r"no-challenger: expected a challenger of unet, but got champion 2 alone"):
         models.pair("unet")
 
 
@@ -199,7 +199,7 @@ def test_other_files_are_never_overwritten(models: Models, model: Write, tmp_pat
     out = tmp_path / "mine"
     out.mkdir()
     (out / there).write_text("mine")
-    with pytest.raises(UsageError, match=f"folder-taken: .*; got {there}"):
+    with pytest.raises(UsageError, match=f"folder-taken: .*, but got {there}"):
         models.export("unet", str(out))
     assert [path.read_text() for path in out.iterdir()] == ["mine"]
 

@@ -114,7 +114,7 @@ def test_the_cohort_is_frozen_by_the_first_comparison(models: Models) -> None:
     promote(models, "unet", Scorer(gain=-1.0), HERE)
     other, score = Cohort("kinder cohort", "cd" * 32), Scorer(gain=1.0)
     with pytest.raises(
-        UsageError, match=r"cohort-changed: wanted the evaluation cohort of unet as it was frozen: cohort, sha256 ab"
+        UsageError, match=r"cohort-changed: expected the evaluation cohort of unet as it was frozen: cohort, sha256 ab"
     ):
         promote(models, "unet", score, other)
     assert score.asked == []
@@ -148,7 +148,7 @@ def test_a_cohort_is_its_scans_their_truth_and_how_they_are_degraded(tmp_path: P
 
 
 def test_a_cohort_must_be_named_where_there_is_a_champion(models: Models) -> None:
-    with pytest.raises(UsageError, match=r"no-cohort: .* name one by --cohort"):
+    with pytest.raises(UsageError, match=r"no-cohort: .* Name one by --cohort"):
         promote(models, "unet", None, None)
 
 

@@ -53,7 +53,7 @@ def test_weights_that_changed_since_are_refused(uri: str, model: Callable[[float
     tensors = Path(resolve("models:/unet/1", uri, tmp_path).folder) / weights.TENSORS
     content = tensors.read_bytes()
     tensors.write_bytes(content[:-1] + b"\x00")
-    with pytest.raises(WeightsError, match=r"weights-digest: wanted model.safetensors with sha256"):
+    with pytest.raises(WeightsError, match=r"weights-digest: expected model.safetensors with sha256"):
         resolve("models:/unet/1", uri, tmp_path)
 
 
@@ -62,7 +62,7 @@ def test_a_whole_model_put_in_anothers_place_is_refused(uri: str, model: Callabl
     place, other = Path(resolve("models:/unet/1", uri, tmp_path).folder), Path(model(2.0))
     for part in MODEL:
         (place / part).write_bytes((other / part).read_bytes())
-    with pytest.raises(WeightsError, match=r"weights-digest: wanted the model that was registered as unet 1"):
+    with pytest.raises(WeightsError, match=r"weights-digest: expected the model that was registered as unet 1"):
         resolve("models:/unet/1", uri, tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_an_upload_that_is_not_whole_is_not_registered(
     monkeypatch.setattr(registry, "_download", cut)
     with pytest.raises(WeightsError, match="weights-digest"):
         register(folder, "unet", uri)
-    with pytest.raises(UsageError, match=r"model-unknown: wanted models:/unet/1 in the registry"):
+    with pytest.raises(UsageError, match=r"model-unknown: expected models:/unet/1 in the registry"):
         resolve("models:/unet/1", uri, tmp_path)
     monkeypatch.undo()
     assert register(folder, "unet", uri).version == "1"
@@ -121,7 +121,7 @@ def test_a_remote_model_is_fetched_once(
 
 @pytest.mark.parametrize("name", ["models:/unet", "models:/unet/latest", "models:/a/b/3", "models:/it's/1"])
 def test_a_name_that_cannot_be_one(name: str, uri: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"model-name: wanted models:/name@alias or models:/name/3"):
+    with pytest.raises(UsageError, match=r"model-name: expected models:/name@alias or models:/name/3"):
         resolve(name, uri, tmp_path)
 
 

@@ -273,7 +273,7 @@ def test_a_large_volume_is_thinned_out_in_place(scan_view: ScanView, monkeypatch
 def test_a_missing_viewer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     viewer_module.niivue.cache_clear()
     monkeypatch.setattr(viewer_module, "SCRIPT", ("nilearn", "nowhere.js"))
-    with pytest.raises(UsageError, match=r"viewer-missing: wanted NiiVue in the package nilearn.*install"):
+    with pytest.raises(UsageError, match=r"viewer-missing: expected NiiVue in the package nilearn.*Install"):
         viewer_module.niivue()
 
 

@@ -175,7 +175,7 @@ def test_a_mask_that_changed_since_the_plan_is_refused(cohort):
     job, scan = stored(planned(cohort))
     ingest(job)
     write(cohort / "sub-01" / "anat" / "sub-01_desc-lesion_mask.nii.gz", np.roll(LESION, 1, 0))
-    with pytest.raises(InputError, match=r"input-changed: wanted the mask that was planned .*; run again"):
+    with pytest.raises(InputError, match=r"input-changed: expected the mask that was planned .*\. Run again"):
         measured_of(job, scan)
 
 
@@ -221,7 +221,7 @@ def test_a_folder_of_plain_names_brings_masks_too(tmp_path):
 
 def test_a_table_names_the_mask(cohort, tmp_path):
     write(tmp_path / "elsewhere" / "hole.nii.gz", LESION)
-    write(tmp_path / "elsewhere" / "far.nii.gz", LESION, np.eye(4))
+    write(tmp_path / "elsewhere" / "far.nii.gz", LESION, np.diag([4.0, 4.0, 8.0, 1.0]))
     table = cohort / "scans.tsv"
     lines = ["path\tmask", "sub-01/anat/sub-01_T1w.nii.gz\tn/a", "sub-02/anat/sub-02_T1w.nii.gz\t../elsewhere/{}"]
     table.write_text("\n".join(lines).format("hole.nii.gz"))
@@ -229,14 +229,20 @@ def test_a_table_names_the_mask(cohort, tmp_path):
     table.write_text("\n".join(lines).format("far.nii.gz"))
     (refused,) = planned(table).refused
     assert refused.code == "mask-grid"
-    assert "wanted a mask on the scan's grid of (26, 28, 13); got another in far.nii.gz; resample the mask" in refused.reason
+    assert (
+        "expected a mask on the scan's grid of (26, 28, 13), but got another grid in far.nii.gz. Resample the mask"
+        in refused.reason
+    )
 
 
 def test_scans_without_the_mask_that_is_needed_and_with_two_are_refused_by_name(cohort):
     plan = planned(cohort, "needing")
     assert masks(plan) == {"sub-01": "sub-01_desc-lesion_mask.nii.gz"}
     assert [(one.key, one.code) for one in plan.refused] == [("sub-02_T1w", "mask-missing")]
-    assert "wanted a mask beside the scan, on its grid, that says lesion or tumour; got none; add one" in plan.refused[0].reason
+    assert (
+        "expected a mask beside the scan, on its grid, that says lesion or tumour, but got none. Add one"
+        in plan.refused[0].reason
+    )
     write(cohort / "sub-01" / "anat" / "sub-01_label-lesion_mask.nii.gz", LESION)
     codes = {one.key: one.code for one in planned(cohort).refused}
     assert codes == {"sub-01_T1w": "mask-ambiguous"}

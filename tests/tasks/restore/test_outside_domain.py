@@ -60,7 +60,7 @@ def test_slices_of_2_mm_are_refused_by_the_plan(cohort, tmp_path):
     assert [scan.key for scan in plan.scans] == ["sub-four_T1w", "sub-scored_T1w"]
     (refused,) = plan.refused
     assert (refused.key, refused.code) == ("sub-two_T1w", "outside-domain")
-    assert "got slices of 2 mm; trained for 3.5 to 4.5 mm; a factor of 2; trained for 3.5 to 4.5;" in refused.reason
+    assert "got slices of 2 mm; trained for 3.5 to 4.5 mm; a factor of 2; trained for 3.5 to 4.5. Choose" in refused.reason
 
 
 def test_z_scores_are_refused_as_they_are_read_also_where_another_run_read_them(cohort, tmp_path):
@@ -68,7 +68,7 @@ def test_z_scores_are_refused_as_they_are_read_also_where_another_run_read_them(
     assert ingest(Job(str(tmp_path), plan.digest, ("sub-four_T1w",))) >= 0
     for _ in range(2):  # the second time it lies in the store
         with pytest.raises(
-            InputError, match=r"outside-domain: .*; got values down to -0\.\d+ of the brightest; trained for none"
+            InputError, match=r"outside-domain: .*, but got values down to -0\.\d+ of the brightest; trained for none"
         ):
             ingest(Job(str(tmp_path), plan.digest, ("sub-scored_T1w",)))
 

@@ -74,6 +74,8 @@ def test_a_file_that_changed_since_the_plan_is_refused_and_leaves_nothing(cohort
     (path,) = cohort.rglob("*.nii")
     image = nibabel.load(path)
     nibabel.save(nibabel.Nifti1Image(image.get_fdata().astype(np.float32) + 1, image.affine), path)
-    with pytest.raises(InputError, match=r"input-changed: wanted the bytes that were planned \(\w{12}\); got \w{12}; run again"):
+    with pytest.raises(
+        InputError, match=r"input-changed: expected the bytes that were planned \(\w{12}\), but got \w{12}\. Run again"
+    ):
         ingest(job)
     assert not (cohort.parent / "out" / "isovox" / "cohort.zarr" / "sub-01_T1w" / "measured").exists()

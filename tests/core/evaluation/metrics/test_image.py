@@ -145,13 +145,13 @@ def test_ms_ssim_of_one_scale_is_ssim_and_of_five_is_the_weighted_product() -> N
 def test_what_cannot_be_scored_is_refused_with_a_remedy(metric, change, code) -> None:
     zeros = np.zeros((12, 12, 12), np.float32)
     given = {"image": zeros, "reference": zeros, "data_range": 1.0, "mask": None} | change
-    with pytest.raises(IsovoxError, match=rf"{code}: wanted .*; got .*; (resample|give|check)"):
+    with pytest.raises(IsovoxError, match=rf"{code}: expected .*, but got .*\. (Resample|Give|Check)"):
         metric(**given)
 
 
 def test_ssim_needs_a_window_inside_the_volume_and_in_the_mask() -> None:
     thin = np.zeros((20, 20, 10), np.float32)
-    with pytest.raises(IsovoxError, match=r"metric-small: wanted at least 11 voxels"):
+    with pytest.raises(IsovoxError, match=r"metric-small: expected at least 11 voxels"):
         ssim(thin, thin, data_range=1, mask=None)
     block = np.zeros((20, 20, 20), np.float32)
     border = np.zeros(block.shape, bool)

@@ -54,7 +54,7 @@ def test_the_border_is_32_voxels_and_an_eighth_of_what_is_shorter_than_256():
 
 def test_a_constant_image_is_scaled_to_zeros_and_an_empty_truth_refused():
     assert not minmax(np.full((3, 3, 3), 7, np.float32)).any()
-    with pytest.raises(IsovoxError, match="metric-range: wanted a truth with voxels above 0"):
+    with pytest.raises(IsovoxError, match="metric-range: expected a truth with voxels above 0"):
         peak_of(np.zeros((3, 3, 3), np.float32))
 
 

@@ -227,7 +227,9 @@ def test_a_comparison_is_one_line_and_a_json_value() -> None:
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
-    with pytest.raises(IsovoxError, match=r"scores-finite: wanted finite scores of psnr; got others for scans \[1\]"):
+    with pytest.raises(
+        IsovoxError, match=r"scores-finite: expected finite scores of psnr, but got NaN or infinity for scans \[1\]"
+    ):
         compare({"psnr": [1.0, 2.0]}, {"psnr": [1.0, wrong]})
 
 
@@ -242,7 +244,9 @@ def test_scores_that_are_no_pairs_are_refused(a: dict[str, list[float]], b: dict
 
 
 def test_a_person_is_named_for_each_score() -> None:
-    with pytest.raises(IsovoxError, match="scores-persons: wanted a person for each of 2 scans; got 1; name one a score"):
+    with pytest.raises(
+        IsovoxError, match=r"scores-persons: expected a person for each of 2 scans, but got 1\. Name one for each"
+    ):
         compare({"psnr": [1.0, 2.0]}, {"psnr": [1.0, 2.0]}, persons=["a"])
 
 

@@ -50,10 +50,12 @@ def test_only_the_border_of_the_block_is_padded_with_zeros() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 26, 28])
 def test_a_batch_that_is_not_whole_blocks_is_refused(count: int) -> None:
-    with pytest.raises(RestorationError, match=rf"neighbours-incomplete: wanted patches in multiples of 27; got {count}; cut"):
+    with pytest.raises(
+        RestorationError, match=rf"neighbours-incomplete: expected patches in multiples of 27, but got {count}\. Cut"
+    ):
         merge(torch.zeros(count, 1, 2, 2, 2))
 
 
 def test_a_block_that_cannot_be_cut_is_refused() -> None:
-    with pytest.raises(RestorationError, match=r"block-uneven: wanted edges in multiples of 3; got \(6, 6, 7\); enlarge"):
+    with pytest.raises(RestorationError, match=r"block-uneven: expected edges in multiples of 3, but got \(6, 6, 7\)\. Enlarge"):
         split(torch.zeros(1, 1, 6, 6, 7))

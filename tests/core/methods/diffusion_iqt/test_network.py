@@ -139,9 +139,9 @@ def test_it_learns_to_repeat_the_scan() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     x, scan, log_snr = given(4)
-    with pytest.raises(RestorationError, match=r"neighbours-incomplete: wanted patches in multiples of 27; got 4"):
+    with pytest.raises(RestorationError, match=r"neighbours-incomplete: expected patches in multiples of 27, but got 4"):
         network(cross_batch=True)(x, scan, log_snr)
-    with pytest.raises(RestorationError, match=r"shapes-differ: wanted x and scan of one shape, a log-SNR a patch; got"):
+    with pytest.raises(RestorationError, match=r"shapes-differ: expected x and scan of one shape, a log-SNR a patch, but got"):
         network()(x, scan, log_snr[:1])
     with pytest.raises(RestorationError, match="shapes-differ"):
         network()(x, scan[:3], log_snr)

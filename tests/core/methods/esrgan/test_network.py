@@ -38,7 +38,7 @@ def test_the_generator_keeps_the_grid(factors: tuple[int, int, int]) -> None:
 
 
 def test_edges_that_the_factors_do_not_divide_are_refused() -> None:
-    with pytest.raises(GridError, match=r"factors-unfit: wanted edges in multiples of \(1, 1, 4\)"):
+    with pytest.raises(GridError, match=r"factors-unfit: expected edges in multiples of \(1, 1, 4\)"):
         build("ESRGAN", TINY)(torch.zeros(1, 1, 8, 8, 6))
 
 

@@ -81,5 +81,5 @@ def test_backwards_leads_to_where_the_chain_starts():
 
 @pytest.mark.parametrize("last", [0, 47])
 def test_a_chain_has_1_to_46_steps(last):
-    with pytest.raises(UsageError, match=rf"chain-length: wanted 1 to 46 steps of the chain; got {last}; correct it"):
+    with pytest.raises(UsageError, match=rf"chain-length: expected 1 to 46 steps of the chain, but got {last}\. Correct it"):
         times_of(last)

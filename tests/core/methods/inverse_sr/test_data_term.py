@@ -113,7 +113,7 @@ def test_features_are_those_that_were_asked_for():
 
 
 def test_a_scan_beside_the_window_is_refused():
-    with pytest.raises(RestorationError, match=r"outside-prior: wanted at least 32 measured voxels in the frame.*; got 0; look"):
+    with pytest.raises(RestorationError, match=r"outside-prior: expected at least 32 measured voxels .*, but got 0\. Look"):
         observed(kept=np.zeros((6, 8, 4), bool))
 
 

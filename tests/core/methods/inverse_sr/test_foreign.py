@@ -212,7 +212,7 @@ class _Evil:
 def test_a_pickle_that_names_anything_else_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({"state_dict": _Evil(str(tmp_path / "mark"))}, tmp_path / "evil.pth")
     with pytest.raises(
-        WeightsError, match=r"wanted modules of models, torch.nn; got (posix|nt)\.mkdir; save the state_dict alone"
+        WeightsError, match=r"expected modules of models, torch.nn, but got (posix|nt)\.mkdir\. Save the state_dict alone"
     ):
         foreign.read([str(tmp_path / "evil.pth")], str(tmp_path / "model"))
     assert not (tmp_path / "mark").exists()
@@ -230,7 +230,7 @@ def test_a_decoder_alone_is_refused_by_what_lacks(tmp_path: Path, networks: dict
 
 def test_files_of_one_kind_or_of_neither_are_refused(tmp_path: Path, networks: dict[str, nn.Module]) -> None:
     paths = saved(tmp_path, networks, "MONAI")
-    with pytest.raises(WeightsError, match="none of denoiser; name both files"):
+    with pytest.raises(WeightsError, match=r"none of denoiser\. Name both files"):
         foreign.read(paths[:1], str(tmp_path / "model"))
     with pytest.raises(WeightsError, match="two of autoencoder"):
         foreign.read([paths[0], paths[0]], str(tmp_path / "model"))
@@ -249,7 +249,7 @@ def test_without_internet_the_download_says_how_to_go_on(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(monai.bundle, "download", unreachable)
     with pytest.raises(
-        UsageError, match=r"download-failed: wanted internet.*Name or service not known.*models import brain-ldm FILE FILE"
+        UsageError, match=r"download-failed: expected internet.*Name or service not known.*models import brain-ldm FILE FILE"
     ):
         foreign.fetch(str(tmp_path))
 

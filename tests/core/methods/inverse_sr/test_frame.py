@@ -68,13 +68,13 @@ def test_the_same_images_give_the_same_bits():
 
 def test_what_is_no_head_is_refused():
     noise = np.random.default_rng(0).random(THICK.shape).astype(np.float32)
-    with pytest.raises(RestorationError, match=r"not-registered: wanted a scan whose correlation .*0\.4; got -?0\.\d+; check"):
+    with pytest.raises(RestorationError, match=r"not-registered: expected a scan .*0\.4, but got -?0\.\d+\. Check"):
         registered(measured(THICK, noise), on(WINDOW), WINDOW)
 
 
 def test_a_head_that_leaves_the_window_is_refused():
     low = WINDOW.crop(Box((0, 0, 22), (40, 48, 44)))
-    with pytest.raises(RestorationError, match=r"outside-prior: wanted at least 75% of the head in the prior's window; got \d+%"):
+    with pytest.raises(RestorationError, match=r"outside-prior: expected at least 75% of the head .*, but got \d+%"):
         registered(measured(THICK, on(THICK)), on(low), low)
 
 

@@ -45,7 +45,7 @@ def test_what_lies_outside_the_window_does_not_count():
 
 def test_a_constant_truth_is_refused():
     flat = np.ones((12, 12, 12), np.float32)
-    with pytest.raises(IsovoxError, match=r"metric-range: wanted a truth that varies; got 1 everywhere; check the truth"):
+    with pytest.raises(IsovoxError, match=r"metric-range: expected a truth that varies, but got 1 everywhere\. Check the truth"):
         scores(flat, flat, None)
 
 

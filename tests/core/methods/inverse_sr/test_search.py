@@ -175,5 +175,5 @@ def test_features_and_voxels_of_a_real_term_start_alike():
 def test_a_loss_that_is_not_finite_ends_the_search():
     state = State({})
     begin(state, {"z": np.array([1.0])})
-    with pytest.raises(RestorationError, match=r"diverged: wanted a finite loss; got nan; take a lower rate"):
+    with pytest.raises(RestorationError, match=r"diverged: expected a finite loss, but got nan\. Take a lower rate"):
         advance(state, Loss(lambda v: Terms(v["z"].sum() * math.nan, None, [])), Pace(9, 0.1), FREE, "cpu")
