@@ -118,7 +118,7 @@ def fitting(network: Network, batch: Tensor) -> int:
     return max(1, min(MOST, int(FILLED * free / max(each, 1))))
 
 
-def _pad(image: Array, multiple: int) -> Array:
+def padded(image: Array, multiple: int) -> Array:
     """The image mirrored at its far ends up to multiples of ``multiple``; the network's output is cropped back."""
     return np.pad(image, [(0, -n % multiple) for n in image.shape], mode="symmetric")
 
@@ -203,7 +203,7 @@ class NetworkMethod(Method):
         orders = [self._order(piece.measured[0].grid) for piece in pieces]
         turned = [image.transpose(order) for image, order in zip(images, orders, strict=True)]
         scaled = [scaling.apply(image, scan.stats) for image, scan in zip(turned, scans, strict=True)]
-        inputs = np.stack([_pad(image, self.spec.multiple) for image in scaled])
+        inputs = np.stack([padded(image, self.spec.multiple) for image in scaled])
         outputs = self._run(torch.from_numpy(inputs[:, None]), pieces).numpy()[:, 0]
         for image, output, order, scan in zip(scaled, outputs, orders, scans, strict=True):
             restored = np.ascontiguousarray(output[Box.whole(image.shape).slices].transpose(np.argsort(order)))

@@ -51,7 +51,7 @@ def _seen(network: str, config: dict[str, Any], multiple: int, axis: int, length
     shape[axis] = length
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        image = torch.rand(1, 1, *shape, dtype=torch.float64, requires_grad=True)
+        image = torch.rand(1, config.get("in_channels", 1), *shape, dtype=torch.float64, requires_grad=True)
         output = build(network, config).double()(image)
     middle = length // 2 - length // 2 % multiple
     output.narrow(axis + 2, middle, multiple).sum().backward()

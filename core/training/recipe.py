@@ -29,6 +29,7 @@ from core.training.data.pairs import Pairs
 from core.training.objectives.base import Objective
 
 if TYPE_CHECKING:
+    from core.training.data.drawn_slices import SliceRanges
     from core.training.data.subjects import Subject
 
 
@@ -124,6 +125,7 @@ class Recipe:
         stages: one after the other, each with a checkpoint of its own.
         write: writes the model into a folder, local or s3://.
         degrades: whether a forward model takes part; else the networks learn what images are like, whatever a scan shows of them.
+        drawn: slices that its examples draw for themselves, each its own; None: the forward model is that of the settings.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Recipe:
     stages: Sequence[Stage]
     write: Callable[[str, Trained], None]
     degrades: bool = True
+    drawn: SliceRanges | None = None
 
     def networks(self, size: str) -> dict[str, Preset]:
         """The networks in a size, by role.

@@ -53,7 +53,8 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
     grid, attrs = place.store.grid(path), place.store.attrs(path)
     read = partial(place.store.read, path)
     tissues = _tissues(read, how.contrast) if how.operator == "low-field" else None
-    return Subject(name, key, grid, ScanStats(**attrs["stats"]).upper, occupancy(read, grid), tissues, read, covariates)
+    stats = ScanStats(**attrs["stats"])
+    return Subject(name, key, grid, stats.upper, occupancy(read, grid), tissues, read, covariates, stats.noise_sd)
 
 
 def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:

@@ -42,8 +42,14 @@ class Pair:
     truth: Array
 
 
-def _start(subject: Subject, patch: int, draw: np.random.Generator) -> tuple[int, int, int]:
-    """Where a patch begins that has enough brain, as far as the map of cells tells; the fullest of a few where none has."""
+def start_of(subject: Subject, patch: int, draw: np.random.Generator) -> tuple[int, int, int]:
+    """Where a patch begins that has enough brain, as far as the map of cells tells; the fullest of a few where none has.
+
+    Args:
+        subject: whose image.
+        patch: edge in voxels.
+        draw: all that is random comes from it.
+    """
     best, start = -1.0, (0, 0, 0)
     for _ in range(50):
         x, y, z = (int(draw.integers(0, max(1, n - patch + 1))) for n in subject.grid.shape)
@@ -77,8 +83,14 @@ def _columns(shape: Sequence[int], start: Sequence[int], patch: int, axis: int, 
     return Box((a, c, e), (b, d, f))
 
 
-def _upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array], Array]:
-    """The turn that puts ``axis`` last, then flips at random and, within the planes, transposes at random."""
+def upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array], Array]:
+    """The turn that puts ``axis`` last, then flips at random and, within the planes, transposes at random.
+
+    Args:
+        axis: of the slices.
+        patch: edge in voxels, to which smaller images are mirrored.
+        draw: all that is random comes from it.
+    """
     order = [other for other in range(3) if other != axis]
     if draw.random() < 0.5:
         order.reverse()
@@ -105,7 +117,7 @@ def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.G
         UsageError: where the forward model needs tissues and the subject has none.
     """
     axis = int(draw.integers(3)) if axis is None else axis
-    start = _start(subject, patch, draw)
+    start = start_of(subject, patch, draw)
     box = _columns(subject.grid.shape, start, patch, axis, how, int(draw.integers(max(how.factors(axis)))))
     truth, grid = subject.read(box), subject.grid.crop(box)
     seen = how.degrade(truth, grid, axis, draw, Beside(subject.tissues))
@@ -114,7 +126,7 @@ def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.G
     shape = [min(patch, n - a) for n, a in zip(truth.shape, at, strict=True)]
     cut = Box((at[0], at[1], at[2]), (at[0] + shape[0], at[1] + shape[1], at[2] + shape[2]))
     blurred = interpolate(seen.image, seen.grid, grid.crop(cut), 3)
-    turn = _upright(axis, patch, draw)
+    turn = upright(axis, patch, draw)
     scale = np.float32(1 / (max(subject.upper, 1e-6) * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
     return Pair(np.ascontiguousarray(turn(blurred) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
 

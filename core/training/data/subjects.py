@@ -29,6 +29,7 @@ class Subject:
         tissues: for operators that need them.
         read: gives the voxels in a box as float32.
         covariates: of the person, by the columns of participants.tsv; those that are known.
+        noise: standard deviation of the image's own noise, in its unit.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     tissues: Tissues | None
     read: Callable[[Box], Array]
     covariates: Mapping[str, float | str] = field(default_factory=dict)
+    noise: float = 0.0
 
 
 def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:

@@ -46,7 +46,7 @@ def test_the_input_is_a_cut_of_the_whole_scan_degraded_and_interpolated(axis, fa
     image, how = ball(), SliceProfile(factor=factor)
     one = subject(image)
     monkeypatch.setattr("core.training.data.pairs.BRIGHTNESS", 0.0)
-    monkeypatch.setattr("core.training.data.pairs._upright", lambda *_: lambda array: array)
+    monkeypatch.setattr("core.training.data.pairs.upright", lambda *_: lambda array: array)
     pair = draw_pair(one, how, 16, np.random.default_rng(2), axis=axis)
     windows = np.lib.stride_tricks.sliding_window_view(image, (16, 16, 16))
     at = np.argwhere((windows[..., 0, 0, 0] == pair.truth[0, 0, 0] * 100) | (pair.truth[0, 0, 0] == 0))

@@ -1,0 +1,1 @@
+"""One network for scans of any contrast and any thick slices."""

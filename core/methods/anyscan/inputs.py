@@ -1,0 +1,107 @@
+"""What the network is shown of a scan: the same in training and when it restores.
+
+    channel   what
+    0         the scan interpolated onto the target's grid, background 0, 99.9th percentile 1
+    1         what the interpolation does not explain of the scan, as a smooth correction (``core.operators.repair``)
+    2         distance to the nearest slice's centre, in distances of slices
+    3         distance of slices, in 8 target voxels
+    4         width of a slice over that distance
+    5         standard deviation of the noise, in 1/20 of the 99.9th percentile
+
+    scan --cubic along its slices' axis--> fine --A--> residual --W--> correction;  both --cubic within the planes--> channels 0, 1
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.resample import interpolate
+from core.models.domain import RINGING
+from core.operators.forward_model import ForwardModel
+from core.operators.linear import Separable, apply_axis
+from core.operators.repair import repair_matrix
+from core.stats import ScanStats
+
+CHANNELS = 6
+LEAST = 0.1  # noise of the repair, in standard deviations of the correction
+CORRECTION = 0.1  # standard deviation of the correction
+SPACING, GRAIN = 8.0, 20.0  # units of channels 3 and 5
+
+
+@dataclass(frozen=True)
+class Units:
+    """How intensities come into the network's unit.
+
+    Attributes:
+        background: becomes 0.
+        scale: becomes 1 above that; above 0.
+        noise: standard deviation, in the scan's unit.
+    """
+
+    background: float
+    scale: float
+    noise: float
+
+    @classmethod
+    def of(cls, stats: ScanStats) -> Units:
+        """By the figures of a whole scan; the background of one that goes below 0 is the mean of its darker class."""
+        dark = stats.minimum < -RINGING * stats.upper
+        background = max(stats.foreground_mean - stats.contrast, stats.minimum) if dark else 0.0
+        scale = stats.upper - background
+        return cls(background, scale if scale > 0 else 1.0, stats.noise_sd)
+
+
+def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardModel, units: Units) -> Array:
+    """The channels, float32 (6, x, y, z) of ``target.shape``.
+
+    Args:
+        image: the scan, or a crop of it, float32 on ``source``.
+        source: its grid.
+        target: whose axes are parallel to those of ``source``.
+        forward: how the scan came from the anatomy.
+        units: of the whole scan.
+    """
+    axis = source.slice_axis
+    axis = 2 if axis is None else axis
+    scale, offset = source.index_map(target)[axis]
+    before, fine = _fine(source, target, axis, scale, offset)
+    scaled = (image - np.float32(units.background)) / np.float32(units.scale)
+    rough = interpolate(scaled, source, fine, 3)
+    noise = float(np.hypot(LEAST, units.noise / units.scale / CORRECTION))
+    missing = _missing(scaled, rough, source, fine, axis, forward, noise)
+    start, stop = [0, 0, 0], list(fine.shape)
+    start[axis], stop[axis] = before, before + target.shape[axis]
+    kept = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    rough, missing, fine = rough[kept.slices], missing[kept.slices], fine.crop(kept)
+    profile, gap = forward.slices
+    told = (1 / scale / SPACING, 0.0 if profile == "point" else 1 - gap, GRAIN * units.noise / units.scale)
+    places = scale * np.arange(target.shape[axis]) + offset
+    distance = np.minimum(np.abs(places - np.clip(np.rint(places), 0, source.shape[axis] - 1)), 1.0)
+    made = np.empty((CHANNELS, *target.shape), np.float32)
+    made[0], made[1] = interpolate(rough, fine, target, 3), interpolate(missing, fine, target, 3)
+    made[2] = distance.reshape([-1 if at == axis else 1 for at in range(3)])
+    made[3:] = np.array(told, np.float32)[:, None, None, None]
+    return made
+
+
+def _fine(source: Grid, target: Grid, axis: int, scale: float, offset: float) -> tuple[int, Grid]:
+    """The scan's grid within its planes, the target's across them and on over all slices; and how far it begins earlier."""
+    before = max(0, math.ceil((offset + 0.5) / scale))
+    after = max(0, math.ceil((source.shape[axis] - 0.5 - offset) / scale) - target.shape[axis])
+    moved, shape = np.eye(4), list(source.shape)
+    moved[axis, axis], moved[axis, 3] = scale, offset - before * scale
+    shape[axis] = before + target.shape[axis] + after
+    return before, Grid((shape[0], shape[1], shape[2]), source.affine @ moved)
+
+
+def _missing(image: Array, rough: Array, source: Grid, fine: Grid, axis: int, forward: ForwardModel, noise: float) -> Array:
+    """The smooth correction for what the interpolation leaves of the scan."""
+    seen = forward.operator(source, fine)
+    if not isinstance(seen, Separable):
+        return np.zeros_like(rough)
+    left = image - np.asarray(seen.forward(rough), np.float32)
+    return apply_axis(repair_matrix(seen.matrices[axis], noise), left, axis)

@@ -1,0 +1,59 @@
+"""How the network is trained: absolute errors of the image, and the likelihood of these errors (Laplace) for their scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from core.methods.anyscan import presets
+from core.methods.anyscan.examples import RANGES, scans
+from core.training.batch import Batch
+from core.training.losses import psnr
+from core.training.objectives.base import Objective
+from core.training.recipe import Context, Recipe, Stage, write_network
+
+SHARE = 0.01  # of the likelihood in the loss; it teaches the last layer of the error alone
+SMALLEST = -12.0  # logarithm of an error's scale
+
+
+class Laplace(Objective):
+    """The image in absolute errors, their scale by the Laplace likelihood -log p = |e| / b + log b (Kendall & Gal 2017)."""
+
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
+        """Mean absolute error, and a share of the likelihood of the errors as they are."""
+        output = self.network(batch.inputs).float()
+        error, logarithm = (output[:, :1] - batch.truth).abs(), output[:, 1:].clamp_min(SMALLEST)
+        return error.mean() + SHARE * (error.detach() * (-logarithm).exp() + logarithm).mean()
+
+    def restore(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The image, without its error."""
+        restored: Tensor = network(batch.inputs)[:, :1].float()
+        return restored
+
+    def figures(self, held: Batch, restored: Tensor) -> dict[str, Tensor]:
+        """PSNR in dB of it, of the interpolation, and of the interpolation with its smooth correction."""
+        rough = held.inputs[:, :1]
+        repaired = rough + held.inputs[:, 1:2]
+        truth = held.truth
+        return {"psnr": psnr(restored, truth), "psnr_cubic": psnr(rough, truth), "psnr_repaired": psnr(repaired, truth)}
+
+    def shown(self, held: Batch, restored: Tensor) -> Sequence[Tensor]:
+        """As of networks with one channel."""
+        return super().shown(Batch(held.inputs[:, :1], held.truth), restored)
+
+
+def _laplace(network: nn.Module, _: Context) -> Objective:
+    return Laplace(network)
+
+
+RECIPE = Recipe(
+    "anyscan",
+    "anyscan",
+    {"large": presets.large, "small": presets.small, "tiny": presets.tiny},
+    [Stage(_laplace, examples=scans)],
+    partial(write_network, residual=False),
+    drawn=RANGES,
+)
