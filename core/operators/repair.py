@@ -1,7 +1,7 @@
 """What a scan says that an image does not show yet, in a closed form for scans whose axes are the image's.
 
-The scan y is A x and noise. Of all smooth corrections d, normal with the covariance S, the most probable that explains what A x leaves
-of y is (Tarantola 2005, equation 3.37, of a linear Gaussian problem)
+The scan y is A x and noise. Of all smooth corrections d, normal with the covariance S, the most probable that explains what A x
+leaves of y is (Tarantola 2005, section 3.2, linear problems with normal noise)
 
     d = W (y - A x),    W = S A' (A S A' + s^2 I)^-1
 

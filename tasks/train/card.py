@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core import __version__
 from core.io import files
 from core.models.card import Card, Figure, TrainingData
 from core.models.check import versions
 from core.settings.train import Training, TrainSettings
+
+if TYPE_CHECKING:
+    from core.training.data.drawn_slices import SliceRanges
 
 LIMITS = """Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show,
 were not seen in training. What the network adds is inferred, not measured: look at the consistency figures."""
@@ -43,6 +47,7 @@ def card(
     weights: int,
     *,
     degraded: bool = True,
+    drawn: SliceRanges | None = None,
 ) -> Card:
     """The model card.
 
@@ -53,17 +58,19 @@ def card(
         learned: what the stages came to; the figures are the last one's.
         weights: parameters of all networks.
         degraded: whether a forward model took part; else the networks learned what images are like.
+        drawn: slices that examples drew for themselves, where the recipe does not ask the settings for them.
     """
     forward, size = settings.degradation.forward, f"{settings.preset}, {weights:,} parameters"
-    of = f"brain MRI degraded as by `{forward.kind}` ({forward.describe()}), onto isotropic voxels"
-    how = f"Research: {of if degraded else 'what images like those below can be, for methods that search them'}."
+    how = f"`{forward.kind}` ({forward.describe()})" if drawn is None else drawn.describe()
+    of = f"brain MRI degraded as by {how}, onto isotropic voxels"
+    purpose = f"Research: {of if degraded else 'what images like those below can be, for methods that search them'}."
     licence, source = _licence(settings.cohort)
     persons = {part: tuple(names) for part, names in split.items()}
     data = TrainingData(name=files.name_of(settings.cohort), licence=licence, source=source, scans=scans, persons=persons)
     return Card(
         title=settings.name or settings.recipe,
         summary=f"A {settings.recipe} network ({size}), trained by isovox {__version__}.",
-        purpose=f"{how} Not a medical device; not for diagnosis.",
+        purpose=f"{purpose} Not a medical device; not for diagnosis.",
         data=(data,),
         training="\n".join(_stage(stage, settings.training, several=len(learned) > 1) for stage in learned),
         figures=tuple(_figures(learned[-1].figures, settings)),

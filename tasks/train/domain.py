@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from core.models.domain import CONTRASTS, RINGING, Anatomy, Domain
 from core.operators.forward_model import DroppedSlices, ForwardModel, LowField, SliceProfile
 from core.stats import foreground_threshold
 
+if TYPE_CHECKING:
+    from core.training.data.drawn_slices import SliceRanges
+
 FAINT = 0.5  # of the threshold of the foreground: fluid within a brain counts
 LARGEST_BRAIN = 2.2  # litres; heads have three and more
 MM3_PER_LITRE = 1e6
@@ -19,7 +23,9 @@ SLACK = 0.125  # of spacing and factor on either side, over which the network th
 SLICED = (SliceProfile, DroppedSlices, LowField)
 
 
-def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardModel | None) -> Domain:
+def domain_of(
+    store: Store, keys: Sequence[str], persons: int, forward: ForwardModel | None, drawn: SliceRanges | None = None
+) -> Domain:
     """The domain of a model.
 
     Profile and gap are left out: of most scans they are assumed, not known.
@@ -29,7 +35,10 @@ def domain_of(store: Store, keys: Sequence[str], persons: int, forward: ForwardM
         keys: of the scans that were trained on.
         persons: how many they are of.
         forward: by which they were degraded; None where they were not: then their slices say nothing, and what they show does.
+        drawn: slices and contrasts that examples drew for themselves: these count in the place of ``forward`` and the scans' own.
     """
+    if drawn is not None:
+        return drawn.domain.model_copy(update={"persons": persons})
     suffixes = {key.rpartition("_")[2] for key in keys}
     stats = [store.attrs(f"{key}/measured")["stats"] for key in keys]
     positive = all(statistics["minimum"] >= -RINGING * statistics["upper"] for statistics in stats)

@@ -256,12 +256,13 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
         learned,
         count,
         degraded=learning.recipe.degrades,
+        drawn=learning.recipe.drawn,
     )
     weights = {part.role: objective.network.state_dict() for part, objective in zip(learned, objectives, strict=True)}
     place = Place(learning.uri)
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
-    write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward))
+    write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
     learning.recipe.write(place.model, Trained(learning.presets, weights, text))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     files.write_json(place.model_split, split | {"sha256": {key: cohort.sha256[key] for key in seen}})

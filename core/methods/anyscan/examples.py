@@ -1,6 +1,6 @@
 """What the network learns from: patches of persons, in a contrast, under slices and with a noise that are drawn for each.
 
-    sharp columns --contrast--> truth --A, noise--> scan --inputs--> channels       (all of one example from (seed, number) alone)
+sharp columns --contrast--> truth --A, noise--> scan --inputs--> channels       (all of one example from (seed, number) alone)
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Scans(Dataset[Batch]):
             return Look(np.asarray(told["quantiles"], np.float32), tissues)
         look = look_of(self._image(subject), max(subject.upper, 1e-6))
         if uri:
-            tissues = look.tissues.to_json() if look.tissues else None
-            files.write_json(uri, {"quantiles": look.quantiles.tolist(), "tissues": tissues})
+            classes = look.tissues.to_json() if look.tissues else None
+            files.write_json(uri, {"quantiles": look.quantiles.tolist(), "tissues": classes})
         return look
 
 

@@ -1,14 +1,14 @@
 """What the network is shown of a scan: the same in training and when it restores.
 
-    channel   what
-    0         the scan interpolated onto the target's grid, background 0, 99.9th percentile 1
-    1         what the interpolation does not explain of the scan, as a smooth correction (``core.operators.repair``)
-    2         distance to the nearest slice's centre, in distances of slices
-    3         distance of slices, in 8 target voxels
-    4         width of a slice over that distance
-    5         standard deviation of the noise, in 1/20 of the 99.9th percentile
+channel   what
+0         the scan interpolated onto the target's grid, background 0, 99.9th percentile 1
+1         what the interpolation does not explain of the scan, as a smooth correction (``core.operators.repair``)
+2         distance to the nearest slice's centre, in distances of slices
+3         distance of slices, in 8 target voxels
+4         width of a slice over that distance
+5         standard deviation of the noise, in 1/20 of the 99.9th percentile
 
-    scan --cubic along its slices' axis--> fine --A--> residual --W--> correction;  both --cubic within the planes--> channels 0, 1
+scan --cubic along its slices' axis--> fine --A--> residual --W--> correction;  both --cubic within the planes--> channels 0, 1
 """
 
 from __future__ import annotations
@@ -48,9 +48,8 @@ class Units:
 
     @classmethod
     def of(cls, stats: ScanStats) -> Units:
-        """By the figures of a whole scan; the background of one that goes below 0 is the mean of its darker class."""
-        dark = stats.minimum < -RINGING * stats.upper
-        background = max(stats.foreground_mean - stats.contrast, stats.minimum) if dark else 0.0
+        """By the figures of a whole scan; of one that goes below 0, its smallest value is the background."""
+        background = stats.minimum if stats.minimum < -RINGING * stats.upper else 0.0
         scale = stats.upper - background
         return cls(background, scale if scale > 0 else 1.0, stats.noise_sd)
 

@@ -10,8 +10,8 @@ import torch
 
 from core.geometry.grid import Array, Box
 from core.methods.anyscan.inputs import Units, network_inputs
-from core.methods.patch_network import NetworkMethod, padded
 from core.methods.base import Piece
+from core.methods.patch_network import NetworkMethod, padded
 
 
 class AnyScan(NetworkMethod):

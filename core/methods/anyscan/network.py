@@ -22,7 +22,8 @@ class _Block(nn.Module):
             self.other.weight.mul_(0.1)
 
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.other(nn.functional.relu(self.one(features)))
+        added: Tensor = self.other(nn.functional.relu(self.one(features)))
+        return features + added
 
 
 class AnyScanNet(nn.Module):
@@ -46,10 +47,15 @@ class AnyScanNet(nn.Module):
         with torch.no_grad():
             self.image.weight.mul_(0.1)
             self.error.weight.mul_(0.1)
-            self.error.bias.fill_(GUESS) if self.error.bias is not None else None
+            if self.error.bias is not None:
+                self.error.bias.fill_(GUESS)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, 2, x, y, z): the image, and the logarithm of the scale of a Laplace error, of (n, channels, x, y, z) of even edges."""
+        """The image and the logarithm of the scale of a Laplace error, (n, 2, x, y, z).
+
+        Args:
+            inputs: (n, channels, x, y, z) with even edges.
+        """
         features = self.blocks(self.head(unshuffle(inputs, CELL)))
         added = shuffle(self.image(features), CELL)
         error = shuffle(self.error(features.detach()), CELL)  # what it learns of its errors does not change the image

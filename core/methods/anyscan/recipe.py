@@ -26,7 +26,9 @@ class Laplace(Objective):
         """Mean absolute error, and a share of the likelihood of the errors as they are."""
         output = self.network(batch.inputs).float()
         error, logarithm = (output[:, :1] - batch.truth).abs(), output[:, 1:].clamp_min(SMALLEST)
-        return error.mean() + SHARE * (error.detach() * (-logarithm).exp() + logarithm).mean()
+        likelihood = (error.detach() * (-logarithm).exp() + logarithm).mean()
+        loss: Tensor = error.mean() + SHARE * likelihood
+        return loss
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
         """The image, without its error."""

@@ -1,7 +1,7 @@
 """Other contrasts of the same anatomy: intensities by random curves, or by tissues with random means, texture and bias field.
 
-After SynthSeg and SynthSR (Billot et al. 2023; Iglesias et al. 2023), with tissues told by intensities in the place of labels. Air (0)
-stays 0, so that what was masked out stays so.
+After SynthSeg and SynthSR (Billot et al. 2023; Iglesias et al. 2023), with tissues told by intensities in the place of labels.
+Air (0) stays 0, so that what was masked out stays so.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def by_tissues(image: Array, tissues: Tissues, look: Look, draw: np.random.Gener
 def _head(image: Array, tissues: Tissues) -> Array:
     """0 in air, 1 from half of the fluid's brightness on."""
     full = max(0.5 * tissues.means[CSF], DARK)
-    return np.clip(image / np.float32(full), 0, 1)
+    return np.asarray(np.clip(image / np.float32(full), 0, 1), np.float32)
 
 
 def _expected(image: Array, tissues: Tissues, means: Array | np.ndarray[tuple[int], np.dtype[np.float64]]) -> Array:
@@ -108,8 +108,9 @@ def bias_field(shape: tuple[int, ...], draw: np.random.Generator) -> Array:
     for _ in range(WAVES):
         waves = (np.arange(n) * draw.uniform(-1, 1) / 60 for n in shape)  # radians a voxel, at most
         x, y, z = np.ix_(*waves)
-        logs += np.float32(draw.uniform(-BIAS, BIAS) / WAVES) * np.cos(x + y + z + draw.uniform(0, 2 * math.pi)).astype(np.float32)
-    return np.exp(logs)
+        height, phase = draw.uniform(-BIAS, BIAS) / WAVES, draw.uniform(0, 2 * math.pi)
+        logs += np.asarray(height * np.cos(x + y + z + phase), np.float32)
+    return np.asarray(np.exp(logs), np.float32)
 
 
 def with_lesions(image: Array, spacing: tuple[float, float, float], draw: np.random.Generator) -> Array:

@@ -1,0 +1,173 @@
+"""The network that is told of the slices: its inputs in training and when it restores, its examples, its loss, and a training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from core.errors import UsageError
+from core.geometry.grid import Array, Box, Grid
+from core.methods.anyscan import presets
+from core.methods.anyscan.examples import RANGES, Scans
+from core.methods.anyscan.inputs import CHANNELS, Units, network_inputs
+from core.methods.anyscan.recipe import RECIPE, Laplace
+from core.networks import build
+from core.operators.forward_model import SliceProfile
+from core.settings.train import Training
+from core.stats import scan_stats
+from core.training.batch import Batch
+from core.training.data.drawn_slices import coarse_grid, measured
+from core.training.data.subjects import Subject, occupancy
+from core.training.loop import Trainer
+from core.training.losses import psnr
+from core.training.recipe import Context, Draw, Trained
+
+BOX = SliceProfile()
+PLAIN = Units(0.0, 1.0, 0.01)
+
+
+def anatomy(n: int = 64) -> tuple[Array, Grid]:
+    """Smooth structures in a ball."""
+    draw = np.random.default_rng(0)
+    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, n)] * 3, indexing="ij"))
+    image = np.clip(gaussian_filter(draw.normal(size=(n,) * 3), 2) * 8 + 0.5, 0.05, 1)
+    return np.where((places**2).sum(0) < 0.9, image, 0).astype(np.float32), Grid((n, n, n), np.eye(4))
+
+
+def subject(name: str) -> Subject:
+    image, grid = anatomy()
+    image = image * 200
+
+    def read(box: Box) -> Array:
+        return image[box.slices]
+
+    return Subject(name, name, grid, 200.0, occupancy(read, grid), None, read, {}, 2.0)
+
+
+def draw(length: int = 8) -> Draw:
+    return Draw("train", [subject("a"), subject("b")], BOX, 16, 0, length)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_correction_brings_the_interpolation_nearer_to_the_truth(axis: int) -> None:
+    image, grid = anatomy()
+    coarse = coarse_grid(grid, axis, 4.0, 0.3)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0))
+    shown = network_inputs(scan, coarse, grid, BOX, PLAIN)
+    wanted = torch.from_numpy(image)[None]
+    rough, repaired = (float(psnr(torch.from_numpy(made)[None], wanted)) for made in (shown[0], shown[:2].sum(0)))
+    assert shown.shape == (CHANNELS, *grid.shape)
+    assert repaired > rough + 0.3
+
+
+def test_what_is_told_of_the_slices() -> None:
+    image, grid = anatomy()
+    coarse = coarse_grid(grid, 2, 4.0, 0.0)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0))
+    how = SliceProfile(slice_gap=0.25)
+    _, _, distance, spacing, width, noise = network_inputs(scan, coarse, grid, how, PLAIN)
+    np.testing.assert_allclose(distance[0, 0, :8], [0.375, 0.125, 0.125, 0.375] * 2, atol=1e-6)
+    assert (spacing == 0.5).all()
+    assert (width == 0.75).all()
+    np.testing.assert_allclose(noise, 0.2, rtol=1e-6)
+
+
+def test_a_crop_is_shown_what_the_whole_scan_shows_there() -> None:
+    """Slices beyond the patch count: without them a patch's ends would look like the ends of the scan."""
+    image, grid = anatomy()
+    coarse = coarse_grid(grid, 2, 3.0, 0.5)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0))
+    whole = network_inputs(scan, coarse, grid, BOX, PLAIN)
+    crop, patch = Box((0, 0, 3), (64, 64, 17)), Box((0, 0, 24), (64, 64, 40))
+    part = network_inputs(scan[crop.slices], coarse.crop(crop), grid.crop(patch), BOX, PLAIN)
+    np.testing.assert_allclose(part, whole[:, :, :, 24:40], atol=4e-3)  # four slices of context
+
+
+def test_a_scan_below_zero_gets_its_background_at_zero() -> None:
+    image, _ = anatomy()
+    units = Units.of(scan_stats(image * 2 - 1))
+    assert (units.background, units.scale) == pytest.approx((-1, 2 * np.percentile(image, 99.9)), rel=1e-4)
+    assert Units.of(scan_stats(image)).background == 0
+    assert Units.of(scan_stats(image)).scale == pytest.approx(np.percentile(image, 99.9), rel=1e-4)
+
+
+def test_an_example_depends_on_its_number_alone_and_keeps_what_it_knows(tmp_path: Path) -> None:
+    examples = Scans(draw(), str(tmp_path))
+    first = [examples[number] for number in (3, 0)]
+    again = Scans(draw(), str(tmp_path))[3]
+    assert torch.equal(again.inputs, first[0].inputs)
+    assert torch.equal(again.truth, first[0].truth)
+    assert first[0].inputs.shape == (CHANNELS, 16, 16, 16)
+    assert first[0].truth.shape == (1, 16, 16, 16)
+    assert not torch.equal(first[0].inputs, first[1].inputs)
+    assert list((tmp_path / "looks").iterdir())
+
+
+def test_inputs_of_examples_are_near_their_truth() -> None:
+    examples = Scans(draw(), "")
+    found = [examples[number] for number in range(8)]
+    assert all(one.inputs.isfinite().all() for one in found)
+    assert np.mean([float(psnr(one.inputs[:1], one.truth)) for one in found]) > 15
+
+
+def test_nobody_to_learn_from_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"at least one subject.*got none"):
+        Scans(replace(draw(), subjects=[]), "")
+
+
+def network(channels: int = 8) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build("AnyScanNet", {"in_channels": CHANNELS, "channels": channels, "blocks": 1})
+
+
+def test_the_error_does_not_teach_the_image() -> None:
+    net = network()
+    net(torch.rand(1, CHANNELS, 8, 8, 8))[:, 1].sum().backward()
+    assert net.get_submodule("head").weight.grad.count_nonzero() == 0
+    assert net.get_submodule("error").weight.grad.count_nonzero() > 0
+
+
+def test_the_likelihood_is_least_where_the_scale_is_the_mean_error() -> None:
+    class Fixed(torch.nn.Module):
+        def __init__(self, logarithm: float) -> None:
+            super().__init__()
+            self.logarithm = logarithm
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.cat([inputs[:, :1], torch.full_like(inputs[:, :1], self.logarithm)], 1)
+
+    batch = Batch(torch.zeros(1, CHANNELS, 4, 4, 4), torch.full((1, 1, 4, 4, 4), 0.05))
+    losses = [float(Laplace(Fixed(np.log(b))).loss("network", batch, torch.Generator(), 0)) for b in (0.03, 0.05, 0.08)]
+    assert losses[1] < min(losses[0], losses[2])
+
+
+def test_a_training_ends_with_a_model_of_its_method_better_than_nothing(tmp_path: Path) -> None:
+    from core.methods import registry
+
+    how = Training(steps=16, batch=2, validate_every=8, learning_rate=2e-3, warmup=1, ema=0.5)
+    torch.manual_seed(0)
+    objective = RECIPE.stages[0].begin(Context(presets.tiny(), how))
+    trainer = Trainer(objective, how, Scans(draw(32), ""), Scans(draw(8), ""), str(tmp_path / "checkpoint.safetensors"), "cpu")
+    trainer.run()
+    first, last = trainer.progress.history[0], trainer.progress.history[-1]
+    assert last["psnr"] > last["psnr_cubic"]
+    assert last["psnr"] > first["psnr"] - 0.05
+    RECIPE.write(str(tmp_path / "model"), Trained({"network": presets.tiny()}, {"network": objective.network.state_dict()}, "x"))
+    assert registry.build_method("anyscan", {}, str(tmp_path / "model")).name == "anyscan"
+
+
+def test_the_small_network_has_eight_hundred_thousand_weights() -> None:
+    small = presets.small()
+    count = sum(one.numel() for one in build(small.network, small.config).parameters())
+    assert 0.78e6 < count < 0.9e6
+
+
+def test_the_ranges_say_what_scans_the_model_is_for() -> None:
+    assert RANGES.domain.slice_spacing == (2.0, 8.0)
+    assert RANGES.domain.slice_gap == (0.0, 0.3)
+    assert "2 to 8 mm" in RANGES.describe()
