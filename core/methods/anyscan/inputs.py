@@ -77,13 +77,13 @@ def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardMod
     kept = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
     rough, missing, fine = rough[kept.slices], missing[kept.slices], fine.crop(kept)
     profile, gap = forward.slices
-    told = (1 / scale / SPACING, 0.0 if profile == "point" else 1 - gap, GRAIN * units.noise / units.scale)
+    constants = (1 / scale / SPACING, 0.0 if profile == "point" else 1 - gap, GRAIN * units.noise / units.scale)
     places = scale * np.arange(target.shape[axis]) + offset
     distance = np.minimum(np.abs(places - np.clip(np.rint(places), 0, source.shape[axis] - 1)), 1.0)
     made = np.empty((CHANNELS, *target.shape), np.float32)
     made[0], made[1] = interpolate(rough, fine, target, 3), interpolate(missing, fine, target, 3)
     made[2] = distance.reshape([-1 if at == axis else 1 for at in range(3)])
-    made[3:] = np.array(told, np.float32)[:, None, None, None]
+    made[3:] = np.array(constants, np.float32)[:, None, None, None]
     return made
 
 
