@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from core.errors import UsageError
 from core.settings.run import Compute
@@ -26,6 +27,9 @@ CONNECT = 20.0  # seconds within which a scheduler answers
 ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
 ISOLATED = "ISOVOX_KUBERNETES_ISOLATED"  # 1: a network policy lets nobody else reach the scheduler's namespace
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
+
+# Python's tracker of semaphores, begun with the first worker, tidies up after a command that was stopped: without a word.
+TRACKER = {"PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}
 
 # Workers keep their data to themselves and send back little, so there is nothing to spill; and a worker that was paused for the
 # memory of the scan in hand would never be resumed. The limit itself stays: a worker above it is ended and its call tried again.
@@ -103,7 +107,7 @@ def _in_process(compute: Compute) -> Pool:
 def _local(compute: Compute) -> Pool:
     from distributed import LocalCluster
 
-    with kept_from_children():
+    with kept_from_children(), patch.dict(os.environ, TRACKER):
         cluster = LocalCluster(n_workers=compute.workers, memory_limit=compute.memory_limit, **_here())
     return _connect(cluster, PATIENCE, compute)
 
@@ -113,7 +117,7 @@ def _cuda(compute: Compute) -> Pool:
     if not gpu_names():
         raise ClusterError("gpu-missing", "a GPU for cluster 'cuda'", "none that nvidia-smi lists", "use --cluster local")
     package = _extra("dask_cuda", "gpu", "cuda")
-    with kept_from_children():
+    with kept_from_children(), patch.dict(os.environ, TRACKER):
         cluster = package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here())
     return _connect(cluster, PATIENCE, compute)
 
