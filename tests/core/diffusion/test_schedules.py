@@ -155,3 +155,11 @@ def test_times_must_fall(times) -> None:
 def test_schedules_and_counts_that_cannot_be_are_refused(make) -> None:
     with pytest.raises(UsageError, match=r"invalid: expected .*, but got"):
         make()
+
+
+@pytest.mark.parametrize("steps", [0, 11])
+def test_even_times_are_between_one_and_all_of_the_table(steps: int) -> None:
+    assert len(even_times(1, 10)) == 2
+    assert len(even_times(10, 10)) == 11
+    with pytest.raises(UsageError, match="steps-invalid"):
+        even_times(steps, 10)

@@ -14,7 +14,7 @@ from core.digest import digest_of
 from core.engine import plan as plans
 from core.engine.fit import check_fits, check_not_mixed
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, complete
-from core.errors import PlanError
+from core.errors import GridError, PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
 from core.models.bundle import read_bundle, read_part, save_model
@@ -296,3 +296,17 @@ def test_the_first_revision_of_a_method_is_not_told() -> None:
     assert "revision" not in said[0]
     assert said[0] == said[1]
     assert said[2]["revision"] == 2
+
+
+def test_a_group_that_cannot_be_planned_is_refused_by_its_code_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = plans._with_targets
+
+    def targets(group, settings):
+        if group[0].key == "sub-02_T1w":
+            raise GridError("grids-not-parallel", "parallel grids", "turned ones", "look at the headers")
+        return real(group, settings)
+
+    monkeypatch.setattr(plans, "_with_targets", targets)
+    made = plan(scan(), scan("sub-02_T1w"), scan("sub-03_T1w"))
+    assert [each.key for each in made.scans] == ["sub-01_T1w", "sub-03_T1w"]
+    assert [(each.key, each.code) for each in made.refused] == [("sub-02_T1w", "grids-not-parallel")]

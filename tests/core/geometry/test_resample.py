@@ -139,3 +139,10 @@ def test_places_are_whole_only_where_sizes_agree_too() -> None:
     assert np.array_equal(exact, np.eye(9))
     (halves,) = axis_matrices(9, 17, 0.5, 5e-5, 1)
     assert halves[0].tolist()[:2] == pytest.approx([1 - 5e-5, 5e-5], abs=1e-9)
+
+
+def test_voxels_of_one_size_that_are_shifted_are_not_taken_for_the_same() -> None:
+    (halves,) = axis_matrices(9, 8, 1.0, 0.5, 1)
+    assert np.array_equal(halves[3], [0, 0, 0, 0.5, 0.5, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match="read-only"):
+        axis_matrices(9, 17, 0.5, 0.0, 3)[0][0, 0] = 1

@@ -10,8 +10,10 @@ import pytest
 from core.errors import GridError
 from core.geometry.grid import Box, Grid, Orientation
 from core.geometry.resample import sampling_matrix
+from core.operators.forward import parallel
 from core.operators.forward_model import KSpace, LesionMask, SliceProfile
 from core.operators.profile import profile_matrix
+from core.operators.trilinear import resample
 
 TARGET = Grid((12, 14, 24), np.array([[1, 0, 0, -20], [0, 1, 0, -30], [0, 0, 1, 10], [0, 0, 0, 1.0]]))
 BOX = SliceProfile()
@@ -96,3 +98,16 @@ def test_a_mask_of_another_scan_and_one_that_is_missing_are_refused():
         BOX.operator(TARGET, TARGET, np.zeros((12, 14, 23), bool))
     with pytest.raises(GridError, match=r"mask-missing: expected the mask of a scan of kind lesion-mask"):
         LesionMask().operator(TARGET, TARGET)
+
+
+def test_turned_grids_are_not_parallel_and_a_ramp_goes_through_them_as_a_ramp():
+    grid = Grid((20, 22, 24), np.eye(4))
+    c, s = np.cos(0.2), np.sin(0.2)
+    turned = Grid((8, 8, 8), np.array([[c, -s, 0, 6.0], [s, c, 0, 5], [0, 0, 1, 7], [0, 0, 0, 1]]))
+    assert parallel(grid, grid.crop(Box((1, 2, 3), (5, 6, 7))))
+    assert not parallel(turned, grid)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in turned.shape), indexing="ij"), axis=-1)
+    for axis in range(3):
+        ramp = np.broadcast_to(np.arange(grid.shape[axis], dtype=np.float32).reshape(np.roll((-1, 1, 1), axis)), grid.shape)
+        seen = resample(grid, turned).forward(np.ascontiguousarray(ramp))
+        assert seen == pytest.approx(turned.world(index.reshape(-1, 3).astype(float))[:, axis].reshape(turned.shape), abs=1e-4)

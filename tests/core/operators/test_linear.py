@@ -174,3 +174,8 @@ def test_the_axes_that_shrink_most_come_first() -> None:
     for axis in (1, 2, 0):
         expected = apply_axis(matrices[axis], expected, axis)
     assert np.array_equal(Separable(tuple(matrices)).forward(x), expected)
+
+
+def test_a_run_of_halves_is_no_run() -> None:
+    x = image((7, 4, 3))
+    assert np.array_equal(apply_axis(np.eye(7)[2:5] * 0.5, x, 0), x[2:5] * np.float32(0.5))
