@@ -22,7 +22,7 @@ def test_a_network_is_built_for_evaluation_from_json_values():
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(
         WeightsError,
-        match=r"network-unknown: expected one of AttentionUnet, .*UNet, DiffusionIQT, ESRGAN.*, but got .*config\.json",
+        match=r"network-unknown: expected one of AttentionUnet, .*UNet, .*DiffusionIQT, ESRGAN.*, but got .*config\.json",
     ):
         build(name, {})
 
