@@ -28,7 +28,6 @@ LEVEL = 0.05  # below which a p counts
 EXACT = 16  # persons up to which all flips of signs are tried; beyond, as many are drawn
 DECIDES = "psnr"  # the metric by which a method must be better
 GUARDS = {"ssim": 0.001, "miou": 0.005}  # metrics by which it must not be worse, and by how much it may be
-FEWEST_PERSONS = 6  # with fewer no p is below 0.05, however clear the difference: the least is 2^(1 - n)
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,6 @@ def compare(
     persons: Sequence[str] | None = None,
     lower_is_better: Collection[str] = (),
     seed: int = 0,
-    confidence: float = 0.95,
     bootstraps: int | None = 1000,
 ) -> list[Comparison]:
     """Compare two methods by several metrics on the same scans.
@@ -214,7 +212,6 @@ def compare(
         persons: of whom each scan is; None: each of another person.
         lower_is_better: metrics of which it is.
         seed: of all draws: the same scores give the same figures.
-        confidence: of the intervals.
         bootstraps: of Almost Stochastic Order; None leaves it out.
 
     Returns:
@@ -230,7 +227,7 @@ def compare(
     for metric in scores_a:
         a, b = _paired(metric, scores_a[metric], scores_b[metric], persons)
         sign = -1 if metric in lower_is_better else 1
-        interval = t_interval(a - b, confidence=confidence)
+        interval = t_interval(a - b)
         order = None if bootstraps is None else almost_stochastic_order(sign * a, sign * b, seed=seed, bootstraps=bootstraps)
         tested.append((metric, sign > 0, len(a), float(np.mean(a - b)), interval, sign_flip(a - b, seed=seed), order))
     adjusted = holm([each[5] for each in tested])
@@ -270,6 +267,6 @@ def is_better(comparisons: Sequence[Comparison]) -> tuple[bool, list[str]]:
     reasons = [f"might be worse by {each}" for each in guards if each.gain[0] < -GUARDS[each.metric]]
     if decisive.gain[0] <= 0 or decisive.p >= LEVEL:
         reasons.append(f"not significantly better by {decisive}")
-    if decisive.n < FEWEST_PERSONS:
-        reasons.append(f"{decisive.n} persons cannot show a difference: at least {FEWEST_PERSONS} are needed")
+    if decisive.n < (fewest := fewest_persons(1)):
+        reasons.append(f"{decisive.n} persons cannot show a difference: at least {fewest} are needed")
     return (False, reasons) if reasons else (True, [f"better by {decisive}"])

@@ -330,6 +330,7 @@ def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path
     assert "<b>VGG</b>" not in text
     assert "/home/jane" not in text
     assert "2 persons cannot show a difference" in text
+    assert "with persons as units: Student's t interval" in text
     assert "not available" in text
     assert text.count("2 failed") == 1
     best = max(summaries(rows)[:2], key=lambda one: one.means["psnr"])
