@@ -68,5 +68,5 @@ def _table(lines: list[Any]) -> Any:
         table.add_column(name, justify="right")
     for line in lines:
         seconds = "–" if line.seconds is None else f"{line.seconds:.1f}"
-        table.add_row(line.method, *(line.text(metric) for metric in shown), seconds, str(line.scans), str(line.failed))
+        table.add_row(line.label, *(line.text(metric) for metric in shown), seconds, str(line.scans), str(line.failed))
     return table

@@ -167,7 +167,7 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
 
     with open_cluster(settings.compute) as pool:
         dispatch = partial(run_bounded, pool)
-        with bars({"scans": counted(settings.cohort, settings.selection)}) as tell:
+        with bars({"scans": counted(settings.cohort, settings.selection) * len(settings.degradations)}) as tell:
             chosen = cases.find_cases(settings, tell, dispatch)
         work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
         with bars({"restored": len(chosen) * len(candidates)}) as tell:

@@ -30,7 +30,7 @@ def evaluate_methods(settings: EvaluationSettings) -> State:
     """
     rows = evaluate(settings)
     table = [
-        {"method": summary.method, "scans": summary.scans, "failed": summary.failed, **summary.means}
+        {"method": summary.label, "scans": summary.scans, "failed": summary.failed, **summary.means}
         for summary in summaries(rows)
     ]
     report = files.join(settings.out, "report.html")

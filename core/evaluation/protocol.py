@@ -58,6 +58,7 @@ def _shared(restored: Array, truth: Array, mask: Mask | None) -> Mapping[str, fl
     return restoration_scores(restored, truth, mask)
 
 
+ONLY = ""  # name of the degradation of a protocol that has one
 RESTORATION = Measure(_shared)  # the shared figures, see ``core.evaluation.metrics.restoration``
 
 
@@ -72,7 +73,8 @@ class Protocol:
 
     Attributes:
         name: as the registry has it.
-        degradation: settings of ``Degradation`` by which sharp scans are degraded; a user may say others.
+        degradations: settings of ``Degradation`` by which sharp scans are degraded, by a name of letters and digits: each scan in
+            each way, and tables have a line for each; ``ONLY`` names that of a protocol with one. A user may say other settings.
         measures: figures of a restored scan beside the segmenter's and LPIPS.
         mask: of a truth, float32 (x, y, z), to the voxels that count; None: all.
         takes: whether a scan with these BIDS entities counts.
@@ -81,7 +83,7 @@ class Protocol:
     """
 
     name: str
-    degradation: Mapping[str, Any]
+    degradations: Mapping[str, Mapping[str, Any]]
     measures: Sequence[Measure] = (RESTORATION,)
     mask: Callable[[Array], Mask] | None = None
     takes: Callable[[Entities], bool] = every_scan

@@ -85,14 +85,16 @@ class EvaluationSettings(Settings):
         return tuple(part.strip() for word in words for part in str(word).split(",") if part.strip())
 
     @property
-    def degradation(self) -> Degradation:
-        """How scans of low resolution are made from sharp ones by this protocol."""
+    def degradations(self) -> dict[str, Degradation]:
+        """How scans of low resolution are made from sharp ones by this protocol, by the names that it gives."""
         from core.methods import registry
 
         said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
         known = {name: value for name, value in said.items() if value is not None}
-        own = registry.protocol(self.protocol).degradation
-        return Degradation.model_validate({"contrast": self.contrast} | dict(own) | known)
+        return {
+            name: Degradation.model_validate({"contrast": self.contrast} | dict(own) | known)
+            for name, own in registry.protocol(self.protocol).degradations.items()
+        }
 
     @field_validator("protocol")
     @classmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Case:
         kind: name of its reader.
         truth: the sharp scan.
         reason: why it cannot be scored; empty where it can.
+        degradation: name of the one of the protocol's by which it was made; "" of a protocol with one, and where none fits.
     """
 
     scan: str
@@ -44,6 +46,12 @@ class Case:
     truth: Source
     reason: str = ""
     kind: str = "nifti"
+    degradation: str = ""
+
+    @property
+    def path(self) -> str:
+        """Its own, below the folder of a method."""
+        return f"{self.degradation}/{self.scan}" if self.degradation else self.scan
 
     def metadata(self) -> dict[str, Any]:
         """What the scan's format, or a JSON file beside it, says of it."""
@@ -73,8 +81,9 @@ def find_cases(settings: EvaluationSettings, tell: Tell = nobody, dispatch: Disp
     truths = {scan.key: _truth_of(scan, settings.cohort) for scan in scans if isinstance(scan, Source)}
     if any(truths.values()):
         tell(Advanced("scans", len(scans)))
-        return [_given(scan, truths.get(scan.key)) for scan in scans]
-    return _simulated(settings, {scan.key for scan in scans}, tell, dispatch)
+        return [_named(_given(scan, truths.get(scan.key)), settings) for scan in scans]
+    keys = {scan.key for scan in scans}
+    return [case for name in settings.degradations for case in _simulated(settings, name, keys, tell, dispatch)]
 
 
 def _counted(settings: EvaluationSettings, scans: Sequence[Source | Refused]) -> list[Source | Refused]:
@@ -105,6 +114,16 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
     return Case(scan.key, _person(scan), scan.uris, said, kind=scan.kind)
 
 
+def _named(case: Case, settings: EvaluationSettings) -> Case:
+    """The case with the name of the protocol's degradation that its sidecar tells of, where the protocol has several."""
+    known, made = settings.degradations, None
+    if len(known) > 1 and case.measured:
+        with suppress(InputError):  # of what its sidecar tells its rows will say
+            made = simulated_by(case.metadata())
+    names = [name for name, how in known.items() if made and how.forward == made.model_copy(update={"axis": None})]
+    return replace(case, degradation=names[0]) if names else case
+
+
 def _image(truth: str | None) -> readers.Image:
     """The image that a truth is.
 
@@ -124,10 +143,10 @@ def _lost(key: str, reason: str, person: str = "") -> Case:
     return Case(key, person or key, (), Source(key, ("",), "nifti", key, key, key), reason)
 
 
-def _simulated(settings: EvaluationSettings, keys: set[str], tell: Tell, dispatch: Dispatch) -> list[Case]:
-    """The cases of these keys, degraded."""
-    out = files.join(settings.out, "simulated")
-    how = {"input": settings.cohort, "out": out, "degradation": settings.degradation}
+def _simulated(settings: EvaluationSettings, name: str, keys: set[str], tell: Tell, dispatch: Dispatch) -> list[Case]:
+    """The cases of these keys, degraded in the way of that name."""
+    out = files.join(settings.out, "simulated", *([name] if name else []))
+    how = {"input": settings.cohort, "out": out, "degradation": settings.degradations[name]}
     same = ("axis", "labels", "selection", "trust", "compute", "seed")
     wanted = SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
     job, scans = simulate.find(wanted, keys)
@@ -139,7 +158,7 @@ def _simulated(settings: EvaluationSettings, keys: set[str], tell: Tell, dispatc
         else:
             source = sources[record.key]
             cases.append(Case(record.key, _person(source), (files.join(out, f"{job.stems[record.key]}.nii.gz"),), source))
-    return cases
+    return [replace(case, degradation=name) for case in cases]
 
 
 def covered(truth: Grid, measured: Grid) -> Box:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from core.evaluation.metrics.significance import LEVEL, Comparison, compare, fewest_persons, holm
 from tasks.evaluate.evaluation import Score
-from tasks.evaluate.tables import BY_NAME, by_method, metrics_of
+from tasks.evaluate.tables import BY_NAME, by_degradation, by_method, metrics_of
 
 COMPARED = ("psnr", "ssim", "ms_ssim", "lpips", "miou")
 
@@ -23,6 +23,7 @@ class PairwiseComparison:
     a: str
     b: str
     comparison: Comparison
+    degradation: str = ""
 
     @property
     def winner(self) -> str:
@@ -47,25 +48,30 @@ def _common(metric: str, a: Sequence[Score], b: Sequence[Score]) -> list[tuple[s
 
 
 def pairwise_comparisons(rows: Sequence[Score]) -> list[PairwiseComparison]:
-    """All pairs of methods by all metrics, the means of paired differences by person with their intervals and tests.
+    """All pairs of methods by all metrics, each degradation for itself.
 
+    They are the means of paired differences by person, with their intervals and tests.
     Almost Stochastic Order, which takes seconds a pair, is left to the promotion of a model.
     """
     lower = [metric.name for metric in metrics_of(name for row in rows for name in row.figures) if not metric.higher]
-    pairs = []
+    pairs = [pair for some in by_degradation(rows).values() for pair in _pairs(some, lower)]
+    adjusted = holm([pair.comparison.p for pair in pairs])
+    return [replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(pairs, adjusted, strict=True)]
+
+
+def _pairs(rows: Sequence[Score], lower: Sequence[str]) -> Iterator[PairwiseComparison]:
+    """The pairs of methods on scans of one degradation; p as if each were alone."""
     for (a, mine), (b, theirs) in combinations(by_method(rows).items(), 2):
         for metric in compared(name for row in mine for name in row.figures):
             if scores := _common(metric, mine, theirs):
                 persons, first, second = zip(*scores, strict=True)
                 both = {metric: first}, {metric: second}
                 by_metric = compare(*both, persons=persons, lower_is_better=lower, bootstraps=None)
-                pairs += [PairwiseComparison(a, b, comparison) for comparison in by_metric]
-    adjusted = holm([pair.comparison.p for pair in pairs])
-    return [replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(pairs, adjusted, strict=True)]
+                yield from (PairwiseComparison(a, b, comparison, rows[0].degradation) for comparison in by_metric)
 
 
 def beaten(pairs: Sequence[PairwiseComparison]) -> dict[tuple[str, str], list[str]]:
-    """The methods that a method is significantly better than, by method and metric."""
+    """The methods that a method is significantly better than, by method and metric; of pairs of one degradation."""
     won: dict[tuple[str, str], list[str]] = {}
     for pair in pairs:
         if winner := pair.winner:
@@ -87,10 +93,15 @@ def comparisons_csv(pairs: Sequence[PairwiseComparison]) -> str:
     """A row a pair and metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["metric", "a", "b", "persons", "difference", "low", "high", "p", "p_holm", "better"])
+    named = any(pair.degradation for pair in pairs)
+    writer.writerow(
+        [*(["degradation"] if named else []), "metric", "a", "b", "persons", "difference", "low", "high", "p", "p_holm", "better"]
+    )
     for pair in pairs:
         comparison = pair.comparison
         figures = [comparison.difference, *(comparison.interval or ("", "")), comparison.p, comparison.p_holm]
         cells = [f"{value:.6g}" if isinstance(value, float) else value for value in figures]
-        writer.writerow([comparison.metric, pair.a, pair.b, comparison.n, *cells, pair.winner])
+        writer.writerow(
+            [*([pair.degradation] if named else []), comparison.metric, pair.a, pair.b, comparison.n, *cells, pair.winner]
+        )
     return buffer.getvalue()

@@ -87,6 +87,7 @@ class Score(Settings):
 
     Attributes:
         scan: key of the truth.
+        degradation: name of the one of the protocol's by which the scan was made; empty of a protocol with one.
         person: label of the person; empty where it is not known, and each scan counts as another's.
         method: label of the method.
         model: of a learned method; name and version.
@@ -101,6 +102,7 @@ class Score(Settings):
     """
 
     scan: str
+    degradation: str = ""
     person: str = ""
     method: str
     model: str = ""
@@ -171,7 +173,7 @@ class CaseEvaluation:
 
     def path(self, candidate: Candidate) -> str:
         """Where the restored scan lies, relative to the output."""
-        return f"restored/{candidate.slug}/{self.case.scan}.nii.gz"
+        return f"restored/{candidate.slug}/{self.case.path}.nii.gz"
 
     def restore_digest(self, candidate: Candidate) -> str:
         """Of all that a restored scan depends on."""
@@ -260,13 +262,14 @@ def _kept_score(uri: str, out: str, digest: str) -> Score | None:
 
 
 def _row(case: Case, candidate: Candidate) -> Score:
-    return Score(scan=case.scan, person=case.person, method=candidate.label, model=candidate.model)
+    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person}
+    return Score(**named, method=candidate.label, model=candidate.model)
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     row = _row(evaluation.case, candidate)
     note, digest = _check_unseen(evaluation, candidate), evaluation.score_digest(candidate)
-    uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.scan}.json")
+    uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
     if (kept := _kept_score(uri, evaluation.settings.out, digest)) is not None:
         return kept.model_copy(update={"person": row.person})  # rows of before did not say
     image, seconds = restored_scan(evaluation, candidate)

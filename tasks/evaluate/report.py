@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from tasks.evaluate.tables import (
     BY_NAME,
     NOT_AVAILABLE,
     Summary,
+    by_degradation,
     by_method,
+    labelled,
     metric_names,
     metric_of,
     metrics_of,
@@ -73,8 +76,23 @@ def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
 def _lines(
     rows: Sequence[Score], pairs: Sequence[PairwiseComparison], metrics: Sequence[Metric], missing: set[str]
 ) -> list[Line]:
-    summed, won = summaries(rows), beaten(pairs)
-    letter = dict(zip((line.method for line in summed), letters(len(summed)), strict=True))
+    marks = iter(letters(len(summaries(rows))))
+    lines = []
+    for degradation, some in by_degradation(rows).items():
+        own = [pair for pair in pairs if pair.degradation == degradation]
+        lines += _lines_of(summaries(some), own, metrics, missing, marks)
+    return lines
+
+
+def _lines_of(
+    summed: Sequence[Summary],
+    pairs: Sequence[PairwiseComparison],
+    metrics: Sequence[Metric],
+    missing: set[str],
+    marks: Iterator[str],
+) -> list[Line]:
+    """The lines of one degradation, with the next letters."""
+    won, letter = beaten(pairs), {line.method: next(marks) for line in summed}
     best = {metric.name: _best(summed, metric) for metric in metrics}
 
     def cell(line: Summary, metric: Metric) -> Cell:
@@ -87,7 +105,7 @@ def _lines(
     return [
         Line(
             letter[line.method],
-            line.method,
+            line.label,
             line.model,
             [cell(line, metric) for metric in metrics],
             "–" if line.seconds is None else f"{line.seconds:.1f}",
@@ -98,17 +116,28 @@ def _lines(
     ]
 
 
+def _titled(metric: Metric, degradation: str) -> str:
+    """Of a box plot."""
+    return f"{metric.title}, {degradation}" if degradation else metric.title
+
+
 def _values(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, dict[str, list[tuple[str, float]]]]:
-    """Finite scores by metric's title and method."""
-    values_by_metric: dict[str, dict[str, list[tuple[str, float]]]] = {}
-    for metric in metrics:
-        for method, mine in by_method(rows).items():
+    """Finite scores by a box plot's title and method."""
+    values_by_title: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    for metric, (degradation, some) in product(metrics, by_degradation(rows).items()):
+        for method, mine in by_method(some).items():
             values = [
                 (row.scan, row.figures[metric.name]) for row in mine if math.isfinite(row.figures.get(metric.name, math.nan))
             ]
             if values:
-                values_by_metric.setdefault(metric.title, {})[method] = values
-    return values_by_metric
+                values_by_title.setdefault(_titled(metric, degradation), {})[method] = values
+    return values_by_title
+
+
+def _best_of_plots(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, str]:
+    """The best method by a box plot's title."""
+    summed = {degradation: summaries(some) for degradation, some in by_degradation(rows).items()}
+    return {_titled(metric, name): _best(lines, metric) for metric in metrics for name, lines in summed.items()}
 
 
 def _pair_cells(pair: PairwiseComparison) -> tuple[str, ...]:
@@ -124,13 +153,13 @@ def _pair_cells(pair: PairwiseComparison) -> tuple[str, ...]:
         f"{comparison.p:.2g}",
         f"{comparison.p_holm:.2g}",
     )
-    return metric.title, pair.a, pair.b, *figures, pair.winner or "–"
+    return _titled(metric, pair.degradation), pair.a, pair.b, *figures, pair.winner or "–"
 
 
 def _notes(rows: Sequence[Score], pairs: Sequence[PairwiseComparison], scorer: Scorer) -> list[str]:
     notes = [f"{BY_NAME[name].title}: {NOT_AVAILABLE} ({why})" for name, why in scorer.missing]
     few = too_few(pairs)
-    uneven = len({sum(row.state == "done" for row in mine) for mine in by_method(rows).values()}) > 1
+    uneven = any(len({line.scans for line in summaries(some)}) > 1 for some in by_degradation(rows).values())
     notes += [few] if few else []
     notes += [MINMAX] if any("psnr_minmax" in row.figures for row in rows) else []
     notes += (
@@ -151,8 +180,9 @@ def _middle(rows: Sequence[Score]) -> str | None:
 
 
 def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> Detail | None:
-    scan = _middle(rows)
-    case = next((case for case in cases if case.scan == scan), None)
+    rows = next(iter(by_degradation(rows).values()), [])  # of several the first
+    scan, degradation = _middle(rows), rows[0].degradation if rows else ""
+    case = next((case for case in cases if (case.scan, case.degradation) == (scan, degradation)), None)
     if case is None:
         return None
     both = CaseEvaluation(settings, case, scorer).images
@@ -168,8 +198,8 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
 
 def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
     degradations = dict.fromkeys(degradation_told(case) for case in cases if case.measured)
-    said = (
-        "; ".join(degradation or "as its sidecars say" for degradation in degradations) or settings.degradation.forward.describe()
+    said = "; ".join(degradation or "as its sidecars say" for degradation in degradations) or "; ".join(
+        how.forward.describe() for how in settings.degradations.values()
     )
     cohort = files.name_of(settings.cohort.rstrip("/"))
     return {"Protocol": settings.protocol, "Degraded by": said, "Cohort": cohort, "Scans": str(len(cases))}
@@ -178,17 +208,17 @@ def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
     """All that the page shows."""
     pairs, metrics = pairwise_comparisons(rows), _shown(rows, scorer)
-    summed, missing = summaries(rows), {name for name, _ in scorer.missing}
+    missing = {name for name, _ in scorer.missing}
     return EvaluationView(
         title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
         facts=_facts(settings, cases),
         columns=[(metric.title, metric.meaning) for metric in metrics],
         lines=_lines(rows, pairs, metrics, missing),
         values=_values(rows, [metric for metric in metrics if metric.name in DRAWN or metric.name not in BY_NAME]),
-        best={metric.title: _best(summed, metric) for metric in metrics},
+        best=_best_of_plots(rows, metrics),
         comparisons=[_pair_cells(pair) for pair in pairs],
         notes=_notes(rows, pairs, scorer),
-        failures=[(row.scan, row.method, row.reason) for row in rows if row.state == "failed"],
+        failures=[(row.scan, labelled(row.method, row.degradation), row.reason) for row in rows if row.state == "failed"],
         settings=settings.model_dump(mode="json", exclude={"tracking_uri"}),
         detail=_detail(settings, cases, rows, scorer),
     )
@@ -245,8 +275,8 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None
 def figures_of(rows: Sequence[Score]) -> dict[str, float]:
     """Means by "method/metric", for MLflow."""
     figures: dict[str, float] = {}
-    for summary, mine in zip(summaries(rows), by_method(rows).values(), strict=True):
-        slug = "".join(letter if letter.isalnum() or letter in "-_. /" else "_" for letter in mine[0].method)
+    for summary in summaries(rows):
+        slug = "".join(letter if letter.isalnum() or letter in "-_. /" else "_" for letter in summary.label)
         figures |= {f"{slug}/{name}": value for name, value in summary.means.items() if math.isfinite(value)}
         figures |= {f"{slug}/{name}_sd": value for name, value in summary.sds.items()}
         figures |= {f"{slug}/scans": float(summary.scans), f"{slug}/failed": float(summary.failed)}

@@ -1,4 +1,4 @@
-"""Scores as tables: a row a scan and method, and a row a method."""
+"""Scores as tables: a row a scan and method, and a row a method; of a protocol with several degradations, each for itself."""
 
 from __future__ import annotations
 
@@ -50,12 +50,18 @@ def _declared() -> list[Metric]:
     return list({metric.name: metric for measure in measures for metric in measure.metrics}.values())
 
 
+def labelled(method: str, degradation: str) -> str:
+    """A method, and of a protocol with several degradations which one it was held against."""
+    return f"{method}, {degradation}" if degradation else method
+
+
 @dataclass(frozen=True)
 class Summary:
     """A method over all its scans.
 
     Attributes:
         method: its label.
+        degradation: of the scans; empty of a protocol with one.
         model: of a learned method.
         means: by metric.
         sds: sample standard deviations; none for a single scan.
@@ -65,6 +71,7 @@ class Summary:
     """
 
     method: str
+    degradation: str
     model: str
     means: dict[str, float]
     sds: dict[str, float]
@@ -72,12 +79,25 @@ class Summary:
     scans: int
     failed: int
 
+    @property
+    def label(self) -> str:
+        """Of the line: the method and what it was held against."""
+        return labelled(self.method, self.degradation)
+
     def text(self, metric: Metric) -> str:
         """Mean ± standard deviation."""
         if metric.name not in self.means:
             return "–"
         mean = f"{self.means[metric.name]:.{metric.places}f}"
         return f"{mean} ± {self.sds[metric.name]:.{metric.places}f}" if metric.name in self.sds else mean
+
+
+def by_degradation(rows: Sequence[Score]) -> dict[str, list[Score]]:
+    """The rows of each degradation, in the order in which they came."""
+    grouped: dict[str, list[Score]] = {}
+    for row in rows:
+        grouped.setdefault(row.degradation, []).append(row)
+    return grouped
 
 
 def by_method(rows: Sequence[Score]) -> dict[str, list[Score]]:
@@ -94,8 +114,8 @@ def metric_names(rows: Sequence[Score]) -> list[str]:
 
 
 def summaries(rows: Sequence[Score]) -> list[Summary]:
-    """A line a method, in the order in which they came."""
-    return [_summary(method, mine) for method, mine in by_method(rows).items()]
+    """A line a degradation and method, in the order in which they came."""
+    return [_summary(method, mine) for some in by_degradation(rows).values() for method, mine in by_method(some).items()]
 
 
 def _summary(method: str, rows: Sequence[Score]) -> Summary:
@@ -105,7 +125,7 @@ def _summary(method: str, rows: Sequence[Score]) -> Summary:
     sds = {name: float(np.std(each, ddof=1)) for name, each in values.items() if len(each) > 1 and math.isfinite(sum(each))}
     seconds = [row.seconds for row in done if row.seconds is not None]
     mean = float(np.mean(seconds)) if seconds else None
-    return Summary(method, rows[0].model, means, sds, mean, len(done), len(rows) - len(done))
+    return Summary(method, rows[0].degradation, rows[0].model, means, sds, mean, len(done), len(rows) - len(done))
 
 
 def _with_missing(rows: Sequence[Score], missing: Sequence[str]) -> list[str]:
@@ -116,14 +136,15 @@ def scores_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:
     """A row a scan and method; metrics in ``missing`` say that they are not available."""
     names = _with_missing(rows, missing)
     head = ["scan", "method", "model", "state", *names, "seconds", "note", "reason"]
-    return _csv(head, [_cells(row, names, missing) for row in rows])
+    return _csv(head, [_cells(row, names, missing) for row in rows], [row.degradation for row in rows])
 
 
 def summary_csv(rows: Sequence[Score], missing: Sequence[str] = ()) -> str:
     """A row a method: each metric's mean and its standard deviation; metrics in ``missing`` say that they are not available."""
     names = _with_missing(rows, missing)
     head = ["method", *(column for name in names for column in (name, f"{name}_sd")), "seconds", "scans", "failed", "model"]
-    return _csv(head, [_summary_cells(line, names, missing) for line in summaries(rows)])
+    lines = summaries(rows)
+    return _csv(head, [_summary_cells(line, names, missing) for line in lines], [line.degradation for line in lines])
 
 
 def _cells(row: Score, names: Sequence[str], missing: Sequence[str]) -> list[object]:
@@ -137,7 +158,11 @@ def _summary_cells(line: Summary, names: Sequence[str], missing: Sequence[str]) 
     return [line.method, *figures, line.seconds, line.scans, line.failed, line.model]
 
 
-def _csv(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+def _csv(head: Sequence[str], lines: Sequence[Sequence[object]], degradations: Sequence[str]) -> str:
+    """The table; its first column is the degradation, where any line has one."""
+    if any(degradations):
+        head = ["degradation", *head]
+        lines = [[degradation, *line] for degradation, line in zip(degradations, lines, strict=True)]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(head)

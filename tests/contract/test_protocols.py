@@ -26,11 +26,14 @@ def test_what_is_declared_is_there(protocol: Protocol) -> None:
 
 def test_settings_by_its_name_degrade_as_it_says(protocol: Protocol) -> None:
     settings = EvaluationSettings(protocol=protocol.name, cohort="", out="")
-    made = settings.degradation.model_dump()
-    assert {name: made[name] for name in protocol.degradation} == dict(protocol.degradation)
     said = EvaluationSettings(protocol=protocol.name, cohort="", out="", factor=6)
-    assert said.degradation.factor == 6
-    assert settings.degradation.forward.describe()
+    assert list(settings.degradations) == list(protocol.degradations)
+    assert len(protocol.degradations) == 1 or all(map(str.isalnum, protocol.degradations))
+    for name, wanted in protocol.degradations.items():
+        made = settings.degradations[name].model_dump()
+        assert {field: made[field] for field in wanted} == dict(wanted)
+        assert said.degradations[name].factor == 6
+        assert settings.degradations[name].forward.describe()
 
 
 def test_a_truth_is_scored_best_by_itself(protocol: Protocol) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from core.evaluation.protocol import Protocol
+from core.evaluation.protocol import ONLY, Protocol
 
-PROTOCOL = Protocol("iqt", {"operator": "low-field", "factor": 8}, lpips=True)
+PROTOCOL = Protocol("iqt", {ONLY: {"operator": "low-field", "factor": 8}}, lpips=True)

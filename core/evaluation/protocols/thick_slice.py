@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from core.evaluation.protocol import Protocol
+from core.evaluation.protocol import ONLY, Protocol
 
-PROTOCOL = Protocol("thick-slice", {"operator": "slice-profile", "factor": 4})
+PROTOCOL = Protocol("thick-slice", {ONLY: {"operator": "slice-profile", "factor": 4}})

@@ -72,9 +72,8 @@ FAMILY = Family(
         ProtocolEntry(
             "inverse-sr-table1",
             f"{HERE}.protocol:TABLE",
-            "dropped axial slices, factor 4 (--factor 8), Wang et al. 2023, table 1",
+            "dropped and averaged axial slices, factor 4 (--factor 8), Wang et al. 2023, table 1",
         ),
-        ProtocolEntry("inverse-sr-table1-box", f"{HERE}.protocol:BOX", "the same with averaged slices"),
     ),
     networks=(
         NetworkEntry("AutoencoderKL", "monai.networks.nets", method="inverse-sr", restores=False),

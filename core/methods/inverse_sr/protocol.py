@@ -1,4 +1,4 @@
-"""Table 1 of InverseSR: axial slices dropped (1 in 4; --factor 8: 1 in 8) or averaged, scored as the authors compute it.
+"""Table 1 of InverseSR: axial slices dropped (1 in 4; --factor 8: 1 in 8) and averaged, scored as the authors compute it.
 
 Restored scan and truth are scaled by the truth's minimum and maximum, then cut to 160 x 224 x 160 voxels. Theirs is an index of
 scans that UniRes had put on one grid; here the middle of the truth's foreground is the middle of the window, whatever the grid.
@@ -65,5 +65,5 @@ def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]
 
 
 MEASURES = (RESTORATION, Measure(scores, METRICS))
-TABLE = Protocol("inverse-sr-table1", {"operator": "slice-mask", "factor": 4}, measures=MEASURES)
-BOX = Protocol("inverse-sr-table1-box", {"operator": "slice-profile", "factor": 4}, measures=MEASURES)
+DEGRADATIONS = {"dropped": {"operator": "slice-mask", "factor": 4}, "averaged": {"operator": "slice-profile", "factor": 4}}
+TABLE = Protocol("inverse-sr-table1", DEGRADATIONS, measures=MEASURES)

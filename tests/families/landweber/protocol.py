@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evaluation.protocol import Protocol
+from core.evaluation.protocol import ONLY, Protocol
 from core.geometry.grid import Array
 
 
@@ -14,4 +14,4 @@ def tissue(truth: Array) -> NDArray[np.bool_]:
     return np.asarray(truth > 0.1 * truth.max(), dtype=np.bool_)
 
 
-EVERY_OTHER = Protocol("every-other", {"operator": "slice-mask", "factor": 2}, mask=tissue)
+EVERY_OTHER = Protocol("every-other", {ONLY: {"operator": "slice-mask", "factor": 2}}, mask=tissue)

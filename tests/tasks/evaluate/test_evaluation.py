@@ -194,7 +194,7 @@ def test_low_field_is_scored_by_tissues_and_the_truth_overlaps_itself(cohort, tm
     wanted = EvaluationSettings(
         protocol="iqt", cohort=str(cohort), out=str(tmp_path), factor=4, selection={"participant_label": ["01"]}
     )
-    assert wanted.degradation == Degradation(operator="low-field", factor=4)
+    assert wanted.degradations == {"": Degradation(operator="low-field", factor=4)}
     (one,) = run(wanted, [CUBIC], Scoring("tissues"))
     assert one.state == "done"
     assert 0.1 < one.figures["miou"] < 0.95
@@ -441,7 +441,7 @@ def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():
 
 OWN = Protocol(
     "half-and-half",
-    {"operator": "slice-profile", "factor": 4},
+    {"": {"operator": "slice-profile", "factor": 4}},
     measures=(
         RESTORATION,
         Measure(
@@ -495,3 +495,36 @@ def test_another_protocol_s_figures_are_not_taken_for_its_own(cohort, tmp_path):
     assert own.digest != shared.digest
     assert own.figures == shared.figures | {"bias": own.figures["bias"]}
     assert own.seconds == shared.seconds  # restored once
+
+
+@pytest.mark.usefixtures("own_protocol")
+def test_each_degradation_of_a_protocol_has_its_rows_its_lines_and_its_comparisons(cohort, tmp_path, monkeypatch):
+    (alone,) = run(said(cohort, tmp_path / "b", selection={"participant_label": ["01"]}), [CUBIC])
+    ways = {
+        "thick": {"operator": "slice-profile", "factor": 4},
+        "dropped": {"operator": "slice-mask", "factor": 4},
+    }
+    monkeypatch.setattr(registry, "protocol", lambda _: replace(OWN, degradations=ways, folds=1))
+    wanted = EvaluationSettings(protocol="half-and-half", cohort=str(cohort), out=str(tmp_path / "a"))
+    rows = run(wanted)
+    assert [(each.degradation, each.scan[:6], each.method) for each in rows] == [
+        (way, f"sub-{label}", method) for way in ways for label in ("01", "02") for method in ("cubic", "linear")
+    ]
+    assert alone.figures.items() <= rows[0].figures.items()
+    assert rows[4].figures["psnr"] != rows[0].figures["psnr"]
+    assert rows[4].image == "restored/cubic/dropped/sub-01_T1w.nii.gz"
+    summed = summaries(rows)
+    assert [line.label for line in summed] == ["cubic, thick", "linear, thick", "cubic, dropped", "linear, dropped"]
+    assert summed[2].means["psnr"] == pytest.approx((rows[4].figures["psnr"] + rows[6].figures["psnr"]) / 2)
+    pairs = pairwise_comparisons(rows)
+    assert {(pair.degradation, pair.a, pair.b, pair.comparison.n) for pair in pairs} == {
+        (way, "cubic", "linear", 2) for way in ways
+    }
+    for text in (scores_csv(rows), summary_csv(rows), comparisons_csv(pairs)):
+        assert [line.partition(",")[0] for line in text.splitlines()][:2] == ["degradation", "thick"]
+    assert figures_of(rows)["linear, dropped/psnr".replace(",", "_")] == summed[3].means["psnr"]
+    page = Path(write(wanted, find_cases(wanted), rows, Scorer())).read_text()
+    assert "cubic, dropped" in page
+    assert "Bias, thick" in page
+    again = find_cases(wanted.model_copy(update={"cohort": str(tmp_path / "a" / "simulated" / "dropped"), "out": str(tmp_path)}))
+    assert [case.degradation for case in again] == ["dropped", "dropped"]
