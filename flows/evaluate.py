@@ -164,11 +164,13 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
     from tasks.evaluate import cases, evaluation
+    from tasks.evaluate.beside import with_beside
 
     with open_cluster(settings.compute) as pool:
         dispatch = partial(run_bounded, pool)
         with bars({"scans": counted(settings.cohort, settings.selection) * len(settings.degradations)}) as tell:
             chosen = cases.find_cases(settings, tell, dispatch)
+        chosen = with_beside(chosen, [candidate.method for candidate in candidates], settings)
         work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
         with bars({"restored": len(chosen) * len(candidates)}) as tell:
             return chosen, evaluation.evaluate(work, tell, dispatch)

@@ -41,6 +41,7 @@ class Checkpoint:
         self._uri, self._digest, self._seconds, self._clock = uri, digest, seconds, clock
         self._began = self._saved = clock()
         self._cost, self._spent = 0.0, 0.0  # of the last state, and of all
+        self.before = 0.0  # seconds that the work of the state took that was loaded
 
     def load(self) -> State | None:
         """The state that was kept; None where there is none of this digest that is whole, and then the file is removed."""
@@ -55,13 +56,15 @@ class Checkpoint:
         if about["digest"] != self._digest:
             self.remove()
             return None
+        self.before = float(about.get("seconds", 0.0))
         figures = {name: [(int(step), float(value)) for step, value in rows] for name, rows in about["figures"].items()}
         return State(arrays, about["values"], figures, about["step"], about["finished"])
 
     def save(self, state: State) -> None:
         """Keep a state."""
         start = self._clock()
-        about = {"digest": self._digest, "step": state.step, "finished": state.finished}
+        seconds = self.before + start - self._began
+        about = {"digest": self._digest, "step": state.step, "finished": state.finished, "seconds": seconds}
         write_arrays(self._uri, state.arrays, about | {"values": state.values, "figures": state.figures})
         self._saved = self._clock()
         self._cost = self._saved - start

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from core.engine.plan import MaskImage
 from core.errors import InputError, UsageError
 from core.geometry.grid import Box, Grid
 from core.io import bids, files, readers, simulated
@@ -38,6 +39,10 @@ class Case:
         truth: the sharp scan.
         reason: why it cannot be scored; empty where it can.
         degradation: name of the one of the protocol's by which it was made; "" of a protocol with one, and where none fits.
+        given: whether the cohort holds the measured scan; else its truth.
+        mask: beside the scan that the cohort holds.
+        mask_fault: why the mask cannot be had; empty where it can, or there is none.
+        covariates: of the person, those that methods ask for and that are known.
     """
 
     scan: str
@@ -47,6 +52,10 @@ class Case:
     reason: str = ""
     kind: str = "nifti"
     degradation: str = ""
+    given: bool = False
+    mask: MaskImage | None = None
+    mask_fault: str = ""
+    covariates: dict[str, float | str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -111,7 +120,7 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
     except InputError as error:
         return _lost(scan.key, str(error), _person(scan))
     said = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
-    return Case(scan.key, _person(scan), scan.uris, said, kind=scan.kind)
+    return Case(scan.key, _person(scan), scan.uris, said, kind=scan.kind, given=True)
 
 
 def _named(case: Case, settings: EvaluationSettings) -> Case:

@@ -11,13 +11,14 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from core import __version__
+from core.engine.iterate import Checkpoint, Driver
 from core.engine.plan import Weights
 from core.engine.restore import Source as Scan
 from core.engine.restore import restore_scan
@@ -28,7 +29,8 @@ from core.io import bids, files, nifti, readers
 from core.io.slabs import StoredAs
 from core.methods import registry
 from core.methods.base import Measured
-from core.methods.registry import build_method
+from core.methods.iterative import IterativeMethod
+from core.methods.registry import build_method, methods
 from core.models.domain import Domain, disagreements, facts_of
 from core.noise import field_key
 from core.settings.base import Settings
@@ -37,6 +39,7 @@ from core.settings.simulate import SimulateSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
+from tasks.evaluate.beside import mask_on, unmasked
 from tasks.evaluate.cases import Case, Trained, covered, forward_told
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
@@ -171,15 +174,41 @@ class CaseEvaluation:
         """What the scorer wants to know of the truth, once a case."""
         return self.scorer.prepare(self.images.truth, self.images.target)
 
+    def measured(self, candidate: Candidate) -> Measured:
+        """The measured scan with what the method takes beside it.
+
+        Raises:
+            InputError: for a mask that cannot be read.
+        """
+        takes, measured = methods()[candidate.method].takes, self.images.measured
+        if takes.mask != "none" and self.case.mask:
+            mask = mask_on(self.case.mask, measured.grid, measured.forward, self.settings)
+            measured = replace(measured, mask=mask)
+        return replace(measured, covariates=self.covariates(candidate) or None) if takes.covariates else measured
+
+    def covariates(self, candidate: Candidate) -> dict[str, float | str]:
+        """What is known of the person, of what the method asks for."""
+        wanted = methods()[candidate.method].takes.covariates
+        return {name: value for name, value in self.case.covariates.items() if name in wanted}
+
     def path(self, candidate: Candidate) -> str:
         """Where the restored scan lies, relative to the output."""
         return f"restored/{candidate.slug}/{self.case.path}.nii.gz"
+
+    def checkpoint(self, candidate: Candidate) -> Checkpoint:
+        """Where the state of the restoration is kept, for methods that have one."""
+        settings = self.settings
+        uri = files.join(settings.out, "isovox", "state", candidate.slug, f"{self.case.path}.safetensors")
+        return Checkpoint(uri, self.restore_digest(candidate), 60 * settings.compute.state_minutes)
 
     def restore_digest(self, candidate: Candidate) -> str:
         """Of all that a restored scan depends on."""
         tiling = self.settings.tiling.model_dump(mode="json", exclude={"mode"})
         weights = candidate.weights.sha256 if candidate.weights else ""
-        return _digest([self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__])
+        masked = self.case.mask is not None and methods()[candidate.method].takes.mask != "none"
+        beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
+        said = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
+        return _digest([*said, *(beside if any(beside) else [])])
 
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
@@ -200,12 +229,16 @@ class CaseEvaluation:
         return disagreements(candidate.domain, facts)
 
 
-def _restored(evaluation: CaseEvaluation, candidate: Candidate) -> Array:
+def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Checkpoint) -> Array:
+    """The restored scan; a method with state goes on from the one that was kept."""
     images = evaluation.images
     method = build_method(candidate.method, candidate.options, candidate.weights.folder if candidate.weights else None)
     tiling = method.tiling(images.measured.grid, images.target, evaluation.settings.tiling)
-    image = np.empty(images.target.shape, np.float32)
-    for box, (array,) in restore_scan(method, [Scan.in_memory(images.measured)], images.target, tiling, THICKNESS):
+    image, driver = np.empty(images.target.shape, np.float32), None
+    if isinstance(method, IterativeMethod):
+        driver = Driver(method, checkpoint)
+    scans = [Scan.in_memory(evaluation.measured(candidate))]
+    for box, (array,) in restore_scan(method, scans, images.target, tiling, THICKNESS, driver):
         image[box.slices] = array
     return image
 
@@ -231,12 +264,13 @@ def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Arr
     if (kept := _kept_scan(uri, side, digest)) is not None:
         return kept
     _ = evaluation.images  # read before the clock starts
-    start = time.monotonic()
-    image = _restored(evaluation, candidate)
-    seconds = round(time.monotonic() - start, 3)
+    start, checkpoint = time.monotonic(), evaluation.checkpoint(candidate)
+    image = _restored(evaluation, candidate, checkpoint)
+    seconds = round(checkpoint.before + time.monotonic() - start, 3)
     sha256 = nifti.save(uri, image, evaluation.images.target, evaluation.images.stored)
     said = {"Method": candidate.method, "Model": candidate.model, "Options": candidate.options, "Seconds": seconds}
     files.write_json(side, said | {"Digest": digest, "SHA256": sha256})
+    checkpoint.remove()
     return image, seconds
 
 
@@ -287,7 +321,8 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
 def score_one(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     """Restore and score a case by one method; what goes wrong is told, not raised."""
     row = _row(evaluation.case, candidate).model_copy(update={"state": "failed"})
-    if why := evaluation.case.reason or candidate.reason:
+    case, takes = evaluation.case, methods()[candidate.method].takes
+    if why := case.reason or candidate.reason or unmasked(case, takes):
         return row.model_copy(update={"code": why.partition(":")[0], "reason": why})
     try:
         return _score(evaluation, candidate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from core.io.slabs import StoredAs
 from core.labels import carried
 from core.settings.run import RunSettings
 
+Trust = Literal["sform", "qform"] | None
 SAME = 1e-2  # mm by which a voxel's place may differ on the same grid
 
 
@@ -30,18 +32,17 @@ def _stem(path: str) -> str:
     return plain_stem(without_extension(path))
 
 
-def grid_of(uri: str, settings: RunSettings) -> Grid | None:
+def grid_of(uri: str, trust: Trust) -> Grid | None:
     """The canonical grid of an image; None where it cannot be read."""
     try:
         image = readers.image_at(uri)
-        return readers.header(image.kind, image.uris, settings.trust).grid
+        return readers.header(image.kind, image.uris, trust).grid
     except (InputError, OSError):
         return None
 
 
-def is_on(scan: ScanPlan, grid: Grid | None) -> bool:
-    """Whether a grid is a scan's own."""
-    there = scan.source_grid
+def is_on(there: Grid, grid: Grid | None) -> bool:
+    """Whether a grid is that of a scan."""
     return grid is not None and grid.shape == there.shape and np.allclose(grid.affine, there.affine, atol=SAME)
 
 
@@ -60,8 +61,8 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_one_file(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)
-        grid = grid_of(uri, settings) if beside else None
-        if owner := next((scan for scan in beside if is_on(scan, grid)), None):
+        grid = grid_of(uri, settings.trust) if beside else None
+        if owner := next((scan for scan in beside if is_on(scan.source_grid, grid)), None):
             labels[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
     return [scan.model_copy(update={"labels": tuple(labels[scan.key])}) if scan.key in labels else scan for scan in scans]

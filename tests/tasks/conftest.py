@@ -1,4 +1,4 @@
-"""A registry of models that is empty, and models of one number to put into it."""
+"""A registry of models that is empty, models of one number to put into it, and families that are there for a file of tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from core.methods import registry
 from core.models import bundle as bundles
+
+FAMILIES = Path(__file__).resolve().parents[1] / "families"
+
+
+@pytest.fixture(scope="module")
+def own_family(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The family of ``tests/families`` that a file names as ``FAMILY`` is among the families."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(registry.VARIABLE, str(FAMILIES / request.module.FAMILY))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,9 @@ def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tm
     done = []
     real = evaluation._restored
     monkeypatch.setattr(
-        evaluation, "_restored", lambda evaluation, candidate: done.append(candidate.method) or real(evaluation, candidate)
+        evaluation,
+        "_restored",
+        lambda evaluation, candidate, kept: done.append(candidate.method) or real(evaluation, candidate, kept),
     )
     monkeypatch.setattr("core.evaluation.protocol.restoration_scores", lambda *_: done.append("scored") or {"psnr": 1.0})
     assert run(wanted) == before
@@ -162,7 +164,7 @@ def test_nothing_is_restored_or_scored_twice_unless_something_changed(cohort, tm
 def test_other_options_and_another_seed_restore_anew_and_where_the_work_runs_does_not(cohort, tmp_path, monkeypatch):
     done: list[dict[str, int]] = []
 
-    def ones(case, candidate):
+    def ones(case, candidate, checkpoint):
         done.append(candidate.options)
         return np.ones(case.images.target.shape, np.float32)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -16,7 +15,6 @@ from core.errors import InputError
 from core.geometry.grid import Box
 from core.io import files, nifti
 from core.io.output import Output
-from core.methods import registry
 from core.operators.forward_model import DroppedSlices
 from core.operators.sidecar import fields_of
 from core.settings.run import RunSettings
@@ -28,55 +26,8 @@ SHAPE = (26, 28, 13)
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 LESION = np.zeros(SHAPE, np.uint8)
 LESION[8:12, 9:14, 4:6] = 1
-FAMILY = '''"""Methods that take what lies beside a scan."""
-
-from core.methods.family import Family, MethodEntry, Takes
-
-
-def entry(name, mask, covariates=()):
-    takes = Takes(mask=mask, covariates=covariates)
-    return MethodEntry(name, f"beside_family.method:{name.title()}", "fills", "for tests", takes)
-
-
-FAMILY = Family("beside_family", "for tests", (entry("filling", "optional", ("age", "sex")), entry("needing", "needed")))
-'''
-METHOD = '''"""Nearest voxels; those of the mask are the person's age."""
-
-from dataclasses import replace
-
-import numpy as np
-
-from core.methods.interpolation.method import Nearest
-
-
-class Filling(Nearest):
-    name = "filling"
-
-    def restore(self, measured, target):
-        return super().restore([self.filled(one) for one in measured], target)
-
-    def filled(self, one):
-        if one.mask is None:
-            return one
-        age = (one.covariates or {}).get("age", 1.0)
-        return replace(one, image=np.where(one.mask, np.float32(age), one.image))
-
-
-class Needing(Filling):
-    name = "needing"
-'''
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("families") / "beside_family"
-    folder.mkdir()
-    for name, text in {"__init__.py": '"""A family."""\n', "family.py": FAMILY, "method.py": METHOD}.items():
-        (folder / name).write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(registry.VARIABLE, str(folder))
-        patch.syspath_prepend(str(folder.parent))
-        yield
+FAMILY = "beside_family"
+pytestmark = pytest.mark.usefixtures("own_family")
 
 
 def write(path: Path, image: np.ndarray, affine: np.ndarray = AFFINE) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel
@@ -12,7 +11,6 @@ import pytest
 
 from core.io import derivatives, files, nifti
 from core.io.output import Output
-from core.methods import registry
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.export import export
@@ -20,52 +18,8 @@ from tasks.pipeline.pages import report
 from tasks.pipeline.verify import verify_scan
 from tasks.restore.work import Job, ingest, restore, restored, scans_of
 
-FAMILY = '''"""A method that tells more than its image."""
-
-from core.methods.family import Family, MethodEntry, Takes
-
-ENTRY = MethodEntry("telling", "mapping_family.method:Telling", "tells", "for tests", Takes(scans="several"))
-FAMILY = Family("mapping_family", "for tests", (ENTRY,))
-'''
-METHOD = '''"""The scan, linearly interpolated, and a tenth of it as its uncertainty."""
-
-from core.geometry.resample import interpolate
-from core.methods.iterative import Beside, IterativeMethod, State
-
-
-class Telling(IterativeMethod):
-    name, fuses = "telling", True
-
-    def total(self):
-        return 1
-
-    def prepare(self, measured, target):
-        return [interpolate(one.image, one.grid, target, 1) for one in measured]
-
-    def start(self, problem):
-        return State({}, finished=True)
-
-    def step(self, problem, state):
-        return {}
-
-    def result(self, problem, state):
-        return problem
-
-    def beside(self, problem, state):
-        return Beside({"sd": [image / 10 for image in problem]}, [{"told": float(n)} for n in range(len(problem))])
-'''
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder = tmp_path_factory.mktemp("families") / "mapping_family"
-    folder.mkdir()
-    for name, text in {"__init__.py": '"""A family."""\n', "family.py": FAMILY, "method.py": METHOD}.items():
-        (folder / name).write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(registry.VARIABLE, str(folder))
-        patch.syspath_prepend(str(folder.parent))
-        yield
+FAMILY = "mapping_family"
+pytestmark = pytest.mark.usefixtures("own_family")
 
 
 @pytest.fixture

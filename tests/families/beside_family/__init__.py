@@ -1,0 +1,1 @@
+"""A family for tests: its methods take a mask and what is known of the person."""
