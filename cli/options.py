@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from core.errors import UsageError
-from core.settings.base import refused
+from core.settings.base import FormOnly, PerStage, refused
 from core.settings.run import RunSettings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -63,6 +63,8 @@ def _add(parser: argparse._ArgumentGroup, path: tuple[str, ...], field: FieldInf
         option |= {"nargs": "+", "metavar": "NAME=VALUE"}
     elif get_origin(kind) is Literal:
         option["choices"] = get_args(kind)
+    elif any(isinstance(mark, PerStage) for mark in field.metadata):
+        option |= {"nargs": "+", "metavar": "NUMBER"}
     else:
         option["metavar"] = getattr(kind, "__name__", "VALUE").upper()
     parser.add_argument("--" + path[-1].replace("_", "-"), **option)
@@ -84,7 +86,7 @@ def add_settings(
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="YAML file of settings; options given here win over it")
     groups: dict[str, argparse._ArgumentGroup] = {}
     for path, field in _leaves(model):
-        if path[0] not in positional:
+        if path[0] not in positional and not any(isinstance(mark, FormOnly) for mark in field.metadata):
             title = path[0] if len(path) > 1 else "settings"
             groups.setdefault(title, parser.add_argument_group(title))
             _add(groups[title], path, field)

@@ -47,6 +47,7 @@ def train_network(settings: TrainSettings) -> str:
     """
     from core.training.data.split import split_subjects
 
+    training.check_stages(settings)
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")
     with cohort_lock(files.join(place.uri, "lock.json")):
@@ -84,7 +85,8 @@ def _learn(learning: Learning) -> None:
     if (count := gpu_count()) > 1:
         run_ranks(count, training.learn, learning)
         return
-    with bars({"steps": learning.settings.training.steps * len(learning.recipe.stages)}) as tell:
+    steps = sum(stage.training(learning.settings.training).steps for stage in learning.recipe.stages)
+    with bars({"steps": steps}) as tell:
         training.learn(learning, tell)
 
 
@@ -92,7 +94,7 @@ def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     """The model in the registry; a training that is to go on leaves none."""
     learned = training.finished(learning, cohort)
     said = f"{learned.role}: " if len(learning.recipe.stages) > 1 else ""
-    said += f"step {learned.step} of {learning.settings.training.steps}"
+    said += f"step {learned.step} of {learned.total}"
     if learned.best_step == 0:
         log.end("FINISHED", None)
         return f"{said}; no validation yet, so no model: run the same command to go on"

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 EXTRA = "extra_forbidden"  # pydantic's name of the fault that there is no such field
+
+
+@dataclass(frozen=True)
+class PerStage:
+    """Marks a number that may also be said for stages of a recipe by name: on the command line STAGE=NUMBER, several times."""
+
+
+@dataclass(frozen=True)
+class FormOnly:
+    """Marks a field that is no option of the command line."""
 
 
 class Settings(BaseModel):

@@ -39,7 +39,7 @@ class Context:
 
     Attributes:
         preset: size of the stage's own network.
-        training: steps, batches and seed.
+        training: steps, batches and seed of the stage.
         earlier: networks of the stages before, by role, with their trained weights; they do not learn any more.
         folder: URI where the stage may keep what is dear to make again; another where the networks of the stages before change.
         shared: URI where all stages may keep what does not depend on networks.
@@ -88,11 +88,19 @@ class Stage:
         objective: of the network with random weights; it may draw more random weights, as a discriminator's.
         role: of the network among those of the recipe.
         examples: to learn from and to validate with; a function of its arguments alone.
+        share: of the steps that the settings say for all stages, that this one makes.
+        rate: of the learning rate that the settings say for all stages, that this one learns by.
     """
 
     objective: Callable[[nn.Module, Context], Objective]
     role: str = NETWORK
     examples: Callable[[Draw, Context], Dataset[Batch]] = pairs
+    share: float = 1.0
+    rate: float = 1.0
+
+    def training(self, training: Training) -> Training:
+        """How it is trained, of how all stages are: its own steps and learning rate where they are said, else its shares."""
+        return training.of_stage(self.role, self.share, self.rate)
 
     def begin(self, context: Context) -> Objective:
         """The objective, its networks with random weights by torch's global generator."""

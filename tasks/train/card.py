@@ -30,6 +30,7 @@ class Learned:
         best_step: of the weights that are kept; 0: none yet.
         figures: of the validation of these weights.
         kept: which weights are kept, in words.
+        total: steps that it takes at most.
     """
 
     role: str
@@ -37,6 +38,7 @@ class Learned:
     best_step: int
     figures: Mapping[str, float]
     kept: str
+    total: int
 
 
 def card(

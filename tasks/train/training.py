@@ -74,6 +74,18 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
     files.write_json(place.split, split)
 
 
+def check_stages(settings: TrainSettings) -> None:
+    """Refuse steps or a learning rate of a stage that the recipe does not have.
+
+    Raises:
+        UsageError: stage-unknown.
+    """
+    stages = [stage.role for stage in registry.recipe(settings.recipe).stages]
+    for name in settings.training.stages:
+        if name not in stages:
+            raise registry.unknown("stage-unknown", name, stages, f"choose a stage of {settings.recipe}")
+
+
 def _differing(before: Any, after: Any, at: str = "") -> list[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(before.keys() | after.keys())
@@ -156,7 +168,12 @@ def context_of(learning: Learning, stage: Stage) -> Context:
     built_on = [files.sha256(place.checkpoint(learning.label(done))) for done in before]
     name = "-".join([stage.role, *(digest[:12] for digest in built_on)])
     return Context(
-        learning.presets[stage.role], learning.settings.training, earlier, place.made(name), place.made("shared"), device
+        learning.presets[stage.role],
+        stage.training(learning.settings.training),
+        earlier,
+        place.made(name),
+        place.made("shared"),
+        device,
     )
 
 
@@ -179,7 +196,8 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
     from core.training.loop import Trainer
     from core.training.recipe import Draw
 
-    how, forward, context = learning.settings.training, learning.settings.degradation.forward, context_of(learning, stage)
+    forward, context = learning.settings.degradation.forward, context_of(learning, stage)
+    how = context.training
     size, length = how.patch or context.preset.block, how.steps * how.batch * how.accumulate
 
     def drawn(part: str, seed: int, count: int) -> Dataset[Batch]:
@@ -245,7 +263,8 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     for stage in learning.recipe.stages:
         objective, progress = trained(learning, stage)
         objectives.append(objective)
-        learned.append(Learned(stage.role, progress.step, progress.best_step, progress.kept, objective.kept))
+        total = stage.training(learning.settings.training).steps
+        learned.append(Learned(stage.role, progress.step, progress.best_step, progress.kept, objective.kept, total))
         if not progress.best_step:
             return learned[-1]
     count = sum(parameter.numel() for objective in objectives for parameter in objective.network.parameters())

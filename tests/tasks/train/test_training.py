@@ -256,6 +256,20 @@ def test_a_second_stage_builds_on_the_first_and_what_it_makes_is_kept(cohort, tm
 
 
 @pytest.mark.usefixtures("two_stages")
+def test_each_stage_takes_its_own_steps_by_its_own_rate(cohort, tmp_path, uri, monkeypatch):
+    work, taken = learning(cohort, tmp_path, uri)
+    how = work.settings.training.model_dump() | {"steps": {"autoencoder": 6, "denoiser": 2}, "learning_rate": {"denoiser": 1e-5}}
+    work = replace(work, settings=work.settings.model_copy(update={"training": Training.model_validate(how)}))
+    rates, real = [], Regression.optimizer
+    monkeypatch.setattr(Regression, "optimizer", lambda self, name, rate: rates.append(rate) or real(self, name, rate))
+    training.learn(work)
+    learned = training.finished(work, taken)
+    assert (learned.step, learned.total) == (2, 2)
+    assert rates == [1e-5]
+    assert "- autoencoder: 6 steps" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("two_stages")
 @pytest.mark.parametrize("stopped", [2, 4, 7])
 def test_a_training_in_stages_that_was_stopped_ends_with_the_bytes_of_one_that_was_not(cohort, tmp_path, uri, stopped):
     whole, taken = learning(cohort, tmp_path / "whole", uri)

@@ -1,0 +1,70 @@
+"""Steps and learning rates of stages: a plain number is for all, a name for one, and a stage has shares of its own."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from cli.options import add_settings, settings_from
+from core.errors import UsageError
+from core.settings.train import Training, TrainSettings
+from core.training.objectives.regression import Regression
+from core.training.recipe import Stage
+from tasks.train.training import check_stages
+
+
+def stage(role: str, **shares: float) -> Stage:
+    return Stage(lambda *_: Regression(nn.Identity()), role, **shares)
+
+
+def parsed(*words: str) -> TrainSettings:
+    parser = argparse.ArgumentParser()
+    add_settings(parser, TrainSettings, ("recipe", "cohort"))
+    return settings_from(parser.parse_args(["unet-3d", "/data", *words]), TrainSettings)
+
+
+@given(st.integers(1, 10**6), st.floats(0.01, 4), st.floats(0.01, 4))
+def test_a_stage_makes_its_share_of_a_plain_number_and_all_of_its_own(steps, share, rate):
+    own = stage("denoiser", share=share, rate=rate)
+    every = own.training(Training(steps=steps, learning_rate=1e-3))
+    assert every.steps == max(1, round(share * steps))
+    assert every.learning_rate == pytest.approx(rate * 1e-3)
+    named = own.training(Training(steps={"denoiser": steps}, learning_rate={"denoiser": 2e-3}))
+    assert (named.steps, named.learning_rate) == (steps, 2e-3)
+    other = stage("autoencoder").training(Training(steps={"denoiser": steps}, learning_rate={"denoiser": 2e-3}))
+    assert other == Training()
+
+
+def test_the_command_line_says_a_number_for_all_stages_names_for_some_or_both():
+    assert parsed().training == Training()
+    assert parsed("--steps", "700").training == Training(steps=700)
+    said = parsed("--steps", "700", "denoiser=2000", "--learning-rate", "autoencoder=1e-4").training
+    assert said.steps == 700
+    assert stage("denoiser").training(said).steps == 2000
+    assert stage("autoencoder").training(said).steps == 700
+    assert stage("autoencoder").training(said).learning_rate == 1e-4
+    assert stage("denoiser").training(said).learning_rate == Training().learning_rate
+    assert TrainSettings.model_validate_json(parsed("--steps", "a=3").model_dump_json()).training == Training(steps={"a": 3})
+
+
+def test_what_was_noted_of_a_training_without_stages_stays_what_it_was():
+    noted = Training(steps=700).model_dump(mode="json")
+    assert noted["steps"] == 700
+    assert "stages" not in noted
+    assert Training(steps={"a": 3}).model_dump(mode="json")["stages"]["a"]["steps"] == 3
+
+
+@pytest.mark.parametrize("words", [["denoiser=0"], ["denoiser=x"], ["7", "8"], ["many"]])
+def test_steps_that_cannot_be_are_refused(words):
+    with pytest.raises(UsageError, match=r"settings: expected training\.\S*steps"):
+        parsed("--steps", *words)
+
+
+def test_a_stage_that_the_recipe_does_not_have_is_refused_with_the_nearest():
+    check_stages(parsed("--steps", "network=3"))
+    with pytest.raises(UsageError, match=r"stage-unknown: expected one of network, but got netwrk\. Did you mean network\?"):
+        check_stages(parsed("--steps", "netwrk=3"))
