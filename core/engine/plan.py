@@ -324,6 +324,11 @@ def _notes(method: Method, scans: Sequence[ScanPlan], settings: RunSettings) -> 
     return tuple(f"not told of {n} scans, and so not held against the model: {name}" for name, n in open_points.items())
 
 
+def _repeated(method: Method) -> tuple[str, ...]:
+    """What options cost that have each tile restored several times."""
+    return (f"each tile is restored {method.passes} times and averaged, as the options ask",) if method.passes > 1 else ()
+
+
 def complete(
     settings: RunSettings,
     scans: Sequence[ScanPlan],
@@ -338,7 +343,7 @@ def complete(
         scans: what is known of each from its files (targets, digests and costs are filled in here).
         refused: scans that the gate refused.
         weights: resolved weights of a network method.
-        rates: measured restored voxels a second, by method.
+        rates: restored voxels a second as measured with these options, by method.
 
     Raises:
         UsageError: unknown method or options.
@@ -347,7 +352,7 @@ def complete(
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
     how = digest_of(restoration_settings(settings, weights, method.revision))
     inside, outside = _handshake(scans, method.domain, settings)
-    rate = (rates or {}).get(settings.method, method.voxels_per_second)
+    rate = (rates or {}).get(settings.method, method.voxels_per_second / method.passes)
     draft = CohortPlan(
         version=__version__,
         settings=settings,
@@ -355,7 +360,7 @@ def complete(
         weights=weights,
         scans=inside,
         refused=(),
-        notes=_notes(method, scans, settings),
+        notes=(*_notes(method, scans, settings), *_repeated(method)),
     )
     groups = draft.groups()
     spread = len(groups) < SMALL_COHORT * settings.compute.workers and settings.compute.cluster != "in-process"

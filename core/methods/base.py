@@ -97,6 +97,7 @@ class Method(ABC):
     bytes_per_tile_voxel: ClassVar[float] = 0.0  # of memory that the tile in hand takes beside that
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
     scans: ClassVar[Domain] = Domain()  # that it is for, whatever its model
+    passes: int = 1  # how often it goes over a tile, by its options: times the work that ``voxels_per_second`` knows
     batch: int = 1  # tiles that ``restore_many`` does well to get at once
 
     def __init__(self, settings: MethodSettings | None = None) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, lru_cache
-from itertools import groupby
+from functools import cached_property, lru_cache, reduce
+from itertools import combinations, groupby
+from operator import add
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 Network = Callable[["Tensor"], "Tensor"]
 
 MOST = 64  # patches that are made ready at once for a GPU
+VOLUMES = 5  # dimensions of a batch of them
+FLIPS = tuple(axes for count in range(4) for axes in combinations((2, 3, 4), count))  # the identity first
 FILLED = 0.8  # of a GPU's free memory, that a batch may take
 
 
@@ -50,6 +53,11 @@ class NetworkSettings(MethodSettings):
         None, ge=1, title="Batch", description="patches at once on a GPU, halved where memory runs out; default: what it holds"
     )
     compiled: bool = Field(default=False, title="Compile", description="by torch.compile: slow to begin, faster after")
+    flips: bool = Field(
+        default=False,
+        title="Flips",
+        description="average the network over the 8 flips of a patch: nearer the truth, 8 times the work",
+    )
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -236,6 +244,11 @@ class NetworkMethod(Method):
             return self._restored(self._network(), inputs.to(self.device, memory_format=self._layout), pieces).cpu()
 
     @property
+    def passes(self) -> int:  # type: ignore[override]
+        """8 where it averages over flips."""
+        return len(FLIPS) if self.settings.flips else 1
+
+    @property
     def _layout(self) -> torch.memory_format:
         """Channels last on a GPU, whose tensor cores want them so."""
         import torch
@@ -245,7 +258,8 @@ class NetworkMethod(Method):
     def _network(self) -> Network:
         """The network on the device, compiled where asked for; a worker keeps it from scan to scan."""
         network = load_network(self.settings.model, self.spec, self.device)
-        return compiled(network) if self.settings.compiled else network
+        ready = compiled(network) if self.settings.compiled else network
+        return over_flips(ready) if self.settings.flips else ready
 
     def _fit(self, network: Network, batch: Tensor) -> int:
         """Patches at once: as set, else as many as the GPU holds, which the first patch shows."""
@@ -262,6 +276,20 @@ class NetworkMethod(Method):
         """What the network makes of patches."""
         outputs = self._predict(network, batch)
         return outputs + batch if self.spec.residual else outputs
+
+
+def over_flips(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A network averaged over the 8 flips of what it sees, so that it treats left and right alike.
+
+    Args:
+        network: of volumes (patches, channels, x, y, z), and of other tensors that are not flipped; gives such volumes.
+    """
+
+    def averaged(*given: Tensor) -> Tensor:
+        outputs = (network(*(x.flip(axes) if x.ndim == VOLUMES else x for x in given)).flip(axes) for axes in FLIPS)
+        return reduce(add, outputs) / len(FLIPS)
+
+    return averaged
 
 
 @lru_cache(maxsize=4)

@@ -8,15 +8,28 @@ import numpy as np
 from pydantic import Field
 
 from core.geometry.grid import Array
+from core.models.domain import RINGING
 from core.settings.base import Settings
 from core.stats import ScanStats
+
+
+def background(stats: ScanStats) -> float:
+    """The intensity of the air around a head, which networks are shown as 0.
+
+    It is 0 of magnitudes, also where interpolation left ringing a little below it. A scan that goes further down was shifted
+    (z-scores, an offset): its smallest value is that of the air.
+
+    Args:
+        stats: of the whole scan.
+    """
+    return stats.minimum if stats.minimum < -RINGING * stats.upper else 0.0
 
 
 class Scaling(Settings):
     """Intensities of a scan in a network's units: (v - offset) / scale, by figures of the whole scan.
 
     Attributes:
-        kind: "upper": the 99.9th percentile becomes 1, and 0 stays 0; "range": minimum and maximum become ``low`` and ``high``.
+        kind: "upper": the background becomes 0 and the 99.9th percentile 1; "range": minimum and maximum ``low`` and ``high``.
         low, high: of "range".
     """
 
@@ -31,7 +44,8 @@ class Scaling(Settings):
             stats: of the whole scan.
         """
         if self.kind == "upper":
-            return np.float32(0), np.float32(stats.upper if stats.upper > 0 else 1)
+            lowest = background(stats)
+            return np.float32(lowest), np.float32(stats.upper - lowest if stats.upper > lowest else 1)
         scale = (stats.maximum - stats.minimum) / (self.high - self.low) or 1.0
         return np.float32(stats.minimum - self.low * scale), np.float32(scale)
 

@@ -78,11 +78,12 @@ def _references(settings: RunSettings) -> dict[str, str]:
     return {source.key: source.uris[0] for source in sources}
 
 
-def _rates(out: Output) -> dict[str, float]:
-    """Restored voxels a second by method, measured by earlier runs into the same output."""
+def _rates(settings: RunSettings) -> dict[str, float]:
+    """Restored voxels a second by method, measured by earlier runs into the same output with the same options."""
     rates: dict[str, list[float]] = {}
-    for record in out.records():
-        if seconds := record.seconds.get("restore"):
+    for record in Output(settings.out).records():
+        options = record.provenance.get("Settings", {}).get("method_options")
+        if options == settings.method_options and (seconds := record.seconds.get("restore")):
             x, y, z = record.provenance["Target"]["shape"]
             rates.setdefault(record.method, []).append(x * y * z / seconds)
     return {method: statistics.median(values) for method, values in rates.items()}
@@ -144,7 +145,7 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> Cohort
         scans = with_labels(scans, discovery.ledger, settings)
     scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
-    plan = complete(settings, scans, refused, weights, _rates(Output(settings.out)))
+    plan = complete(settings, scans, refused, weights, _rates(settings))
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     return plan.model_copy(update={"files": discovery.ledger.account()})
 

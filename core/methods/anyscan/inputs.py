@@ -20,7 +20,7 @@ import numpy as np
 
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
-from core.models.domain import RINGING
+from core.models.scaling import background
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Separable, apply_axis
 from core.operators.repair import repair_matrix
@@ -49,9 +49,9 @@ class Units:
     @classmethod
     def of(cls, stats: ScanStats) -> Units:
         """By the figures of a whole scan; of one that goes below 0, its smallest value is the background."""
-        background = stats.minimum if stats.minimum < -RINGING * stats.upper else 0.0
-        scale = stats.upper - background
-        return cls(background, scale if scale > 0 else 1.0, stats.noise_sd)
+        lowest = background(stats)
+        scale = stats.upper - lowest
+        return cls(lowest, scale if scale > 0 else 1.0, stats.noise_sd)
 
 
 def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardModel, units: Units) -> Array:

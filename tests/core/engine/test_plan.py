@@ -213,6 +213,12 @@ def test_outside_the_domain_all_the_same_changes_no_restored_voxel() -> None:
     assert told.scan("four").digest != within.scan("four").digest  # its flags are looked at anew
 
 
+def test_flips_are_told_in_the_forecast() -> None:
+    once, flipped = by_network(thick("four", 4)), by_network(thick("four", 4), method_options={"flips": True})
+    assert flipped.forecast.seconds == pytest.approx(8 * once.forecast.seconds)
+    assert flipped.notes == ("each tile is restored 8 times and averaged, as the options ask",)
+
+
 def test_a_method_without_a_domain_hears_nothing_of_it() -> None:
     plain, told = plan(), plan(outside_domain=True)
     assert (plain.digest, plain.scans[0].digest, plain.notes) == (told.digest, told.scans[0].digest, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from core.geometry.resample import interpolate
 from core.methods import patch_network as module
 from core.methods.base import Measured, Piece
 from core.methods.network.method import AnyNetwork
-from core.methods.patch_network import NetworkSettings, fitting, predict
+from core.methods.patch_network import NetworkSettings, fitting, over_flips, predict
 from core.methods.registry import build_method
 from core.models.bundle import save_model
 from core.models.cache import load_count
@@ -70,6 +71,17 @@ def test_the_network_sees_the_scan_in_units_of_its_upper_value(monkeypatch, mode
     image, _ = restored(AnyNetwork(NetworkSettings(model=model)), scan)
     np.testing.assert_allclose(image, 0.5 * scan.stats.upper, rtol=1e-6)
     assert 0.5 < max(seen) < 2
+
+
+@pytest.mark.parametrize("offset", [-200.0, -2000.0])
+def test_a_scan_that_was_shifted_below_zero_is_restored_as_it_was_before(model, offset):
+    """Z-scores, and scans of values below 0 alone: the network is shown what it would have been shown of the magnitudes."""
+    scan = measured()
+    image, _ = restored(AnyNetwork(NetworkSettings(model=model)), replace(scan, image=scan.image - scan.image.min()))
+    moved = replace(scan, image=scan.image - scan.image.min() + np.float32(offset))
+    figures = {name: getattr(scan.stats, name) + offset for name in ("minimum", "maximum", "upper")}
+    shifted, _ = restored(AnyNetwork(NetworkSettings(model=model)), replace(moved, stats=replace(scan.stats, **figures)))
+    np.testing.assert_allclose(shifted - offset, image, atol=1e-5 * max(scan.stats.upper, -offset))
 
 
 def test_a_residual_network_adds_to_its_input(monkeypatch, model, tmp_path):
@@ -291,3 +303,32 @@ def test_the_model_is_asked_for_by_name_and_checked(model, tmp_path):
     scan = measured()
     with pytest.raises(WeightsError, match="weights-missing"):
         restored(AnyNetwork(NetworkSettings(model=str(tmp_path / "none"))), scan)
+
+
+def test_over_flips_a_network_treats_both_sides_alike(model):
+    scan = measured((16, 12, 4))
+    method = AnyNetwork(NetworkSettings(model=model, flips=True))
+    plain = AnyNetwork(NetworkSettings(model=model))
+    mirrored = replace(scan, image=np.ascontiguousarray(scan.image[::-1, :, ::-1]))
+    (image, _), (other, _), (once, _) = (
+        restored(*pair, patch=16) for pair in ((method, scan), (method, mirrored), (plain, scan))
+    )
+    np.testing.assert_allclose(other[::-1, :, ::-1], image, atol=1e-4 * scan.stats.upper)
+    assert np.abs(once - image).max() > 1e-2 * scan.stats.upper
+
+
+def test_over_flips_other_tensors_stay_and_the_average_is_that_of_eight():
+    seen = []
+
+    def network(image, level):
+        seen.append(image.clone())
+        assert level.tolist() == [3.0, 4.0]
+        return image + torch.arange(3.0)
+
+    image = torch.rand(2, 1, 2, 2, 3)
+    torch.testing.assert_close(over_flips(network)(image, torch.tensor([3.0, 4.0])), image + 1)
+    assert len({tuple(flipped.flatten().tolist()) for flipped in seen}) == 8
+
+
+def test_flips_cost_eight_times_the_work(model):
+    assert [AnyNetwork(NetworkSettings(model=model, flips=flips)).passes for flips in (False, True)] == [1, 8]

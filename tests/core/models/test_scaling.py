@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.models.domain import RINGING
 from core.models.scaling import UPPER, Scaling
 from core.stats import scan_stats
 
@@ -35,3 +36,22 @@ def test_a_range_reaches_from_low_to_high():
 def test_a_constant_scan_stays_finite(scaling):
     flat = np.zeros((3, 3, 3), np.float32)
     assert np.isfinite(scaling.apply(flat, scan_stats(flat))).all()
+
+
+@pytest.mark.parametrize("offset", [-0.5, -50.0])
+def test_air_below_zero_is_shown_as_zero_and_ringing_stays_where_it_is(offset):
+    image = IMAGE - IMAGE.min() + np.float32(offset)
+    stats = scan_stats(image)
+    scaled = UPPER.apply(image, stats)
+    if offset < -RINGING * stats.upper:
+        assert scaled.min() == 0
+        assert np.percentile(scaled, 99.9) == pytest.approx(1, rel=1e-5)
+    else:
+        np.testing.assert_array_equal(scaled, image / np.float32(stats.upper))
+
+
+def test_a_scan_below_zero_throughout_has_a_scale():
+    image = -200 - IMAGE
+    scaled = UPPER.apply(image, scan_stats(image))
+    assert scaled.min() == 0
+    assert np.percentile(scaled, 99.9) == pytest.approx(1, rel=1e-4)
