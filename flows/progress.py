@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from core.settings.scans import Selection
 
-from tasks.events import Advanced, Tell
+from tasks.events import Advanced, Event, Tell
 
 _quiet = False
 
@@ -47,8 +47,8 @@ def bars(totals: dict[str, int]) -> Iterator[Tell]:
     with progress:
         known = {name: progress.add_task(name, total=total, rate="") for name, total in totals.items() if total}
 
-        def tell(event: Advanced) -> None:
-            if event.unit in known:
+        def tell(event: Event) -> None:
+            if isinstance(event, Advanced) and event.unit in known:
                 progress.advance(known[event.unit], event.count)
                 task = progress.tasks[known[event.unit]]
                 progress.update(known[event.unit], rate=f"{task.speed:.2g}/s" if task.speed else "")

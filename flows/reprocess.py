@@ -63,14 +63,12 @@ def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]
 
 def _work(context: RunContext, todo: set[str]) -> None:
     """Send the batches, a few at a time."""
-    progress = stages.start_progress()
-    context.show = partial(stages.show_progress, progress)
     groups = [group for group in context.plan.groups() if any(scan.key in todo for scan in group)]
     context.total = sum(map(len, groups))
     flying: deque[PrefectFuture[None]] = deque()
     for number, batch in enumerate(batches(groups)):
         name = batch[0][0] if len(batch) == 1 else f"batch-{number}"
-        flying.append(stages.process_batch.submit(context.plan.digest, name, batch, progress))
+        flying.append(stages.process_batch.submit(context.plan.digest, name, batch))
         if len(flying) > 2 * context.plan.settings.compute.workers:
             flying.popleft().result()
     for future in flying:
@@ -124,6 +122,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         tracker.start(run_name(settings), plan.digest, params, {"isovox": plan.version})
         pool = stack.enter_context(open_cluster(settings.compute))
         tell = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
+        tell = stages.with_bar(tell, stages.start_progress())
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
         _work(context, todo)
         records = _close(context, skipped, changes)

@@ -19,8 +19,20 @@ class Advanced:
     count: int = 1
 
 
-Tell = Callable[[Advanced], None]
+@dataclass(frozen=True)
+class Reached:
+    """How far all the work has come; told now and then, also while a scan is restored.
+
+    Attributes:
+        per_cent: that are over.
+    """
+
+    per_cent: float
 
 
-def nobody(event: Advanced) -> None:
+Event = Advanced | Reached
+Tell = Callable[[Event], None]
+
+
+def nobody(event: Event) -> None:
     """Tell nobody."""

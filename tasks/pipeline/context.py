@@ -15,7 +15,7 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io.output import Output
-from tasks.events import Advanced, Tell
+from tasks.events import Advanced, Reached, Tell
 from tasks.restore import work
 from tasks.restore.progress import Listener
 from tasks.restore.work import Job
@@ -42,8 +42,7 @@ class RunContext:
         dispatch: runs a function for each item where the work runs, and yields (item, result or exception); it takes the
             keywords ``window`` (calls in flight), ``deadline`` (seconds) and ``heard`` (whether a call tells of progress).
         tracker: MLflow.
-        tell: hears of scans, tiles and steps as they are finished.
-        show: told the per cent that are over, every few seconds while a scan is restored.
+        tell: hears of scans, tiles and steps as they are finished, and every few seconds of the per cent that are over.
         failed: why, by key.
         seconds: by key and stage.
         total: scans to do.
@@ -54,7 +53,6 @@ class RunContext:
     dispatch: Dispatch
     tracker: CohortTracker
     tell: Tell
-    show: Callable[[float], object] = field(default=lambda _: None)
     failed: dict[str, BaseException] = field(default_factory=dict)
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     total: int = 0
@@ -93,6 +91,7 @@ class RunContext:
                 self._parts.pop(keys[0], None)
                 self._listener.forget(self.out.progress(keys[0]))
         self.tell(Advanced("scans", scans))
+        self.tell(Reached(self.progress()))
 
     def heard(self, job: Job) -> bool:
         """Whether a job's worker has told of progress since this was asked last; bars and the run's page move with it."""
@@ -113,7 +112,7 @@ class RunContext:
         if more > 0:
             self.tell(Advanced(unit, more))
         if due:
-            self.show(self.progress())
+            self.tell(Reached(self.progress()))
 
     def run(self, function: Callable[[Job], float], jobs: Iterable[Job]) -> Iterator[tuple[Job, float]]:
         """Run a worker's function for each job, in bounded windows; what fails is noted, the rest comes back."""

@@ -21,6 +21,7 @@ from prefect.cache_policies import NO_CACHE
 
 from core.engine.records import ScanRecord
 from core.io import files
+from tasks.events import Event, Reached, Tell
 from tasks.pipeline import export, pages
 from tasks.pipeline.changes import SHOWN, Changes
 from tasks.pipeline.context import RUNS, RunContext
@@ -79,7 +80,7 @@ def _told(context: RunContext, groups: Groups) -> Iterator[ScanRecord]:
 
 
 @task(name="batch", task_run_name="{name}", cache_policy=NO_CACHE)
-def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:  # noqa: ARG001 - the name is the task run's
+def process_batch(plan: str, name: str, groups: Groups) -> None:  # noqa: ARG001 - the name is the task run's
     """All stages of a batch of scans: a large scan alone, or small ones together."""
     context = RUNS[plan]
     through = groups
@@ -87,7 +88,6 @@ def process_batch(plan: str, name: str, groups: Groups, progress: UUID) -> None:
         through = stage(plan, through) if through else through
     register_scans(plan, groups)
     context.end(groups)
-    update_progress_artifact(progress, progress=context.progress())
 
 
 def start_progress() -> UUID:
@@ -103,6 +103,17 @@ def show_progress(progress: UUID, per_cent: float) -> None:
         update_progress_artifact(progress, progress=per_cent)
     except Exception as error:  # noqa: BLE001 - whatever ails the server, the next batch of scans will meet it
         _log.warning("the progress of the run cannot be shown: %s", error)
+
+
+def with_bar(tell: Tell, progress: UUID) -> Tell:
+    """What hears of a run's work, and moves the bar of ``start_progress`` with it."""
+
+    def hear(event: Event) -> None:
+        tell(event)
+        if isinstance(event, Reached):
+            show_progress(progress, event.per_cent)
+
+    return hear
 
 
 def tell_table(plan: str, records: Sequence[ScanRecord]) -> None:

@@ -82,7 +82,7 @@ def run(count: int, folder: str) -> dict[str, Any]:
     from flows import reprocess
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
-    from tasks.events import Advanced
+    from tasks.events import Advanced, Event
     from tasks.pipeline import export, pages, stages
     from tasks.pipeline.context import run_context
     from tasks.restore import work
@@ -95,8 +95,8 @@ def run(count: int, folder: str) -> dict[str, Any]:
         with open_cluster(plan.settings.compute) as pool:
             watched.watch(pool)
 
-            def tell(event: Advanced) -> None:
-                if event.unit == "scans":
+            def tell(event: Event) -> None:
+                if isinstance(event, Advanced) and event.unit == "scans":
                     watched.ask(pool)
                     memory.append((context.finished, me.memory_info().rss))
 

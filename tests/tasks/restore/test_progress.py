@@ -15,7 +15,7 @@ from core.geometry.grid import Grid
 from core.io import files
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
-from tasks.events import Advanced
+from tasks.events import Advanced, Reached
 from tasks.pipeline.context import RESTORING, RunContext
 from tasks.restore import progress
 from tasks.restore.progress import Listener, Progress, Reporter, read_progress
@@ -105,9 +105,9 @@ def make_plan(out: Path, scans: int = 2) -> CohortPlan:
 
 
 def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, advanced, shown = make_plan(tmp_path), [], []
+    plan, heard = make_plan(tmp_path), []
     clock = Clock()
-    context = RunContext(plan, lambda *_, **__: iter(()), SimpleNamespace(), advanced.append, shown.append, total=2)
+    context = RunContext(plan, lambda *_, **__: iter(()), SimpleNamespace(), heard.append, total=2)
     context._listener = Listener(clock)
     monkeypatch.setattr("tasks.pipeline.context.time", SimpleNamespace(monotonic=clock))
     job, uri = context.job(["sub-0"]), context.out.progress("sub-0")
@@ -118,12 +118,13 @@ def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, mo
         assert context.heard(job) is True
     clock.now += 3.0
     assert context.heard(job) is False
-    assert advanced == [Advanced("steps", 10), Advanced("steps", 20)]
-    assert shown == [pytest.approx(100 * RESTORING * part / 2) for part in (0.25, 0.75)]
+    parts = [Reached(pytest.approx(100 * RESTORING * part / 2)) for part in (0.25, 0.75)]
+    assert heard == [Advanced("steps", 10), parts[0], Advanced("steps", 20), parts[1]]
+    heard.clear()
     monkeypatch.setattr(context, "dispatch", lambda _, jobs, **__: ((job, 1.0) for job in jobs))
     assert context.restore([["sub-0"]]) == [["sub-0"]]
-    assert advanced[2:] == [Advanced("steps", 10)]  # those that were left
+    assert heard[0] == Advanced("steps", 10)  # those that were left
     assert context.progress() == pytest.approx(100 * RESTORING / 2)
     context.end([["sub-0"]])
-    assert advanced[3:] == [Advanced("scans", 1)]
+    assert heard[-2:] == [Advanced("scans", 1), Reached(50.0)]
     assert context.progress() == 50

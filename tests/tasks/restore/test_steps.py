@@ -14,6 +14,7 @@ from core.io.output import Output
 from core.io.store import Store
 from core.methods.unires.joint_tv import Problem
 from core.settings.run import RunSettings
+from tasks.events import Advanced, Event, Reached
 from tasks.pipeline import stages
 from tasks.pipeline.discover import plan_cohort
 from tasks.restore import progress, work
@@ -114,5 +115,10 @@ def test_a_server_that_does_not_take_the_progress_stops_nothing(
         raise ConnectionResetError("gone")
 
     monkeypatch.setattr(stages, "update_progress_artifact", refuse)
-    stages.show_progress(None, 12.0)  # type: ignore[arg-type]
+    heard: list[Event] = []
+    tell = stages.with_bar(heard.append, None)  # type: ignore[arg-type]
+    tell(Reached(12.0))
+    tell(Advanced("scans"))
+    assert heard == [Reached(12.0), Advanced("scans")]
+    assert caplog.text.count("progress of the run") == 1
     assert "the progress of the run cannot be shown: gone" in caplog.text
