@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from core.diffusion.schedules import Cosine
@@ -17,8 +19,9 @@ from core.training.recipe import Context, Recipe, Stage, write_network
 SCHEDULE = Cosine()
 
 
-def expected(network: nn.Module, noisy: Tensor, batch: Batch, log_snr: Tensor) -> Tensor:
+def expected(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
     """What the network takes for the truth; continuous time t ~ U(0, 1), one for all patches of a block."""
+    log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in times]).to(noisy)
     return x0_of(network, noisy, batch.inputs, log_snr)
 
 

@@ -133,8 +133,14 @@ def _divergence(mean: Tensor, spread: Tensor) -> Tensor:
     return nats.flatten(1).sum(1).mean()
 
 
+def noise_in_codes(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
+    """What MONAI's U-Net takes for the noise in codes of whole timesteps, told what is known of the persons."""
+    whole = torch.tensor([int(t) for t in times], device=noisy.device)
+    return epsilon(network, noisy, whole, batch.conditions[PERSON])
+
+
 class CodeDenoising(Denoising):
-    """The noise in codes at whole timesteps, told what is known of the person.
+    """The noise in codes at whole timesteps; see ``noise_in_codes``.
 
     Args:
         network: MONAI's U-Net.
@@ -144,16 +150,12 @@ class CodeDenoising(Denoising):
     held_times: ClassVar[tuple[float, ...]] = (100, 300, 500, 700, 900)
 
     def __init__(self, network: nn.Module, decoded: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(network, _never, build_schedule(SCHEDULE), "eps")
+        super().__init__(network, noise_in_codes, build_schedule(SCHEDULE), "eps")
         self.decoded = decoded
 
     def times(self, count: int, draw: torch.Generator) -> list[float]:
         """Evenly drawn."""
         return [float(t) for t in torch.randint(TIMES, (count,), generator=draw).tolist()]
-
-    def _told(self, network: nn.Module, noisy: Tensor, batch: Batch, times: list[float]) -> Tensor:
-        whole = torch.tensor([int(t) for t in times], device=noisy.device)
-        return epsilon(network, noisy, whole, batch.conditions[PERSON]).float()
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
         """Codes by DDIM without noise, for the persons of the batch; of the truth the shape alone is known."""
@@ -170,7 +172,3 @@ class CodeDenoising(Denoising):
         with torch.no_grad():
             images: list[Tensor] = [self.decoded(code[:4].to(device)) for code in (restored, held.truth)]
         return [image.cpu() for image in images]
-
-
-def _never(*_: Any) -> Tensor:
-    raise NotImplementedError("the noise is told by _told")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from core.training.batch import Batch
 from core.training.losses import psnr
 from core.training.objectives.base import Objective
 
-Predict = Callable[[nn.Module, Tensor, Batch, Tensor], Tensor]
+Predict = Callable[[nn.Module, Tensor, Batch, Sequence[float]], Tensor]
 
 
 class Denoising(Objective):
@@ -23,8 +23,8 @@ class Denoising(Objective):
 
     Args:
         network: that learns.
-        predict: of network, noisy images (n, c, …), their batch and the log-SNR of each (n,) to what the network tells.
-        schedule: signal and noise at each time.
+        predict: of network, noisy images (n, c, …), their batch and the time of each to what the network tells.
+        schedule: signal and noise at each time, continuous or whole.
         predicts: what the network tells, "x0" (the truth), "eps" (the noise) or "v" (the velocity).
 
     Weights are chosen by what they are trained for. By PSNR of a sample they cannot be: a network that knows the posterior draws
@@ -63,9 +63,8 @@ class Denoising(Objective):
         each = zip(truth, noise, levels, strict=True)
         return torch.stack([v_from_x0(image * alpha + n * sigma, image, (alpha, sigma)) for image, n, (alpha, sigma) in each])
 
-    def _told(self, network: nn.Module, noisy: Tensor, batch: Batch, times: list[float]) -> Tensor:
-        log_snr = torch.tensor([self.schedule.log_snr(t) for t in times]).to(noisy)
-        return self.predict(network, noisy, batch, log_snr).float()
+    def _told(self, network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
+        return self.predict(network, noisy, batch, times).float()
 
     def _denoise(self, network: nn.Module, batch: Batch) -> Denoise:
         """The truth that the network expects behind noisy images of a batch, all of one time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -38,10 +38,11 @@ class Blurs(nn.Module):
         return torch.full_like(x, MEAN)
 
 
-def told(predicts: str) -> Callable[[nn.Module, torch.Tensor, Batch, torch.Tensor], torch.Tensor]:
+def told(predicts: str) -> Callable[[nn.Module, torch.Tensor, Batch, Sequence[float]], torch.Tensor]:
     """What a network that knows the truth says when it is asked for truth, noise or velocity."""
 
-    def predict(network: nn.Module, noisy: torch.Tensor, _: Batch, log_snr: torch.Tensor) -> torch.Tensor:
+    def predict(network: nn.Module, noisy: torch.Tensor, _: Batch, times: Sequence[float]) -> torch.Tensor:
+        log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in times])
         x0 = network(noisy, log_snr)
         level = (torch.sigmoid(one * log_snr).sqrt()[:, None, None, None, None] for one in (1, -1))
         return {"x0": lambda *_: x0, "eps": eps_from_x0, "v": v_from_x0}[predicts](noisy, x0, tuple(level))
