@@ -6,7 +6,7 @@ Nothing is clipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from core.geometry.grid import Triple
+from core.methods.inverse_sr.networks import plainly
 from core.methods.inverse_sr.presets import AUTOENCODER, CODED, DENOISER
 
 Shape = tuple[int, int, int, int]
@@ -55,20 +56,17 @@ def decode(autoencoder: Any, code: Tensor, *, recompute: bool = False) -> Tensor
         recompute: keep for the gradient of each block its input alone, and make the rest of it anew.
     """
     mean, std = statistics(autoencoder)
-    image = code * std + mean
-    for block in _blocks(autoencoder):
-        image = cast("Tensor", checkpoint(block, image, use_reentrant=False)) if recompute else block(image)
+    image, run = code * std + mean, _anew if recompute else plainly
+    if not hasattr(autoencoder, "post_quant_conv"):
+        return cast("Tensor", autoencoder.decode(image, run))
+    for block in (autoencoder.post_quant_conv, *autoencoder.decoder.blocks):
+        image = run(block, image)
     return image
 
 
-def _blocks(autoencoder: Any) -> Iterator[Callable[[Tensor], Tensor]]:
-    """The parts of a decoder, one after the other."""
-    if hasattr(autoencoder, "post_quant_conv"):
-        yield autoencoder.post_quant_conv
-        yield from autoencoder.decoder.blocks
-    else:
-        yield from autoencoder.blocks
-        yield autoencoder.opened
+def _anew(block: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+    """Run a block of which its input alone is kept."""
+    return cast("Tensor", checkpoint(block, image, use_reentrant=False))
 
 
 def epsilon(denoiser: nn.Module, code: Tensor, times: Tensor, conditions: Tensor) -> Tensor:

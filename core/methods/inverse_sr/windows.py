@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from core.geometry.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import interpolate
 from core.io import files, readers
 from core.methods.inverse_sr.frame import moved, rigid_between
@@ -64,24 +64,29 @@ def _smoothed(image: Array, grid: Grid, target: Grid) -> Array:
     return smooth
 
 
-def varied(image: Array, voxel: float, draw: np.random.Generator) -> Array:
+def varied(image: Array, voxel: float, draw: np.random.Generator, edge: int | None = None) -> Array:
     """Another that the image could have been: mirrored from left to right, turned, stretched, shifted, of other contrast.
 
     Args:
         image: float32 on a window whose first axis runs between left and right.
         voxel: of the window, mm.
         draw: of all that is random.
+        edge: of a cube at random that is all that is wanted, whole along axes that are shorter; None: the whole image.
     """
     from scipy.ndimage import affine_transform
 
     mirrored, plain = draw.random() < 0.5, draw.random() < PLAIN
     matrix, shift = _moves(draw), draw.uniform(-SHIFT, SHIFT, 3) / voxel
     gamma, gain = np.exp(draw.uniform(-CONTRAST, CONTRAST, 2))
+    box = _cube(image.shape, edge or max(image.shape), draw)
     if mirrored:
         image = image[::-1]
-    if not plain:
+    if plain:
+        image = image[box.slices]
+    else:
         middle = (np.array(image.shape) - 1) / 2
-        image = affine_transform(image, matrix, middle - matrix @ middle + shift, order=3, mode="grid-constant")
+        first = middle + matrix @ (np.array(box.start) - middle) + shift
+        image = affine_transform(image, matrix, first, output_shape=box.shape, order=3, mode="grid-constant")
     changed = np.float32(gain) * np.maximum(image, 0) ** np.float32(gamma)
     return np.ascontiguousarray(changed, np.float32)
 
@@ -143,13 +148,13 @@ class Windows(Dataset[Batch]):
             return self.images[index % len(self.images)]
         draw = np.random.default_rng([self.seed, index])
         example = self.images[int(draw.integers(len(self.images)))]
-        image = varied(example.truth[0].numpy(), self.voxel, draw)
-        cut = torch.from_numpy(image if self.edge is None else _cut(image, self.edge, draw))[None]
-        return Batch(cut, cut, example.conditions)
+        image = torch.from_numpy(varied(example.truth[0].numpy(), self.voxel, draw, self.edge))[None]
+        return Batch(image, image, example.conditions)
 
 
-def _cut(image: Array, edge: int, draw: np.random.Generator) -> Array:
-    """A cube of the image, at random, whole along axes that are shorter."""
-    starts = [int(draw.integers(max(1, n - edge + 1))) for n in image.shape]
-    x, y, z = (slice(start, start + edge) for start in starts)
-    return np.ascontiguousarray(image[x, y, z])
+def _cube(shape: Triple, edge: int, draw: np.random.Generator) -> Box:
+    """A cube of an image, at random, whole along axes that are shorter."""
+    starts = [int(draw.integers(max(1, n - edge + 1))) for n in shape]
+    x, y, z = starts
+    a, b, c = (min(start + edge, n) for start, n in zip(starts, shape, strict=True))
+    return Box((x, y, z), (a, b, c))

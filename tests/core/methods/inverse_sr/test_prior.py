@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from core.errors import RestorationError, WeightsError
-from core.methods.inverse_sr import codes, latent, mock
+from core.methods.inverse_sr import codes, latent, mock, networks
+from core.methods.inverse_sr.chain import times_of
 from core.methods.inverse_sr.cost import cost_of
 from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, SIZES, autoencoder_kl, facts_of, paper
 from core.methods.inverse_sr.presets import mock as mock_size
@@ -33,8 +34,8 @@ def drawn(*shape: int) -> torch.Tensor:
 def test_networks_of_the_paper_have_the_papers_parameters() -> None:
     size = paper()
     with torch.device("meta"):
-        networks = {role: build(preset.network, preset.config) for role, preset in size.items()}
-    counts = {role: sum(each.numel() for each in network.parameters()) for role, network in networks.items()}
+        made = {role: build(preset.network, preset.config) for role, preset in size.items()}
+    counts = {role: sum(each.numel() for each in network.parameters()) for role, network in made.items()}
     assert counts == {AUTOENCODER: 13_766_248, DENOISER: 553_168_899}
 
 
@@ -61,8 +62,8 @@ def test_the_papers_window_lies_where_its_authors_save_it_and_its_codes_have_the
 @pytest.mark.parametrize("name", ["small", "tiny"])
 def test_own_sizes_stay_below_four_million_parameters_and_hold_a_brain(name: str) -> None:
     size = SIZES[name]()
-    networks = [build(preset.network, preset.config) for preset in size.values()]
-    assert sum(each.numel() for network in networks for each in network.parameters()) < 4e6
+    made = [build(preset.network, preset.config) for preset in size.values()]
+    assert sum(each.numel() for network in made for each in network.parameters()) < 4e6
     corners = facts_of(size).grid.corners()
     assert (corners.min(0) <= [-72, -108, -70]).all()
     assert (corners.max(0) >= [72, 74, 83]).all()
@@ -102,6 +103,18 @@ def test_codes_of_a_known_spread_have_unit_variance() -> None:
     torch.testing.assert_close(code.mean([0, 2, 3, 4]), torch.zeros(2), atol=1e-3, rtol=0)
     torch.testing.assert_close(code.std([0, 2, 3, 4]), torch.ones(2), atol=1e-3, rtol=0)
     torch.testing.assert_close(latent.decode(network, code), network.decode(raw), atol=1e-5, rtol=0)
+
+
+def test_training_begins_at_an_orthonormal_transform_of_blocks() -> None:
+    rows = networks.cosines(64).reshape(64, 64)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(64))
+    torch.testing.assert_close(rows[0], torch.full((64,), 1 / 8))
+    network = build("ShuffleAutoencoder", {"latent": 8, "half": 4, "quarter": 4})
+    x, y, z = torch.meshgrid(*(torch.linspace(0, 1, 16) for _ in range(3)), indexing="ij")
+    smooth = (0.5 + 0.4 * torch.sin(3 * x + y) * torch.cos(2 * z))[None, None]
+    mean, spread = network.encode(smooth)
+    assert (network.decode(mean) - smooth).square().mean().sqrt() < 0.03
+    assert spread.max() < 0.1
 
 
 def test_a_crop_is_coded_like_the_whole() -> None:
@@ -149,6 +162,7 @@ def test_a_person_beyond_the_prior_is_refused(prior: Prior) -> None:
 def test_the_mean_code_is_made_once_and_goes_on(prior: Prior, monkeypatch: pytest.MonkeyPatch) -> None:
     how = codes.Sampling(prior.epsilon, prior.schedule, prior.shape, 2, "cpu")
     monkeypatch.setattr(codes, "BATCH", 1)
+    monkeypatch.setattr(codes, "times_of", lambda: times_of(4))
     whole, spread = codes.statistics(how, 2, f"{prior.folder}/whole.safetensors")
     each = how.draw(range(2)).numpy()
     np.testing.assert_allclose(whole[0], each.mean(0), rtol=1e-4, atol=1e-3)

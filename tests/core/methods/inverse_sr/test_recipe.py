@@ -96,6 +96,15 @@ def test_an_image_varies_within_bounds_and_the_same_draw_gives_the_same() -> Non
         assert one.sum() == pytest.approx(image.sum(), rel=0.3)
 
 
+def test_a_cube_that_is_varied_is_a_cube_of_the_varied_image() -> None:
+    image = gaussian_filter(np.random.default_rng(0).random((18, 20, 16)).astype(np.float32), 1)
+    for seed in range(4):
+        whole, cube = (windows.varied(image, 3.0, np.random.default_rng(seed), edge) for edge in (None, 14))
+        assert cube.shape == (14, 14, 14)
+        cubes = np.lib.stride_tricks.sliding_window_view(whole, cube.shape)
+        assert np.abs(cubes - cube).max((3, 4, 5)).min() < 1e-5
+
+
 def test_images_on_the_window_are_made_once_and_told_of_their_person(tmp_path: Path) -> None:
     reads: list[int] = []
     subjects = [person("a", reads=lambda: reads.append(1))]
@@ -262,6 +271,7 @@ def test_both_stages_train_and_what_is_written_is_a_prior(tmp_path: Path) -> Non
     assert (tmp_path / DENOISER / "train" / "0000000.safetensors").exists()  # codes, once
 
 
+@pytest.mark.slow  # of all trainings: tests/core/training
 def test_a_training_that_goes_on_ends_with_the_same_bytes(tmp_path: Path) -> None:
     stage = BRAIN_LDM.stages[0]
 
