@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
-from infra import signals
 from infra.own_packages import HOME, REMEDY, foreign
 
 USAGE = 2
-KEPT = "what is finished is kept, and the same command goes on from there"
-NOTHING = "nothing was changed"
-STOPPED = {  # what is said when a command is stopped; of the others NOTHING
-    **dict.fromkeys(("run", "train", "simulate", "evaluate", "harmonize", "report", "verify", "clean", "demo"), KEPT),
-    **dict.fromkeys(("models", "deploy", "monitor", "notify", "down"), KEPT),
-    "ui": "the pages are closed, and the output is as it was",
-    "up": "what it started is being ended, and the same command starts it again",
-}
-
 COMMANDS = {  # what each does; the module of that name beside this one has its add_arguments(parser) and execute(options)
     "run": "restore a cohort: the main job",
     "plan": "print what run would do, with forecast memory, disk and time; refuses what cannot fit",
@@ -128,19 +117,7 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else None
-    if argv is None:
-        signals.end_in_one_line(STOPPED.get(command or "", NOTHING))
-    try:
-        return _execute(command, words)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BaseException:
-        if not signals.came():
-            raise
-    finally:
-        if signals.came():
-            signals.end()
-    return USAGE
+    return _execute(command, words)
 
 
 def _execute(command: str | None, words: list[str]) -> int:
@@ -152,7 +129,3 @@ def _execute(command: str | None, words: list[str]) -> int:
     from cli.console import guarded
 
     return guarded(import_module(f"cli.{options.command}").execute, options)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def stopped(words: list[str], when, number: int) -> tuple[int, str, str]:
     """Exit code and what a command wrote, told to stop when ``when`` is true."""
-    command = [sys.executable, "-m", "cli.main", *words]
+    command = [sys.executable, "-m", "cli", *words]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -183,3 +183,15 @@ def test_every_file_is_listed_on_request(tmp_path, capsys):
     assert "left out: metadata (JSON)\tdataset_description.json" in told
     assert "files: 3 seen = 1 of scans + 1 refused + 1 left out" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_but_the_handler_is_imported_before_it_is_installed():
+    """What Python does before it begins with isovox can be told to stop as any Python program can."""
+    code = (
+        "import sys; before = set(sys.modules); import cli.__main__ as begin; new = set(sys.modules) - before; "
+        "assert not new & {'argparse', 'core', 'yaml', 'logging'}, new; "
+        "import os, signal; begin.watch(['evaluate']); os.kill(os.getpid(), signal.SIGINT)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    kept = "what is finished is kept, and the same command goes on from there"
+    assert ended.stderr == f"isovox: stopped by Ctrl-C; {kept}\n"

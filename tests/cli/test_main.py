@@ -146,9 +146,7 @@ def test_a_word_that_is_typed_wrong_suggests_the_near_one(words: str, hint: str,
 
 
 def told_by(*words: object) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, words)], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-m", "cli", *map(str, words)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
     return done.stderr
 

@@ -43,7 +43,7 @@ class Group:
 
     def isovox(self, *words: object, code: int = 0) -> str:
         """What a command says."""
-        command = [sys.executable, "-m", "cli.main", *map(str, words)]
+        command = [sys.executable, "-m", "cli", *map(str, words)]
         ran = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=LONGEST, cwd=self.folder, check=False
         )

@@ -39,7 +39,7 @@ def isovox(tmp_path: Path, bucket: dict[str, str]) -> Iterator[Isovox]:
     environment = kept | bucket | {"ISOVOX_HOME": str(tmp_path / "home")}
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "cli.main", *words]
+        command = [sys.executable, "-m", "cli", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

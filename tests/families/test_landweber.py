@@ -84,7 +84,7 @@ def test_it_keeps_the_contracts_of_methods_objectives_and_bundles() -> None:
 
 
 def isovox(home: Path, *words: object) -> str:
-    command = [sys.executable, "-m", "cli.main", *map(str, words)]
+    command = [sys.executable, "-m", "cli", *map(str, words)]
     env = {**os.environ, "ISOVOX_HOME": str(home)}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]

@@ -46,7 +46,7 @@ def watch(folder: Path, stop_at: int | None = None) -> dict[str, Any]:
     """Start a run, look at it every second, and kill it where told."""
     out = folder / "out"
     with (folder / "log").open("ab") as log:
-        command = [sys.executable, "-m", "cli.main", "run", str(folder / "bids"), str(out), *WAY]
+        command = [sys.executable, "-m", "cli", "run", str(folder / "bids"), str(out), *WAY]
         run = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
     me, began, before, seen, first = psutil.Process(run.pid), time.monotonic(), done(out), [], 0.0
     while run.poll() is None:

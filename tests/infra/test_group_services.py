@@ -59,7 +59,7 @@ print(run.state.type.value)
 def isovox(*words: object, **added: str) -> str:
     """What a command says."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
-    command = [sys.executable, "-m", "cli.main", *map(str, words)]
+    command = [sys.executable, "-m", "cli", *map(str, words)]
     ran = subprocess.run(command, env={**kept, **added}, capture_output=True, text=True, timeout=700, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
@@ -328,7 +328,7 @@ def test_what_cannot_start_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     state = State.at(tmp_path / "state")
     port = free_port("127.0.0.1", 0)
     kept = {**os.environ, "ISOVOX_DATABASE": f"postgresql://me:hunter-2-hunter@127.0.0.1:{port}/none"}
-    command = [sys.executable, "-m", "cli.main", "up", str(state.folder)]
+    command = [sys.executable, "-m", "cli", "up", str(state.folder)]
     try:
         ran = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=700, check=False)
         left = family(state)
