@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from core import logs
-from core.errors import AccessError, BusyError, IsovoxError, PlanError, UsageError, WeightsError
+from core.errors import AccessError, BusyError, InputError, IsovoxError, PlanError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,10 +31,25 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
         return command(options)
     except BusyError as error:
         return _complain(error, BUSY)
-    except (AccessError, PlanError, UsageError, WeightsError) as error:
+    except (AccessError, InputError, PlanError, UsageError, WeightsError) as error:  # InputError: of what an option names
         return _complain(error, USAGE)
     except IsovoxError as error:
         return _complain(error, FAILED)
+    except Exception as error:
+        from core.io import s3
+
+        if not (isinstance(error, OSError) or s3.is_passing(error) or s3.is_unreachable(error)):
+            raise
+        return _complain(_of_system(error), FAILED)
+
+
+def _of_system(error: BaseException) -> IsovoxError:
+    """What the system or the storage says of a file, in a sentence."""
+    said = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    name = getattr(error, "filename", None)
+    got = f"{said} ({name})" if isinstance(name, str) else said
+    remedy = "check the path, its permissions, the disk and the network; the same command goes on from what is finished"
+    return AccessError("storage-fault", "files that can be read and written", got, remedy)
 
 
 def _complain(error: IsovoxError, code: int) -> int:
@@ -114,6 +129,6 @@ def planned_run(out: str) -> tuple[Output, CohortPlan]:
     place = Output(out)
     try:
         return place, CohortPlan.model_validate(files.read_json(place.plan))
-    except (FileNotFoundError, ValueError) as error:
-        got = "no such file" if isinstance(error, FileNotFoundError) else f"a file that is no plan ({wrong(error)[:200]})"
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        got = "no such file" if isinstance(error, OSError) else f"a file that is no plan ({wrong(error)[:200]})"
         raise UsageError("no-run", f"an output folder of isovox with {place.plan}", got, "name the OUT of a run") from error

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from core.errors import UsageError
+from core.io import files
 from core.settings.base import FormOnly, PerStage, refused
 from core.settings.run import RunSettings
 
@@ -107,8 +108,8 @@ def _insert(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        value = yaml.safe_load(files.read_bytes(str(path)).decode())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError("config-file", "a YAML file of settings", f"{path}: {error}", "check its path and its syntax") from error
     if not isinstance(value, dict):
         raise UsageError(

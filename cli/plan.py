@@ -24,11 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def make_plan(options: argparse.Namespace) -> CohortPlan:
     """The plan of the run that the options describe; a newer model than the output's is told."""
     from cli.options import settings_from
+    from core.io.claim import check_place
     from flows.weights import choose_weights
     from infra.clusters import gpu_memory
     from tasks.pipeline.discover import check_plan, plan_cohort
 
     settings = settings_from(options, RunSettings)
+    check_place(settings.out)
     choice = choose_weights(settings)
     plan = plan_cohort(settings, choice.weights)
     check_plan(plan, gpu_memory(settings.compute))

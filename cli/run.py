@@ -21,6 +21,7 @@ def execute(options: argparse.Namespace) -> int:
     """Restore a cohort; where all is done already, nothing is started."""
     from cli.options import settings_from
     from cli.tables import show
+    from core.io.claim import check_place
     from core.io.output import Output
     from flows.launch import is_finished, run_flow
     from flows.progress import be_quiet
@@ -30,6 +31,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.quiet:
         be_quiet()
     out = Output(settings_from(options, RunSettings).out)
+    check_place(out.uri)
     refuse_while_busy(out, "one run at a time on an output folder")
     plan = make_plan(options)
     if plan.refused or unfinished(plan) or not is_finished(out, plan):

@@ -19,6 +19,7 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """
+    from core.io import claim
     from core.io.lock import cohort_lock
     from core.io.output import Output
     from flows.progress import bars, counted
@@ -26,6 +27,7 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
     from infra.dispatch import run_bounded
     from tasks.evaluate import simulate as work
 
+    claim.check(settings.out, [settings.input], "simulate")  # before the lock is written there
     total = counted(settings.input, settings.selection)
     with cohort_lock(Output(settings.out).lock), open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
         return work.simulate(settings, tell, partial(run_bounded, pool))

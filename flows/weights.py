@@ -94,7 +94,7 @@ def _model_of_output(settings: RunSettings) -> Weights | None:
     out = Output(settings.out)
     try:
         plan = CohortPlan.model_validate(files.read_json(out.plan))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     of_registry = plan.weights is not None and bool(plan.weights.version) and plan.settings.method == settings.method
     return plan.weights if of_registry and any(record.outputs for record in out.records()) else None

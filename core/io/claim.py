@@ -33,8 +33,9 @@ def check_apart(out: str, inputs: Iterable[str]) -> None:
         inputs: datasets, folders, tables or images that are read.
 
     Raises:
-        UsageError: out-is-input, out-in-input, out-above-input.
+        UsageError: out-is-input, out-in-input, out-above-input, and as ``check_place``.
     """
+    check_place(out)
     place = _real(out)
     for source in inputs:
         read = _real(source)
@@ -67,6 +68,28 @@ def mark(out: str, kind: Kind) -> None:
         files.write_json(files.join(out, "isovox", "kind.json"), {"Kind": kind})
 
 
+def check_place(out: str) -> None:
+    """Refuse an output that can be no folder.
+
+    Args:
+        out: folder or s3:// prefix.
+
+    Raises:
+        UsageError: out-unnamed, out-is-file.
+    """
+    if not out.partition("://")[2 if "://" in out else 0].strip("/ ") and out.strip() != "/":
+        raise UsageError("out-unnamed", "a folder or an s3:// prefix for the output", f"{out!r}", REMEDY)
+    if files.is_remote(out):
+        return
+    if "://" in out:
+        raise UsageError("out-unnamed", "a folder or an s3:// prefix for the output", out, REMEDY)
+    path = _real(out)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)  # noqa: PTH120
+    if not files.is_folder(path) or (os.path.lexists(out) and not files.is_folder(out)):
+        raise UsageError("out-is-file", "a folder for the output", f"a file or a broken link at {path}", REMEDY)
+
+
 def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
     """Refuse an output that holds another kind of result, or somebody else's files by the names that would be written.
 
@@ -78,8 +101,7 @@ def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
     Raises:
         UsageError: out-is-file, out-other-kind, out-taken, out-link.
     """
-    if not files.is_remote(out) and os.path.lexists(out) and not files.is_folder(out):
-        raise UsageError("out-is-file", "a folder for the output", f"a file at {out}", REMEDY)
+    check_place(out)
     folders = {stem.rpartition("/")[0] for stem in stems}
     _check_links(out, folders)
     made = kind_of(out)

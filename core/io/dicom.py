@@ -49,7 +49,7 @@ def _slices(uris: Sequence[str]) -> list[Slice]:
     looks = [look(uri) for uri in _candidates(uris)]
     slices = [file for file in looks if isinstance(file, Slice)]
     names = [files.name_of(plane.uri) for plane in slices]
-    lost = [other for other in looks if isinstance(other, Other) and other.kind != "no-image"]
+    lost = [other for other in looks if isinstance(other, Other) and other.kind not in {"no-image", "phase"}]
     lost = [other for other in lost if other.kind or is_alike(files.name_of(other.uri), names, text=_is_text(other.uri))]
     if lost:
         raise unreadable_members(len(lost), len(slices), files.name_of(lost[0].uri))

@@ -34,7 +34,9 @@ TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
     "ImagingFrequency": ("ImagingFrequency", 1.0),
     "PixelBandwidth": ("PixelBandwidth", 1.0),
 }
+PARTS = {"P", "PHASE", "PHASE MAP", "I", "IMAGINARY", "R", "REAL"}  # of ImageType, of what is no magnitude (Siemens, Philips)
 GEOMETRY = (
+    "ImageType",
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "FrameOfReferenceUID",
@@ -107,7 +109,7 @@ class Other:
 
     Attributes:
         uri: its file.
-        kind: "no-image" (a report, a directory), "broken" (DICOM that cannot be read), "" (no DICOM).
+        kind: "no-image" (a report, a directory), "phase" (no magnitude), "broken" (DICOM that cannot be read), "" (no DICOM).
     """
 
     uri: str
@@ -214,6 +216,9 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     kind = str(getattr(dataset, "SOPClassUID", "") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if "Rows" not in dataset or not dataset.Rows:
         return Other(uri, "no-image" if kind.startswith(NO_IMAGES) else "broken")
+    said = getattr(dataset, "ImageType", None) or ""
+    if not isinstance(said, str) and {str(word).upper() for word in list(said)[2:]} & PARTS:
+        return Other(uri, "phase")
     native, whole = str(dataset.file_meta.TransferSyntaxUID) in NATIVE, size >= content.tell() + _pixel_bytes(dataset)
     study, frame = (str(getattr(dataset, name, "") or "") for name in ("StudyInstanceUID", "FrameOfReferenceUID"))
     series = (study, str(getattr(dataset, "SeriesInstanceUID", "") or ""))

@@ -313,7 +313,10 @@ def read_json(uri: str) -> Json:
         FileNotFoundError: there is none.
         ValueError: it is not JSON.
     """
-    return json.loads(read_bytes(uri))
+    try:
+        return json.loads(read_bytes(uri))
+    except RecursionError as error:
+        raise ValueError("values too deep in one another") from error
 
 
 def remove(uri: str) -> None:

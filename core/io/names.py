@@ -15,8 +15,11 @@ LABEL = re.compile(r"[0-9A-Za-z+]+")
 NOT_SCANS = {"mask", "dseg", "probseg", "defacemask", "roi"}  # suffixes of labels, taken only where asked for
 LABELS = NOT_SCANS | {
     *("seg", "segmentation", "label", "labels", "labelmap", "lesion", "lesions", "rois", "brainmask", "manualmask", "masks"),
-    *("aseg", "aparc", "parcellation", "parc", "ribbon", "wmparc", "synthseg"),
+    *("aseg", "aparc", "parcellation", "parc", "ribbon", "wmparc", "synthseg", "wmh", "gt", "groundtruth"),
+    *("prob", "probs", "pve", "pveseg"),
 }
+SURE = {"mask", "masks", "brainmask", "dseg", "probseg", "seg", "segmentation", "labelmap", "aseg", "pve"}  # wherever it stands
+MASKED = re.compile(r"(mask|seg)s?$")  # "lesionmask", "WMHseg"
 PHASE = {"phase", "ph", "real", "imaginary", "imag"}  # dcm2niix writes _ph, _real and _imaginary
 PARTS = PHASE  # values of the BIDS entity part- of what is no magnitude
 
@@ -50,10 +53,13 @@ def role(path: str) -> str:
     name = without_extension(files.name_of(path))
     parts = name.split("_")
     words = [word for word in re.split(r"[_.\-+ ]", name.lower()) if word]
-    if any(part.startswith("label-") for part in parts) or (words and words[-1] in LABELS):
+    plain = {word for part in parts if "-" not in part for word in re.split(r"[.+ ]", part.lower())}  # no entity's value
+    if any(part.startswith("label-") for part in parts) or plain & SURE:
+        return "mask"
+    if words and (words[-1] in LABELS or MASKED.search(words[-1])):
         return "mask"
     said = {part.partition("-")[2].lower() for part in parts if part.startswith("part-")}
-    return "phase" if said & PARTS or (len(words) > 1 and words[-1] in PHASE) else ""
+    return "phase" if said & PARTS or (words and words[-1] in PHASE and words != ["real"]) else ""
 
 
 def beside(uri: str) -> dict[str, Any]:

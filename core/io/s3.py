@@ -252,6 +252,11 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an error says that no server answers at the address that is asked."""
+    return _is_one_of(error, ("botocore.exceptions", "ConnectionError"))
+
+
 def is_conflict(error: OSError) -> bool:
     """Whether S3 says that the file is there already; s3fs makes that a plain OSError."""
     return _answer(error).get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict"}

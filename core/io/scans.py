@@ -126,12 +126,14 @@ class Filters:
             if wanted and scans:
                 _check_labels(option, wanted, {label for scan in scans for label in scan.said.get(entity, ())})
                 kept = self._apply(option, sorted(wanted), kept, left, _has(entity, wanted))
-        if patterns := patterns_of(self._selection.exclude):
+        if self._selection.exclude:
+            patterns = patterns_of(self._selection.exclude)
             for pattern in self._selection.exclude:  # what tables name may be gone
-                if scans and not pattern.lower().endswith(".tsv") and not any(is_excluded(scan, [pattern]) for scan in scans):
+                if scans and not pattern.lower().endswith(TABLES) and not any(is_excluded(scan, [pattern]) for scan in scans):
                     got = f"no scan that {pattern!r} names"
                     raise UsageError("label-missing", "something to exclude", got, "check --exclude against isovox plan --files")
-            kept = self._apply("--exclude", patterns, kept, left, lambda scan: not is_excluded(scan, patterns))
+            named = patterns or self._selection.exclude  # of a table that rejects nothing, its name
+            kept = self._apply("--exclude", named, kept, left, lambda scan: not is_excluded(scan, patterns))
         return left
 
     def _apply(
@@ -162,6 +164,7 @@ def _some(labels: set[str], most: int = 8) -> str:
     return (", ".join(ordered[:most]) + (" …" if len(ordered) > most else "")) or "none"
 
 
+TABLES = (".tsv", ".csv", ".txt")  # of which those without tabs are refused by name
 RATINGS = ("rating", "quality", "verdict", "decision")
 BAD = {"exclude", "excluded", "bad", "fail", "failed", "reject", "rejected", "poor", "unusable", "0"}
 NAMED = ("path", "scan", "participant_id")  # columns by which a table names scans, the first that it has
@@ -178,7 +181,7 @@ def patterns_of(words: Iterable[str]) -> list[str]:
     """
     patterns: list[str] = []
     for word in words:
-        if not word.lower().endswith(".tsv"):
+        if not word.lower().endswith(TABLES):
             patterns.append(word)
             continue
         try:
@@ -201,7 +204,7 @@ def is_excluded(scan: Candidate, patterns: Iterable[str]) -> bool:
         entity, dash, value = pattern.partition("-")
         if dash and value in scan.said.get(entity, ()):
             return True
-        plain = pattern.rstrip("/")
+        plain = pattern.rstrip("/").removeprefix("./")
         name = scan.path.rpartition("/")[2]
         if without_extension(name) == plain:
             return True

@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 from core.engine.plan import CohortPlan
 from core.errors import UsageError
 from core.io import claim, readers
-from core.io.bids import Discovery, survey
+from core.io.bids import Discovery, Refused, Source, survey
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
 from tasks.harmonize.sites import Person, sites_of
@@ -452,9 +452,11 @@ def test_the_real_folder_wins_over_a_link_and_loops_end(tmp_path):
     (root / "broken.nii.gz").symlink_to("nowhere")
     (root / "loop.nii").symlink_to("loop.nii")
     found = survey(str(root))
-    assert {one.relative for one in found.scans} == {"z/p1/x.nii.gz", "z/p2/x.nii.gz"}
+    assert {one.relative for one in found.scans if isinstance(one, Source)} == {"z/p1/x.nii.gz", "z/p2/x.nii.gz"}
+    assert [one.code for one in found.scans if isinstance(one, Refused)] == ["file-unreadable"] * 2
     assert set(found.ledger.unread) == {"a/p1", "z/up"}
-    assert found.ledger.left == {"broken.nii.gz": "special", "loop.nii": "special"}
+    assert found.ledger.refused.keys() == {"broken.nii.gz", "loop.nii"}
+    assert not found.ledger.left
 
 
 @pytest.mark.timeout(60)

@@ -34,8 +34,9 @@ class Discovery:
         """Note a scan, and the files that are its."""
         self.scans.append(scan)
         self._files.append(paths)
-        where = self.ledger.taken if isinstance(scan, Source) else self.ledger.refused
-        where |= dict.fromkeys(paths, scan.key)
+        taken, refused = self.ledger.taken, self.ledger.refused
+        where = taken if isinstance(scan, Source) else refused
+        where |= {path: scan.key for path in paths if path not in taken and path not in refused}  # two headers may share voxels
 
     def refuse(self, name: str, uri: str, error: InputError, paths: Sequence[str]) -> None:
         """Note a scan that cannot be taken."""
@@ -77,15 +78,13 @@ def _apart(scan: Scan, keys: set[str], paths: Sequence[str]) -> Scan:
 
 
 def unexplained(entries: Sequence[Entry], discovery: Discovery) -> Iterator[Entry]:
-    """The files that can be read; the others are left out or, where they are folders, refused."""
+    """The files; folders that cannot be listed are refused."""
     for entry in entries:
-        if not entry.unreadable:
+        if not entry.unreadable.startswith("a folder"):
             yield entry
-        elif entry.unreadable.startswith("a folder"):
+        else:
             error = InputError("folder-forbidden", "folders that can be listed", entry.unreadable, "check their permissions")
             discovery.refuse(entry.path, entry.uri, error, (entry.path,))
-        else:
-            discovery.leave((entry.path,), "special")
 
 
 def take_rest(reading: Reading, discovery: Discovery) -> None:

@@ -145,7 +145,7 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
     filters = Filters(selection)
     left = filters.keep([said for *_, said in meant])
     discovery.ledger.filters = filters.told
-    sidecars = _Sidecars(root, [entry.path for entry in entries])
+    sidecars = _Sidecars(root, [entry.path for entry in entries if not entry.unreadable])
     for image, entities, said in meant:
         if said.path in left:
             discovery.leave(image.files, left[said.path])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.errors import InputError
 from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io.entries import Entry
-from core.io.names import is_nifti
+from core.io.names import IMAGES, is_nifti
 from core.io.readers.base import Image, Reader, Reading, Trouble
 from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
@@ -24,7 +26,9 @@ FOREIGN = (  # formats of scans that none of them reads
     *(".mnc", ".mnc.gz", ".mha", ".mhd", ".par", ".rec", ".brik", ".brik.gz", ".head", ".v"),
     *(".nii.bz2", ".nii.zst", ".nii.xz", ".nii.zip", ".spr"),
 )
+PACKED = re.compile(r"\.(nii|mgz|mgh|nrrd)(\.gz)?\.[0-9a-z]+$")  # "x.nii.gz.gpg": whatever it is, it was made of a scan
 
+GET = "get what it leads to (datalad get, git annex get), or leave it out"
 PAIRS = (".hdr", ".img", ".nhdr")  # one of two files of an image
 
 __all__ = [
@@ -49,23 +53,36 @@ def _of(kind: str) -> Reader:
 
 def read(entries: Sequence[Entry]) -> Reading:
     """The images in files, and what of them is not taken and why; every file is in one of the three."""
-    reading, asked = Reading(), []
+    reading, asked, there = Reading(), [], {entry.path for entry in entries}
     for entry in entries:
-        if entry.kind == "hidden" or not entry.name.lower().endswith(FOREIGN):
+        if entry.unreadable:
+            lost = entry.unreadable.startswith(("a link", "unreadable"))  # pipes and devices are no scans
+            if lost and entry.kind != "hidden" and IMAGES.search(entry.name):
+                reading.trouble("file-unreadable", entry, "a file that can be read", GET, f"{entry.unreadable}, {entry.name}")
+            else:
+                asked.append(entry)  # for DICOM alone, which has no names: a slice may be lost
+            continue
+        lower = entry.name.lower()
+        packed = not entry.kind and PACKED.search(lower) and not any(reader.can_read(entry) for reader in READERS[:-1])
+        if entry.kind == "hidden" or not (packed or lower.endswith(FOREIGN)):
             asked.append(entry)
         else:
             reading.trouble("format-unread", entry, "NIfTI, DICOM, .mgz or .nrrd", "convert it to NIfTI, or leave it out")
     for reader in READERS:
-        able = [entry.kind != "hidden" and reader.can_read(entry) for entry in asked]
+        able = [_may_ask(reader, entry) for entry in asked]
         part = reader.read([entry for entry, can in zip(asked, able, strict=True) if can])
         asked = [entry for entry, can in zip(asked, able, strict=True) if not can] + part.passed
-        reading.images += part.images
+        reading.images += [replace(image, files=tuple(path for path in image.files if path in there)) for image in part.images]
         reading.troubles += part.troubles
         reading.left |= part.left
-    reading.left |= {entry.path: entry.kind for entry in asked}
+    reading.left |= {entry.path: "special" if entry.unreadable else entry.kind for entry in asked}
     claimed = {path for image in reading.images for path in image.files}
     reading.left = {path: kind for path, kind in reading.left.items() if path not in claimed}
     return reading
+
+
+def _may_ask(reader: Reader, entry: Entry) -> bool:
+    return entry.kind != "hidden" and (not entry.unreadable or reader is READERS[-1]) and reader.can_read(entry)
 
 
 def image_at(uri: str) -> Image:

@@ -14,11 +14,14 @@ from core.io.readers.base import Image, Reading, Trouble
 from core.io.slabs import Slab, cut
 from core.io.validation import Header, Trust
 
+NOT_SLICES = {"no-image": "dicom-other", "phase": "phase"}  # kinds of the ledger
 Member = tuple[Entry, Slice]
 
 
 def _kind_of(entry: Entry) -> str:
     """What a file is, by its first bytes, that no reader knows."""
+    if entry.unreadable:
+        return "special"
     if not entry.head:
         return "empty"
     return "text" if entry.is_text else "unknown"
@@ -45,8 +48,8 @@ class Dicom:
                 members.append((entry, what))
             elif what.kind == "broken":
                 broken[entry.folder].append(entry)
-            elif what.kind == "no-image":
-                reading.left[entry.path] = "dicom-other"
+            elif what.kind in NOT_SLICES:
+                reading.left[entry.path] = NOT_SLICES[what.kind]
             else:
                 others.append(entry)
         self._others(others, members, broken, reading)
@@ -66,9 +69,10 @@ class Dicom:
         for entry, _ in members:
             names[entry.folder].append(entry.name)
         for entry in others:
-            if entry.folder in names and is_alike(entry.name, names[entry.folder], text=entry.is_text):
+            packed = entry.head != entry.start and is_dicom(entry.start)
+            if entry.folder in names and (packed or is_alike(entry.name, names[entry.folder], text=entry.is_text)):
                 broken[entry.folder].append(entry)
-            elif entry.head != entry.start and is_dicom(entry.start):
+            elif packed:
                 reading.trouble("dicom-compressed", entry, "DICOM as it is", "unpack it (gunzip)")
             elif entry.name.lower().endswith(".dcm"):
                 broken[entry.folder].append(entry)

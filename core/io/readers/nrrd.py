@@ -97,6 +97,10 @@ def _header(fields: Fields, before: int, size: int) -> Header:
 
 def _checked(uris: Sequence[str]) -> tuple[Fields, Header]:
     fields, before = _fields(uris[0])
+    if not files.exists(uris[-1]) or files.is_folder(uris[-1]):
+        raise InputError(
+            "file-missing", "the file of the voxels beside the header", "none there", f"add {files.name_of(uris[-1])}"
+        )
     before = 0 if len(uris) > 1 else before
     try:
         return fields, _header(fields, before, files.size(uris[-1]))
