@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+from core import logs
 from core.errors import UsageError
 from core.settings.run import Compute
 from infra.group.state import environment
@@ -224,7 +225,12 @@ def _connect(cluster: Cluster, patience: float | None, compute: Compute) -> Pool
     if compute.fewest_workers is not None:
         most = max(compute.workers, compute.fewest_workers)
         cluster.adapt(minimum=compute.fewest_workers, maximum=most)
-    return Workers(Client(cluster, set_as_default=False), cluster, patience, most)
+    client = Client(cluster, set_as_default=False)
+    if logs.shown():
+        from infra.worker_logs import forward
+
+        forward(client)
+    return Workers(client, cluster, patience, most)
 
 
 def _extra(module: str, extra: str, cluster: str) -> ModuleType:

@@ -19,7 +19,3 @@ def dask_setup(_worker: object) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:  # it had ended before
             os._exit(1)
-    from core import logs
-
-    if logs.shown():
-        logs.show()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import stat
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
+from core import logs
 from core.errors import UsageError
 from core.settings.run import Compute
 from infra import clusters, dispatch, pools
@@ -37,6 +39,7 @@ def double(number: int) -> int:
 def process_of(_: int) -> tuple[int, str | None, int]:
     import torch
 
+    logging.getLogger("tasks.restore").info("here is %d", os.getpid())
     time.sleep(0.05)
     return os.getpid(), os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
 
@@ -319,15 +322,26 @@ def test_calls_behind_a_poison_at_its_worker_do_not_share_its_fate(tmp_path: Pat
     assert all(isinstance(outcome, int) for outcome in outcomes.values())
 
 
-def test_local_workers_are_processes_with_one_thread_and_end_with_the_block() -> None:
+def test_local_workers_are_processes_with_one_thread_that_are_heard_and_end_with_the_block(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(logs.SHOWN, "1")
+    caplog.set_level(logging.INFO)
+
     def fail(pool: Pool) -> None:
         seen.update(outcome for _, outcome in bounded(pool, process_of, range(8)))
+        end = time.monotonic() + 20
+        while caplog.text.count("here is") < 8 and time.monotonic() < end:
+            time.sleep(0.05)
         raise RuntimeError("on purpose")
 
     seen: set[Any] = set()
     with pytest.raises(RuntimeError, match="on purpose"), open_cluster(LOCAL) as pool:
         fail(pool)
     assert {outcome[1:] for outcome in seen} == {("1", 1)}
+    told = [record.getMessage() for record in caplog.records if record.name == "tasks.restore"]
+    assert set(told) == {f"here is {pid}" for pid, *_ in seen}
+    assert len(told) == 8
     assert len({outcome[0] for outcome in seen} - {os.getpid()}) == 2
     assert gone([outcome[0] for outcome in seen], within=0)
 
