@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -47,8 +46,3 @@ CATALOGUE = (
     Entry("monitor", ("flows.monitor",), "Compare a new cohort's features with a reference's; warn of drift."),
 )
 COHORT = CATALOGUE[0]
-
-
-def deployable() -> Iterator[tuple[Entry, Found]]:
-    """The entries that have a flow, with it."""
-    return ((entry, flow) for entry in CATALOGUE if (flow := entry.find()))

@@ -57,14 +57,6 @@ def shares(axis: Axis, window: Window | None) -> Shares:
     return tuple(parts)
 
 
-def per_axis_weights(axis: Axis, window: Window | None) -> NDArray[np.float64]:
-    """The share (intervals, voxels) that each interval has in the blended result; every column sums to 1."""
-    weights = np.zeros((len(axis), max(interval.write_stop for interval in axis)))
-    for n, (interval, share) in enumerate(zip(axis, shares(axis, window), strict=True)):
-        weights[n, interval.write_start : interval.write_stop] = share[0]
-    return weights
-
-
 def _axis_shares(tiling: Tiling) -> list[Shares]:
     return [] if tiling.window is None else [shares(axis, tiling.window) for axis in tiling.axes]
 

@@ -65,12 +65,6 @@ class SliceStack:
         """How many slices there are."""
         return self._canonical[0].shape[self.axis]
 
-    @property
-    def plane_shape(self) -> tuple[int, int]:
-        """Rows and columns of a slice."""
-        height, width = (n for axis, n in enumerate(self._canonical[0].shape) if axis != self.axis)
-        return height, width
-
     def planes(self, image: Array) -> Array:
         """The slices (count, rows, columns) of an image on the grid; a view, no copy."""
         return np.moveaxis(self._canonical[1].apply(image), self.axis, 0)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GridError
-from core.geometry.grid import Triple
-from core.operators.linear import NEGLIGIBLE, Matrix, Separable
+from core.operators.linear import NEGLIGIBLE, Matrix
 
 Kernel = Literal["bicubic", "bilinear", "lanczos2", "lanczos3", "box"]
 
@@ -112,20 +111,3 @@ def _mirrored(weights: Matrix, columns: NDArray[np.int_], n_in: int) -> Matrix:
     matrix = np.zeros((n_in, len(weights)))
     np.add.at(matrix, place, weights.T)
     return np.ascontiguousarray(matrix.T)
-
-
-def resize_operator(
-    shape: Triple, factors: tuple[Fraction | float, Fraction | float, Fraction | float], kernel: Kernel
-) -> Separable:
-    """Resize an image.
-
-    Args:
-        shape: of the image.
-        factors: new voxels for an old one, an axis; 1 leaves an axis as it is.
-        kernel: one of the five.
-
-    Raises:
-        GridError: for a factor that is not above 0.
-    """
-    x, y, z = (resize_matrix(n, factor, kernel) for n, factor in zip(shape, factors, strict=True))
-    return Separable((x, y, z))

@@ -8,7 +8,7 @@ import pytest
 from prefect.utilities.schema_tools.validation import ValidationError, is_valid_schema, validate
 
 from core.methods import registry
-from deployments.catalogue import CATALOGUE, deployable
+from deployments.catalogue import CATALOGUE
 from deployments.forms import fields, form_of
 
 RUN = {"input": "/data/study", "out": "/data/out"}
@@ -16,7 +16,7 @@ RUN = {"input": "/data/study", "out": "/data/out"}
 
 @pytest.fixture(scope="module")
 def forms() -> dict[str, dict[str, Any]]:
-    return {entry.name: form_of(flow) for entry, (_, flow) in deployable()}
+    return {entry.name: form_of(found[1]) for entry in CATALOGUE if (found := entry.find())}
 
 
 def test_the_main_flows_are_deployable(forms: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ def test_the_main_flows_are_deployable(forms: dict[str, Any]) -> None:
 def test_each_entry_names_a_flow_that_a_worker_can_import() -> None:
     from prefect.flows import load_flow_from_entrypoint
 
-    for _, (path, flow) in deployable():
+    for path, flow in filter(None, (entry.find() for entry in CATALOGUE)):
         assert load_flow_from_entrypoint(path, use_placeholder_flow=False) is flow
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from core.operators.kernels import KERNELS, resize_operator
+from core.operators.kernels import KERNELS, Kernel, resize_matrix
 from core.operators.kspace import zero_filled_matrix
 from core.operators.linear import Compose, LinearOperator, Mask, Separable
 from core.operators.profile import Profile, profile_matrix
@@ -21,6 +21,11 @@ def lesion() -> np.ndarray:
     return np.random.default_rng(3).random(SHAPE) < 0.2
 
 
+def resized(shape: tuple[int, int, int], factors: tuple[Fraction | float, ...], kernel: Kernel) -> Separable:
+    x, y, z = (resize_matrix(n, factor, kernel) for n, factor in zip(shape, factors, strict=True))
+    return Separable((x, y, z))
+
+
 def some_axis(matrix: np.ndarray, axis: int) -> Separable:
     x, y, z = (matrix if at == axis else np.eye(n) for at, n in enumerate(SHAPE))
     return Separable((x, y, z))
@@ -28,8 +33,8 @@ def some_axis(matrix: np.ndarray, axis: int) -> Separable:
 
 TURN = np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1.0]])
 OPERATORS: dict[str, LinearOperator] = {
-    **{f"{kernel}-down": resize_operator(SHAPE, (Fraction(1, 2), 1, Fraction(3, 7)), kernel) for kernel in KERNELS},
-    **{f"{kernel}-up": resize_operator(SHAPE, (2, 1.3, 1), kernel) for kernel in KERNELS},
+    **{f"{kernel}-down": resized(SHAPE, (Fraction(1, 2), 1, Fraction(3, 7)), kernel) for kernel in KERNELS},
+    **{f"{kernel}-up": resized(SHAPE, (2, 1.3, 1), kernel) for kernel in KERNELS},
     **{f"profile-{profile}": some_axis(profile_matrix(21, 6, 3.5, 1.2, profile, gap=0.3), 2) for profile in get_args(Profile)},
     "decimation": some_axis(np.eye(15)[3::4], 1),
     "k-space": some_axis(zero_filled_matrix(21, 4, 0.2), 2),
@@ -37,9 +42,9 @@ OPERATORS: dict[str, LinearOperator] = {
     "turned": Trilinear(np.column_stack([TURN, [3.0, -2, 1]]), SHAPE, (9, 14, 20)),
     "composed": Compose(
         (
-            resize_operator(SHAPE, (1, 1, 0.5), "bicubic"),
+            resized(SHAPE, (1, 1, 0.5), "bicubic"),
             Mask(np.arange(11)[None, None] % 4 > 1, (12, 15, 11)),
-            resize_operator((12, 15, 11), (1, 1, 2), "lanczos3"),
+            resized((12, 15, 11), (1, 1, 2), "lanczos3"),
         )
     ),
 }

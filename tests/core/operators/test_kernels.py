@@ -13,7 +13,7 @@ from PIL import Image
 
 from core.errors import GridError
 from core.geometry.grid import Grid
-from core.operators.kernels import KERNELS, resize_matrix, resize_operator
+from core.operators.kernels import KERNELS, resize_matrix
 
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR, "lanczos3": Image.Resampling.LANCZOS}
 
@@ -86,13 +86,6 @@ def test_voxels_stay_at_their_places_in_the_world(kernel, factor):
 
 def test_a_float_factor_with_a_rounding_error_does_not_grow_a_voxel():
     assert len(resize_matrix(30, 0.1, "box")) == 3
-
-
-def test_resizing_an_image_resizes_its_axes():
-    x = np.random.default_rng(0).random((8, 9, 10))
-    operator = resize_operator(x.shape, (0.5, 1, Fraction(3, 2)), "bicubic")
-    expected = np.einsum("ax,cz,xyz->ayc", resize_matrix(8, 0.5, "bicubic"), resize_matrix(10, 1.5, "bicubic"), x)
-    assert operator.forward(x) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_factor_of_nothing_is_refused():
