@@ -32,7 +32,7 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
     settings = settings_from(options, RunSettings)
     check_place(settings.out)
     choice = choose_weights(settings)
-    plan = plan_cohort(settings, choice.weights)
+    plan = plan_cohort(settings, choice.weights, choice.others)
     check_plan(plan, gpu_memory(settings.compute))
     if choice.newer and choice.weights and not options.quiet:
         newer, kept = choice.newer, choice.weights

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -152,7 +153,12 @@ def with_plan(plan: CohortPlan) -> Iterator[None]:
 def _given(settings: RunSettings, choice: Choice) -> CohortPlan | None:
     """The plan that the caller made, if it is of these settings and this model."""
     plan = _PLAN.get()
-    return plan if plan is not None and (plan.settings, plan.weights) == (settings, choice.weights) else None
+    return plan if plan is not None and _is_of(plan, settings, choice) else None
+
+
+def _is_of(plan: CohortPlan, settings: RunSettings, choice: Choice) -> bool:
+    kept = all(choice.others.get(name) == weights for name, weights in plan.others.items())
+    return kept and (plan.settings, plan.weights) == (settings, choice.weights)
 
 
 def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
@@ -160,7 +166,7 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
     out = Output(settings.out)
     plan = _given(settings, choice)
     if plan is None:
-        plan = plan_cohort(settings, choice.weights)
+        plan = plan_cohort(settings, choice.weights, choice.others)
         check_plan(plan, gpu_memory(settings.compute))
     with remembered(out):
         todo = unfinished(plan)
@@ -172,6 +178,12 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
         return counts(_run(plan, todo, changes))
 
 
+def _said(settings: RunSettings, choice: Choice) -> dict[str, Any]:
+    """The settings, and the models that single scans may have of their own."""
+    others = {name: weights.sha256 for name, weights in choice.others.items()}
+    return settings.model_dump(mode="json") | ({"others": others} if others else {})
+
+
 def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
     """Plan, restore, report: the body that both flows share."""
     out = Output(settings.out)
@@ -179,7 +191,7 @@ def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
         choice = choose_weights(settings)
         # Looked at before the plan: what comes later is seen next time. Of a plan that was made before, that is too late.
         early = _given(settings, choice) is None
-        seen = seen_now(settings.model_dump(mode="json"), choice.weights) if early else None
+        seen = seen_now(_said(settings, choice), choice.weights) if early else None
         if quick and nothing_new(out, seen):
             return Completed(message="nothing is new: names, sizes and dates are as the latest run found them")
         by_state = _plan_and_run(settings, choice)

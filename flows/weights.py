@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.engine.plan import CohortPlan, Weights
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
-from core.methods.registry import learned, method_entry, recipe_of, shipped
+from core.methods.registry import candidates, learned, method_entry, pickers, recipe_of, shipped
 from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 
@@ -66,10 +66,31 @@ class Choice:
     Attributes:
         weights: that it uses; None where the method needs none.
         newer: what the registry's alias names by now, where the run keeps to the model that made its output.
+        others: champions of the methods that single scans may have of their own, by the methods' names.
     """
 
     weights: Weights | None
     newer: Weights | None = None
+    others: dict[str, Weights] = field(default_factory=dict)
+
+
+def _others(settings: RunSettings) -> dict[str, Weights]:
+    """The champions of the fallback, and of the methods among which a choice chooses; a choice goes without those that lack one.
+
+    Raises:
+        UsageError: a fallback without a champion.
+    """
+    chosen = candidates(settings.method) if settings.method in pickers() else ()
+    champions = {}
+    for name in dict.fromkeys([*chosen, *([settings.fallback] if settings.fallback else [])]):
+        own = settings.model_copy(update={"method": name, "method_options": {}, "model": None})
+        try:
+            if (weights := resolve_weights(own)) is not None:
+                champions[name] = weights
+        except UsageError as error:
+            if error.code != "model-missing" or name == settings.fallback:
+                raise
+    return champions
 
 
 def choose_weights(settings: RunSettings) -> Choice:
@@ -79,14 +100,14 @@ def choose_weights(settings: RunSettings) -> Choice:
         UsageError: a name that the registry does not have, a method without a champion, or an output whose model is gone.
         WeightsError: a pickle, or weights that are not what their config says.
     """
-    named = resolve_weights(settings)
+    named, others = resolve_weights(settings), _others(settings)
     before = _model_of_output(settings)
     follows_alias = settings.model is None or (settings.model.startswith("models:") and "@" in settings.model)
     if named is None or before is None or settings.on_new_model == "redo" or not follows_alias:
-        return Choice(named)
+        return Choice(named, others=others)
     if before.name != named.name or before.sha256 == named.sha256:
-        return Choice(named)
-    return Choice(_again(before, settings), newer=named)
+        return Choice(named, others=others)
+    return Choice(_again(before, settings), named, others)
 
 
 def _model_of_output(settings: RunSettings) -> Weights | None:

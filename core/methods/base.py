@@ -103,6 +103,11 @@ class Method(ABC):
     def __init__(self, settings: MethodSettings | None = None) -> None:
         self.settings = settings if settings is not None else self.Settings()
 
+    @property
+    def keeps_contrast(self) -> bool:
+        """Whether what it restores has the scan's own contrast, so that the two can be held against each other."""
+        return True
+
     @cached_property
     def domain(self) -> Domain:
         """The scans that it is for, by its own nature and by what its model was trained for.

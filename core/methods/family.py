@@ -63,6 +63,27 @@ class MethodEntry:
 
 
 @dataclass(frozen=True)
+class PickerEntry:
+    """A choice among methods by what is known of a scan; named as a method is.
+
+    Attributes:
+        name: on the command line, in forms: "auto".
+        where: "module:function" of (facts: ``core.models.domain.Facts``) -> Sequence[tuple[str, str]]: methods by name, the best
+            first, each with why. Of these the first one takes the scan that is for all that is known of it; the last one
+            must be for any scan.
+        among: "module:function" of () -> Sequence[str]: all methods that it may name.
+        title: one line.
+        source: what the choice rests on.
+    """
+
+    name: str
+    where: str
+    among: str
+    title: str
+    source: str
+
+
+@dataclass(frozen=True)
 class RecipeEntry:
     """A way to train a network.
 
@@ -139,6 +160,7 @@ class Family:
         name: of the folder.
         title: one line.
         methods: ways to restore.
+        pickers: choices among methods.
         recipes: ways to train.
         protocols: ways to evaluate.
         networks: classes of networks that models of this family name.
@@ -151,6 +173,7 @@ class Family:
     name: str
     title: str
     methods: tuple[MethodEntry, ...]
+    pickers: tuple[PickerEntry, ...] = ()
     recipes: tuple[RecipeEntry, ...] = ()
     protocols: tuple[ProtocolEntry, ...] = ()
     networks: tuple[NetworkEntry, ...] = ()

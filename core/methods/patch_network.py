@@ -26,6 +26,7 @@ from core.models.cache import load_network
 from core.models.scaling import UPPER
 from core.networks import applied_by
 from core.networks.receptive_field import reach
+from core.operators.forward_model import forward_of
 from core.settings.scans import TilingSettings
 
 if TYPE_CHECKING:
@@ -154,6 +155,12 @@ class NetworkMethod(Method):
             wanted = f"a network of {self.name}: {', '.join(sorted(known))}"
             raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
         return spec
+
+    @property
+    def keeps_contrast(self) -> bool:
+        """See ``Method.keeps_contrast``; not where the model was trained to change it, as of low field."""
+        forward = self.spec.forward
+        return forward is None or forward_of(forward).linear
 
     @cached_property
     def device(self) -> str:

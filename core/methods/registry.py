@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from core.errors import SettingsError, UsageError, order
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, PickerEntry, ProtocolEntry, RecipeEntry
 
 if TYPE_CHECKING:
     from core.evaluation.protocol import Protocol
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "ISOVOX_FAMILIES"
 DECLARATION = "family.py"
-Entry = TypeVar("Entry", MethodEntry, RecipeEntry, ProtocolEntry, NetworkEntry, ForeignEntry)
+Entry = TypeVar("Entry", MethodEntry, PickerEntry, RecipeEntry, ProtocolEntry, NetworkEntry, ForeignEntry)
 
 
 # -- which families there are ---------------------------------------------------------------------------------------------------
@@ -83,7 +83,9 @@ def _check_names(kind: str, families: Iterable[Family]) -> None:
     shared = shared_protocols() if kind == "protocols" else {}
     owners: dict[str, Path] = {name: Path(entry.where) for name, entry in shared.items()}
     for family in families:
-        for entry in getattr(family, kind):
+        of_kind: Iterable[Any] = getattr(family, kind)
+        of_kind = (*of_kind, *family.pickers) if kind == "methods" else of_kind
+        for entry in of_kind:
             place, name = family.folder / DECLARATION, entry if isinstance(entry, str) else entry.name
             if name in owners:
                 wanted, got = f"each name once among {kind}", f"{name} in {owners[name]} and in {place}"
@@ -98,6 +100,11 @@ def _by_name(entries: Iterator[Entry]) -> dict[str, Entry]:
 def methods() -> dict[str, MethodEntry]:
     """All methods by name."""
     return _by_name(entry for family in families() for entry in family.methods)
+
+
+def pickers() -> dict[str, PickerEntry]:
+    """All choices among methods by name."""
+    return _by_name(entry for family in families() for entry in family.pickers)
 
 
 def recipes() -> dict[str, RecipeEntry]:
@@ -160,6 +167,16 @@ def foreign_entry(name: str) -> ForeignEntry:
 def learned() -> tuple[str, ...]:
     """Names of the methods that restore with their champion where no model is named."""
     return tuple(name for name, entry in methods().items() if entry.takes.model and entry.champion)
+
+
+def candidates(choice: str) -> tuple[str, ...]:
+    """Methods among which a choice chooses; of a method itself, that one.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    picker = pickers().get(choice)
+    return tuple(resolve(picker.among)()) if picker else (method_entry(choice).name,)
 
 
 def recipe_of(method: str) -> str:

@@ -86,6 +86,7 @@ class Forward(Settings):
     """
 
     needs_mask: ClassVar[bool] = False
+    linear: ClassVar[bool] = True  # the scan is A x and noise, and nothing else
     local: ClassVar[bool] = True  # a crop of the scan came from a crop of the anatomy by the same rule
 
     kind: str

@@ -203,6 +203,7 @@ class KSpace(Forward):
 class LowField(_ThickSlices):
     """Low field as in Lin et al. 2023 (see ``low_field``): its A is the slices' alone; contrast and noise are drawn beside it."""
 
+    linear: ClassVar[bool] = False
     kind: Literal["low-field"] = "low-field"
     slice_profile: Profile = "gaussian"
     slice_gap: float = Field(0.25, ge=0.0, lt=1.0)

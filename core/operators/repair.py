@@ -1,20 +1,28 @@
-"""What a scan says that an image does not show yet, in a closed form for scans whose axes are the image's.
+"""What a scan says that an image does not show yet.
 
 The scan y is A x and noise. Of all smooth corrections d, normal with the covariance S, the most probable that explains what A x
 leaves of y is (Tarantola 2005, section 3.2, linear problems with normal noise)
 
     d = W (y - A x),    W = S A' (A S A' + s^2 I)^-1
 
-Across the slices S is a Gaussian kernel of 1.5 voxels; within them every column stands alone, so W is one small matrix.
+S is a Gaussian kernel of 1.5 voxels along each axis. Where the scan's axes are the image's, A and S are one matrix an axis, so
+that W is a closed form: with K = A S A' = U diag(w) U' of each axis, A S A' + s^2 I has the eigenvectors U x U x U and the
+eigenvalues w w w + s^2. Elsewhere W is applied by conjugate gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from core.operators.linear import Matrix
+from core.geometry.grid import Array
+from core.operators.linear import LinearOperator, Matrix, Separable, apply_axis
 
 WIDTH = 1.5  # voxels: standard deviation of the kernel
+CORRECTION = 0.1  # standard deviation of the correction, of the scan's 99.9th percentile
+LEAST = 0.1  # noise that is assumed at least, in standard deviations of the correction
+ROUNDS = 20  # of conjugate gradients at most
 
 
 def smooth_covariance(n: int, width: float = WIDTH) -> Matrix:
@@ -24,7 +32,7 @@ def smooth_covariance(n: int, width: float = WIDTH) -> Matrix:
 
 
 def repair_matrix(rows: Matrix, noise: float, width: float = WIDTH) -> Matrix:
-    """W, by which what is left of a scan's column becomes a correction of the image's.
+    """W along one axis, by which what is left of a scan's column becomes a correction of the image's.
 
     Args:
         rows: A along the axis, float64 (slices, voxels).
@@ -37,3 +45,56 @@ def repair_matrix(rows: Matrix, noise: float, width: float = WIDTH) -> Matrix:
     spread = smooth_covariance(rows.shape[1], width) @ rows.T
     seen = rows @ spread + noise**2 * np.eye(len(rows))
     return np.asarray(np.linalg.solve(seen, spread.T).T, np.float64)
+
+
+def correction(operator: LinearOperator, left: Array, noise: float) -> Array:
+    """The smooth correction of an image that explains what it leaves of a scan, W (y - A x).
+
+    Args:
+        operator: A, of images (x, y, z) to scans.
+        left: y - A x, float32, in standard deviations of the correction.
+        noise: s, in the same unit; above 0. Conjugate gradients end where what they leave has this RMS, or after 20 rounds.
+
+    Returns:
+        float32 (x, y, z), in the same unit.
+    """
+    if isinstance(operator, Separable):
+        return _in_closed_form(operator.matrices, left, noise)
+    return _by_rounds(operator, left, noise)
+
+
+def _in_closed_form(matrices: Sequence[Matrix], left: Array, noise: float) -> Array:
+    values, held = [], left
+    back: list[Matrix] = []
+    for axis, rows in enumerate(matrices):
+        spread = smooth_covariance(rows.shape[1]) @ rows.T
+        own, vectors = np.linalg.eigh(rows @ spread)
+        values.append(np.maximum(own, 0))
+        back.append(spread @ vectors)
+        held = apply_axis(vectors.T, held, axis)
+    x, y, z = values
+    held = np.asarray(held / (x[:, None, None] * y[:, None] * z + noise**2), np.float32)
+    for axis, columns in enumerate(back):
+        held = apply_axis(columns, held, axis)
+    return held
+
+
+def _smoothed(image: Array) -> Array:
+    """S image."""
+    for axis, n in enumerate(image.shape):
+        image = apply_axis(smooth_covariance(n), image, axis)
+    return image
+
+
+def _by_rounds(operator: LinearOperator, left: Array, noise: float) -> Array:
+    from scipy.sparse.linalg import LinearOperator as Flat
+    from scipy.sparse.linalg import cg
+
+    def apply(flat: Array) -> Array:
+        scan = flat.reshape(operator.shape_out)
+        explained = operator.forward(_smoothed(operator.adjoint(scan)))
+        return np.asarray(explained + np.float32(noise**2) * scan, np.float32).ravel()
+
+    flat = Flat((left.size, left.size), matvec=apply, dtype=np.float32)
+    weights, _ = cg(flat, left.ravel(), rtol=0.0, atol=noise * left.size**0.5, maxiter=ROUNDS)
+    return np.asarray(_smoothed(operator.adjoint(weights.reshape(operator.shape_out).astype(np.float32))), np.float32)

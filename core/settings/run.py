@@ -14,7 +14,14 @@ def _methods(schema: dict[str, Any]) -> None:
     """A form offers the methods that there are."""
     from core.methods import registry
 
-    schema["enum"] = list(registry.methods())
+    schema["enum"] = [*registry.pickers(), *registry.methods()]
+
+
+def _fallbacks(schema: dict[str, Any]) -> None:
+    """A form offers the methods that need no model of the user's."""
+    from core.methods import registry
+
+    schema["enum"] = [name for name, entry in registry.methods().items() if not entry.takes.model or entry.champion]
 
 
 class Compute(Settings):
@@ -97,6 +104,11 @@ class RunSettings(Settings):
     )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
     fuse: bool = Field(default=False, title="Fuse", description="restore all selected scans of one person and session together")
+    repair: bool = Field(
+        default=True,
+        title="Repair",
+        description="add to every restored scan, smoothly, what the measured one says and it leaves; not where contrasts differ",
+    )
     carry_labels: bool = Field(
         default=False,
         title="Carry labels",
@@ -109,6 +121,12 @@ class RunSettings(Settings):
         default=False,
         title="Outside domain",
         description="restore also scans that the method or its model is not for, and flag them; else they are refused",
+    )
+    fallback: str | None = Field(
+        None,
+        title="Fallback",
+        description="the method, with its defaults, for scans that the method or its model is not for; else they are refused",
+        json_schema_extra=_fallbacks,
     )
     reference: str | None = Field(None, title="Reference", description="BIDS dataset or folder with the truth, to score against")
     selection: Selection = SELECTION
@@ -132,6 +150,9 @@ class RunSettings(Settings):
         """An option that the method does not have is refused; an unknown method is told where it is built."""
         from core.methods import registry
 
+        if self.method in registry.pickers() and (self.method_options or self.model):
+            given = "options of a method" if self.method_options else "a model"
+            raise ValueError(f"expected no more than the method {self.method}, which chooses, but got {given}. Name the method.")
         if self.method_options and self.method in registry.methods():
             registry.check_options(self.method, self.method_options)
         return self

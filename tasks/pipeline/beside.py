@@ -34,6 +34,8 @@ def with_beside(scans: Sequence[ScanPlan], discovery: Discovery, settings: RunSe
     Raises:
         UsageError: a participants.tsv that is no table.
     """
+    if settings.method not in methods():
+        return list(scans), []  # a choice is among methods that need nothing beside a scan
     takes = methods()[settings.method].takes
     people = participants.people(settings.input, takes.covariates) if takes.covariates else {}
     scans = [scan.model_copy(update={"covariates": people.get(scan.entities.get("sub", ""))}) for scan in scans]

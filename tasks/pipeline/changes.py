@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from core.digest import digest_of
-from core.engine.plan import CohortPlan, ScanPlan, Weights, complete
+from core.engine.plan import CohortPlan, ScanPlan, Weights
+from core.engine.planning import complete
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io import bids, files

@@ -23,10 +23,11 @@ from tasks.restore.progress import read_progress
 
 LEFTOVER = re.compile(r"(?:.*/)?\.[^/]+\.\d+-\d+-[0-9a-f]{8}\.tmp")  # as core.io.files names them
 PARTIAL = re.compile(r".*\.partial")  # as Zarr does
+PARTS = ("/tiles", "/assembled")  # images that a restoration in tile mode makes on its way
 STATE = re.compile(r"isovox/state/[^/.][^/]*\.safetensors")
 TOLD = re.compile(r"isovox/state/[^/.][^/]*\.json")
 STORE = "isovox/cohort.zarr/"
-OURS = re.compile(r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles|map-[0-9A-Za-z]+))/zarr\.json")
+OURS = re.compile(r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles|assembled|map-[0-9A-Za-z]+))/zarr\.json")
 Kind = Literal["scratch", "kept", "orphan"]
 
 
@@ -99,12 +100,12 @@ class _Look:
             yield Item("scratch", f"{count} unfinished uploads", (), 0, count)
 
     def tiles(self, gone: set[str]) -> Iterator[Item]:
-        """Tiles: those that the next run would go on with, and others."""
+        """Tiles, and what is put together of them: those that the next run would go on with, and others."""
         useless: list[str] = []
         useful: list[str] = []
         for key, images in self.images.items():
-            for path in (image for image in images if image.endswith("/tiles") and key not in gone and self.store.is_ours(image)):
-                scan, restored = self.planned.get(key), path.removesuffix("tiles") + "restored"
+            for path in (at for at in images if at.endswith(PARTS) and key not in gone and self.store.is_ours(at)):
+                scan, restored = self.planned.get(key), path.rpartition("/")[0] + "/restored"
                 wanted = scan.restore_digest if scan else None
                 waits = wanted is not None and self.store.made_of(path) == wanted and self.store.digest(restored) != wanted
                 (useful if waits else useless).extend(self.below(path))

@@ -16,7 +16,7 @@ from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io.output import Output
 from tasks.events import Advanced, Reached, Tell
-from tasks.restore import work
+from tasks.restore import tiles, work
 from tasks.restore.progress import Listener
 from tasks.restore.work import Job
 
@@ -155,20 +155,20 @@ class RunContext:
 
     def _restore_tiled(self, keys: Sequence[str]) -> bool:
         scan, job = self.plan.scan(keys[0]), self.job(keys)
-        counts = dict(self.run_any(work.prepare_tiles, [job])).get(job)
+        counts = dict(self.run_any(tiles.prepare_tiles, [job])).get(job)
         if counts is None:
             return False
         size = max(1, round(TILE_SECONDS / max(scan.forecast.seconds / scan.tiles, 1e-6)))
         share = -(-counts[0] // max(1, self.plan.settings.compute.workers))
         seconds, done = 0.0, 0
-        for part, spent in self.run(work.restore_some_tiles, work.parts(job, counts[0], max(1, min(size, share)))):
+        for part, spent in self.run(tiles.restore_some_tiles, tiles.parts(job, counts[0], max(1, min(size, share)))):
             seconds += spent
             done += part.stop - part.first
             self._count(keys, "tiles", done, done / counts[0])
         if keys[0] not in self.failed:
-            seconds += sum(spent for _, spent in self.run(work.assemble_blocks, work.parts(job, counts[1], 1)))
+            seconds += sum(spent for _, spent in self.run(tiles.assemble_blocks, tiles.parts(job, counts[1], 1)))
         if keys[0] not in self.failed and counts[1]:
-            seconds += sum(spent for _, spent in self.run(work.finish_tiles, [job]))
+            seconds += sum(spent for _, spent in self.run(tiles.finish_tiles, [job]))
         self.seconds.setdefault(keys[0], {})["restore"] = round(seconds, 3)
         return keys[0] not in self.failed
 
@@ -205,7 +205,7 @@ def failure(key: str, error: BaseException, plan: CohortPlan) -> ScanRecord:
         reason=reason[:500],
         digest=scan.digest,
         plan_digest=plan.digest,
-        method=plan.settings.method,
+        method=plan.way(scan).method,
         inputs={scan.relative: scan.sha256},
     )
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
 import psutil
 
 from core.engine.fit import check_fits, check_not_mixed
-from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, complete
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights
+from core.engine.planning import complete
 from core.errors import InputError, UsageError
 from core.io import bids, files, readers, simulated
 from core.io.bids import Refused, Source
 from core.io.claim import check_apart, check_free
 from core.io.derivatives import bids_stem
 from core.io.output import Output
-from core.methods.registry import build_method, methods
+from core.methods.registry import build_method, method_entry, methods, pickers
 from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
 from tasks.pipeline.beside import with_beside
@@ -90,6 +91,10 @@ def _rates(settings: RunSettings) -> dict[str, float]:
 
 
 def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
+    if settings.fallback:
+        method_entry(settings.fallback)
+    if settings.method in pickers():
+        return
     method = build_method(settings.method, settings.method_options, weights.folder if weights else None)
     if settings.fuse and not method.fuses:
         able = ", ".join(name for name, entry in methods().items() if entry.takes.scans == "several")
@@ -131,7 +136,7 @@ def _of_one_person(sources: Sequence[Source | Refused]) -> Iterator[Source | Ref
         yield Refused(source.key, group[0].uris[0], error.code, str(error))
 
 
-def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> CohortPlan:
+def plan_cohort(settings: RunSettings, weights: Weights | None = None, others: Mapping[str, Weights] | None = None) -> CohortPlan:
     """Find the scans and plan the run; nothing is written.
 
     Raises:
@@ -145,7 +150,7 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None) -> Cohort
         scans = with_labels(scans, discovery.ledger, settings)
     scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
-    plan = complete(settings, scans, refused, weights, _rates(settings))
+    plan = complete(settings, scans, refused, weights, _rates(settings), others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     return plan.model_copy(update={"files": discovery.ledger.account()})
 

@@ -28,6 +28,7 @@ from tasks.pipeline.labels import write_labels
 from tasks.restore.maps import names_of, path_of_map
 from tasks.restore.work import (
     Job,
+    is_repaired,
     measured_of,
     mended,
     method_of,
@@ -64,9 +65,10 @@ def versions() -> dict[str, str]:
 
 
 def read_restored(job: Job, scan: ScanPlan) -> Restored:
-    """A scan before and after, with cubic interpolation to compare with (None where that is the method)."""
+    """A scan before and after, with cubic interpolation to compare with (None where that alone is the method)."""
     measured, target = measured_of(job, scan), scan.target_grid
-    cubic = None if method_of(job).name == "cubic" else interpolate(measured.image, measured.grid, target, CUBIC)
+    alone = method_of(job).name == "cubic" and not is_repaired(job, scan)
+    cubic = None if alone else interpolate(measured.image, measured.grid, target, CUBIC)
     return Restored(measured, store_of(job).read(path_of(job, scan, "restored")), target, cubic)
 
 
@@ -127,12 +129,14 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
     together = [member for member in plan.scans if member.group == scan.group]
     return {
         "Inputs": {member.relative: member.sha256 for member in together},
-        "Method": plan.settings.method,
+        "Method": plan.way(scan).method,
+        **({"MethodChosen": scan.why} if scan.why else {}),
+        **({"Repaired": is_repaired(job, scan)} if plan.settings.repair else {}),
         "Settings": settings,
         "SettingsDigest": plan.settings_digest,
         "PlanDigest": plan.digest,
         "Digest": scan.digest,
-        "Model": plan.weights.model_dump(mode="json", exclude={"folder"}) if plan.weights else None,
+        "Model": model.model_dump(mode="json", exclude={"folder"}) if (model := plan.way(scan).weights) else None,
         "Acquisition": scan.forward.digested(),
         "Seed": plan.settings.seed,
         "Versions": versions(),

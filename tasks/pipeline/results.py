@@ -19,7 +19,7 @@ UNFINISHED = "not-finished"  # the code of a scan that no run has come to
 def _verified(out: Output, plan: CohortPlan, scan: ScanPlan) -> ScanRecord:
     """A scan's record, failed where its files are not whole or where there is none."""
     record = out.read_record(scan.key)
-    lost = ScanRecord(key=scan.key, state="failed", digest=scan.digest, plan_digest=plan.digest, method=plan.settings.method)
+    lost = ScanRecord(key=scan.key, state="failed", digest=scan.digest, plan_digest=plan.digest, method=plan.way(scan).method)
     if record is None or (record.digest != scan.digest and record.state != "failed"):
         return lost.model_copy(update={"code": UNFINISHED, "reason": "not-finished: the run ended before this scan. Run again."})
     if record.state == "failed" or out.outputs_whole(record):

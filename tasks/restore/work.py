@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+
+from core.engine.consistency import repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver, thinned
 from core.engine.plan import CohortPlan, ScanPlan, facts_of_scan, outside_domain
-from core.engine.restore import Restore, Source, restore_scan, restore_tiles
+from core.engine.restore import Restore, Source, restore_scan
 from core.errors import InputError, StoreError
-from core.geometry.blend import gather
 from core.geometry.grid import Array, Box, Grid, Orientation
 from core.geometry.tiles import Tiling
 from core.io import files, readers
@@ -24,7 +26,6 @@ from core.io.slabs import Slab, StoredAs
 from core.io.store import BLOCK_PLANES, Store
 from core.methods.base import Measured, Method, Piece
 from core.methods.iterative import Beside, Figures, IterativeMethod
-from core.methods.registry import build_method
 from core.models.domain import disagreements
 from core.noise import Key, field_key
 from core.operators.linear import Kept
@@ -80,16 +81,15 @@ def scans_of(job: Job) -> list[ScanPlan]:
     return [_by_key(job.out, job.plan)[key] for key in job.keys]
 
 
-@lru_cache(maxsize=2)
-def _method(out: str, plan: str) -> Method:
+@lru_cache(maxsize=4)
+def _method(out: str, plan: str, own: str) -> Method:
     planned = read_plan(out, plan)
-    folder = planned.weights.folder if planned.weights else None
-    return build_method(planned.settings.method, planned.settings.method_options, folder)
+    return planned.way(next(scan for scan in planned.scans if scan.method == own)).build()
 
 
 def method_of(job: Job) -> Method:
-    """The plan's method, built once a process."""
-    return _method(job.out, job.plan)
+    """The method that restores the job's scans, built once a process."""
+    return _method(job.out, job.plan, scans_of(job)[0].method)
 
 
 def store_of(job: Job) -> Store:
@@ -98,7 +98,7 @@ def store_of(job: Job) -> Store:
 
 
 def path_of(job: Job, scan: ScanPlan, what: str) -> str:
-    """Where an image of a scan lies in the store: "measured", "restored", "consistency" or "tiles"."""
+    """Where an image of a scan lies in the store: "measured", "restored", "consistency", "tiles" or "assembled"."""
     return f"{scan.key}/measured" if what == "measured" else f"{scan.key}/{method_of(job).name}/{what}"
 
 
@@ -208,7 +208,7 @@ def stored_as(job: Job, scan: ScanPlan) -> StoredAs:
     return StoredAs(Orientation(tuple(lay["order"]), tuple(lay["flips"])), lay["code"])
 
 
-def _lazily(job: Job, scan: ScanPlan, how: Callable[[Grid, Callable[[Box], Measured]], Source] = Source) -> Source:
+def lazily(job: Job, scan: ScanPlan, how: Callable[[Grid, Callable[[Box], Measured]], Source] = Source) -> Source:
     """A scan of which only what is asked for is read."""
     store, path = store_of(job), path_of(job, scan, "measured")
     grid, stats = store.grid(path), ScanStats(**store.attrs(path)["stats"])
@@ -235,12 +235,35 @@ def restored(job: Job) -> bool:
     return all(maps.whole(store_of(job), path_of(job, scan, "restored"), scan.restore_digest) for scan in scans_of(job))
 
 
-def _create_restored(job: Job) -> None:
+def is_repaired(job: Job, scan: ScanPlan) -> bool:
+    """Whether a scan's restored image is brought to agree with it, see ``core.engine.consistency``."""
+    return read_plan(job.out, job.plan).settings.repair and not unrepaired(method_of(job), scan.forward)
+
+
+def repaired_blocks(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iterator[tuple[Box, list[Array]]]:
+    """The blocks of the images that a method made, after what their scans say was added to them."""
+    scans, boxes = scans_of(job), []
+    images = [np.empty(scan.target_grid.shape, np.float32) for scan in scans]
+    for box, arrays in blocks:
+        boxes.append(box)
+        for image, array in zip(images, arrays, strict=True):
+            image[box.slices] = array
+        del arrays, array  # before the next block is made
+    for number, scan in enumerate(scans):
+        if is_repaired(job, scan):
+            images[number] = repaired(images[number], scan.target_grid, measured_of(job, scan))
+    for box in boxes:
+        yield box, [image[box.slices] for image in images]
+
+
+def create_restored(job: Job) -> None:
+    """The templates of the restored images."""
     for scan in scans_of(job):
         store_of(job).create(path_of(job, scan, "restored"), scan.target_grid, {"of": scan.restore_digest})
 
 
-def _finish_restored(job: Job, steps: Figures | None = None, beside: Beside | None = None) -> None:
+def finish_restored(job: Job, steps: Figures | None = None, beside: Beside | None = None) -> None:
+    """Mark the restored images as done, with their maps and what their steps told."""
     for number, scan in enumerate(scans_of(job)):
         path = path_of(job, scan, "restored")
         written = maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
@@ -267,11 +290,11 @@ def _restore(job: Job) -> None:
         if isinstance(method, IterativeMethod):
             driver = Driver(method, checkpoint_of(job), partial(tell, "steps"))
             _restore_by(job, driver)
-            _finish_restored(job, driver.figures, driver.beside)
+            finish_restored(job, driver.figures, driver.beside)
             checkpoint_of(job).remove()
         else:
             _restore_by(job, _counting(method, tell, len(tiling_of(job, scans_of(job)[0]))))
-            _finish_restored(job)
+            finish_restored(job)
 
 
 def _counting(method: Method, tell: Reporter, total: int) -> Restore:
@@ -291,10 +314,13 @@ def _counting(method: Method, tell: Reporter, total: int) -> Restore:
 def _restore_by(job: Job, restore: Restore) -> None:
     """Restore whole scans, block by block into the store."""
     scans, store = scans_of(job), store_of(job)
-    sources = [_lazily(job, scan, Source.by_layers) for scan in scans]
-    _create_restored(job)
+    sources = [lazily(job, scan, Source.by_layers) for scan in scans]
+    create_restored(job)
     thickness = store.blocks(path_of(job, scans[0], "restored"))[0].shape[2]
-    for box, arrays in restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness, restore):
+    blocks = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness, restore)
+    if any(is_repaired(job, scan) for scan in scans):
+        blocks = repaired_blocks(job, blocks)
+    for box, arrays in blocks:
         for scan, array in zip(scans, arrays, strict=True):
             store.write_block(path_of(job, scan, "restored"), box, array)
         del arrays, array  # before the next block is made
@@ -330,60 +356,3 @@ def discard_damaged(job: Job) -> None:
         for what, digest in (("measured", scan.ingest_digest), ("restored", scan.restore_digest)):
             if not maps.whole(store, path_of(job, scan, what), digest):
                 store.remove(path_of(job, scan, what))
-
-
-# -- restore, tile mode -----------------------------------------------------------------------------------------------------
-
-
-def prepare_tiles(job: Job) -> tuple[int, int]:
-    """The template of the scan's tiles and of its restored image; how many tiles and blocks there are to do (0, 0: none)."""
-    (scan,) = scans_of(job)
-    if restored(job):
-        return 0, 0
-    tiling, store = tiling_of(job, scan), store_of(job)
-    store.scratch(path_of(job, scan, "tiles"), tiling, {"of": scan.restore_digest})
-    _create_restored(job)
-    return len(tiling), len(store.blocks(path_of(job, scan, "restored")))
-
-
-def restore_some_tiles(job: Job) -> float:
-    """Tile mode: predict the tiles first to stop and write each as its own chunk; seconds it took."""
-    return timed(lambda: mended(job, lambda: steadily(job, lambda: _restore_some_tiles(job))))
-
-
-def _restore_some_tiles(job: Job) -> None:
-    (scan,) = scans_of(job)
-    tiling, store, path = tiling_of(job, scan), store_of(job), path_of(job, scan, "tiles")
-    missing = [tile for tile in map(tiling.tile, range(job.first, job.stop)) if not store.has_tile(path, tile)]
-    for tile, (array,) in restore_tiles(method_of(job), [_lazily(job, scan)], scan.target_grid, missing):
-        store.write_tile(path, tile, array)
-
-
-def assemble_blocks(job: Job) -> float:
-    """Tile mode: gather the output blocks first to stop from the tiles that touch them; seconds it took."""
-    return timed(lambda: steadily(job, lambda: _assemble_blocks(job)))
-
-
-def _assemble_blocks(job: Job) -> None:
-    (scan,) = scans_of(job)
-    tiling, store = tiling_of(job, scan), store_of(job)
-    tiles, image = path_of(job, scan, "tiles"), path_of(job, scan, "restored")
-    for box in store.blocks(image)[job.first : job.stop]:
-        if not store.has_block(image, box):
-            store.write_block(image, box, gather(box, tiling, lambda tile: store.read_tile(tiles, tile)))
-
-
-def finish_tiles(job: Job) -> float:
-    """Tile mode: mark the restored image as done and drop the tiles; seconds it took."""
-    (scan,) = scans_of(job)
-
-    def finish() -> None:
-        _finish_restored(job)
-        store_of(job).remove(path_of(job, scan, "tiles"))
-
-    return timed(finish)
-
-
-def parts(job: Job, count: int, size: int) -> Sequence[Job]:
-    """The job cut into jobs of ``size`` tiles or blocks each."""
-    return [replace(job, first=start, stop=min(start + size, count)) for start in range(0, count, size)]

@@ -17,7 +17,8 @@ from core.engine.iterate import Checkpoint
 from core.io.lock import cohort_lock
 from core.io.store import Store
 from core.methods.iterative import State
-from tasks.restore.work import Job, prepare_tiles, restore_some_tiles
+from tasks.restore.tiles import prepare_tiles, restore_some_tiles
+from tasks.restore.work import Job
 from tests.faults.cohorts import build_cohort, products
 from tests.outputs import restore_all
 

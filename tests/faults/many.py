@@ -59,7 +59,8 @@ def nothing(_: Any) -> float:
 
 
 def make_plan(count: int, folder: str) -> Any:
-    from core.engine.plan import ScanPlan, complete
+    from core.engine.plan import ScanPlan
+    from core.engine.planning import complete
     from core.geometry.grid import Grid
     from core.operators.forward_model import SliceProfile
     from core.settings.run import Compute, RunSettings

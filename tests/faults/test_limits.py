@@ -21,7 +21,7 @@ import pytest
 
 from infra.dispatch import MAX_CALL_BYTES
 from tasks.pipeline import export, pages
-from tasks.restore import work
+from tasks.restore import tiles, work
 from tasks.restore.work import Job
 from tests.faults.asking import flow_runs, task_runs
 from tests.faults.cohorts import build_cohort, path_of, states, thick_scan
@@ -75,7 +75,7 @@ def test_no_name_planted_in_a_header_or_sidecar_comes_out(isovox: Runner, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "function", [work.ingest, work.restore, work.restore_some_tiles, work.assemble_blocks, export.export, pages.report]
+    "function", [work.ingest, work.restore, tiles.restore_some_tiles, tiles.assemble_blocks, export.export, pages.report]
 )
 def test_a_call_that_is_sent_to_a_worker_is_small(function: Any) -> None:
     keys = tuple(f"sub-{'x' * 60}_ses-{'y' * 60}_acq-{number}_T1w" for number in range(6))

@@ -111,7 +111,7 @@ KNOWN = (
     ),
     Mutation(
         "the export's digest leaves out the metadata",
-        "core/engine/plan.py",
+        "core/engine/planning.py",
         "scan.reference, scan.metadata, ",
         "scan.reference, ",
         "tests/core/engine/test_plan.py::test_what_the_sidecar_and_the_scores_depend_on_changes_the_export_alone",

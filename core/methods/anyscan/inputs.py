@@ -23,12 +23,10 @@ from core.geometry.resample import interpolate
 from core.models.scaling import background
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Separable, apply_axis
-from core.operators.repair import repair_matrix
+from core.operators.repair import CORRECTION, LEAST, repair_matrix
 from core.stats import ScanStats
 
 CHANNELS = 6
-LEAST = 0.1  # noise of the repair, in standard deviations of the correction
-CORRECTION = 0.1  # standard deviation of the correction
 SPACING, GRAIN = 8.0, 20.0  # units of channels 3 and 5
 
 

@@ -11,9 +11,10 @@ import pytest
 
 import core
 from core.digest import digest_of
-from core.engine import plan as plans
+from core.engine import planning
 from core.engine.fit import check_fits, check_not_mixed
-from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights, complete
+from core.engine.plan import CohortPlan, Refusal, ScanPlan, Way, Weights
+from core.engine.planning import complete
 from core.errors import GridError, PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
@@ -43,6 +44,9 @@ def settings(**changes: Any) -> RunSettings:
     return RunSettings(input="in", out="out", method="cubic", voxel_size=2, **changes)
 
 
+CUBIC = Way("cubic", {}, None)
+
+
 def plan(*scans: ScanPlan, **changes: Any) -> CohortPlan:
     return complete(settings(**changes), scans or (scan(),), ())
 
@@ -62,6 +66,7 @@ def test_a_plan_survives_json_and_gives_isotropic_targets() -> None:
         {"slices": {"slice_profile": "gaussian"}},
         {"seed": 1},
         {"tiling": {"patch": 32}},
+        {"repair": False},
     ],
 )
 def test_what_the_voxels_depend_on_changes_the_digests(change: dict[str, Any]) -> None:
@@ -102,7 +107,7 @@ def test_changed_bytes_and_a_new_version_change_what_depends_on_them(monkeypatch
     second = plan(scan(sha256="b" * 64), scan("sub-02_T1w"))
     assert first.scans[0].ingest_digest != second.scans[0].ingest_digest
     assert first.scans[1].digest == second.scans[1].digest
-    monkeypatch.setattr(plans, "__version__", "9.9")
+    monkeypatch.setattr(planning, "__version__", "9.9")
     assert plan(scan(), scan("sub-02_T1w")).scans[1].digest != first.scans[1].digest
 
 
@@ -156,7 +161,7 @@ def test_a_revision_of_a_method_makes_its_scans_anew_and_the_first_changes_nothi
     from core.methods.interpolation.method import Cubic
 
     before = plan()
-    assert "revision" not in plans.restoration_settings(settings(), None, Cubic.revision)
+    assert "revision" not in planning.restoration_settings(settings(), CUBIC, Cubic.revision)
     monkeypatch.setattr(Cubic, "revision", 2)
     after = plan()
     assert after.scans[0].ingest_digest == before.scans[0].ingest_digest
@@ -195,7 +200,8 @@ def test_scans_outside_the_models_domain_are_refused_by_name_and_figures() -> No
     assert {one.code for one in made.refused} == {"outside-domain"}
     assert re.fullmatch(
         r"outside-domain: expected a scan that resunet-3d is for, but got slices of 2 mm; trained for 3\.5 to 4\.5 mm; "
-        r"a factor of 2; .*\. Choose another --method, or restore it all the same, flagged, by --outside-domain\.",
+        r"a factor of 2; .*\. Choose another --method or a --fallback for such scans, or restore it all "
+        r"the same, flagged, by --outside-domain\.",
         reasons["two"],
     )
     assert "slices of 3 mm; trained for 3.5 to 4.5 mm" in reasons["three"]
@@ -298,21 +304,117 @@ def test_what_is_known_of_a_person_is_of_the_restored_voxels_where_it_is_used() 
 
 def test_the_first_revision_of_a_method_is_not_told() -> None:
     """So that plans of before there were revisions keep their digests."""
-    said = [plans.restoration_settings(settings(), None, *revision) for revision in ((), (1,), (2,))]
+    said = [planning.restoration_settings(settings(), CUBIC, *revision) for revision in ((), (1,), (2,))]
     assert "revision" not in said[0]
     assert said[0] == said[1]
     assert said[2]["revision"] == 2
 
 
 def test_a_group_that_cannot_be_planned_is_refused_by_its_code_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = plans._with_targets
+    real = planning._with_targets
 
     def targets(group, settings):
         if group[0].key == "sub-02_T1w":
             raise GridError("grids-not-parallel", "parallel grids", "turned ones", "look at the headers")
         return real(group, settings)
 
-    monkeypatch.setattr(plans, "_with_targets", targets)
+    monkeypatch.setattr(planning, "_with_targets", targets)
     made = plan(scan(), scan("sub-02_T1w"), scan("sub-03_T1w"))
     assert [each.key for each in made.scans] == ["sub-01_T1w", "sub-03_T1w"]
     assert [(each.key, each.code) for each in made.refused] == [("sub-02_T1w", "grids-not-parallel")]
+
+
+# -- a method of its own for a scan ---------------------------------------------------------------------------------------------
+
+
+def test_a_fallback_restores_what_is_outside_the_models_domain_and_says_why() -> None:
+    scans = thick("four", 4), thick("two", 2)
+    made = by_network(*scans, fallback="unires")
+    assert not made.refused
+    assert [(each.key, made.way(each).method) for each in made.scans] == [("four", "resunet-3d"), ("two", "unires")]
+    assert "slices of 2 mm; trained for 3.5 to 4.5 mm" in made.scan("two").why
+    assert made.scan("two").outside == ()
+    assert made.notes == (f"1 scan by unires: {made.scan('two').why}",)
+    assert made.scan("four").restore_digest == by_network(*scans).scan("four").restore_digest
+    by_unires = complete(RunSettings(input="in", out="out", method="unires"), [thick("two", 2)], ())
+    assert made.scan("two").restore_digest == by_unires.scan("two").restore_digest
+
+
+def test_a_fallback_that_is_not_for_the_scan_either_leaves_it_refused(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    settings = RunSettings(input="in", out="out", method="resunet-3d", fallback="unet-3d")
+    made = complete(settings, [thick("two", 2)], (), WEIGHTS, others={"unet-3d": WEIGHTS})
+    assert [each.code for each in made.refused] == ["outside-domain"]
+
+
+def test_a_scan_outside_is_flagged_and_not_handed_on_where_that_was_asked_for() -> None:
+    made = by_network(thick("two", 2), outside_domain=True, fallback="unires")
+    assert made.way(made.scan("two")).method == "resunet-3d"
+    assert made.scan("two").outside
+
+
+def test_the_fallbacks_scans_bring_no_mask_that_it_does_not_take() -> None:
+    from core.engine.plan import MaskImage
+
+    mask = MaskImage(uri="lesion.nii.gz", sha256="0" * 64)
+    made = by_network(thick("two", 2, mask=mask, covariates={"age": 40.0}), thick("four", 4, mask=mask), fallback="unires")
+    assert (made.scan("two").mask, made.scan("two").covariates) == (None, None)
+    assert made.scan("four").mask == mask
+
+
+def chosen(*scans: ScanPlan, others: dict[str, Weights] | None = None, **changes: Any) -> CohortPlan:
+    return complete(RunSettings(input="in", out="out", method="auto", **changes), scans, (), others=others)
+
+
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of one cell, in which the network that isovox brings did best."""
+    from core.methods.auto import pick
+
+    cell = pick.Cell(contrast="T1w", spacing=(1.5, 4.5), gap=(0, 0.1), methods=("resunet-3d",), gain=(2.3, 1.9), persons=8)
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,), otherwise="unires"))
+
+
+@pytest.mark.usefixtures("cells")
+def test_a_choice_takes_what_did_best_where_it_is_for_the_scan_and_all_of_that_is_known() -> None:
+    scans = thick("four", 4), thick("two", 2), thick("untold", 4, metadata={}), thick("t2", 4, entities={"suffix": "T2w"})
+    made = chosen(*scans, others={"resunet-3d": WEIGHTS})
+    assert {each.key: made.way(each).method for each in made.scans} == {
+        "four": "resunet-3d",
+        "two": "unires",
+        "untold": "unires",
+        "t2": "unires",
+    }
+    assert "+2.30 dB over cubic" in made.scan("four").why
+    assert "no trained model is for such a scan" in made.scan("t2").why
+    assert made.others == {"resunet-3d": WEIGHTS}
+    assert made.scan("four").restore_digest == by_network(thick("four", 4)).scan("four").restore_digest
+    assert CohortPlan.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.usefixtures("cells")
+def test_a_choice_does_without_a_model_that_is_not_there() -> None:
+    made = chosen(thick("four", 4))
+    assert made.way(made.scans[0]).method == "unires"
+    assert "not there" in made.scans[0].why
+
+
+@pytest.mark.usefixtures("cells")
+def test_scans_that_are_fused_have_one_method_and_one_that_fuses() -> None:
+    made = chosen(thick("a", 4, group="one"), thick("b", 4, group="one"), others={"resunet-3d": WEIGHTS}, fuse=True)
+    assert [made.way(each).method for each in made.scans] == ["unires", "unires"]
+
+
+def test_a_choice_takes_no_options_and_no_model() -> None:
+    for given in ({"method_options": {"iterations": 3}}, {"model": "models:/a@b"}):
+        with pytest.raises(ValueError, match="expected no more than the method auto"):
+            RunSettings(input="in", out="out", method="auto", **given)
+
+
+def test_the_last_word_of_the_choice_is_for_any_scan() -> None:
+    from core.methods.auto.pick import among, table
+    from core.methods.registry import build_method, methods
+
+    assert set(among()) <= set(methods())
+    assert not build_method(table().otherwise, {}).domain.stated

@@ -20,7 +20,7 @@ from core.operators.sidecar import fields_of
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.export import export
-from tasks.restore.work import Job, _lazily, ingest, measured_of, restore, scans_of
+from tasks.restore.work import Job, ingest, lazily, measured_of, restore, scans_of
 
 SHAPE = (26, 28, 13)
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
@@ -108,7 +108,7 @@ def test_the_mask_reaches_the_method_and_what_it_fills_is_not_held_against_it(co
     job, scan = stored(planned(cohort))
     for stage in (ingest, restore, export):
         stage(job)
-    measured, part = measured_of(job, scan), _lazily(job, scan).crop(Box((8, 0, 3), (26, 28, 6)))
+    measured, part = measured_of(job, scan), lazily(job, scan).crop(Box((8, 0, 3), (26, 28, 6)))
     np.testing.assert_array_equal(measured.mask, LESION > 0)
     np.testing.assert_array_equal(part.mask, LESION[8:, :, 3:6] > 0)
     assert measured.covariates == part.covariates == {"age": 40.0, "sex": "F"}

@@ -39,7 +39,9 @@ def cohort(tmp_path: Path) -> Path:
 
 def stored(cohort: Path, *, fuse: bool = False) -> tuple[Job, Output]:
     """A job of a plan in an output."""
-    settings = RunSettings(input=str(cohort), out=str(cohort.parent / "out"), method="telling", voxel_size=2, fuse=fuse)
+    settings = RunSettings(
+        input=str(cohort), out=str(cohort.parent / "out"), method="telling", voxel_size=2, fuse=fuse, repair=False
+    )
     plan = plan_cohort(settings)
     out = Output(settings.out)
     assert not plan.refused, plan.refused

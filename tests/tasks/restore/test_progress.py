@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.engine.plan import CohortPlan, ScanPlan, complete
+from core.engine.plan import CohortPlan, ScanPlan
+from core.engine.planning import complete
 from core.geometry.grid import Grid
 from core.io import files
 from core.operators.forward_model import SliceProfile

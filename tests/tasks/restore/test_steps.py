@@ -17,7 +17,7 @@ from core.settings.run import RunSettings
 from tasks.events import Advanced, Event, Reached
 from tasks.pipeline import stages
 from tasks.pipeline.discover import plan_cohort
-from tasks.restore import progress, work
+from tasks.restore import progress, tiles, work
 from tasks.restore.work import Job
 from tests.faults.cohorts import build_cohort
 
@@ -98,13 +98,13 @@ def test_it_tells_how_far_it_is(
 def test_as_a_tile_it_gives_the_same_bytes(cohort: Path, tmp_path: Path) -> None:
     whole, tiled = begin(cohort, tmp_path / "one"), begin(cohort, tmp_path / "two")
     work.restore(whole)
-    tiles, blocks = work.prepare_tiles(tiled)
-    assert tiles == 1
-    for part in work.parts(tiled, tiles, 1):
-        work.restore_some_tiles(part)
-    for part in work.parts(tiled, blocks, 1):
-        work.assemble_blocks(part)
-    work.finish_tiles(tiled)
+    count, blocks = tiles.prepare_tiles(tiled)
+    assert count == 1
+    for part in tiles.parts(tiled, count, 1):
+        tiles.restore_some_tiles(part)
+    for part in tiles.parts(tiled, blocks, 1):
+        tiles.assemble_blocks(part)
+    tiles.finish_tiles(tiled)
     assert image(tiled).tobytes() == image(whole).tobytes()
 
 

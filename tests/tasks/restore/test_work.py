@@ -19,7 +19,7 @@ from core.noise import field_key
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
-from tasks.restore.work import Job, _lazily, ingest, measured_of, scans_of
+from tasks.restore.work import Job, ingest, lazily, measured_of, scans_of
 
 SHAPE = (26, 28, 14)
 
@@ -48,7 +48,7 @@ def read(cohort: Path, **said: object) -> tuple[Measured, Measured, ScanPlan]:
     """The scan from the store, at once and a part of it."""
     job, scan = planned(cohort, **said)
     ingest(job)
-    return measured_of(job, scan), _lazily(job, scan).crop(Box((0, 0, 2), (26, 28, 9))), scan
+    return measured_of(job, scan), lazily(job, scan).crop(Box((0, 0, 2), (26, 28, 9))), scan
 
 
 def test_a_scan_comes_from_the_store_with_how_it_was_acquired(cohort: Path) -> None:

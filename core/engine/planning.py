@@ -1,0 +1,249 @@
+"""How the scans that were found become a plan: the method of each, its target, its digests and its cost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, Literal
+
+from core import __version__
+from core.digest import digest_of
+from core.engine.plan import CohortPlan, Forecast, Refusal, ScanPlan, Way, Weights, facts_of_scan, outside_domain
+from core.errors import IsovoxError
+from core.geometry.grid import fused_grid
+from core.io.store import object_count
+from core.methods.base import Method
+from core.methods.iterative import IterativeMethod
+from core.methods.registry import candidates, method_entry, pickers, resolve
+from core.models.domain import Domain, Facts, disagreements, unknown
+from core.settings.run import RunSettings
+from core.settings.scans import TilingSettings
+
+SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
+
+
+def restoration_settings(settings: RunSettings, way: Way, revision: int = 1) -> dict[str, Any]:
+    """The settings that the restored voxels depend on, and nothing else (not where it runs, nor which scans).
+
+    Args:
+        settings: of the run.
+        way: in which a scan is restored.
+        revision: of the method; told only where it is not the first.
+    """
+    return {
+        "isovox": __version__,
+        "method": way.method,
+        "method_options": way.options,
+        "weights": way.weights.sha256 if way.weights else None,
+        "voxel_size": settings.voxel_size,
+        "fuse": settings.fuse,
+        "trust": settings.trust,
+        "slices": settings.slices.digested(),
+        "tiling": settings.tiling.model_dump(mode="json", exclude={"mode"}),
+        "seed": settings.seed,
+        **({"repair": True} if settings.repair else {}),
+        **({"revision": revision} if revision != 1 else {}),
+    }
+
+
+def _restored_from(scan: ScanPlan) -> list[Any]:
+    """What of a scan its restored voxels depend on, as digests know it; what lies beside it only where it is there."""
+    mask = [{"mask": scan.mask.sha256}] if scan.mask else []
+    return [scan.sha256, scan.forward.digested(), *mask, *([{"covariates": scan.covariates}] if scan.covariates else [])]
+
+
+def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, domain: Domain) -> list[ScanPlan]:
+    """The scans of one group, each with the digests of its stages."""
+    flags = settings.outside_domain and domain.stated
+    together = [_restored_from(scan) for scan in scans]
+    checks = {"quality": settings.quality.model_dump(mode="json")}
+    result = []
+    for scan in scans:
+        ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
+        restore = digest_of([how, together, scan.key, scan.target])
+        more = [*([scan.outside] if flags else []), *(image.model_dump(mode="json", exclude={"uri"}) for image in scan.labels)]
+        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *more])
+        result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
+    return result
+
+
+def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[ScanPlan]:
+    """The scans of one group with their target grid: each its own, or one for all where they are fused."""
+    if settings.fuse:
+        common = fused_grid([scan.source_grid for scan in scans], settings.voxel_size).to_json()
+        return [scan.model_copy(update={"target": common}) for scan in scans]
+    targets = [scan.source_grid.isotropic(settings.voxel_size, scan.forward.centres) for scan in scans]
+    return [scan.model_copy(update={"target": target.to_json()}) for scan, target in zip(scans, targets, strict=True)]
+
+
+def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, rate: float) -> Forecast:
+    measured = sum(math.prod(member.source_grid.shape) for member in group)
+    restored = math.prod(scan.target_grid.shape)
+    tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
+    working = method.bytes_per_tile_voxel * tile
+    return Forecast(
+        memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
+        tile=round(working),
+        disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored)),
+        seconds=restored / rate,
+        objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
+    )
+
+
+def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, rate: float, *, spread: bool) -> list[ScanPlan]:
+    result = []
+    for member in group:
+        tiles = len(method.tiling(member.source_grid, member.target_grid, settings.tiling))
+        tiled = settings.tiling.mode == "tile" or (settings.tiling.mode == "auto" and spread)
+        mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
+        steps = method.total() if isinstance(method, IterativeMethod) else 0
+        scan = member.model_copy(update={"tiles": tiles, "mode": mode, "steps": steps})
+        result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, rate)}))
+    return result
+
+
+def _chosen(
+    scans: Sequence[ScanPlan], settings: RunSettings, methods: Mapping[str, Method]
+) -> tuple[tuple[ScanPlan, ...], tuple[Refusal, ...]]:
+    """The scans with the method that restores each, and those that none is for.
+
+    Scans that are restored together have one method.
+    """
+    inside: list[ScanPlan] = []
+    outside: list[Refusal] = []
+    for _, members in groupby(sorted(scans, key=lambda scan: (scan.group, scan.key)), key=lambda scan: scan.group):
+        group = list(members)
+        method, why, reasons = _choice([facts_of_scan(scan, settings) for scan in group], settings, methods)
+        own = "" if method == settings.method else method
+        if not reasons or settings.outside_domain:
+            update = {"method": own, "why": why, "outside": tuple(reasons)}
+            inside += [_without_beside(scan.model_copy(update=update), own) for scan in group]
+        else:
+            error = outside_domain(settings, reasons)
+            outside += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
+    place = {scan.key: at for at, scan in enumerate(scans)}
+    inside.sort(key=lambda scan: place[scan.key])
+    outside.sort(key=lambda refusal: place[refusal.key])
+    return tuple(inside), tuple(outside)
+
+
+def _without_beside(scan: ScanPlan, own: str) -> ScanPlan:
+    """A scan that has a method of its own without the mask and covariates that the run's method takes and that one does not."""
+    if not own:
+        return scan
+    takes = method_entry(own).takes
+    update: dict[str, Any] = {} if takes.mask != "none" else {"mask": None}
+    return scan.model_copy(update=update if takes.covariates else update | {"covariates": None})
+
+
+def _choice(group: Sequence[Facts], settings: RunSettings, methods: Mapping[str, Method]) -> tuple[str, str, list[str]]:
+    """The method of a group, why it is that one, and what of the group it is not for."""
+    picker = pickers().get(settings.method)
+    if picker is not None:
+        ranked = [(name, why) for name, why in resolve(picker.where)(group[0]) if name in methods]
+        able = [(name, why) for name, why in ranked[:-1] if all(_is_for(methods[name], facts, len(group)) for facts in group)]
+        return (*(able or ranked[-1:])[0], [])
+    domain = methods[settings.method].domain
+    reasons = list(dict.fromkeys(reason for facts in group for reason in disagreements(domain, facts)))
+    if not reasons or settings.fallback is None or settings.outside_domain:
+        return settings.method, "", reasons
+    why = f"outside what {settings.method} is for: {'; '.join(reasons)}"
+    beyond = [reason for facts in group for reason in disagreements(methods[settings.fallback].domain, facts)]
+    return settings.fallback, why, beyond
+
+
+def _is_for(method: Method, facts: Facts, together: int) -> bool:
+    """Whether all is known that a method's domain states, and all agrees; and it fuses where several scans are to be."""
+    fits = not disagreements(method.domain, facts) and not unknown(method.domain, facts)
+    return fits and (together == 1 or method.fuses)
+
+
+def _notes(methods: Mapping[str, Method], scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...]:
+    """What the handshake could not look at."""
+    method = methods.get(settings.method)
+    if method is None:
+        return ()
+    if method.needs_model and not method.domain.stated:
+        return (f"the model of {method.name} does not say which scans it is for: none is refused by it",)
+    own = [scan for scan in scans if not scan.method]
+    open_points = Counter(name for scan in own for name in unknown(method.domain, facts_of_scan(scan, settings)))
+    return tuple(f"not told of {n} scans, and so not held against the model: {name}" for name, n in open_points.items())
+
+
+def complete(
+    settings: RunSettings,
+    scans: Sequence[ScanPlan],
+    refused: Sequence[Refusal],
+    weights: Weights | None = None,
+    rates: dict[str, float] | None = None,
+    others: Mapping[str, Weights] | None = None,
+) -> CohortPlan:
+    """Turn the scans that were found into a plan.
+
+    Args:
+        settings: of the run.
+        scans: what is known of each from its files (targets, digests and costs are filled in here).
+        refused: scans that the gate refused.
+        weights: resolved weights of a network method.
+        rates: restored voxels a second as measured with these options, by method.
+        others: resolved weights of the methods that single scans may have of their own, by their names.
+
+    Raises:
+        UsageError: unknown method or options.
+        GridError: scans that cannot be fused.
+    """
+    others = others or {}
+    wanted = [*candidates(settings.method), *([settings.fallback] if settings.fallback else [])]
+    ways = {name: Way(name, {}, others.get(name)) for name in wanted if name in others or not method_entry(name).takes.model}
+    if settings.method not in pickers():
+        ways[settings.method] = Way(settings.method, settings.method_options, weights)
+    methods = {name: way.build() for name, way in ways.items()}
+    inside, outside = _chosen(scans, settings, methods)
+    used = {scan.method or settings.method for scan in inside}
+    draft = CohortPlan(
+        version=__version__,
+        settings=settings,
+        settings_digest=digest_of(_digested(settings, ways, methods)),
+        weights=weights,
+        others={name: model for name, model in others.items() if name in used},
+        scans=inside,
+        refused=(),
+        notes=(*_notes(methods, inside, settings), *_repeated(methods, settings), *_choices(inside)),
+    )
+    groups = draft.groups()
+    spread = len(groups) < SMALL_COHORT * settings.compute.workers and settings.compute.cluster != "in-process"
+    ready: list[ScanPlan] = []
+    bad = [*refused, *outside]
+    for group in groups:
+        name = draft.way(group[0]).method
+        method, how = methods[name], digest_of(restoration_settings(settings, ways[name], methods[name].revision))
+        rate = (rates or {}).get(name, method.voxels_per_second / method.passes)
+        try:
+            placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread=spread)
+            ready += _with_digests(placed, settings, how, method.domain)
+        except IsovoxError as error:
+            bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
+    how = draft.settings_digest
+    digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [refusal.model_dump() for refusal in bad]])
+    return draft.model_copy(update={"scans": tuple(ready), "refused": tuple(bad), "digest": digest})
+
+
+def _repeated(methods: Mapping[str, Method], settings: RunSettings) -> tuple[str, ...]:
+    """What options cost that have each tile restored several times."""
+    passes = methods[settings.method].passes if settings.method in methods else 1
+    return (f"each tile is restored {passes} times and averaged, as the options ask",) if passes > 1 else ()
+
+
+def _digested(settings: RunSettings, ways: Mapping[str, Way], methods: Mapping[str, Method]) -> Any:
+    """What the settings' digest holds: of a method its settings, of a choice those of all that it chooses from."""
+    if settings.method in methods and not settings.fallback:
+        return restoration_settings(settings, ways[settings.method], methods[settings.method].revision)
+    return [settings.method, *(restoration_settings(settings, ways[name], methods[name].revision) for name in sorted(ways))]
+
+
+def _choices(scans: Sequence[ScanPlan]) -> list[str]:
+    """Of scans with methods of their own, how many have which, and why."""
+    counted = Counter((scan.method, scan.why) for scan in scans if scan.method)
+    return [f"{'1 scan' if n == 1 else f'{n} scans'} by {method}: {why}" for (method, why), n in counted.items()]

@@ -1,0 +1,1 @@
+"""The method that suits a scan, chosen by what is known of it."""

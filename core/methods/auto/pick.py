@@ -1,0 +1,88 @@
+"""The choice: a table of cells by contrast, distance of slices and gap, each with what did best there on persons held out.
+
+What is in no cell goes to the table's last word, a method that is for any scan and needs no training.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+
+from core.models.domain import Facts
+from core.settings.base import Settings
+
+TABLE = Path(__file__).with_name("table.json")
+
+
+class Cell(Settings):
+    """Scans that are alike, and what did best on them.
+
+    Attributes:
+        contrast: BIDS suffix.
+        spacing: of the slices, mm: least and most.
+        gap: between slices, as a fraction of the spacing: least and most.
+        methods: the best first.
+        gain: of the first over cubic interpolation, dB, mean by person; and the lower end of its 90 % interval.
+        persons: on whom it was measured.
+    """
+
+    contrast: str
+    spacing: tuple[float, float]
+    gap: tuple[float, float]
+    methods: tuple[str, ...] = Field(min_length=1)
+    gain: tuple[float, float]
+    persons: int
+
+    def holds(self, facts: Facts) -> bool:
+        """Whether a scan lies in the cell."""
+        if facts.contrast != self.contrast or facts.slice_spacing is None or facts.slice_gap is None:
+            return False
+        return self.spacing[0] <= facts.slice_spacing <= self.spacing[1] and self.gap[0] <= facts.slice_gap <= self.gap[1]
+
+    def why(self) -> str:
+        """What was measured, in words."""
+        low, high = self.spacing
+        return (
+            f"did best on {self.contrast} with slices {low:g} to {high:g} mm apart: {self.gain[0]:+.2f} dB over cubic "
+            f"({self.gain[1]:+.2f} at least, {self.persons} persons)"
+        )
+
+
+class Table(Settings):
+    """All cells, and the method of scans that are in none."""
+
+    cells: tuple[Cell, ...]
+    otherwise: str
+
+
+@lru_cache(maxsize=1)
+def table() -> Table:
+    """The table that lies beside this file."""
+    return Table.model_validate(json.loads(TABLE.read_text(encoding="utf-8")))
+
+
+def among() -> Sequence[str]:
+    """All methods that the table names."""
+    known = table()
+    return tuple(dict.fromkeys([*(name for cell in known.cells for name in cell.methods), known.otherwise]))
+
+
+def ranked(facts: Facts) -> list[tuple[str, str]]:
+    """Methods for a scan, the best first, each with why; the last one is for any scan.
+
+    Args:
+        facts: what is known of the scan.
+    """
+    known = table()
+    cell = next((cell for cell in known.cells if cell.holds(facts)), None)
+    best = [(name, cell.why()) for name in cell.methods] if cell else []
+    rest = (
+        "no trained model is for such a scan"
+        if cell is None
+        else "the models that did better are not for this scan, or not there"
+    )
+    return [*best, (known.otherwise, rest)]

@@ -1,0 +1,92 @@
+"""Tile mode: the tiles of one scan as work of their own, which any number of workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.engine.plan import ScanPlan
+from core.engine.restore import restore_tiles
+from core.geometry.blend import gather
+from tasks.restore.work import (
+    Job,
+    create_restored,
+    finish_restored,
+    is_repaired,
+    lazily,
+    mended,
+    method_of,
+    path_of,
+    repaired_blocks,
+    restored,
+    scans_of,
+    steadily,
+    store_of,
+    tiling_of,
+    timed,
+)
+
+
+def prepare_tiles(job: Job) -> tuple[int, int]:
+    """The template of the scan's tiles and of its restored image; how many tiles and blocks there are to do (0, 0: none)."""
+    (scan,) = scans_of(job)
+    if restored(job):
+        return 0, 0
+    tiling, store = tiling_of(job, scan), store_of(job)
+    store.scratch(path_of(job, scan, "tiles"), tiling, {"of": scan.restore_digest})
+    create_restored(job)
+    store.create(_assembled(job, scan), scan.target_grid, {"of": scan.restore_digest})
+    return len(tiling), len(store.blocks(path_of(job, scan, "restored")))
+
+
+def _assembled(job: Job, scan: ScanPlan) -> str:
+    """Where the tiles are put together: in the restored image, or in one of their own that is repaired into it."""
+    return path_of(job, scan, "assembled" if is_repaired(job, scan) else "restored")
+
+
+def restore_some_tiles(job: Job) -> float:
+    """Tile mode: predict the tiles first to stop and write each as its own chunk; seconds it took."""
+    return timed(lambda: mended(job, lambda: steadily(job, lambda: _restore_some_tiles(job))))
+
+
+def _restore_some_tiles(job: Job) -> None:
+    (scan,) = scans_of(job)
+    tiling, store, path = tiling_of(job, scan), store_of(job), path_of(job, scan, "tiles")
+    missing = [tile for tile in map(tiling.tile, range(job.first, job.stop)) if not store.has_tile(path, tile)]
+    for tile, (array,) in restore_tiles(method_of(job), [lazily(job, scan)], scan.target_grid, missing):
+        store.write_tile(path, tile, array)
+
+
+def assemble_blocks(job: Job) -> float:
+    """Tile mode: gather the output blocks first to stop from the tiles that touch them; seconds it took."""
+    return timed(lambda: steadily(job, lambda: _assemble_blocks(job)))
+
+
+def _assemble_blocks(job: Job) -> None:
+    (scan,) = scans_of(job)
+    tiling, store = tiling_of(job, scan), store_of(job)
+    tiles, image = path_of(job, scan, "tiles"), _assembled(job, scan)
+    for box in store.blocks(image)[job.first : job.stop]:
+        if not store.has_block(image, box):
+            store.write_block(image, box, gather(box, tiling, lambda tile: store.read_tile(tiles, tile)))
+
+
+def finish_tiles(job: Job) -> float:
+    """Tile mode: repair the restored image, mark it as done and drop the tiles; seconds it took."""
+    (scan,), store = scans_of(job), store_of(job)
+
+    def finish() -> None:
+        if is_repaired(job, scan):
+            made, path = _assembled(job, scan), path_of(job, scan, "restored")
+            for box, (array,) in repaired_blocks(job, ((box, [store.read(made, box)]) for box in store.blocks(made))):
+                store.write_block(path, box, array)
+        finish_restored(job)
+        for scratch in {_assembled(job, scan), path_of(job, scan, "tiles")} - {path_of(job, scan, "restored")}:
+            store.remove(scratch)
+
+    return timed(finish)
+
+
+def parts(job: Job, count: int, size: int) -> Sequence[Job]:
+    """The job cut into jobs of ``size`` tiles or blocks each."""
+    return [replace(job, first=start, stop=min(start + size, count)) for start in range(0, count, size)]

@@ -1,0 +1,93 @@
+"""What a repair changes, and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from core.engine.consistency import repaired, unrepaired
+from core.geometry.grid import Grid
+from core.geometry.resample import interpolate
+from core.methods.base import Measured
+from core.methods.registry import build_method
+from core.operators.forward_model import LowField, SliceProfile
+from core.stats import scan_stats
+
+FINE = Grid((20, 22, 24), np.eye(4))
+
+
+def head(seed: int = 0) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    inside = np.zeros(FINE.shape, np.float32)
+    inside[4:-4, 4:-4, 4:-4] = 100 + 60 * gaussian_filter(np.random.default_rng(seed).normal(size=(12, 14, 16)), 1.0) / 0.2
+    return np.maximum(gaussian_filter(inside, 0.7), 0).astype(np.float32)
+
+
+def scan_of(truth: np.ndarray, noise: float = 0.0) -> Measured:
+    made = SliceProfile(factor=4).degrade(truth, FINE, 2, np.random.default_rng(0))
+    image = made.image + noise * np.random.default_rng(1).normal(size=made.image.shape).astype(np.float32)
+    return Measured(image, made.grid, scan_stats(image), SliceProfile())
+
+
+def left(image: np.ndarray, measured: Measured) -> float:
+    return float(np.sqrt(np.mean((measured.operator(FINE).forward(image) - measured.image) ** 2)))
+
+
+def test_an_interpolated_scan_comes_nearer_to_the_scan_and_to_the_truth() -> None:
+    truth = head()
+    measured = scan_of(truth)
+    rough = interpolate(measured.image, measured.grid, FINE, 3)
+    made = repaired(rough, FINE, measured)
+    assert left(made, measured) < 0.5 * left(rough, measured)
+    assert np.mean((made - truth) ** 2) < 0.95 * np.mean((rough - truth) ** 2)
+
+
+def test_what_agrees_with_its_scan_is_left_as_it_is() -> None:
+    truth = head()
+    np.testing.assert_allclose(repaired(truth, FINE, scan_of(truth)), truth, atol=0.02)
+
+
+def test_it_goes_nowhere_beyond_the_image_and_the_scan() -> None:
+    measured = scan_of(head(), noise=5.0)
+    rough = interpolate(measured.image, measured.grid, FINE, 3).clip(0)
+    made = repaired(rough, FINE, measured)
+    assert made.min() >= min(rough.min(), measured.image.min())
+    assert made.max() <= max(rough.max(), measured.image.max())
+
+
+def test_what_a_mask_hides_changes_nothing() -> None:
+    truth = head()
+    mask = np.zeros(scan_of(truth).image.shape, bool)
+    mask[8:11, 8:12, 2:4] = True
+    measured = replace(scan_of(truth), mask=mask)
+    spoilt = replace(measured, image=np.where(mask, np.float32(9e3), measured.image))
+    rough = interpolate(measured.image, measured.grid, FINE, 3)
+    np.testing.assert_array_equal(repaired(rough, FINE, spoilt).clip(0, 150), repaired(rough, FINE, measured).clip(0, 150))
+
+
+def test_a_turned_scan_is_met_too() -> None:
+    truth = head()
+    angle = 0.2
+    turned = np.eye(4)
+    turned[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turned[:3, 3] = (0, 4, -3)
+    grid = Grid((20, 20, 6), turned @ np.diag([1.0, 1.0, 4.0, 1.0]))
+    image = SliceProfile().operator(grid, FINE).forward(truth)
+    measured = Measured(image, grid, scan_stats(image), SliceProfile())
+    dim = 0.9 * truth
+    assert left(repaired(dim, FINE, measured), measured) < 0.4 * left(dim, measured)
+
+
+def test_a_scan_of_nothing_is_left_alone() -> None:
+    empty = np.zeros((20, 22, 6), np.float32)
+    measured = replace(scan_of(head()), image=empty, stats=replace(scan_of(head()).stats, upper=0.0))
+    image = np.ones(FINE.shape, np.float32)
+    assert repaired(image, FINE, measured) is image
+
+
+def test_another_contrast_than_the_anatomys_is_not_held_against_it() -> None:
+    cubic = build_method("cubic", {})
+    assert unrepaired(cubic, SliceProfile()) == ""
+    assert "another contrast" in unrepaired(cubic, LowField())
