@@ -23,7 +23,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from tests.goldens.cases import CASES, Case
+from tests.goldens.cases import CASES, PLAIN, Case
 from tests.goldens.cohort import SHARP, write_cohort
 from tests.goldens.machine import roundings
 
@@ -63,7 +63,7 @@ def _line(case: Case, work: Path) -> list[str]:
     tracking = ["--quiet", "--tracking-uri", f"sqlite:///{work / 'mlflow.db'}"]
     if case.kind != "sharp":
         source = "made" if case.kind == "synthetic" else _as_person(SHARED / case.source) if case.person else SHARED / case.source
-        return ["run", str(source), case.name, *tracking, *case.words]
+        return ["run", str(source), case.name, *tracking, *PLAIN, *case.words]
     words = [word.format(out=case.name) for word in case.words]
     return [*words, "--quiet"] if words[0] == "simulate" else [*words, "--out", case.name, *tracking]
 

@@ -30,6 +30,7 @@ class Case:
     person: bool = False
 
 
+PLAIN = ("--no-repair",)  # what is recorded is what the methods make
 FEW = ("--method-options", "iterations=8")
 SMALL = ("--voxel-size", "1.25")
 NETWORK = ("--method", "resunet-3d", "--acquisition", "ax", "sag", "--patch", "32", "--overlap", "8")

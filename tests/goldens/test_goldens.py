@@ -17,7 +17,7 @@ from core.models.bundle import read_bundle
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tests.goldens.__main__ import DIGESTS, ELSEWHERE, RECORD, differences
-from tests.goldens.cases import CASES, Case
+from tests.goldens.cases import CASES, PLAIN, Case
 from tests.goldens.cohort import write_cohort
 
 PLANNED = [case for case in CASES if case.kind == "synthetic" and not case.needs]
@@ -39,7 +39,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings_of(case: Case, cohort: Path) -> RunSettings:
     parser = argparse.ArgumentParser()
     add_settings(parser)
-    return settings_from(parser.parse_args([str(cohort), str(cohort.parent / "goldens-out"), *case.words]), RunSettings)
+    return settings_from(parser.parse_args([str(cohort), str(cohort.parent / "goldens-out"), *PLAIN, *case.words]), RunSettings)
 
 
 def weights_of(settings: RunSettings) -> Weights | None:
