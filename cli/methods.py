@@ -11,7 +11,7 @@ from core.methods import registry
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from core.methods.family import MethodEntry
+    from core.methods.family import MethodEntry, PickerEntry
     from core.settings.base import Settings
     from tasks.registry.champions import Champion
 
@@ -31,7 +31,9 @@ def execute(options: argparse.Namespace) -> int:
     """List the methods, or show one."""
     from flows.registry import champions
 
-    if options.name:
+    if options.name in registry.pickers():
+        _show_choice(registry.pickers()[options.name])
+    elif options.name:
         entry = registry.method_entry(options.name)
         _show(entry, champions(options.tracking_uri) if entry.takes.model else {})
     else:
@@ -52,6 +54,9 @@ def table(champions: dict[str, Champion]) -> Table:
 
     made = Table("family", "method", "what it does: takes, model, what that is for, source", box=None, pad_edge=False)
     for family in registry.families():
+        for picker in family.pickers:
+            among = f"chooses among {', '.join(registry.candidates(picker.name))}"
+            made.add_row(family.title, picker.name, f"{picker.title}\n[dim]{among}; {picker.source}[/dim]")
         for n, entry in enumerate(family.methods):
             parts = (_takes(entry), _model(entry, champions), _domain(entry, champions), entry.source)
             text = f"{entry.title}\n[dim]{'; '.join(part for part in parts if part).replace('`', '')}[/dim]"
@@ -62,6 +67,8 @@ def table(champions: dict[str, Champion]) -> Table:
 def markdown() -> str:
     """The methods as a table of Markdown, for the README."""
     lines = ["| method | what it does | takes | model | source |", "| --- | --- | --- | --- | --- |"]
+    for picker in registry.pickers().values():
+        lines.append(f"| `{picker.name}` | {picker.title} | a scan | as what it chooses | {picker.source} |")
     for entry in registry.methods().values():
         cells = (f"`{entry.name}`", entry.title, _takes(entry), _kind_of_model(entry), entry.source)
         lines.append(f"| {' | '.join(cells)} |")
@@ -106,6 +113,12 @@ def _domain(entry: MethodEntry, champions: dict[str, Champion]) -> str:
 
 
 # -- one of them ----------------------------------------------------------------------------------------------------------------
+
+
+def _show_choice(picker: PickerEntry) -> None:
+    say(f"method: {picker.name}: {picker.title}")
+    say(f"source: {picker.source}")
+    say(f"chooses among: {', '.join(registry.candidates(picker.name))}, each with its defaults; no options of its own")
 
 
 def _show(entry: MethodEntry, champions: dict[str, Champion]) -> None:

@@ -64,3 +64,9 @@ def test_listing_without_a_registry_imports_neither_torch_nor_mlflow(tmp_path: P
 
 def test_the_readme_lists_what_there_is() -> None:
     assert markdown() in README.read_text()
+
+
+def test_a_choice_is_listed_with_what_it_chooses_among(capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "auto")
+    assert "chooses among: " in told
+    assert "unires" in told

@@ -12,7 +12,7 @@ FAMILY = Family(
             "core.methods.auto.pick:ranked",
             "core.methods.auto.pick:among",
             "the method that did best on such scans in evaluations, told in plan, sidecar and page",
-            "table.json of the family: measured by contrast, distance of the slices and gap",
+            "measured by contrast, distance of the slices and gap on persons held out: table.json of the family",
         ),
     ),
 )
