@@ -67,8 +67,8 @@ def table(champions: dict[str, Champion]) -> Table:
 def markdown() -> str:
     """The methods as a table of Markdown, for the README."""
     lines = ["| method | what it does | takes | model | source |", "| --- | --- | --- | --- | --- |"]
-    for picker in registry.pickers().values():
-        lines.append(f"| `{picker.name}` | {picker.title} | a scan | as what it chooses | {picker.source} |")
+    chooses = "| `{0.name}` | {0.title} | a scan | as what it chooses | {0.source} |"
+    lines += [chooses.format(picker) for picker in registry.pickers().values()]
     for entry in registry.methods().values():
         cells = (f"`{entry.name}`", entry.title, _takes(entry), _kind_of_model(entry), entry.source)
         lines.append(f"| {' | '.join(cells)} |")
