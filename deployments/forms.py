@@ -86,6 +86,8 @@ def _offer_options(model: Schema, models: dict[str, Schema]) -> None:
 
 def _options_of(method: str, models: dict[str, Schema]) -> Schema:
     """The options of a method as a choice; a default is told and not filled in, for what is not said is not in a run's digest."""
+    if method in registry.pickers():
+        return {"title": method, "type": "object", "properties": {}, "required": [], "additionalProperties": False}
     kind = registry.method_class(method).Settings
     schema = kind.model_json_schema(ref_template="#/definitions/{model}")
     models |= schema.pop("$defs", {})

@@ -44,7 +44,7 @@ def test_every_field_has_a_title_and_says_what_it_is(forms: dict[str, Any]) -> N
 
 def test_what_there_is_to_choose_is_offered(forms: dict[str, Any]) -> None:
     run = forms["reprocess-cohort"]["definitions"]["RunSettings"]["properties"]
-    assert run["method"]["enum"] == list(registry.methods())
+    assert run["method"]["enum"] == [*registry.pickers(), *registry.methods()]
     assert run["on_new_model"]["enum"] == ["report", "redo"]
     assert run["input"]["examples"]
     sizes = {size for recipe in registry.recipes().values() for size in recipe.presets}

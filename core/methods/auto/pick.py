@@ -25,7 +25,7 @@ class Cell(Settings):
         contrast: BIDS suffix.
         spacing: of the slices, mm: least and most.
         gap: between slices, as a fraction of the spacing: least and most.
-        methods: the best first.
+        methods: the best first; measured as ``isovox evaluate`` scores whole volumes.
         gain: of the first over cubic interpolation, dB, mean by person; and the lower end of its 90 % interval.
         persons: on whom it was measured.
     """
