@@ -152,7 +152,7 @@ def test_an_unknown_method_is_told_the_nearest() -> None:
             r"options of unires \(reg_scl, .*\. Did you mean iterations\?",
         ),
         ({"method": "unires", "method_options": {"iterations": 0}}, r"iterations: Input should be greater than or equal to 1"),
-        ({"method": "network", "method_options": {"batch": 0}}, r"options of network \(precision, batch, compiled\)"),
+        ({"method": "network", "method_options": {"batch": 0}}, r"options of network \(precision, batch, compiled, flips\)"),
         ({"method_options": {"iterations": 3}}, r"options of cubic \(none\)"),
     ],
 )
