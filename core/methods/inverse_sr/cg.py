@@ -78,13 +78,13 @@ class InverseCg(Inversion):
     def _level(self, problem: Inverse, z: Array, t: float) -> tuple[Array, Array, Array, float]:
         """The corrected code, the noise, the image pulled onto the scan, and how far the image was from it before."""
         prior = problem.prior
-        with torch.no_grad():
+        with torch.no_grad(), self._arithmetic(problem):
             noisy, conditions = (
                 torch.from_numpy(np.ascontiguousarray(array)).to(prior.device) for array in (z, problem.conditions)
             )
-            eps = prior.epsilon(noisy, int(t), conditions)
+            eps = prior.epsilon(noisy, int(t), conditions).to(noisy)
             code = x0_from_eps(noisy, eps, prior.schedule.alpha_sigma(t))
-            before = prior.decode(code)
+            before = prior.decode(code).to(noisy)
             image = before[0, 0].cpu().numpy()
             apart = float(problem.data(before[0, 0]).pixels)
             pulled = self._pulled(problem, image)

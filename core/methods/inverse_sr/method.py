@@ -205,10 +205,13 @@ class Inversion(IterativeMethod[Inverse]):
 
     def _image(self, problem: Inverse, variables: Variables) -> Tensor:
         """(x, y, z) on the prior's grid."""
-        half = self.settings.precision == "bfloat16"
-        with torch.autocast(problem.prior.device, torch.bfloat16, enabled=half):
+        with self._arithmetic(problem):
             image = problem.prior.decode(self._latent(problem, variables), recompute=problem.recompute)[0, 0]
-        return image.float() if half else image
+        return image if image.dtype == torch.float64 else image.float()
+
+    def _arithmetic(self, problem: Inverse) -> torch.autocast:
+        """That of the networks; codes, losses and steps are float32 in any."""
+        return torch.autocast(problem.prior.device, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _terms(self, problem: Inverse, variables: Variables) -> Terms:
         return problem.data(self._image(problem, variables))
@@ -223,7 +226,7 @@ class Inversion(IterativeMethod[Inverse]):
         """From where the search of a start begins."""
         number, prior = int(state.values["start"]), problem.prior
         noise = self._noise(problem, number)
-        base = state.arrays.get("base", prior.mean_code)
+        base = state.arrays["base"] if "base" in state.arrays else prior.mean_code  # noqa: SIM401 - dear to make
         about = base + prior.code_statistics[1] * noise if number else base
         if problem.strategy == "decoder":
             return {"z": np.ascontiguousarray(about, np.float32)}

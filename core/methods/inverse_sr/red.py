@@ -61,5 +61,7 @@ class InverseRed(Inversion):
             noise = torch.from_numpy(self._noise(problem, DRAWN + made)).to(z)
             noisy = z * level[0] + noise * level[1]
             conditions = torch.from_numpy(np.ascontiguousarray(problem.conditions)).to(z)
-            better = x0_from_eps(noisy, prior.epsilon(noisy, int(t), conditions), level)
+            with self._arithmetic(problem):
+                eps = prior.epsilon(noisy, int(t), conditions)
+            better = x0_from_eps(noisy, eps.to(z), level)
         return (z - better).square().mean()

@@ -11,12 +11,14 @@ import torch
 from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
+from core.methods.inverse_sr import mock
 from core.methods.inverse_sr.cg import CgSettings, InverseCg
 from core.methods.inverse_sr.frame import picked
 from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm, InversionSettings, LdmSettings, observed
 from core.methods.inverse_sr.prior import Prior
 from core.methods.inverse_sr.red import InverseRed, RedSettings
 from core.methods.inverse_sr.search import begin
+from core.models.bundle import read_bundle
 from core.operators.forward_model import DroppedSlices, KSpace, SliceProfile
 from core.stats import scan_stats
 from tests.core.methods.inverse_sr.stubs import LinearPrior
@@ -203,3 +205,28 @@ def test_a_prior_of_another_voxel_size_and_place_is_brought_to_the_target():
     (image,) = InverseDecoder(InversionSettings(**COMMON, steps=5)).restore([scan()], target)
     assert image.shape == target.shape
     assert np.isfinite(image).all()
+
+
+def mock_prior(folder):
+    mock.write(str(folder), "")
+    return Prior(str(folder), read_bundle(str(folder)))
+
+
+@pytest.mark.parametrize("kind", [InverseDecoder, InverseLdm, InverseRed, InverseCg], ids=lambda kind: kind.name)
+def test_networks_work_in_half_precision_and_codes_stay_float32(kind, tmp_path, monkeypatch):
+    prior = mock_prior(tmp_path)
+    monkeypatch.setattr(Prior, "load", lambda _: prior)
+    monkeypatch.setattr(Prior, "code_statistics", (np.zeros((1, *prior.shape), np.float32),) * 2)
+    truth = np.random.default_rng(0).random(prior.window.shape).astype(np.float32)
+    few = {"levels": 2} if kind is InverseCg else {"steps": 2}
+    few |= {"last": 2} if kind is InverseLdm else {"start": ""}
+    made = Measured(truth, prior.window, scan_stats(truth), SliceProfile())
+    images = []
+    for precision in ("float32", "bfloat16"):
+        method = kind(kind.Settings(model="of the test", register_scan=False, precision=precision, keep_measured=False, **few))
+        problem = method.prepare([made], prior.window)
+        *_, state = method.steps(problem, method.start(problem))
+        assert all(array.dtype == np.float32 for array in state.arrays.values())
+        images.append(method.result(problem, state)[0])
+    assert not np.array_equal(*images)
+    assert error(images[1], images[0]) < 0.1
