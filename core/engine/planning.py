@@ -142,9 +142,7 @@ def _choice(group: Sequence[Facts], settings: RunSettings, methods: Mapping[str,
     """The method of a group, why it is that one, and what of the group it is not for."""
     picker = pickers().get(settings.method)
     if picker is not None:
-        ranked = [(name, why) for name, why in resolve(picker.where)(group[0]) if name in methods]
-        able = [(name, why) for name, why in ranked[:-1] if all(_is_for(methods[name], facts, len(group)) for facts in group)]
-        return (*(able or ranked[-1:])[0], [])
+        return (*_best(resolve(picker.where)(group[0]), group, methods), [])
     domain = methods[settings.method].domain
     reasons = list(dict.fromkeys(reason for facts in group for reason in disagreements(domain, facts)))
     if not reasons or settings.fallback is None or settings.outside_domain:
@@ -154,10 +152,25 @@ def _choice(group: Sequence[Facts], settings: RunSettings, methods: Mapping[str,
     return settings.fallback, why, beyond
 
 
-def _is_for(method: Method, facts: Facts, together: int) -> bool:
-    """Whether all is known that a method's domain states, and all agrees; and it fuses where several scans are to be."""
-    fits = not disagreements(method.domain, facts) and not unknown(method.domain, facts)
-    return fits and (together == 1 or method.fuses)
+def _best(ranked: Sequence[tuple[str, str]], group: Sequence[Facts], methods: Mapping[str, Method]) -> tuple[str, str]:
+    """The first of ranked methods that is for a group, and why; the last one where none before it is."""
+    passed_over = []
+    for name, why in ranked[:-1]:
+        unfit = _unfit(methods[name], group) if name in methods else "its model is not there"
+        if not unfit:
+            return name, why
+        passed_over.append(f"{name} {why}, but: {unfit}")
+    name, why = ranked[-1]
+    return name, "; ".join([why, *passed_over] if why else passed_over)
+
+
+def _unfit(method: Method, group: Sequence[Facts]) -> str:
+    """Why a method is not for scans; empty where all that its domain states is known of them and agrees."""
+    if len(group) > 1 and not method.fuses:
+        return "it does not fuse"
+    reasons = [reason for facts in group for reason in disagreements(method.domain, facts)]
+    reasons += [f"{name} is not told" for facts in group for name in unknown(method.domain, facts)]
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _notes(methods: Mapping[str, Method], scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...]:

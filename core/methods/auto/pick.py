@@ -80,9 +80,4 @@ def ranked(facts: Facts) -> list[tuple[str, str]]:
     known = table()
     cell = next((cell for cell in known.cells if cell.holds(facts)), None)
     best = [(name, cell.why()) for name in cell.methods] if cell else []
-    rest = (
-        "no trained model is for such a scan"
-        if cell is None
-        else "the models that did better are not for this scan, or not there"
-    )
-    return [*best, (known.otherwise, rest)]
+    return [*best, (known.otherwise, "" if best else "no trained model was measured on such scans")]

@@ -387,7 +387,9 @@ def test_a_choice_takes_what_did_best_where_it_is_for_the_scan_and_all_of_that_i
         "t2": "unires",
     }
     assert "+2.30 dB over cubic" in made.scan("four").why
-    assert "no trained model is for such a scan" in made.scan("t2").why
+    assert "no trained model was measured on such scans" in made.scan("t2").why
+    assert made.scan("untold").why.endswith("but: head or brain is not told")
+    assert "slices of 2 mm; trained for 3.5 to 4.5 mm" in made.scan("two").why
     assert made.others == {"resunet-3d": WEIGHTS}
     assert made.scan("four").restore_digest == by_network(thick("four", 4)).scan("four").restore_digest
     assert CohortPlan.model_validate_json(made.model_dump_json()) == made
@@ -397,7 +399,7 @@ def test_a_choice_takes_what_did_best_where_it_is_for_the_scan_and_all_of_that_i
 def test_a_choice_does_without_a_model_that_is_not_there() -> None:
     made = chosen(thick("four", 4))
     assert made.way(made.scans[0]).method == "unires"
-    assert "not there" in made.scans[0].why
+    assert made.scans[0].why.endswith("but: its model is not there")
 
 
 @pytest.mark.usefixtures("cells")
