@@ -23,13 +23,14 @@ def execute(options: argparse.Namespace) -> int:
     from flows.progress import be_quiet
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
-    from tasks.harmonize.sites import inputs_of
+    from tasks.harmonize.sites import inputs_of, sites_of
 
     calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
         be_quiet()
     settings = settings_from(options, HarmonizeSettings)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
+    sites_of(settings.sites)  # what is wrong with a table is said before a server is started
     with terminable(), prefect_server(local_state(settings.out)):
         from flows.harmonize import harmonize_sites
 
@@ -41,15 +42,20 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
-    """Print a line a scan, and where to look on."""
+    """Print a line a scan, what became of each site's files, and where to look on."""
     from rich.table import Table
 
+    from cli.console import planned_run
     from core.io import files
 
     if not quiet:
+        rows = files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]
         table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
-        for row in files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]:
+        for row in rows:
             table.add_row(row["site"], row["scan"], row["state"], row["reason"])
         console().print(table)
+        for site in dict.fromkeys(row["site"] for row in rows):
+            for line in planned_run(files.join(settings.out, site))[1].files.lines():
+                say(f"{site}: {line}")
     say(message)
     say(f"report: {files.join(settings.out, 'report.html')}")

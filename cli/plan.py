@@ -44,12 +44,14 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
 
 
 def _list_files(options: argparse.Namespace) -> int:
-    """Print what becomes of every file of the input; exit code 3 where some are refused by their names or kinds."""
+    """Print what becomes of every file of the input, headers looked at; exit code 3 where some are refused."""
     from cli.options import settings_from
     from core.io.bids import survey
+    from tasks.pipeline.discover import plan_scans
 
     settings = settings_from(options, RunSettings)
     discovery = survey(settings.input, settings.selection, settings.out)
+    discovery.ledger.refuse({refusal.key for refusal in plan_scans(discovery.scans, settings)[1]})
     for line in (*discovery.ledger.names(), *discovery.ledger.account().lines()):
         say(line)
     return FAILED if discovery.ledger.refused else OK

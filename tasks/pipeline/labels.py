@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from core.engine.plan import LabelImage, ScanPlan
-from core.errors import InputError
+from core.errors import InputError, UsageError
 from core.geometry.grid import Grid
 from core.io import files, nifti, readers
 from core.io.derivatives import DESC, bids_stem, plain_stem
@@ -53,7 +53,13 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
         scans: planned.
         ledger: of the input.
         settings: of the run.
+
+    Raises:
+        UsageError: labels-of-table.
     """
+    if settings.input.lower().endswith(".tsv"):
+        remedy = "name the folder or dataset in which they lie beside their scans, or leave out --carry-labels"
+        raise UsageError("labels-of-table", "masks and labels beside the scans of a folder or dataset", "a table", remedy)
     folders: dict[str, list[ScanPlan]] = defaultdict(list)
     for scan in scans:
         folders[scan.relative.rpartition("/")[0]].append(scan)
@@ -65,6 +71,8 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
         if owner := next((scan for scan in beside if is_on(scan.source_grid, grid)), None):
             labels[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
+    there = sum(kind in {"mask", "carried"} for kind in ledger.left.values())
+    ledger.filters = [*ledger.filters, f"--carry-labels: {sum(map(len, labels.values()))} of {there} masks and labels carried"]
     return [scan.model_copy(update={"labels": tuple(labels[scan.key])}) if scan.key in labels else scan for scan in scans]
 
 

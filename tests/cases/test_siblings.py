@@ -168,7 +168,7 @@ def test_a_refused_simulation_has_written_nothing(tmp_path, capsys):
     assert sorted(root.rglob("*")) == before
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_what_an_option_names_may_be_a_pipe(tmp_path, capsys):
     root, pipe = bids(tmp_path / "in", "01"), tmp_path / "pipe.tsv"
     os.mkfifo(pipe)
@@ -177,7 +177,6 @@ def test_what_an_option_names_may_be_a_pipe(tmp_path, capsys):
         ["plan", str(pipe), str(tmp_path / "out")],
         [*plan, "--exclude", str(pipe)],
         [*plan, "--config", str(pipe)],
-        [*plan, "--method", "network", "--model", str(pipe)],
     ):
         assert main(words) == 2
         assert "special-file: expected a regular file, but got a pipe at pipe.tsv" in capsys.readouterr().err
@@ -192,3 +191,26 @@ def test_what_the_system_says_is_one_line(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err.startswith(
         "isovox: storage-fault: expected files that can be read and written, but got No space"
     )
+
+
+def test_labels_are_carried_from_folders_alone_and_how_many_is_told(tmp_path, capsys):
+    root = bids(tmp_path / "in", "01")
+    anat = root / "sub-01" / "anat"
+    nifti(anat / "sub-01_desc-a_mask.nii.gz", voxels=(head() > 300) * 1)
+    nifti(anat / "sub-01_desc-b_mask.nii.gz", shape=(20, 20, 12))
+    out = str(tmp_path / "out")
+    assert main(["plan", str(root), out, "--carry-labels"]) == 0
+    assert "--carry-labels: 1 of 2 masks and labels carried" in capsys.readouterr().out
+    (tmp_path / "t.tsv").write_text(f"path\n{anat / 'sub-01_T1w.nii.gz'}\n")
+    assert main(["plan", str(tmp_path / "t.tsv"), out, "--carry-labels"]) == 2
+    assert "labels-of-table: expected masks and labels beside the scans" in capsys.readouterr().err
+
+
+def test_the_list_of_files_looks_into_headers(tmp_path, capsys):
+    root = tmp_path / "in"
+    nifti(root / "good.nii.gz")
+    (root / "empty.nii.gz").write_bytes(b"")
+    assert main(["plan", str(root), str(tmp_path / "out"), "--files"]) == 3
+    told = capsys.readouterr().out
+    assert "refused empty\tempty.nii.gz" in told
+    assert "files: 2 seen = 1 of scans + 1 refused + 0 left out" in told
