@@ -45,9 +45,9 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
 
 def _of_system(error: BaseException) -> IsovoxError:
     """What the system or the storage says of a file, in a sentence."""
-    said = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    reason = str(getattr(error, "strerror", None) or error or type(error).__name__)
     name = getattr(error, "filename", None)
-    got = f"{said} ({name})" if isinstance(name, str) else said
+    got = f"{reason} ({name})" if isinstance(name, str) else reason
     remedy = "check the path, its permissions, the disk and the network; the same command goes on from what is finished"
     return AccessError("storage-fault", "files that can be read and written", got, remedy)
 

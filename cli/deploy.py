@@ -70,10 +70,10 @@ def execute(options: argparse.Namespace) -> int:
 
     how = settings_from(options, how_model()).model_dump(mode="json", exclude_unset=True)
     group = of_group(os.environ)
-    cohorts = [cohort_of(said, merged(group, how)) for said in options.cohort]
+    cohorts = [cohort_of(words, merged(group, how)) for words in options.cohort]
     schedule = Schedule(options.cron, options.timezone or local_timezone(), options.poll)
     schedules_of(schedule)  # what is wrong is told before anything is made
-    blocks = [block_of(said) for said in options.notify]
+    blocks = [block_of(words) for words in options.notify]
     with get_client(sync_client=True) as client:
         place = _place(options)
         _flows(client, place, group)
@@ -110,8 +110,8 @@ def _flows(client: SyncPrefectClient, place: Place, group: dict[str, Any]) -> No
 def _defaults(flow: Any, group: dict[str, Any]) -> dict[str, Any]:
     """What a form says at first: the group's services, as far as the flow's settings know of them."""
     known = get_type_hints(flow.fn)["settings"].model_fields
-    said = {name: value for name, value in group.items() if name in known}
-    return {"settings": said} if said else {}
+    defaults = {name: value for name, value in group.items() if name in known}
+    return {"settings": defaults} if defaults else {}
 
 
 def _cohorts(client: SyncPrefectClient, cohorts: list[Cohort], place: Place, schedule: Schedule, quiet: int) -> None:

@@ -60,9 +60,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, what was probably meant and where all options stand, and end with exit code 2."""
-        said = [word.rstrip(":") for word in message.split() if word.startswith("--")]
+        options = [word.rstrip(":") for word in message.split() if word.startswith("--")]
         known = sorted({name for command in _every(self) for name in command._option_string_actions if name.startswith("--")})  # noqa: SLF001
-        near = {word: get_close_matches(word.partition("=")[0], known, 1) for word in said if word.partition("=")[0] not in known}
+        near = {
+            word: get_close_matches(word.partition("=")[0], known, 1) for word in options if word.partition("=")[0] not in known
+        }
         hints = [f"{word}: did you mean {match[0]}?" for word, match in near.items() if match]
         if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
             hints += [

@@ -168,5 +168,5 @@ def _range(field: dict[str, Any]) -> str:
     kinds = [field, *field.get("anyOf", ())]
     names = [str(value) for kind in kinds for value in kind.get("enum", ())]
     limits = [text.format(kind[word]) for kind in kinds for word, text in LIMITS.items() if word in kind]
-    said = ([", ".join(names)] if names else []) + limits
-    return f" [{'; '.join(said)}]" if said else ""
+    parts = ([", ".join(names)] if names else []) + limits
+    return f" [{'; '.join(parts)}]" if parts else ""

@@ -35,9 +35,9 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
     plan = plan_cohort(settings, choice.weights, choice.others)
     check_plan(plan, gpu_memory(settings.compute))
     if choice.newer and choice.weights and not options.quiet:
-        newer, kept = choice.newer, choice.weights
+        newer, current = choice.newer, choice.weights
         say(
-            f"{newer.name} version {newer.version} is there; this output keeps to version {kept.version}, which made it: "
+            f"{newer.name} version {newer.version} is there; this output keeps to version {current.version}, which made it: "
             f"{len(plan.scans)} scans would be restored again with --on-new-model redo"
         )
     return plan

@@ -133,7 +133,7 @@ def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
 def _came_about(plan: CohortPlan) -> list[str]:
     """How the scans came from the anatomy, as a restoration assumes it, and how many bring a mask that it takes."""
     kinds = Counter(scan.forward.describe() for scan in plan.scans)
-    lines = ["scans: " + "; ".join(f"{count} of {said}" for said, count in kinds.most_common())] if kinds else []
+    lines = ["scans: " + "; ".join(f"{count} of {description}" for description, count in kinds.most_common())] if kinds else []
     masks = sum(scan.mask is not None for scan in plan.scans)
     return [*lines, *([f"masks: beside {masks} of {len(plan.scans)} scans, taken by {plan.settings.method}"] if masks else [])]
 

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _told(options: argparse.Namespace) -> dict[str, Any]:
     """What this call changes of the group's settings."""
-    said = {name: getattr(options, name) for name in ("workers", "cluster", "memory_limit")}
-    return {name: value for name, value in (said | {"database": _database(options.database)}).items() if value is not None}
+    given = {name: getattr(options, name) for name in ("workers", "cluster", "memory_limit")}
+    return {name: value for name, value in (given | {"database": _database(options.database)}).items() if value is not None}
 
 
 def _database(said: str | None) -> str | None:

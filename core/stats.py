@@ -90,9 +90,9 @@ class RunningStatistics:
     def take(self, box: Box, slab: Array) -> None:
         """Take in the voxels of a box of whole planes along z."""
         self._low, self._high = min(self._low, float(slab.min())), max(self._high, float(slab.max()))
-        kept = [slice(None)] * 3
-        kept[self._axis] = slice(-box.start[self._axis] % self._step, None, self._step)
-        self._parts[box.start[2]] = slab[tuple(kept)].copy()
+        part = [slice(None)] * 3
+        part[self._axis] = slice(-box.start[self._axis] % self._step, None, self._step)
+        self._parts[box.start[2]] = slab[tuple(part)].copy()
 
     def stats(self) -> ScanStats:
         """The statistics, once all slabs were taken in."""

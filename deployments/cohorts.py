@@ -23,10 +23,10 @@ NOTIFY = "webhook=URL, slack=URL or email=ADDRESS; env:NAME in place of a URL re
 
 def how_model() -> type[BaseModel]:
     """How cohorts are restored: the settings of a run but where it reads and writes."""
-    kept: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         name: (field.annotation, field) for name, field in RunSettings.model_fields.items() if name not in PLACED
     }
-    return create_model("How", **kept)
+    return create_model("How", **defaults)
 
 
 @dataclass(frozen=True)

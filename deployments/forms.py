@@ -71,10 +71,13 @@ def _offer_options(model: Schema, models: dict[str, Schema]) -> None:
     """
     field, method = model["properties"]["method_options"], model["properties"]["method"]
     options = {name: _options_of(name, models) for name in method["enum"]}
-    said = [choice for choice in options.values() if choice["properties"]]
+    choices = [choice for choice in options.values() if choice["properties"]]
     field.pop("additionalProperties", None)
     field.pop("type", None)
-    field["anyOf"] = [{"type": "null"}, *said]  # not {}: the page has no fields for an object without any, and shows it as JSON
+    field["anyOf"] = [
+        {"type": "null"},
+        *choices,
+    ]  # not {}: the page has no fields for an object without any, and shows it as JSON
     field["default"] = None
     rule: Schema = {}
     for name, choice in options.items():
@@ -129,8 +132,10 @@ def _place(field: Schema) -> None:
     for part in (field, *field.get("anyOf", ())):
         if part.get("type") == "string":
             part["pattern"] = ABSOLUTE
-    said = field.get("description", "").rstrip(".")
-    field["description"] = said.replace("local or s3://", SAID) if "local or s3://" in said else f"{said}; {SAID}"
+    description = field.get("description", "").rstrip(".")
+    field["description"] = (
+        description.replace("local or s3://", SAID) if "local or s3://" in description else f"{description}; {SAID}"
+    )
 
 
 def fields(schema: Schema) -> Iterator[tuple[str, Schema]]:

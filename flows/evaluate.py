@@ -30,7 +30,7 @@ def candidates_of(settings: EvaluationSettings) -> list[Candidate]:
     Raises:
         UsageError: an unknown method, an option of a method that does not take part, or a method named twice.
     """
-    words = [word for said in settings.methods for word in _champions(said, settings)]
+    words = [word for method in settings.methods for word in _champions(method, settings)]
     pairs = [_said(word) for word in words]
     plain = Counter(method for method, _ in pairs)
     candidates = [_candidate(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
@@ -123,12 +123,12 @@ def scoring_of(settings: EvaluationSettings) -> tuple[Scoring, Scorer]:
     from flows.weights import resolve_model
     from tasks.evaluate.scorers import Scoring, lpips_missing, scorer_of
 
-    said = settings.segmenter
-    is_model = "{" not in said and (said.startswith("models:") or files.is_folder(said))
+    segmenter = settings.segmenter
+    is_model = "{" not in segmenter and (segmenter.startswith("models:") or files.is_folder(segmenter))
     wanted = registry.protocol(settings.protocol).lpips if settings.lpips is None else settings.lpips
     why = lpips_missing() if wanted else ""
-    weights = resolve_model(said, settings.tracking_uri) if is_model else None
-    scoring = Scoring(said, settings.contrast, weights, lpips=wanted and not why)
+    weights = resolve_model(segmenter, settings.tracking_uri) if is_model else None
+    scoring = Scoring(segmenter, settings.contrast, weights, lpips=wanted and not why)
     return scoring, replace(scorer_of(scoring), missing=(("lpips", why),) if why else ())
 
 
@@ -197,8 +197,8 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
 
     uri = settings.get("tracking_uri")
     methods = tuple(f"{method_of(model, uri)}={model}" for model in models)
-    said = {"protocol": "thick-slice", "segmenter": "none", "lpips": False} | settings
-    rows = evaluate(EvaluationSettings.model_validate(said | {"cohort": cohort, "out": out, "methods": methods}))
+    defaults = {"protocol": "thick-slice", "segmenter": "none", "lpips": False} | settings
+    rows = evaluate(EvaluationSettings.model_validate(defaults | {"cohort": cohort, "out": out, "methods": methods}))
     if failed := [row for row in rows if row.state == "failed"]:
         got = f"{len(failed)} of {len(rows)} failed, the first: {failed[0].scan}, {failed[0].reason}"
         raise UsageError("scores-missing", "a score of every scan by both models", got, "mend or leave out these scans")

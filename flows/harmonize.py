@@ -155,9 +155,9 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> model.Harmon
         raise UsageError("reference-empty", f"scans of {wanted or 'any site'} to fit on", got, "correct --reference-site")
     fitted = None
     if settings.intensity != "none":
-        said = [work.read_measured(member.piece) or {} for member in chosen]
+        measured = [work.read_measured(member.piece) or {} for member in chosen]
         fitted = Normaliser.fit_readings(
-            settings.intensity, [reading["Reading"] for reading in said], settings.contrast
+            settings.intensity, [reading["Reading"] for reading in measured], settings.contrast
         ).to_json()
     geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
     return model.Harmonizer(intensity=fitted, sites=tables.sizes(chosen), **geometry)
@@ -238,13 +238,13 @@ def _flags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str) -> str:
     """The run's artifacts, and what came of it in a line."""
     count = {state: sum(row["state"] == state for row in rows) for state in ("done", "flagged", "failed")}
-    said = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *adjusted.lines()]
-    said += [f"model: {registered}"] if registered else []
-    files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": said})
+    parts = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *adjusted.lines()]
+    parts += [f"model: {registered}"] if registered else []
+    files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": parts})
     create_table_artifact(rows, key="harmonized", description="every scan, its state and why")
     page = f"**Report:** `{files.join(settings.out, 'report.html')}`"
-    create_markdown_artifact("\n\n".join([*said, page]), key="summary", description="what came of the harmonisation")
-    return "\n".join(said)
+    create_markdown_artifact("\n\n".join([*parts, page]), key="summary", description="what came of the harmonisation")
+    return "\n".join(parts)
 
 
 @contextmanager

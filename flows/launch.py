@@ -15,10 +15,10 @@ def is_finished(out: Output, plan: CohortPlan) -> bool:
     from core.io import files
 
     try:
-        kept = files.read_json(out.plan).get("digest") == plan.digest
+        same = files.read_json(out.plan).get("digest") == plan.digest
     except (FileNotFoundError, ValueError):
         return False
-    return kept and was_counted(out, plan) and bool(out.page_whole(out.cohort_page))
+    return same and was_counted(out, plan) and bool(out.page_whole(out.cohort_page))
 
 
 def run_flow(plan: CohortPlan) -> list[ScanRecord]:

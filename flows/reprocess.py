@@ -102,8 +102,8 @@ def _close(context: RunContext, skipped: set[str], changes: Changes) -> list[Sca
 def _write_plan(out: Output, plan: CohortPlan) -> None:
     mark(out.uri, "run")
     files.write_json(out.plan, plan.model_dump(mode="json"))
-    said = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}
-    derivatives.write_dataset_files(out.uri, plan.settings.input, said)
+    facts = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}
+    derivatives.write_dataset_files(out.uri, plan.settings.input, facts)
 
 
 def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]:

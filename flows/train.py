@@ -93,16 +93,16 @@ def _learn(learning: Learning) -> None:
 def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     """The model in the registry; a training that is to go on leaves none."""
     learned = training.finished(learning, cohort)
-    said = f"{learned.role}: " if len(learning.recipe.stages) > 1 else ""
-    said += f"step {learned.step} of {learned.total}"
+    progress = f"{learned.role}: " if len(learning.recipe.stages) > 1 else ""
+    progress += f"step {learned.step} of {learned.total}"
     if learned.best_step == 0:
         log.end("FINISHED", None)
-        return f"{said}; no validation yet, so no model: run the same command to go on"
+        return f"{progress}; no validation yet, so no model: run the same command to go on"
     model = intake.Place(learning.uri).model
     log.end("FINISHED", model)
     models = Models(learning.tracking_uri, home() / "models")
     bring_own(learning.name, models)  # it, not the first that is trained, is to be surpassed
     chosen = "psnr" if "psnr" in learned.figures else "score"
     version = models.add(model, learning.name, {f"validation_{chosen}": learned.figures[chosen]})
-    kept = f"kept step {learned.best_step}, validation {learned.figures[chosen]:.2f}" + (" dB" if chosen == "psnr" else "")
-    return f"{said}, {kept}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"
+    result = f"kept step {learned.best_step}, validation {learned.figures[chosen]:.2f}" + (" dB" if chosen == "psnr" else "")
+    return f"{progress}, {result}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"

@@ -311,10 +311,10 @@ def guarded(command: list[str], settings: Mapping[str, str], folder: Path, log: 
         folder: the working directory.
         log: what it says.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
     return subprocess.Popen(  # noqa: S603
         [sys.executable, guard.__file__, sys.executable, *command],
-        env={**kept, **QUIET, **settings},
+        env={**environment, **QUIET, **settings},
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,

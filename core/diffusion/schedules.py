@@ -120,13 +120,13 @@ class Discrete:
 
     def log_snr(self, t: float) -> float:
         """log(a / (1 - a)) with a the cumulated product; infinite at -1."""
-        kept = self._kept(t)
-        return math.inf if kept == 1 else math.log(kept) - math.log1p(-kept)
+        signal = self._kept(t)
+        return math.inf if signal == 1 else math.log(signal) - math.log1p(-signal)
 
     def alpha_sigma(self, t: float) -> Level:
         """sqrt(a) and sqrt(1 - a); 1 and 0 at -1."""
-        kept = self._kept(t)
-        return math.sqrt(kept), math.sqrt(1 - kept)
+        signal = self._kept(t)
+        return math.sqrt(signal), math.sqrt(1 - signal)
 
     def _kept(self, t: float) -> float:
         steps = len(self.alphas_cumprod)

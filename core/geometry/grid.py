@@ -277,8 +277,8 @@ class Grid:
         """
         steps = self._steps(voxel_size)
         shape = [max(1, math.ceil(n / step - LOST_EXTENT)) for n, step in zip(self.shape, steps, strict=True)]
-        kept = self.slice_axis if centres == "decimation" else None
-        return self._stepped(steps, shape, [axis == kept and step < 1 for axis, step in enumerate(steps)])
+        decimated = self.slice_axis if centres == "decimation" else None
+        return self._stepped(steps, shape, [axis == decimated and step < 1 for axis, step in enumerate(steps)])
 
     def with_axis(self, other: Grid, axis: int) -> Grid:
         """This grid with the voxels of a parallel one along an axis, at their places in the world along it.

@@ -305,11 +305,11 @@ def _nyul(state: dict[str, list[float]]) -> NyulNormalizer:
     """The library's own object, with landmarks that were kept."""
     from intensity_normalization import NyulNormalizer
 
-    kept = io.BytesIO()
-    np.save(kept, np.array([state["scale"], state["percentiles"]]))
-    kept.seek(0)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([state["scale"], state["percentiles"]]))
+    buffer.seek(0)
     loaded: Any = NyulNormalizer()
-    loaded.load_standard_histogram(kept)
+    loaded.load_standard_histogram(buffer)
     return loaded  # type: ignore[no-any-return]
 
 

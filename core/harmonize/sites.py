@@ -142,17 +142,17 @@ def of_covariates(features: Features, names: Sequence[str] = ("age", "sex")) -> 
 def _usable(features: Features) -> tuple[Features, tuple[str, ...]]:
     """The scans of sites with enough persons, the features that vary; and the sites that were left out."""
     persons = Counter(site for _, site in set(zip(features.persons, features.site, strict=True)))
-    kept = [site for site in features.sites if persons[site] >= FEWEST]
-    if len(kept) < 2:
+    sites = [site for site in features.sites if persons[site] >= FEWEST]
+    if len(sites) < 2:
         got = ", ".join(f"{persons[site]} of {site}" for site in features.sites) or "none"
         raise FeaturesError("classifier-sites", f"two sites of {FEWEST} persons or more", got, "add scans")
-    table = features.select(features.rows(kept))
+    table = features.select(features.rows(sites))
     varying = [
         name for name, column in zip(table.names, table.values.T, strict=True) if len(set(column[np.isfinite(column)])) > 1
     ]
     if not varying:
         raise FeaturesError("classifier-features", "a feature that varies", some(table.names) or "none", "measure other features")
-    return table.only(varying), tuple(site for site in features.sites if site not in kept)
+    return table.only(varying), tuple(site for site in features.sites if site not in sites)
 
 
 def _folds(labels: Labels, persons: Labels, draw: np.random.Generator) -> Labels:

@@ -56,10 +56,10 @@ def _is_ours(out: str) -> bool:
 def kind_of(out: str) -> str | None:
     """What made an output; None where nothing that left its mark did."""
     try:
-        said = files.read_json(files.join(out, "isovox", "kind.json"))
+        claimed = files.read_json(files.join(out, "isovox", "kind.json"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return "run" if files.exists(files.join(out, "isovox", "plan.json")) else None
-    return str(said.get("Kind")) if isinstance(said, dict) else None
+    return str(claimed.get("Kind")) if isinstance(claimed, dict) else None
 
 
 def mark(out: str, kind: Kind) -> None:

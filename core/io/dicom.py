@@ -219,8 +219,8 @@ def metadata(uris: str | Sequence[str]) -> dict[str, Any]:
         if dataset is None:
             continue
         numbers = {key: _number(dataset, keyword) for key, (keyword, _) in TAGS.items()}
-        said: dict[str, Any] = {key: round(n * TAGS[key][1], 9) for key, n in numbers.items() if n is not None}
+        tags: dict[str, Any] = {key: round(n * TAGS[key][1], 9) for key, n in numbers.items() if n is not None}
         with unquoted(files.name_of(uri)):
-            said |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
-        return allowed(said)
+            tags |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
+        return allowed(tags)
     return {}

@@ -216,8 +216,8 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     kind = str(getattr(dataset, "SOPClassUID", "") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if "Rows" not in dataset or not dataset.Rows:
         return Other(uri, "no-image" if kind.startswith(NO_IMAGES) else "broken")
-    said = getattr(dataset, "ImageType", None) or ""
-    if not isinstance(said, str) and {str(word).upper() for word in list(said)[2:]} & PARTS:
+    image_type = getattr(dataset, "ImageType", None) or ""
+    if not isinstance(image_type, str) and {str(word).upper() for word in list(image_type)[2:]} & PARTS:
         return Other(uri, "phase")
     native, whole = str(dataset.file_meta.TransferSyntaxUID) in NATIVE, size >= content.tell() + _pixel_bytes(dataset)
     study, frame = (str(getattr(dataset, name, "") or "") for name in ("StudyInstanceUID", "FrameOfReferenceUID"))

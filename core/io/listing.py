@@ -37,5 +37,5 @@ def _on_s3(uri: str, but: str) -> list[tuple[str, str]]:
 def _here(uri: str, but: str) -> list[tuple[str, str]]:
     top, left_out = Path(uri).resolve(), Path(but).resolve() if but and not files.is_remote(but) else None
     paths = [(path, Path(uri, path)) for path in files.walk(uri)]
-    kept = [(path, file) for path, file in paths if left_out is None or left_out not in (top / path).parents]
-    return [(path, f"{file.stat().st_size} {file.stat().st_mtime_ns}") for path, file in kept if file.exists()]
+    listed = [(path, file) for path, file in paths if left_out is None or left_out not in (top / path).parents]
+    return [(path, f"{file.stat().st_size} {file.stat().st_mtime_ns}") for path, file in listed if file.exists()]

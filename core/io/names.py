@@ -58,8 +58,8 @@ def role(path: str) -> str:
         return "mask"
     if words and (words[-1] in LABELS or MASKED.search(words[-1])):
         return "mask"
-    said = {part.partition("-")[2].lower() for part in parts if part.startswith("part-")}
-    return "phase" if said & PARTS or (words and words[-1] in PHASE and words != ["real"]) else ""
+    values = {part.partition("-")[2].lower() for part in parts if part.startswith("part-")}
+    return "phase" if values & PARTS or (words and words[-1] in PHASE and words != ["real"]) else ""
 
 
 def beside(uri: str) -> dict[str, Any]:

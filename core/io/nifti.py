@@ -33,8 +33,8 @@ def magic_of(block: bytes) -> tuple[int, str, bytes] | None:
     """Size of the header that begins with ``block``, its byte order ("<" or ">") and its magic; None where it is no NIfTI."""
     for size, at in ((348, 344), (540, 4)):
         for order in ("<", ">"):
-            said = int.from_bytes(block[:4], "little" if order == "<" else "big")
-            if len(block) >= size and said == size and block[at : at + 4] in SINGLE | PAIRED:
+            length = int.from_bytes(block[:4], "little" if order == "<" else "big")
+            if len(block) >= size and length == size and block[at : at + 4] in SINGLE | PAIRED:
                 return size, order, block[at : at + 4]
     return None
 

@@ -87,11 +87,11 @@ class Candidate:
 
 def candidate(path: str, entities: Entities) -> Candidate:
     """What a selection goes by, from the entities and the folder of a person."""
-    said = {name: {value} for name, value in entities.items()}
+    labels = {name: {value} for name, value in entities.items()}
     top = path.partition("/")[0]
     if top.startswith("sub-") and top != path:
-        said.setdefault("sub", set()).add(top.removeprefix("sub-"))
-    return Candidate(path, said)
+        labels.setdefault("sub", set()).add(top.removeprefix("sub-"))
+    return Candidate(path, labels)
 
 
 OPTIONS = {  # of the command line: the entity, and its prefix in BIDS
@@ -120,12 +120,12 @@ class Filters:
             UsageError: participant-missing, label-missing, no-scans: a filter that keeps nothing, or a label that no scan has.
         """
         left: dict[str, str] = {}
-        kept = list(scans)
+        remaining = list(scans)
         for option, (name, entity, prefix) in OPTIONS.items():
             wanted = {label.removeprefix(prefix) for label in getattr(self._selection, name)}
             if wanted and scans:
                 _check_labels(option, wanted, {label for scan in scans for label in scan.said.get(entity, ())})
-                kept = self._apply(option, sorted(wanted), kept, left, _has(entity, wanted))
+                remaining = self._apply(option, sorted(wanted), remaining, left, _has(entity, wanted))
         if self._selection.exclude:
             patterns = patterns_of(self._selection.exclude)
             for pattern in self._selection.exclude:  # what tables name may be gone
@@ -133,19 +133,19 @@ class Filters:
                     got = f"no scan that {pattern!r} names"
                     raise UsageError("label-missing", "something to exclude", got, "check --exclude against isovox plan --files")
             named = patterns or self._selection.exclude  # of a table that rejects nothing, its name
-            kept = self._apply("--exclude", named, kept, left, lambda scan: not is_excluded(scan, patterns))
+            remaining = self._apply("--exclude", named, remaining, left, lambda scan: not is_excluded(scan, patterns))
         return left
 
     def _apply(
         self, option: str, words: Iterable[str], scans: list[Candidate], left: dict[str, str], test: Callable[[Candidate], bool]
     ) -> list[Candidate]:
-        kept = [scan for scan in scans if test(scan)]
+        passed = [scan for scan in scans if test(scan)]
         left |= {scan.path: "excluded" if option == "--exclude" else "unselected" for scan in scans if not test(scan)}
-        self.told.append(f"{option} {' '.join(words)}: kept {len(kept)} of {len(scans)}")
-        if scans and not kept:
+        self.told.append(f"{option} {' '.join(words)}: kept {len(passed)} of {len(scans)}")
+        if scans and not passed:
             got = f"none of {len(scans)} scans ({'; '.join(self.told)})"
             raise UsageError("no-scans", f"scans that {option} keeps", got, "check the path, the labels and the suffixes")
-        return kept
+        return passed
 
 
 def _has(entity: str, wanted: set[str]) -> Callable[[Candidate], bool]:

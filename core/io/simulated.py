@@ -37,14 +37,14 @@ def label_of(how: Degradation, axis: str = "S") -> str:
     profile = how.slice_profile if how.slice_profile != usual.slice_profile else ""
     gap = f"gap{round(how.slice_gap * 100)}" if how.slice_gap != usual.slice_gap else ""
     contrast = how.contrast if how.contrast != usual.contrast else ""
-    said = {
+    differing = {
         "slice-profile": profile + gap,
         "low-field": profile + gap + contrast,
         "slice-mask": f"phase{how.phase}" if how.phase else "",
         "in-plane": how.kernel if how.kernel not in {None, "bicubic"} else "",
         "k-space": f"centre{100 * how.centre:.4g}".replace(".", "p") if how.centre is not None else "",
     }[how.operator]
-    return how.operator.replace("-", "") + str(how.factor) + str(said) + ("" if axis == "S" else axis)
+    return how.operator.replace("-", "") + str(how.factor) + str(differing) + ("" if axis == "S" else axis)
 
 
 def stem_of(source: Source, label: str, contrast: str) -> str:
@@ -55,14 +55,14 @@ def stem_of(source: Source, label: str, contrast: str) -> str:
         label: of the degradation.
         contrast: suffix of a scan whose name tells none.
     """
-    kept = {name: value for name, value in source.entities.items() if name in KEPT}
-    if "sub" not in kept:
+    entities = {name: value for name, value in source.entities.items() if name in KEPT}
+    if "sub" not in entities:
         plain = re.sub(r"[^0-9A-Za-z]", "", source.key)
         short = plain == source.key
-        kept["sub"] = plain if short else plain[:40] + hashlib.sha256(source.key.encode()).hexdigest()[:6]
-    kept["rec"] = f"{kept['rec']}+{label}" if "rec" in kept else label
+        entities["sub"] = plain if short else plain[:40] + hashlib.sha256(source.key.encode()).hexdigest()[:6]
+    entities["rec"] = f"{entities['rec']}+{label}" if "rec" in entities else label
     suffix = source.entities.get("suffix", "")
-    return bids_stem(kept | {"datatype": "anat", "suffix": suffix if suffix in SUFFIXES else contrast})
+    return bids_stem(entities | {"datatype": "anat", "suffix": suffix if suffix in SUFFIXES else contrast})
 
 
 def truth_entities(entities: Entities) -> Entities:
@@ -82,10 +82,10 @@ def truth_of(uri: str, root: str) -> str | None:
         sidecar = files.read_json(without_extension(uri) + ".json")
     except (FileNotFoundError, ValueError):
         return None
-    said = sidecar.get("TruthURI") if isinstance(sidecar, dict) else None
-    if not isinstance(said, str) or files.is_remote(said) or said.startswith("/"):
-        return said if isinstance(said, str) else None
-    return os.path.normpath(files.join(root, said))
+    uri_of_truth = sidecar.get("TruthURI") if isinstance(sidecar, dict) else None
+    if not isinstance(uri_of_truth, str) or files.is_remote(uri_of_truth) or uri_of_truth.startswith("/"):
+        return uri_of_truth if isinstance(uri_of_truth, str) else None
+    return os.path.normpath(files.join(root, uri_of_truth))
 
 
 def _said_truth(out: str, truth: str) -> str:

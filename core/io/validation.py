@@ -141,13 +141,13 @@ def _agree(sform: Affine, qform: Affine, shape: Triple) -> None:
 
 def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | None) -> tuple[Affine, int]:
     codes = {"sform": int(raw["sform_code"]), "qform": int(raw["qform_code"])}
-    said = [name for name in ("sform", "qform") if codes[name] > 0]
-    if not said:
+    names = [name for name in ("sform", "qform") if codes[name] > 0]
+    if not names:
         got = "both codes 0: left and right are a guess"
         raise InputError("orientation-unknown", "an sform or a qform", got, "set one with a tool that knows the scan")
-    if len(said) == 2 and trust is None:
+    if len(names) == 2 and trust is None:
         _agree(_sform(raw), _qform(header, raw), shape)
-    used = trust if trust in said else said[0]
+    used = trust if trust in names else names[0]
     return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
 
 

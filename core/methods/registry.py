@@ -267,9 +267,9 @@ def method_class(name: str) -> type[Method]:
 
 def _by_its_name(method: Method) -> tuple[Any, ...]:
     """How a method is sent to another process: by its name, for the module of a family of another folder is found by it alone."""
-    said = method.settings.model_dump()
-    model = said.pop("model", None) if method.needs_model else None
-    return build_method, (method.name, said, model)
+    values = method.settings.model_dump()
+    model = values.pop("model", None) if method.needs_model else None
+    return build_method, (method.name, values, model)
 
 
 def recipe_entry(name: str) -> RecipeEntry:

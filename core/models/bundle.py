@@ -305,7 +305,7 @@ def _half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _half_card(folder: str) -> Card | str:
-    said = "The weights are stored in float16."
+    sentence = "The weights are stored in float16."
     if (card := cards.read_card(folder)) is not None:
-        return card.model_copy(update={"limits": f"{card.limits}\n\n{said}".strip()})
-    return f"{cards.read_text(folder)}\n{said}\n"
+        return card.model_copy(update={"limits": f"{card.limits}\n\n{sentence}".strip()})
+    return f"{cards.read_text(folder)}\n{sentence}\n"

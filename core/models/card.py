@@ -125,8 +125,8 @@ def write_card(folder: str, card: Card | str) -> None:
     text = card.markdown() if isinstance(card, Card) else card
     files.write_atomic(files.join(folder, README), text.encode())
     if isinstance(card, Card):
-        said = card.model_dump(mode="json", exclude_defaults=True)
-        files.write_json(files.join(folder, FILE), {"version": card.version} | said)
+        content = card.model_dump(mode="json", exclude_defaults=True)
+        files.write_json(files.join(folder, FILE), {"version": card.version} | content)
 
 
 def read_card(folder: str) -> Card | None:

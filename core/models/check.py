@@ -107,8 +107,8 @@ def _domain(folder: str) -> Point:
         return Point("domain", "wrong", str(error))
     if not domain.stated:
         return Point("domain", "told", "not stated: no scan is refused by it")
-    said = domain.model_dump(mode="json", exclude_none=True)
-    return Point("domain", "ok", ", ".join(f"{name} {value}" for name, value in said.items()))
+    stated = domain.model_dump(mode="json", exclude_none=True)
+    return Point("domain", "ok", ", ".join(f"{name} {value}" for name, value in stated.items()))
 
 
 def _card(folder: str) -> Iterator[Point]:

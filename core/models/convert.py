@@ -241,9 +241,9 @@ def check_fit(folder: str) -> Bundle:
 
 
 def _refuse(faults: Mapping[str, list[str]], network: str, remedy: str) -> None:
-    said = [f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names]
-    if said:
-        raise WeightsError("weights-unfit", f"the tensors of {network}, each once", "; ".join(said), remedy)
+    parts = [f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names]
+    if parts:
+        raise WeightsError("weights-unfit", f"the tensors of {network}, each once", "; ".join(parts), remedy)
 
 
 def _some(names: list[str]) -> str:

@@ -83,7 +83,9 @@ def sanitise(folder: str, out: str, names: dict[str, tuple[str, ...]] | None = N
     """
     if files.listdir(out):
         raise UsageError("folder-taken", f"an empty folder {out}", files.listdir(out)[0], "name another, or empty it")
-    patterns = PATTERNS | {kind: _words(said) for kind, said in (own_names() if names is None else names).items() if said}
+    patterns = PATTERNS | {
+        kind: _words(names_of_kind) for kind, names_of_kind in (own_names() if names is None else names).items() if names_of_kind
+    }
     removed: list[Finding] = []
     left: list[Finding] = []
     bundle = read_bundle(folder)

@@ -85,8 +85,8 @@ class SliceProfile(_ThickSlices):
 
     def digested(self) -> dict[str, Any]:
         """Profile and gap, and the axis only where it is not the coarsest: what digests held before there were other kinds."""
-        said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap}
-        return said if self.axis is None else said | {"axis": self.axis}
+        fields = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap}
+        return fields if self.axis is None else fields | {"axis": self.axis}
 
 
 class DroppedSlices(Forward):
@@ -129,9 +129,9 @@ class DroppedSlices(Forward):
         return float(self.phase)
 
     def _coarser(self, grid: Grid, axis: int, factor: int) -> Grid:
-        kept = filled(grid, axis, factor).shape[axis] // factor
+        count = filled(grid, axis, factor).shape[axis] // factor
         start, stop = [0, 0, 0], list(grid.shape)
-        start[axis], stop[axis] = self.phase, self.phase + (kept - 1) * factor + 1
+        start[axis], stop[axis] = self.phase, self.phase + (count - 1) * factor + 1
         part = grid.crop(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])))
         return part.refine(axis, Fraction(1, factor), "decimation")
 

@@ -46,8 +46,8 @@ def zero_filled_matrix(n: int, keep_one_in: int, centre: float) -> Matrix:
     Raises:
         GridError: for an acceleration below 1 or a fraction outside [0, 1].
     """
-    kept = kept_lines(n, keep_one_in, centre)
-    if kept.all():
+    lines = kept_lines(n, keep_one_in, centre)
+    if lines.all():
         return np.eye(n)
     shift = np.arange(n)[:, None] - np.arange(n)
-    return np.asarray(np.fft.ifft(kept).real[shift % n], dtype=np.float64)
+    return np.asarray(np.fft.ifft(lines).real[shift % n], dtype=np.float64)

@@ -51,8 +51,8 @@ def apply_axis(matrix: Matrix, image: NDArray[Any], axis: int) -> NDArray[Any]:
     if _is_identity(matrix):
         return image
     if (first := _run_of(matrix)) is not None:
-        kept = tuple(slice(first, first + len(matrix)) if at == axis else slice(None) for at in range(3))
-        return np.asarray(image[kept] + image.dtype.type(0))  # as a sum gives it: -0 becomes 0
+        part = tuple(slice(first, first + len(matrix)) if at == axis else slice(None) for at in range(3))
+        return np.asarray(image[part] + image.dtype.type(0))  # as a sum gives it: -0 becomes 0
     image = image if image.flags.forc else image.copy(order="K")
     if image.flags.f_contiguous and not image.flags.c_contiguous:
         return apply_axis(matrix, image.T, 2 - axis).T

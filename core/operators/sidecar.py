@@ -31,8 +31,8 @@ def fields_of(forward: ForwardModel, axis: int, voxel: float) -> dict[str, Any]:
     Returns:
         JSON values by name: SliceThickness and SpacingBetweenSlices where the slices became thicker, and ``Isovox``.
     """
-    said = forward.model_dump(mode="json", exclude={"kind", "axis"}, exclude_none=True)
-    return forward.acquired(voxel) | {KEY: {"Degradation": {"operator": forward.kind} | said, "Axis": "RAS"[axis]}}
+    fields = forward.model_dump(mode="json", exclude={"kind", "axis"}, exclude_none=True)
+    return forward.acquired(voxel) | {KEY: {"Degradation": {"operator": forward.kind} | fields, "Axis": "RAS"[axis]}}
 
 
 def simulated_by(sidecar: Mapping[str, Any], grid: Grid | None = None) -> ForwardModel | None:

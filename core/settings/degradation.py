@@ -67,8 +67,8 @@ class Degradation(Settings):
         """The forward model that is meant: the operator's own fields, its defaults where nothing is said."""
         from core.operators.forward_model import KINDS, forward_of
 
-        said = self.model_dump(exclude={"operator"})
-        own = {name: value for name, value in said.items() if name in KINDS[self.operator].model_fields}
+        values = self.model_dump(exclude={"operator"})
+        own = {name: value for name, value in values.items() if name in KINDS[self.operator].model_fields}
         return forward_of(own | {"kind": self.operator})
 
 

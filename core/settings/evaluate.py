@@ -89,8 +89,8 @@ class EvaluationSettings(Settings):
         """How scans of low resolution are made from sharp ones by this protocol, by the names that it gives."""
         from core.methods import registry
 
-        said = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
-        known = {name: value for name, value in said.items() if value is not None}
+        given = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
+        known = {name: value for name, value in given.items() if value is not None}
         return {
             name: Degradation.model_validate({"contrast": self.contrast} | dict(own) | known)
             for name, own in registry.protocol(self.protocol).degradations.items()

@@ -192,8 +192,8 @@ class Trainer:
         progress.running = progress.running[0] + loss, progress.running[1] + 1
         decay = min(self.settings.ema, (1 + progress.step) / (10 + progress.step))
         with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.objective.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+            for averaged, new in zip(self.average.parameters(), self.objective.network.parameters(), strict=True):
+                averaged.lerp_(new, 1 - decay)
             for copy, buffer in zip(self.average.buffers(), self.objective.network.buffers(), strict=True):
                 copy.copy_(buffer)
 

@@ -80,7 +80,7 @@ def mask_on(mask: MaskImage, grid: Grid, forward: ForwardModel, settings: Evalua
     """
     image = readers.image_at(mask.uri)
     own = readers.header(image.kind, image.uris, settings.trust).grid
-    kept = read_mask(mask, settings.trust, own.shape)
+    voxels = read_mask(mask, settings.trust, own.shape)
     if own.shape == grid.shape and np.allclose(own.affine, grid.affine, atol=1e-2):
-        return kept
-    return np.asarray(forward.operator(grid, own).forward(kept.astype(np.float32)) >= HALF)
+        return voxels
+    return np.asarray(forward.operator(grid, own).forward(voxels.astype(np.float32)) >= HALF)

@@ -104,11 +104,11 @@ def _counted(settings: EvaluationSettings, scans: Sequence[Source | Refused]) ->
     protocol = registry.protocol(settings.protocol)
     there = [scan for scan in scans if isinstance(scan, Source) and protocol.takes(scan.entities)]
     persons = protocol.fold([_person(scan) for scan in there], settings.fold) if settings.fold else None
-    kept = {scan.key for scan in there if persons is None or _person(scan) in persons}
-    if not kept and any(isinstance(scan, Source) for scan in scans):
+    counted = {scan.key for scan in there if persons is None or _person(scan) in persons}
+    if not counted and any(isinstance(scan, Source) for scan in scans):
         wanted, got = f"scans that count by the protocol {protocol.name}", f"none of {len(scans)}"
         raise UsageError("no-cases", wanted, got, "select other scans, or choose another protocol")
-    return [scan for scan in scans if isinstance(scan, Refused) or scan.key in kept]
+    return [scan for scan in scans if isinstance(scan, Refused) or scan.key in counted]
 
 
 def _given(scan: Source | Refused, truth: str | None) -> Case:
@@ -119,8 +119,8 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
         image = _image(truth)
     except InputError as error:
         return _lost(scan.key, str(error), _person(scan))
-    said = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
-    return Case(scan.key, _person(scan), scan.uris, said, kind=scan.kind, given=True)
+    truth_source = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
+    return Case(scan.key, _person(scan), scan.uris, truth_source, kind=scan.kind, given=True)
 
 
 def _named(case: Case, settings: EvaluationSettings) -> Case:

@@ -207,8 +207,8 @@ class CaseEvaluation:
         weights = candidate.weights.sha256 if candidate.weights else ""
         masked = self.case.mask is not None and methods()[candidate.method].takes.mask != "none"
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
-        said = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
-        return _digest([*said, *(beside if any(beside) else [])])
+        inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
+        return _digest([*inputs, *(beside if any(beside) else [])])
 
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
@@ -217,13 +217,13 @@ class CaseEvaluation:
 
     def outside(self, candidate: Candidate) -> list[str]:
         """What of the case lies outside the domain of a method and its model, by name and figures."""
-        measured, said = self.images.measured, self.case.metadata()
+        measured, metadata = self.images.measured, self.case.metadata()
         facts = facts_of(
             measured.grid,
             measured.forward,
             voxel_size=max(self.images.target.spacing),
             suffix=self.case.truth.entities.get("suffix"),
-            skull_stripped=said.get("SkullStripped"),
+            skull_stripped=metadata.get("SkullStripped"),
             lowest=measured.stats.minimum / measured.stats.upper if measured.stats.upper > 0 else None,
         )
         return disagreements(candidate.domain, facts)
@@ -261,15 +261,15 @@ def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Arr
     """
     uri, digest = files.join(evaluation.settings.out, evaluation.path(candidate)), evaluation.restore_digest(candidate)
     side = bids.without_extension(uri) + ".json"
-    if (kept := _kept_scan(uri, side, digest)) is not None:
-        return kept
+    if (restored := _kept_scan(uri, side, digest)) is not None:
+        return restored
     _ = evaluation.images  # read before the clock starts
     start, checkpoint = time.monotonic(), evaluation.checkpoint(candidate)
     image = _restored(evaluation, candidate, checkpoint)
     seconds = round(checkpoint.before + time.monotonic() - start, 3)
     sha256 = nifti.save(uri, image, evaluation.images.target, evaluation.images.stored)
-    said = {"Method": candidate.method, "Model": candidate.model, "Options": candidate.options, "Seconds": seconds}
-    files.write_json(side, said | {"Digest": digest, "SHA256": sha256})
+    facts = {"Method": candidate.method, "Model": candidate.model, "Options": candidate.options, "Seconds": seconds}
+    files.write_json(side, facts | {"Digest": digest, "SHA256": sha256})
     checkpoint.remove()
     return image, seconds
 
@@ -289,10 +289,10 @@ def _check_unseen(evaluation: CaseEvaluation, candidate: Candidate) -> str:
 def _kept_score(uri: str, out: str, digest: str) -> Score | None:
     """A row that was scored before; None where there is none of that digest, or its image is gone."""
     try:
-        kept = Score.model_validate(files.read_json(uri))
+        stored = Score.model_validate(files.read_json(uri))
     except (FileNotFoundError, ValueError):
         return None
-    return kept if kept.digest == digest and kept.state == "done" and files.exists(files.join(out, kept.image)) else None
+    return stored if stored.digest == digest and stored.state == "done" and files.exists(files.join(out, stored.image)) else None
 
 
 def _row(case: Case, candidate: Candidate) -> Score:
@@ -304,8 +304,8 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     row = _row(evaluation.case, candidate)
     note, digest = _check_unseen(evaluation, candidate), evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
-    if (kept := _kept_score(uri, evaluation.settings.out, digest)) is not None:
-        return kept.model_copy(update={"person": row.person})  # rows of before did not say
+    if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
+        return stored.model_copy(update={"person": row.person})  # rows of before did not say
     image, seconds = restored_scan(evaluation, candidate)
     if outside := evaluation.outside(candidate) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))

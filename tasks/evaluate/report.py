@@ -198,11 +198,11 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
 
 def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:
     degradations = dict.fromkeys(degradation_told(case) for case in cases if case.measured)
-    said = "; ".join(degradation or "as its sidecars say" for degradation in degradations) or "; ".join(
+    description = "; ".join(degradation or "as its sidecars say" for degradation in degradations) or "; ".join(
         how.forward.describe() for how in settings.degradations.values()
     )
     cohort = files.name_of(settings.cohort.rstrip("/"))
-    return {"Protocol": settings.protocol, "Degraded by": said, "Cohort": cohort, "Scans": str(len(cases))}
+    return {"Protocol": settings.protocol, "Degraded by": description, "Cohort": cohort, "Scans": str(len(cases))}
 
 
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:

@@ -136,8 +136,8 @@ def report(out: str, members: Sequence[Member], adjusted: Adjusted, flags: Mappi
     if not members:
         return
     after = adjusted.after if adjusted.adjusted is None else adjusted.adjusted
-    kept = set(after.scans)
-    before = adjusted.before.select([row for row, scan in enumerate(adjusted.before.scans) if scan in kept]).only(after.names)
+    scans = set(after.scans)
+    before = adjusted.before.select([row for row, scan in enumerate(adjusted.before.scans) if scan in scans]).only(after.names)
     reasons = dict(flags)
     for scan, why in adjusted.flags.items():
         reasons[scan] = f"{reasons[scan]}; {why}" if reasons.get(scan) else why

@@ -227,8 +227,8 @@ def _years(text: str) -> float | None:
 def write_table(uri: str, rows: Sequence[Row]) -> None:
     """Write the lines of a site as a table of its own."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    kept: Any = io.StringIO()
-    writer = csv.DictWriter(kept, columns, delimiter="\t", lineterminator="\n", restval="n/a")
+    buffer: Any = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, delimiter="\t", lineterminator="\n", restval="n/a")
     writer.writeheader()
     writer.writerows(rows)
-    files.write_atomic(uri, kept.getvalue().encode())
+    files.write_atomic(uri, buffer.getvalue().encode())

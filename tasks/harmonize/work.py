@@ -164,8 +164,8 @@ def _measure(piece: Piece) -> None:
         return
     scan = _load(piece)
     figures = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
-    said = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(figures)}
-    files.write_json(piece.measured, said | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
+    content = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(figures)}
+    files.write_json(piece.measured, content | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
 
 
 def _reading(piece: Piece, scan: Scan) -> Reading:
@@ -216,8 +216,8 @@ def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, normaliser: Norm
         "Harmonized": {"Site": piece.site, "Model": piece.model, "Intensity": method, "Digest": digest, "Grid": grid.to_json()}
     }
     source = f"{scan.stem}.nii.gz"
-    said = {"Description": HARMONIZED, "Sources": [derivatives.bids_uri(source)]}
-    return scan.sidecar | said | {"Isovox": own | {"Inputs": {source: scan.record.outputs[source]}}}
+    sidecar = {"Description": HARMONIZED, "Sources": [derivatives.bids_uri(source)]}
+    return scan.sidecar | sidecar | {"Isovox": own | {"Inputs": {source: scan.record.outputs[source]}}}
 
 
 def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
@@ -231,7 +231,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
     files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, normaliser))
     written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
     features = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
-    said = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
+    figures = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
     problems = _problems(piece, scan, mask)
     return ScanRecord(
         key=piece.key,
@@ -242,7 +242,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
         method=piece.intensity,
         inputs=scan.record.outputs,
         outputs=written,
-        provenance={"Model": piece.model, "Features": features, "Grid": grid.to_json()} | said,
+        provenance={"Model": piece.model, "Features": features, "Grid": grid.to_json()} | figures,
     )
 
 

@@ -111,12 +111,12 @@ class Masks:
 
 def _rank(path: str, scan: ScanPlan | Source) -> int | None:
     """0 for a mask whose name says that voxels of this scan were not measured, 1 for one that says nothing; None for others."""
-    name, said = without_extension(files.name_of(path)), entities_of(path)
-    if any(scan.entities.get(entity, value) != value for entity, value in said.items() if entity not in OWN):
+    name, entities = without_extension(files.name_of(path)), entities_of(path)
+    if any(scan.entities.get(entity, value) != value for entity, value in entities.items() if entity not in OWN):
         return None
     if MISSING.search(name):
         return 0
     own = without_extension(files.name_of(scan.relative))
     plain = name in {*PLAIN, *(f"{own}_{suffix}" for suffix in PLAIN)}
-    bids = "sub" in said and said.get("suffix") in PLAIN and not {"desc", "label"} & set(said)
+    bids = "sub" in entities and entities.get("suffix") in PLAIN and not {"desc", "label"} & set(entities)
     return 1 if plain or bids else None

@@ -61,8 +61,8 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
 
 def _reference_of(source: Source, references: dict[str, str], root: str) -> str | None:
     """The truth of a scan: of the same name, or of the name or the place that its simulation tells."""
-    said = simulated.truth_entities(source.entities)
-    truth_key = files.name_of(bids_stem(said)) if {"sub", "suffix"} <= set(said) else source.key
+    entities = simulated.truth_entities(source.entities)
+    truth_key = files.name_of(bids_stem(entities)) if {"sub", "suffix"} <= set(entities) else source.key
     if reference := references.get(source.key) or references.get(truth_key):
         return reference
     truth = simulated.truth_of(source.uris[0], root) if references and source.kind != "dicom" else None

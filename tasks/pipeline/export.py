@@ -208,11 +208,11 @@ def _export(job: Job, scan: ScanPlan) -> None:
     attrs = {"of": scan.digest, "unit": "standard deviations of the noise"}
     write_image(store_of(job), path, quality.consistency_map, restored.measured.grid, attrs, scan.digest)
     metrics = _metrics(restored, _reference(scan))
-    said = _provenance(job, scan)
+    provenance = _provenance(job, scan)
     rounded = {name: float(f"{value:.6g}") for name, value in quality.figures.items()}
-    outputs = _write_files(job, scan, restored, said | {"Quality": rounded})
+    outputs = _write_files(job, scan, restored, provenance | {"Quality": rounded})
     seconds = dict(job.seconds) | {"export": round(time.monotonic() - start, 3)}
-    out.write_record(_record(job, scan, quality, metrics, said).model_copy(update={"outputs": outputs, "seconds": seconds}))
+    out.write_record(_record(job, scan, quality, metrics, provenance).model_copy(update={"outputs": outputs, "seconds": seconds}))
 
 
 def export(job: Job) -> float:

@@ -176,8 +176,8 @@ class Models:
         """
         version = self.find(said)
         folder = self.check(version).folder
-        kept = self._client.get_model_version(version.name, version.version).tags
-        decisions = [json.loads(text) for tag, text in sorted(kept.items()) if tag.startswith(DECISION)]
+        tags = self._client.get_model_version(version.name, version.version).tags
+        decisions = [json.loads(text) for tag, text in sorted(tags.items()) if tag.startswith(DECISION)]
         return Story(version, read_spec(folder), read_text(folder), self.history(version.name), decisions)
 
     def history(self, name: str) -> list[Event]:
@@ -293,8 +293,8 @@ class Models:
 
     def cohort(self, name: str) -> dict[str, str] | None:
         """The evaluation cohort that was frozen for a model: its uri and sha256."""
-        kept = self._model(name).tags.get(COHORT)
-        return json.loads(kept) if kept else None
+        cohort = self._model(name).tags.get(COHORT)
+        return json.loads(cohort) if cohort else None
 
     def freeze_cohort(self, name: str, cohort: Mapping[str, str]) -> None:
         """Remember on which cohort the versions of a model are compared."""

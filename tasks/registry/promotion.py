@@ -168,6 +168,6 @@ def decide(challenger: str, champion: str, scores: PairedScores) -> Decision:
 
 def _keep(models: Models, name: str, decision: Decision) -> None:
     whole = asdict(decision)
-    said = {key: value for key, value in whole.items() if key not in {"scores", "comparisons"}}
-    models.note_decision(name, decision.challenger, said, whole)
+    settings = {key: value for key, value in whole.items() if key not in {"scores", "comparisons"}}
+    models.note_decision(name, decision.challenger, settings, whole)
     models.note_figures(name, decision.challenger, {f"gain_{each.metric}": each.gain[1] for each in decision.comparisons})

@@ -171,13 +171,13 @@ def _known_name_is_fine() -> Iterator[None]:
 def _version(client: MlflowClient, model: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
-    said = URI.fullmatch(model)
-    if said is None:
+    parts = URI.fullmatch(model)
+    if parts is None:
         raise UsageError("model-name", "models:/name@alias or models:/name/3", repr(model), "correct --model")
     try:
-        if alias := said["alias"]:
-            return client.get_model_version_by_alias(said["name"], alias)
-        return client.get_model_version(said["name"], said["version"])
+        if alias := parts["alias"]:
+            return client.get_model_version_by_alias(parts["name"], alias)
+        return client.get_model_version(parts["name"], parts["version"])
     except MlflowException as error:
         remedy = "register it, or see the Models page of isovox ui"
         raise UsageError("model-unknown", f"{model} in the registry", str(error)[:200], remedy) from error
@@ -198,13 +198,13 @@ def folder_of(version: ModelVersion, cache: Path) -> Path:
 
 def _fetch(version: ModelVersion, uri: str, cache: Path) -> Path:
     """The version's folder, fetched once."""
-    kept = folder_of(version, cache)
-    if not kept.exists():
+    cached = folder_of(version, cache)
+    if not cached.exists():
         cache.mkdir(parents=True, exist_ok=True)
         fetched = _download(str(version.source), uri, tempfile.mkdtemp(dir=cache))
         with suppress(OSError):  # another process was quicker
-            Path(fetched).rename(kept)
-    return kept
+            Path(fetched).rename(cached)
+    return cached
 
 
 def _download(source: str, uri: str, folder: str) -> str:

@@ -330,7 +330,7 @@ def _line(name: str, pairs: Mapping[str, tuple[Mapping[str, Share], Mapping[str,
     values = after.values[:, after.names.index(name)]
     unknown = int(np.count_nonzero(~np.isfinite(values)))
     notes = [f"unknown for {unknown} of {len(values)}"] if unknown else []
-    if (kept := values[np.isfinite(values)]).size and kept.min() == kept.max():
+    if (finite := values[np.isfinite(values)]).size and finite.min() == finite.max():
         notes.append("the same for all scans")
     return FeatureLine(name, known.title if known else "", known.unit if known else "", cells, "; ".join(notes))
 

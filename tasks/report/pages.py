@@ -131,10 +131,10 @@ def grid_text(grid: Grid) -> str:
 def _plane(pictures: PlanePictures) -> dict[str, Any]:
     plane = pictures.plane
     spoken = ", ".join(f"{SPOKEN[side]} {place}" for side, place in zip(plane.sides, PLACED, strict=True))
-    said = {"name": plane.name, "sides": list(zip(plane.sides, PLACED, strict=True)), "spoken": spoken}
+    facts = {"name": plane.name, "sides": list(zip(plane.sides, PLACED, strict=True)), "spoken": spoken}
     middle = len(pictures.places) // 2
     return {
-        "plane": said,
+        "plane": facts,
         "strips": pictures.strips,
         "places": pictures.places,
         "ratio": pictures.width / pictures.height,
@@ -188,10 +188,10 @@ def scores(record: ScanRecord) -> list[tuple[str, str, str]]:
 
 
 def _provenance(record: ScanRecord) -> Iterator[tuple[str, str]]:
-    said = {name: value for name, value in record.provenance.items() if name != "Quality"}
-    inputs = {} if "Inputs" in said else {"inputs, sha256": record.inputs}
-    digest = {} if "Digest" in said else {"digest": record.digest}
-    yield from flat({**inputs, "outputs, sha256": record.outputs, **said, **digest, "seconds": record.seconds})
+    facts = {name: value for name, value in record.provenance.items() if name != "Quality"}
+    inputs = {} if "Inputs" in facts else {"inputs, sha256": record.inputs}
+    digest = {} if "Digest" in facts else {"digest": record.digest}
+    yield from flat({**inputs, "outputs, sha256": record.outputs, **facts, **digest, "seconds": record.seconds})
 
 
 @dataclass(frozen=True)

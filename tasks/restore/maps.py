@@ -39,8 +39,8 @@ def write_maps(store: Store, restored: str, beside: Beside, number: int, digest:
         for box in store.blocks(path):
             store.write_block(path, box, images[number][box.slices])
         store.finish(path, digest)
-    kept: dict[str, Any] = {"maps": list(beside.maps)} if beside.maps else {}
-    return kept | ({"figures": dict(beside.figures[number])} if beside.figures else {})
+    attributes: dict[str, Any] = {"maps": list(beside.maps)} if beside.maps else {}
+    return attributes | ({"figures": dict(beside.figures[number])} if beside.figures else {})
 
 
 def whole(store: Store, restored: str, digest: str) -> bool:

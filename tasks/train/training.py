@@ -63,9 +63,9 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
     Raises:
         UsageError: where the folder is of a training with other settings or another split.
     """
-    said = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"})
-    how = said["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
-    stated = {"settings": said | {"training": how}, "split": split}
+    dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"})
+    how = dumped["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
+    stated = {"settings": dumped | {"training": how}, "split": split}
     if files.exists(place.settings) and (before := _noted(place.settings)) != stated:
         changed = ", ".join(_differing(before, stated))
         remedy = "train into another --out, or with the settings of before"
@@ -98,8 +98,8 @@ def _differing(before: Any, after: Any, at: str = "") -> list[str]:
 def _noted(uri: str) -> Any:
     """What was noted; what is called recipe now was called method once."""
     noted = files.read_json(uri)
-    if "method" in (said := noted.get("settings", {})):
-        said["recipe"] = said.pop("method")
+    if "method" in (settings := noted.get("settings", {})):
+        settings["recipe"] = settings.pop("method")
     return noted
 
 

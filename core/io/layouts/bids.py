@@ -35,7 +35,7 @@ def check_entities(path: str, entities: Entities) -> None:
         InputError: entity-unsafe, entity-invalid, entity-repeated, entity-mismatch, name-not-bids.
     """
     name = without_extension(files.name_of(path))
-    said = [part.partition("-")[0] for part in name.split("_")[:-1]]
+    names = [part.partition("-")[0] for part in name.split("_")[:-1]]
     match = FILE.fullmatch(path)
     remedy = "rename the file as BIDS says"
     for entity, value in entities.items():
@@ -45,7 +45,7 @@ def check_entities(path: str, entities: Entities) -> None:
             raise InputError("entity-invalid", "labels of letters and digits", f"{entity}-{value}", remedy)
     if "sub" not in entities or "suffix" not in entities or any("-" not in part for part in name.split("_")[:-1]):
         raise InputError("name-not-bids", "a name of the form sub-<label>[_<entity>-<label>]_<suffix>", name, remedy)
-    if len(set(said)) < len(said):
+    if len(set(names)) < len(names):
         raise InputError("entity-repeated", "each entity once in a name", name, remedy)
     folders = [f"{entity}-{entities[entity]}" if entity in entities else None for entity in ("sub", "ses")]
     if match and [match[1], match[2]] != folders:
@@ -78,8 +78,8 @@ class _Sidecars:
         self._folders: dict[str, list[tuple[str, Entities]]] = {}
         self._content: dict[str, Any] = {}
         for path in paths:
-            if path.endswith(".json") and path != DESCRIPTION and "suffix" in (said := entities_of(path)):
-                self._folders.setdefault(str(PurePosixPath(path).parent), []).append((path, said))
+            if path.endswith(".json") and path != DESCRIPTION and "suffix" in (entities := entities_of(path)):
+                self._folders.setdefault(str(PurePosixPath(path).parent), []).append((path, entities))
 
     def _read(self, path: str) -> Any:
         if path not in self._content:
@@ -94,9 +94,9 @@ class _Sidecars:
         """Metadata of a scan from all JSON files that apply to it, the nearest last."""
         beside = [sidecar for parent in PurePosixPath(path).parents for sidecar in self._folders.get(str(parent), [])]
         applies = [
-            (sidecar.count("/"), len(said), sidecar)
-            for sidecar, said in beside
-            if all(entities.get(name) == value for name, value in said.items() if name != "datatype")
+            (sidecar.count("/"), len(stated), sidecar)
+            for sidecar, stated in beside
+            if all(entities.get(name) == value for name, value in stated.items() if name != "datatype")
         ]
         merged: dict[str, Any] = {}
         for _, _, sidecar in sorted(applies):
@@ -143,12 +143,12 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
         else:
             meant.append((outcome, entities, candidate(outcome.path, entities)))
     filters = Filters(selection)
-    left = filters.keep([said for *_, said in meant])
+    left = filters.keep([scan for *_, scan in meant])
     discovery.ledger.filters = filters.told
     sidecars = _Sidecars(root, [entry.path for entry in entries if not entry.unreadable])
-    for image, entities, said in meant:
-        if said.path in left:
-            discovery.leave(image.files, left[said.path])
+    for image, entities, scan in meant:
+        if scan.path in left:
+            discovery.leave(image.files, left[scan.path])
         else:
             _take(root, image, entities, sidecars, discovery)
     return discovery

@@ -52,11 +52,11 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
         else:
             meant.append((outcome, inside, entities, candidate(outcome.path or inside, entities)))
     filters = Filters(selection)
-    left = filters.keep([said for *_, said in meant])
+    left = filters.keep([scan for *_, scan in meant])
     discovery.ledger.filters = filters.told
-    for image, inside, entities, said in meant:
-        if said.path in left:
-            discovery.leave(image.files, left[said.path])
+    for image, inside, entities, scan in meant:
+        if scan.path in left:
+            discovery.leave(image.files, left[scan.path])
         else:
             _take(root, image, inside, entities, discovery)
     return discovery

@@ -22,8 +22,8 @@ def _absolute(path: str, folder: str) -> str:
 
 def _row_entities(row: Row) -> Entities:
     """Entities of a table's row: those of the file's name, and what the columns say above them."""
-    said = entities_of(without_extension(row.get("path", "")))
-    entities = {name: value for name, value in said.items() if LABEL.fullmatch(value)}
+    named = entities_of(without_extension(row.get("path", "")))
+    entities = {name: value for name, value in named.items() if LABEL.fullmatch(value)}
     columns = {"sub": row.get("participant_id", ""), "ses": row.get("session_id", ""), "suffix": row.get("suffix", "")}
     return entities | {name: value.removeprefix(f"{name}-") for name, value in columns.items() if value}
 

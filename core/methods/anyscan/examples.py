@@ -80,9 +80,9 @@ class Scans(Dataset[Batch]):
     def _kept(self, subject: Subject) -> Look:
         uri = files.join(self.folder, "looks", f"{subject.key.replace('/', '_')}.json") if self.folder else ""
         if uri and files.exists(uri):
-            kept = files.read_json(uri)
-            tissues = Tissues.from_json(kept["tissues"]) if kept["tissues"] else None
-            return Look(np.asarray(kept["quantiles"], np.float32), tissues)
+            stored = files.read_json(uri)
+            tissues = Tissues.from_json(stored["tissues"]) if stored["tissues"] else None
+            return Look(np.asarray(stored["quantiles"], np.float32), tissues)
         look = look_of(self._image(subject), max(subject.upper, 1e-6))
         if uri:
             classes = look.tissues.to_json() if look.tissues else None

@@ -72,8 +72,8 @@ def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardMod
     missing = _missing(scaled, rough, source, fine, axis, forward, noise)
     start, stop = [0, 0, 0], list(fine.shape)
     start[axis], stop[axis] = before, before + target.shape[axis]
-    kept = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-    rough, missing, fine = rough[kept.slices], missing[kept.slices], fine.crop(kept)
+    box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    rough, missing, fine = rough[box.slices], missing[box.slices], fine.crop(box)
     profile, gap = forward.slices
     constants = (1 / scale / SPACING, 0.0 if profile == "point" else 1 - gap, GRAIN * units.noise / units.scale)
     places = scale * np.arange(target.shape[axis]) + offset

@@ -110,8 +110,8 @@ class InverseCg(Inversion):
     def _sharpened(self, problem: Inverse, number: int, image: Array) -> Array:
         """The last pull: of one scan, in its own units, on the target grid, where a voxel of the prior may be coarser."""
         scan = problem.measured[number]
-        kept = np.ones(scan.grid.shape, np.bool_) if scan.mask is None else ~scan.mask
-        equation = Equation(scan.operator(problem.target), scan.image, kept)
+        measured = np.ones(scan.grid.shape, np.bool_) if scan.mask is None else ~scan.mask
+        equation = Equation(scan.operator(problem.target), scan.image, measured)
         return np.ascontiguousarray(pull([equation], image, self.settings.trust, self.settings.inner), np.float32)
 
 

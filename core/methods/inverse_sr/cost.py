@@ -55,8 +55,8 @@ def cost_of(parts: Mapping[str, Any], window: Triple, steps: int) -> Cost:
         window: shape of its images.
         steps: of the chain.
     """
-    said = {role: [parts[role].network, parts[role].config] for role in ROLES}
-    return Cost(steps, *_counted(json.dumps(said, sort_keys=True), code_shape(parts, window)))
+    networks = {role: [parts[role].network, parts[role].config] for role in ROLES}
+    return Cost(steps, *_counted(json.dumps(networks, sort_keys=True), code_shape(parts, window)))
 
 
 @lru_cache(maxsize=8)
@@ -74,18 +74,18 @@ def _counted(said: str, shape: Shape) -> tuple[int, int, int, int]:
 def _count(network: nn.Module, run: Callable[[], Tensor]) -> tuple[int, int]:
     """Operations of a run, and numbers that it keeps beside the weights, each once."""
     own = {tensor.untyped_storage()._cdata for tensor in network.state_dict().values()}  # noqa: SLF001 - what torch knows them by
-    kept: dict[int, Tensor] = {}
+    tensors: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         if (place := tensor.untyped_storage()._cdata) not in own:  # noqa: SLF001
-            kept[place] = tensor
+            tensors[place] = tensor
         return tensor
 
     from torch.utils.flop_counter import FlopCounterMode  # takes seconds to import
 
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         run()
-    return counter.get_total_flops(), sum(tensor.numel() for tensor in kept.values())
+    return counter.get_total_flops(), sum(tensor.numel() for tensor in tensors.values())
 
 
 def free_memory(device: str) -> int:

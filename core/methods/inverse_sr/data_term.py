@@ -108,14 +108,14 @@ class DataTerm:
         """The losses of an image (x, y, z) on the prior's grid."""
         pixels, features, lines = image.new_zeros(()), image.new_zeros(()), []
         for observation in self.observations:
-            seen, kept = as_torch(observation.operator)(image), torch.from_numpy(observation.kept).to(image)
+            seen, measured = as_torch(observation.operator)(image), torch.from_numpy(observation.kept).to(image)
             values = torch.from_numpy(observation.values).to(image)
             line = self.line(seen.detach().cpu().numpy(), observation)
             seen = seen * line[0] + line[1]
-            rest = (seen - values) * kept
-            pixels = pixels + (rest.abs() if self.norm == "l1" else rest.square()).sum() / kept.sum()
+            rest = (seen - values) * measured
+            pixels = pixels + (rest.abs() if self.norm == "l1" else rest.square()).sum() / measured.sum()
             if self.features is not None:
-                features = features + self.features(seen, values, kept, observation.axis)
+                features = features + self.features(seen, values, measured, observation.axis)
             lines.append(line)
         return Terms(pixels, None if self.features is None else features, lines)
 

@@ -325,10 +325,10 @@ def observation(scan: Measured, frame: Frame) -> Observation:
     """A scan in the frame and the units of the prior."""
     span = max(scan.stats.upper - scan.stats.minimum, 1e-6)
     values = (scan.image - np.float32(scan.stats.minimum)) / np.float32(span)
-    kept = frame.holds(scan.grid)
+    inside = frame.holds(scan.grid)
     if scan.mask is not None:
-        kept, values = kept & ~scan.mask, np.where(scan.mask, np.float32(0), values)
-    return Observation(scan.operator(frame.window), values, kept, slice_axis(scan.grid), scan.stats.minimum, span)
+        inside, values = inside & ~scan.mask, np.where(scan.mask, np.float32(0), values)
+    return Observation(scan.operator(frame.window), values, inside, slice_axis(scan.grid), scan.stats.minimum, span)
 
 
 def observed(measured: Sequence[Measured], target: Grid) -> float:

@@ -157,13 +157,15 @@ class DirectSolver:
     def __init__(self, grams: Sequence[Matrix], penalty: Size) -> None:
         gains = [float(np.trace(gram)) / len(gram) for gram in grams]
         rest = [float(np.abs(g - c * np.eye(len(g))).max()) / c for g, c in zip(grams, gains, strict=True)]
-        kept = max(range(3), key=lambda axis: rest[axis])
+        longest = max(range(3), key=lambda axis: rest[axis])
         self.exact = sorted(rest)[1] <= EXACT
         pairs = [_cosines(len(gram)) for gram in grams]
         values = [size * value for size, (value, _) in zip(penalty, pairs, strict=True)]
         bases = [basis for _, basis in pairs]
-        others = float(np.prod(gains)) / gains[kept]
-        values[kept], bases[kept] = np.linalg.eigh(others * grams[kept] + penalty[kept] * _differences(len(grams[kept])))
+        others = float(np.prod(gains)) / gains[longest]
+        values[longest], bases[longest] = np.linalg.eigh(
+            others * grams[longest] + penalty[longest] * _differences(len(grams[longest]))
+        )
         self._bases = [basis.astype(np.float32) for basis in bases]
         self._inverse = [value.astype(np.float32) for value in values]
 

@@ -75,9 +75,9 @@ def by_tissues(image: Array, tissues: Tissues, look: Look, draw: np.random.Gener
     """The image with random means in its tissues, their texture, and a bias field, again over the 99.9th percentile."""
     means = draw.uniform(0.1, 1.0, 3)
     upper = brightest(_expected(look.quantiles, tissues, means))
-    kept = draw.uniform(0, 1) * (means.max() - means.min())  # of the detail within tissues, as bright as the contrast
+    share = draw.uniform(0, 1) * (means.max() - means.min())  # of the detail within tissues, as bright as the contrast
     detail = image - _expected(image, tissues, np.asarray(tissues.means))
-    made = _expected(image, tissues, means) + (kept * detail + _texture(image.shape, draw)) * _head(image, tissues)
+    made = _expected(image, tissues, means) + (share * detail + _texture(image.shape, draw)) * _head(image, tissues)
     return np.asarray(made * bias_field(image.shape, draw) / upper, np.float32)
 
 
