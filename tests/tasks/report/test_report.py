@@ -332,3 +332,10 @@ def test_thresholds_of_the_run_judge_the_table(cohort_view: CohortView) -> None:
     strict = QualityThresholds(max_consistency=0.5).model_dump()
     text = cohort_page(dataclasses.replace(cohort_view, settings={"quality": strict}))
     assert text.count("beyond the threshold</span>") > cohort_page(cohort_view).count("beyond the threshold</span>")
+
+
+def test_a_page_says_why_a_scan_has_a_method_of_its_own(scan_view: ScanView) -> None:
+    chosen = scan_view.record.provenance | {"MethodChosen": "did best on T1w"}
+    view = dataclasses.replace(scan_view, record=scan_view.record.model_copy(update={"provenance": chosen}))
+    assert "</b>: did best on T1w</span>" in scan_page(view)
+    assert "did best" not in scan_page(scan_view)
