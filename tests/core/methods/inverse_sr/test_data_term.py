@@ -10,8 +10,9 @@ from core.errors import RestorationError
 from core.geometry.grid import Grid
 from core.methods.inverse_sr.data_term import DataTerm, Observation, line_through
 from core.methods.inverse_sr.features import Lpips, features_of, gradients
-from core.methods.inverse_sr.least_squares import Equation, conjugate_gradients, pull
+from core.methods.inverse_sr.least_squares import Equation, pull
 from core.operators.forward_model import InPlane, KSpace, SliceProfile
+from core.operators.solve import conjugate_gradients
 
 SHARP = Grid((6, 8, 16), np.eye(4))
 DRAW = np.random.default_rng(0)

@@ -1,0 +1,137 @@
+"""Whole volumes in few noise levels, without gradients (DiffPIR: Zhu et al. 2023; DDS: Chung et al. 2024).
+
+    x = interpolated scan + s_0 z
+    D = what the score model expects behind the slices of x                          along one axis, then along another (TPDM)
+    u = argmin |y - A u|^2 + trust (s_y / s_i)^2 |u - D|^2                           exactly
+    x = u + s_j (sqrt(1 - zeta) (x - u) / s_i + sqrt(zeta) z)                        s_j the next level, 0 at the end
+
+Levels fall as in EDM (Karras et al. 2022, eq. 5). Levels on the second axis have no data step; the last level has one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.resample import interpolate
+from core.methods.base import Measured
+from core.methods.iterative import State
+from core.methods.srmri.data_step import DataStep, Exact, Iterated
+from core.methods.srmri.planes import parts_of, plane_axes, reduced_axes
+from core.methods.srmri.score_model import ScoreModel
+from core.noise import normal
+from core.operators.forward import parallel
+from core.operators.trilinear import resample
+
+CURVE = 7.0  # rho of EDM
+LEAST_NOISE = 1e-3  # of the scan, of its 99.9th percentile
+FEWEST = 16  # slices along an axis, from which it takes part
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the levels are walked.
+
+    Attributes:
+        levels: how many.
+        first: sigma, of the scan's 99.9th percentile.
+        last: sigma before the end.
+        trust: lambda.
+        fresh: zeta.
+    """
+
+    levels: int
+    first: float
+    last: float
+    trust: float
+    fresh: float
+
+    def sigmas(self) -> list[float]:
+        """Falling, and 0 at the end: one more than there are levels."""
+        high, low = self.first ** (1 / CURVE), self.last ** (1 / CURVE)
+        return [(high + n / max(1, self.levels - 1) * (low - high)) ** CURVE for n in range(self.levels)] + [0.0]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Scans of one person that are restored as one image.
+
+    Attributes:
+        model: the score model.
+        data: what pulls an image onto the scans.
+        start: them interpolated, in units of ``uppers``.
+        axes: along which slices follow each other, in turn.
+        noise: s_y.
+        measured: the scans.
+        uppers: their 99.9th percentiles.
+        target: grid of the result.
+    """
+
+    model: ScoreModel
+    data: DataStep
+    start: Array
+    axes: tuple[int, ...]
+    noise: float
+    measured: Sequence[Measured]
+    uppers: Sequence[float]
+    target: Grid
+
+
+def volume_of(model: ScoreModel, measured: Sequence[Measured], target: Grid) -> Volume:
+    """The problem of some scans."""
+    uppers = [scan.stats.upper if scan.stats.upper > 0 else 1.0 for scan in measured]
+    images = [scan.image / np.float32(upper) for scan, upper in zip(measured, uppers, strict=True)]
+    operators = [scan.operator(target) for scan in measured]
+    raised = [_onto(image, scan.grid, target) for image, scan in zip(images, measured, strict=True)]
+    noise = max(LEAST_NOISE, *(scan.stats.noise_sd / upper for scan, upper in zip(measured, uppers, strict=True)))
+    reduced = reduced_axes(measured[0], target) if parallel(measured[0].grid, target) else ()
+    axes = plane_axes(reduced)
+    both = model.network.neighbours > 0 and min(target.shape) >= FEWEST
+    data: DataStep = Iterated(list(zip(operators, images, strict=True)))
+    if len(measured) == 1 and parallel(measured[0].grid, target):
+        separable, kept = parts_of(operators[0])
+        data = Exact(separable, images[0]) if kept is None else data
+    start = np.asarray(np.mean(raised, 0), np.float32) if len(raised) > 1 else raised[0]
+    return Volume(model, data, start, axes if both else axes[:1], noise, list(measured), uppers, target)
+
+
+def _onto(image: Array, grid: Grid, target: Grid) -> Array:
+    return interpolate(image, grid, target, 3) if parallel(grid, target) else resample(grid, target).forward(image)
+
+
+def noise_of(problem: Volume, number: int) -> Array:
+    """Standard normal noise of the target's voxels."""
+    return normal(Box.whole(problem.target.shape), problem.measured[0].noise, number)
+
+
+def begin(problem: Volume, pace: Pace) -> State:
+    """The interpolated scan under noise."""
+    return State({"image": problem.start + np.float32(pace.first) * noise_of(problem, 0)})
+
+
+def advance(problem: Volume, pace: Pace, state: State) -> Mapping[str, float]:
+    """A level."""
+    x, number = state.arrays["image"], state.step
+    now, then = pace.sigmas()[number : number + 2]
+    along = number % len(problem.axes)
+    estimate = problem.model.volume(x, now, problem.axes[along])
+    pulled, figures = estimate, {"sigma": now}
+    if along == 0 or then == 0:
+        figures["residual"] = problem.data.residual(estimate)
+        pulled = problem.data(estimate, pace.trust * (problem.noise / now) ** 2)
+    if then == 0:
+        state.arrays["image"] = pulled
+        return figures
+    rest = (x - pulled) * np.float32(math.sqrt(1 - pace.fresh) * then / now)
+    fresh = noise_of(problem, number + 1) * np.float32(math.sqrt(pace.fresh) * then)
+    state.arrays["image"] = np.ascontiguousarray(pulled + rest + fresh)
+    return figures
+
+
+def images_of(problem: Volume, state: State) -> list[Array]:
+    """The image in each scan's own unit."""
+    return [np.ascontiguousarray(state.arrays["image"] * np.float32(upper)) for upper in problem.uppers]

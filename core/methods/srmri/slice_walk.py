@@ -1,0 +1,122 @@
+"""The paper's samplers on all slices of a scan, one noise level a step; see ``sampler``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.diffusion.schedules import ve_times
+from core.geometry.grid import Array, Box, Grid
+from core.geometry.resample import interpolate
+from core.methods.base import Measured
+from core.methods.iterative import State
+from core.methods.srmri.planes import PlaneOperator, fusion_levels, plane_axes, plane_operators, reduced_axes
+from core.methods.srmri.sampler import USES, Noise, Rules, Scene, level
+from core.methods.srmri.score_model import ScoreModel
+from core.noise import axis_key, normal_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """The slices of a scan.
+
+    Attributes:
+        model: the score model.
+        rules: of the sampler.
+        levels: how many.
+        axis: along which the slices follow each other.
+        operators: of each restored slice.
+        seen: measured slices (slices, m, k), over the 99.9th percentile.
+        raised: them interpolated onto the target, (slices, h, w).
+        measured: the scan.
+        target: grid of the result.
+    """
+
+    model: ScoreModel
+    rules: Rules
+    levels: int
+    axis: int
+    operators: Sequence[PlaneOperator]
+    seen: Array
+    raised: Array
+    measured: Measured
+    target: Grid
+
+    @cached_property
+    def sigmas(self) -> list[float]:
+        """Falling, 0 at the end."""
+        return [self.model.schedule.alpha_sigma(t)[1] if t >= 0 else 0.0 for t in ve_times(self.levels)]
+
+    @property
+    def upper(self) -> float:
+        """The scan's 99.9th percentile."""
+        return self.measured.stats.upper if self.measured.stats.upper > 0 else 1.0
+
+
+def stack_of(model: ScoreModel, rules: Rules, levels: int, measured: Measured, target: Grid) -> Stack:
+    """The problem of a scan.
+
+    Raises:
+        RestorationError: slices-coupled, not-separable.
+    """
+    axis, _ = plane_axes(reduced_axes(measured, target))
+    upper = np.float32(measured.stats.upper if measured.stats.upper > 0 else 1.0)
+    raised = interpolate(measured.image, measured.grid, target, 3) / upper
+    seen, raised = (np.ascontiguousarray(np.moveaxis(each, axis, 0)) for each in (measured.image / upper, raised))
+    return Stack(model, rules, levels, axis, plane_operators(measured, target, axis), seen, raised, measured, target)
+
+
+def slice_noise(stack: Stack, place: int, number: int) -> Tensor:
+    """Standard normal noise of a slice, (1, 1, h, w), by its place and the number of the use alone."""
+    box = Box((place, 0, 0), (place + 1, *stack.raised.shape[1:]))
+    return normal_tensor(box, axis_key(stack.measured.noise, stack.axis), number, stack.model.device)[None]
+
+
+def begin(stack: Stack) -> State:
+    """Pure noise of the largest sigma."""
+    noise = [slice_noise(stack, place, 0)[0, 0] for place in range(len(stack.raised))]
+    return State({"slices": np.ascontiguousarray((torch.stack(noise) * stack.sigmas[0]).cpu().numpy())})
+
+
+def advance(stack: Stack, state: State) -> Mapping[str, float]:
+    """A level of all slices: each sees its neighbours as they were before it."""
+    before, number = state.arrays["slices"], state.step
+    after, apart = np.empty_like(before), 0.0
+    now, then = stack.sigmas[number : number + 2]
+    for place in range(len(before)):
+        scene = _scene(stack, before, place)
+        noise: Noise = partial(_used, stack, place, number)
+        x = torch.from_numpy(before[place].copy())[None, None].to(stack.model.device)
+        moved, residual = level(scene, stack.rules, x, number, (now, then), noise)
+        after[place], apart = moved[0, 0].cpu().numpy(), apart + residual / len(before)
+    state.arrays["slices"] = after
+    return {"residual": apart, "sigma": now}
+
+
+def _used(stack: Stack, place: int, number: int, use: int) -> Tensor:
+    return slice_noise(stack, place, 1 + number * USES + use)
+
+
+def _scene(stack: Stack, before: Array, place: int) -> Scene:
+    slabs, middle = stack.model.slabs(before, place, 0), stack.model.network.neighbours
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        around = torch.cat([slabs[:, :middle], x, slabs[:, middle + 1 :]], 1)
+        return stack.model.expected(around, sigma, stack.axis)
+
+    def there(array: Array) -> Tensor:
+        return torch.from_numpy(array[place].copy())[None, None].to(stack.model.device)
+
+    operator = stack.operators[place]
+    fuses = operator.kept is None and any(fusion_levels(operator))
+    return Scene(denoise, operator, there(stack.seen), there(stack.raised) if fuses else None)
+
+
+def image_of(stack: Stack, state: State) -> Array:
+    """The restored scan in its own unit."""
+    return np.ascontiguousarray(np.moveaxis(state.arrays["slices"], 0, stack.axis) * np.float32(stack.upper))
