@@ -6,6 +6,7 @@ y = R x C'  of a slice x, R and C the forward model's matrices along its rows an
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,8 +153,10 @@ def _approximated(image: Array, levels: tuple[int, int], wavelet: str) -> Array:
     """The part of an image that its approximation band alone makes."""
     import pywt
 
-    for axis, level in enumerate(levels):
-        if level:
-            coarse, *details = pywt.wavedec(image, wavelet, "periodization", level, axis)
-            image = pywt.waverec([coarse, *(np.zeros_like(each) for each in details)], wavelet, "periodization", axis)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Level value")  # of slices shorter than the filter
+        for axis, level in enumerate(levels):
+            if level:
+                coarse, *details = pywt.wavedec(image, wavelet, "periodization", level, axis)
+                image = pywt.waverec([coarse, *(np.zeros_like(each) for each in details)], wavelet, "periodization", axis)
     return np.asarray(image)

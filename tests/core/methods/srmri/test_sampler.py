@@ -1,0 +1,196 @@
+"""One level of the samplers against formulas: linear recursions of mean and covariance, gradients, projections, fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import pywt
+import torch
+from torch import Tensor
+
+from core.diffusion.samplers import Langevin
+from core.methods.srmri.planes import PlaneOperator, fused, plane_axes
+from core.methods.srmri.sampler import Rules, Scene, gradient_of, level
+
+SIDE = 2
+N = SIDE * SIDE
+SIGMAS = [3.0, 1.5, 0.7, 0.3, 0.1, 0.0]
+SNR = 0.1
+torch.manual_seed(0)
+ROOT_ = torch.randn(N, N, dtype=torch.float64)
+COVARIANCE = ROOT_ @ ROOT_.T / N + 0.1 * torch.eye(N, dtype=torch.float64)
+MEAN = torch.rand(N, dtype=torch.float64)
+EYE = torch.eye(N, dtype=torch.float64)
+ROWS = torch.tensor([[0.7, 0.3]], dtype=torch.float64)
+H = torch.kron(ROWS, torch.eye(SIDE, dtype=torch.float64))
+SEEN = torch.tensor([0.8, 0.2], dtype=torch.float64)
+
+
+def gaussian(x: Tensor, sigma: float) -> Tensor:
+    """What is expected behind noise where slices are normal."""
+    gain = COVARIANCE @ torch.linalg.inv(COVARIANCE + sigma**2 * EYE)
+    return (MEAN + (x.reshape(N) - MEAN) @ gain.T).reshape(x.shape)
+
+
+def scene(raised: Tensor | None = None) -> Scene:
+    operator = PlaneOperator(ROWS, torch.eye(SIDE, dtype=torch.float64))
+    return Scene(gaussian, operator, SEEN.reshape(1, 1, 1, SIDE), raised)
+
+
+def walked(rules: Rules, noise: Callable[[int, int], Tensor], start: Tensor) -> Tensor:
+    x = start.reshape(1, 1, SIDE, SIDE)
+    for n in range(len(SIGMAS) - 1):
+        x, _ = level(scene(), rules, x, n, (SIGMAS[n], SIGMAS[n + 1]), lambda use, n=n: noise(n, use).reshape(1, 1, SIDE, SIDE))
+    return x.reshape(N)
+
+
+def silent(_: int, __: int) -> Tensor:
+    return torch.zeros(N, dtype=torch.float64)
+
+
+def rules(pull: str, **more: object) -> Rules:
+    return Rules(pull, rho=0.05, squared=True, corrector=Langevin(SNR, measured=False), **more)  # type: ignore[arg-type]
+
+
+def measured_moments(how: Rules) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of an affine sampler: where it goes without noise, and where unit noises of every use move that."""
+    mean = walked(how, silent, torch.zeros(N, dtype=torch.float64))
+    columns = [walked(how, silent, SIGMAS[0] * EYE[n]) - mean for n in range(N)]
+    for at in range(len(SIGMAS) - 1):
+        for used in range(4):
+            for n in range(N):
+
+                def unit(number: int, use: int, at: int = at, used: int = used, n: int = n) -> Tensor:
+                    return EYE[n] if (number, use) == (at, used) else silent(number, use)
+
+                columns.append(walked(how, unit, torch.zeros(N, dtype=torch.float64)) - mean)
+    moves = torch.stack(columns, 1)
+    return mean, moves @ moves.T
+
+
+def predicted_moments(pull: str, *, predictor_first: bool, period: int = 1) -> tuple[Tensor, Tensor]:
+    """The same by matrices: each move is x <- M x + b, and noise."""
+    m, c = torch.zeros(N, dtype=torch.float64), SIGMAS[0] ** 2 * EYE
+    pseudo = torch.linalg.pinv(H)
+    away = EYE - pseudo @ H
+
+    def gain(sigma: float) -> Tensor:
+        return COVARIANCE @ torch.linalg.inv(COVARIANCE + sigma**2 * EYE)
+
+    def gradient(sigma: float) -> tuple[Tensor, Tensor]:
+        """Of |y - H D|^2: G x + g."""
+        seen = H @ gain(sigma)
+        return 2 * seen.T @ seen, -2 * seen.T @ (SEEN - H @ (MEAN - gain(sigma) @ MEAN))
+
+    def move(m: Tensor, c: Tensor, number: int, sigma: float, step: float, spread: float, then: float, pulls: bool):  # type: ignore[no-untyped-def]
+        pulled = torch.linalg.inv(COVARIANCE + sigma**2 * EYE)
+        matrix, shift = EYE - step * pulled, step * pulled @ MEAN
+        graded = pull in {"dps", "mcg"} or (pull == "srmri" and number % period == 0)
+        if pulls and graded:
+            slope, offset = gradient(sigma)
+            matrix, shift = matrix - 0.05 * slope, shift - 0.05 * offset
+        m, c = matrix @ m + shift, matrix @ c @ matrix.T + spread**2 * EYE
+        if pulls and (pull == "mcg" or not graded):
+            m, c = away @ m + pseudo @ SEEN, away @ c @ away.T + then**2 * pseudo @ H @ H.T @ pseudo.T
+        return m, c
+
+    for n in range(len(SIGMAS) - 1):
+        now, then = SIGMAS[n], SIGMAS[n + 1]
+        langevin = 2 * (SNR * now) ** 2, 2 * SNR * now
+        if not predictor_first:
+            m, c = move(m, c, n, now, *langevin, now, True)
+        step = now**2 - then**2
+        m, c = move(m, c, n, now, step, step**0.5 if then > 0 else 0.0, then, True)
+        if predictor_first and then > 0:
+            m, c = move(m, c, n, then, 2 * (SNR * then) ** 2, 2 * SNR * then, then, False)
+    return m, c
+
+
+@pytest.mark.parametrize("predictor_first", [False, True])
+@pytest.mark.parametrize(("pull", "period"), [("score-sde", 1), ("dps", 1), ("mcg", 1), ("srmri", 2)])
+def test_mean_and_covariance_follow_the_linear_recursion(pull: str, period: int, *, predictor_first: bool) -> None:
+    how = rules(pull, predictor_first=predictor_first, period=period)
+    mean, covariance = measured_moments(how)
+    wanted_mean, wanted = predicted_moments(pull, predictor_first=predictor_first, period=period)
+    torch.testing.assert_close(mean, wanted_mean, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(covariance, wanted, atol=1e-10, rtol=1e-10)
+
+
+def test_with_every_level_a_gradient_srmri_is_dps_to_the_last_bit() -> None:
+    def noise(number: int, use: int) -> Tensor:
+        return torch.randn(N, generator=torch.Generator().manual_seed(10 * number + use), dtype=torch.float64)
+
+    start = 3 * noise(99, 0)
+    for squared in (False, True):
+        a, b = (walked(Rules(pull, 1, 0.1, squared), noise, start) for pull in ("srmri", "dps"))
+        assert torch.equal(a, b)
+        assert not torch.equal(a, walked(Rules("srmri", 2, 0.1, squared), noise, start))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_gradients_are_those_of_finite_differences(*, squared: bool) -> None:
+    x, sigma, h = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64), 0.7, 1e-6
+
+    def misfit(x: Tensor) -> float:
+        square = float((SEEN - (H @ gaussian(x, sigma).reshape(N))).square().sum())
+        return square if squared else square**0.5
+
+    expected, gradient, apart = gradient_of(scene(), x, sigma, squared=squared)
+    for n in range(N):
+        step = h * EYE[n].reshape(x.shape)
+        assert float(gradient.reshape(N)[n]) == pytest.approx((misfit(x + step) - misfit(x - step)) / (2 * h), rel=1e-6)
+    assert not expected.requires_grad
+    assert (apart**2 if squared else apart) == pytest.approx(misfit(x))
+
+
+def test_authors_projection_leaves_what_the_nearest_pixel_cannot_undo() -> None:
+    x = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64)
+    for nearest in (False, True):
+        how = rules("score-sde", nearest=nearest)
+        moved, _ = level(scene(), how, x, 0, (0.5, 0.0), lambda _: torch.zeros_like(x))
+        rest = float((SEEN - H @ moved.reshape(N)).abs().max())
+        assert rest < 1e-12  # weights that sum to 1 along both axes: here both undo it
+    wide = PlaneOperator(torch.tensor([[0.5, 0.4, 0.1, 0.0], [0.0, 0.1, 0.4, 0.5]]).double(), torch.eye(2).double())
+    y = torch.randn(1, 1, 2, 2, dtype=torch.float64)
+    torch.testing.assert_close(wide(wide.inverse(y)), y)
+    assert not torch.allclose(wide(torch.nn.functional.interpolate(y, (4, 2), mode="nearest")), y, atol=0.01)
+
+
+@pytest.mark.parametrize("levels", [(2, 2), (1, 1), (0, 3), (2, 0)])
+def test_fusion_keeps_exactly_the_band_that_it_says(levels: tuple[int, int]) -> None:
+    draw = np.random.default_rng(0)
+    image, other = draw.standard_normal((2, 72, 80))
+    made = fused(image, other, levels)
+
+    def split(x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        details = []
+        for axis, depth in enumerate(levels):
+            if depth:
+                x, *rest = pywt.wavedec(x, "bior4.4", "periodization", depth, axis)
+                details += rest
+        return x, details
+
+    np.testing.assert_allclose(split(made)[0], split(other)[0], atol=1e-10)
+    rest = made - image
+    single = next((n for n, depth in enumerate(levels) if depth and not levels[1 - n]), None)
+    if single is not None:
+        for each in pywt.wavedec(rest, "bior4.4", "periodization", levels[single], single)[1:]:
+            np.testing.assert_allclose(each, 0, atol=1e-10)
+
+
+def test_fusion_of_odd_sides_keeps_the_shape_and_of_no_level_the_image() -> None:
+    draw = np.random.default_rng(0)
+    image, other = draw.standard_normal((2, 23, 41))
+    assert fused(image, other, (1, 1)).shape == image.shape
+    assert fused(image, other, (0, 0)) is image
+    np.testing.assert_allclose(fused(image, image, (1, 1)), image, atol=1e-12)
+
+
+def test_slices_are_laid_so_that_what_is_reduced_lies_within_them() -> None:
+    assert plane_axes(()) == (1, 0)
+    assert plane_axes((2,)) == (1, 0)
+    assert plane_axes((1,)) == (0, 2)
+    assert plane_axes((0, 2)) == (1, 0)
+    assert plane_axes((0, 1)) == (2, 0)

@@ -1,0 +1,115 @@
+"""Data steps against dense solutions, and both ways of sampling on small scans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from core.diffusion.schedules import Geometric
+from core.errors import RestorationError
+from core.geometry.grid import Grid
+from core.methods.base import Measured
+from core.methods.iterative import State
+from core.methods.srmri import few_steps, mock, slice_walk
+from core.methods.srmri.data_step import Exact, Iterated
+from core.methods.srmri.few_steps import Pace, volume_of
+from core.methods.srmri.planes import parts_of, plane_operators
+from core.methods.srmri.sampler import Rules
+from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.score_network import NCSNpp
+from core.operators.forward_model import ForwardModel, InPlane, KSpace, SliceProfile
+from core.stats import scan_stats
+from tests.phantoms import brain
+
+PACE = Pace(4, 0.4, 0.01, 8.0, 0.3)
+
+
+def scan(how: ForwardModel, axis: int = 2, shape: tuple[int, int, int] = (18, 20, 16)) -> tuple[Measured, Grid]:
+    target = Grid(shape, np.eye(4))
+    image, _ = brain(shape)
+    seen = how.degrade(image, target, axis, np.random.default_rng(0))
+    return Measured(seen.image, seen.grid, scan_stats(seen.image), how, (1, 2)), target
+
+
+def model(neighbours: int = 0) -> ScoreModel:
+    torch.manual_seed(0)
+    network = NCSNpp(8, (1, 1), 1, neighbours=neighbours, planes=True, preconditioned=True).eval()
+    mock._wake(network)
+    return ScoreModel(network.requires_grad_(requires_grad=False), Geometric(0.01, 46.0), 2)
+
+
+@pytest.mark.parametrize("how", [SliceProfile(factor=4), InPlane(axis="S"), KSpace(axis="A")])
+def test_the_exact_data_step_is_the_minimum_and_conjugate_gradients_reach_it(how: ForwardModel) -> None:
+    measured, target = scan(how, 1 if how.kind == "k-space" else 2)
+    operator, _ = parts_of(measured.operator(target))
+    estimate = np.random.default_rng(1).standard_normal(target.shape, np.float32)
+    made = Exact(operator, measured.image)(estimate, 0.05)
+    slope = operator.adjoint(operator.forward(made) - measured.image) + np.float32(0.05) * (made - estimate)
+    assert float(np.abs(slope).max()) < 1e-4 * float(np.abs(measured.image).max())
+    iterated = Iterated([(operator, measured.image)], 60)(estimate, 0.05)
+    np.testing.assert_allclose(iterated, made, atol=2e-3)
+
+
+def test_levels_fall_as_in_edm() -> None:
+    sigmas = Pace(15, 0.4, 0.01, 8.0, 0.3).sigmas()
+    assert (len(sigmas), sigmas[-1]) == (16, 0.0)
+    assert (sigmas[0], sigmas[14]) == (pytest.approx(0.4), pytest.approx(0.01))
+    roots = np.diff(np.array(sigmas[:-1]) ** (1 / 7))
+    np.testing.assert_allclose(roots, roots[0])
+
+
+def test_few_levels_keep_what_was_measured_and_take_both_planes_in_turn() -> None:
+    measured, target = scan(InPlane(axis="S"))
+    problem = volume_of(model(1), [measured], target)
+    assert problem.axes == (2, 0)
+    state = few_steps.begin(problem, PACE)
+    residuals = []
+    for _ in range(PACE.levels):
+        figures = few_steps.advance(problem, PACE, state)
+        state.count(figures)
+        residuals.append("residual" in figures)
+    assert residuals == [True, False, True, True]
+    (image,) = few_steps.images_of(problem, state)
+    assert problem.data.residual(image / np.float32(problem.uppers[0])) < state.figures["residual"][-1][1]
+
+
+def test_scans_of_one_person_are_one_data_term() -> None:
+    first, target = scan(SliceProfile(factor=4), 2)
+    second, _ = scan(SliceProfile(factor=4, axis="R"), 0)
+    problem = volume_of(model(), [first, second], target)
+    assert isinstance(problem.data, Iterated)
+    estimate = np.zeros(target.shape, np.float32)
+    both, alone = problem.data(estimate, 0.1), volume_of(model(), [first], target).data(estimate, 0.1)
+    assert problem.data.residual(both) < problem.data.residual(alone)
+
+
+def walked(measured: Measured, target: Grid, rules: Rules, levels: int = 3) -> np.ndarray:
+    stack = slice_walk.stack_of(model(), rules, levels, measured, target)
+    state: State = slice_walk.begin(stack)
+    for _ in range(levels):
+        state.count(slice_walk.advance(stack, state))
+    return slice_walk.image_of(stack, state)
+
+
+@pytest.mark.parametrize("pull", ["score-sde", "dps", "mcg", "srmri"])
+def test_a_slice_alone_is_as_among_others(pull: str) -> None:
+    from core.geometry.grid import Box
+
+    measured, target = scan(InPlane(axis="S"))
+    rules = Rules(pull, ancestral=True)  # type: ignore[arg-type]
+    whole = walked(measured, target, rules)
+    alone = walked(measured.crop(Box((0, 0, 0), (9, 10, 1))), target.crop(Box((0, 0, 0), (18, 20, 1))), rules)
+    assert np.isfinite(whole).all()
+    assert alone.tobytes() == np.ascontiguousarray(whole[:, :, :1]).tobytes()
+
+
+def test_slices_that_measured_ones_mix_are_refused() -> None:
+    measured, target = scan(SliceProfile(factor=4), 2)
+    with pytest.raises(RestorationError, match=r"slices-coupled: expected one measured .*, but got 4 .* Use the method"):
+        plane_operators(measured, target, 2)
+
+
+def test_authors_and_paper_orders_differ() -> None:
+    measured, target = scan(InPlane(axis="S"), shape=(12, 12, 2))
+    assert not np.array_equal(*(walked(measured, target, Rules("srmri", predictor_first=first)) for first in (True, False)))
