@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -87,8 +86,3 @@ class Reduced(Dataset[Batch]):
         matrix = torch.from_numpy(resize_matrix(truth.shape[-1], Fraction(1, self.factor), kernel)).float()
         noise = draw.standard_normal((len(matrix), len(matrix)), np.float32) * np.float32(NOISE * draw.random() ** 2)
         return Batch((matrix @ truth[0] @ matrix.T + torch.from_numpy(noise))[None], truth)
-
-
-def reduced(factor: int) -> Callable[[Draw, object], Dataset[Batch]]:
-    """The examples of a network that makes slices finer by a factor."""
-    return lambda draw, _: Reduced(draw, factor)

@@ -1,11 +1,23 @@
 """Restoration by a score model of sharp slices."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
+from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
 
 TAKES = Takes(mask="optional", model=True)
 MODEL = "score-slices"  # name of the champion of all four
 HERE = "core.methods.srmri"
 FEW = {"scales": 3}
+
+SIZES = ("paper", "small", "tiny")
+
+
+def _finer(name: str, where: str, title: str, source: str) -> MethodEntry:
+    """A network that was trained on pairs."""
+    return MethodEntry(name, f"{HERE}.supervised:{where}", title, source, Takes(model=True), recipe=name)
+
+
+def _trained(name: str, where: str, title: str) -> RecipeEntry:
+    return RecipeEntry(name, f"{HERE}.supervised_recipes:{where}", name, title, SIZES)
+
 
 FAMILY = Family(
     name="srmri",
@@ -48,6 +60,11 @@ FAMILY = Family(
             model=MODEL,
             quick=FEW,
         ),
+        _finer("srcnn", "Srcnn", "three convolutions on the interpolated slice", "Dong et al. 2014 (SRCNN)"),
+        _finer("d-dbpn", "Ddbpn", "up- and down-projections whose errors are fed back", "Haris et al. 2018 (D-DBPN)"),
+        _finer("carn", "Carn", "cascades of residual blocks", "Ahn et al. 2018 (CARN)"),
+        _finer("rcan", "Rcan", "residual blocks with channel attention", "Zhang et al. 2018 (RCAN)"),
+        _finer("esrgan-2d", "Esrgan", "residual-in-residual dense blocks on slices", "Wang et al. 2018 (ESRGAN)"),
     ),
     recipes=(
         RecipeEntry(
@@ -55,9 +72,26 @@ FAMILY = Family(
             f"{HERE}.recipe:SCORE_MODEL",
             "srmri",
             "denoising score matching on sharp slices alone",
-            ("paper", "small", "tiny"),
+            SIZES,
+        ),
+        _trained("srcnn", "SRCNN", "squared error of slices"),
+        _trained("d-dbpn", "DDBPN", "absolute error of slices"),
+        _trained("carn", "CARN", "absolute error of slices"),
+        _trained("rcan", "RCAN", "absolute error of slices"),
+        _trained("esrgan-2d", "ESRGAN", "absolute error of slices, then with a relativistic discriminator"),
+    ),
+    protocols=(
+        ProtocolEntry(
+            "srmri", f"{HERE}.protocol:TABLES", "slices reduced within their plane by five kernels, SRMRI, tables 1 to 3"
         ),
     ),
-    networks=(NetworkEntry("NCSNpp", f"{HERE}.score_network", method="srmri", restores=False),),
+    networks=(
+        NetworkEntry("NCSNpp", f"{HERE}.score_network", method="srmri", restores=False),
+        NetworkEntry("SRCNN", f"{HERE}.supervised_networks", method="srcnn"),
+        NetworkEntry("DDBPN", f"{HERE}.supervised_networks", method="d-dbpn"),
+        NetworkEntry("CARN", f"{HERE}.supervised_networks", method="carn"),
+        NetworkEntry("RCAN", f"{HERE}.supervised_networks", method="rcan"),
+        NetworkEntry("RRDBNet", f"{HERE}.supervised_networks", method="esrgan-2d"),
+    ),
     mock=f"{HERE}.mock:write",
 )

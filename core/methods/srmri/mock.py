@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from core.methods.srmri.presets import SCORE, facts_of, mock
+from core.methods.srmri.supervised_presets import NETWORKS, SCALE, sizes
 from core.models.bundle import Filled, save_bundle
-from core.models.mock import CARD
+from core.models.mock import CARD, write_mock
 from core.networks import build
 
 
@@ -18,8 +21,12 @@ def _wake(network: nn.Module) -> None:
             nn.init.normal_(parameter, std=0.05)
 
 
-def write(folder: str, method: str) -> None:  # noqa: ARG001 - one score model for all
-    """Write a tiny model with random weights."""
+def write(folder: str, method: str) -> None:
+    """Write a tiny model with random weights: of the method's own network, or the score model that the others share."""
+    if method in NETWORKS:
+        preset = sizes(method)["tiny"]()
+        write_mock(folder, replace(preset, multiple=preset.multiple // SCALE), residual=False, slices_last=False)
+        return
     preset = mock()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

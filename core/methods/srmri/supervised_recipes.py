@@ -1,0 +1,113 @@
+"""How the supervised networks are trained: on sharp slices and the same reduced by one of five kernels, in absolute error.
+
+SRCNN in squared error (its paper); ESRGAN beside a discriminator for the second half of the steps, without the perceptual term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from core.methods.srmri.examples import Reduced
+from core.methods.srmri.supervised_presets import SCALE, sizes
+from core.models.bundle import save_model
+from core.training.batch import Batch
+from core.training.losses import psnr
+from core.training.objectives.adversarial import Adversarial
+from core.training.objectives.base import Objective
+from core.training.recipe import Context, Draw, Recipe, Stage, Trained
+
+SLOPE = 0.2  # of the discriminator's LeakyReLU
+
+
+def _interpolated(batch: Batch) -> Tensor:
+    return functional.interpolate(batch.inputs, batch.truth.shape[-2:], mode="bicubic")
+
+
+class Finer(Objective):
+    """The sharp slice of a reduced one.
+
+    Args:
+        network: that learns.
+        squared: whether the error is squared, else absolute.
+    """
+
+    def __init__(self, network: nn.Module, *, squared: bool = False) -> None:
+        super().__init__(network)
+        self.error = functional.mse_loss if squared else functional.l1_loss
+
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
+        """Mean error."""
+        return self.error(self.restore(self.network, batch), batch.truth)
+
+    def restore(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The finer slices."""
+        restored: Tensor = network(batch.inputs)
+        return restored.float()
+
+    def figures(self, held: Batch, restored: Tensor) -> dict[str, Tensor]:
+        """PSNR in dB of them, and of the interpolated slices."""
+        return {"psnr": psnr(restored, held.truth), "psnr_cubic": psnr(_interpolated(held), held.truth)}
+
+
+class FinerAdversarial(Adversarial):
+    """The same, then beside a relativistic discriminator (see ``Adversarial``)."""
+
+    def restore(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The finer slices."""
+        restored: Tensor = network(batch.inputs)
+        return restored.float()
+
+    def figures(self, held: Batch, restored: Tensor) -> dict[str, Tensor]:
+        """As of ``Finer``."""
+        return {"psnr": psnr(restored, held.truth), "psnr_cubic": psnr(_interpolated(held), held.truth)}
+
+    def shown(self, held: Batch, restored: Tensor) -> Sequence[Tensor]:  # noqa: ARG002 - slices are not drawn
+        """None."""
+        return ()
+
+
+def discriminator(width: int = 32) -> nn.Sequential:
+    """A logit a region, for slices of any size: three halvings, normalised by groups."""
+    steps: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), nn.LeakyReLU(SLOPE)]
+    for channels in (width, 2 * width, 4 * width):
+        steps += [nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1), nn.GroupNorm(8, 2 * channels), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*steps, nn.Conv2d(8 * width, 1, 3, padding=1))
+
+
+def _absolute(network: nn.Module, _: Context) -> Objective:
+    return Finer(network)
+
+
+def _squared(network: nn.Module, _: Context) -> Objective:
+    return Finer(network, squared=True)
+
+
+def _adversarial(network: nn.Module, context: Context) -> Objective:
+    return FinerAdversarial(network, discriminator(), warmup=context.training.steps // 2)
+
+
+def pairs_of_slices(draw: Draw, context: Context) -> Dataset[Batch]:
+    """Reduced and sharp slices."""
+    return Reduced(draw, int(context.preset.config["scale"]))
+
+
+def write(folder: str, trained: Trained) -> None:
+    """Write the network; its sides are those of reduced slices."""
+    (preset,), (weights,) = trained.presets.values(), trained.weights.values()
+    save_model(folder, preset.network, preset.config, weights, trained.card, multiple=preset.multiple // SCALE)
+
+
+OBJECTIVES = {"srcnn": _squared, "esrgan-2d": _adversarial}
+
+
+def _recipe(method: str) -> Recipe:
+    stage = Stage(OBJECTIVES.get(method, _absolute), examples=pairs_of_slices)
+    return Recipe(method, method, sizes(method), [stage], write, degrades=False)
+
+
+SRCNN, DDBPN, CARN, RCAN, ESRGAN = (_recipe(method) for method in ("srcnn", "d-dbpn", "carn", "rcan", "esrgan-2d"))

@@ -1,0 +1,94 @@
+"""The supervised networks as counted, as methods on reduced slices, and their training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import WeightsError
+from core.geometry.grid import Grid
+from core.methods import registry
+from core.methods.base import Measured
+from core.methods.srmri import mock
+from core.methods.srmri.supervised_presets import NETWORKS, sizes
+from core.models.bundle import read_bundle
+from core.networks import build
+from core.operators.forward_model import InPlane
+from core.settings.train import Training
+from core.stats import scan_stats
+from core.training.batch import Batch
+from core.training.recipe import Context, Trained
+from tests.phantoms import brain
+
+COUNTS = {  # paper, small, and the paper's at a factor of 4
+    "srcnn": (8_129, 8_129, 8_129),
+    "d-dbpn": (5_940_852, 373_188, 10_413_684),
+    "carn": (961_857, 961_857, 1_109_569),
+    "rcan": (15_442_337, 468_849, 15_590_049),
+    "esrgan-2d": (16_697_409, 758_465, 16_695_681),
+}
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_they_have_as_many_weights_as_their_authors(method: str) -> None:
+    paper, small = sizes(method)["paper"](), sizes(method)["small"]()
+    configs = (paper.config, small.config, paper.config | {"scale": 4})
+    with torch.device("meta"):
+        counts = [sum(each.numel() for each in build(paper.network, config).parameters()) for config in configs]
+    assert tuple(counts) == COUNTS[method]
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_slices_come_out_twice_as_fine_whatever_their_sides(method: str, tmp_path: Path) -> None:
+    mock.write(str(tmp_path), method)
+    sharp, _ = brain((17, 23, 4))
+    target = Grid(sharp.shape, np.eye(4))
+    seen = InPlane(axis="S").degrade(sharp, target, 2, np.random.default_rng(0))
+    measured = Measured(seen.image, seen.grid, scan_stats(seen.image), InPlane(axis="S"))
+    restorer = registry.build_method(method, {}, str(tmp_path))
+    (image,) = restorer.restore([measured], target)
+    assert (image.shape, image.dtype) == (target.shape, np.float32)
+    assert np.isfinite(image).all()
+
+
+def test_the_coarse_grid_is_that_of_the_scan_where_it_is_half_as_fine(tmp_path: Path) -> None:
+    mock.write(str(tmp_path), "carn")
+    target = Grid((16, 20, 4), np.eye(4))
+    source = InPlane(axis="S").degraded_grid(target, 2)
+    assert registry.build_method("carn", {}, str(tmp_path)).plane_grid(source, target, 2) == source  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_few_steps_lower_the_loss_and_the_model_is_of_its_method(method: str, tmp_path: Path) -> None:
+    recipe = registry.recipe(method)
+    torch.manual_seed(0)
+    preset = recipe.preset("tiny")
+    objective = recipe.stages[0].begin(Context(preset, Training(steps=4)))
+    truth = torch.rand((2, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    batch = Batch(torch.nn.functional.avg_pool2d(truth, 2), truth)
+    optimizer = objective.optimizer("network", 2e-3)
+    losses = []
+    for _ in range(9):
+        optimizer.zero_grad()
+        loss = objective.loss("network", batch, torch.Generator(), 0)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    for name in objective.trained:
+        assert objective.loss(name, batch, torch.Generator(), 4).isfinite()
+    restored = objective.restore(objective.network, batch).detach()
+    assert restored.shape == truth.shape
+    assert set(objective.figures(batch, restored)) == {"psnr", "psnr_cubic"}
+    recipe.write(str(tmp_path), Trained(recipe.networks("tiny"), {"network": objective.network.state_dict()}, "for tests"))
+    assert read_bundle(str(tmp_path)).network == NETWORKS[method]
+
+
+def test_the_network_of_another_method_is_refused(tmp_path: Path) -> None:
+    mock.write(str(tmp_path), "carn")
+    method = registry.build_method("rcan", {}, str(tmp_path))
+    with pytest.raises(WeightsError, match=r"model-unfit: expected a network of rcan: RCAN, but got CARN\. Name another"):
+        method.spec  # type: ignore[attr-defined]  # noqa: B018
