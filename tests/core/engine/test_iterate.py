@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.engine.iterate import POINTS, SHARE, Checkpoint, Driver, drive, thinned
+from core.engine.iterate import POINTS, SHARE, Checkpoint, Driver, drive, made_of, thinned
 from core.engine.restore import Source, restore_scan
 from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
@@ -203,3 +203,12 @@ def test_unires_goes_on_with_the_same_bits_from_any_round(tmp_path: Path, scans:
         assert [step for step, _ in figures["relative_change"]] == list(range(1, 7))
         assert all(0 < value < 1 for _, value in figures["relative_change"])
     assert state.step == 6
+
+
+def test_the_digest_of_a_state_is_told_and_none_of_a_file_that_is_gone_or_torn(tmp_path: Path) -> None:
+    uri = tmp_path / "state.safetensors"
+    assert made_of(str(uri)) is None
+    Checkpoint(str(uri), "abc", 0).save(State({"image": np.zeros(3, np.float32)}))
+    assert made_of(str(uri)) == "abc"
+    uri.write_bytes(uri.read_bytes()[:20])
+    assert made_of(str(uri)) is None
