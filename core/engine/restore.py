@@ -18,6 +18,7 @@ from core.geometry.blend import stream
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
 from core.methods.base import Measured, Method, Piece
+from core.settings.scans import TilingSettings
 
 Restore = Callable[[Sequence[Piece]], list[list[Array]]]
 
@@ -170,3 +171,19 @@ def restore_scan(
     for box, array in streams[0]:
         yield box, [array, *(next(stream)[1] for stream in streams[1:])]
         del array  # before the next block is made
+
+
+def restore_whole(method: Method, measured: Sequence[Measured], target: Grid) -> Array:
+    """The first of the scans, restored in memory in patches of the usual size: what a method begins with that refines another's.
+
+    Args:
+        method: how.
+        measured: one scan, or those of one person that the method fuses.
+        target: grid of the result.
+
+    Raises:
+        RestorationError: as ``restore_scan``.
+    """
+    tiling = method.tiling(measured[0].grid, target, TilingSettings())
+    blocks = restore_scan(method, [Source.in_memory(scan) for scan in measured], target, tiling, target.shape[2])
+    return np.concatenate([arrays[0] for _, arrays in blocks], axis=2)

@@ -244,17 +244,12 @@ class Inversion(IterativeMethod[Inverse]):
 
     def _result_of(self, problem: Inverse) -> Array:
         """The first scan as another method restores it, on the target grid."""
-        from core.engine.restore import Source, restore_scan
+        from core.engine.restore import restore_whole
         from core.methods.registry import build_method
-        from core.settings.scans import TilingSettings
 
         name, _, model = self.settings.start.partition("=")
-        method, scan = build_method(name, {}, model or None), problem.measured[0]
-        scans = problem.measured if method.fuses else [scan]
-        tiling = method.tiling(scan.grid, problem.target, TilingSettings())
-        sources = [Source.in_memory(scan) for scan in scans]
-        blocks = restore_scan(method, sources, problem.target, tiling, problem.target.shape[2])
-        return np.concatenate([arrays[0] for _, arrays in blocks], axis=2)
+        method = build_method(name, {}, model or None)
+        return restore_whole(method, problem.measured if method.fuses else problem.measured[:1], problem.target)
 
     def _encoded(self, problem: Inverse, image: Array) -> Array:
         """The code of an image on the target grid."""

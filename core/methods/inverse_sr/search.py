@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import RestorationError
+from core.methods.adam import move
 from core.methods.inverse_sr.data_term import Terms
 from core.methods.iterative import State
 
 Variables = Mapping[str, Tensor]
 Codes = dict[str, NDArray[np.float32]]
 
-BETAS = 0.9, 0.999  # as the paper
-TINY = 1e-8
 WATCHED = 50  # steps over which the loss must fall to be worth going on
 UNKNOWN = 1e300  # a loss that was not looked at yet; JSON knows no infinity
 FIRST, SECOND, BEST = "first moment of ", "second moment of ", "best "
@@ -109,7 +108,8 @@ def advance(state: State, loss: Loss, pace: Pace, free: Mapping[str, NDArray[np.
     gradients = torch.autograd.grad(total, list(variables.values()), allow_unused=True)
     for name, gradient in zip(variables, gradients, strict=True):
         if gradient is not None:
-            _move(state, name, gradient.cpu().numpy() * free[name], made, pace)
+            moments = state.arrays[FIRST + name], state.arrays[SECOND + name]
+            move(state.arrays[name], moments, gradient.cpu().numpy() * free[name], made, pace.rate_at(made))
     state.values["made"] = made + 1
     return figures
 
@@ -152,13 +152,3 @@ def _weighted(state: State, name: str, part: Tensor, main: Tensor, variables: Va
 def _length(part: Tensor, variables: Variables) -> float:
     gradients = torch.autograd.grad(part, list(variables.values()), retain_graph=True, allow_unused=True)
     return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
-
-
-def _move(state: State, name: str, gradient: NDArray[np.float32], made: int, pace: Pace) -> None:
-    """Adam (Kingma & Ba 2015, algorithm 1)."""
-    first, second, (a, b) = state.arrays[FIRST + name], state.arrays[SECOND + name], BETAS
-    kind = first.dtype.type
-    first += kind(1 - a) * (gradient - first)
-    second += kind(1 - b) * (gradient * gradient - second)
-    length = pace.rate_at(made) * math.sqrt(1 - b ** (made + 1)) / (1 - a ** (made + 1))
-    state.arrays[name] -= kind(length) * first / (np.sqrt(second) + kind(TINY * math.sqrt(1 - b ** (made + 1))))
