@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from core.errors import IsovoxError, UsageError
+from core.errors import IsovoxError, RestorationError, UsageError
 from core.settings.evaluate import EvaluationSettings
 from core.settings.run import RunSettings
 
@@ -79,8 +79,11 @@ def _said(word: str) -> tuple[str, str | None]:
 
 def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tuple[Weights | None, str]:
     """A method's weights, or why it has none."""
+    from core.methods.registry import needs_model
     from flows.weights import resolve_weights
 
+    if model is None and not needs_model(method, _options(method, settings)):
+        return None, ""
     run = RunSettings(input="", out=settings.out, method=method, model=model, tracking_uri=settings.tracking_uri)
     try:
         return resolve_weights(run), ""
@@ -88,19 +91,28 @@ def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tu
         return None, str(error)
 
 
+def _options(method: str, settings: EvaluationSettings) -> dict[str, Any]:
+    """What is said of a method's own settings."""
+    said = ((name.partition("."), value) for name, value in settings.method_options.items())
+    return {option: value for (of, _, option), value in said if of == method}
+
+
 def _candidate(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Candidate:
     from core.methods.registry import build_method
     from tasks.evaluate.cases import trained_of
     from tasks.evaluate.evaluation import Candidate
 
-    options = {
-        name.partition(".")[2]: value for name, value in settings.method_options.items() if name.partition(".")[0] == method
-    }
+    options = _options(method, settings)
     weights, reason = _weighed(method, model, settings)
     trained = trained_of(weights.folder) if weights else None
     candidate = Candidate(method, method, options, weights, trained, reason=reason)
     if not reason:  # a wrong option is told before anything is done
-        candidate = replace(candidate, domain=build_method(method, options, weights.folder if weights else None).domain)
+        built = build_method(method, options, weights.folder if weights else None)
+        candidate = replace(candidate, domain=built.domain)
+        try:
+            candidate = replace(candidate, depends_on=built.depends_on)
+        except RestorationError as error:  # a program that is not there takes no part, and its rows say why
+            candidate = replace(candidate, reason=str(error))
     return candidate if alone else replace(candidate, label=f"{method} ({candidate.model or _short(model)})")
 
 

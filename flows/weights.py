@@ -9,7 +9,7 @@ from core.engine.plan import CohortPlan, Weights
 from core.errors import UsageError
 from core.io import files
 from core.io.output import Output
-from core.methods.registry import candidates, learned, method_entry, pickers, recipe_of, shipped
+from core.methods.registry import candidates, learned, method_entry, needs_model, pickers, recipe_of, shipped
 from core.settings.run import RunSettings
 from flows.home import home, tracking_uri
 
@@ -44,7 +44,8 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
         UsageError: a name that the registry does not have, or a method without a champion.
         WeightsError: a pickle, or weights that are not what their config says.
     """
-    if settings.model is None and settings.method not in learned():
+    champion_wanted = settings.method in learned() and needs_model(settings.method, settings.method_options)
+    if settings.model is None and not champion_wanted:
         return None
     from tasks.registry.resolve import resolve
 

@@ -172,7 +172,8 @@ class Refusal(Settings):
 class CohortPlan(Settings):
     """What a run will do; ``digest`` names it, ``notes`` are what the user should know, ``files`` what became of the input's.
 
-    ``weights`` are those of the run's method, ``others`` those of methods that single scans have of their own, by their names.
+    ``weights`` are those of the run's method, ``others`` those of methods that single scans have of their own, by their names;
+    ``depends_on`` is what else the numbers of methods depend on, such as the version of a program, by their names.
     """
 
     version: str
@@ -184,6 +185,7 @@ class CohortPlan(Settings):
     refused: tuple[Refusal, ...]
     notes: tuple[str, ...] = ()
     files: Account = Account()
+    depends_on: dict[str, dict[str, Any]] = {}
     digest: str = ""
 
     def scan(self, key: str) -> ScanPlan:

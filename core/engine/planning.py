@@ -24,13 +24,16 @@ from core.settings.scans import TilingSettings
 SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
 
 
-def restoration_settings(settings: RunSettings, way: Way, revision: int = 1) -> dict[str, Any]:
+def restoration_settings(
+    settings: RunSettings, way: Way, revision: int = 1, depends_on: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The settings that the restored voxels depend on, and nothing else (not where it runs, nor which scans).
 
     Args:
         settings: of the run.
         way: in which a scan is restored.
         revision: of the method; told only where it is not the first.
+        depends_on: what else the method's numbers depend on; told only where there is any.
     """
     return {
         "isovox": __version__,
@@ -45,7 +48,13 @@ def restoration_settings(settings: RunSettings, way: Way, revision: int = 1) -> 
         "seed": settings.seed,
         **({"repair": True} if settings.repair else {}),
         **({"revision": revision} if revision != 1 else {}),
+        **({"depends_on": depends_on} if depends_on else {}),
     }
+
+
+def _of_method(settings: RunSettings, way: Way, method: Method) -> dict[str, Any]:
+    """The same, of a method that was built."""
+    return restoration_settings(settings, way, method.revision, method.depends_on)
 
 
 def _restored_from(scan: ScanPlan) -> list[Any]:
@@ -178,7 +187,7 @@ def _notes(methods: Mapping[str, Method], scans: Sequence[ScanPlan], settings: R
     method = methods.get(settings.method)
     if method is None:
         return ()
-    if method.needs_model and not method.domain.stated:
+    if getattr(method.settings, "model", None) and not method.domain.stated:
         return (f"the model of {method.name} does not say which scans it is for: none is refused by it",)
     own = [scan for scan in scans if not scan.method]
     open_points = Counter(name for scan in own for name in unknown(method.domain, facts_of_scan(scan, settings)))
@@ -221,6 +230,7 @@ def complete(
         settings_digest=digest_of(_digested(settings, ways, methods)),
         weights=weights,
         others={name: model for name, model in others.items() if name in used},
+        depends_on={name: dict(methods[name].depends_on) for name in sorted(used) if methods[name].depends_on},
         scans=inside,
         refused=(),
         notes=(*_notes(methods, inside, settings), *_repeated(methods, settings), *_choices(inside)),
@@ -231,7 +241,7 @@ def complete(
     bad = [*refused, *outside]
     for group in groups:
         name = draft.way(group[0]).method
-        method, how = methods[name], digest_of(restoration_settings(settings, ways[name], methods[name].revision))
+        method, how = methods[name], digest_of(_of_method(settings, ways[name], methods[name]))
         rate = (rates or {}).get(name, method.voxels_per_second / method.passes)
         try:
             placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread=spread)
@@ -252,8 +262,8 @@ def _repeated(methods: Mapping[str, Method], settings: RunSettings) -> tuple[str
 def _digested(settings: RunSettings, ways: Mapping[str, Way], methods: Mapping[str, Method]) -> Any:
     """What the settings' digest holds: of a method its settings, of a choice those of all that it chooses from."""
     if settings.method in methods and not settings.fallback:
-        return restoration_settings(settings, ways[settings.method], methods[settings.method].revision)
-    return [settings.method, *(restoration_settings(settings, ways[name], methods[name].revision) for name in sorted(ways))]
+        return _of_method(settings, ways[settings.method], methods[settings.method])
+    return [settings.method, *(_of_method(settings, ways[name], methods[name]) for name in sorted(ways))]
 
 
 def _choices(scans: Sequence[ScanPlan]) -> list[str]:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -92,7 +92,7 @@ class Method(ABC):
     revision: ClassVar[int] = 1  # of the numbers that it gives; raised where they change, it makes this method's scans anew
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     fuses: ClassVar[bool] = False  # takes several scans of one person at once
-    needs_model: ClassVar[bool] = False  # takes weights; its settings then have the field ``model``, a folder
+    needs_model: ClassVar[bool] = False  # takes weights; its settings then have the field ``model``, a folder (None: without)
     bytes_per_voxel: ClassVar[float] = 24.0  # of memory for a restored voxel, at the peak, as measured
     bytes_per_tile_voxel: ClassVar[float] = 0.0  # of memory that the tile in hand takes beside that
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
@@ -114,15 +114,24 @@ class Method(ABC):
 
         A copy of the model that isovox brings, made before models had domains, is for what that one is for.
         """
-        if not self.needs_model:
+        folder: str | None = getattr(self.settings, "model", None)
+        if not self.needs_model or folder is None:
             return self.scans
         from core.methods.registry import shipped
 
-        folder: str = getattr(self.settings, "model")  # noqa: B009 - methods that need a model have the setting
         stated, own = read_domain(folder), shipped(self.name)
         if not stated.stated and own is not None and read_bundle(str(own)).digest == read_bundle(folder).digest:
             stated = read_domain(str(own))
         return both(self.scans, stated)
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """What its numbers depend on beside settings, weights and revision, as JSON values: such as the version of a program.
+
+        Raises:
+            RestorationError: it lacks something that it cannot restore without.
+        """
+        return {}
 
     @abstractmethod
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:

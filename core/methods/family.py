@@ -44,6 +44,7 @@ class MethodEntry:
         quick: options by which it restores a small scan in moments, for tests.
         champion: where no model is named it restores with its champion of the registry; False: its model must be named.
         model: name of that champion where several methods restore with one; "": the method's own.
+        without_model: options, any of which lets it restore without a model.
     """
 
     name: str
@@ -55,6 +56,7 @@ class MethodEntry:
     quick: Mapping[str, Any] = field(default_factory=dict)
     champion: bool = True
     model: str = ""
+    without_model: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model_name(self) -> str:

@@ -179,6 +179,20 @@ def candidates(choice: str) -> tuple[str, ...]:
     return tuple(resolve(picker.among)()) if picker else (method_entry(choice).name,)
 
 
+def needs_model(method: str, options: Mapping[str, Any]) -> bool:
+    """Whether a method restores by weights with these options.
+
+    Args:
+        method: its name.
+        options: its settings by name, without the model.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    entry = method_entry(method)
+    return entry.takes.model and not any(options.get(name) == value for name, value in entry.without_model.items())
+
+
 def recipe_of(method: str) -> str:
     """Name of the recipe that trains the model with which a method restores; "" where there is none.
 
@@ -201,7 +215,8 @@ def family_of(method: str) -> Family:
 
 def shipped(method: str) -> Path | None:
     """Folder of the weights that isovox brings for a method; None where it brings none."""
-    folder = family_of(method).weights(method_entry(method).model_name)
+    name = method_entry(method).model_name
+    folder = family_of(name if name in methods() else method).weights(name)
     return folder if folder.is_dir() else None
 
 
@@ -321,10 +336,10 @@ def build_method(name: str, options: dict[str, Any] | None = None, model: str | 
     Raises:
         UsageError: unknown name, option or value, or a model missing or not wanted.
     """
-    entry, method = method_entry(name), method_class(name)
-    if entry.takes.model and model is None:
+    method, needed = method_class(name), needs_model(name, options or {})
+    if needed and model is None:
         raise UsageError("model-missing", f"weights for the method {name}", "none", "name them with --model")
-    if model is not None and not entry.takes.model:
+    if model is not None and not needed:
         raise UsageError(
             "model-not-used", f"no --model with the method {name}", model, "leave it out, or choose a learned method"
         )

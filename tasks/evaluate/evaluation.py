@@ -61,6 +61,7 @@ class Candidate:
         weights: of a learned method.
         trained: what the model's makers say it was trained on.
         domain: the scans that the method and its model are for; others are restored too, and their rows say so.
+        depends_on: what else the method's numbers depend on, such as the version of a program.
         reason: why it cannot take part; empty where it can.
     """
 
@@ -70,6 +71,7 @@ class Candidate:
     weights: Weights | None = None
     trained: Trained | None = None
     domain: Domain = field(default_factory=Domain)
+    depends_on: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
 
     @property
@@ -207,8 +209,9 @@ class CaseEvaluation:
         weights = candidate.weights.sha256 if candidate.weights else ""
         masked = self.case.mask is not None and methods()[candidate.method].takes.mask != "none"
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
+        more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
-        return _digest([*inputs, *(beside if any(beside) else [])])
+        return _digest([*inputs, *more])
 
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
