@@ -116,7 +116,7 @@ class External(Method):
             raise RestorationError("program-elsewhere", wanted, got, "look at what the program crops, or which axes it turns")
 
 
-class Eclare(External):
+class EclareProgram(External):
     """ECLARE."""
 
     name: ClassVar[str] = "eclare"
@@ -124,21 +124,21 @@ class Eclare(External):
     voxels_per_second: ClassVar[float] = 400.0
 
 
-class SynthSR(External):
+class SynthSrProgram(External):
     """SynthSR of FreeSurfer."""
 
     name: ClassVar[str] = "synthsr"
     known: ClassVar[str] = "synthsr"
 
 
-class SuperSynth(External):
+class SuperSynthProgram(External):
     """SuperSynth of FreeSurfer."""
 
     name: ClassVar[str] = "supersynth"
     known: ClassVar[str] = "supersynth"
 
 
-class BmeX(External):
+class BmeXProgram(External):
     """BME-X."""
 
     name: ClassVar[str] = "bme-x"
