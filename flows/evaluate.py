@@ -93,8 +93,8 @@ def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tu
 
 def _options(method: str, settings: EvaluationSettings) -> dict[str, Any]:
     """What is said of a method's own settings."""
-    said = ((name.partition("."), value) for name, value in settings.method_options.items())
-    return {option: value for (of, _, option), value in said if of == method}
+    pairs = ((name.partition("."), value) for name, value in settings.method_options.items())
+    return {option: value for (of, _, option), value in pairs if of == method}
 
 
 def _candidate(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Candidate:

@@ -140,7 +140,7 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         "Acquisition": scan.forward.digested(),
         "Seed": plan.settings.seed,
         "Versions": versions(),
-        **({"DependsOn": said} if (said := plan.depends_on.get(plan.way(scan).method)) else {}),
+        **({"DependsOn": beside} if (beside := plan.depends_on.get(plan.way(scan).method)) else {}),
     }
 
 

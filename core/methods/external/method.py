@@ -66,8 +66,8 @@ class External(Method):
         Raises:
             RestorationError: program-missing.
         """
-        said = self.program.model_dump(mode="json", exclude={"minutes", "memory", "install", "title"}, exclude_defaults=True)
-        return {"program": said, "version": self.program.tell_version()}
+        called = self.program.model_dump(mode="json", exclude={"minutes", "memory", "install", "title"}, exclude_defaults=True)
+        return {"program": called, "version": self.program.tell_version()}
 
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
         """The whole volume: nobody knows what a program looks at."""

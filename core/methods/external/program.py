@@ -113,12 +113,12 @@ class Program(Settings):
         for name, text in self.files.items():
             _place(folder / name).write_text(text, encoding="utf-8")
         _place(folder / self.output)
-        said = folder / "said.txt"
+        log = folder / "log.txt"
         memory = int(self.memory * 1024)
         paths = {"input": folder / self.input, "output": folder / self.output, "folder": folder}
         words = self.filled(self.command, {**values, **paths, "memory": memory})
-        code = _call(words, folder, said, self.minutes, memory)
-        last = " ".join(said.read_text(encoding="utf-8", errors="replace").split())[-TOLD:]
+        code = _call(words, folder, log, self.minutes, memory)
+        last = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-TOLD:]
         if code is None:
             wanted, got = f"{self.title} to end within {self.minutes:g} minutes", f"it went on; it said last: {last}"
             raise RestorationError("program-slow", wanted, got, "give it more time (option minutes), or a smaller scan")
@@ -170,16 +170,16 @@ def _interpreter(path: str) -> str:
     return words[0] if words and "python" in words[0] else "python3"
 
 
-def _call(words: list[str], folder: Path, said: Path, minutes: float, mebibytes: int) -> int | None:
+def _call(words: list[str], folder: Path, log: Path, minutes: float, mebibytes: int) -> int | None:
     """The exit code; None where time was over. Nothing of the group outlives the call."""
     # The shell sets the limits and becomes the program: Python's own way to do so is not safe among threads.
     limits = 'ulimit -c 0; ulimit -d "$0" 2>/dev/null; exec "$@"'
-    with said.open("wb") as log:
+    with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - as its file says
             ["/bin/sh", "-c", limits, str(mebibytes * 1024), *words],
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
