@@ -56,8 +56,8 @@ KNOWN = (
     Mutation(
         "the adversarial part weighs a thousand times as much",
         "core/training/objectives/adversarial.py",
-        "5e-3",
-        "5.0",
+        "WEIGHT = 5e-3",
+        "WEIGHT = 5.0",
         "tests/core/training/test_objectives.py::test_the_adversarial_part_weighs_a_two_hundredth_of_the_absolute_error",
     ),
     Mutation(

@@ -23,6 +23,13 @@ FAMILY = Family(
             "least absolute error, then with a relativistic discriminator",
             ("paper", "small", "tiny"),
         ),
+        RecipeEntry(
+            "esrgan-3d-ratio",
+            "core.methods.esrgan.recipe:RATIO",
+            "esrgan-3d",
+            "the same with the adversarial part weighed as published, 5e-3 beside 1e-2",
+            ("paper", "small", "tiny"),
+        ),
     ),
     networks=(
         NetworkEntry("ESRGAN", "core.methods.esrgan.network"),

@@ -11,6 +11,8 @@ from core.training.batch import Batch
 from core.training.losses import relativistic_discriminator_loss, relativistic_generator_loss
 from core.training.objectives.regression import Regression
 
+WEIGHT = 5e-3  # a hundredth of Wang et al. 2018, who have 5e-3 beside an absolute error of 1e-2, and a perceptual part of 1
+
 
 class Adversarial(Regression):
     """A generator that adds to its input, and a discriminator that learns beside it.
@@ -19,6 +21,7 @@ class Adversarial(Regression):
         network: the generator.
         discriminator: gives (n, …) logits of patches (n, 1, p, p, p).
         warmup: steps of the generator alone.
+        weight: of the adversarial part beside the absolute error.
 
     The last weights are kept: textures cost PSNR (Blau and Michaeli 2018), by which those before the discriminator would be best.
     """
@@ -26,11 +29,10 @@ class Adversarial(Regression):
     kept: ClassVar[str] = "the last, for the textures that a discriminator teaches cost PSNR"
     keeps_last: ClassVar[bool] = True
     trained: ClassVar[tuple[str, ...]] = ("network", "discriminator")
-    weight: ClassVar[float] = 5e-3  # of the adversarial part beside the absolute error (as Wang et al. 2018 weigh it)
 
-    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
+    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int, weight: float = WEIGHT) -> None:
         super().__init__(network)
-        self.discriminator, self.warmup = discriminator, warmup
+        self.discriminator, self.warmup, self.weight = discriminator, warmup, weight
 
     def learning(self, step: int) -> tuple[str, ...]:
         """The generator alone, then both."""

@@ -11,11 +11,14 @@ from torch import nn
 
 from core.diffusion.predictions import eps_from_x0, v_from_x0
 from core.diffusion.schedules import Cosine
+from core.methods.registry import recipe
+from core.settings.train import Training
 from core.training.batch import Batch
 from core.training.losses import psnr
 from core.training.objectives.adversarial import Adversarial
 from core.training.objectives.denoising import Denoising
 from core.training.objectives.regression import Regression
+from core.training.recipe import Context
 
 SCHEDULE = Cosine()
 MEAN, SPREAD = 0.5, 0.2  # of voxels drawn from a Gaussian each
@@ -133,6 +136,15 @@ def test_the_adversarial_part_has_esrgan_s_weight_beside_the_absolute_error():
     assert float(objective.loss("network", batch, draw, 1)) == pytest.approx(content + 0.005 * 2 * math.log(2), rel=1e-5)
     assert objective.learning(0) == ("network",)
     assert objective.learning(1) == ("network", "discriminator")
+
+
+@pytest.mark.parametrize(("name", "weight"), [("esrgan-3d", 5e-3), ("esrgan-3d-ratio", 0.5)])
+def test_the_published_ratio_is_a_recipe_of_its_own(name, weight):
+    """Wang et al. 2018: 5e-3 of the adversarial part beside 1e-2 of the absolute error."""
+    chosen = recipe(name)
+    (stage,) = chosen.stages
+    made = stage.begin(Context(chosen.preset("tiny"), Training(steps=10)))
+    assert (made.weight, made.warmup) == (weight, 5)
 
 
 class Nothing(nn.Module):
