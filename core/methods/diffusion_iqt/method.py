@@ -31,7 +31,10 @@ class DiffusionIQTSettings(NetworkSettings):
     """Settings of DiffusionIQT."""
 
     sampler: Literal["ancestral", "renoise", "ddim", "dpm-solver++"] = Field(
-        "ancestral", title="Sampler", description="'ancestral': as the authors' code; 'renoise': as their paper's algorithm 2"
+        "ancestral",
+        title="Sampler",
+        description="'ancestral': as the authors' code; 'renoise': as their paper's algorithm 2; of a narrow posterior's spread "
+        "20 steps keep at least: 'ancestral' 0.36, 'renoise' 0.30, 'ddim' 0.68, 'dpm-solver++' 0.89",
     )
     steps: int = Field(20, ge=1, title="Steps", description="of the sampler")
 
