@@ -20,8 +20,9 @@ All act along single axes, so the columns of an image that run along them are de
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import Field, TypeAdapter, model_validator
@@ -33,6 +34,9 @@ from core.operators.kernels import Kernel, kernel_matrix
 from core.operators.kspace import zero_filled_matrix
 from core.operators.linear import Mask, Matrix, Separable, apply_axis
 from core.operators.profile import FINEST, Profile, profile_matrix
+
+if TYPE_CHECKING:
+    from core.tissues import Tissues
 
 
 class _ThickSlices(Forward):
@@ -213,6 +217,27 @@ class LowField(_ThickSlices):
         """See ``Forward.describe``."""
         return f"low field, {self.contrast}, {self._said()}"
 
+    def on_slices(self, tissues: Tissues, image: Array, grid: Grid, axis: int, maps: Array | None = None) -> Tissues:
+        """The tissues as bright as they are on the slices, where the noise is told (Lin et al. 2023 simulate it there).
+
+        Args:
+            tissues: of the whole sharp scan.
+            image: that scan, not a crop of it.
+            grid: of the scan.
+            axis: across the slices.
+            maps: see ``Beside``.
+
+        Raises:
+            GridError: as ``degraded_grid``.
+        """
+        from core.tissues import GM, WM
+
+        self.degraded_grid(grid, axis)
+        thick = self._reduced(image, axis)
+        shares = [tissues.share(image, tissue) if maps is None else maps[tissue] for tissue in (GM, WM)]
+        grey, white = (_pure(thick, self._reduced(share, axis)) / _pure(image, share) for share in shares)
+        return replace(tissues, gm_mean=tissues.gm_mean * grey, wm_mean=tissues.wm_mean * white)
+
     def _measure(self, image: Array, axis: int, draw: np.random.Generator, beside: Beside) -> tuple[Array, dict[str, Any]]:
         from core.operators.low_field import changed_tissue, draw_snr, low_field, noise_sd
 
@@ -226,6 +251,13 @@ class LowField(_ThickSlices):
         mean = low_field(thick, changed, self.contrast, snr, beside.tissues)
         noise = draw.standard_normal(mean.shape, np.float32)
         return mean + np.float32(sd) * noise, {"SNR": {"WM": snr[0], "GM": snr[1]}, "NoiseSD": sd}
+
+
+def _pure(image: Array, share: Array) -> float:
+    """Mean where a tissue fills nine tenths of a voxel, or as much as of its fullest voxels."""
+    from core.tissues import SURE
+
+    return float(image[share >= min(SURE, float(share.max()))].mean(dtype=np.float64))
 
 
 class LesionMask(Forward):

@@ -117,7 +117,7 @@ def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) ->
         made = forward.degrade(image, grid, job.axis, draw)
         return made, made.drawn
     tissues, maps = _tissues(job, source, image, grid)
-    made = forward.degrade(image, grid, job.axis, draw, Beside(tissues, maps))
+    made = forward.degrade(image, grid, job.axis, draw, Beside(forward.on_slices(tissues, image, grid, job.axis, maps), maps))
     return made, made.drawn | {"Tissues": tissues.to_json() | {"From": "fit" if maps is None else "labels"}}
 
 
@@ -125,7 +125,7 @@ def _digest(job: Job, source: Source, sha256: str) -> str:
     uri = job.labels.get(source.group) or job.labels.get("")
     low = job.settings.degradation.operator == "low-field"
     settings = job.settings.model_dump(mode="json", include={"degradation", "trust"}) | {"axis": job.axis}
-    drawn = {"seed": job.settings.seed, "labels": files.sha256(uri) if uri else None} if low else {}
+    drawn = {"noise": "of the slices", "seed": job.settings.seed, "labels": files.sha256(uri) if uri else None} if low else {}
     return simulated.digest_of(sha256, settings | drawn)
 
 
