@@ -29,8 +29,8 @@ class Scaling(Settings):
     """Intensities of a scan in a network's units: (v - offset) / scale, by figures of the whole scan.
 
     Attributes:
-        kind: "upper": the background becomes 0 and the 99.9th percentile 1; "range": minimum and maximum ``low`` and ``high``.
-        low, high: of "range".
+        kind: what becomes ``low`` and ``high``: "upper": the background and the 99.9th percentile; "range": minimum and maximum.
+        low, high: in the network's units.
     """
 
     kind: Literal["upper", "range"] = "upper"
@@ -45,7 +45,8 @@ class Scaling(Settings):
         """
         if self.kind == "upper":
             lowest = background(stats)
-            return np.float32(lowest), np.float32(stats.upper - lowest if stats.upper > lowest else 1)
+            scale = (stats.upper - lowest if stats.upper > lowest else 1) / (self.high - self.low)
+            return np.float32(lowest - self.low * scale), np.float32(scale)
         scale = (stats.maximum - stats.minimum) / (self.high - self.low) or 1.0
         return np.float32(stats.minimum - self.low * scale), np.float32(scale)
 

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from core.errors import UsageError
 from core.models.bundle import NETWORK, save_model
 from core.models.card import Card
+from core.models.scaling import Scaling
 from core.networks import build
 from core.networks.preset import Preset
 from core.operators.forward_model import ForwardModel
@@ -165,13 +166,14 @@ class Recipe:
         return preset
 
 
-def write_network(folder: str, trained: Trained, *, residual: bool) -> None:
+def write_network(folder: str, trained: Trained, *, residual: bool, scaling: Scaling | None = None) -> None:
     """Write the model of a network that works alone, on patches whose last axis is that of the slices.
 
     Args:
         folder: where, local or s3://.
         trained: by the recipe.
         residual: the network gives what is to be added to its input.
+        scaling: the network's units, where they are not those of the examples.
     """
     (preset,), (weights,) = trained.presets.values(), trained.weights.values()
     save_model(
@@ -183,4 +185,5 @@ def write_network(folder: str, trained: Trained, *, residual: bool) -> None:
         residual=residual,
         slices_last=True,
         multiple=preset.takes,
+        scaling=scaling,
     )

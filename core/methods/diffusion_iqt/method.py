@@ -7,6 +7,7 @@ voxels (``core.noise``), so overlapping blocks start from the same noise and the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -60,7 +61,10 @@ class DiffusionIQT(NetworkMethod):
         return patches(target.shape, size, min(wanted.overlap, size // 2), wanted.window)
 
     def _restored(self, network: Network, batch: Tensor, pieces: Sequence[Piece]) -> Tensor:
-        """A sample for each block (n, 1, x, y, z), in units of the scan's upper value."""
+        """A sample for each block (n, 1, x, y, z), in the network's units.
+
+        A model that says its scaling was trained in z-scores and is never darker than the background; those of before were not.
+        """
         import torch
 
         from core.methods.diffusion_iqt.cross_batch import x0_of
@@ -75,7 +79,9 @@ class DiffusionIQT(NetworkMethod):
 
             return self._predict(image, torch.cat([x, batch], 1))
 
-        return sampler(denoise, prior(schedule, noise), schedule, continuous_times(self.settings.steps), noise)
+        clamp = partial(torch.clamp_min, min=self.spec.scaling.low) if self.spec.scaling else None
+        times = continuous_times(self.settings.steps)
+        return sampler(denoise, prior(schedule, noise), schedule, times, noise, clamp=clamp)
 
     def _noise(self, piece: Piece, shape: tuple[int, ...]) -> Noise:
         """The noise of a block's voxels, its axes as the network wants them."""

@@ -1,7 +1,12 @@
-"""How DiffusionIQT is trained: it tells the truth from the truth under noise; the rows of the paper's table 2."""
+"""How DiffusionIQT is trained: it tells the truth from the truth under noise; the rows of the paper's table 2.
+
+As in the paper and its code, scan and truth are z-scores by figures of the cohort, the same for both, so that noise of standard
+deviation 1 is as strong as the image, and what is predicted is never darker than the background.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,27 +16,52 @@ from torch import Tensor, nn
 from core.diffusion.schedules import Cosine
 from core.methods.diffusion_iqt.cross_batch import x0_of
 from core.methods.diffusion_iqt.presets import sizes
+from core.models.scaling import Scaling
 from core.training.batch import Batch
 from core.training.objectives.base import Objective
 from core.training.objectives.denoising import Denoising
 from core.training.recipe import Context, Recipe, Stage, write_network
 
 SCHEDULE = Cosine()
+MEAN, SD = 0.24, 0.31  # of brains within their box, where the 99.9th percentile is 1; the paper's are those of its own cohort
+UNITS = Scaling(low=-MEAN / SD, high=(1 - MEAN) / SD)
 
 
 def expected(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
-    """What the network takes for the truth; continuous time t ~ U(0, 1), one for all patches of a block."""
+    """What the network takes for the truth, in z-scores; continuous time t ~ U(0, 1), one for all patches of a block."""
     log_snr = torch.tensor([SCHEDULE.log_snr(t) for t in times]).to(noisy)
-    return x0_of(network, noisy, batch.inputs, log_snr)
+    return x0_of(network, noisy, batch.inputs, log_snr).clamp_min(UNITS.low)
+
+
+def scored(batch: Batch) -> Batch:
+    """Examples as z-scores."""
+    inputs, truth = ((image - MEAN) / SD for image in (batch.inputs, batch.truth))
+    return Batch(inputs, truth, batch.conditions)
+
+
+class ZScores(Denoising):
+    """``Denoising`` that works in z-scores; figures and what it restores are in the examples' units."""
+
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:
+        """See ``Denoising.loss``."""
+        return super().loss(module, scored(batch), draw, step)
+
+    def score(self, network: nn.Module, batch: Batch, restored: Tensor) -> Tensor:
+        """See ``Denoising.score``."""
+        return super().score(network, scored(batch), restored) - 20 * math.log10(SD)
+
+    def restore(self, network: nn.Module, batch: Batch) -> Tensor:
+        """See ``Denoising.restore``."""
+        return super().restore(network, scored(batch)) * SD + MEAN
 
 
 def _denoising(network: nn.Module, _: Context) -> Objective:
-    return Denoising(network, expected, SCHEDULE)
+    return ZScores(network, expected, SCHEDULE)
 
 
 def _row(name: str, *, deep_feature: bool, cross_batch: bool) -> Recipe:
     presets = sizes(deep_feature=deep_feature, cross_batch=cross_batch)
-    return Recipe(name, "diffusion-iqt", presets, [Stage(_denoising)], partial(write_network, residual=False))
+    return Recipe(name, "diffusion-iqt", presets, [Stage(_denoising)], partial(write_network, residual=False, scaling=UNITS))
 
 
 FULL = _row("diffusion-iqt", deep_feature=True, cross_batch=True)
