@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import lru_cache
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from pathlib import Path
 
 import nibabel
@@ -17,9 +21,11 @@ from core.errors import InputError, IsovoxError, PlanError, UsageError
 from core.io import readers
 from core.io.bids import Refused, survey
 from core.settings.run import RunSettings
+from infra.services import _up, start_prefect
 from tasks.pipeline.discover import plan_cohort
 from tests.cases.makers import DESCRIPTION, affine_of, head, nifti, series, without_preamble
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = (16, 16, 8)
 LABELS = ("01", "A1", "A_1", "a b", "\u00e91", "x.y", "-", "02")
 SUFFIXES = ("T1w", "T2w", "FLAIR", "mask", "bold", "label-x_roi", "part-phase_T1w", "desc-restored_T1w", "", "acq-a_acq-b_T1w")
@@ -183,6 +189,40 @@ def test_a_handful_of_cohorts_adds_up(tmp_path_factory, described, drawn):
 @given(described=st.booleans(), drawn=st.lists(members, min_size=1, max_size=14))
 def test_five_hundred_cohorts_add_up(tmp_path_factory, described, drawn):
     draw(tmp_path_factory.mktemp("drawn"), described, drawn, str(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """Variables by which commands find one Prefect for all of them."""
+    with _up(partial(start_prefect, tmp_path_factory.mktemp("server"))) as service:
+        yield {"PREFECT_API_URL": f"{service.url}/api"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@settings(max_examples=12, derandomize=True, **ANY)
+@given(described=st.booleans(), drawn=st.lists(members, min_size=4, max_size=10))
+def test_twelve_cohorts_by_the_command_end_each_scan_in_one_state(tmp_path_factory, server, described, drawn):
+    root = tmp_path_factory.mktemp("drawn") / "in"
+    root.mkdir()
+    if described:
+        put(root / "dataset_description.json", DESCRIPTION.encode())
+    for member in drawn:
+        write(root, member, str(tmp_path_factory.getbasetemp()))
+    before = look(root)
+    command = [sys.executable, "-m", "cli", "run", str(root), f"{root}-out", "--voxel-size", "8"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600, env=os.environ | server)
+    assert ended.returncode in {0, 2, 3}
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert look(root) == before
+    if ended.returncode != 2:
+        planned = re.search(r"planned (\d+) = (\d+) done \+ 0 skipped \+ (\d+) flagged \+ (\d+) failed", ended.stdout)
+        seen = re.search(r"files: (\d+) seen = (\d+) of scans \+ (\d+) refused \+ (\d+) left out", ended.stdout)
+        for total, *parts in ([int(n) for n in match.groups()] for match in (planned, seen) if match):
+            assert total == sum(parts)
+        assert planned
+        assert seen
+        assert (ended.returncode == 3) == (int(planned[4]) > 0)
 
 
 def turned(content: bytes, within: int, seed: int) -> bytes:

@@ -112,6 +112,18 @@ def test_a_network_is_stopped_in_mid_inference(tmp_path, cluster, number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_evaluation_is_stopped_in_mid_inference(tmp_path, number):
+    root, out = bids(tmp_path / "in", "01", "02", "03", shape=(72, 72, 72), voxel=(2.0, 2.0, 2.0)), tmp_path / "out"
+    words = ["evaluate", "thick-slice", str(root), "--methods", "cubic", "resunet-3d", "--out", str(out), "--quiet"]
+    code, told, err = stopped(words, lambda: any((out / "restored").glob("resunet-3d/**/*")), number)
+    assert code == 128 + number
+    assert not told
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert err == f"isovox: stopped by {name}; what is finished is kept, and the same command goes on from there\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_goes_on_and_status_says_so_in_between(tmp_path, number, capsys):
     root, out = bids(tmp_path / "in", *(f"{n:02}" for n in range(1, 9))), tmp_path / "out"
     words = ["run", str(root), str(out), "--voxel-size", "3", "--workers", "1", "--quiet"]
