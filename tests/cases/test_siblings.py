@@ -10,12 +10,14 @@ import nrrd
 import numpy as np
 import pytest
 
+from cli.harmonize import _show
 from cli.main import main
 from core.errors import UsageError
-from core.io import claim
+from core.io import claim, files
 from core.io.bids import survey
 from core.io.names import role
 from core.io.scans import Refused
+from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
 from tasks.pipeline.discover import plan_cohort
@@ -214,3 +216,15 @@ def test_the_list_of_files_looks_into_headers(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "refused empty\tempty.nii.gz" in told
     assert "files: 2 seen = 1 of scans + 1 refused + 0 left out" in told
+
+
+def test_harmonize_tells_what_became_of_each_sites_files(tmp_path, capsys):
+    for name in ("a", "b"):
+        root, out = bids(tmp_path / "in" / name, "01"), tmp_path / "out" / name
+        plan = plan_cohort(RunSettings(input=str(root), out=str(out)))
+        files.write_json(str(out / "isovox" / "plan.json"), plan.model_dump(mode="json"))
+    rows = [{"site": name, "scan": "sub-01_T1w", "state": "done", "reason": ""} for name in ("a", "b")]
+    files.write_json(str(tmp_path / "out" / "isovox" / "harmonized.json"), {"Scans": rows})
+    _show(HarmonizeSettings(sites=("a", "b"), out=str(tmp_path / "out")), "", quiet=False)
+    told = capsys.readouterr().out
+    assert all(f"{name}: files: 2 seen = 1 of scans + 0 refused + 1 left out" in told for name in ("a", "b"))
