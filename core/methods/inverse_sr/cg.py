@@ -5,11 +5,14 @@
     after the last level, on the target grid itself: |A x - y|^2 + trust |x - v|^2
 
 10 to 20 levels of one noise network, one decoder and two encoders take the place of 600 gradients through all of them. The steps
-in image space are those of DDS (Chung et al. 2023), that they come before any in the code is ReSample (Song et al. 2023).
+in image space are those of DDS (Chung et al. 2023, eq. 12), that they come before any in the code is ReSample (Song et al. 2023).
+Only voxels that were measured count; the last image of few steps lies between v and the optimum, as with an early stop.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -21,9 +24,10 @@ from core.geometry.grid import Array
 from core.methods.base import MethodSettings
 from core.methods.inverse_sr.chain import STEPS, times_of
 from core.methods.inverse_sr.data_term import Line
-from core.methods.inverse_sr.least_squares import Equation, pull
 from core.methods.inverse_sr.method import Inverse, Inversion, InversionSettings, Strategy, take_in
 from core.methods.iterative import State
+from core.operators.linear import Kept, LinearOperator
+from core.operators.solve import conjugate_gradients
 
 
 class CgSettings(InversionSettings):
@@ -118,3 +122,56 @@ class InverseCg(Inversion):
 def _undone(values: Array, line: Line) -> Array:
     """A scan's values in the units of the prior's image."""
     return np.asarray((values - np.float32(line[1])) / np.float32(line[0]))
+
+
+# -- least squares ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """A x = y where voxels count.
+
+    Attributes:
+        operator: A.
+        values: y, in the unit of x.
+        kept: True where a voxel counts.
+    """
+
+    operator: LinearOperator
+    values: Array
+    kept: Kept
+
+    def lacking(self, image: Array) -> Array:
+        """A' K (y - A x)."""
+        rest = self.values - self.operator.forward(image)
+        return np.asarray(self.operator.adjoint(np.where(self.kept, rest, rest.dtype.type(0))))
+
+    def normal(self, image: Array) -> Array:
+        """A' K A x."""
+        seen = self.operator.forward(image)
+        return np.asarray(self.operator.adjoint(np.where(self.kept, seen, seen.dtype.type(0))))
+
+
+def pull(equations: Sequence[Equation], image: Array, trust: float, steps: int) -> Array:
+    """Minimise sum |K (A x - y)|^2 + trust |x - v|^2: the image after ``steps`` conjugate-gradient steps from v = ``image``.
+
+    Args:
+        equations: of the scans.
+        image: v, float32 or float64.
+        trust: in v, above 0; a voxel that was measured by itself moves 1 / (1 + trust) of the way.
+        steps: at most.
+    """
+    dtype = image.dtype.type
+    right = _sum([equation.lacking(image) for equation in equations])
+
+    def system(moved: Array) -> Array:
+        return _sum([equation.normal(moved) for equation in equations]) + dtype(trust) * moved
+
+    return image + conjugate_gradients(system, right, steps)
+
+
+def _sum(parts: Sequence[Array]) -> Array:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

@@ -4,30 +4,35 @@
 
 Gain and offset are the least-squares line through the voxels that count, found anew for each image; no gradient passes through
 them. Losses of several scans of a person add, and so do their gradients.
+
+Features in which a restored scan ought to be like the measured one are gradients at several scales, or LPIPS. The measured slices
+alone count, and features are taken within them: across thick slices there is nothing to compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
 from core.operators.autograd import as_torch
 from core.operators.linear import Kept, LinearOperator
 
-if TYPE_CHECKING:
-    from core.methods.inverse_sr.features import Features
-
 Norm = Literal["l1", "l2"]
+Kind = Literal["gradients", "lpips", "none"]
 
 STEEPEST = 4.0  # gain at most, and one over it at least: a bad image is not made to fit by making it flat
 FEWEST = 32  # voxels that a scan must have in the frame of the prior
+SCALES = 3  # of which each has half the resolution of that before
+CHUNK = 8  # slices at a time through LPIPS
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,20 @@ class Terms:
     lines: list[Line]
 
 
+class Features(Protocol):
+    """How far apart two scans are in some features."""
+
+    def __call__(self, seen: Tensor, measured: Tensor, kept: Tensor, axis: int) -> Tensor:
+        """A distance, 0 where equal.
+
+        Args:
+            seen: what would be measured of the restored image, (x, y, z), about 0 to 1.
+            measured: likewise.
+            kept: 1 where voxels count, 0 elsewhere.
+            axis: across the slices.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class DataTerm:
     """Scans that explain one image.
@@ -134,3 +153,80 @@ Objective = Callable[[Tensor], Terms]
 def slice_axis(grid: Grid) -> int:
     """The axis across a scan's slices; the last where its voxels are cubes."""
     return 2 if grid.slice_axis is None else grid.slice_axis
+
+
+# -- features --------------------------------------------------------------------------------------------------------------------
+
+
+def gradients(seen: Tensor, measured: Tensor, kept: Tensor, axis: int) -> Tensor:
+    """Mean absolute difference of the gradients within the slices, at three scales; see ``Features``.
+
+    A gradient counts where both of its voxels do. As gradients are linear, those of the difference are looked at.
+    """
+    rest = (_slices(seen, axis) - _slices(measured, axis)) * (mask := _slices(kept, axis))
+    total = rest.new_zeros(())
+    for _ in range(SCALES):
+        total = total + _mean_gradient(rest, mask)
+        if min(rest.shape[-2:]) < 4:
+            break
+        rest, mask = avg_pool2d(rest, 2), -max_pool2d(-mask, 2)
+    return total
+
+
+def _slices(image: Tensor, axis: int) -> Tensor:
+    """(slices, 1, height, width)."""
+    return image.movedim(axis, 0)[:, None]
+
+
+def _mean_gradient(rest: Tensor, kept: Tensor) -> Tensor:
+    total, count = rest.new_zeros(()), 0.0
+    for axis in (-2, -1):
+        n = rest.shape[axis] - 1
+        both = kept.narrow(axis, 0, n) * kept.narrow(axis, 1, n)
+        total = total + (rest.diff(dim=axis) * both).abs().sum()
+        count = count + float(both.sum())
+    return total / max(count, 1.0)
+
+
+class Lpips:
+    """LPIPS of the slices, voxels that do not count filled with one value on both sides (the authors: 1, white).
+
+    Args:
+        network: takes two (n, 3, height, width) tensors in 0..1; by default that of ``core.evaluation.metrics.perceptual``.
+        fill: value.
+
+    Raises:
+        IsovoxError: lpips-missing.
+    """
+
+    def __init__(self, network: Callable[[Any, Any], Any] | None = None, fill: float = 1.0) -> None:
+        self._network, self._fill = network or _network(), fill
+
+    def __call__(self, seen: Tensor, measured: Tensor, kept: Tensor, axis: int) -> Tensor:
+        """The mean over the slices; see ``Features``."""
+        pair = [_slices(image * kept + self._fill * (1 - kept), axis).expand(-1, 3, -1, -1) for image in (seen, measured)]
+        parts = [
+            len(part) * self._network(part, other)
+            for part, other in zip(*(torch.split(image, CHUNK) for image in pair), strict=True)
+        ]
+        total: Tensor = torch.stack(parts).sum() / len(pair[0])
+        return total
+
+
+@lru_cache(maxsize=1)
+def _network() -> Callable[[Any, Any], Any]:
+    from core.evaluation.metrics.perceptual import vgg
+
+    network: Any = vgg()
+    return lambda image, other: network.net(image, other, normalize=True).mean()
+
+
+def features_of(kind: Kind, fill: float) -> Features | None:
+    """The features of a setting; None for none.
+
+    Raises:
+        IsovoxError: lpips-missing.
+    """
+    if kind == "none":
+        return None
+    return gradients if kind == "gradients" else Lpips(fill=fill)

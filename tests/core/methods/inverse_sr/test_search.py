@@ -11,8 +11,7 @@ import torch
 
 from core.errors import RestorationError
 from core.methods.inverse_sr.chain import chain, times_of
-from core.methods.inverse_sr.data_term import DataTerm, Observation, Terms
-from core.methods.inverse_sr.features import gradients
+from core.methods.inverse_sr.data_term import DataTerm, Observation, Terms, gradients
 from core.methods.inverse_sr.search import BEST, FIRST, WATCHED, Loss, Pace, advance, begin, best, over
 from core.methods.iterative import State
 from core.operators.forward_model import SliceProfile
