@@ -1,4 +1,4 @@
-"""From noise to image: ancestral, re-noise, DDIM, PLMS, DPM-Solver++ (2M) and predictor-corrector.
+"""From noise to image: ancestral, re-noise, DDIM, PLMS, DPM-Solver++ (2M), the same with noise, and predictor-corrector.
 
 Each reads like its paper's algorithm, one step from time t to the next time s a turn of the loop, and takes the same things:
 
@@ -220,6 +220,27 @@ def dpm_solver(
     return x
 
 
+def sde_dpm_solver(
+    denoise: Denoise, start: Tensor, schedule: Schedule, times: Sequence[float], noise: Noise, *, clamp: Clamp | None = None
+) -> Tensor:
+    """SDE-DPM-Solver++ (2M) (Lu et al. 2022, appendix; algorithm 2 for the reversal with noise), h = (l_s - l_t) / 2.
+
+    x_s = sigma_s / sigma_t exp(-h) x_t + alpha_s (1 - exp(-2h)) D + sigma_s sqrt(1 - exp(-2h)) n, D as in ``dpm_solver``. With
+    D = x0 that is DDIM with eta = 1. A step to where no noise is left is x0. See ``Sampler`` for the arguments.
+    """
+    image, x, before = _clamped(denoise, clamp), start, None
+    for n, t, s in _steps(times):
+        (_, sigma_t), (alpha_s, sigma_s) = schedule.alpha_sigma(t), schedule.alpha_sigma(s)
+        x0, h = image(x, t), (schedule.log_snr(s) - schedule.log_snr(t)) / 2
+        slope = 0.0 if before is None or sigma_s == 0 else h / (2 * before[1])
+        d = x0 if before is None else x0 + (x0 - before[0]) * slope
+        share = -math.expm1(-2 * h)
+        x, before = x * (sigma_s / sigma_t * math.exp(-h)) + d * (alpha_s * share), (x0, h)
+        if sigma_s > 0:
+            x = x + noise(n) * (sigma_s * math.sqrt(share))
+    return x
+
+
 def reverse_diffusion(x: Tensor, x0: Tensor, sigma_t: float, sigma_s: float, noise: Tensor | None) -> Tensor:
     """Predict x + (sigma_t^2 - sigma_s^2) score + sqrt(sigma_t^2 - sigma_s^2) n (Song et al. 2021, "Score-SDE", algorithm 2)."""
     step = sigma_t**2 - sigma_s**2
@@ -312,6 +333,7 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim": ddim,
     "plms": plms,
     "dpm-solver++": dpm_solver,
+    "sde-dpm-solver++": sde_dpm_solver,
     "predictor-corrector": predictor_corrector,
 }
 

@@ -44,12 +44,14 @@ class Slice:
         stack: the slices of the slab that it is one of.
         number: among these.
         measured: the part of the scan that the slab sees, with the whole scan's statistics.
+        target: grid of the slab that is restored.
     """
 
     place: int
     stack: SliceStack
     number: int
     measured: Measured
+    target: Grid
 
     @property
     def axis(self) -> int:
@@ -232,7 +234,7 @@ class SliceMethod(Method):
         wide = _widened(piece.box, axis, self.neighbours, whole)
         grid = whole.crop(wide)
         planes = SliceStack(grid, axis).planes(_onto(measured, grid, self.order))
-        first, slices = piece.box.start[axis] - wide.start[axis], _slices(stack, piece.box.start[axis], measured)
+        first, slices = piece.box.start[axis] - wide.start[axis], _slices(stack, piece.box.start[axis], piece)
 
         def restore(start: int, stop: int) -> None:
             given = self._slabs(planes, range(first + start, first + stop))
@@ -248,7 +250,7 @@ class SliceMethod(Method):
         codes = self._codes(piece, stack.axis, int(between.below.min()), int(between.above.max()) + 1)
         below, above = (torch.from_numpy(places - between.below.min()) for places in (between.below, between.above))
         shares = torch.from_numpy(between.share).to(codes).reshape(-1, *[1] * (codes.ndim - 1))
-        slices = _slices(stack, piece.box.start[stack.axis], piece.measured[0])
+        slices = _slices(stack, piece.box.start[stack.axis], piece)
 
         def restore(start: int, stop: int) -> None:
             low, high = (codes[places[start:stop].to(codes.device)] for places in (below, above))
@@ -263,7 +265,7 @@ class SliceMethod(Method):
         measured = piece.measured[0]
         stack = SliceStack(self.plane_grid(measured.grid, piece.target, axis), axis)
         planes = stack.planes(_onto(measured, stack.grid, self.order))
-        slices = _slices(stack, piece.crops[0].start[axis] if piece.crops else 0, measured)
+        slices = _slices(stack, piece.crops[0].start[axis] if piece.crops else 0, piece)
 
         def encode(start: int, stop: int) -> Tensor:
             return self.encode(self._slabs(planes, range(low + start, low + stop)), slices[low + start : low + stop])
@@ -310,9 +312,9 @@ def _onto(measured: Measured, grid: Grid, order: Order) -> Array:
     return interpolate(measured.image, measured.grid, grid, order)
 
 
-def _slices(stack: SliceStack, first: int, measured: Measured) -> list[Slice]:
+def _slices(stack: SliceStack, first: int, piece: Piece) -> list[Slice]:
     """All slices of a stack, their places counted from ``first``."""
-    return [Slice(first + n, stack, n, measured) for n in range(stack.count)]
+    return [Slice(first + n, stack, n, piece.measured[0], piece.target) for n in range(stack.count)]
 
 
 def _widened(box: Box, axis: int, by: int, whole: Grid) -> Box:

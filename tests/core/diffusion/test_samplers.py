@@ -19,6 +19,7 @@ from core.diffusion.samplers import (
     plms,
     prior,
     renoise,
+    sde_dpm_solver,
 )
 from core.diffusion.schedules import Cosine, Discrete, Geometric, continuous_times, ddim_times, even_times, ve_times
 from core.errors import UsageError
@@ -118,6 +119,30 @@ def test_samples_come_to_have_the_prior_as_steps_grow(sampler) -> None:
     assert coarse[0] < 1e-3
     assert 3.0 < coarse[1] / fine[1] < 5.5
     assert fine[1] < 0.06
+
+
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_the_first_step_of_sde_dpm_solver_is_that_of_ddim_with_all_its_noise(schedule, times) -> None:
+    made = []
+    for sampler in (sde_dpm_solver, eta_of(1.0)):
+        probe = Probe(1)
+        made.append(sampler(PRIOR.denoiser(schedule), probe.start, schedule, times[:2], probe.noise))
+    torch.testing.assert_close(*made)
+
+
+@pytest.mark.parametrize(("schedule", "times"), GRIDS)
+def test_where_the_image_is_known_sde_dpm_solver_has_the_marginal(schedule, times) -> None:
+    uses, level = len(times) - 1, schedule.alpha_sigma(times[0])
+    mean, cov = moments(sde_dpm_solver, POINT, schedule, times, uses, *POINT.marginal(level))
+    expected, whole = POINT.marginal(schedule.alpha_sigma(times[-1]))
+    torch.testing.assert_close(mean, expected)
+    torch.testing.assert_close(cov, whole, atol=1e-9, rtol=1e-6)
+
+
+def test_the_second_order_of_sde_dpm_solver_saves_steps() -> None:
+    first, second = error_of_the_prior(eta_of(1.0), 50), error_of_the_prior(sde_dpm_solver, 50)
+    assert second[1] < first[1] / 4
+    assert error_of_the_prior(sde_dpm_solver, 200)[1] < second[1] / 3
 
 
 def test_many_steps_of_renoise_keep_half_of_the_variance() -> None:

@@ -1,0 +1,159 @@
+"""BSRGAN-light (Zhang et al. 2021, as latent diffusion has it): a slice blurred, made coarser, noisy, compressed.
+
+    one time in four halved first; then in random order blur, coarser A, coarser B, noise, JPEG (A before B); then JPEG again
+
+Its numbers are those of the code by which the paper trains; three things there mean nothing for one channel or are slips:
+noise of colours and correlated noise are plain noise here; an anisotropic blur's l1 and l2 are variances and get a floor, for 0
+is no Gaussian; slices are cut to multiples along their own axes. All that is random comes from a counter (``draw_of``).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.geometry.grid import Array
+from core.operators.kernels import KERNELS, Kernel
+from core.operators.linear import Matrix
+
+FACTOR = 4
+FLOOR = 1e-3  # of a variance, in pixels squared
+HALVED, JPEG = 0.25, 0.9  # probabilities
+ANISOTROPIC, RESIZED = 0.5, 0.8
+QUALITY = 80, 95  # of JPEG
+LEVELS = 255.0
+
+
+def draw_of(seed: int, number: int) -> np.random.Generator:
+    """All that is random in the slice of a number: Philox, whose stream is a function of key and counter alone."""
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
+
+
+def degraded(image: Array, draw: np.random.Generator) -> Array:
+    """A slice 4 times coarser.
+
+    Args:
+        image: float32 (rows, columns) in 0..1; rows and columns beyond multiples of 4 are cut off.
+        draw: all that is random comes from it.
+
+    Returns:
+        float32 (rows / 4, columns / 4) in 0..1, of 256 levels.
+    """
+    rows, columns = (n - n % FACTOR for n in image.shape)
+    made, left = np.asarray(image[:rows, :columns], np.float64), FACTOR
+    if draw.random() < HALVED:
+        made, left = _halved(made, draw), FACTOR // 2
+    before = made.shape  # both of the later sizes are relative to it
+    steps: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+        "blur": lambda each: _blurred(each, left, draw),
+        "A": lambda each: _coarser(each, left, draw),
+        "B": lambda each: resized(each, (before[0] // left, before[1] // left), _kernel(draw)),
+        "noise": lambda each: each + draw.normal(0, int(draw.integers(1, 3)) / LEVELS, each.shape),
+        "jpeg": lambda each: compressed(each, draw) if draw.random() < JPEG else each,
+    }
+    for name in order_of(draw):
+        made = steps[name](made).clip(0, 1)
+    return np.asarray(np.rint(compressed(made, draw) * LEVELS) / LEVELS, np.float32)
+
+
+def order_of(draw: np.random.Generator) -> list[str]:
+    """The five steps in an order of which each with A before B is equally likely."""
+    order = [("blur", "A", "B", "noise", "jpeg")[n] for n in draw.permutation(5)]
+    a, b = order.index("A"), order.index("B")
+    if a > b:
+        order[a], order[b] = order[b], order[a]
+    return order
+
+
+# -- steps ----------------------------------------------------------------------------------------------------------------------
+
+
+def _kernel(draw: np.random.Generator) -> Kernel:
+    kinds: tuple[Kernel, ...] = ("bilinear", "bicubic", "box")
+    return kinds[int(draw.integers(3))]
+
+
+def _halved(image: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
+    """Half the rows and columns: half of the time by an antialiased cubic."""
+    size = -(-image.shape[0] // 2), -(-image.shape[1] // 2)
+    return resized(image, size, "bicubic", smooth=True) if draw.random() < 0.5 else resized(image, size, _kernel(draw))
+
+
+def _coarser(image: NDArray[np.float64], left: int, draw: np.random.Generator) -> NDArray[np.float64]:
+    """A: a random size; one time in five a blur, shifted by half a coarse pixel, and every n-th pixel."""
+    if draw.random() < RESIZED:
+        factor = draw.uniform(1, 2 * left)
+        rows, columns = (max(1, int(n / factor)) for n in image.shape)
+        return resized(image, (rows, columns), _kernel(draw))
+    variance = max(draw.uniform(0.1, 0.6 * left) ** 2, FLOOR)
+    return _convolved(image, gaussian(25, variance, variance, 0.0, (left - 1) / 2))[::left, ::left]
+
+
+def _blurred(image: NDArray[np.float64], left: int, draw: np.random.Generator) -> NDArray[np.float64]:
+    if draw.random() < ANISOTROPIC:
+        size, widest = int(draw.integers(2, 12)) + 3, (4 + left) / 4
+        one, other = (max(draw.uniform(0, widest), FLOOR) for _ in range(2))
+        return _convolved(image, gaussian(size, one, other, draw.uniform(0, math.pi)))
+    size = int(draw.integers(2, 5)) + 3
+    variance = max(draw.uniform(0, (2 + 0.2 * left) / 4) ** 2, FLOOR)
+    return _convolved(image, gaussian(size, variance, variance, 0.0))
+
+
+def gaussian(size: int, one: float, other: float, angle: float, shift: float = 0.0) -> NDArray[np.float64]:
+    """A Gaussian kernel (size, size) whose sum is 1.
+
+    Args:
+        size: an even one lies half a pixel off.
+        one: variance along its first axis, pixels squared.
+        other: along its second.
+        angle: of the first axis to the columns, radians.
+        shift: of its middle towards the far end of both axes, pixels.
+    """
+    places = np.arange(size) - (size - 1) / 2 - shift
+    rows, columns = np.meshgrid(places, places, indexing="ij")
+    along, across = columns * math.cos(angle) + rows * math.sin(angle), rows * math.cos(angle) - columns * math.sin(angle)
+    weights = np.exp(-0.5 * (along**2 / one + across**2 / other))
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _convolved(image: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mirrored at the borders."""
+    from scipy.ndimage import convolve
+
+    return np.asarray(convolve(image, kernel, mode="mirror"), np.float64)
+
+
+@lru_cache(maxsize=256)
+def _matrix(n: int, to: int, kernel: Kernel, smooth: bool) -> Matrix:  # noqa: FBT001 - of a cached function
+    """OpenCV's geometry: pixel centres at (i + 1/2) n / to - 1/2, ends repeated; "box" averages, others only where smooth."""
+    stretch = max(n / to, 1.0) if smooth or kernel == "box" else 1.0
+    function, reach = KERNELS[kernel]
+    places = (np.arange(to) + 0.5) * n / to - 0.5
+    wide = math.ceil(reach * stretch) + 1
+    columns = np.floor(places).astype(int)[:, None] + np.arange(-wide, wide + 2)
+    weights = function((columns - places[:, None]) / stretch)
+    matrix = np.zeros((to, n))
+    np.add.at(matrix, (np.arange(to)[:, None], columns.clip(0, n - 1)), weights)
+    return np.asarray(matrix / matrix.sum(1, keepdims=True), np.float64)
+
+
+def resized(image: NDArray[np.float64], size: tuple[int, int], kernel: Kernel, *, smooth: bool = False) -> NDArray[np.float64]:
+    """An image (rows, columns) in another size, without smoothing unless asked for or by "box"."""
+    rows, columns = (_matrix(n, to, kernel, smooth) for n, to in zip(image.shape, size, strict=True))
+    return np.asarray(rows @ image @ columns.T, np.float64)
+
+
+def compressed(image: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
+    """What JPEG leaves of an image in 0..1."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    levels = np.rint(image.clip(0, 1) * LEVELS).astype(np.uint8)
+    Image.fromarray(levels).save(file, "JPEG", quality=int(draw.integers(QUALITY[0], QUALITY[1] + 1)))
+    file.seek(0)
+    return np.asarray(Image.open(file), np.float64) / LEVELS

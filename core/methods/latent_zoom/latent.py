@@ -1,0 +1,88 @@
+"""How diffusers' two networks are asked: slices to codes and back, the nearest entries of the codebook, the noise in codes.
+
+A network of several channels is shown a slice in each of them. Codes have no scale of their own here: ``scaling_factor`` of
+diffusers' class is never used, as in the paper's model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.diffusion.predictions import Denoise
+from core.diffusion.predictions import denoiser as of_prediction
+from core.diffusion.schedules import CLEAN, Schedule, ddim_times
+from core.methods.latent_zoom.presets import LATENT
+from core.methods.slicewise import padded
+
+CHUNK = 1 << 14  # places of codes whose distances to the codebook are held at once
+
+
+def encode(autoencoder: nn.Module, image: Tensor) -> Tensor:
+    """Codes (n, 3, rows / 4, columns / 4), before quantisation, of slices (n, 1 or the network's, rows, columns) in -1..1."""
+    network: Any = autoencoder
+    codes: Tensor = network.encode(image.expand(-1, network.config.in_channels, -1, -1)).latents
+    return codes
+
+
+def decode(autoencoder: nn.Module, codes: Tensor) -> Tensor:
+    """Slices (n, the network's channels, 4 rows, 4 columns) of codes, as they are: nothing is quantised."""
+    network: Any = autoencoder
+    image: Tensor = network.decode(codes, force_not_quantize=True).sample
+    return image
+
+
+def codebook(autoencoder: nn.Module) -> Tensor:
+    """Its entries (codes, channels)."""
+    network: Any = autoencoder
+    entries: Tensor = network.quantize.embedding.weight
+    return entries
+
+
+def quantised(codes: Tensor, entries: Tensor) -> Tensor:
+    """The entry of the codebook that is nearest to each place of codes (n, channels, rows, columns)."""
+    places = codes.movedim(1, -1).reshape(-1, codes.shape[1])
+    nearest = [entries[torch.cdist(part, entries).argmin(1)] for part in torch.split(places, CHUNK)]
+    return torch.cat(nearest).reshape(codes.movedim(1, -1).shape).movedim(-1, 1).contiguous()
+
+
+def times(steps: int, *, clean: bool) -> list[float]:
+    """Timesteps of latent diffusion's samplers, the last one 0, whose bit of noise quantisation hides, or the clean code."""
+    grid = ddim_times(steps)
+    return [*grid[:-1], CLEAN] if clean else grid
+
+
+def epsilon(network: nn.Module, codes: Tensor, shown: Tensor, t: Tensor) -> Tensor:
+    """The noise that the network sees in codes (n, 3, rows, columns).
+
+    Args:
+        network: diffusers' U-Net.
+        codes: under noise.
+        shown: coarse slices (n, 1, rows, columns) in -1..1.
+        t: timesteps (n,).
+    """
+    unet: Any = network
+    channels = unet.config.in_channels - LATENT
+    noise: Tensor = unet(torch.cat([codes, shown.expand(-1, channels, -1, -1)], 1), t).sample
+    return noise
+
+
+def denoiser(network: nn.Module, shown: Tensor, schedule: Schedule) -> Denoise:
+    """The expected codes behind noisy ones, for the samplers; sides of any length.
+
+    Args:
+        network: diffusers' U-Net.
+        shown: coarse slices (n, 1, rows, columns) in -1..1.
+        schedule: signal and noise of a timestep.
+    """
+    unet: Any = network
+    multiple = 2 ** (len(unet.config.block_out_channels) - 1)
+
+    def noise(codes: Tensor, t: float) -> Tensor:
+        when = torch.full((len(codes),), int(t), dtype=torch.long, device=codes.device)
+        both = torch.cat([codes, shown], 1)
+        return padded(lambda each: epsilon(network, each[:, :LATENT], each[:, LATENT:], when), multiple)(both)
+
+    return of_prediction(noise, schedule, "eps")

@@ -1,0 +1,178 @@
+"""The five methods: latent diffusion with codes or slices interpolated, and three that no diffusion is part of.
+
+latent-zoom  coarse slice --LDM--> code            lerp of codes    --decode, EDSR--> slice
+pixel-zoom   coarse slice --LDM, decode, EDSR--> slice              lerp of slices
+bicubic-ae   slice, cubic --autoencoder--> code    lerp of codes    --decode--> slice
+srgan-si     coarse slice --SRGAN--> slice                          lerp of slices
+wdsr-si      coarse slice --WDSR--> slice                           lerp of slices
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from core.diffusion.declared import build_schedule
+from core.diffusion.samplers import SAMPLERS, Noise, ddim, prior
+from core.geometry.grid import Grid
+from core.geometry.slices import Padding
+from core.methods.base import MethodSettings
+from core.methods.latent_zoom import latent
+from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER, FINER, LATENT, SCHEDULE
+from core.methods.latent_zoom.zoom import Zoom, ZoomSettings
+from core.methods.slicewise import Slice, slice_noise
+from core.models.bundle import NETWORK
+
+
+class LdmSettings(ZoomSettings):
+    """Settings of the two with a diffusion model; what the paper sets is said where ours differs."""
+
+    sampler: Literal["ddim", "plms", "dpm-solver++", "sde-dpm-solver++"] = Field(
+        "ddim", title="Sampler", description="of the codes; the second and third are deterministic"
+    )
+    steps: int = Field(20, ge=2, title="Steps", description="of the sampler; the paper's: 200")
+    eta: float = Field(1.0, ge=0, le=1, title="Eta", description="noise of ddim's steps; the paper's: 1")
+    noise: Literal["slice", "shared"] = Field(
+        "slice", title="Noise", description="of each slice its own, as the paper's, or the same for all along an axis"
+    )
+    quantise: Literal["after", "before", "none"] = Field(
+        "after",
+        title="Quantise",
+        description="codes snap to the codebook after their interpolation, as the paper's, before, or not",
+    )
+    deblur: bool = Field(default=True, title="Deblur", description="sharpen decoded slices by EDSR, where the model has one")
+
+
+class _Ldm(Zoom):
+    """What the two with a diffusion model share."""
+
+    Settings: ClassVar[type[MethodSettings]] = LdmSettings
+    roles: ClassVar[tuple[str, ...]] = (AUTOENCODER, DENOISER)
+    voxels_per_second: ClassVar[float] = 2e4
+    bytes_per_tile_voxel: ClassVar[float] = 200.0
+    settings: LdmSettings
+
+    def coded(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
+        """Codes of coarse slices, by the diffusion model."""
+        settings, network = self.settings, self.network(DENOISER)
+        schedule = build_schedule(self.bundle.schedule or SCHEDULE)
+        times = latent.times(settings.steps, clean=settings.quantise == "none")
+        denoise = latent.denoiser(network, planes, schedule)
+        sampler = partial(ddim, eta=settings.eta) if settings.sampler == "ddim" else SAMPLERS[settings.sampler]
+        noise = self._noise(slices, (planes.shape[-2], planes.shape[-1]))
+        return self._snapped(sampler(denoise, prior(schedule, noise), schedule, times, noise), "before")
+
+    def encoded(self, planes: Tensor) -> Tensor:
+        """Codes of sharp slices, by the autoencoder alone."""
+        padding = Padding((planes.shape[-2], planes.shape[-1]), FINER)
+        return self._snapped(latent.encode(self.network(AUTOENCODER), padding.apply(planes)), "before")
+
+    def decoded(self, codes: Tensor) -> Tensor:
+        """Slices (n, 1, …) of codes, sharpened where asked for."""
+        image = latent.decode(self.network(AUTOENCODER), self._snapped(codes, "after"))
+        if self.settings.deblur and DEBLUR in self.bundle.parts:
+            image = self.network(DEBLUR)(image)
+        return image.mean(1, keepdim=True)
+
+    def _snapped(self, codes: Tensor, when: str) -> Tensor:
+        return latent.quantised(codes, latent.codebook(self.network(AUTOENCODER))) if self.settings.quantise == when else codes
+
+    def _noise(self, slices: Sequence[Slice], shape: tuple[int, int]) -> Noise:
+        if self.settings.noise == "slice":
+            return slice_noise(slices, LATENT, shape, self.device)
+        shared = slice_noise([replace(slices[0], place=0)], LATENT, shape, self.device)
+        return lambda number: shared(number).expand(len(slices), -1, -1, -1)
+
+
+class LatentZoom(_Ldm):
+    """Slices by latent diffusion, those between them by interpolation of their codes."""
+
+    name: ClassVar[str] = "latent-zoom"
+
+    def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
+        """Codes."""
+        return self.coded(planes, slices)
+
+    def sharp(self, planes: Tensor) -> Tensor:
+        """Codes."""
+        return self.encoded(planes)
+
+    def shown(self, codes: Tensor) -> Tensor:
+        """Decoded codes."""
+        return self.decoded(codes)
+
+
+class PixelZoom(_Ldm):
+    """Slices by latent diffusion, those between them by interpolation of the decoded slices."""
+
+    name: ClassVar[str] = "pixel-zoom"
+
+    def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
+        """Decoded slices."""
+        return self.decoded(self.coded(planes, slices))
+
+    def sharp(self, planes: Tensor) -> Tensor:
+        """The slices as they are."""
+        return planes
+
+
+class BicubicAutoencoder(Zoom):
+    """Slices by cubic interpolation, those between them by interpolation of an autoencoder's codes."""
+
+    name: ClassVar[str] = "bicubic-ae"
+    roles: ClassVar[tuple[str, ...]] = (NETWORK,)
+    voxels_per_second: ClassVar[float] = 2e5
+
+    def plane_grid(self, source: Grid, target: Grid, axis: int) -> Grid:
+        """The target's rows and columns: cubic interpolation is what makes coarse slices finer."""
+        return target.with_axis(source, axis)
+
+    def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:  # noqa: ARG002 - interpolated already
+        """Codes."""
+        return self.sharp(planes)
+
+    def sharp(self, planes: Tensor) -> Tensor:
+        """Codes."""
+        network: Any = self.network(NETWORK)
+        codes: Tensor = network.encode(Padding((planes.shape[-2], planes.shape[-1]), FINER).apply((planes + 1) / 2))
+        return codes
+
+    def shown(self, codes: Tensor) -> Tensor:
+        """Decoded codes."""
+        network: Any = self.network(NETWORK)
+        image: Tensor = network.decode(codes) * 2 - 1
+        return image
+
+
+class _Regression(Zoom):
+    """Slices by a network, those between them by interpolation."""
+
+    roles: ClassVar[tuple[str, ...]] = (NETWORK,)
+    voxels_per_second: ClassVar[float] = 2e5
+
+    def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:  # noqa: ARG002 - nothing is drawn
+        """Slices 4 times finer."""
+        channels = int(self.bundle.config["channels"])
+        image: Tensor = self.network(NETWORK)(planes.expand(-1, channels, -1, -1))
+        return image.mean(1, keepdim=True)
+
+    def sharp(self, planes: Tensor) -> Tensor:
+        """The slices as they are."""
+        return planes
+
+
+class SrganZoom(_Regression):
+    """Slices by SRGAN's generator."""
+
+    name: ClassVar[str] = "srgan-si"
+
+
+class WdsrZoom(_Regression):
+    """Slices by WDSR-B."""
+
+    name: ClassVar[str] = "wdsr-si"

@@ -1,0 +1,77 @@
+"""BSRGAN-light: kernels and sizes in closed form, the order of its steps, draws by counter."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from core.methods.latent_zoom.degrade import compressed, degraded, draw_of, gaussian, order_of, resized
+
+
+def picture(rows: int = 64, columns: int = 48) -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    return np.exp(-3 * (x**2 + y**2)).astype(np.float32)
+
+
+def test_the_same_number_gives_the_same_slice_and_another_gives_another() -> None:
+    first, again, other = (degraded(picture(), draw_of(3, number)) for number in (5, 5, 6))
+    assert first.tobytes() == again.tobytes()
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, degraded(picture(), draw_of(4, 5)))
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (66, 51), (36, 28)])
+def test_slices_come_out_four_times_coarser_in_levels_of_256(shape: tuple[int, int]) -> None:
+    for number in range(40):
+        coarse = degraded(picture(*shape), draw_of(0, number))
+        assert coarse.shape == (shape[0] // 4, shape[1] // 4)
+        assert coarse.dtype == np.float32
+        assert 0 <= coarse.min() <= coarse.max() <= 1
+        np.testing.assert_allclose(coarse * 255, np.rint(coarse * 255), atol=1e-4)
+
+
+def test_what_is_constant_stays_so_but_for_noise() -> None:
+    means = [degraded(np.full((64, 64), 0.5, np.float32), draw_of(0, number)).mean() for number in range(20)]
+    np.testing.assert_allclose(means, 0.5, atol=2 / 255)
+
+
+def test_all_orders_with_a_before_b_are_equally_likely_and_no_others_occur() -> None:
+    orders = Counter(tuple(order_of(draw_of(1, number))) for number in range(6000))
+    assert all(order.index("A") < order.index("B") for order in orders)
+    assert len(orders) == 60
+    assert min(orders.values()) > 60
+    assert max(orders.values()) < 145
+
+
+@pytest.mark.parametrize(("one", "other", "angle"), [(1.5, 0.4, 0.7), (2.0, 2.0, 0.0)])
+def test_a_kernel_has_the_covariance_that_it_is_asked_for(one: float, other: float, angle: float) -> None:
+    kernel = gaussian(31, one, other, angle)
+    places = np.arange(31) - 15.0
+    rows, columns = np.meshgrid(places, places, indexing="ij")
+    seen = np.array([[(kernel * a * b).sum() for b in (columns, rows)] for a in (columns, rows)])
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    np.testing.assert_allclose(seen, turn @ np.diag([one, other]) @ turn.T, atol=2e-3)
+    assert kernel.sum() == pytest.approx(1)
+
+
+def test_a_shift_moves_the_middle_of_a_kernel_and_an_even_one_lies_half_a_pixel_off() -> None:
+    assert (gaussian(25, 2.0, 2.0, 0.0, 1.5).sum(1) * np.arange(25)).sum() == pytest.approx(12 + 1.5, abs=1e-6)
+    assert (gaussian(8, 0.5, 0.5, 0.0).sum(1) * np.arange(8)).sum() == pytest.approx(3.5)
+
+
+def test_sizes_change_by_opencvs_geometry() -> None:
+    ramp = np.arange(8.0)[None].repeat(8, 0)
+    np.testing.assert_allclose(resized(ramp, (8, 4), "bilinear")[0], [0.5, 2.5, 4.5, 6.5])
+    np.testing.assert_allclose(resized(ramp, (2, 2), "box")[0], [1.5, 5.5])
+    spike = np.zeros((1, 8))
+    spike[0, 0] = 1
+    assert resized(spike, (1, 2), "bilinear")[0, 0] == 0  # nothing is smoothed: the outermost pixel is passed over
+    assert resized(spike, (1, 2), "bicubic", smooth=True)[0, 0] > 0.1
+
+
+def test_jpeg_costs_a_little() -> None:
+    image = picture().astype(float)
+    assert 0 < np.abs(compressed(image, draw_of(0, 0)) - image).max() < 0.1

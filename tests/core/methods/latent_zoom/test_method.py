@@ -1,0 +1,253 @@
+"""The five methods: linear codecs interpolate as pixels do, codebooks, noise, exact places, the measured slices held."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.diffusion.declared import build_schedule
+from core.diffusion.samplers import ddim, plms
+from core.engine.restore import Source, restore_scan, restore_tiles
+from core.errors import WeightsError
+from core.geometry.blend import gather
+from core.geometry.grid import Box, Grid
+from core.geometry.resample import interpolate
+from core.geometry.slices import SliceStack
+from core.methods.base import Measured, Method
+from core.methods.latent_zoom import latent, mock
+from core.methods.latent_zoom.consistency import consistent
+from core.methods.latent_zoom.method import LatentZoom
+from core.methods.latent_zoom.presets import SCHEDULE
+from core.methods.latent_zoom.zoom import coarse_grid, is_coarse
+from core.methods.registry import build_method
+from core.methods.slicewise import Slice
+from core.operators.forward_model import SliceProfile
+from core.settings.scans import TilingSettings
+from core.stats import scan_stats
+
+ALL = ["latent-zoom", "pixel-zoom", "bicubic-ae", "srgan-si", "wdsr-si"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folders = {name: str(tmp_path_factory.mktemp(name)) for name in ALL}
+    for name, folder in folders.items():
+        mock.write(folder, name)
+    return folders
+
+
+def scan(spacing: tuple[float, float, float], shape: tuple[int, int, int], seed: int = 0) -> Measured:
+    grid = Grid(shape, np.diag([*spacing, 1.0]))
+    where = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    image = 100 * np.exp(-2 * (where**2).sum(axis=0)) + np.random.default_rng(seed).uniform(0, 5, shape)
+    return Measured(image.astype(np.float32), grid, scan_stats(image.astype(np.float32)), SliceProfile())
+
+
+def whole(method: Method, measured: Measured, target: Grid) -> np.ndarray:
+    tiling = method.tiling(measured.grid, target, TilingSettings())
+    return np.concatenate([a[0] for _, a in restore_scan(method, [Source.in_memory(measured)], target, tiling, 7)], axis=2)
+
+
+def lerped(measured: Measured, target: Grid) -> np.ndarray:
+    """Along the slices linearly, the outer half slices as the outermost ones."""
+    own, wanted = (grid.world(np.array([[0, 0, k] for k in range(grid.shape[2])]))[:, 2] for grid in (measured.grid, target))
+    return np.apply_along_axis(lambda column: np.interp(wanted, own, column), 2, measured.image)
+
+
+# -- a linear autoencoder -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels to channels and back: a linear autoencoder without loss."""
+    monkeypatch.setattr(latent, "encode", lambda _, image: nn.functional.pixel_unshuffle(image, 4))
+    monkeypatch.setattr(latent, "decode", lambda _, codes: nn.functional.pixel_shuffle(codes, 4))
+
+
+PLAIN = {"quantise": "none", "deblur": False, "consistency": False}
+
+
+@pytest.mark.parametrize("factor", [4, 5, 4.5, 7, 11])
+def test_codes_of_a_linear_autoencoder_interpolate_as_the_slices_do(models: dict[str, str], linear: None, factor: float) -> None:
+    measured = scan((1, 1, factor), (11, 14, 6))
+    target = measured.grid.isotropic(1.0)
+    method = build_method("latent-zoom", PLAIN, models["latent-zoom"])
+    np.testing.assert_allclose(whole(method, measured, target), lerped(measured, target), atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [5, 4.5])
+def test_a_ramp_along_the_axis_lies_at_its_places_in_the_world(models: dict[str, str], linear: None, factor: float) -> None:
+    measured = scan((1, 1, factor), (8, 8, 7))
+    measured.image[...] = measured.grid.world(np.array([[0, 0, k] for k in range(7)]))[:, 2]
+    target = measured.grid.isotropic(1.0)
+    made = whole(build_method("latent-zoom", PLAIN, models["latent-zoom"]), measured, target)
+    places = target.world(np.array([[0, 0, k] for k in range(target.shape[2])]))[:, 2]
+    expected = places.clip(measured.image.min(), measured.image.max())  # the outer half slices are the outermost slices
+    np.testing.assert_allclose(made[3, 3], expected, atol=1e-4)
+
+
+def test_a_sharp_scan_of_pixel_zoom_is_interpolated_linearly(models: dict[str, str]) -> None:
+    measured = scan((1, 1, 5), (9, 10, 5))
+    target = measured.grid.isotropic(1.0)
+    made = whole(build_method("pixel-zoom", PLAIN, models["pixel-zoom"]), measured, target)
+    np.testing.assert_allclose(made, lerped(measured, target), atol=1e-4)
+
+
+# -- the codebook -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_codebook_that_holds_the_codes_changes_nothing_and_snaps_what_lies_between() -> None:
+    entries = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [1, 2, 3]])
+    codes = entries[torch.tensor([[0, 1, 2], [3, 2, 1]])].permute(2, 0, 1)[None]
+    assert torch.equal(latent.quantised(codes, entries), codes)
+    moved = latent.quantised(codes + 0.2, entries)
+    assert torch.equal(moved, codes)
+    middles = latent.quantised((codes + codes.flip(3)) / 2, entries)
+    assert all(any(torch.equal(place, entry) for entry in entries) for place in middles[0].flatten(1).T)
+
+
+def test_distances_in_parts_find_the_same_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    codes, entries = torch.randn(2, 3, 9, 7, generator=draw), torch.randn(16, 3, generator=draw)
+    at_once = latent.quantised(codes, entries)
+    monkeypatch.setattr(latent, "CHUNK", 5)
+    assert torch.equal(latent.quantised(codes, entries), at_once)
+    brute = (codes.movedim(1, -1)[..., None, :] - entries).square().sum(-1).argmin(-1)
+    assert torch.equal(at_once, entries[brute].movedim(-1, 1))
+
+
+def test_quantised_before_between_or_not_at_all_are_three_results(models: dict[str, str]) -> None:
+    measured = scan((1, 1, 4), (12, 12, 4))
+    target = measured.grid.isotropic(1.0)
+    made = [
+        whole(build_method("latent-zoom", PLAIN | {"quantise": how}, models["latent-zoom"]), measured, target)
+        for how in ("after", "before", "none")
+    ]
+    assert not any(np.allclose(a, b, atol=1e-4) for a, b in ((made[0], made[1]), (made[1], made[2]), (made[0], made[2])))
+
+
+# -- diffusion ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sampler", "tolerance"), [(ddim, 0.06), (plms, 0.02)])
+def test_samplers_on_the_papers_table_carry_a_normal_code_along_its_flow(sampler: Any, tolerance: float) -> None:
+    """Codes N(m, s^2): the flow maps quantiles, x_0 = a_0 m + sd_0 / sd_T (x_T - a_T m)."""
+    schedule, mean, sd = build_schedule(SCHEDULE), 0.4, 0.7
+    spread = {t: np.hypot(schedule.alpha_sigma(t)[0] * sd, schedule.alpha_sigma(t)[1]) for t in (996.0, 0.0)}
+
+    def denoise(x: Tensor, t: float) -> Tensor:
+        alpha, sigma = schedule.alpha_sigma(t)
+        gain = alpha * sd**2 / (alpha**2 * sd**2 + sigma**2)
+        return mean + gain * (x - alpha * mean)
+
+    start = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    times = latent.times(200, clean=False)
+    assert times[0] == 996.0
+    made = sampler(denoise, start, schedule, times, lambda _: start)
+    ends = [schedule.alpha_sigma(t)[0] * mean for t in (996.0, 0.0)]
+    expected = ends[1] + spread[0.0] / spread[996.0] * (start - ends[0])
+    torch.testing.assert_close(made, expected, atol=tolerance, rtol=0)
+
+
+def test_times_end_at_the_first_entry_or_at_the_clean_code() -> None:
+    assert latent.times(200, clean=False)[-2:] == [1.0, 0.0]
+    assert latent.times(200, clean=True)[-2:] == [1.0, -1.0]
+
+
+def noise_of(method: LatentZoom, places: list[int]) -> Tensor:
+    measured = scan((4, 4, 4), (5, 6, 8))
+    stack = SliceStack(measured.grid, 2)
+    slices = [Slice(place, stack, place, measured, measured.grid) for place in places]
+    return method._noise(slices, (5, 6))(3)
+
+
+def test_noise_is_that_of_the_slice_or_the_same_along_the_axis(models: dict[str, str]) -> None:
+    own, shared = (build_method("latent-zoom", {"noise": how}, models["latent-zoom"]) for how in ("slice", "shared"))
+    assert isinstance(own, LatentZoom)
+    assert isinstance(shared, LatentZoom)
+    assert torch.equal(noise_of(own, [2, 3])[1], noise_of(own, [3, 5])[0])
+    assert not torch.equal(*noise_of(own, [2, 3]))
+    assert torch.equal(*noise_of(shared, [2, 3]))
+    assert torch.equal(noise_of(shared, [2])[0], noise_of(shared, [5])[0])
+
+
+# -- coarse scans -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_coarse_voxel_lies_over_four_by_four_of_the_target() -> None:
+    fine = Grid((10, 7, 3), np.diag([1.0, 1, 1, 1]))
+    grid = coarse_grid(fine, 2)
+    assert grid.shape == (3, 2, 3)
+    assert fine.index_map(grid) == ((4.0, 1.5), (4.0, 1.5), (1.0, 0.0))
+    assert is_coarse(Grid((3, 3, 3), np.diag([3.0, 3, 9, 1])), fine, 2)
+    assert not is_coarse(Grid((3, 3, 3), np.diag([3.0, 1, 9, 1])), fine, 2)
+    assert is_coarse(Grid((3, 3, 3), np.diag([3.0, 1, 9, 1])), fine, 1)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scan_mode_equals_tile_mode_on_a_scan_that_is_coarse_everywhere(name: str, models: dict[str, str]) -> None:
+    measured = scan((4, 4, 4.5), (6, 7, 10))
+    target = measured.grid.isotropic(1.0)
+    quick = {"steps": 2} if name.endswith("zoom") else {}
+    method = build_method(name, quick | {"axes": ["axial", "sagittal"]}, models[name])
+    tiling = method.tiling(measured.grid, target, TilingSettings())
+    tiles = {tile.index: tile for tile in tiling.tiles()}
+    made = {
+        index: next(iter(restore_tiles(method, [Source.in_memory(measured)], target, [tiles[index]])))[1][0]
+        for index in reversed(tiles)
+    }
+    image = whole(method, measured, target)
+    assert image.shape == target.shape
+    assert np.isfinite(image).all()
+    assert gather(Box.whole(target.shape), tiling, lambda tile: made[tile.index]).tobytes() == image.tobytes()
+
+
+# -- the measured slices ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 5), (4, 4, 4), (1, 1, 4.5)])
+def test_what_the_slices_say_is_held_jointly(spacing: tuple[float, float, float]) -> None:
+    measured = scan(spacing, (6, 7, 5))
+    target = measured.grid.isotropic(1.0)
+    seen = measured.operator(target)
+    rough = interpolate(measured.image, measured.grid, target, 1) * np.float32(0.9)
+    before, after = (
+        float(np.sqrt(np.mean((seen.forward(image) - measured.image) ** 2)))
+        for image in (rough, consistent(rough, target, measured))
+    )
+    assert after < 0.1 * before
+
+
+def test_an_image_that_agrees_already_is_left_as_it_is() -> None:
+    measured = scan((1, 1, 4), (6, 6, 5))
+    target = measured.grid.isotropic(1.0)
+    image = np.random.default_rng(1).uniform(0, 1, target.shape).astype(np.float32)
+    agreeing = replace(measured, image=measured.operator(target).forward(image))
+    np.testing.assert_allclose(consistent(image, target, agreeing), image, atol=1e-5)
+
+
+def test_slabs_agree_with_the_slices_as_well_as_the_whole(models: dict[str, str]) -> None:
+    measured = scan((1, 1, 5), (8, 8, 17))
+    target = measured.grid.isotropic(1.0)
+    assert target.shape[2] > 2 * LatentZoom.thickness
+    lacking = {}
+    for held in (False, True):
+        image = whole(build_method("latent-zoom", {"consistency": held}, models["latent-zoom"]), measured, target)
+        rest = measured.operator(target).forward(image) - measured.image
+        lacking[held] = float(np.sqrt(np.mean(rest**2)))
+    assert lacking[True] < 0.15 * lacking[False]
+
+
+def test_a_model_of_another_method_is_refused(models: dict[str, str]) -> None:
+    measured = scan((1, 1, 4), (8, 8, 4))
+    method = build_method("latent-zoom", {}, models["wdsr-si"])
+    with pytest.raises(
+        WeightsError,
+        match=r"model-unfit: expected a model of latent-zoom with autoencoder, denoiser, but got one with network\. ",
+    ):
+        whole(method, measured, measured.grid.isotropic(1.0))

@@ -1,0 +1,171 @@
+"""How the systems are trained: examples by number, objectives that can be seen through, each recipe from images to a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.geometry.grid import Array, Box, Grid
+from core.methods import registry
+from core.methods.latent_zoom import examples, mock, presets, recipe
+from core.methods.latent_zoom.examples import ABOVE, COARSE, Slices, share
+from core.methods.latent_zoom.objectives import Middling, gradients_apart
+from core.methods.latent_zoom.presets import AUTOENCODER
+from core.models.bundle import NETWORK
+from core.networks.preset import Preset
+from core.operators.forward_model import Identity
+from core.settings.train import Training
+from core.training.batch import Batch
+from core.training.data.subjects import CELL, Subject
+from core.training.loop import Trainer
+from core.training.recipe import Context, Draw, Recipe, Trained
+
+HOW = Training(steps=2, batch=2, validate_every=2, learning_rate=1e-3, warmup=1, ema=0.5)
+EDGE = 48
+RECIPES = {
+    "latent-zoom": recipe.LATENT_ZOOM,
+    "bicubic-ae": recipe.BICUBIC_AE,
+    "srgan-si": recipe.SRGAN_SI,
+    "wdsr-si": recipe.WDSR_SI,
+}
+
+
+def person(name: str) -> Subject:
+    grid = Grid((EDGE, EDGE, EDGE), np.eye(4))
+    where = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in grid.shape), indexing="ij"))
+    image = (100 * np.exp(-2 * (where**2).sum(axis=0)) + 10 * np.sin(9 * where.sum(axis=0))).clip(0).astype(np.float32)
+
+    def read(box: Box) -> Array:
+        return image[box.slices]
+
+    return Subject(name, name, grid, 100.0, np.ones((EDGE // CELL,) * 3, np.float32), None, read)
+
+
+def draw(part: str = "train", length: int = 8, patch: int = 32, persons: int = 1) -> Draw:
+    return Draw(part, [person(f"{n:02d}") for n in range(persons)], Identity(), patch, 0, length)
+
+
+# -- examples -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("example", [examples.alone, examples.coarse, examples.between])
+def test_the_same_number_gives_the_same_example(example) -> None:
+    first, again = Slices(draw(), example), Slices(draw(), example)
+    assert torch.equal(first[3].truth, again[3].truth)
+    assert torch.equal(first[3].inputs, again[3].inputs)
+    assert not torch.equal(first[3].truth, first[4].truth)
+    assert first[3].truth.shape == (1, 32, 32)
+
+
+def test_the_middle_slice_lies_between_its_neighbours() -> None:
+    for index in range(12):
+        example = Slices(draw(), examples.between)[index]
+        mean = (example.inputs + example.conditions[ABOVE]) / 2
+        assert (mean - example.truth).abs().mean() < 0.06
+        assert not torch.equal(example.inputs, example.conditions[ABOVE])
+
+
+def test_crops_are_never_enlarged() -> None:
+    """A pattern of period 2 survives, which any resizing would blur."""
+    subject = person("01")
+    stripes = np.zeros((EDGE, EDGE, EDGE), np.float32)
+    stripes[::2, ::2, ::2] = 100
+    striped = replace(draw(), subjects=[replace(subject, read=lambda box: stripes[box.slices])])
+    values = torch.cat([Slices(striped, examples.alone)[index].truth.unique() for index in range(8)])
+    assert set(values.tolist()) <= {-1.0, 1.0}
+
+
+def test_persons_are_parted_between_the_diffusion_model_and_what_sharpens() -> None:
+    first, last = share(draw(persons=11), last=False), share(draw(persons=11), last=True)
+    names = [{subject.name for subject in part.subjects} for part in (first, last)]
+    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 11
+    assert len(names[1]) == 2
+    assert len(share(draw("validation", persons=3), last=True).subjects) == 3
+
+
+def context(name: str, folder: Path, role: str, earlier: dict[str, nn.Module]) -> Context:
+    sizes = networks(name)
+    return Context(sizes[role], HOW, earlier, str(folder / role), str(folder / "shared"))
+
+
+def networks(name: str) -> dict[str, Preset]:
+    return presets.mock() if name == "latent-zoom" else {NETWORK: mock.SYSTEMS[name]}
+
+
+def test_codes_are_kept_and_their_coarse_slices_are_degraded_anew(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vq = recipe.LATENT_ZOOM.stages[0].begin(context("latent-zoom", tmp_path, AUTOENCODER, {})).network
+    coded = recipe.coded(draw(), context("latent-zoom", tmp_path, "denoiser", {AUTOENCODER: vq}))
+    coded.distinct = coded.codes.distinct = 2
+    first, later = coded[0], coded[2]
+    assert torch.equal(first.truth, later.truth)
+    assert first.truth.shape == (3, 8, 8)
+    assert first.conditions[COARSE].shape == (1, 8, 8)
+    assert not torch.equal(first.conditions[COARSE], later.conditions[COARSE])
+    kept = sorted((tmp_path / "denoiser").rglob("*.safetensors"))
+    assert len(kept) == 1
+
+
+# -- objectives ---------------------------------------------------------------------------------------------------------------
+
+
+def test_gradients_are_none_between_images_that_differ_by_a_constant() -> None:
+    image = torch.rand(1, 1, 16, 16, dtype=torch.float64)
+    assert float(gradients_apart(image, image + 3)) < 1e-12
+    ramp = torch.arange(16.0)[None, None, :, None].expand(1, 1, 16, 16)
+    assert float(gradients_apart(ramp, torch.zeros_like(ramp))) == pytest.approx(1 + 2 + 4)
+
+
+class _Linear(nn.Module):
+    """A linear autoencoder without loss."""
+
+    def encode(self, image: Tensor) -> Tensor:
+        return nn.functional.pixel_unshuffle(image, 4)
+
+    def decode(self, code: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(code, 4)
+
+
+def test_the_middle_of_linear_codes_is_the_mean_of_the_slices_and_costs_what_that_misses() -> None:
+    below, above = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8)
+    objective, mean = Middling(_Linear()), (below + above) / 2
+    exact = Batch(below, mean, {ABOVE: above})
+    torch.testing.assert_close(objective.restore(objective.network, exact), mean)
+    assert float(objective.loss("network", exact, torch.Generator(), 0)) < 1e-6
+    apart = Batch(below, torch.zeros_like(mean), {ABOVE: above})
+    assert float(objective.loss("network", apart, torch.Generator(), 0)) > 0.01
+
+
+# -- from images to a model ---------------------------------------------------------------------------------------------------
+
+
+def trained(name: str, how: Recipe, folder: Path) -> Trained:
+    weights, earlier = {}, {}
+    for stage in how.stages:
+        torch.manual_seed(0)
+        where = context(name, folder, stage.role, dict(earlier))
+        parts = [stage.examples(draw(part, length), where) for part, length in (("train", 4), ("validation", 2))]
+        trainer = Trainer(stage.begin(where), HOW, *parts, str(folder / f"{stage.role}.checkpoint"), "cpu")
+        assert trainer.run().step == HOW.steps
+        weights[stage.role] = trainer.best.state_dict()
+        earlier[stage.role] = trainer.best
+    return Trained(networks(name), weights, "# For tests\n")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_leads_from_images_to_a_model_of_its_method_and_the_same_twice(name: str, tmp_path: Path) -> None:
+    both = [trained(name, RECIPES[name], tmp_path / again) for again in ("a", "b")]
+    for role, tensors in both[0].weights.items():
+        assert all(torch.equal(tensor, both[1].weights[role][key]) for key, tensor in tensors.items())
+    RECIPES[name].write(str(tmp_path / "model"), both[0])
+    method = registry.build_method(name, {}, str(tmp_path / "model"))
+    assert set(method.roles) <= set(method.bundle.parts)
+    entry = registry.recipe_entry(name)
+    assert tuple(RECIPES[name].presets) == entry.presets
+    assert [stage.role for stage in RECIPES[name].stages] == list(RECIPES[name].networks("tiny"))
