@@ -97,27 +97,27 @@ def _coarser(image: NDArray[np.float64], left: int, draw: np.random.Generator) -
 def _blurred(image: NDArray[np.float64], left: int, draw: np.random.Generator) -> NDArray[np.float64]:
     if draw.random() < ANISOTROPIC:
         size, widest = int(draw.integers(2, 12)) + 3, (4 + left) / 4
-        one, other = (max(draw.uniform(0, widest), FLOOR) for _ in range(2))
-        return _convolved(image, gaussian(size, one, other, draw.uniform(0, math.pi)))
+        along, across = (max(draw.uniform(0, widest), FLOOR) for _ in range(2))
+        return _convolved(image, gaussian(size, along, across, draw.uniform(0, math.pi)))
     size = int(draw.integers(2, 5)) + 3
     variance = max(draw.uniform(0, (2 + 0.2 * left) / 4) ** 2, FLOOR)
     return _convolved(image, gaussian(size, variance, variance, 0.0))
 
 
-def gaussian(size: int, one: float, other: float, angle: float, shift: float = 0.0) -> NDArray[np.float64]:
+def gaussian(size: int, along: float, across: float, angle: float, shift: float = 0.0) -> NDArray[np.float64]:
     """A Gaussian kernel (size, size) whose sum is 1.
 
     Args:
         size: an even one lies half a pixel off.
-        one: variance along its first axis, pixels squared.
-        other: along its second.
+        along: variance along its first axis, pixels squared.
+        across: along its second.
         angle: of the first axis to the columns, radians.
         shift: of its middle towards the far end of both axes, pixels.
     """
     places = np.arange(size) - (size - 1) / 2 - shift
     rows, columns = np.meshgrid(places, places, indexing="ij")
-    along, across = columns * math.cos(angle) + rows * math.sin(angle), rows * math.cos(angle) - columns * math.sin(angle)
-    weights = np.exp(-0.5 * (along**2 / one + across**2 / other))
+    first, second = columns * math.cos(angle) + rows * math.sin(angle), rows * math.cos(angle) - columns * math.sin(angle)
+    weights = np.exp(-0.5 * (first**2 / along + second**2 / across))
     return np.asarray(weights / weights.sum(), np.float64)
 
 

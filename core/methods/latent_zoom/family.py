@@ -1,6 +1,6 @@
 """Zoom along any axis by a latent diffusion model of slices, and the systems that it is held against."""
 
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
 
 HERE = "core.methods.latent_zoom"
 TAKES = Takes(model=True)
@@ -75,6 +75,11 @@ FAMILY = Family(
         NetworkEntry("SRGANDiscriminator", f"{HERE}.networks", method="srgan-si", restores=False),
         NetworkEntry("PatchDiscriminator", f"{HERE}.networks", method="latent-zoom", restores=False),
         NetworkEntry("WDSR", f"{HERE}.networks", method="wdsr-si", restores=False),
+    ),
+    protocols=(
+        ProtocolEntry(
+            "latent-zoom", f"{HERE}.protocol:PROTOCOL", "4 times coarser in plane, and all but every 2nd to 11th slice left out"
+        ),
     ),
     foreign=(
         ForeignEntry(

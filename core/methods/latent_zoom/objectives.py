@@ -5,7 +5,7 @@ Images are in -1..1, but for the autoencoder of slices: there they are in 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -138,21 +138,23 @@ class Quantising(OfImages):
         return latent.decode(network, codes).mean(1, keepdim=True)
 
 
+def noise_in_codes(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
+    """What diffusers' U-Net takes for the noise in codes of whole timesteps, shown the coarse slices."""
+    whole = torch.tensor([int(t) for t in times], device=noisy.device)
+    return latent.epsilon(network, noisy, batch.conditions[COARSE], whole)
+
+
 class CodeDenoising(Denoising):
-    """The noise in codes at whole timesteps, shown the coarse slice."""
+    """The noise in codes at whole timesteps; see ``noise_in_codes``."""
 
     held_times: ClassVar[tuple[float, ...]] = (100, 300, 500, 700, 900)
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__(network, _never, build_schedule(SCHEDULE), "eps")
+        super().__init__(network, noise_in_codes, build_schedule(SCHEDULE), "eps")
 
     def times(self, count: int, draw: torch.Generator) -> list[float]:
         """Evenly drawn."""
         return [float(t) for t in torch.randint(TIMES, (count,), generator=draw).tolist()]
-
-    def _told(self, network: nn.Module, noisy: Tensor, batch: Batch, times: list[float]) -> Tensor:
-        whole = torch.tensor([int(t) for t in times], device=noisy.device)
-        return latent.epsilon(network, noisy, batch.conditions[COARSE], whole).float()
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
         """Codes by DDIM without noise; of the truth the shape alone is known."""
@@ -164,10 +166,6 @@ class CodeDenoising(Denoising):
         """RMS distance of sampled codes from the true ones, in standard deviations of these."""
         apart = (restored - held.truth).square().flatten(1).mean(1).sqrt()
         return {"codes_apart": apart / held.truth.flatten(1).std(1).clamp_min(1e-6)}
-
-
-def _never(*_: Any) -> Tensor:
-    raise NotImplementedError("the noise is told by _told")
 
 
 # -- finer and sharper slices ---------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ LATENT_ZOOM = Recipe(
     [
         Stage(_quantising, AUTOENCODER, examples.drawn(examples.alone)),
         Stage(_denoising, DENOISER, coded),
-        Stage(_absolute, DEBLUR, blurred),
+        Stage(_absolute, DEBLUR, blurred, share=0.25),
     ],
     write,
     degrades=False,

@@ -243,6 +243,20 @@ def test_slabs_agree_with_the_slices_as_well_as_the_whole(models: dict[str, str]
     assert lacking[True] < 0.15 * lacking[False]
 
 
+def test_a_planted_lesion_survives_and_an_empty_place_stays_empty(models: dict[str, str]) -> None:
+    """Even of a network with random weights, for the measured slices are held."""
+    healthy = scan((1, 1, 3), (14, 14, 9))
+    spot = np.zeros(healthy.image.shape, np.float32)
+    spot[4:8, 4:8, 3:6] = 40
+    ill = replace(healthy, image=healthy.image + spot)  # with the healthy scan's statistics, so that nothing else differs
+    target = healthy.grid.isotropic(1.0)
+    method = build_method("latent-zoom", {}, models["latent-zoom"])
+    planted = whole(method, ill, target) - whole(method, healthy, target)
+    assert planted[5:7, 5:7, 11:16].mean() > 0.8 * 40
+    assert abs(planted[10:, 10:].mean()) < 0.1 * 40
+    assert abs(planted[4:8, 4:8, :5].mean()) < 0.1 * 40
+
+
 def test_a_model_of_another_method_is_refused(models: dict[str, str]) -> None:
     measured = scan((1, 1, 4), (8, 8, 4))
     method = build_method("latent-zoom", {}, models["wdsr-si"])

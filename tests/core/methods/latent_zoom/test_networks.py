@@ -73,3 +73,25 @@ def test_the_autoencoder_of_slices_keeps_the_size_in_spite_of_its_padding(sides:
 def test_last_normalisation_of_srgan_forgets_more_slowly() -> None:
     momenta = {layer.momentum for layer in SRGAN(1, 4, 2).modules() if isinstance(layer, nn.BatchNorm2d)}
     assert momenta == {0.2, 0.01}
+
+
+def teraflops(network: nn.Module, *inputs: torch.Tensor) -> float:
+    """Of one slice; nothing is computed."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*inputs)
+    return counter.get_total_flops() / 1e12
+
+
+def test_the_work_of_the_papers_networks_is_what_was_counted_and_grows_in_a_line() -> None:
+    """A step of the U-Net 0.08, decoder 0.67, EDSR 0.16 TFLOP a slice; n more slices cost n times the last two, whatever n."""
+    with torch.device("meta"):
+        vq, unet, edsr = (build(preset.network, preset.config) for preset in presets.paper().values())
+        image, codes, when = torch.empty(1, 3, 256, 256), torch.empty(1, 3, 64, 64), torch.empty(1)
+        step = teraflops(unet, torch.empty(1, 6, 64, 64), when)
+        decoded = teraflops(lambda z: vq.decode(z, force_not_quantize=True), codes)
+        sharpened = teraflops(edsr, image)
+    assert (step, decoded, sharpened) == pytest.approx((0.0805, 0.671, 0.160), rel=0.01)
+    volume = [200 * step + (n + 1) * (decoded + sharpened) for n in (2, 10)]
+    assert volume[1] / volume[0] == pytest.approx(1.36, abs=0.02)

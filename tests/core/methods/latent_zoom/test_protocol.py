@@ -1,0 +1,55 @@
+"""The figures of the evaluation: of slices, and of structure that was invented or lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.errors import IsovoxError
+from core.methods.latent_zoom.protocol import counted, invented_and_lost, scores, slice_psnr
+from tests.phantoms import brain
+
+TRUTH = brain((32, 34, 33))[0]
+
+
+def with_spot(strength: float) -> np.ndarray:
+    """The truth with a spot of about 3 voxels in its middle."""
+    places = np.stack(np.meshgrid(*(np.arange(n) - n // 2 for n in TRUTH.shape), indexing="ij"))
+    spot = strength * np.exp(-(places**2).sum(0) / 4)
+    return (TRUTH + spot).astype(np.float32)
+
+
+def test_a_spot_is_invented_where_the_truth_has_none_and_lost_where_it_has_one() -> None:
+    strong = float(TRUTH.max())
+    invented, kept = invented_and_lost(with_spot(strong), TRUTH)
+    assert invented > 0.01
+    nothing, lost = invented_and_lost(TRUTH, with_spot(strong))
+    assert lost > 0.01
+    assert (kept, nothing) == pytest.approx((0, 0), abs=0.3 * min(invented, lost))
+    assert invented_and_lost(TRUTH, TRUTH) == (0, 0)
+
+
+def test_half_of_a_structure_is_half_lost_and_its_negative_twice() -> None:
+    assert invented_and_lost(TRUTH / 2, TRUTH) == pytest.approx((0, 0.5), abs=1e-5)
+    assert invented_and_lost(-TRUTH, TRUTH) == pytest.approx((0, 2), abs=1e-5)
+    assert invented_and_lost(TRUTH * 3, TRUTH) == pytest.approx((2, 0), abs=1e-5)
+
+
+def test_slices_of_air_do_not_count() -> None:
+    padded = np.concatenate([np.zeros_like(TRUTH), TRUTH], axis=2)
+    assert counted(padded) == [n + TRUTH.shape[2] for n in counted(TRUTH)]
+    assert len(counted(TRUTH)) > 10
+
+
+def test_psnr_of_slices_is_known_for_a_constant_error_and_bounded() -> None:
+    image = np.zeros((20, 20), np.float32)
+    assert slice_psnr(image, image + np.float32(0.1)) == pytest.approx(20, abs=1e-4)
+    assert slice_psnr(image, image) == pytest.approx(60)
+    assert scores(TRUTH, TRUTH, None)["psnr_slices"] == pytest.approx(60)
+    assert scores(TRUTH, TRUTH, None)["ssim_slices"] == pytest.approx(1)
+
+
+def test_a_constant_truth_is_refused() -> None:
+    flat = np.ones((16, 16, 16), np.float32)
+    with pytest.raises(IsovoxError, match=r"metric-range: expected a truth that varies, but got 1 everywhere\. Check the truth"):
+        scores(flat, flat, None)
