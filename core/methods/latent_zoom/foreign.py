@@ -225,7 +225,7 @@ def unpacked(packed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _within(rest: str) -> str:
     """A name within a block."""
     stem, _, kind = rest.rpartition(".")
-    return f"{RESNET.get(stem) or ATTENTION.get(stem, stem)}.{kind}"
+    return f"{RESNET.get(stem) or ATTENTION.get(stem, stem)}.{kind}" if stem else kind
 
 
 def _places(tensors: Tensors) -> dict[str, str]:

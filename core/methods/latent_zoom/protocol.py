@@ -36,7 +36,7 @@ def structure(image: Array) -> Array:
     """What is brighter, and what is darker, than its surroundings in a cube of 5 voxels (top-hats): (2, x, y, z), from 0 on."""
     from scipy.ndimage import black_tophat, white_tophat
 
-    return np.stack([white_tophat(image, size=SMALL), black_tophat(image, size=SMALL)])
+    return np.stack([white_tophat(image, (SMALL,) * 3), black_tophat(image, (SMALL,) * 3)])
 
 
 def invented_and_lost(restored: Array, truth: Array) -> tuple[float, float]:

@@ -130,7 +130,7 @@ class Zoom(SliceMethod):
 
     def decode(self, codes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """The target's slices, see ``SliceMethod.decode``."""
-        rows, columns = slices[0].stack.plane_shape
+        rows, columns = (n for at, n in enumerate(slices[0].grid.shape) if at != slices[0].axis)
         return (self.shown(codes)[..., :rows, :columns] + 1) * (unit(slices[0].measured) / 2)
 
     def _between(self, piece: Piece, stack: SliceStack, made: Array) -> None:

@@ -146,7 +146,7 @@ def test_both_files_of_diffusers_give_the_very_outputs_under_old_names_too(netwo
 def test_attention_as_compvis_computes_it_is_that_of_the_unpacked_parts() -> None:
     """Their QKVAttentionLegacy: heads are cut first, then each into query, key and value."""
     draw = torch.Generator().manual_seed(2)
-    weight, tokens = torch.randn(192, 64, generator=draw), torch.randn(64, 10, generator=draw)
+    weight, tokens = (torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((192, 64), (64, 10)))
     packed = (weight @ tokens).reshape(HEADS, 96, 10)
     query, key, value = packed.split(32, dim=1)
     legacy = torch.einsum("bts,bcs->bct", torch.einsum("bct,bcs->bts", query, key).div(32**0.5).softmax(-1), value).reshape(

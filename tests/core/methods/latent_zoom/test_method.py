@@ -189,7 +189,7 @@ def test_a_coarse_voxel_lies_over_four_by_four_of_the_target() -> None:
     assert is_coarse(Grid((3, 3, 3), np.diag([3.0, 1, 9, 1])), fine, 1)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ALL[:2]), *ALL[2:]])
 def test_scan_mode_equals_tile_mode_on_a_scan_that_is_coarse_everywhere(name: str, models: dict[str, str]) -> None:
     measured = scan((4, 4, 4.5), (6, 7, 10))
     target = measured.grid.isotropic(1.0)
