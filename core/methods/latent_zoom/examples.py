@@ -38,8 +38,8 @@ def share(draw: Draw, *, last: bool) -> Draw:
     names = sorted({subject.name for subject in draw.subjects})
     if len(names) < 2 or draw.part != "train":
         return draw
-    kept = set(names[-max(1, len(names) // HELD_BACK) :])
-    return replace(draw, subjects=[subject for subject in draw.subjects if (subject.name in kept) == last])
+    last_names = set(names[-max(1, len(names) // HELD_BACK) :])
+    return replace(draw, subjects=[subject for subject in draw.subjects if (subject.name in last_names) == last])
 
 
 class Slices(Dataset[Batch]):
