@@ -205,7 +205,7 @@ def test_the_sample_has_the_posteriors_mean_and_its_scatter_is_the_noise_of_the_
 
 def slices_at(places: Sequence[int], axis: int = 2) -> list[Slice]:
     scan = measured()
-    return [Slice(place, SliceStack(scan.grid, axis), 0, scan) for place in places]
+    return [Slice(place, SliceStack(scan.grid, axis), 0, scan, scan.grid) for place in places]
 
 
 def test_noise_belongs_to_the_slice_and_its_axis() -> None:
