@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.io.store import Store
-from core.models.domain import CONTRASTS, RINGING, Anatomy, Domain
+from core.models.domain import CONTRASTS, Anatomy, Domain
 from core.operators.forward_model import DroppedSlices, ForwardModel, LowField, SliceProfile
 from core.stats import foreground_threshold
 
@@ -28,7 +28,8 @@ def domain_of(
 ) -> Domain:
     """The domain of a model.
 
-    Profile and gap are left out: of most scans they are assumed, not known.
+    Profile and gap are left out: of most scans they are assumed, not known. So is the sign: values below 0 are shifted before a
+    network sees them.
 
     Args:
         store: of the training.
@@ -40,11 +41,8 @@ def domain_of(
     if drawn is not None:
         return drawn.domain.model_copy(update={"persons": persons})
     suffixes = {key.rpartition("_")[2] for key in keys}
-    stats = [store.attrs(f"{key}/measured")["stats"] for key in keys]
-    positive = all(statistics["minimum"] >= -RINGING * statistics["upper"] for statistics in stats)
     domain = Domain(
         contrasts=tuple(sorted(suffixes)) if suffixes and suffixes <= CONTRASTS else None,
-        sign="non-negative" if stats and positive else None,
         persons=persons,
     )
     if forward is None:

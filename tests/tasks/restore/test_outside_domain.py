@@ -15,6 +15,7 @@ from core.errors import InputError
 from core.io import files
 from core.io.output import Output
 from core.models.bundle import read_bundle
+from core.models.domain import read_domain, write_domain
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tasks.restore.work import Job, ingest
@@ -49,8 +50,18 @@ def cohort(tmp_path_factory) -> Path:
     return folder
 
 
-def planned(cohort: Path, out: Path, **how) -> CohortPlan:
-    plan = plan_cohort(RunSettings(input=str(cohort), out=str(out), **HOW, **how), WEIGHTS)
+@pytest.fixture
+def for_magnitudes(tmp_path_factory) -> Weights:
+    """A copy of the model that says that it is for magnitudes alone."""
+    folder = tmp_path_factory.mktemp("model")
+    for path in SHIPPED.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    write_domain(str(folder), read_domain(str(SHIPPED)).model_copy(update={"sign": "non-negative"}))
+    return WEIGHTS.model_copy(update={"folder": str(folder)})
+
+
+def planned(cohort: Path, out: Path, weights: Weights = WEIGHTS, **how) -> CohortPlan:
+    plan = plan_cohort(RunSettings(input=str(cohort), out=str(out), **HOW, **how), weights)
     files.write_json(Output(str(out)).plan, plan.model_dump(mode="json"))
     return plan
 
@@ -63,8 +74,8 @@ def test_slices_of_2_mm_are_refused_by_the_plan(cohort, tmp_path):
     assert "got slices of 2 mm; trained for 3.5 to 4.5 mm; a factor of 2; trained for 3.5 to 4.5. Choose" in refused.reason
 
 
-def test_z_scores_are_refused_as_they_are_read_also_where_another_run_read_them(cohort, tmp_path):
-    plan = planned(cohort, tmp_path)
+def test_what_values_alone_tell_is_refused_as_they_are_read_also_where_another_run_read_them(cohort, tmp_path, for_magnitudes):
+    plan = planned(cohort, tmp_path, for_magnitudes)
     assert ingest(Job(str(tmp_path), plan.digest, ("sub-four_T1w",))) >= 0
     for _ in range(2):  # the second time it lies in the store
         with pytest.raises(
@@ -77,8 +88,22 @@ def test_all_the_same_they_are_restored_and_flagged_with_that_reason(cohort, tmp
     restore_all(str(cohort), str(tmp_path), WEIGHTS, **HOW, outside_domain=True)
     records = {record.key: record for record in Output(str(tmp_path)).records()}
     assert records["sub-four_T1w"].code != "outside-domain"
-    for name, reason in {"two": "slices of 2 mm", "scored": "values down to -0."}.items():
-        record = records[f"sub-{name}_T1w"]
-        assert (record.state, record.code) == ("flagged", "outside-domain")
-        assert record.reason.startswith(f"outside what resunet-3d is for: {reason}")
-        assert record.outputs
+    record = records["sub-two_T1w"]
+    assert (record.state, record.code) == ("flagged", "outside-domain")
+    assert record.reason.startswith("outside what resunet-3d is for: slices of 2 mm")
+    assert record.outputs
+
+
+def test_z_scores_are_restored_as_the_magnitudes_that_they_came_of(cohort, tmp_path):
+    restore_all(str(cohort), str(tmp_path), WEIGHTS, **HOW)
+    records = {record.key: record for record in Output(str(tmp_path)).records()}
+    assert records["sub-scored_T1w"].code != "outside-domain"
+
+    def restored(name: str) -> np.ndarray:
+        (path,) = (path for path in records[f"sub-{name}_T1w"].outputs if path.endswith(".nii.gz"))
+        return np.asarray(nibabel.load(tmp_path / path).dataobj)
+
+    magnitudes, scores = restored("four"), restored("scored")
+    gain, offset = np.polyfit(scores.ravel(), magnitudes.ravel(), 1)
+    error = np.abs(gain * scores + offset - magnitudes)
+    assert np.percentile(error, 99) < 0.01 * magnitudes.max()

@@ -32,7 +32,7 @@ def test_a_prior_is_for_what_its_images_show_and_says_nothing_of_slices(
 ) -> None:
     domain = domain_of(*stored(tmp_path, *radii), 2, None)
     assert domain.anatomy == anatomy
-    assert (domain.contrasts, domain.sign, domain.persons, domain.factor) == (("T1w",), "non-negative", 2, None)
+    assert (domain.contrasts, domain.sign, domain.persons, domain.factor) == (("T1w",), None, 2, None)
 
 
 def test_a_restoring_model_is_for_slices_like_those_that_it_saw(tmp_path: Path) -> None:

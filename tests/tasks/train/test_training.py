@@ -89,7 +89,7 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
         set(RECORDED),
     )
     domain = read_domain(model)
-    assert (domain.contrasts, domain.factor, domain.sign, domain.persons) == (("T1w",), (3.5, 4.5), "non-negative", 1)
+    assert (domain.contrasts, domain.factor, domain.sign, domain.persons) == (("T1w",), (3.5, 4.5), None, 1)
     assert domain.slice_spacing == (3.5, 4.5)
     split = json.loads(Path(model, "split.json").read_text())
     assert list(split["sha256"]) == ["sub-01_T1w"]
