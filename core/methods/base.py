@@ -98,6 +98,7 @@ class Method(ABC):
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
     scans: ClassVar[Domain] = Domain()  # that it is for, whatever its model
     passes: int = 1  # how often it goes over a tile, by its options: times the work that ``voxels_per_second`` knows
+    evens: bool = False  # takes out banding, by its options: where it is found, the scan that it explains is ``evened``
     batch: int = 1  # tiles that ``restore_many`` does well to get at once
 
     def __init__(self, settings: MethodSettings | None = None) -> None:

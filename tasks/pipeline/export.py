@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from core import __version__
+from core.banding import banding, evened
 from core.engine.plan import ScanPlan
 from core.engine.quality import Problem, Quality, assess
 from core.engine.records import ScanRecord
@@ -23,7 +24,7 @@ from core.geometry.resample import Order, interpolate
 from core.geometry.tiles import volume
 from core.io import derivatives, files, nifti, readers
 from core.io.output import Output
-from core.methods.base import Measured
+from core.methods.base import Measured, Method
 from tasks.pipeline.labels import write_labels
 from tasks.restore.maps import names_of, path_of_map
 from tasks.restore.work import (
@@ -113,13 +114,32 @@ def _metrics(restored: Restored, reference: Array | None) -> dict[str, float]:
 def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
     """Quality of the restored scan, with the consistency of cubic interpolation beside it."""
     thresholds = read_plan(job.out, job.plan).settings.quality
-    quality = assess(restored.measured, restored.image, restored.target, tiling_of(job, scan), thresholds)
+    measured, figures, problems = _banding(restored.measured, method_of(job))
+    restored = replace(restored, measured=measured)
+    quality = assess(measured, restored.image, restored.target, tiling_of(job, scan), thresholds)
+    quality = replace(quality, figures=quality.figures | figures, problems=[*quality.problems, *problems])
     if thresholds.check_faces:
         quality = looked_for(quality, restored.measured.image, restored.measured.grid)
     if restored.cubic is None:
         return quality
     other = assess(restored.measured, restored.cubic, restored.target, volume(restored.target.shape), thresholds)
     return replace(quality, figures=quality.figures | {"consistency_cubic": other.figures["consistency"]})
+
+
+def _banding(measured: Measured, method: Method) -> tuple[Measured, dict[str, float], list[Problem]]:
+    """The scan that a restoration is held against, the figures of its banding, and the flag where the method leaves it in."""
+    image, grid, stats = measured.image, measured.grid, measured.stats
+    seen = banding(image, grid, stats)
+    if seen is None:
+        return measured, {}, []
+    figures = {"banding": seen.gain, "banding_limit": seen.limit}
+    if not seen.found:
+        return measured, figures, []
+    if method.evens:
+        return replace(measured, image=evened(image, grid, stats)[0]), figures | {"banding_removed": seen.gain}, []
+    which = "brighter" if seen.gain > 0 else "darker"
+    reason = f"banding: every second measured slice is {abs(seen.gain):.1%} {which} (at most {seen.limit:.1%})"
+    return measured, figures, [("banding", reason)]
 
 
 def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:

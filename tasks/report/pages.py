@@ -40,6 +40,9 @@ TITLES = {
     "volume_mm3": "head in the restored scan, ml",
     "measured_volume_mm3": "head in the measured scan, ml",
     "sd": "Uncertainty: standard deviation over several restorations",
+    "banding": "even slices over odd ones, share by which they are brighter",
+    "banding_limit": "that share, from which it is banding",
+    "banding_removed": "banding that was taken out, share",
     "consistency_cubic": "consistency of cubic interpolation, noise SD",
 }
 
