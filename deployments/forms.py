@@ -96,7 +96,7 @@ def _options_of(method: str, models: dict[str, Schema]) -> Schema:
     models |= schema.pop("$defs", {})
     properties = {name: field for name, field in schema.get("properties", {}).items() if name != "model"}
     for field in properties.values():
-        if (default := field.pop("default", None)) is not None:
+        if (default := field.pop("default", None)) not in (None, [], {}, ""):
             field["description"] = f"{field.get('description', '')} (default: {default})".strip()
     required = [name for name in schema.get("required", ()) if name in properties]
     return {"title": method, "type": "object", "properties": properties, "required": required, "additionalProperties": False}

@@ -67,4 +67,5 @@ def test_shared_protocols_are_listed_without_importing_them() -> None:
     assert [(one.name, one.title) for one in registry.shared_protocols().values()] == [
         ("iqt", "Low field, factor 8, Kim et al. 2023"),
         ("thick-slice", "Averaged slices, factor 4"),
+        ("ulf-enc", "Low field, factor 4, scored as the 2025 ultra-low-field enhancement challenge (ULF-EnC) announced it"),
     ]

@@ -100,7 +100,6 @@ def test_what_is_stated_and_not_known_is_named():
         (scan(2.0), "slices of 2 mm; trained for 3.5 to 4.5 mm"),
         (scan(3.0), "slices of 3 mm; trained for 3.5 to 4.5 mm"),
         (scan(8.0), "a factor of 8; trained for 3.5 to 4.5"),
-        (scan(lowest=-0.5), "values down to -0.5 of the brightest; trained for none below 0"),
         (scan(suffix="T2w"), "T2w; trained for T1w"),
         (scan(skull_stripped=False), "a whole head; trained for skull-stripped brain"),
         (scan(forward=SliceProfile(slice_gap=0.25)), "a gap of 0.25 of the slices' distance; trained for 0"),
