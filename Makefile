@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+CORE := tests/contract tests/core tests/families tests/mutations
 
-.PHONY: setup demo test test-slow mutations lint bench lock clean
+.PHONY: setup demo test test-core test-paths test-slow mutations lint bench lock clean
 
 setup: $(READY)
 
@@ -24,8 +25,15 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	@$(BIN)/isovox demo demo-out
 
+# The fast tests in two halves side by side, a core each.
 test: setup
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory --jobs 2 test-core test-paths
+
+test-core: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(CORE)
+
+test-paths: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests $(CORE:%=--ignore=%)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
