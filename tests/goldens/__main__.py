@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import chdir
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,10 @@ def _say(text: str) -> None:
 
 
 def _run(words: list[str]) -> None:
-    """The command ``isovox``, in this process; wherever its modules lie, its entry point is known."""
-    (entry,) = entry_points(group="console_scripts", name="isovox")
-    code = entry.load()(words)
+    """The command ``isovox``, in this process."""
+    from cli.main import main as isovox
+
+    code = isovox(words)
     if code != 0:
         raise RuntimeError(f"isovox {' '.join(words)} ended with exit code {code}")
 
