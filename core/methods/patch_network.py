@@ -132,6 +132,19 @@ def padded(image: Array, multiple: int) -> Array:
     return np.pad(image, [(0, -n % multiple) for n in image.shape], mode="symmetric")
 
 
+def bundle_for(method: str, folder: str) -> Bundle:
+    """What a model's config says, of a network that a method applies.
+
+    Raises:
+        WeightsError: a network that the method does not know how to ask.
+    """
+    bundle = read_bundle(folder)
+    if bundle.network not in (known := applied_by(method)):
+        wanted = f"a network of {method}: {', '.join(sorted(known))}"
+        raise WeightsError("model-unfit", wanted, bundle.network, "name another --model, or the method that it is for")
+    return bundle
+
+
 class NetworkMethod(Method):
     """Base of the methods that restore by a network with one channel in and out, from a folder of ``core.models.bundle``."""
 
@@ -150,11 +163,7 @@ class NetworkMethod(Method):
         Raises:
             WeightsError: a network that this method does not know how to ask.
         """
-        spec = read_bundle(self.settings.model)
-        if spec.network not in (known := applied_by(self.name)):
-            wanted = f"a network of {self.name}: {', '.join(sorted(known))}"
-            raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
-        return spec
+        return bundle_for(self.name, self.settings.model)
 
     @property
     def keeps_contrast(self) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 
 from core.geometry.grid import Array
 from core.operators.linear import LinearOperator, Matrix, Separable, apply_axis
+from core.operators.solve import conjugate_gradients
 
 WIDTH = 1.5  # voxels: standard deviation of the kernel
 CORRECTION = 0.1  # standard deviation of the correction, of the scan's 99.9th percentile
@@ -87,14 +88,8 @@ def _smoothed(image: Array) -> Array:
 
 
 def _by_rounds(operator: LinearOperator, left: Array, noise: float) -> Array:
-    from scipy.sparse.linalg import LinearOperator as Flat
-    from scipy.sparse.linalg import cg
+    def system(scan: Array) -> Array:
+        return np.asarray(operator.forward(_smoothed(operator.adjoint(scan))) + np.float32(noise**2) * scan, np.float32)
 
-    def apply(flat: Array) -> Array:
-        scan = flat.reshape(operator.shape_out)
-        explained = operator.forward(_smoothed(operator.adjoint(scan)))
-        return np.asarray(explained + np.float32(noise**2) * scan, np.float32).ravel()
-
-    flat = Flat((left.size, left.size), matvec=apply, dtype=np.float32)
-    weights, _ = cg(flat, left.ravel(), rtol=0.0, atol=noise * left.size**0.5, maxiter=ROUNDS)
-    return np.asarray(_smoothed(operator.adjoint(weights.reshape(operator.shape_out).astype(np.float32))), np.float32)
+    weights = conjugate_gradients(system, left, ROUNDS, goal=noise * left.size**0.5)
+    return np.asarray(_smoothed(operator.adjoint(weights)), np.float32)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ def stopped(words: list[str], when, number: int) -> tuple[int, str, str]:
     until = time.monotonic() + 120
     while not when() and time.monotonic() < until and process.poll() is None:
         time.sleep(0.05)
-    os.killpg(process.pid, number)  # as a terminal does: its children too
+    with suppress(ProcessLookupError):  # it had ended before
+        os.killpg(process.pid, number)  # as a terminal does: its children too
     out, err = process.communicate(timeout=90)
     return process.returncode, out, err
 

@@ -1,5 +1,8 @@
 """The choice: a table of cells by contrast, distance of slices and gap, each with what did best there on persons held out.
 
+A cell's figures are those of ``isovox evaluate thick-slice DATA --participant-label … --methods …`` (or another protocol of such
+slices): PSNR over whole volumes against cubic interpolation, its interval Student's t over persons.
+
 What is in no cell goes to the table's last word, a method that is for any scan and needs no training.
 """
 

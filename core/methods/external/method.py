@@ -59,6 +59,11 @@ class External(Method):
         """The scans that the program is for, as its file says."""
         return self.program.domain
 
+    @property
+    def keeps_contrast(self) -> bool:
+        """See ``Method.keeps_contrast``; as the program's file says."""
+        return self.program.keeps_contrast
+
     @cached_property
     def depends_on(self) -> dict[str, Any]:
         """The program's file and version: a scan is restored anew where either changes.

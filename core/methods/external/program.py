@@ -43,6 +43,7 @@ class Program(Settings):
         version: command that prints its version; empty where there is none.
         minutes: that it may take.
         memory: GiB that each of its processes may take.
+        keeps_contrast: whether its image has the scan's contrast, so that the two can be held against each other.
         domain: scans that it is for.
     """
 
@@ -56,6 +57,7 @@ class Program(Settings):
     version: tuple[str, ...] = ()
     minutes: float = Field(gt=0)
     memory: float = Field(gt=0)
+    keeps_contrast: bool = True
     domain: Domain = Domain()
 
     @property

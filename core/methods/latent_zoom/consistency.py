@@ -17,6 +17,7 @@ from core.geometry.slices import brackets
 from core.methods.base import Measured
 from core.operators.linear import Separable
 from core.operators.repair import smooth_covariance
+from core.operators.solve import conjugate_gradients
 
 ITERATIONS = 12
 SETTLED = 1e-3  # of the first residual's norm
@@ -78,18 +79,5 @@ def consistent(image: Array, target: Grid, measured: Measured) -> Array:
         return np.asarray(seen.forward(smooth.forward(seen.adjoint(q))) + np.float32(NOISE**2) * q, np.float32)
 
     residual = np.asarray(measured.image - seen.forward(image), np.float32)
-    q, step, left = np.zeros_like(residual), residual.copy(), _squares(residual)
-    first = left
-    for _ in range(ITERATIONS):
-        if left <= SETTLED**2 * first:
-            break
-        turned = normal(step)
-        length = np.float32(left / float(np.sum(step * turned, dtype=np.float64)))
-        q, residual = q + length * step, residual - length * turned
-        before, left = left, _squares(residual)
-        step = residual + np.float32(left / before) * step
+    q = conjugate_gradients(normal, residual, ITERATIONS, goal=SETTLED * float(np.linalg.norm(residual)))
     return np.asarray(image + smooth.forward(seen.adjoint(q)), np.float32)
-
-
-def _squares(values: NDArray[np.float32]) -> float:
-    return float(np.sum(np.square(values, dtype=np.float64)))

@@ -11,15 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.geometry.slices import Padding
 from core.methods.base import MethodSettings
+from core.methods.patch_network import bundle_for
 from core.methods.slicewise import Slice, SliceMethod
-from core.models.bundle import Bundle, read_bundle
+from core.models.bundle import Bundle
 from core.models.cache import load_network
 from core.models.domain import Domain
-from core.networks import applied_by
 
 
 class FinerSettings(MethodSettings):
@@ -46,11 +45,7 @@ class FinerSlices(SliceMethod):
         Raises:
             WeightsError: a network of another method.
         """
-        spec = read_bundle(self.settings.model)
-        if spec.network not in (known := applied_by(self.name)):
-            wanted = f"a network of {self.name}: {', '.join(sorted(known))}"
-            raise WeightsError("model-unfit", wanted, spec.network, "name another --model, or the method that it is for")
-        return spec
+        return bundle_for(self.name, self.settings.model)
 
     @property
     def scale(self) -> int:

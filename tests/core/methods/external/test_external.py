@@ -208,3 +208,9 @@ def test_what_a_program_writes_may_be_of_freesurfer(tmp_path: Path) -> None:
     measured, target = scan()
     (restored,) = program(tmp_path, code, output="a.mgz").restore([measured], target)
     np.testing.assert_allclose(restored, interpolate(measured.image, measured.grid, target, 3), atol=1e-3)
+
+
+def test_what_makes_another_contrast_is_not_held_against_the_scan() -> None:
+    """Else the repair of a run would take the new contrast back."""
+    kept = {name: build_method(name, {}).keeps_contrast for name in ("eclare", "synthsr", "supersynth", "bme-x")}
+    assert kept == {"eclare": True, "synthsr": False, "supersynth": False, "bme-x": False}
