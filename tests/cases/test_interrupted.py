@@ -81,10 +81,10 @@ def test_every_command_says_one_line_in_its_first_second(tmp_path, command, numb
         until = time.monotonic() + wait
         code, told, err = stopped(words, lambda until=until: time.monotonic() > until, number)
         if "expected" in err:  # it had ended before: there is no such output
-            assert code == 2
+            assert code in {2, -number}  # Python puts the signals' own actions back as it ends
         else:
             assert code in {128 + number, -number}
-            assert not told
+            assert all(line.endswith("…") for line in told.splitlines())  # what it had begun
             ledger = ("files: ", "left out: ", "not looked into: ")  # of the input, which may be told before
             said = [line for line in err.splitlines() if not line.startswith(ledger)]
             assert len(said) == (code > 0), err
