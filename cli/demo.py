@@ -15,7 +15,7 @@ import numpy as np
 from cli.console import FAILED, OK, calm, say
 from core.geometry.grid import Array, Box, Grid
 from core.io import files, nifti
-from core.io.slabs import StoredAs
+from core.io.arrays.slabs import StoredAs
 from core.operators.forward_model import SliceProfile
 from core.settings.run import Compute, RunSettings
 from core.settings.scans import Selection
@@ -153,7 +153,7 @@ def execute(options: argparse.Namespace) -> int:
     """Build the cohort, restore it, and print how close each method came to the truth."""
     from cli.tables import show
     from core.io.output import Output
-    from flows.launch import run_flow
+    from flows.runs.launch import run_flow
     from flows.weights import resolve_weights
     from infra.services import local_state, prefect_server
     from tasks.pipeline.discover import check_plan, plan_cohort

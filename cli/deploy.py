@@ -85,7 +85,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def _place(options: argparse.Namespace) -> Place:
     from deployments.register import Place
-    from flows.home import home
+    from flows.runs.home import home
 
     folder = Path(options.directory or (options.state_dir or home() / "group").expanduser() / "work").absolute()
     if not options.directory:

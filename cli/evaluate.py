@@ -27,7 +27,7 @@ def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.options import settings_from
     from flows.evaluate import evaluate
-    from flows.progress import be_quiet
+    from flows.runs.progress import be_quiet
     from infra.signals import terminable
 
     calm()

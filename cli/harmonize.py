@@ -20,7 +20,7 @@ def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.options import settings_from
     from core.io import claim
-    from flows.progress import be_quiet
+    from flows.runs.progress import be_quiet
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
     from tasks.harmonize.sites import inputs_of, sites_of

@@ -98,7 +98,7 @@ def _promote(options: argparse.Namespace) -> int:
 
 def _scorer(name: str, settings: Any, uri: str) -> Callable[[str, str], PairedScores]:
     """Restores and scores the cohort by both models."""
-    from flows.home import home
+    from flows.runs.home import home
 
     out = settings.out or str(home() / "evaluations" / name)
     how = settings.model_dump(exclude={"cohort", "out"}) | {"tracking_uri": uri}

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.options import settings_from
-    from flows.home import home
+    from flows.runs.home import home
     from infra.services import prefect_server
     from infra.signals import terminable
 

@@ -23,8 +23,8 @@ def execute(options: argparse.Namespace) -> int:
     from cli.tables import show
     from core.io.claim import check_place
     from core.io.output import Output
-    from flows.launch import is_finished, run_flow
-    from flows.progress import be_quiet
+    from flows.runs.launch import is_finished, run_flow
+    from flows.runs.progress import be_quiet
     from tasks.pipeline.discover import unfinished
 
     calm()

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.options import settings_from
-    from flows.progress import be_quiet
+    from flows.runs.progress import be_quiet
     from flows.simulate import simulate
     from infra.signals import terminable
 

@@ -20,8 +20,8 @@ def execute(options: argparse.Namespace) -> int:
     """Train a network, or go on where a training was stopped."""
     from cli.options import settings_from
     from core.io import claim
-    from flows.home import training_folder
-    from flows.progress import be_quiet
+    from flows.runs.home import training_folder
+    from flows.runs.progress import be_quiet
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
 

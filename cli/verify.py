@@ -30,7 +30,7 @@ def _told(verified: Found) -> str:
 def execute(options: argparse.Namespace) -> int:
     """Re-read an output; a line for each problem and a count."""
     from core.io.output import Output
-    from flows.progress import bars, be_quiet
+    from flows.runs.progress import bars, be_quiet
     from tasks.pipeline.verify import keys_of, mend, read_plan
     from tasks.pipeline.verify import verify as look
 

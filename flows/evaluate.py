@@ -157,7 +157,7 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     """
     from core.io import claim, files
     from core.io.lock import cohort_lock
-    from flows.home import tracking_uri
+    from flows.runs.home import tracking_uri
     from tasks.evaluate import report as evaluation_report
 
     candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
@@ -172,7 +172,7 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
 
 def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scoring: Scoring) -> tuple[list[Case], list[Score]]:
     """The cases and their rows, made where the settings say that work runs."""
-    from flows.progress import bars, counted
+    from flows.runs.progress import bars, counted
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
     from tasks.evaluate import cases, evaluation

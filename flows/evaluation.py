@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 from core.io import files
 from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import evaluate
-from flows.names import flow_run_name
+from flows.runs.names import flow_run_name
 from tasks.evaluate.tables import summaries
 
 

@@ -27,10 +27,10 @@ from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
-from flows.home import home, tracking_uri
-from flows.names import flow_run_name
-from flows.progress import bars
 from flows.reprocess import reprocess_cohort
+from flows.runs.home import home, tracking_uri
+from flows.runs.names import flow_run_name
+from flows.runs.progress import bars
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work

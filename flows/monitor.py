@@ -15,7 +15,7 @@ from core.harmonize.drift import Drift, drift, summary, worst
 from core.harmonize.table import Features
 from core.io import files
 from core.settings.harmonize import MonitorSettings
-from flows.names import flow_run_name
+from flows.runs.names import flow_run_name
 
 TABLE = "features.tsv"
 COLUMNS = ("feature", "verdict", "psi", "ks", "p_holm", "median_reference", "median_new", "n_reference", "n_new", "reason")

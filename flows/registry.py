@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def registry(tracking_uri: str | None) -> Models:
     """The models of a registry; None for the one in isovox's own folder."""
-    from flows import home
+    from flows.runs import home
     from tasks.registry.models import Models
 
     return Models(home.tracking_uri(tracking_uri), home.home() / "models")
@@ -22,7 +22,7 @@ def registry(tracking_uri: str | None) -> Models:
 
 def champions(tracking_uri: str | None) -> dict[str, Champion]:
     """The champions by the names of their models; none, and nothing is made or imported, where there is no registry yet."""
-    from flows import home
+    from flows.runs import home
 
     if tracking_uri is None and not (home.home() / "mlflow.db").exists():
         return {}

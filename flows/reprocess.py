@@ -28,8 +28,8 @@ from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
-from flows.names import flow_run_name, run_name
-from flows.progress import bars
+from flows.runs.names import flow_run_name, run_name
+from flows.runs.progress import bars
 from flows.weights import Choice, choose_weights
 from infra.clusters import gpu_memory, open_cluster
 from infra.dispatch import run_bounded

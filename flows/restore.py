@@ -9,8 +9,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from core.errors import UsageError
 from core.io.bids import is_nifti
 from core.settings.run import RunSettings
-from flows.names import flow_run_name
 from flows.reprocess import restore_cohort
+from flows.runs.names import flow_run_name
 
 
 @flow(

@@ -22,7 +22,7 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
     from core.io import claim
     from core.io.lock import cohort_lock
     from core.io.output import Output
-    from flows.progress import bars, counted
+    from flows.runs.progress import bars, counted
     from infra.clusters import open_cluster
     from infra.dispatch import run_bounded
     from tasks.evaluate import simulate as work

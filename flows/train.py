@@ -12,10 +12,10 @@ from prefect import flow
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.settings.train import TrainSettings
-from flows.home import home, tracking_uri, training_folder
-from flows.names import flow_run_name
-from flows.progress import bars, counted
 from flows.registry import bring_own
+from flows.runs.home import home, tracking_uri, training_folder
+from flows.runs.names import flow_run_name
+from flows.runs.progress import bars, counted
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from infra.ranks import gpu_count, run_ranks

@@ -11,7 +11,7 @@ from core.io import files
 from core.io.output import Output
 from core.methods.registry import candidates, learned, method_entry, needs_model, pickers, recipe_of, shipped
 from core.settings.run import RunSettings
-from flows.home import home, tracking_uri
+from flows.runs.home import home, tracking_uri
 
 if TYPE_CHECKING:
     from tasks.registry.resolve import Resolved

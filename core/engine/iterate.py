@@ -15,7 +15,7 @@ from typing import Any
 from core.errors import StoreError
 from core.geometry.grid import Array, Grid
 from core.io import files
-from core.io.named_arrays import read_about, read_arrays, write_arrays
+from core.io.arrays.named_arrays import read_about, read_arrays, write_arrays
 from core.methods.base import Measured, Piece
 from core.methods.iterative import Beside, Figures, IterativeMethod, State
 

@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from core.errors import InputError
 from core.geometry.grid import Grid
-from core.io.ledger import Account
+from core.io.inventory.ledger import Account
 from core.methods.base import Method
 from core.methods.registry import build_method
 from core.models.domain import Facts, facts_of

@@ -13,7 +13,7 @@ from core.digest import digest_of
 from core.engine.plan import CohortPlan, Forecast, Refusal, ScanPlan, Way, Weights, facts_of_scan, outside_domain
 from core.errors import IsovoxError
 from core.geometry.grid import fused_grid
-from core.io.store import object_count
+from core.io.arrays.store import object_count
 from core.methods.base import Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import candidates, method_entry, pickers, resolve

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from core.errors import AccessError, UsageError
 from core.io import files, s3
-from core.io.entries import Entry, Listing, listing
+from core.io.inventory.entries import Entry, Listing, listing
 from core.io.layouts.base import Discovery
 from core.io.layouts.bids import from_bids, is_bids
 from core.io.layouts.folder import from_folder

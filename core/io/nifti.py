@@ -15,7 +15,7 @@ from core.errors import GridError, InputError, StoreError
 from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io import validation as gate
-from core.io.slabs import CHUNK, Slab, StoredAs, opened, slabs_of
+from core.io.arrays.slabs import CHUNK, Slab, StoredAs, opened, slabs_of
 from core.io.validation import Header, RawHeader, Trust
 
 GZIP = 31  # zlib's name for a gzip header and trailer

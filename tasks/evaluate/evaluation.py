@@ -26,7 +26,7 @@ from core.errors import InputError
 from core.evaluation.protocol import Protocol
 from core.geometry.grid import Array, Grid
 from core.io import bids, files, nifti, readers
-from core.io.slabs import StoredAs
+from core.io.arrays.slabs import StoredAs
 from core.methods import registry
 from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod

@@ -14,9 +14,9 @@ from core.engine.records import ScanRecord
 from core.errors import InputError, IsovoxError, UsageError
 from core.geometry.grid import Array, Grid
 from core.io import bids, claim, files, nifti, readers, simulated
+from core.io.arrays.slabs import StoredAs
 from core.io.bids import Refused, Source
 from core.io.names import IMAGES
-from core.io.slabs import StoredAs
 from core.noise import field_key
 from core.operators.forward import Beside, Degraded
 from core.settings.simulate import SimulateSettings

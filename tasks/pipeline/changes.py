@@ -12,7 +12,7 @@ from core.engine.planning import complete
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io import bids, files
-from core.io.listing import look
+from core.io.inventory.listing import look
 from core.io.output import Output
 from core.settings.base import Settings
 from core.settings.scans import Selection

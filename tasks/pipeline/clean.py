@@ -15,9 +15,9 @@ from core.engine.iterate import made_of
 from core.engine.plan import CohortPlan, ScanPlan
 from core.errors import IsovoxError
 from core.io import bids, files, s3
-from core.io.inventory import inventory, remove_listed
+from core.io.arrays.store import NODE, Store
+from core.io.inventory.folder import inventory, remove_listed
 from core.io.output import Output
-from core.io.store import NODE, Store
 from core.settings.scans import Selection
 from tasks.restore.progress import read_progress
 

@@ -12,11 +12,11 @@ from core.engine.plan import LabelImage, ScanPlan
 from core.errors import InputError, UsageError
 from core.geometry.grid import Grid
 from core.io import files, nifti, readers
+from core.io.arrays.slabs import StoredAs
 from core.io.derivatives import DESC, bids_stem, plain_stem
-from core.io.ledger import Ledger
+from core.io.inventory.ledger import Ledger
 from core.io.names import entities_of, is_one_file, without_extension
 from core.io.output import Output
-from core.io.slabs import StoredAs
 from core.labels import carried
 from core.settings.run import RunSettings
 

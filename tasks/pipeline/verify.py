@@ -20,9 +20,9 @@ from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import AccessError, StoreError, UsageError, fault, order
 from core.io import files
-from core.io.named_arrays import read_arrays
+from core.io.arrays.named_arrays import read_arrays
+from core.io.arrays.store import Store
 from core.io.output import Output
-from core.io.store import Store
 from tasks.events import Advanced, Tell, nobody
 from tasks.restore.maps import path_of_map
 

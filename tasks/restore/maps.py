@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.io.store import Store
+from core.io.arrays.store import Store
 from core.methods.iterative import Beside
 
 

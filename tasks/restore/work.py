@@ -22,9 +22,9 @@ from core.errors import InputError, StoreError
 from core.geometry.grid import Array, Box, Grid, Orientation
 from core.geometry.tiles import Tiling
 from core.io import files, readers
+from core.io.arrays.slabs import Slab, StoredAs
+from core.io.arrays.store import BLOCK_PLANES, Store
 from core.io.output import Output
-from core.io.slabs import Slab, StoredAs
-from core.io.store import BLOCK_PLANES, Store
 from core.methods.base import Measured, Method, Piece
 from core.methods.iterative import Beside, Figures, IterativeMethod
 from core.models.domain import disagreements

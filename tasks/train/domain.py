@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.io.store import Store
+from core.io.arrays.store import Store
 from core.models.domain import CONTRASTS, Anatomy, Domain
 from core.operators.forward_model import DroppedSlices, ForwardModel, LowField, SliceProfile
 from core.stats import foreground_threshold

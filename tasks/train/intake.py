@@ -7,8 +7,8 @@ from typing import Any
 
 from core.errors import UsageError
 from core.io import files, readers
+from core.io.arrays.store import Store
 from core.io.bids import Refused, Source, discover
-from core.io.store import Store
 from core.settings.train import TrainSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work

@@ -16,8 +16,8 @@ import zarr
 from zarr.storage import FsspecStore, ObjectStore
 
 from core.io import s3
-from core.io.arrays import CHUNK_EDGE, WRITE_ALL, codecs
-from core.io.store import Store
+from core.io.arrays.sharding import CHUNK_EDGE, WRITE_ALL, codecs
+from core.io.arrays.store import Store
 from tests.benchmarks.harness import Row, faster, in_turns, missing, tell, within
 from tests.seaweed import environment, program, seaweed
 

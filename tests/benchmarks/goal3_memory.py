@@ -57,7 +57,7 @@ def ours(scan: Path, out: Path) -> None:
     """Ingest into the store and restore from it, as a worker does in scan mode."""
     from core.engine.restore import Source, restore_scan
     from core.io import nifti
-    from core.io.store import BLOCK_PLANES, Store
+    from core.io.arrays.store import BLOCK_PLANES, Store
     from tasks.restore.work import write_slabs
 
     store, method, grid = Store(str(out)), Identity(), nifti.header(str(scan)).grid

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from core.diffusion.declared import build_schedule
 from core.methods.inverse_sr import latent
-from core.methods.inverse_sr.chain import STEPS, chain, times_of
 from core.methods.inverse_sr.cost import cost_of
 from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, SCHEDULE, SIZES, facts_of
+from core.methods.inverse_sr.search.chain import STEPS, chain, times_of
 from core.networks import build
 
 

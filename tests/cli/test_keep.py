@@ -14,8 +14,8 @@ import pytest
 
 from cli import main as cli
 from core.engine.iterate import Checkpoint
+from core.io.arrays.store import Store
 from core.io.lock import cohort_lock
-from core.io.store import Store
 from core.methods.iterative import State
 from tasks.restore.tiles import prepare_tiles, restore_some_tiles
 from tasks.restore.work import Job

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.geometry.grid import Array, Box, Grid
 from core.io import nifti
-from core.io.store import Store
+from core.io.arrays.store import Store
 
 DESCRIPTION = {"Name": "faults", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
 

@@ -1,6 +1,6 @@
 """Runs the command line with a fault built in: at the n-th call of a named function the process dies, the disk is full, ….
 
-python inject.py '{"argv": ["run", "IN", "OUT"], "faults": [{"at": "core.io.store:Store.write_block", "act": "kill"}]}'
+python inject.py '{"argv": ["run", "IN", "OUT"], "faults": [{"at": "core.io.arrays.store:Store.write_block", "act": "kill"}]}'
 python inject.py --serve      requests of that form, one a line; each runs in a fork, which saves 10 s of imports
 dask worker --preload inject.py      the same faults in a worker, by the variable ISOVOX_TEST_FAULTS
 """
@@ -164,7 +164,7 @@ def _fork(request: dict[str, Any]) -> int:
 def _import_all() -> None:
     for module in (
         "flows.reprocess",
-        "flows.launch",
+        "flows.runs.launch",
         "cli.options",
         "cli.tables",
         "mlflow.store.tracking.sqlalchemy_store",

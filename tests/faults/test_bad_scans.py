@@ -61,7 +61,7 @@ def test_bad_scans_are_named_and_the_others_restored(isovox: Runner, spoiled: Pa
 
 
 PLACES = {
-    "store": {"at": "core.io.store:Store.write_block", "match": "sub-02_T1w/cubic/restored", "to": 9},
+    "store": {"at": "core.io.arrays.store:Store.write_block", "match": "sub-02_T1w/cubic/restored", "to": 9},
     "NIfTI": {"at": "core.io.files:_write_local", "match": "sub-02_desc-restored_T1w.nii.gz", "to": 9},
     "sidecar": {"at": "core.io.files:_write_local", "match": "sub-02_desc-restored_T1w.json", "to": 9},
     "rename": {"at": "os:replace", "match": "sub-02_desc-restored_T1w.nii.gz", "to": 9},

@@ -85,10 +85,10 @@ def test_tiles_survive_a_killed_run_and_are_not_predicted_again(
     how = ("--method", "network", "--model", model, "--voxel-size", "2", "--patch", "32", "--overlap", "8")
     how = (*how, "--participant-label", "01", "--mode", "tile", "--workers", "1")
     isovox("run", cohort, tmp_path / "whole", *how)
-    kill = {"at": "core.io.store:Store.write_tile", "from": 9, "act": "kill"}
+    kill = {"at": "core.io.arrays.store:Store.write_tile", "from": 9, "act": "kill"}
     isovox("run", cohort, tmp_path / "out", *how, faults=[kill], code=-signal.SIGKILL)
     plan = json.loads((tmp_path / "out" / "isovox" / "plan.json").read_text())
-    again = {"at": "core.io.store:Store.write_tile", "from": plan["scans"][0]["tiles"] - 7, "act": "kill"}
+    again = {"at": "core.io.arrays.store:Store.write_tile", "from": plan["scans"][0]["tiles"] - 7, "act": "kill"}
     isovox("run", cohort, tmp_path / "out", *how, faults=[again])
     assert products(tmp_path / "out") == products(tmp_path / "whole")
 
@@ -98,7 +98,7 @@ def test_a_worker_killed_in_mid_restore_is_replaced(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
     once = str(tmp_path / "died")
-    kill = {"at": "core.io.store:Store.write_block", "match": "restored", "act": "kill", "once": once, "in_worker": True}
+    kill = {"at": "core.io.arrays.store:Store.write_block", "match": "restored", "act": "kill", "once": once, "in_worker": True}
     isovox("run", cohort, out, *OPTIONS, *LOCAL, faults=[kill])
     assert Path(once).exists()
     assert products(out) == expected
@@ -107,7 +107,7 @@ def test_a_worker_killed_in_mid_restore_is_replaced(
 
 @pytest.mark.slow
 def test_a_scan_that_kills_its_workers_fails_alone(isovox: Runner, cohort: Path, out: Path, expected: dict[str, str]) -> None:
-    kill = {"at": "core.io.store:Store.write_block", "match": "sub-02_T1w/cubic/restored", "to": 99, "act": "kill"}
+    kill = {"at": "core.io.arrays.store:Store.write_block", "match": "sub-02_T1w/cubic/restored", "to": 99, "act": "kill"}
     said = isovox("run", cohort, out, *OPTIONS, *LOCAL, faults=[kill | {"in_worker": True}], code=3)
     assert states(out) == {
         "sub-01_T1w": ("done", ""),
@@ -125,7 +125,13 @@ def test_a_scan_that_kills_its_workers_fails_alone(isovox: Runner, cohort: Path,
 def test_no_worker_outlives_a_run_that_is_stopped(
     isovox: Runner, cohort: Path, out: Path, expected: dict[str, str], number: signal.Signals
 ) -> None:
-    sleep = {"at": "core.io.store:Store.write_block", "match": "restored", "act": "sleep", "with": "100", "in_worker": True}
+    sleep = {
+        "at": "core.io.arrays.store:Store.write_block",
+        "match": "restored",
+        "act": "sleep",
+        "with": "100",
+        "in_worker": True,
+    }
     run = isovox.start("run", cohort, out, *OPTIONS, *LOCAL, faults=[sleep])
     process = psutil.Process(run.pid)
     run.wait_for(lambda: list(out.glob("isovox/cohort.zarr/*/cubic/restored/zarr.json")))

@@ -11,10 +11,10 @@ from tests.faults.asking import flow_states
 from tests.faults.cohorts import leftovers, mlflow_states, products, states
 from tests.faults.conftest import OPTIONS, Runner
 
-WRITE, RENAME = "core.io.store:Store.write_block", "os:replace"
+WRITE, RENAME = "core.io.arrays.store:Store.write_block", "os:replace"
 STAGES = {
     "after the plan": {"at": "flows.reprocess:_work"},
-    "between two ingests": {"at": "core.io.store:Store.finish", "match": "measured", "from": 2},
+    "between two ingests": {"at": "core.io.arrays.store:Store.finish", "match": "measured", "from": 2},
     "between two blocks of a restored scan": {"at": WRITE, "match": "restored", "from": 2},
     "before the NIfTI gets its name": {"at": RENAME, "match": "desc-restored_T1w.nii.gz", "from": 2},
     "between NIfTI and sidecar": {"at": RENAME, "match": "desc-restored_T1w.json", "from": 2},

@@ -23,7 +23,7 @@ def test_an_undisturbed_run_adds_up(reference: Path, expected: dict[str, str]) -
 
 def test_a_second_run_starts_no_flow_and_writes_nothing(isovox: Runner, cohort: Path, finished: Path) -> None:
     before = changes(finished)
-    said = isovox("run", cohort, finished, *OPTIONS, faults=[{"at": "flows.launch:run_flow", "act": "kill"}])
+    said = isovox("run", cohort, finished, *OPTIONS, faults=[{"at": "flows.runs.launch:run_flow", "act": "kill"}])
     assert "planned 3 = 0 done + 3 skipped" in said
     assert changes(finished) == before
 

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from core.io import files
-from core.io.inventory import inventory
+from core.io.inventory.folder import inventory
 from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.bad_server import WAYS, BadServer
 from tests.faults.cohorts import build_cohort, short_sha

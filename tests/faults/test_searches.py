@@ -10,14 +10,14 @@ import nibabel
 import numpy as np
 import pytest
 
-from core.io.named_arrays import read_about
+from core.io.arrays.named_arrays import read_about
 from core.methods.inverse_sr.mock import write
 from tests.faults.cohorts import leftovers, products
 from tests.faults.conftest import Runner
 
 pytestmark = pytest.mark.slow
 STEPS, STARTS, KILLED = 6, 2, 9  # killed in the second start
-STEP = "core.methods.inverse_sr.search:advance"
+STEP = "core.methods.inverse_sr.search.descent:advance"
 OPTIONS = ("--method-options", f"steps={STEPS}", f"starts={STARTS}", "register_scan=false")
 AT_ONCE = ("--state-minutes", "0", "--workers", "1")
 ALWAYS = {"core.engine.iterate:SHARE": 1e9}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.io.named_arrays import read_about
+from core.io.arrays.named_arrays import read_about
 from tests.faults.cohorts import build_cohort, leftovers, products, states
 from tests.faults.conftest import Runner
 

@@ -32,7 +32,7 @@ def test_the_second_run_says_who_works_there_and_leaves(
 
 @pytest.mark.slow
 def test_a_run_that_both_saw_free_is_left_to_the_first(isovox: Runner, cohort: Path, out: Path) -> None:
-    late = {"at": "flows.launch:run_flow", "act": "sleep", "with": "3"}
+    late = {"at": "flows.runs.launch:run_flow", "act": "sleep", "with": "3"}
     slow = {"at": "tasks.pipeline.export:_export", "act": "sleep", "with": "8"}
     second = isovox.start("run", cohort, out, *OPTIONS, faults=[late])
     first = isovox.start("run", cohort, out, *OPTIONS, faults=[slow])

@@ -23,7 +23,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", SHARED)
 def test_methods_that_share_a_model_restore_with_its_champion(tmp_path: Path, name: str) -> None:
-    from flows.home import tracking_uri
+    from flows.runs.home import tracking_uri
 
     registry.resolve(registry.family_of(name).mock)(str(tmp_path / "model"), name)
     register(str(tmp_path / "model"), registry.method_entry(name).model_name, tracking_uri(None), alias="champion")

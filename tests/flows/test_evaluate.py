@@ -88,7 +88,7 @@ def test_methods_are_ranked_in_tables_a_page_and_mlflow(cohort, tmp_path, home, 
 
 
 def test_a_learned_method_takes_part_by_folder_by_name_and_as_champion(cohort, tmp_path, home, models, capsys):
-    from flows.home import tracking_uri
+    from flows.runs.home import tracking_uri
     from tasks.registry.resolve import register
 
     register(models["still"], "unet-3d", tracking_uri(None), alias="champion")

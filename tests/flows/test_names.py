@@ -10,7 +10,7 @@ from core.settings.evaluate import EvaluationSettings
 from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.train import TrainSettings
-from flows.names import run_name
+from flows.runs.names import run_name
 
 DAY = r", \d{4}-\d\d-\d\d$"
 

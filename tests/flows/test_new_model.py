@@ -17,7 +17,7 @@ from core.io.output import Output
 from core.models import bundle as bundles
 from core.networks import build
 from core.settings.run import RunSettings
-from flows.home import home, tracking_uri
+from flows.runs.home import home, tracking_uri
 from flows.weights import choose_weights
 from tasks.pipeline.changes import changes_of, note_removed, nothing_new, seen_now
 from tasks.pipeline.discover import plan_cohort, unfinished

@@ -7,7 +7,7 @@ import pytest
 
 from cli import main as cli
 from core.io import files
-from core.io.inventory import inventory
+from core.io.inventory.folder import inventory
 from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.cohorts import build_cohort
 from tests.outputs import restore_all

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from core.engine.records import ScanRecord
-from core.io.store import Store
+from core.io.arrays.store import Store
 from core.settings.evaluate import EvaluationSettings
 from core.settings.run import Compute
 from core.settings.simulate import SimulateSettings

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from core.errors import InputError
 from core.io import files
 from core.io.derivatives import DESC, safe_key
-from core.io.entries import Entry
-from core.io.ledger import Ledger
+from core.io.inventory.entries import Entry
+from core.io.inventory.ledger import Ledger
 from core.io.readers import Reading
 from core.io.scans import Refused, Source, refuse
 

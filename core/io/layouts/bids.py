@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import InputError
 from core.io import files
 from core.io.derivatives import DESC, allowed, derivative_stem
-from core.io.entries import DESCRIPTION, Listing
+from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_nifti, role, without_extension
 from core.io.readers import Image, Trouble, read

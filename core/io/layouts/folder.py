@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.errors import InputError
 from core.io import files, readers
 from core.io.derivatives import allowed, plain_stem, safe_key
-from core.io.entries import Listing
+from core.io.inventory.entries import Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.layouts.bids import group_of
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension

@@ -11,14 +11,14 @@ from typing import Any
 from core.errors import InputError
 from core.geometry.grid import Array, Grid
 from core.io import files
-from core.io.entries import Entry
+from core.io.arrays.slabs import Slab, StoredAs
+from core.io.inventory.entries import Entry
 from core.io.names import IMAGES, is_nifti
 from core.io.readers.base import Image, Reader, Reading, Trouble
 from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
 from core.io.readers.nifti import Nifti
 from core.io.readers.nrrd import Nrrd
-from core.io.slabs import Slab, StoredAs
 from core.io.validation import Header, Trust
 
 READERS: tuple[Reader, ...] = (Nifti(), Mgh(), Nrrd(), Dicom())  # in the order in which they are asked

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.errors import InputError
-from core.io.entries import Entry
-from core.io.slabs import Slab
+from core.io.arrays.slabs import Slab
+from core.io.inventory.entries import Entry
 from core.io.validation import Header, Trust
 
 
@@ -58,7 +58,7 @@ class Reading:
     Attributes:
         images: what can be taken.
         troubles: what looks like a scan and cannot.
-        left: what is no scan, by its path, with its kind (see ``core.io.ledger``).
+        left: what is no scan, by its path, with its kind (see ``core.io.inventory.ledger``).
         passed: what is of another format after all; the readers after this one are asked.
     """
 

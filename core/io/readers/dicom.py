@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.geometry.grid import Box
-from core.io import dicom, files
-from core.io.dicom_files import Other, Slice, is_alike, is_dicom, look
-from core.io.entries import Entry
+from core.io import files
+from core.io.arrays.slabs import Slab, cut
+from core.io.dicom import series as dicom
+from core.io.dicom.files import Other, Slice, is_alike, is_dicom, look
+from core.io.inventory.entries import Entry
 from core.io.readers.base import Image, Reading, Trouble
-from core.io.slabs import Slab, cut
 from core.io.validation import Header, Trust
 
 NOT_SLICES = {"no-image": "dicom-other", "phase": "phase"}  # kinds of the ledger
@@ -94,11 +95,11 @@ class Dicom:
                 reading.images.append(Image(path, uris, self.kind, paths, evidence))
 
     def header(self, uris: Sequence[str], trust: Trust | None) -> Header:  # noqa: ARG002 - DICOM has one transform
-        """See ``core.io.dicom.header``."""
+        """See ``core.io.dicom.series.header``."""
         return dicom.header(uris)
 
     def slabs(self, uris: Sequence[str], thickness: int, trust: Trust | None) -> Iterator[Slab]:  # noqa: ARG002
-        """See ``core.io.dicom.load_series``."""
+        """See ``core.io.dicom.series.load_series``."""
         image, grid, stored = dicom.load_series(uris)
         yield from cut(Slab(Box.whole(grid.shape), image, grid, stored), thickness)
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from core.errors import InputError
 from core.io import validation as gate
-from core.io.entries import Entry
+from core.io.arrays.slabs import Slab, opened, slabs_of
+from core.io.inventory.entries import Entry
 from core.io.names import beside
 from core.io.readers.base import Image, Reading
-from core.io.slabs import Slab, opened, slabs_of
 from core.io.validation import Header, Trust
 
 NAMES = (".mgh", ".mgz", ".mgh.gz")

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from core.io import nifti
-from core.io.dicom_files import is_dicom
-from core.io.entries import Entry
+from core.io.arrays.slabs import Slab
+from core.io.dicom.files import is_dicom
+from core.io.inventory.entries import Entry
 from core.io.names import beside, is_nifti
 from core.io.readers.base import Image, Reading
-from core.io.slabs import Slab
 from core.io.validation import Header, Trust
 
 VOXELS = (".img", ".img.gz")

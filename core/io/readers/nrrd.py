@@ -14,10 +14,10 @@ from core.errors import InputError
 from core.geometry.grid import Box, Grid
 from core.io import files
 from core.io import validation as gate
-from core.io.entries import Entry
+from core.io.arrays.slabs import Slab, StoredAs, cut, empty_like_stored
+from core.io.inventory.entries import Entry
 from core.io.names import beside
 from core.io.readers.base import Image, Reading
-from core.io.slabs import Slab, StoredAs, cut, empty_like_stored
 from core.io.validation import Header, Trust
 
 NAMES = (".nrrd", ".nhdr")

@@ -24,12 +24,12 @@ from torch import Tensor
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured, MethodSettings
-from core.methods.inverse_sr.chain import STEPS, chain, times_of, unchain
 from core.methods.inverse_sr.cost import free_memory
-from core.methods.inverse_sr.data_term import DataTerm, Kind, Norm, Observation, Terms, features_of, slice_axis
 from core.methods.inverse_sr.frame import Frame, picked, registered, seam
 from core.methods.inverse_sr.prior import Prior
-from core.methods.inverse_sr.search import Codes, Loss, Pace, Variables, advance, begin, best, over
+from core.methods.inverse_sr.search.chain import STEPS, chain, times_of, unchain
+from core.methods.inverse_sr.search.data_term import DataTerm, Kind, Norm, Observation, Terms, features_of, slice_axis
+from core.methods.inverse_sr.search.descent import Codes, Loss, Pace, Variables, advance, begin, best, over
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.noise import Key, normal
 

@@ -18,9 +18,10 @@ from core.diffusion.declared import build_schedule
 from core.diffusion.schedules import Schedule
 from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Grid
-from core.methods.inverse_sr import codes, latent
+from core.methods.inverse_sr import latent
 from core.methods.inverse_sr.cost import cost_of
 from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, ROLES
+from core.methods.inverse_sr.search import codes
 from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
 from core.models.domain import Anatomy, read_domain

@@ -16,7 +16,7 @@ from core.errors import RestorationError
 from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
 from core.geometry.tiles import patches
-from core.io.store import Store
+from core.io.arrays.store import Store
 from core.methods.base import Measured, Method
 from core.methods.network.method import AnyNetwork
 from core.models.bundle import save_model

@@ -9,8 +9,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from core.errors import InputError
-from core.io import dicom
-from core.io.dicom_files import read_file
+from core.io.dicom import series as dicom
+from core.io.dicom.files import read_file
 
 SERIES = generate_uid()
 ROW, COLUMN = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])

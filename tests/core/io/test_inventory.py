@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.io import files
-from core.io.inventory import inventory, remove_listed
+from core.io.inventory.folder import inventory, remove_listed
 
 PATHS = {"a/b/c.bin": 3, "a/.hidden.tmp": 1, "d[1]*.bin": 2, ".top": 0}
 
@@ -34,7 +34,7 @@ def test_only_what_is_named_goes_and_folders_that_are_empty_then(tmp_path):
 
 @pytest.mark.slow
 def test_it_is_so_in_s3_too_by_thousands(s3, monkeypatch):
-    monkeypatch.setattr("core.io.inventory.AT_ONCE", 2)
+    monkeypatch.setattr("core.io.inventory.folder.AT_ONCE", 2)
     root = files.join(s3, "inventory")
     fill(root)
     files.write_atomic(files.join(s3, "inventory-of-others/a"), b"1")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.io import files
-from core.io.listing import look
+from core.io.inventory.listing import look
 
 
 def sees_each_change(folder: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from core.errors import StoreError
-from core.io.named_arrays import NAMES, read_about, read_arrays, write_arrays
+from core.io.arrays.named_arrays import NAMES, read_about, read_arrays, write_arrays
 
 any_array = st.sampled_from(sorted(NAMES)).flatmap(
     lambda name: hnp.arrays(np.dtype(name), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))

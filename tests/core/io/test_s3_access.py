@@ -13,7 +13,7 @@ from core.errors import AccessError, InputError, IsovoxError, UsageError
 from core.geometry.grid import Grid
 from core.io import bids, files
 from core.io import s3 as reaching
-from core.io.store import Store
+from core.io.arrays.store import Store
 from tests.seaweed import PUBLIC, SECRET
 
 pytestmark = pytest.mark.slow

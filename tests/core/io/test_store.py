@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.errors import StoreError
 from core.geometry.grid import Box, Grid
 from core.geometry.tiles import patches
-from core.io.store import Store, coordinates, object_count
+from core.io.arrays.store import Store, coordinates, object_count
 
 PATH = "sub-01_T1w/cubic/restored"
 GRID = Grid((70, 9, 11), np.array([[1.5, 0, 0, -20], [0, 2, 0, 30], [0, 0, 3, 5], [0, 0, 0, 1.0]]))
@@ -177,7 +177,7 @@ def test_sixteen_processes_write_what_one_writes(tmp_path):
     store = Store(str(tmp_path / "parallel.zarr"))
     store.create(PATH, grid, {"scan": "sub-01"}, 2)
     processes = multiprocessing.get_context("forkserver")  # zarr keeps a thread, which a plain fork would lose
-    processes.set_forkserver_preload(["core.io.store", "zarr"])
+    processes.set_forkserver_preload(["core.io.arrays.store", "zarr"])
     writers = [processes.Process(target=_write_one, args=(store.uri, number)) for number in range(16)]
     for writer in writers:
         writer.start()

@@ -20,7 +20,7 @@ from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
 from core.geometry.slices import SliceStack
 from core.geometry.tiles import Tile
-from core.io.store import Store
+from core.io.arrays.store import Store
 from core.methods.base import Measured
 from core.methods.interpolation.method import Linear
 from core.methods.slicewise import Slice, SliceMethod, in_parts, padded, slice_noise

@@ -10,8 +10,8 @@ import pytest
 
 from core.engine import iterate
 from core.io import files
+from core.io.arrays.store import Store
 from core.io.output import Output
-from core.io.store import Store
 from core.methods.unires.joint_tv import Problem
 from core.settings.run import RunSettings
 from tasks.events import Advanced, Event, Reached

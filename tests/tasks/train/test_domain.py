@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.geometry.grid import Grid
-from core.io.store import Store
+from core.io.arrays.store import Store
 from core.operators.forward_model import SliceProfile
 from tasks.restore.work import write_image
 from tasks.train.domain import domain_of

@@ -10,7 +10,7 @@ import torch
 
 from core.diffusion.schedules import Discrete
 from core.errors import UsageError
-from core.methods.inverse_sr.chain import chain, times_of, unchain
+from core.methods.inverse_sr.search.chain import chain, times_of, unchain
 
 SCHEDULE = Discrete.scaled_linear(1000, 0.0015, 0.0205)
 NONE = torch.zeros(1, 4, dtype=torch.float64)

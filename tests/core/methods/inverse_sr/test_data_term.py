@@ -8,8 +8,8 @@ import torch
 
 from core.errors import RestorationError
 from core.geometry.grid import Grid
-from core.methods.inverse_sr.cg import Equation, pull
-from core.methods.inverse_sr.data_term import DataTerm, Lpips, Observation, features_of, gradients, line_through
+from core.methods.inverse_sr.search.cg import Equation, pull
+from core.methods.inverse_sr.search.data_term import DataTerm, Lpips, Observation, features_of, gradients, line_through
 from core.operators.forward_model import InPlane, KSpace, SliceProfile
 from core.operators.solve import conjugate_gradients
 

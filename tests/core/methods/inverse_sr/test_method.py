@@ -12,12 +12,12 @@ from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.inverse_sr import mock
-from core.methods.inverse_sr.cg import CgSettings, InverseCg
 from core.methods.inverse_sr.frame import picked
 from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm, InversionSettings, LdmSettings, observed
 from core.methods.inverse_sr.prior import Prior
-from core.methods.inverse_sr.red import InverseRed, RedSettings
-from core.methods.inverse_sr.search import begin
+from core.methods.inverse_sr.search.cg import CgSettings, InverseCg
+from core.methods.inverse_sr.search.descent import begin
+from core.methods.inverse_sr.search.red import InverseRed, RedSettings
 from core.models.bundle import read_bundle
 from core.operators.forward_model import DroppedSlices, KSpace, SliceProfile
 from core.stats import scan_stats

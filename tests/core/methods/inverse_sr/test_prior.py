@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from core.errors import RestorationError, WeightsError
-from core.methods.inverse_sr import codes, latent, mock, networks
-from core.methods.inverse_sr.chain import times_of
+from core.methods.inverse_sr import latent, mock, networks
 from core.methods.inverse_sr.cost import cost_of
 from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, SIZES, autoencoder_kl, facts_of, paper
 from core.methods.inverse_sr.presets import mock as mock_size
 from core.methods.inverse_sr.prior import Prior
+from core.methods.inverse_sr.search import codes
+from core.methods.inverse_sr.search.chain import times_of
 from core.networks import build
 
 

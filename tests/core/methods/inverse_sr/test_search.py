@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from core.errors import RestorationError
-from core.methods.inverse_sr.chain import chain, times_of
-from core.methods.inverse_sr.data_term import DataTerm, Observation, Terms, gradients
-from core.methods.inverse_sr.search import BEST, FIRST, WATCHED, Loss, Pace, advance, begin, best, over
+from core.methods.inverse_sr.search.chain import chain, times_of
+from core.methods.inverse_sr.search.data_term import DataTerm, Observation, Terms, gradients
+from core.methods.inverse_sr.search.descent import BEST, FIRST, WATCHED, Loss, Pace, advance, begin, best, over
 from core.methods.iterative import State
 from core.operators.forward_model import SliceProfile
 from tests.core.methods.inverse_sr.stubs import GAIN, SCHEDULE, LinearPrior

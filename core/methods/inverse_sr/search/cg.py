@@ -22,9 +22,9 @@ from pydantic import Field
 from core.diffusion.predictions import x0_from_eps
 from core.geometry.grid import Array
 from core.methods.base import MethodSettings
-from core.methods.inverse_sr.chain import STEPS, times_of
-from core.methods.inverse_sr.data_term import Line
 from core.methods.inverse_sr.method import Inverse, Inversion, InversionSettings, Strategy, take_in
+from core.methods.inverse_sr.search.chain import STEPS, times_of
+from core.methods.inverse_sr.search.data_term import Line
 from core.methods.iterative import State
 from core.operators.linear import Kept, LinearOperator
 from core.operators.solve import conjugate_gradients

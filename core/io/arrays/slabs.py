@@ -57,7 +57,7 @@ def opened(uri: str) -> Iterator[tuple[IO[bytes], int, bool]]:
     """The plain bytes of a file, its size as stored, and whether it is compressed; faults get their names."""
     from isal import igzip
 
-    from core.io.packed import PackedFile
+    from core.io.arrays.packed import PackedFile
 
     try:
         with files.open_uri(uri) as handle:

@@ -12,9 +12,9 @@ from core.errors import InputError
 from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io import validation as gate
+from core.io.arrays.slabs import StoredAs, empty_like_stored
 from core.io.derivatives import allowed
-from core.io.dicom_files import REMEDY, TAGS, WORDS, Dataset, Other, Slice, is_alike, look, read_file, unquoted
-from core.io.slabs import StoredAs, empty_like_stored
+from core.io.dicom.files import REMEDY, TAGS, WORDS, Dataset, Other, Slice, is_alike, look, read_file, unquoted
 from core.io.validation import Header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])

@@ -31,7 +31,7 @@ from core.errors import StoreError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
 from core.io import files, s3
-from core.io.arrays import WRITE_ALL, create_array, create_coordinate, create_image
+from core.io.arrays.sharding import WRITE_ALL, create_array, create_coordinate, create_image
 
 if TYPE_CHECKING:
     import zarr

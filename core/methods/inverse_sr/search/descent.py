@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.errors import RestorationError
 from core.methods.adam import move
-from core.methods.inverse_sr.data_term import Terms
+from core.methods.inverse_sr.search.data_term import Terms
 from core.methods.iterative import State
 
 Variables = Mapping[str, Tensor]

@@ -17,7 +17,7 @@ from torch import Tensor
 from core.diffusion.schedules import Schedule
 from core.geometry.grid import Array
 from core.io import files
-from core.methods.inverse_sr.chain import Epsilon, chain, times_of
+from core.methods.inverse_sr.search.chain import Epsilon, chain, times_of
 from core.models.generative import MIDDLE
 
 BATCH = 8  # samples at once

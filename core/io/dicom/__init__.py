@@ -1,0 +1,1 @@
+"""DICOM: single files, and the series that they make."""

@@ -1,0 +1,1 @@
+"""What lies below an input or in a folder, and the account of every file."""

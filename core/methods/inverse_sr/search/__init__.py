@@ -1,0 +1,1 @@
+"""The searches: what scans say of an image, where a search starts, and how it goes down."""
