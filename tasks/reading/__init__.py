@@ -1,0 +1,1 @@
+"""Blind reading: series are made of restored scans, readers answer, and the answers are scored."""
