@@ -15,9 +15,7 @@ that comes next month is mapped by the same ones, so the same bytes in give the 
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from core.digest import digest_of
 from core.errors import InputError, WeightsError
 from core.geometry.grid import Array
 from core.tissues import Contrast
@@ -285,7 +284,7 @@ class Normaliser:
     @property
     def digest(self) -> str:
         """The sha256 (hex) of all that maps a scan."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return digest_of(self.to_json(), spaced=True)
 
 
 def _fit_nyul(readings: Sequence[Reading]) -> dict[str, list[float]]:

@@ -7,12 +7,12 @@ a ``rec`` of its own, ``rec-norm`` becomes ``rec-norm+lowfield8``. So several de
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from core.digest import digest_of
 from core.geometry.grid import Grid
 from core.io import files
 from core.io.bids import Entities, Source, without_extension
@@ -95,10 +95,10 @@ def _said_truth(out: str, truth: str) -> str:
     return os.path.relpath(truth, out)
 
 
-def digest_of(truth_sha256: str, settings: dict[str, Any]) -> str:
+def simulation_digest(truth_sha256: str, settings: dict[str, Any]) -> str:
     """What a simulation is a function of: the truth's bytes and the settings."""
     value = {"truth": truth_sha256, "settings": settings, "version": VERSION}
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return digest_of(value, spaced=True)
 
 
 def sidecar(

@@ -7,8 +7,6 @@ All three steps skip what their digest says is there. What goes wrong with one s
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import time
 from dataclasses import dataclass, field, replace
@@ -18,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from core import __version__
+from core.digest import digest_of
 from core.engine.iterate import Checkpoint, Driver
 from core.engine.plan import Weights
 from core.engine.restore import Source as Scan
@@ -121,10 +120,6 @@ class Score(Settings):
     figures: dict[str, float] = {}
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
 # -- one case ---------------------------------------------------------------------------------------------------------------
 
 
@@ -211,12 +206,14 @@ class CaseEvaluation:
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
-        return _digest([*inputs, *more])
+        return digest_of([*inputs, *more], spaced=True)
 
     def score_digest(self, candidate: Candidate) -> str:
         """Of all that a row depends on."""
         domain = [candidate.domain.model_dump(mode="json", exclude_none=True)] if candidate.domain.stated else []
-        return _digest([self.restore_digest(candidate), self.scorer.identity, VERSION, *domain, *self.protocol.identity])
+        return digest_of(
+            [self.restore_digest(candidate), self.scorer.identity, VERSION, *domain, *self.protocol.identity], spaced=True
+        )
 
     def outside(self, candidate: Candidate) -> list[str]:
         """What of the case lies outside the domain of a method and its model, by name and figures."""

@@ -126,7 +126,7 @@ def _digest(job: Job, source: Source, sha256: str) -> str:
     low = job.settings.degradation.operator == "low-field"
     settings = job.settings.model_dump(mode="json", include={"degradation", "trust"}) | {"axis": job.axis}
     drawn = {"noise": "of the slices", "seed": job.settings.seed, "labels": files.sha256(uri) if uri else None} if low else {}
-    return simulated.digest_of(sha256, settings | drawn)
+    return simulated.simulation_digest(sha256, settings | drawn)
 
 
 def _simulate(job: Job, source: Source) -> ScanRecord:

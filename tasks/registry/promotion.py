@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from core.digest import digest_of
 from core.errors import UsageError
 from core.evaluation.metrics.significance import Comparison, Scores, compare, is_better
 from core.io import files, simulated
@@ -85,13 +84,14 @@ def cohort_of(uri: str, selection: Selection, how: Any) -> Cohort:
     Raises:
         UsageError: no such cohort.
     """
-    digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+    return Cohort(uri, digest_of(how, spaced=True, lines=_files_of(uri, selection)))
+
+
+def _files_of(uri: str, selection: Selection) -> Iterator[str]:
     for scan in discover(uri, selection):
         if isinstance(scan, Source):
             truth = scan.reference or (simulated.truth_of(scan.uris[0], uri) if scan.kind != "dicom" else None)
-            for name in (*scan.uris, *([truth] if truth else [])):
-                digest.update(f"{scan.key} {files.sha256(name)}\n".encode())
-    return Cohort(uri, digest.hexdigest())
+            yield from (f"{scan.key} {files.sha256(name)}\n" for name in (*scan.uris, *([truth] if truth else [])))
 
 
 def promote(

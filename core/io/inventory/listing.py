@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
+from core.digest import digest_of
 from core.io import files, s3
 
 
@@ -22,7 +21,7 @@ def look(uri: str, but: str = "") -> str | None:
     if not files.is_folder(uri):
         return None
     lines = _on_s3(uri, but) if files.is_remote(uri) else _here(uri, but)
-    return hashlib.sha256(json.dumps(sorted(lines)).encode()).hexdigest()
+    return digest_of(sorted(lines), spaced=True)
 
 
 def _on_s3(uri: str, but: str) -> list[tuple[str, str]]:

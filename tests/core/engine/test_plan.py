@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import core
-from core.digest import digest_of
 from core.engine import planning
 from core.engine.fit import check_fits, check_not_mixed
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Way, Weights
@@ -134,10 +133,6 @@ def test_refused_scans_count_and_name_the_plan() -> None:
     made = complete(settings(), [scan()], [one])
     assert made.planned == 2
     assert made.digest != plan().digest
-
-
-def test_a_digest_does_not_see_the_order_of_keys() -> None:
-    assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1}) != digest_of({"a": 1, "b": [2, 1]})
 
 
 def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:

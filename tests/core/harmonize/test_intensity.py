@@ -42,6 +42,11 @@ def test_gains_that_differ_by_200_fold_come_to_the_same_intensities(cohort, meth
     assert found[0][0] < found[0][1] < found[0][2]
 
 
+def test_the_digest_that_features_carry_stays() -> None:
+    known = "adfc4b8767508a7f838e032d0f8b78a1ce7f9a817265fb3f91510f29f8cc0b15"
+    assert Normaliser("z-score", "T1w", {"offset": [0.1], "scale": [1e-05]}, 2).digest == known
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_what_was_fitted_survives_json_and_maps_to_the_same_bytes(cohort, method):
     fitted = Normaliser.fit(method, cohort)

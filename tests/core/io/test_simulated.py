@@ -118,3 +118,9 @@ def test_a_sidecar_that_names_no_truth(tmp_path, content):
     assert simulated.truth_of(str(tmp_path / "x.nii.gz"), str(tmp_path)) is None
     assert simulated.truth_of(str(tmp_path / "y.nii.gz"), str(tmp_path)) is None
     assert not simulated.is_done(str(tmp_path), "x", "d")
+
+
+def test_the_digest_that_sidecars_carry_stays() -> None:
+    drawn = {"axis": 2, "ratio": 0.5, "kernel": "box", "seed": None, "é": ["x", 1]}
+    known = "a7e64cbdcf6139d079c4b604ecd1ae31d5cdecdc441f68b9645dba7af0bc3957"
+    assert simulated.simulation_digest("ab" * 32, drawn) == known
