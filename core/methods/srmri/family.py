@@ -8,15 +8,16 @@ HERE = "core.methods.srmri"
 FEW = {"scales": 3}
 
 SIZES = ("paper", "small", "tiny")
+FINER_SIZES = (*SIZES, "paper-x4", "small-x4")
 
 
 def _finer(name: str, where: str, title: str, source: str) -> MethodEntry:
     """A network that was trained on pairs."""
-    return MethodEntry(name, f"{HERE}.supervised:{where}", title, source, Takes(model=True), recipe=name)
+    return MethodEntry(name, f"{HERE}.supervised.method:{where}", title, source, Takes(model=True), recipe=name)
 
 
 def _trained(name: str, where: str, title: str) -> RecipeEntry:
-    return RecipeEntry(name, f"{HERE}.supervised_recipes:{where}", name, title, SIZES)
+    return RecipeEntry(name, f"{HERE}.supervised.recipes:{where}", name, title, FINER_SIZES)
 
 
 FAMILY = Family(
@@ -63,6 +64,7 @@ FAMILY = Family(
         _finer("srcnn", "Srcnn", "three convolutions on the interpolated slice", "Dong et al. 2014 (SRCNN)"),
         _finer("d-dbpn", "Ddbpn", "up- and down-projections whose errors are fed back", "Haris et al. 2018 (D-DBPN)"),
         _finer("carn", "Carn", "cascades of residual blocks", "Ahn et al. 2018 (CARN)"),
+        _finer("swinir", "Swinir", "attention within shifted windows", "Liang et al. 2021 (SwinIR)"),
         _finer("rcan", "Rcan", "residual blocks with channel attention", "Zhang et al. 2018 (RCAN)"),
         _finer("esrgan-2d", "Esrgan", "residual-in-residual dense blocks on slices", "Wang et al. 2018 (ESRGAN)"),
     ),
@@ -77,6 +79,7 @@ FAMILY = Family(
         _trained("srcnn", "SRCNN", "squared error of slices"),
         _trained("d-dbpn", "DDBPN", "absolute error of slices"),
         _trained("carn", "CARN", "absolute error of slices"),
+        _trained("swinir", "SWINIR", "absolute error of slices"),
         _trained("rcan", "RCAN", "absolute error of slices"),
         _trained("esrgan-2d", "ESRGAN", "absolute error of slices, then with a relativistic discriminator"),
     ),
@@ -87,11 +90,12 @@ FAMILY = Family(
     ),
     networks=(
         NetworkEntry("NCSNpp", f"{HERE}.score_network", method="srmri", restores=False),
-        NetworkEntry("SRCNN", f"{HERE}.supervised_networks", method="srcnn"),
-        NetworkEntry("DDBPN", f"{HERE}.supervised_networks", method="d-dbpn"),
-        NetworkEntry("CARN", f"{HERE}.supervised_networks", method="carn"),
-        NetworkEntry("RCAN", f"{HERE}.supervised_networks", method="rcan"),
-        NetworkEntry("RRDBNet", f"{HERE}.supervised_networks", method="esrgan-2d"),
+        NetworkEntry("SRCNN", f"{HERE}.supervised.networks", method="srcnn"),
+        NetworkEntry("DDBPN", f"{HERE}.supervised.networks", method="d-dbpn"),
+        NetworkEntry("CARN", f"{HERE}.supervised.networks", method="carn"),
+        NetworkEntry("SwinIR", f"{HERE}.supervised.swin", method="swinir"),
+        NetworkEntry("RCAN", f"{HERE}.supervised.networks", method="rcan"),
+        NetworkEntry("RRDBNet", f"{HERE}.supervised.networks", method="esrgan-2d"),
     ),
     mock=f"{HERE}.mock:write",
 )

@@ -13,11 +13,11 @@ from core.diffusion.samplers import Langevin
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import IterativeMethod, State
-from core.methods.srmri import few_steps, sampler, slice_walk
-from core.methods.srmri.few_steps import Pace, Volume
-from core.methods.srmri.sampler import Pull, Rules
+from core.methods.srmri.sampling import few_steps, sampler, slice_walk
+from core.methods.srmri.sampling.few_steps import Pace, Volume
+from core.methods.srmri.sampling.sampler import Pull, Rules
+from core.methods.srmri.sampling.slice_walk import Stack
 from core.methods.srmri.score_model import ScoreModel
-from core.methods.srmri.slice_walk import Stack
 
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.methods.srmri.presets import SCORE, facts_of, mock
-from core.methods.srmri.supervised_presets import NETWORKS, SCALE, sizes
+from core.methods.srmri.supervised.presets import NETWORKS, sizes, takes
 from core.models.bundle import Filled, save_bundle
 from core.models.mock import CARD, write_mock
 from core.networks import build
@@ -25,7 +25,7 @@ def write(folder: str, method: str) -> None:
     """Write a tiny model with random weights: of the method's own network, or the score model that the others share."""
     if method in NETWORKS:
         preset = sizes(method)["tiny"]()
-        write_mock(folder, replace(preset, multiple=preset.multiple // SCALE), residual=False, slices_last=False)
+        write_mock(folder, replace(preset, multiple=takes(preset)), residual=False, slices_last=False)
         return
     preset = mock()
     with torch.random.fork_rng(devices=[]):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from core.diffusion.samplers import Langevin
-from core.methods.srmri.planes import PlaneOperator, fused, plane_axes
-from core.methods.srmri.sampler import Rules, Scene, gradient_of, level
+from core.methods.srmri.sampling.planes import PlaneOperator, fused, plane_axes
+from core.methods.srmri.sampling.sampler import Rules, Scene, gradient_of, level
 
 SIDE = 2
 N = SIDE * SIDE

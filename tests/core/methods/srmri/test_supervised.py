@@ -13,7 +13,8 @@ from core.geometry.grid import Grid
 from core.methods import registry
 from core.methods.base import Measured
 from core.methods.srmri import mock
-from core.methods.srmri.supervised_presets import NETWORKS, sizes
+from core.methods.srmri.supervised.presets import NETWORKS, sizes
+from core.methods.srmri.supervised.swin import WindowAttention
 from core.models.bundle import read_bundle
 from core.networks import build
 from core.operators.forward_model import InPlane
@@ -27,6 +28,7 @@ COUNTS = {  # paper, small, and the paper's at a factor of 4
     "srcnn": (8_129, 8_129, 8_129),
     "d-dbpn": (5_940_852, 373_188, 10_413_684),
     "carn": (961_857, 961_857, 1_109_569),
+    "swinir": (11_748_093, 153_616, 11_895_805),
     "rcan": (15_442_337, 468_849, 15_590_049),
     "esrgan-2d": (16_697_409, 758_465, 16_695_681),
 }
@@ -35,10 +37,42 @@ COUNTS = {  # paper, small, and the paper's at a factor of 4
 @pytest.mark.parametrize("method", NETWORKS)
 def test_they_have_as_many_weights_as_their_authors(method: str) -> None:
     paper, small = sizes(method)["paper"](), sizes(method)["small"]()
-    configs = (paper.config, small.config, paper.config | {"scale": 4})
+    configs = (paper.config, small.config, sizes(method)["paper-x4"]().config)
     with torch.device("meta"):
         counts = [sum(each.numel() for each in build(paper.network, config).parameters()) for config in configs]
     assert tuple(counts) == COUNTS[method]
+
+
+def test_windows_see_their_own_pixels_and_shifted_ones_no_others_that_were_not_neighbours() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 8, 12, 6, dtype=torch.float64)
+
+    def changed(shift: int, row: int, column: int) -> set[tuple[int, int]]:
+        layer = WindowAttention(6, 2, 4, shift).double()
+        layer.load_state_dict({name: torch.randn_like(value) for name, value in layer.state_dict().items()})
+        other = x.clone()
+        other[1, row, column] += 1
+        apart = (layer(other) - layer(x)).abs().amax(-1) > 1e-9
+        assert not apart[0].any()  # the other picture
+        return {(int(r), int(c)) for r, c in apart[1].nonzero()}
+
+    def box(rows: range, columns: range) -> set[tuple[int, int]]:
+        return {(r, c) for r in rows for c in columns}
+
+    assert changed(0, 1, 5) == box(range(4), range(4, 8))
+    assert changed(2, 3, 5) == box(range(2, 6), range(2, 6))
+    assert changed(2, 0, 11) == box(range(2), range(10, 12))  # no window goes round the edge
+
+
+def test_attention_in_windows_is_the_formula() -> None:
+    torch.manual_seed(0)
+    layer, x = WindowAttention(4, 2, 2, 0).double(), torch.rand(1, 2, 2, 4, dtype=torch.float64)
+    q, k, v = layer.ask(x.reshape(4, 4)).reshape(4, 3, 2, 2).permute(1, 2, 0, 3)
+    at = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    bias = torch.stack([torch.stack([layer.table[3 * (a - c + 1) + b - d + 1] for c, d in at]) for a, b in at])
+    weights = (q @ k.transpose(1, 2) / 2**0.5 + bias.permute(2, 0, 1)).softmax(-1)
+    wanted = layer.give((weights @ v).transpose(0, 1).reshape(4, 4))
+    torch.testing.assert_close(layer(x).reshape(4, 4), wanted)
 
 
 @pytest.mark.parametrize("method", NETWORKS)

@@ -11,11 +11,12 @@ from core.errors import RestorationError
 from core.geometry.grid import Grid
 from core.methods.base import Measured
 from core.methods.iterative import State
-from core.methods.srmri import few_steps, mock, slice_walk
-from core.methods.srmri.data_step import Exact, Iterated
-from core.methods.srmri.few_steps import Pace, volume_of
-from core.methods.srmri.planes import parts_of, plane_operators
-from core.methods.srmri.sampler import Rules
+from core.methods.srmri import mock
+from core.methods.srmri.sampling import few_steps, slice_walk
+from core.methods.srmri.sampling.data_step import Exact, Iterated
+from core.methods.srmri.sampling.few_steps import Pace, volume_of
+from core.methods.srmri.sampling.planes import parts_of, plane_operators
+from core.methods.srmri.sampling.sampler import Rules
 from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.score_network import NCSNpp
 from core.operators.forward_model import ForwardModel, InPlane, KSpace, SliceProfile

@@ -20,8 +20,8 @@ from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.iterative import State
-from core.methods.srmri.data_step import DataStep, Exact, Iterated
-from core.methods.srmri.planes import parts_of, plane_axes, reduced_axes
+from core.methods.srmri.sampling.data_step import DataStep, Exact, Iterated
+from core.methods.srmri.sampling.planes import parts_of, plane_axes, reduced_axes
 from core.methods.srmri.score_model import ScoreModel
 from core.noise import normal
 from core.operators.forward import parallel

@@ -96,6 +96,12 @@ class Carn(FinerSlices):
     name: ClassVar[str] = "carn"
 
 
+class Swinir(FinerSlices):
+    """SwinIR (Liang et al. 2021)."""
+
+    name: ClassVar[str] = "swinir"
+
+
 class Rcan(FinerSlices):
     """RCAN (Zhang et al. 2018)."""
 

@@ -1,6 +1,6 @@
 """Networks that make reduced slices finer, (n, 1, h, w) to (n, 1, s h, s w): SRCNN, D-DBPN, CARN, RCAN and ESRGAN's RRDB in 2-D.
 
-One channel, mean 0, range 1: the authors' mean shifts (CARN, RCAN) are left out. Sizes and counts: see ``supervised_presets``.
+One channel, mean 0, range 1: mean shifts of the authors (CARN, RCAN) are left out. SwinIR is in ``swin``, sizes in ``presets``.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.iterative import State
-from core.methods.srmri.planes import PlaneOperator, fusion_levels, plane_axes, plane_operators, reduced_axes
-from core.methods.srmri.sampler import USES, Noise, Rules, Scene, level
+from core.methods.srmri.sampling.planes import PlaneOperator, fusion_levels, plane_axes, plane_operators, reduced_axes
+from core.methods.srmri.sampling.sampler import USES, Noise, Rules, Scene, level
 from core.methods.srmri.score_model import ScoreModel
 from core.noise import axis_key, normal_tensor
 

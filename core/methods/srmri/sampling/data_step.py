@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from core.geometry.grid import Array
-from core.methods.srmri.planes import is_identity
+from core.methods.srmri.sampling.planes import is_identity
 from core.operators.linear import LinearOperator, Matrix, Separable
 from core.operators.solve import conjugate_gradients
 

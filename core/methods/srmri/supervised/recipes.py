@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from core.methods.srmri.examples import Reduced
-from core.methods.srmri.supervised_presets import SCALE, sizes
+from core.methods.srmri.supervised.presets import NETWORKS, sizes, takes
 from core.models.bundle import save_model
 from core.training.batch import Batch
 from core.training.losses import psnr
@@ -99,7 +99,7 @@ def pairs_of_slices(draw: Draw, context: Context) -> Dataset[Batch]:
 def write(folder: str, trained: Trained) -> None:
     """Write the network; its sides are those of reduced slices."""
     (preset,), (weights,) = trained.presets.values(), trained.weights.values()
-    save_model(folder, preset.network, preset.config, weights, trained.card, multiple=preset.multiple // SCALE)
+    save_model(folder, preset.network, preset.config, weights, trained.card, multiple=takes(preset))
 
 
 OBJECTIVES = {"srcnn": _squared, "esrgan-2d": _adversarial}
@@ -110,4 +110,4 @@ def _recipe(method: str) -> Recipe:
     return Recipe(method, method, sizes(method), [stage], write, degrades=False)
 
 
-SRCNN, DDBPN, CARN, RCAN, ESRGAN = (_recipe(method) for method in ("srcnn", "d-dbpn", "carn", "rcan", "esrgan-2d"))
+SRCNN, DDBPN, CARN, SWINIR, RCAN, ESRGAN = (_recipe(method) for method in NETWORKS)

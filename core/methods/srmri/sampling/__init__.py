@@ -1,0 +1,1 @@
+"""How a score model restores scans: few levels on volumes, and the paper's samplers on slices."""

@@ -1,0 +1,1 @@
+"""Networks that learn from pairs of reduced and sharp slices."""
