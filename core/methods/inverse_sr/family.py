@@ -42,7 +42,7 @@ FAMILY = Family(
         ),
         MethodEntry(
             "inverse-sr-red",
-            f"{HERE}.red:InverseRed",
+            f"{HERE}.search.red:InverseRed",
             "refines another method's result in the decoder, with a one-step diffusion prior",
             "Mardani et al. 2023 (RED-diff)",
             TAKES,
@@ -51,7 +51,7 @@ FAMILY = Family(
         ),
         MethodEntry(
             "inverse-sr-cg",
-            f"{HERE}.cg:InverseCg",
+            f"{HERE}.search.cg:InverseCg",
             "at 10 to 20 noise levels pulls the decoded estimate onto the scan",
             "Chung et al. 2023 (DDS), Song et al. 2023 (ReSample)",
             TAKES,
