@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -119,8 +120,17 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"isovox: foreign-package: expected isovox's own packages in {HOME}, but got {others}. {REMEDY}\n")
         return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
+    if odd := next((word for word in words if os.fsencode(word) != word.encode(errors="replace")), None):
+        sys.stderr.write(f"isovox: {_not_text(odd)}\n")
+        return USAGE
     command = words[0] if words and words[0] in COMMANDS else None
     return _execute(command, words)
+
+
+def _not_text(word: str) -> Exception:
+    from core.errors import UsageError
+
+    return UsageError("name-encoding", "paths in UTF-8", word, "rename the folder (convmv -f latin1 -t utf8), or name another")
 
 
 def _execute(command: str | None, words: list[str]) -> int:

@@ -69,5 +69,5 @@ def execute(options: argparse.Namespace) -> int:
     if not options.quiet:
         terminal = console()
         terminal.print(plan_table(planned, unfinished(planned)))
-        terminal.print(plan_summary(planned))
+        terminal.print(plan_summary(planned), markup=False)
     return FAILED if planned.refused else OK

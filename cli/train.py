@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import OK, calm, say
+from cli.console import FAILED, OK, calm, say
 from core.settings.train import TrainSettings
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Train a network, or go on where a training was stopped."""
+    """Train a network, or go on where a training was stopped; exit code 3 where scans could not be taken."""
     from cli.options import settings_from
     from core.io import claim
     from flows.runs.home import training_folder
@@ -33,5 +33,8 @@ def execute(options: argparse.Namespace) -> int:
     with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side
         from flows.train import train_network
 
-        say(train_network(settings))
-    return OK
+        outcome = train_network(settings)
+    say(outcome.text)
+    for key, why in outcome.failed.items():
+        say(f"failed {key}: {why}")
+    return FAILED if outcome.failed else OK

@@ -2,6 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
+UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, half characters
+
+
+def printable(text: str) -> str:
+    r"""A text of others as one line that any terminal, page and file can show.
+
+    Args:
+        text: such as the name of a file, which may hold line breaks, what steers a terminal, and bytes that are no UTF-8.
+
+    Returns:
+        the text, each of these as \x and two hex digits, or \u and four.
+    """
+    return UNSHOWN.sub(lambda match: _escaped(ord(match[0])), text)
+
+
+def _escaped(point: int) -> str:
+    byte = point - 0xDC00 if 0xDC80 <= point <= 0xDCFF else point  # as Python keeps a byte that is no UTF-8
+    return f"\\x{byte:02x}" if byte < 0x100 else f"\\u{point:04x}"
+
 
 def fault(wanted: str, got: str) -> str:
     """What was expected and what came, as a sentence without its first word and its end.
@@ -10,7 +31,7 @@ def fault(wanted: str, got: str) -> str:
         wanted: what was expected, as the end of "expected …".
         got: what came instead, as the end of "but got …"; of a library's own words the lines are joined.
     """
-    return f"expected {wanted}, but got {' '.join(got.split()).rstrip('.')}"
+    return f"expected {' '.join(wanted.split())}, but got {' '.join(got.split()).rstrip('.')}"
 
 
 def order(remedy: str) -> str:
@@ -38,7 +59,7 @@ class IsovoxError(Exception):
 
     def __str__(self) -> str:
         """One line: the code, then two sentences."""
-        return f"{self.code}: {fault(self.wanted, self.got)}. {order(self.remedy)}"
+        return printable(f"{self.code}: {fault(self.wanted, self.got)}. {order(self.remedy)}")
 
 
 class InputError(IsovoxError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from core.settings.train import TrainSettings
 from flows.registry import bring_own
 from flows.runs.home import home, tracking_uri, training_folder
 from flows.runs.names import flow_run_name
-from flows.runs.progress import bars, counted
+from flows.runs.progress import bars, counted, note
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from infra.ranks import gpu_count, run_ranks
@@ -28,8 +29,21 @@ if TYPE_CHECKING:
     from tasks.train.training import Learning
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a training.
+
+    Attributes:
+        text: in a line.
+        failed: why, by key of each scan that could not be taken.
+    """
+
+    text: str
+    failed: Mapping[str, str]
+
+
 @flow(name="train", flow_run_name=flow_run_name, validate_parameters=True)
-def train_network(settings: TrainSettings) -> str:
+def train_network(settings: TrainSettings) -> Outcome:
     """Train, or go on with a training that was stopped; at its end the model is in the registry.
 
     It is a challenger there, or champion where its name has none yet.
@@ -38,7 +52,7 @@ def train_network(settings: TrainSettings) -> str:
         settings: what to train, on what, and how.
 
     Returns:
-        what came of it, in a line.
+        what came of it, and the scans that could not be taken.
 
     Raises:
         UsageError: no scans, a split that shares persons, or a folder of another training.
@@ -58,14 +72,17 @@ def train_network(settings: TrainSettings) -> str:
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         with _told(learning) as log:
             _learn(learning)
-            return _finish(learning, cohort, log)
+            return Outcome(_finish(learning, cohort, log), cohort.failed)
 
 
 def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
     """The cohort in the training's store, taken in where the settings say that work runs."""
     total = counted(settings.cohort, settings.selection)
     with open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
-        return intake.ingest(place, settings, tell, partial(run_bounded, pool))
+        cohort = intake.ingest(place, settings, tell, partial(run_bounded, pool))
+    for key, why in cohort.failed.items():  # before the hours of training
+        note(f"failed {key}: {why}")
+    return cohort
 
 
 @contextmanager

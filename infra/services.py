@@ -211,11 +211,23 @@ def prefect_server(state: Path) -> Iterator[str]:
     with terminable(), _up(partial(start_prefect, state)) as service:
         os.environ["PREFECT_API_URL"] = f"{service.url}/api"
         try:
-            with _announced(state, service):
+            with _announced(state, service), _known_to_prefect(service.url):
                 yield service.url
         finally:
             del os.environ["PREFECT_API_URL"]
             _flush_prefect()
+
+
+@contextmanager
+def _known_to_prefect(url: str) -> Iterator[None]:
+    """Where Prefect was imported before, it has read its settings: an earlier server's address would be asked."""
+    if "prefect" not in sys.modules:
+        yield
+        return
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+        yield
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def check_place(out: str) -> None:
         out: folder or s3:// prefix.
 
     Raises:
-        UsageError: out-unnamed, out-is-file.
+        UsageError: out-unnamed, out-is-file, out-forbidden.
     """
     if not out.partition("://")[2 if "://" in out else 0].strip("/ ") and out.strip() != "/":
         raise UsageError("out-unnamed", "a folder or an s3:// prefix for the output", f"{out!r}", REMEDY)
@@ -88,6 +88,9 @@ def check_place(out: str) -> None:
         path = os.path.dirname(path)  # noqa: PTH120
     if not files.is_folder(path) or (os.path.lexists(out) and not files.is_folder(out)):
         raise UsageError("out-is-file", "a folder for the output", f"a file or a broken link at {path}", REMEDY)
+    if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        remedy = f"check its permissions, or {REMEDY}"
+        raise UsageError("out-forbidden", "an output that may be written to", f"no permission to write to {path}", remedy)
 
 
 def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:

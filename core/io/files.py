@@ -210,7 +210,8 @@ def sha256(uri: str) -> str:
     """
     if not is_folder(uri):
         return _hash_file(uri)
-    return hashlib.sha256("\n".join(f"{_hash_file(join(uri, path))} {path}" for path in walk(uri)).encode()).hexdigest()
+    lines = "\n".join(f"{_hash_file(join(uri, path))} {path}" for path in walk(uri))
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 def sha256_all(uris: Iterable[str]) -> str:

@@ -188,6 +188,9 @@ def patterns_of(words: Iterable[str]) -> list[str]:
             head, rows = read_table(word)
         except FileNotFoundError as error:
             raise UsageError("exclude-table", "a table of scans to exclude", f"nothing at {word}", "check the path") from error
+        except PermissionError as error:
+            got = f"no permission to read {word}"
+            raise UsageError("exclude-table", "a table of scans to exclude", got, "check its permissions") from error
         named = next((name for name in NAMED if name in head), "")
         if not named:
             remedy = "name its column of scans path, scan or participant_id"

@@ -30,9 +30,15 @@ def counted(input_uri: str, selection: Selection) -> int:
     from core.io.bids import survey
 
     discovery = survey(input_uri, selection)
-    if not _quiet:
-        sys.stderr.write("".join(f"{line}\n" for line in discovery.ledger.account().lines()))
+    for line in discovery.ledger.account().lines():
+        note(line)
     return len(discovery.scans)
+
+
+def note(line: str) -> None:
+    """Tell the user of something, unless quiet was asked for."""
+    if not _quiet:
+        sys.stderr.write(f"{line}\n")
 
 
 @contextmanager

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from core.errors import UsageError
 from core.harmonize.table import some
@@ -225,10 +222,7 @@ def _years(text: str) -> float | None:
 
 
 def write_table(uri: str, rows: Sequence[Row]) -> None:
-    """Write the lines of a site as a table of its own."""
+    """Write the lines of a site as a table of its own, without quoting, as it is read."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer: Any = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, delimiter="\t", lineterminator="\n", restval="n/a")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_atomic(uri, buffer.getvalue().encode())
+    lines = [columns, *([row.get(name, "n/a") for name in columns] for row in rows)]
+    files.write_atomic(uri, "".join("\t".join(line) + "\n" for line in lines).encode())

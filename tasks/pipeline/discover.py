@@ -116,7 +116,18 @@ def plan_scans(sources: Iterable[Source | Refused], settings: RunSettings) -> tu
             scans.append(files.retrying(partial(_plan_scan, source, settings, references), settings.compute.retries + 1))
         except InputError as error:
             refused.append(Refusal(key=source.key, uri=source.uris[0], code=error.code, reason=str(error)))
+        except OSError as error:
+            if files.is_remote(source.uris[0]):  # of a storage all scans are lost, and a later call finds them
+                raise
+            refused.append(_unread(source, error))
     return scans, refused
+
+
+def _unread(source: Source, error: OSError) -> Refusal:
+    """The refusal of a scan of which this machine cannot read a file: a damaged disk, or no permission."""
+    got = f"{error.strerror or type(error).__name__} of {files.name_of(str(error.filename or source.uris[0]))}"
+    reason = InputError("file-unreadable", "files that can be read", got, "check the disk and the permissions, or copy it anew")
+    return Refusal(key=source.key, uri=source.uris[0], code=reason.code, reason=str(reason))
 
 
 def _of_one_person(sources: Sequence[Source | Refused]) -> Iterator[Source | Refused]:

@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel
@@ -21,7 +20,6 @@ from core.errors import InputError, IsovoxError, PlanError, UsageError
 from core.io import readers
 from core.io.bids import Refused, survey
 from core.settings.run import RunSettings
-from infra.services import _up, start_prefect
 from tasks.pipeline.discover import plan_cohort
 from tests.cases.makers import DESCRIPTION, affine_of, head, nifti, series, without_preamble
 
@@ -189,13 +187,6 @@ def test_a_handful_of_cohorts_adds_up(tmp_path_factory, described, drawn):
 @given(described=st.booleans(), drawn=st.lists(members, min_size=1, max_size=14))
 def test_five_hundred_cohorts_add_up(tmp_path_factory, described, drawn):
     draw(tmp_path_factory.mktemp("drawn"), described, drawn, str(tmp_path_factory.getbasetemp()))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """Variables by which commands find one Prefect for all of them."""
-    with _up(partial(start_prefect, tmp_path_factory.mktemp("server"))) as service:
-        yield {"PREFECT_API_URL": f"{service.url}/api"}
 
 
 @pytest.mark.slow

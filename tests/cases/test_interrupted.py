@@ -23,23 +23,42 @@ from flows.weights import Choice
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.results import progress_of, verified_records
 from tests.cases.makers import bids
+from tests.flows.test_harmonize import site
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def stopped(words: list[str], when, number: int) -> tuple[int, str, str]:
+def stopped(words: list[str], when, number: int, **variables: str) -> tuple[int, str, str]:
     """Exit code and what a command wrote, told to stop when ``when`` is true."""
     command = [sys.executable, "-m", "cli", *words]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while not when() and time.monotonic() < until and process.poll() is None:
         time.sleep(0.05)
     with suppress(ProcessLookupError):  # it had ended before
         os.killpg(process.pid, number)  # as a terminal does: its children too
     out, err = process.communicate(timeout=90)
     return process.returncode, out, err
+
+
+def finished(words: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """A command that is left alone."""
+    command = [sys.executable, "-m", "cli", *words]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False, timeout=600)
+
+
+def line_of(number: int) -> str:
+    """What a command that goes on says as it is stopped."""
+    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    return f"isovox: stopped by {name}; what is finished is kept, and the same command goes on from there\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -108,8 +127,7 @@ def test_a_network_is_stopped_in_mid_inference(tmp_path, cluster, number):
     code, _, err = stopped(words, in_the_midst, number)
     assert begun, err
     assert code == 128 + number
-    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-    assert err == f"isovox: stopped by {name}; what is finished is kept, and the same command goes on from there\n"
+    assert err == line_of(number)
     with cohort_lock(Output(str(out)).lock):  # nobody holds it any more
         assert not any("desc-restored" in path.name for path in out.rglob("sub-*.tmp"))
 
@@ -122,8 +140,62 @@ def test_an_evaluation_is_stopped_in_mid_inference(tmp_path, number):
     code, told, err = stopped(words, lambda: any((out / "restored").glob("resunet-3d/**/*")), number)
     assert code == 128 + number
     assert not told
-    name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
-    assert err == f"isovox: stopped by {name}; what is finished is kept, and the same command goes on from there\n"
+    assert err == line_of(number)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["taken in", "trained"])
+def test_a_training_is_stopped_in_mid_work_and_the_same_command_goes_on(tmp_path, server, number, when):
+    root, out = bids(tmp_path / "in", "01", "02", "03", shape=(40, 40, 40), voxel=(3.0, 3.0, 3.0)), tmp_path / "out"
+    few = [
+        "--preset",
+        "tiny",
+        "--steps",
+        "6",
+        "--batch",
+        "1",
+        "--patch",
+        "16",
+        "--validate-every",
+        "3",
+        "--validation-pairs",
+        "1",
+    ]
+    words = ["train", "unet-3d", str(root), "--out", str(out), *few, "--checkpoint-minutes", "0", "--quiet"]
+    home = {"ISOVOX_HOME": str(tmp_path / "own"), "OMP_NUM_THREADS": "1"} | server
+    mark = out / ("checkpoint.safetensors" if when == "trained" else "cohort.zarr")
+    code, told, err = stopped(words, mark.exists, number, **home)
+    assert mark.exists()
+    assert code == 128 + number
+    assert not told
+    assert err == line_of(number)
+    assert not (out / "model").exists()
+    again = finished(words, **home)
+    assert again.returncode == 0, again.stderr
+    assert "models:/unet-3d/1 (champion)" in again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["inferred", "measured"])
+def test_a_harmonisation_is_stopped_in_mid_inference_and_the_same_command_goes_on(tmp_path, server, number, when):
+    sites = [site(tmp_path / name, gain, 2, seed) for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
+    out = tmp_path / "out"
+    words = ["harmonize", *(f"{folder.name}={folder}" for folder in sites), str(out), "--voxel-size", "2", "--quiet"]
+    words += ["--method", "resunet-3d", "--outside-domain", "--workers", "1", "--field-of-view", "160", "160", "160"]
+    home = {"ISOVOX_HOME": str(tmp_path / "own"), "OMP_NUM_THREADS": "1"} | server
+    marks = {"inferred": "oslo/isovox/cohort.zarr/*/measured/image/c", "measured": "bonn/isovox/scans/*"}
+    code, told, err = stopped(words, lambda: any(out.glob(marks[when])), number, **home)
+    assert any(out.glob(marks[when]))
+    assert code == 128 + number
+    assert not told
+    assert err == line_of(number)
+    again = finished(words, **home)
+    assert again.returncode == 0, again.stderr
+    assert "planned 4 = 4 done + 0 flagged + 0 failed" in again.stdout
 
 
 @pytest.mark.slow

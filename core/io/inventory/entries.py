@@ -43,11 +43,13 @@ class Entry:
         path: relative to the input.
         uri: where it lies.
         unreadable: why it is no file that can be read ("a pipe", "a link that leads nowhere"); empty where it is one.
+        misnamed: where it lies on this machine, of a file whose path is no UTF-8; ``path`` and ``uri`` show its bytes.
     """
 
     path: str
     uri: str
     unreadable: str = ""
+    misnamed: str = ""
 
     @property
     def name(self) -> str:
@@ -74,14 +76,24 @@ class Entry:
         return "document" if DOCUMENTS.fullmatch(PurePosixPath(self.name).stem) else ""
 
     @cached_property
+    def _looked(self) -> tuple[bytes, bool]:
+        """The first bytes as stored, and whether they may be read."""
+        if self.unreadable:
+            return b"", True
+        try:
+            return files.read_start(self.misnamed or self.uri, START), True
+        except (OSError, InputError) as error:
+            return b"", isinstance(error, FileNotFoundError)  # it went in the meantime
+
+    @property
     def head(self) -> bytes:
         """The first bytes as stored; none of a file that cannot be read."""
-        if self.unreadable:
-            return b""
-        try:
-            return files.read_start(self.uri, START)
-        except (OSError, InputError):
-            return b""
+        return self._looked[0]
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether it is a file whose content may not, or cannot, be read."""
+        return not self._looked[1]
 
     @cached_property
     def start(self) -> bytes:
@@ -157,9 +169,9 @@ class _Local:
     def _follow(self, link: str) -> None:
         real = os.path.realpath(files.join(self._root, link))
         if self._out and (real == self._out or real.startswith(self._out + "/")):
-            self._found.unread[link] = "the output"
+            self._found.unread[shown(link)] = "the output"
         elif real in self._seen or os.path.realpath(self._root).startswith(real.rstrip("/") + "/"):
-            self._found.unread[link] = "a link to a folder that is read under another path"
+            self._found.unread[shown(link)] = "a link to a folder that is read under another path"
         else:
             self._walk(link)
 
@@ -169,7 +181,8 @@ class _Local:
         try:
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError as error:
-            self._found.entries.append(Entry(inside, here, f"a folder that cannot be listed ({error.strerror})"))
+            why = f"a folder that cannot be listed ({error.strerror})"
+            self._found.entries.append(Entry(shown(inside), shown(here), why))
             return
         described = not inside or any(entry.name == DESCRIPTION for entry in entries)
         for entry in entries:
@@ -179,7 +192,7 @@ class _Local:
             elif _leads_to_folder(entry):
                 self._links.append(path)
             else:
-                self._found.entries.append(Entry(path, files.join(self._root, path), _why_no_file(entry)))
+                self._found.entries.append(_entry(path, files.join(self._root, path), _why_no_file(entry)))
 
     def _folder(self, entry: os.DirEntry[str], path: str, *, described: bool) -> None:
         why = _why_unread(entry.name, described=described)
@@ -188,9 +201,19 @@ class _Local:
         elif any(os.path.lexists(files.join(entry.path, "isovox", name)) for name in OURS):
             why = "an output of isovox"
         if why:
-            self._found.unread[path] = why
+            self._found.unread[shown(path)] = why
         else:
             self._walk(path)
+
+
+def shown(path: str) -> str:
+    r"""A path with what is no text in UTF-8 as \x and two hex digits a byte; else as it is."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _entry(path: str, uri: str, unreadable: str) -> Entry:
+    text = shown(uri)
+    return Entry(shown(path), text, unreadable, "" if text == uri else uri)
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

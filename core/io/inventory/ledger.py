@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from core.errors import printable
 from core.settings.base import Settings
 
 KINDS = {  # why a file is no scan that is taken, in words
@@ -68,7 +69,7 @@ class Account(Settings):
         folders = [f"{path}/ ({why})" for path, why in sorted(self.unread.items())]
         more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
         lines += [f"not looked into: {', '.join(folders[:SHOWN])}{more}"] if folders else []
-        return [*lines, *self.filters]
+        return [printable(line) for line in (*lines, *self.filters)]
 
 
 @dataclass
@@ -113,4 +114,4 @@ class Ledger:
         states += [(path, f"refused {key}") for path, key in self.refused.items()]
         states += [(path, f"left out: {KINDS.get(kind, kind)}") for path, kind in self.left.items()]
         states += [(f"{path}/", f"not looked into: {why}") for path, why in self.unread.items()]
-        yield from (f"{state}\t{path}" for path, state in sorted(states))
+        yield from (f"{state}\t{printable(path)}" for path, state in sorted(states))

@@ -85,9 +85,10 @@ class _Sidecars:
         if path not in self._content:
             try:
                 self._content[path] = files.read_json(files.join(self._root, path))
-            except ValueError as error:
-                remedy = "correct the JSON file"
-                raise InputError("sidecar-unreadable", f"JSON in {files.name_of(path)}", str(error)[:80], remedy) from error
+            except (ValueError, PermissionError) as error:
+                closed = isinstance(error, PermissionError)
+                remedy, got = ("check its permissions", "no permission") if closed else ("correct the JSON file", str(error)[:80])
+                raise InputError("sidecar-unreadable", f"JSON in {files.name_of(path)}", got, remedy) from error
         return self._content[path]
 
     def of(self, path: str, entities: Entities) -> dict[str, Any]:

@@ -99,4 +99,9 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
             discovery.take(_source(row, folder), line)
         except InputError as error:
             discovery.refuse(f"line-{number}", row["path"], error, line)
+        except PermissionError as error:
+            if files.is_remote(row["path"]):  # all of a storage is closed, not one scan
+                raise
+            closed = InputError("file-forbidden", "files that may be read", str(error.filename), "check their permissions")
+            discovery.refuse(f"line-{number}", row["path"], closed, line)
     return discovery

@@ -12,9 +12,10 @@ from core.errors import InputError
 from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io.arrays.slabs import Slab, StoredAs
+from core.io.dicom.files import is_dicom
 from core.io.inventory.entries import Entry
 from core.io.names import IMAGES, is_nifti
-from core.io.readers.base import Image, Reader, Reading, Trouble
+from core.io.readers.base import RENAME, Image, Reader, Reading, Trouble
 from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
 from core.io.readers.nifti import Nifti
@@ -63,6 +64,10 @@ def read(entries: Sequence[Entry]) -> Reading:
                 asked.append(entry)  # for DICOM alone, which has no names: a slice may be lost
             continue
         lower = entry.name.lower()
+        if entry.misnamed and _is_meant(entry):
+            named = f"{entry.path}, whose name holds other bytes"
+            reading.trouble("name-encoding", entry, "names of files and folders in UTF-8", RENAME, named)
+            continue
         packed = not entry.kind and PACKED.search(lower) and not any(reader.can_read(entry) for reader in READERS[:-1])
         if entry.kind == "hidden" or not (packed or lower.endswith(FOREIGN)):
             asked.append(entry)
@@ -79,6 +84,13 @@ def read(entries: Sequence[Entry]) -> Reading:
     claimed = {path for image in reading.images for path in image.files}
     reading.left = {path: kind for path, kind in reading.left.items() if path not in claimed}
     return reading
+
+
+def _is_meant(entry: Entry) -> bool:
+    """Whether a file would be taken for a scan, slices of DICOM aside, by its name or its content."""
+    lower = entry.name.lower()
+    named = lower.endswith(FOREIGN) or PACKED.search(lower) or any(reader.can_read(entry) for reader in READERS[:-1])
+    return bool(named) and not entry.kind and not is_dicom(entry.head)  # of slices the reader of DICOM says more
 
 
 def _may_ask(reader: Reader, entry: Entry) -> bool:

@@ -11,6 +11,8 @@ from core.io.arrays.slabs import Slab
 from core.io.inventory.entries import Entry
 from core.io.validation import Header, Trust
 
+RENAME = "rename it (convmv -f latin1 -t utf8), or leave it out"
+
 
 @dataclass(frozen=True)
 class Image:

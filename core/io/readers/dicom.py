@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from core.errors import InputError
 from core.geometry.grid import Box
 from core.io import files
 from core.io.arrays.slabs import Slab, cut
 from core.io.dicom import series as dicom
 from core.io.dicom.files import Other, Slice, is_alike, is_dicom, look
 from core.io.inventory.entries import Entry
-from core.io.readers.base import Image, Reading, Trouble
+from core.io.readers.base import RENAME, Image, Reading, Trouble
 from core.io.validation import Header, Trust
 
 NOT_SLICES = {"no-image": "dicom-other", "phase": "phase"}  # kinds of the ledger
@@ -26,6 +27,22 @@ def _kind_of(entry: Entry) -> str:
     if not entry.head:
         return "empty"
     return "text" if entry.is_text else "unknown"
+
+
+def _unreadable(lost: Sequence[Entry], whole: int) -> InputError:
+    """Why a series is refused of which files cannot be read, beside ``whole`` that can."""
+    if misnamed := [entry for entry in lost if entry.misnamed]:
+        got = f"{len(misnamed)} of {len(lost) + whole} with other bytes, such as {misnamed[0].name}"
+        return InputError("name-encoding", "names of files and folders in UTF-8", got, RENAME)
+    return dicom.unreadable_members(len(lost), whole, lost[0].name)
+
+
+def _closed(folder: str, lost: Sequence[Entry]) -> Trouble:
+    """Files that may not be read and whose names do not say what they are: any may be a scan."""
+    got = f"{len(lost)} that may not, such as {lost[0].name}"
+    error = InputError("file-forbidden", "files that may be read", got, "check their permissions")
+    paths = tuple(entry.path for entry in lost)
+    return Trouble(folder or lost[0].path, files.parent_of(lost[0].uri), paths, error)
 
 
 class Dicom:
@@ -58,7 +75,7 @@ class Dicom:
             self._series(together, broken, reading)
         for folder, lost in broken.items():  # of folders without a slice that can be read
             paths = tuple(entry.path for entry in lost)
-            error = dicom.unreadable_members(len(lost), 0, lost[0].name)
+            error = _unreadable(lost, 0)
             reading.troubles.append(Trouble(folder or lost[0].path, files.parent_of(lost[0].uri), paths, error))
         return reading
 
@@ -69,16 +86,22 @@ class Dicom:
         names: dict[str, list[str]] = defaultdict(list)
         for entry, _ in members:
             names[entry.folder].append(entry.name)
+        forbidden: dict[str, list[Entry]] = defaultdict(list)
         for entry in others:
             packed = entry.head != entry.start and is_dicom(entry.start)
-            if entry.folder in names and (packed or is_alike(entry.name, names[entry.folder], text=entry.is_text)):
+            hidden, beside = packed or entry.forbidden, names.get(entry.folder, [])
+            if beside and (hidden or is_alike(entry.name, beside, text=entry.is_text)):
                 broken[entry.folder].append(entry)
+            elif entry.forbidden:
+                forbidden[entry.folder].append(entry)
             elif packed:
                 reading.trouble("dicom-compressed", entry, "DICOM as it is", "unpack it (gunzip)")
             elif entry.name.lower().endswith(".dcm"):
                 broken[entry.folder].append(entry)
             else:
                 reading.left[entry.path] = _kind_of(entry)
+        for folder, lost in forbidden.items():
+            reading.troubles.append(_closed(folder, lost))
 
     def _series(self, together: dict[tuple[str, str], list[Member]], broken: dict[str, list[Entry]], reading: Reading) -> None:
         """The series of folders that share some: each its own image."""
@@ -88,7 +111,7 @@ class Dicom:
             paths = tuple(entry.path for entry, _ in members)
             path, uris = _place(members, name, alone=len(together) == 1)
             if lost:  # any series of these folders may be the one that misses them
-                error = dicom.unreadable_members(len(lost), len(members), lost[0].name)
+                error = _unreadable(lost, len(members))
                 reading.troubles.append(Trouble(path, uris[0], (*paths, *(entry.path for entry in lost)), error))
             else:
                 evidence = tuple(sorted({uid for _, plane in members for uid in plane.evidence}))

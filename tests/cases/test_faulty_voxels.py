@@ -1,0 +1,169 @@
+"""Voxels and their types as scanners and converters leave them: each read as the file says, or refused by name."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from core.io import readers
+from core.settings.run import RunSettings
+from tasks.pipeline.discover import plan_cohort
+from tests.cases.makers import SHAPE, affine_of, head, nifti, series
+
+HEAD = head()
+RGB = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+
+
+def where(part: Any, value: float) -> np.ndarray:
+    """A head with some voxels of a value."""
+    voxels = HEAD.astype(np.float32)
+    voxels[part] = value
+    return voxels
+
+
+def write(path: Path, voxels: np.ndarray, header: bytes = b"", at: int = 0, kind: Any = nibabel.Nifti1Image) -> Path:
+    """A file of any voxels, with other bytes in its header."""
+    image = kind(voxels, affine_of(), dtype=voxels.dtype)
+    image.set_qform(image.affine, 1)
+    content = bytearray(image.to_bytes())
+    content[at : at + len(header)] = header
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(bytes(content), 1))
+    return path
+
+
+def scaled(slope: float, inter: float) -> tuple[np.ndarray, bytes, int]:
+    return HEAD.astype(np.int16), struct.pack("<ff", slope, inter), 112
+
+
+REFUSED = {
+    "all NaN": ((where(..., np.nan),), "voxels-nonfinite"),
+    "NaN around": ((where(slice(0, 4), np.nan),), "voxels-nonfinite"),
+    "infinite in part": ((where((3, 3, 3), -np.inf),), "voxels-nonfinite"),
+    "all infinite": ((where(..., np.inf),), "voxels-nonfinite"),
+    "one value": ((where(..., 7),), "voxels-constant"),
+    "nothing": ((where(..., 0).astype(np.int16),), "voxels-zero"),
+    "overflow by slope": (scaled(1e36, 0), "voxels-nonfinite"),
+    "underflow by slope": (scaled(1e-40, 0), "voxels-extreme"),
+    "all lost by intercept": (scaled(1, 1e12), "voxels-constant"),
+    "an intercept that is no number": (scaled(2, np.nan), "scaling-nonfinite"),
+    "an infinite slope": (scaled(np.inf, 0), "scaling-nonfinite"),
+    "an axis of none": ((HEAD.astype(np.int16), struct.pack("<4h", 3, 24, 0, 12), 40), "shape-invalid"),
+    "a negative axis": ((HEAD.astype(np.int16), struct.pack("<4h", 3, 24, -24, 12), 40), "shape-invalid"),
+    "two axes": ((HEAD.astype(np.int16), struct.pack("<4h", 2, 24, 24, 1), 40), "not-3d"),
+    "one slice": ((HEAD[:, :, :1].astype(np.int16),), "field-of-view"),
+    "several volumes": ((np.stack([HEAD] * 3, -1).astype(np.int16),), "not-3d"),
+    "vectors": ((np.stack([HEAD] * 3, -1)[:, :, :, None].astype(np.float32),), "not-3d"),
+    "colours": ((RGB,), "voxels-rgb"),
+    "complex": ((HEAD.astype(np.complex64),), "voxels-complex"),
+    "bits": ((HEAD.astype(np.int16), struct.pack("<2h", 1, 1), 70), "dtype-unknown"),
+    "metres": ((HEAD.astype(np.int16), b"\1", 123), "units-not-mm"),
+    "voxels of nothing": ((HEAD.astype(np.int16), struct.pack("<4f", 1, 0, 0, 0), 76), "affine-singular"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_voxels_that_are_no_scan_are_refused_by_name_and_the_others_go_on(tmp_path, name):
+    how, code = REFUSED[name]
+    nifti(tmp_path / "in" / "good.nii.gz")
+    write(tmp_path / "in" / "x.nii.gz", *how)
+    plan = plan_cohort(RunSettings(input=str(tmp_path / "in"), out=str(tmp_path / "out")))
+    assert plan.files.seen == 2 == plan.files.taken + plan.files.refused
+    if plan.refused:
+        assert [(refusal.key, refusal.code) for refusal in plan.refused] == [("x", code)]
+        assert plan.files.refused == 1
+    else:  # it comes to light as the voxels are read
+        with pytest.raises(InputError, match=rf"^{code}: expected .*, but got .*\. "):
+            readers.load("nifti", [str(tmp_path / "in" / "x.nii.gz")])
+    assert [scan.key for scan in plan.scans if scan.key != "x"] == ["good"]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">i2", ">u2", ">f4", ">f8"])
+@pytest.mark.parametrize("order", ["nifti-1", "nifti-2"])
+def test_every_real_type_is_read_in_either_byte_order(tmp_path, dtype, order):
+    whole = np.clip(np.round(HEAD), 0, 120)
+    kind = nibabel.Nifti1Image if order == "nifti-1" else nibabel.Nifti2Image
+    header = kind.header_class(endianness=">" if dtype[0] == ">" else "<")
+    image = kind(whole.astype(dtype), affine_of(), header, dtype=np.dtype(dtype))
+    image.set_qform(image.affine, 1)
+    (tmp_path / "x.nii").write_bytes(image.to_bytes())
+    np.testing.assert_array_equal(readers.load("nifti", [str(tmp_path / "x.nii")])[0], whole)
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(-2.0, 10.0), (0.5, -1024.0), (1e-3, 0.0), (0.0, 5.0)])
+def test_values_are_those_that_the_header_scales(tmp_path, slope, inter):
+    path = write(tmp_path / "x.nii.gz", *scaled(slope, inter))
+    expected = HEAD.astype(np.int16) * slope + inter if slope else HEAD.astype(np.int16)
+    np.testing.assert_allclose(readers.load("nifti", [str(path)])[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_further_axes_of_one_are_no_volumes(tmp_path, extra):
+    path = write(tmp_path / "x.nii.gz", HEAD.astype(np.int16)[(..., *[None] * extra)])
+    assert readers.load("nifti", [str(path)])[0].shape == SHAPE
+
+
+def test_bytes_behind_the_voxels_do_not_matter(tmp_path):
+    path = nifti(tmp_path / "x.nii")
+    before = readers.load("nifti", [str(path)])[0]
+    path.write_bytes(path.read_bytes() + b"tail" * 99)
+    np.testing.assert_array_equal(readers.load("nifti", [str(path)])[0], before)
+
+
+def _set(**values: Any) -> Any:
+    return lambda plane, _: [setattr(plane, name, value) for name, value in values.items()] and None
+
+
+SLICES = {
+    "colours": (_set(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0), "dicom-members|voxels-rgb"),
+    "no slope": (_set(RescaleSlope=0, RescaleIntercept=0), "scaling-nonfinite"),
+    "no spacing": (_set(PixelSpacing=None), "dicom-no-geometry"),
+    "spacing of nothing": (_set(PixelSpacing=[0, 0]), "affine-singular"),
+    "no rows": (_set(Rows=0), "dicom-members"),
+    "empty pixels": (_set(PixelData=b""), "dicom-members"),
+    "black": (_set(PixelData=bytes(24 * 24 * 2)), "voxels-zero"),
+    "many frames": (_set(NumberOfFrames=2), "dicom-multiframe"),
+}
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_slices_that_are_no_scan_are_refused_by_name(tmp_path, name):
+    edit, code = SLICES[name]
+    series(tmp_path / "in" / "s", edit=edit)
+    plan = plan_cohort(RunSettings(input=str(tmp_path / "in"), out=str(tmp_path / "out")))
+    assert plan.files.seen == 12 == plan.files.taken + plan.files.refused
+    if plan.refused:
+        assert plan.refused[0].code in code.split("|")
+    else:
+        with pytest.raises(InputError, match=rf"^({code}): "):
+            readers.load("dicom", plan.scans[0].uris)
+
+
+@pytest.mark.parametrize("syntax", ["explicit big endian", "signed"])
+def test_slices_of_the_other_byte_order_or_sign_are_read(tmp_path, syntax):
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian
+
+    folder = series(tmp_path / "s")
+    before = readers.load("dicom", [str(folder)])[0]
+    for path in folder.iterdir():
+        plane = pydicom.dcmread(path)
+        if syntax == "signed":
+            plane.PixelRepresentation, plane.RescaleIntercept, plane.RescaleSlope = 1, -5, 1
+            plane.save_as(path)
+            continue
+        other = pydicom.Dataset()
+        other.update(plane)
+        other.file_meta = plane.file_meta
+        other.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        other.PixelData = np.frombuffer(plane.PixelData, "<u2").astype(">u2").tobytes()
+        other.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    after = readers.load("dicom", [str(folder)])[0]
+    np.testing.assert_array_equal(after, before - (5 if syntax == "signed" else 0))
