@@ -19,7 +19,7 @@ LABELS = NOT_SCANS | {
     *("prob", "probs", "pve", "pveseg"),
 }
 SURE = {"mask", "masks", "brainmask", "dseg", "probseg", "seg", "segmentation", "labelmap", "aseg", "pve"}  # wherever it stands
-MASKED = re.compile(r"(mask|seg)s?$")  # "lesionmask", "WMHseg"
+MASKED = re.compile(r"(mask|seg)s?$|^(mask|roi|lesion|label)s?\d+$")  # "lesionmask", "WMHseg", "ROI1" as dcm2niix writes it
 PHASE = {"phase", "ph", "real", "imaginary", "imag"}  # dcm2niix writes _ph, _real and _imaginary
 PARTS = PHASE  # values of the BIDS entity part- of what is no magnitude
 

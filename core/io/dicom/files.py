@@ -277,6 +277,14 @@ def _extension(name: str) -> str:
     return "#" if ending.isdigit() else ending
 
 
+UNFINISHED = re.compile(r"\.(bz2|xz|zst|lz4|z|gpg|part|partial|filepart|crdownload|download|tmp)$", re.IGNORECASE)
+
+
+def finished(name: str) -> str:
+    """The name that a file has once it is unpacked, decrypted or wholly copied."""
+    return UNFINISHED.sub("", name)
+
+
 def is_alike(name: str, names: Sequence[str], *, text: bool) -> bool:
     """Whether a file that cannot be read is named as the slices beside it are, so that it must be one of them.
 
@@ -285,6 +293,7 @@ def is_alike(name: str, names: Sequence[str], *, text: bool) -> bool:
         names: of the slices.
         text: whether it holds text, as a licence does; then its name must differ by digits alone.
     """
-    if _pattern(name) in {_pattern(other) for other in names}:
+    patterns = {_pattern(other) for other in names}
+    if {_pattern(name), _pattern(finished(name))} & patterns:
         return True
     return not text and _extension(name) in {_extension(other) for other in names}

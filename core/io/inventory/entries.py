@@ -83,7 +83,7 @@ class Entry:
         try:
             return files.read_start(self.misnamed or self.uri, START), True
         except (OSError, InputError) as error:
-            return b"", isinstance(error, FileNotFoundError)  # it went in the meantime
+            return b"", isinstance(error, (FileNotFoundError, InputError))  # it went in the meantime, or is a device
 
     @property
     def head(self) -> bytes:

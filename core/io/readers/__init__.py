@@ -26,7 +26,9 @@ READERS: tuple[Reader, ...] = (Nifti(), Mgh(), Nrrd(), Dicom())  # in the order 
 FOREIGN = (  # formats of scans that none of them reads
     *(".mnc", ".mnc.gz", ".mha", ".mhd", ".par", ".rec", ".brik", ".brik.gz", ".head", ".v"),
     *(".nii.bz2", ".nii.zst", ".nii.xz", ".nii.zip", ".spr"),
+    *(".mif", ".mif.gz", ".mih", ".gipl", ".gipl.gz", ".vmr", ".inr", ".inr.gz", ".fdf", ".img.bz2"),
 )
+FOREIGN_STARTS = (b"mrtrix image", b"ObjectType = Image", b"IMGF")  # of MRtrix, MetaImage, and GE before DICOM
 PACKED = re.compile(r"\.(nii|mgz|mgh|nrrd)(\.gz)?\.[0-9a-z]+$")  # "x.nii.gz.gpg": whatever it is, it was made of a scan
 
 GET = "get what it leads to (datalad get, git annex get), or leave it out"
@@ -69,7 +71,8 @@ def read(entries: Sequence[Entry]) -> Reading:
             reading.trouble("name-encoding", entry, "names of files and folders in UTF-8", RENAME, named)
             continue
         packed = not entry.kind and PACKED.search(lower) and not any(reader.can_read(entry) for reader in READERS[:-1])
-        if entry.kind == "hidden" or not (packed or lower.endswith(FOREIGN)):
+        foreign = lower.endswith(FOREIGN) or (not entry.kind and entry.start.startswith(FOREIGN_STARTS))
+        if entry.kind == "hidden" or not (packed or foreign):
             asked.append(entry)
         else:
             reading.trouble("format-unread", entry, "NIfTI, DICOM, .mgz or .nrrd", "convert it to NIfTI, or leave it out")

@@ -11,7 +11,7 @@ from core.geometry.grid import Box
 from core.io import files
 from core.io.arrays.slabs import Slab, cut
 from core.io.dicom import series as dicom
-from core.io.dicom.files import Other, Slice, is_alike, is_dicom, look
+from core.io.dicom.files import Other, Slice, finished, is_alike, is_dicom, look
 from core.io.inventory.entries import Entry
 from core.io.readers.base import RENAME, Image, Reading, Trouble
 from core.io.validation import Header, Trust
@@ -96,7 +96,7 @@ class Dicom:
                 forbidden[entry.folder].append(entry)
             elif packed:
                 reading.trouble("dicom-compressed", entry, "DICOM as it is", "unpack it (gunzip)")
-            elif entry.name.lower().endswith(".dcm"):
+            elif finished(entry.name.lower()).endswith(".dcm"):
                 broken[entry.folder].append(entry)
             else:
                 reading.left[entry.path] = _kind_of(entry)
