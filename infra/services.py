@@ -23,6 +23,7 @@ import psutil
 
 from core.errors import IsovoxError
 from infra import guard
+from infra.own_prefect import flush, known
 from infra.signals import terminable
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -211,23 +212,11 @@ def prefect_server(state: Path) -> Iterator[str]:
     with terminable(), _up(partial(start_prefect, state)) as service:
         os.environ["PREFECT_API_URL"] = f"{service.url}/api"
         try:
-            with _announced(state, service), _known_to_prefect(service.url):
+            with _announced(state, service), known(service.url):
                 yield service.url
         finally:
             del os.environ["PREFECT_API_URL"]
-            _flush_prefect()
-
-
-@contextmanager
-def _known_to_prefect(url: str) -> Iterator[None]:
-    """Where Prefect was imported before, it has read its settings: an earlier server's address would be asked."""
-    if "prefect" not in sys.modules:
-        yield
-        return
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-        yield
+            flush()
 
 
 @contextmanager
@@ -256,18 +245,6 @@ def _lasting(url: str) -> Iterator[None]:
             raise
         remedy = "run the same command again: what was done is kept"
         raise ServiceError("service-gone", f"the Prefect server at {url} until the run ends", "no answer", remedy) from error
-
-
-def _flush_prefect() -> None:
-    """Let Prefect send what its threads still hold, while its server is there."""
-    if "prefect" not in sys.modules:
-        return
-    from prefect.events.worker import EventsWorker
-    from prefect.logging.handlers import APILogWorker
-
-    for worker in (APILogWorker, EventsWorker):
-        with suppress(Exception):  # a record lost here is no reason for a run to fail
-            worker.drain_all(timeout=5)
 
 
 @contextmanager

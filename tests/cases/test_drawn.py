@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from core.errors import InputError, IsovoxError, PlanError, UsageError
 from core.io import readers
 from core.io.bids import Refused, survey
+from core.io.inventory.entries import shown
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tests.cases.makers import DESCRIPTION, affine_of, head, nifti, series, without_preamble
@@ -26,7 +27,19 @@ from tests.cases.makers import DESCRIPTION, affine_of, head, nifti, series, with
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (16, 16, 8)
 LABELS = ("01", "A1", "A_1", "a b", "\u00e91", "x.y", "-", "02")
-SUFFIXES = ("T1w", "T2w", "FLAIR", "mask", "bold", "label-x_roi", "part-phase_T1w", "desc-restored_T1w", "", "acq-a_acq-b_T1w")
+SUFFIXES = (
+    "T1w",
+    os.fsdecode(b"T1w\xe9"),
+    "T2w",
+    "FLAIR",
+    "mask",
+    "bold",
+    "label-x_roi",
+    "part-phase_T1w",
+    "desc-restored_T1w",
+    "",
+    "acq-a_acq-b_T1w",
+)
 FOLDERS = ("anat", "func", "Anat", "", "ses-1/anat", "anat/deep")
 EXTENSIONS = (".nii.gz", ".nii", ".NII.GZ", ".Nii", ".mgz", ".img", "", ".dat", ".gz", ".nii.gz.part")
 RUBBISH = {
@@ -47,6 +60,11 @@ RUBBISH = {
     "participants.tsv": b"participant_id\tage\n",
     "dose.dcm": b"no DICOM",
     "\u00fc \u4e2d.nii": os.urandom(400),
+    os.fsdecode(b"sc\xe4n.nii.gz"): b"\x1f\x8b",
+    os.fsdecode(b"\xff"): bytes(128) + b"DICM",
+    "<b>&[/i]\n\t\x1b.nii.gz": b"",
+    "x.mif": b"mrtrix image",
+    "IM1.dcm.part": bytes(40),
 }
 
 
@@ -142,7 +160,7 @@ def account(root: Path) -> None:
     ledger = found.ledger
     told = [*ledger.taken, *ledger.refused, *ledger.left]
     assert len(told) == len(set(told))
-    there = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_symlink() or not path.is_dir()}
+    there = {shown(str(path.relative_to(root))) for path in root.rglob("*") if path.is_symlink() or not path.is_dir()}
     unread = tuple(f"{folder}/" for folder in ledger.unread)
     assert {path for path in there if not path.startswith(unread) and path not in ledger.unread} == set(told)
     keys = [one.key for one in found.scans]
