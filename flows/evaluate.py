@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from core.engine.plan import Weights
+    from tasks.evaluate.candidates import Candidate
     from tasks.evaluate.cases import Case
-    from tasks.evaluate.evaluation import Candidate, Score
+    from tasks.evaluate.evaluation import Score
     from tasks.evaluate.scorers import Scorer, Scoring
     from tasks.registry.promotion import PairedScores
+
+
+REPAIR = "+repair"  # after a method's name
 
 
 # -- who takes part ---------------------------------------------------------------------------------------------------------
@@ -31,14 +35,16 @@ def candidates_of(settings: EvaluationSettings) -> list[Candidate]:
         UsageError: an unknown method, an option of a method that does not take part, or a method named twice.
     """
     words = [word for method in settings.methods for word in _champions(method, settings)]
-    pairs = [_said(word) for word in words]
-    plain = Counter(method for method, _ in pairs)
-    candidates = [_candidate(method, model, settings, alone=plain[method] == 1) for method, model in pairs]
+    entrants = [_said(word) for word in words]
+    plain = Counter((method, repair) for method, repair, _ in entrants)
+    candidates = [_candidate(each, settings, alone=plain[each[:2]] == 1) for each in entrants]
     candidates = [_told_apart(candidate, candidates) for candidate in candidates]
     labels = Counter(candidate.label for candidate in candidates)
     if twice := [label for label, count in labels.items() if count > 1]:
         raise UsageError("method-twice", "each method once", twice[0], "name it once, or with another model")
-    if alien := {name.partition(".")[0] for name in settings.method_options} - {method for method, _ in pairs}:
+    if alien := {name.partition(".")[0] for name in settings.method_options} - {
+        name for candidate in candidates for name in candidate.names
+    }:
         raise UsageError("method-options", "options of methods that take part", ", ".join(sorted(alien)), "correct their names")
     return candidates
 
@@ -59,22 +65,25 @@ def _champions(word: str, settings: EvaluationSettings) -> list[str]:
         return [word]
     from core.methods.registry import learned, method_entry
 
-    words = [f"{method}=models:/{method_entry(method).model_name}@{word}" for method in learned()]
-    there = [pair for pair in words if not _weighed(*_said(pair), settings)[1]]
+    pairs = [(method, f"models:/{method_entry(method).model_name}@{word}") for method in learned()]
+    there = [f"{method}={model}" for method, model in pairs if not _weighed(method, model, settings)[1]]
     if not there:
         remedy = "train one (isovox train METHOD COHORT) and promote it"
         raise UsageError("champion-missing", f"a method with a {word} in the registry", "none", remedy)
     return there
 
 
-def _said(word: str) -> tuple[str, str | None]:
-    """Method and model of METHOD or METHOD=MODEL."""
-    from core.methods.registry import methods, unknown
+def _said(word: str) -> tuple[str, bool, str | None]:
+    """Method, whether what it makes is repaired, and model, of METHOD, METHOD+repair, METHOD=MODEL or METHOD+repair=MODEL."""
+    from core.methods.registry import methods, pickers, unknown
 
-    method, _, model = word.partition("=")
-    if method not in (known := methods()):
-        raise unknown("unknown-method", method, [*known, "champion"], "correct --methods")
-    return method, model or None
+    name, _, model = word.partition("=")
+    method = name.removesuffix(REPAIR)
+    if method not in (known := [*methods(), *pickers()]):
+        raise unknown("unknown-method", name, [*known, "champion"], "correct --methods")
+    if model and method in pickers():
+        raise UsageError("model-unneeded", f"{method} without a model", model, f"name {method} alone: it takes the champions")
+    return method, name != method, model or None
 
 
 def _weighed(method: str, model: str | None, settings: EvaluationSettings) -> tuple[Weights | None, str]:
@@ -97,23 +106,40 @@ def _options(method: str, settings: EvaluationSettings) -> dict[str, Any]:
     return {option: value for (of, _, option), value in pairs if of == method}
 
 
-def _candidate(method: str, model: str | None, settings: EvaluationSettings, *, alone: bool) -> Candidate:
-    from core.methods.registry import build_method
-    from tasks.evaluate.cases import trained_of
-    from tasks.evaluate.evaluation import Candidate
+def _candidate(word: tuple[str, bool, str | None], settings: EvaluationSettings, *, alone: bool) -> Candidate:
+    """Who takes part by the name, the repair and the model that were told.
 
-    options = _options(method, settings)
+    Args:
+        word: of ``_said``.
+        settings: of the evaluation.
+        alone: whether no other model of that name takes part.
+    """
+    from core.methods.registry import candidates, pickers
+    from tasks.evaluate.candidates import Candidate
+
+    method, repair, model = word
+    label = f"{method}{REPAIR}" if repair else method
+    if method in pickers():
+        among = tuple(_of_method(name, None, settings) for name in candidates(method))
+        return Candidate(label, method, choices=among, repair=repair, reason=among[-1].reason)
+    candidate = replace(_of_method(method, model, settings), label=label, repair=repair)
+    return candidate if alone else replace(candidate, label=f"{label} ({candidate.model or _short(model)})")
+
+
+def _of_method(method: str, model: str | None, settings: EvaluationSettings) -> Candidate:
+    from tasks.evaluate.candidates import Candidate
+    from tasks.evaluate.cases import trained_of
+
     weights, reason = _weighed(method, model, settings)
     trained = trained_of(weights.folder) if weights else None
-    candidate = Candidate(method, method, options, weights, trained, reason=reason)
-    if not reason:  # a wrong option is told before anything is done
-        built = build_method(method, options, weights.folder if weights else None)
-        candidate = replace(candidate, domain=built.domain)
-        try:
-            candidate = replace(candidate, depends_on=built.depends_on)
-        except RestorationError as error:  # a program that is not there takes no part, and its rows say why
-            candidate = replace(candidate, reason=str(error))
-    return candidate if alone else replace(candidate, label=f"{method} ({candidate.model or _short(model)})")
+    candidate = Candidate(method, method, _options(method, settings), weights, trained, reason=reason)
+    if reason:
+        return candidate
+    built = candidate.build()  # a wrong option is told before anything is done
+    try:
+        return replace(candidate, domain=built.domain, depends_on=built.depends_on)
+    except RestorationError as error:  # a program that is not there takes no part, and its rows say why
+        return replace(candidate, domain=built.domain, reason=str(error))
 
 
 def _short(model: str | None) -> str:
@@ -182,7 +208,7 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
         dispatch = partial(run_bounded, pool)
         with bars({"scans": counted(settings.cohort, settings.selection) * len(settings.degradations)}) as tell:
             chosen = cases.find_cases(settings, tell, dispatch)
-        chosen = with_beside(chosen, [candidate.method for candidate in candidates], settings)
+        chosen = with_beside(chosen, [name for candidate in candidates for name in candidate.names], settings)
         work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
         with bars({"restored": len(chosen) * len(candidates)}) as tell:
             return chosen, evaluation.evaluate(work, tell, dispatch)

@@ -151,7 +151,7 @@ def _choice(group: Sequence[Facts], settings: RunSettings, methods: Mapping[str,
     """The method of a group, why it is that one, and what of the group it is not for."""
     picker = pickers().get(settings.method)
     if picker is not None:
-        return (*_best(resolve(picker.where)(group[0]), group, methods), [])
+        return (*best(resolve(picker.where)(group[0]), group, methods), [])
     domain = methods[settings.method].domain
     reasons = list(dict.fromkeys(reason for facts in group for reason in disagreements(domain, facts)))
     if not reasons or settings.fallback is None or settings.outside_domain:
@@ -161,8 +161,14 @@ def _choice(group: Sequence[Facts], settings: RunSettings, methods: Mapping[str,
     return settings.fallback, why, beyond
 
 
-def _best(ranked: Sequence[tuple[str, str]], group: Sequence[Facts], methods: Mapping[str, Method]) -> tuple[str, str]:
-    """The first of ranked methods that is for a group, and why; the last one where none before it is."""
+def best(ranked: Sequence[tuple[str, str]], group: Sequence[Facts], methods: Mapping[str, Method]) -> tuple[str, str]:
+    """The first of ranked methods that is for a group of scans, and why; the last one where none before it is.
+
+    Args:
+        ranked: by name, each with why; as a picker gives them.
+        group: what is known of each scan of the group.
+        methods: those that can take part.
+    """
     passed_over = []
     for name, why in ranked[:-1]:
         unfit = _unfit(methods[name], group) if name in methods else "its model is not there"

@@ -191,11 +191,11 @@ class NetworkMethod(Method):
         """
         size = math.ceil(wanted.patch / self.spec.multiple) * self.spec.multiple
         if wanted.window == "halo":
-            return halo_patches(target.shape, size, self._halo(source))
+            return halo_patches(target.shape, size, self._halo(source, target))
         return patches(target.shape, size, wanted.overlap, wanted.window)
 
-    def _halo(self, source: Grid) -> Triple:
-        """How far the network sees along each axis of the scan; multiples of its stride, so that patches keep its phase."""
+    def _halo(self, source: Grid, target: Grid) -> Triple:  # noqa: ARG002 - for networks that work on another grid
+        """How far the network sees along each axis of the target; multiples of its stride, so that patches keep its phase."""
         seen = reach(self.spec.network, self.spec.config, self.spec.multiple)
         order = self._order(source)
         x, y, z = (seen[order.index(axis)] for axis in range(3))

@@ -40,7 +40,8 @@ class EvaluationSettings(Settings):
     methods: tuple[str, ...] = Field(
         ("cubic", "unires"),
         title="Methods",
-        description="names, or METHOD=MODEL (a folder or models:/name@alias), or champion: every champion of the registry",
+        description="names, or METHOD=MODEL (a folder or models:/name@alias), or champion: every champion of the registry; "
+        "METHOD+repair: brought to agree with its scan, as a run does",
         examples=[["cubic,unires", "METHOD=models:/NAME@champion"]],
     )
     method_options: dict[str, Any] = Field({}, title="Methods' options", description="METHOD.OPTION=VALUE")

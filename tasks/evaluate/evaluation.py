@@ -7,9 +7,8 @@ All three steps skip what their digest says is there. What goes wrong with one s
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,8 +16,8 @@ import numpy as np
 
 from core import __version__
 from core.digest import digest_of
+from core.engine.consistency import repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver
-from core.engine.plan import Weights
 from core.engine.restore import Source as Scan
 from core.engine.restore import restore_scan
 from core.errors import InputError
@@ -29,8 +28,8 @@ from core.io.arrays.slabs import StoredAs
 from core.methods import registry
 from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod
-from core.methods.registry import build_method, methods
-from core.models.domain import Domain, disagreements, facts_of
+from core.methods.registry import methods
+from core.models.domain import Facts, disagreements, facts_of
 from core.noise import field_key
 from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings
@@ -39,7 +38,8 @@ from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, serially, write_work
 from tasks.evaluate import simulate
 from tasks.evaluate.beside import mask_on, unmasked
-from tasks.evaluate.cases import Case, Trained, covered, forward_told
+from tasks.evaluate.candidates import Candidate
+from tasks.evaluate.cases import Case, covered, forward_told
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
@@ -47,43 +47,6 @@ VERSION = 1  # of the figures: a change of their definition scores anew
 THICKNESS = 32  # planes of a block
 
 State = Literal["done", "failed"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A method that takes part.
-
-    Attributes:
-        label: unique; what tables call it.
-        method: its name in ``core.methods``.
-        options: its settings by name.
-        weights: of a learned method.
-        trained: what the model's makers say it was trained on.
-        domain: the scans that the method and its model are for; others are restored too, and their rows say so.
-        depends_on: what else the method's numbers depend on, such as the version of a program.
-        reason: why it cannot take part; empty where it can.
-    """
-
-    label: str
-    method: str
-    options: dict[str, Any] = field(default_factory=dict)
-    weights: Weights | None = None
-    trained: Trained | None = None
-    domain: Domain = field(default_factory=Domain)
-    depends_on: dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def slug(self) -> str:
-        """The label as a folder's name."""
-        return re.sub(r"[^0-9A-Za-z.+-]+", "-", self.label).strip("-.")
-
-    @property
-    def model(self) -> str:
-        """What tables call its weights: name and version, or the folder's name; empty without."""
-        if self.weights is None:
-            return ""
-        return f"{self.weights.name}/{self.weights.version}" if self.weights.version else self.weights.name
 
 
 class Score(Settings):
@@ -205,6 +168,7 @@ class CaseEvaluation:
         masked = self.case.mask is not None and methods()[candidate.method].takes.mask != "none"
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
+        more += ["repair"] if candidate.repair else []
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)
 
@@ -215,10 +179,11 @@ class CaseEvaluation:
             [self.restore_digest(candidate), self.scorer.identity, VERSION, *domain, *self.protocol.identity], spaced=True
         )
 
-    def outside(self, candidate: Candidate) -> list[str]:
-        """What of the case lies outside the domain of a method and its model, by name and figures."""
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known of the measured scan and of how it is restored."""
         measured, metadata = self.images.measured, self.case.metadata()
-        facts = facts_of(
+        return facts_of(
             measured.grid,
             measured.forward,
             voxel_size=max(self.images.target.spacing),
@@ -226,13 +191,12 @@ class CaseEvaluation:
             skull_stripped=metadata.get("SkullStripped"),
             lowest=measured.stats.minimum / measured.stats.upper if measured.stats.upper > 0 else None,
         )
-        return disagreements(candidate.domain, facts)
 
 
 def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Checkpoint) -> Array:
     """The restored scan; a method with state goes on from the one that was kept."""
     images = evaluation.images
-    method = build_method(candidate.method, candidate.options, candidate.weights.folder if candidate.weights else None)
+    method = candidate.build()
     tiling = method.tiling(images.measured.grid, images.target, evaluation.settings.tiling)
     image, driver = np.empty(images.target.shape, np.float32), None
     if isinstance(method, IterativeMethod):
@@ -240,6 +204,8 @@ def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Chec
     scans = [Scan.in_memory(evaluation.measured(candidate))]
     for box, (array,) in restore_scan(method, scans, images.target, tiling, THICKNESS, driver):
         image[box.slices] = array
+    if candidate.repair and not unrepaired(method, images.measured.forward):
+        image = repaired(image, images.target, images.measured)
     return image
 
 
@@ -300,14 +266,15 @@ def _row(case: Case, candidate: Candidate) -> Score:
     return Score(**named, method=candidate.label, model=candidate.model)
 
 
-def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
+def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     row = _row(evaluation.case, candidate)
-    note, digest = _check_unseen(evaluation, candidate), evaluation.score_digest(candidate)
+    note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
+    digest = evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
     if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
         return stored.model_copy(update={"person": row.person})  # rows of before did not say
     image, seconds = restored_scan(evaluation, candidate)
-    if outside := evaluation.outside(candidate) if candidate.domain.stated else []:
+    if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
     figures = evaluation.protocol.score(image, evaluation.images.truth) | evaluation.scorer.score(
         image, evaluation.images.target, evaluation.prepared
@@ -321,11 +288,14 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
 def score_one(evaluation: CaseEvaluation, candidate: Candidate) -> Score:
     """Restore and score a case by one method; what goes wrong is told, not raised."""
     row = _row(evaluation.case, candidate).model_copy(update={"state": "failed"})
-    case, takes = evaluation.case, methods()[candidate.method].takes
-    if why := case.reason or candidate.reason or unmasked(case, takes):
+    case = evaluation.case
+    if why := case.reason or candidate.reason:
         return row.model_copy(update={"code": why.partition(":")[0], "reason": why})
     try:
-        return _score(evaluation, candidate)
+        candidate, why = candidate.chosen(evaluation.facts) if candidate.choices else (candidate, "")
+        if lacking := unmasked(case, methods()[candidate.method].takes):
+            return row.model_copy(update={"code": lacking.partition(":")[0], "reason": lacking})
+        return _score(evaluation, candidate, why)
     except Exception as error:  # noqa: BLE001 - a method of many that breaks is a row, not the end
         return row.model_copy(update={"code": code(error), "reason": reason(error)})
 

@@ -170,3 +170,14 @@ def test_what_cannot_be_meant_is_told_before_anything_is_done(cohort, tmp_path, 
 def test_one_evaluation_at_a_time_works_in_a_folder(cohort, tmp_path, home, capsys):
     with cohort_lock(str(tmp_path / "out" / "lock.json")):
         assert isovox("evaluate", "thick-slice", cohort, "--out", tmp_path / "out", "--methods", "cubic") == 75
+
+
+def test_a_word_says_the_method_whether_it_is_repaired_and_its_model() -> None:
+    words = ("cubic", "cubic+repair", "auto+repair")
+    plain, repaired, chooser = candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=words))
+    assert (plain.label, plain.repair, repaired.label, repaired.repair) == ("cubic", False, "cubic+repair", True)
+    assert (chooser.method, chooser.repair, chooser.choices[-1].method) == ("auto", True, "unires")
+    with pytest.raises(UsageError, match=r"unknown-method.*cubic\+mend"):
+        candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("cubic+mend",)))
+    with pytest.raises(UsageError, match=r"auto without a model.*got /m"):
+        candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("auto=/m",)))

@@ -1,18 +1,22 @@
 """What the network learns from: patches of persons, in a contrast, under slices and with a noise that are drawn for each.
 
 sharp columns --contrast--> truth --A, noise--> scan --inputs--> channels       (all of one example from (seed, number) alone)
+                              |------cubic----> the truth on the slices' grid
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
-from core.geometry.grid import Array, Box, Triple
+from core.geometry.grid import Array, Box, Grid, Triple
+from core.geometry.resample import interpolate
 from core.io import files
-from core.methods.anyscan.inputs import Units, network_inputs
+from core.methods.anyscan.inputs import SUB, Units, network_inputs
 from core.tissues import Tissues
 from core.training.batch import Batch
 from core.training.data.contrasts import Look, draw_contrast, look_of
@@ -22,7 +26,8 @@ from core.training.data.subjects import Subject
 from core.training.recipe import Context, Draw
 
 RANGES = SliceRanges(spacing=(2.0, 8.0), gap=0.3, profiles=("box", "gaussian"), noise=0.03)
-AROUND = 5  # slices on either side of a patch; what lies beyond hardly changes its inputs
+AROUND = 4  # slices on either side of a patch; what lies beyond hardly changes its inputs
+SLICES = 3  # of an example, for each 8 voxels of its edge
 MISJUDGED = 0.2  # noise is known within so much
 
 
@@ -46,12 +51,14 @@ class Scans(Dataset[Batch]):
         return self.of.length
 
     def __getitem__(self, index: int) -> Batch:
-        """Channels (6, p, p, p), and truth (1, p, p, p) in the same unit; float32."""
+        """Channels (6, p, p, z), and truth (1, p, p, z) in the same unit, float32; z is 8 voxels for each of 3 p / 8 slices."""
         draw = np.random.default_rng([self.of.seed, index])
         subject = self.of.subjects[int(draw.integers(len(self.of.subjects)))]
         axis, (how, spacing) = int(draw.integers(3)), self.ranges.draw(draw)
-        start = start_of(subject, self.of.patch, draw)
-        box, cut = _columns(subject.grid.shape, start, self.of.patch, axis, spacing / subject.grid.spacing[axis])
+        step, slices = spacing / subject.grid.spacing[axis], SLICES * self.of.patch // 8
+        box, first = _columns(
+            subject.grid.shape, start_of(subject, self.of.patch, draw), self.of.patch, axis, slices * step, step
+        )
         grid = subject.grid.crop(box)
         sharp = self._image(subject)[box.slices] / np.float32(subject.upper)
         truth = draw_contrast(sharp, self._look(subject), grid.spacing, draw)
@@ -59,11 +66,13 @@ class Scans(Dataset[Batch]):
         coarse = coarse_grid(grid, axis, spacing, float(draw.random()))
         scan = measured(truth, grid, coarse, how, noise, draw)
         units = _units(subject, noise, spacing * (1 - how.slice_gap) / grid.spacing[axis], draw)
-        channels = network_inputs(scan, coarse, grid.crop(cut), how, units)
-        turn = upright(axis, self.of.patch, draw)
+        target = _slab(coarse, axis, round(first / step), slices)
+        channels = network_inputs(scan, coarse, target, how, units)
+        wanted = interpolate(truth, grid, target, 3) / np.float32(units.scale)
+        shape = (self.of.patch, self.of.patch, SUB * slices)
+        turn = upright(axis, shape, draw)
         shown = np.stack([turn(channel) for channel in channels])
-        wanted = np.ascontiguousarray(turn(truth[cut.slices] / np.float32(units.scale)))
-        return Batch(torch.from_numpy(shown), torch.from_numpy(wanted)[None])
+        return Batch(torch.from_numpy(shown), torch.from_numpy(np.ascontiguousarray(turn(wanted)))[None])
 
     def _image(self, subject: Subject) -> Array:
         """A whole image, read once."""
@@ -95,18 +104,30 @@ def scans(draw: Draw, context: Context) -> Dataset[Batch]:
     return Scans(draw, context.shared)
 
 
-def _columns(shape: Triple, start: Triple, patch: int, axis: int, step: float) -> tuple[Box, Box]:
-    """The voxels to read, the patch with its context across the slices, and the patch within them."""
+def _columns(shape: Triple, start: Triple, patch: int, axis: int, deep: float, step: float) -> tuple[Box, float]:
+    """The voxels to read: a patch, and along ``axis`` its slices with their context; and where the slices begin in them.
+
+    Args:
+        shape: of the image.
+        start: of the patch.
+        patch: its edge.
+        axis: of the slices.
+        deep: voxels that the slices of an example take.
+        step: voxels from slice to slice.
+    """
     first, last = list(start), [min(at + patch, n) for at, n in zip(start, shape, strict=True)]
-    inside, around = [0, 0, 0], int(np.ceil(AROUND * step))
-    size = [b - a for a, b in zip(first, last, strict=True)]
-    inside[axis] = first[axis] - max(0, first[axis] - around)
-    first[axis], last[axis] = first[axis] - inside[axis], min(last[axis] + around, shape[axis])
-    cut = [a + n for a, n in zip(inside, size, strict=True)]
-    return (
-        Box((first[0], first[1], first[2]), (last[0], last[1], last[2])),
-        Box((inside[0], inside[1], inside[2]), (cut[0], cut[1], cut[2])),
-    )
+    begin = min(max(0.0, start[axis] + (patch - deep) / 2), max(0.0, shape[axis] - deep))
+    first[axis] = max(0, math.floor(begin - AROUND * step))
+    last[axis] = min(shape[axis], math.ceil(begin + deep + AROUND * step))
+    return Box((first[0], first[1], first[2]), (last[0], last[1], last[2])), begin - first[axis]
+
+
+def _slab(coarse: Grid, axis: int, first: int, count: int) -> Grid:
+    """The network's grid of ``count`` slices from one on, or of as many as there are."""
+    first = min(max(0, first), max(0, coarse.shape[axis] - count))
+    start, stop = [0, 0, 0], list(coarse.shape)
+    start[axis], stop[axis] = first, min(first + count, coarse.shape[axis])
+    return coarse.crop(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))).refine(axis, SUB)
 
 
 def _units(subject: Subject, noise: float, width: float, draw: np.random.Generator) -> Units:

@@ -20,7 +20,7 @@ FAMILY = Family(
             "anyscan",
             "core.methods.anyscan.recipe:RECIPE",
             "anyscan",
-            "absolute errors on contrasts and slices drawn for each example",
+            "relative squared errors on contrasts and slices drawn for each example",
             ("large", "small", "tiny"),
         ),
     ),

@@ -1,23 +1,30 @@
-"""The network: residual blocks at half the resolution, with voxels as channels (Shi et al. 2016; Lim et al. 2017, EDSR)."""
+"""The network: residual blocks on cells of 2 x 2 voxels and a slice, whose voxels are channels.
+
+After Shi et al. 2016 (voxels as channels) and Lim et al. 2017 (EDSR).
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from core.methods.anyscan.inputs import CHANNELS, SUB
 from core.networks.shuffle import shuffle, unshuffle
 
-CELL = (2, 2, 2)
-VOXELS = 8  # of a cell
+CELL = (2, 2, SUB)
+VOXELS = 4 * SUB  # of a cell
+SHOWN = 2  # channels that are images
+TOLD = CHANNELS - SHOWN - 1  # channels that are the same everywhere; the third is the place in a slice, which a cell knows
 GUESS = -3.5  # logarithm of the error's scale before anything is learnt
 
 
 class _Block(nn.Module):
-    """Two convolutions that are added to what came in."""
+    """Two convolutions that are added to what came in; the second one works within the slices."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.one, self.other = (nn.Conv3d(channels, channels, 3, padding=1) for _ in range(2))
+        self.one = nn.Conv3d(channels, channels, 3, padding=1)
+        self.other = nn.Conv3d(channels, channels, (3, 3, 1), padding=(1, 1, 0))
         with torch.no_grad():
             self.other.weight.mul_(0.1)
 
@@ -33,14 +40,16 @@ class AnyScanNet(nn.Module):
     depends on a bounded neighbourhood alone.
 
     Args:
-        in_channels: of the inputs, see ``core.methods.anyscan.inputs``.
         channels: of the features.
         blocks: residual ones.
+        in_channels: of the inputs, see ``core.methods.anyscan.inputs``.
     """
 
-    def __init__(self, in_channels: int, channels: int, blocks: int) -> None:
+    def __init__(self, channels: int, blocks: int, in_channels: int = CHANNELS) -> None:
         super().__init__()
-        self.head = nn.Conv3d(in_channels * VOXELS, channels, 3, padding=1)
+        if in_channels != CHANNELS:
+            raise ValueError(f"{CHANNELS} in_channels, as core.methods.anyscan.inputs has them; got {in_channels}")
+        self.head = nn.Conv3d(SHOWN * VOXELS + TOLD, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_Block(channels) for _ in range(blocks)))
         self.image = nn.Conv3d(channels, VOXELS, 3, padding=1)
         self.error = nn.Conv3d(channels, VOXELS, 3, padding=1)
@@ -54,9 +63,13 @@ class AnyScanNet(nn.Module):
         """The image and the logarithm of the scale of a Laplace error, (n, 2, x, y, z).
 
         Args:
-            inputs: (n, channels, x, y, z) with even edges.
+            inputs: (n, 6, x, y, z) on a grid of the slices: even x and y, and z of whole slices, 8 voxels each.
+
+        Raises:
+            GridError: edges that are not.
         """
-        features = self.blocks(self.head(unshuffle(inputs, CELL)))
+        constant = inputs[:, SHOWN + 1 :, :: CELL[0], :: CELL[1], :: CELL[2]]
+        features = self.blocks(self.head(torch.cat([unshuffle(inputs[:, :SHOWN], CELL), constant], 1)))
         added = shuffle(self.image(features), CELL)
         error = shuffle(self.error(features.detach()), CELL)  # what it learns of its errors does not change the image
         return torch.cat([inputs[:, :1] + inputs[:, 1:2] + added, error], 1)

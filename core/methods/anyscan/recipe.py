@@ -1,4 +1,4 @@
-"""How the network is trained: absolute errors of the image, and the likelihood of these errors (Laplace) for their scale."""
+"""How the network is trained: squared errors over those of the interpolation, and the likelihood of errors for their scale."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from core.training.objectives.base import Objective
 from core.training.recipe import Context, Recipe, Stage, write_network
 
 SHARE = 0.01  # of the likelihood in the loss; it teaches the last layer of the error alone
+FAINT = 1e-5  # squared error, in units of the upper value, of which examples without detail are not made more than they are
 # Logarithm of the least scale of an error, 0.25 % of the upper value. In air the scale would fall without end, and the first
 # error there outweigh all else: without a bound near the noise a training's loss jumped from 0.03 to 2,380.
 SMALLEST = -6.0
 
 
 class Laplace(Objective):
-    """The image in absolute errors, their scale by the Laplace likelihood -log p = |e| / b + log b (Kendall & Gal 2017)."""
+    """The image in relative squared errors, their scale by the Laplace likelihood -log p = |e| / b + log b (Kendall & Gal 2017).
+
+    Each example counts by what the network makes of it for the better: thick slices and strong contrasts, whose errors are a
+    hundred times those of others, would else be all that is learnt (after 800 steps: 0.9 dB over cubic for 0.6).
+    """
 
     def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
-        """Mean absolute error, and a share of the likelihood of the errors as they are."""
+        """Squared errors over those of the corrected interpolation, and a share of the likelihood of the errors as they are."""
         output = self.network(batch.inputs).float()
-        error, logarithm = (output[:, :1] - batch.truth).abs(), output[:, 1:].clamp_min(SMALLEST)
-        likelihood = (error.detach() * (-logarithm).exp() + logarithm).mean()
-        loss: Tensor = error.mean() + SHARE * likelihood
+        error, logarithm = output[:, :1] - batch.truth, output[:, 1:].clamp_min(SMALLEST)
+        rough = _mean_square(batch.inputs[:, :1] + batch.inputs[:, 1:2] - batch.truth)
+        likelihood = (error.detach().abs() * (-logarithm).exp() + logarithm).mean()
+        loss: Tensor = (_mean_square(error) / (rough + FAINT)).mean() + SHARE * likelihood
         return loss
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -47,6 +53,11 @@ class Laplace(Objective):
     def shown(self, held: Batch, restored: Tensor) -> Sequence[Tensor]:
         """As of networks with one channel."""
         return super().shown(Batch(held.inputs[:, :1], held.truth), restored)
+
+
+def _mean_square(error: Tensor) -> Tensor:
+    """Of each example of a batch."""
+    return error.square().flatten(1).mean(1)
 
 
 def _laplace(network: nn.Module, _: Context) -> Objective:

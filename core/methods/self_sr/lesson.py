@@ -8,15 +8,18 @@ Slabs across the slices' axis are held out of it: they tell whether the fit help
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from core.geometry.grid import ISOTROPIC, Array, Box, Grid, Triple
+from core.geometry.resample import interpolate
 from core.methods.anyscan.inputs import Units, network_inputs
 from core.operators.forward_model import SliceProfile
 from core.training.data.drawn_slices import coarse_grid, measured
+
+ShownOn = Callable[[Grid, Grid], Grid]  # of the scan's grid and a patch's to that on which a network works
 
 AROUND = 5  # slices on either side of a patch; what lies beyond hardly changes its inputs
 EDGE = 32  # voxels of a patch within the slices, at most
@@ -63,22 +66,23 @@ class Lesson:
         thick = self.size[self.axis]
         return [start for start in self.first[self.axis] if all(abs(start - other) >= thick for other in self.held)]
 
-    def draw(self, draw: np.random.Generator, across: int, *, held: bool = False) -> tuple[Array, Array]:
+    def draw(self, draw: np.random.Generator, across: int, shown_on: ShownOn, *, held: bool = False) -> tuple[Array, Array]:
         """An example: channels (6, x, y, z) as the network is shown them, and the truth (1, x, y, z).
 
         Args:
             draw: all that is random comes from it.
             across: the axis that is degraded.
+            shown_on: the grid that the network works on.
             held: of the slabs that are held out.
         """
         starts = self.starts(held=held)
         first = [int(draw.integers(lines.start, lines.stop)) for lines in self.first]
         first[self.axis] = starts[int(draw.integers(len(starts)))]
         box = Box((first[0], first[1], first[2]), _triple(a + n for a, n in zip(first, self.size, strict=True)))
-        return self._degraded(box, across, draw), self.image[box.slices][None]
+        return self._degraded(box, across, draw, shown_on)
 
-    def _degraded(self, box: Box, across: int, draw: np.random.Generator) -> Array:
-        """The channels of a patch, seen through slices that lie across another axis."""
+    def _degraded(self, box: Box, across: int, draw: np.random.Generator, shown_on: ShownOn) -> tuple[Array, Array]:
+        """The channels of a patch, seen through slices that lie across another axis, and the truth."""
         around = math.ceil(AROUND * self.spacing / self.voxel)
         start, stop = list(box.start), list(box.stop)
         start[across] = max(0, start[across] - around)
@@ -89,7 +93,9 @@ class Lesson:
         width = self.spacing * (1 - self.how.slice_gap) / self.voxel
         lost = self.noise * math.sqrt(max(0.0, 1 - 1 / max(width, 1.0)))  # the average over a slice takes this much away
         scan = measured(self.image[columns.slices], grid, coarse, self.how, lost, draw)
-        return network_inputs(scan, coarse, grid.crop(box.relative_to(columns.start)), self.how, Units(0.0, 1.0, self.noise))
+        target = shown_on(coarse, grid.crop(box.relative_to(columns.start)))
+        truth = interpolate(self.image[columns.slices], grid, target, 3)
+        return network_inputs(scan, coarse, target, self.how, Units(0.0, 1.0, self.noise)), truth[None]
 
 
 def lesson_of(

@@ -25,11 +25,11 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from core.geometry.grid import Array, Grid
 from core.methods.adam import move
-from core.methods.anyscan.inputs import Units
+from core.methods.anyscan.inputs import Units, slices_of
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.self_sr.lesson import Lesson, lesson_of
-from core.methods.self_sr.pupils import Beginner, Experienced, Pupil, slices_of
+from core.methods.self_sr.pupils import Beginner, Experienced, Pupil
 from core.operators.forward_model import SliceProfile
 
 GAIN = 0.05  # dB that held-out slabs must gain
@@ -187,7 +187,7 @@ def _example(
     pupil: Pupil, lesson: Lesson, draw: np.random.Generator, across: int, *, held: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A patch as the pupil is shown it, and the truth; a batch of one."""
-    pair = (pupil.ordered(array, lesson.axis, across) for array in lesson.draw(draw, across, held=held))
+    pair = (pupil.ordered(array, lesson.axis, across) for array in lesson.draw(draw, across, pupil.shown_on, held=held))
     shown, truth = (torch.from_numpy(np.ascontiguousarray(array))[None] for array in pair)
     return shown, truth
 

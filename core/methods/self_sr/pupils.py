@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
-from core.methods.anyscan.inputs import Units, network_inputs
+from core.methods.anyscan.inputs import Units, network_inputs, slab_grid, slices_of
 from core.methods.anyscan.method import AnyScan
 from core.methods.base import Measured
 from core.methods.patch_network import Network, NetworkSettings
@@ -44,6 +44,10 @@ class Pupil(ABC):
     @abstractmethod
     def ordered(self, array: Array, axis: int, across: int) -> Array:
         """A patch (channels, x, y, z) as the network is shown it, degraded along ``across``; ``axis`` is that of the slices."""
+
+    @abstractmethod
+    def shown_on(self, source: Grid, patch: Grid) -> Grid:
+        """The grid that it works on to restore a patch of the grid of a scan."""
 
     @abstractmethod
     def rate(self, made: int, steps: int) -> float:
@@ -111,9 +115,13 @@ class Experienced(Pupil):
         return copy.deepcopy(load_network(self._settings.model, spec, self.device)).requires_grad_()
 
     def ordered(self, array: Array, axis: int, across: int) -> Array:  # noqa: ARG002 - of planes alone
-        """Slices last, where the model wants them so."""
-        order = {0: (1, 2, 0), 1: (0, 2, 1), 2: (0, 1, 2)}[across] if self._method.spec.slices_last else (0, 1, 2)
+        """Slices last."""
+        order = {0: (1, 2, 0), 1: (0, 2, 1), 2: (0, 1, 2)}[across]
         return array.transpose(0, *(1 + at for at in order))
+
+    def shown_on(self, source: Grid, patch: Grid) -> Grid:
+        """That of the slices."""
+        return slab_grid(source, patch)
 
     def rate(self, made: int, steps: int) -> float:  # noqa: ARG002
         """Small: the network knows much already."""
@@ -158,6 +166,10 @@ class Beginner(Pupil):
         other = next(at for at in range(3) if at not in {axis, across})
         return array.transpose(0, 1 + axis, 1 + other, 1 + across)[: planes.SHOWN, 0]
 
+    def shown_on(self, source: Grid, patch: Grid) -> Grid:  # noqa: ARG002
+        """The patch's own."""
+        return patch
+
     def rate(self, made: int, steps: int) -> float:
         """From 2e-3, falling by a cosine."""
         return 1e-3 * (1 + math.cos(math.pi * made / steps))
@@ -175,8 +187,3 @@ class Beginner(Pupil):
         channels = network_inputs(scan.image, scan.grid, target, scan.forward, units)
         repaired = channels[0] + channels[1]
         return np.asarray(repaired * np.float32(units.scale) + np.float32(units.background), np.float32)
-
-
-def slices_of(grid: Grid) -> int:
-    """The axis of a scan's slices; of cubes the last."""
-    return 2 if grid.slice_axis is None else grid.slice_axis

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
-from core.geometry.grid import Array, Box
+from core.geometry.grid import Array, Box, Triple
 from core.geometry.resample import interpolate
 from core.operators.forward import Beside
 from core.operators.forward_model import ForwardModel
@@ -83,12 +83,12 @@ def _columns(shape: Sequence[int], start: Sequence[int], patch: int, axis: int, 
     return Box((a, c, e), (b, d, f))
 
 
-def upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array], Array]:
+def upright(axis: int, shape: Triple, draw: np.random.Generator) -> Callable[[Array], Array]:
     """The turn that puts ``axis`` last, then flips at random and, within the planes, transposes at random.
 
     Args:
         axis: of the slices.
-        patch: edge in voxels, to which smaller images are mirrored.
+        shape: to which smaller images are mirrored once they are turned.
         draw: all that is random comes from it.
     """
     order = [other for other in range(3) if other != axis]
@@ -98,7 +98,7 @@ def upright(axis: int, patch: int, draw: np.random.Generator) -> Callable[[Array
 
     def turn(array: Array) -> Array:
         turned = np.flip(array.transpose(*order, axis), flips)
-        return np.pad(turned, [(0, patch - n) for n in turned.shape], mode="symmetric")
+        return np.pad(turned, [(0, wanted - n) for wanted, n in zip(shape, turned.shape, strict=True)], mode="symmetric")
 
     return turn
 
@@ -126,7 +126,7 @@ def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.G
     shape = [min(patch, n - a) for n, a in zip(truth.shape, at, strict=True)]
     cut = Box((at[0], at[1], at[2]), (at[0] + shape[0], at[1] + shape[1], at[2] + shape[2]))
     blurred = interpolate(seen.image, seen.grid, grid.crop(cut), 3)
-    turn = upright(axis, patch, draw)
+    turn = upright(axis, (patch, patch, patch), draw)
     scale = np.float32(1 / (max(subject.upper, 1e-6) * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
     return Pair(np.ascontiguousarray(turn(blurred) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
 

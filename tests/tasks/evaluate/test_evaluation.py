@@ -32,10 +32,12 @@ from core.models.domain import Domain
 from core.operators.forward_model import SliceProfile
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
+from tasks.evaluate import candidates as who
 from tasks.evaluate import evaluation
+from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import Case, Trained, covered, find_cases, trained_of
 from tasks.evaluate.comparisons import beaten, comparisons_csv, pairwise_comparisons, too_few
-from tasks.evaluate.evaluation import Candidate, Evaluation, Score, evaluate
+from tasks.evaluate.evaluation import Evaluation, Score, evaluate
 from tasks.evaluate.report import figures_of, view_of, write
 from tasks.evaluate.scorers import Scorer, Scoring
 from tasks.evaluate.segmenters import CommandSegmenter, NetworkSegmenter, TissueSegmenter, fastsurfer, segmenter_of
@@ -44,7 +46,7 @@ from tasks.report.box_plot import box_plot
 from tasks.report.evaluation import evaluation_page, letters
 from tests.phantoms import brain
 
-CUBIC, LINEAR = Candidate("cubic", "cubic"), Candidate("linear", "linear")
+CUBIC, LINEAR, UNIRES = (Candidate(name, name) for name in ("cubic", "linear", "unires"))
 BY_HAND = {"cubic": 3, "linear": 1}
 GRID = Grid((12, 12, 12), np.eye(4))
 
@@ -119,6 +121,28 @@ def test_a_box_plot_keeps_the_order_of_its_figures(values):
 
 
 # -- the path ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_repaired_agrees_with_its_scan_as_after_a_run(cohort, tmp_path):
+    repaired = Candidate("cubic+repair", "cubic", repair=True)
+    plain, mended = run(said(cohort, tmp_path), [CUBIC, repaired])[:2]
+    assert (mended.method, mended.digest == plain.digest) == ("cubic+repair", False)
+    assert mended.figures["psnr"] > plain.figures["psnr"] + 0.1
+    truth, grid, _ = nifti.load(str(cohort / "sub-01" / "anat" / "sub-01_T1w.nii.gz"))
+    forward = SliceProfile(factor=4)
+    scan = forward.degrade(truth, grid, 2, np.random.default_rng(0))
+    left = []
+    for one in (plain, mended):
+        image, on, _ = nifti.load(str(tmp_path / one.image))
+        left.append(float(np.abs(scan.image - forward.operator(scan.grid, on).forward(image)).mean()))
+    assert left[1] < 0.5 * left[0]
+
+
+def test_a_choice_by_the_scan_takes_part_as_the_method_that_it_chose(cohort, tmp_path):
+    chooser = Candidate("auto", "auto", choices=(Candidate("resunet-3d", "resunet-3d", reason="model-missing"), UNIRES))
+    chosen, itself = run(said(cohort, tmp_path), [chooser, UNIRES])[:2]
+    assert chosen.note.startswith("unires: no trained model was measured on such scans")
+    assert (chosen.method, chosen.figures) == ("auto", itself.figures)
 
 
 def test_figures_are_those_of_degrading_restoring_and_scoring_by_hand(cohort, tmp_path):
@@ -357,8 +381,8 @@ def test_a_bad_scan_and_a_bad_method_are_rows_and_the_others_go_on(cohort, tmp_p
     def boom(*_):
         raise ZeroDivisionError("no such luck")
 
-    real = evaluation.build_method
-    monkeypatch.setattr(evaluation, "build_method", lambda name, *rest: boom() if name == "nearest" else real(name, *rest))
+    real = who.build_method
+    monkeypatch.setattr(who, "build_method", lambda name, *rest: boom() if name == "nearest" else real(name, *rest))
     candidates = [CUBIC, Candidate("nearest", "nearest"), Candidate("unet-3d", "unet-3d", reason="model-missing: expected one")]
     rows = run(said(root, tmp_path / "out"), candidates)
     assert [(one.scan[:6], one.method, one.state, one.code) for one in rows] == [

@@ -17,8 +17,9 @@ from core.methods.unires.joint_tv import Problem
 from core.operators.forward_model import DroppedSlices, SliceProfile
 from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate.beside import mask_on, with_beside
+from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import find_cases
-from tasks.evaluate.evaluation import Candidate, CaseEvaluation, Evaluation, Score, evaluate
+from tasks.evaluate.evaluation import CaseEvaluation, Evaluation, Score, evaluate
 from tasks.evaluate.scorers import Scorer, Scoring
 
 SHAPE, AFFINE = (18, 20, 16), np.diag([4.0, 4.0, 4.0, 1.0])

@@ -18,6 +18,7 @@ from core.engine.restore import restore_whole
 from core.errors import UsageError
 from core.geometry.grid import Array, Grid
 from core.methods import registry
+from core.methods.anyscan.inputs import SUB, slab_grid
 from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import build_method
@@ -60,6 +61,11 @@ def model(tmp_path: Path) -> str:
     return str(tmp_path / "model")
 
 
+def itself(source: Grid, patch: Grid) -> Grid:
+    """Of networks that work on the patch's own grid."""
+    return patch
+
+
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_held_out_slabs_and_what_is_learnt_from_have_no_voxel_in_common(axis: int, planar: bool) -> None:
@@ -77,7 +83,7 @@ def test_held_out_slabs_and_what_is_learnt_from_have_no_voxel_in_common(axis: in
 @pytest.mark.parametrize("across", [0, 1])
 def test_the_truth_is_the_volume_and_the_inputs_lack_what_slices_across_an_axis_within_them_lose(across: int) -> None:
     made = lesson()
-    shown, truth = made.draw(np.random.default_rng(1), across)
+    shown, truth = made.draw(np.random.default_rng(1), across, itself)
     assert shown.shape == (6, *made.size)
     assert truth.shape == (1, *made.size)
     places = np.argwhere(made.image == truth[0, 0, 0, 0])
@@ -100,8 +106,17 @@ def test_the_truth_is_the_volume_and_the_inputs_lack_what_slices_across_an_axis_
     assert np.abs(shown[:2].sum(0) - truth[0]).mean() < np.abs(shown[0] - truth[0]).mean()
 
 
+def test_truth_and_inputs_lie_on_the_grid_that_the_network_works_on() -> None:
+    made = lesson()
+    shown, truth = made.draw(np.random.default_rng(1), 0, slab_grid)
+    assert shown.shape[1:] == truth.shape[1:]
+    assert truth.shape[1] % SUB == 0
+    error = np.abs(shown[:2].sum(0) - truth[0]).mean()
+    assert error < 0.5 * np.abs(np.roll(shown[:2].sum(0), SUB, 0) - truth[0]).mean()
+
+
 def test_an_example_depends_on_its_draw_alone() -> None:
-    first, again, other = (lesson(noise=0.02).draw(np.random.default_rng(seed), 0) for seed in (5, 5, 6))
+    first, again, other = (lesson(noise=0.02).draw(np.random.default_rng(seed), 0, itself) for seed in (5, 5, 6))
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
     assert first[0].tobytes() != other[0].tobytes()
 
@@ -112,7 +127,7 @@ def test_noise_makes_up_for_what_the_average_over_a_slice_takes() -> None:
     )
     made = lesson_of(flat, 1.0, 2, BOX, 4.0, 0.05, planar=True)
     assert made is not None
-    coarse = [made.draw(np.random.default_rng(seed), 0)[0] for seed in range(20)]
+    coarse = [made.draw(np.random.default_rng(seed), 0, itself)[0] for seed in range(20)]
     centres = np.concatenate([shown[0][shown[2] < 0.13] for shown in coarse])
     assert np.std(centres) == pytest.approx(0.05, rel=0.15)
 
