@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,15 @@ def scans() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs real scans in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty bucket on a real S3 server, found by its AWS variables in the environment; for tests marked slow."""
+    from tests.seaweed import environment, seaweed
+
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as variables, environment(variables):
+        yield "s3://tests"
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from core.errors import GridError
 from core.geometry.grid import Array, Box, Grid, Orientation, Triple
-from core.geometry.tiles import Tile, Tiling, slabs
+from core.geometry.tiles import Tile, Tiling, slabs, volume
 
 Places = NDArray[np.int_]
 
@@ -257,6 +257,6 @@ def slab_tiling(shape: Triple, axes: Sequence[int], thickness: int, weights: Seq
     cut = {axis: slabs(shape, axis, thickness) for axis, _ in pairs}
     if len(pairs) == 1:
         return cut[pairs[0][0]]
-    whole = slabs(shape, 0, shape[0]).axes
+    whole = volume(shape).axes
     x, y, z = (cut[axis].axes[axis] if axis in cut else whole[axis] for axis in range(3))
     return AveragedSlabs(shape, (x, y, z), None, tuple(axis for axis, _ in pairs), tuple(weight for _, weight in pairs))

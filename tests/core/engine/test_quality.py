@@ -333,3 +333,28 @@ def test_overshoot_is_relative_to_the_measured_range(head: Array) -> None:
     for at in (measured.stats.maximum + 0.5 * span, measured.stats.minimum - 0.5 * span):
         image[0, 0, 0] = at
         assert check(measured, image, target).figures["overshoot"] == pytest.approx(0.5, rel=1e-5)
+
+
+def test_overshoot_of_a_constant_scan_is_in_its_own_unit() -> None:
+    image = np.full((8, 8, 8), 7, np.float32)
+    grid = Grid(image.shape, np.eye(4))
+    measured = Measured(image, grid, scan_stats(image), SliceProfile())
+    assert check(measured, image + np.float32(2.5), grid).figures["overshoot"] == 2.5
+
+
+def ramp(steps: dict[int, float]) -> Array:
+    """Planes that rise by 1 along the first axis, but across the faces named (n: between n - 1 and n) by what is said."""
+    rises = [steps.get(face, 1.0) for face in range(1, 24)]
+    line = np.concatenate([[0.0], np.cumsum(rises)]).astype(np.float32)
+    return np.ascontiguousarray(np.broadcast_to(line[:, None, None], (24, 4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("flat", "planes"),
+    [((16,), 24), ((), 12)],  # no step was measured across the second face; that face lies beyond the scan
+)
+def test_a_face_where_nothing_was_measured_to_hold_it_against_is_no_seam(flat: tuple[int, ...], planes: int) -> None:
+    image, target = ramp(dict.fromkeys(flat, 0.0)), Grid((24, 4, 4), np.eye(4))
+    part = Measured(image, target, scan_stats(image), SliceProfile()).crop(Box((0, 0, 0), (planes, 4, 4)))
+    assert seam_score(ramp({16: 5.0}), target, part, slabs(target.shape, 0, 8)) == pytest.approx(1)
+    assert seam_score(ramp({8: 5.0}), target, part, slabs(target.shape, 0, 8)) == pytest.approx(5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from core.geometry.grid import Box, Grid
-from core.geometry.resample import SPLINE_REACH, axis_matrices, interpolate, reach_box, sampling_matrix
+from core.geometry.resample import COARSER, SPLINE_REACH, axis_matrices, interpolate, reach_box, sampling_matrix
 
 
 def scan(shape=(20, 22, 12), spacing=(1.0, 1.0, 4.0), seed=0) -> tuple[np.ndarray, Grid]:
@@ -146,3 +146,14 @@ def test_voxels_of_one_size_that_are_shifted_are_not_taken_for_the_same() -> Non
     assert np.array_equal(halves[3], [0, 0, 0, 0.5, 0.5, 0, 0, 0, 0])
     with pytest.raises(ValueError, match="read-only"):
         axis_matrices(9, 17, 0.5, 0.0, 3)[0][0, 0] = 1
+
+
+def test_sizes_that_differ_by_rounding_alone_share_a_matrix() -> None:
+    rows = axis_matrices(20, 18, 1.25, 0.5, 1)[-1]
+    assert axis_matrices(20, 18, 1.25 + 3e-11, 0.5, 1)[-1] is rows
+    assert axis_matrices(20, 18, 1.25 + 3e-10, 0.5, 1)[-1] is not rows
+
+
+@pytest.mark.parametrize(("scale", "matrices"), [(COARSER, 2), (COARSER + 1e-6, 1)])
+def test_a_spline_has_its_prefilter_up_to_the_size_that_counts_as_coarser(scale: float, matrices: int) -> None:
+    assert len(axis_matrices(20, 18, scale, 0.5, 3)) == matrices

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-
-from tests.seaweed import environment, seaweed
 
 AFFINE = np.array([[-4.0, 0, 0, 40], [0, 4.0, 0, -50], [0, 0, 5.0, -30], [0, 0, 0, 1]])
 
@@ -41,10 +39,3 @@ def make_scan() -> Callable[..., Path]:
         return path
 
     return make
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory) -> Iterator[str]:
-    """An empty bucket on a real S3 server, found by its AWS variables in the environment; for tests marked slow."""
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as variables, environment(variables):
-        yield "s3://tests"
