@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.settings.base import Settings
 from core.settings.degradation import Degradation
@@ -48,6 +48,12 @@ class EvaluationSettings(Settings):
     fold: int | None = Field(
         None, ge=1, title="Fold", description="of the protocol's parts of the persons, score this one alone; default: all persons"
     )
+    degradation: tuple[str, ...] = Field(
+        (),
+        title="Degradations",
+        description="of a protocol with several, these alone; default: all",
+        examples=[["4mm0box"]],
+    )
     factor: int | None = Field(
         None, ge=2, title="Factor", description="sharp voxels from slice to slice; default: the protocol's"
     )
@@ -87,7 +93,7 @@ class EvaluationSettings(Settings):
 
     @property
     def degradations(self) -> dict[str, Degradation]:
-        """How scans of low resolution are made from sharp ones by this protocol, by the names that it gives."""
+        """How scans of low resolution are made from sharp ones by this protocol, by the names that it gives; those asked for."""
         from core.methods import registry
 
         given = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
@@ -95,6 +101,7 @@ class EvaluationSettings(Settings):
         return {
             name: Degradation.model_validate({"contrast": self.contrast} | dict(own) | known)
             for name, own in registry.protocol(self.protocol).degradations.items()
+            if not self.degradation or name in self.degradation
         }
 
     @field_validator("protocol")
@@ -104,3 +111,16 @@ class EvaluationSettings(Settings):
         from core.methods import registry
 
         return registry.protocol_entry(name).name
+
+    @model_validator(mode="after")
+    def _degradations_are_there(self) -> EvaluationSettings:
+        """A degradation that the protocol does not have is refused, and the nearest one told."""
+        from core.methods import registry
+
+        known = [name for name in registry.protocol(self.protocol).degradations if name]
+        for name in self.degradation:
+            if name not in known:
+                raise registry.unknown(
+                    "degradation-unknown", name, known or ["no --degradation: there is one"], "correct --degradation"
+                )
+        return self

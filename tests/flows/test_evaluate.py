@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cli import main as cli
 from core.errors import UsageError
@@ -181,3 +182,14 @@ def test_a_word_says_the_method_whether_it_is_repaired_and_its_model() -> None:
         candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("cubic+mend",)))
     with pytest.raises(UsageError, match=r"auto without a model.*got /m"):
         candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("auto=/m",)))
+
+
+def test_some_degradations_of_a_protocol_can_be_asked_for_by_name() -> None:
+    some = EvaluationSettings(protocol="any-scan", cohort="", out="", degradation=("4mm0box", "8mm20gaussian"))
+    assert list(some.degradations) == ["4mm0box", "8mm20gaussian"]
+    assert (some.degradations["8mm20gaussian"].factor, some.degradations["8mm20gaussian"].slice_gap) == (8, 0.2)
+    assert len(EvaluationSettings(protocol="any-scan", cohort="", out="").degradations) == 24
+    with pytest.raises(ValidationError, match=r"degradation-unknown.*4mm0bx.*4mm0box"):
+        EvaluationSettings(protocol="any-scan", cohort="", out="", degradation=("4mm0bx",))
+    with pytest.raises(ValidationError, match=r"no --degradation: there is one.*got 4mm0box"):
+        EvaluationSettings(protocol="thick-slice", cohort="", out="", degradation=("4mm0box",))
