@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cli.main import main
@@ -13,6 +14,7 @@ from tests.cases.makers import bids, series
 from tests.cases.test_s3 import upload
 from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.flows.test_harmonize import site
+from tests.phantoms import brain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FEW = ("--preset", "tiny", "--steps", "2", "--batch", "1", "--patch", "16", "--validate-every", "1", "--validation-pairs", "1")
@@ -55,17 +57,27 @@ def test_series_of_dicom_are_evaluated_and_trained_on_and_torn_ones_told(heads, 
     assert "dicom-members" in said
 
 
-def test_series_of_dicom_are_harmonised_by_a_table_and_refused_where_nothing_names_their_contrast(heads, tmp_path, capsys):
+def test_series_of_dicom_are_harmonised_by_a_table_and_refused_where_nothing_names_their_contrast(tmp_path, capsys):
+    shape = (36, 36, 18)
+    for number in range(1, 6):
+        voxels = np.clip((1 + 4 * (number % 2)) * brain(shape, seed=number, noise=3)[0], 0, None).astype("<u2")
+
+        def edit(plane, at, voxels=voxels):
+            plane.PixelData = voxels[:, :, at].T.tobytes()
+
+        series(tmp_path / "heads" / f"p{number}" / "t1", shape=shape, edit=edit)
+    heads = tmp_path / "heads"
+    (heads / "p5" / "t1" / "IM0017").write_bytes(b"")
     code, said = told(capsys, "harmonize", f"a={heads}", f"b={heads}", tmp_path / "out", *SITES)
     assert code == 2
     assert "label-missing: expected labels that scans have, but got T1w" in said
     table = tmp_path / "sites.tsv"
-    table.write_text("path\tsite\n" + "".join(f"{heads}/p{n}/t1\t{'ab'[n % 2]}\n" for n in (1, 2, 3, 4)))
+    table.write_text("path\tsite\n" + "".join(f"{heads}/p{n}/t1\t{'ab'[n % 2]}\n" for n in range(1, 6)))
     code, said = told(capsys, "harmonize", table, tmp_path / "by-table", *SITES)
-    assert code == 3
+    assert code == 3, said
     assert "dicom-members" in said
-    assert "b: files: 2 seen = 2 of scans + 0 refused + 0 left out" in said
-    assert "a: files: 2 seen = 1 of scans + 1 refused + 0 left out" in said
+    assert "a: files: 2 seen = 2 of scans + 0 refused + 0 left out" in said
+    assert "b: files: 3 seen = 2 of scans + 1 refused + 0 left out" in said
 
 
 def test_cohorts_on_s3_are_evaluated_and_trained_on_as_here(s3, tmp_path, capsys):  # noqa: F811
@@ -76,11 +88,11 @@ def test_cohorts_on_s3_are_evaluated_and_trained_on_as_here(s3, tmp_path, capsys
         out = tmp_path / f"scores-{name}"
         code, said = told(capsys, "evaluate", "thick-slice", uri, "--methods", "cubic", "--out", out)
         assert code == 3
-        assert "entity-invalid" in said
+        assert "name-not-bids" in said
         lines[name] = [line for line in said.splitlines() if line.startswith(("files:", "left out:"))]
         code, said = told(capsys, "train", "unet-3d", uri, "--out", tmp_path / f"trained-{name}", "--name", name, *FEW)
         assert code == 3
-        assert "entity-invalid" in said
+        assert "name-not-bids" in said
         lines[name] += [line for line in said.splitlines() if line.startswith(("files:", "left out:"))]
     assert lines["here"] == lines["s3"]
     assert lines["s3"][0] == "files: 5 seen = 3 of scans + 1 refused + 1 left out"
