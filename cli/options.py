@@ -6,7 +6,7 @@ import argparse
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -30,10 +30,10 @@ def _leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def _plain(annotation: Any) -> Any:
-    """The type behind ``X | None``."""
+    """The type behind ``X | None``; of a number or a word that number, whose constraints are the settings' business."""
     if get_origin(annotation) in {Union, types.UnionType}:
-        return next(part for part in get_args(annotation) if part is not type(None))
-    return annotation
+        return _plain(next(part for part in get_args(annotation) if part is not type(None)))
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _names(field: FieldInfo) -> list[str]:

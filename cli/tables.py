@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -138,12 +138,16 @@ def _came_about(plan: CohortPlan) -> list[str]:
     return [*lines, *([f"masks: beside {masks} of {len(plan.scans)} scans, taken by {plan.settings.method}"] if masks else [])]
 
 
+def _size(voxel_size: float | Literal["auto"]) -> str:
+    return "the smallest voxel size of each" if voxel_size == "auto" else f"{voxel_size:g} mm"
+
+
 def plan_summary(plan: CohortPlan) -> str:
     """The whole run's cost, and the plan's digest."""
     cost, settings = plan.forecast, plan.settings
     lines = [
         (
-            f"{len(plan.scans)} scans by {settings.method} at {settings.voxel_size:g} mm on {settings.compute.cluster}, "
+            f"{len(plan.scans)} scans by {settings.method} at {_size(settings.voxel_size)} on {settings.compute.cluster}, "
             f"{settings.compute.workers} workers"
         ),
         (

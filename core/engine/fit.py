@@ -27,7 +27,7 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
     worst = max(plan.scans, key=lambda scan: scan.forecast.memory)
     if worst.forecast.memory > memory:
         wanted = f"at most {_sizes(memory)} of memory for a scan"
-        got = f"{worst.key}, which needs {_sizes(worst.forecast.memory)} at {plan.settings.voxel_size} mm"
+        got = f"{worst.key}, which needs {_sizes(worst.forecast.memory)} at {max(worst.target_grid.spacing):.3g} mm"
         raise PlanError(
             "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
         )

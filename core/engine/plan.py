@@ -22,6 +22,8 @@ from core.operators.forward_model import ForwardModel
 from core.settings.base import Settings
 from core.settings.run import RunSettings
 
+DIGITS = 3  # of millimetres that are taken of voxel sizes in headers
+
 
 class Weights(Settings):
     """Weights that a run uses, resolved once: a cohort never mixes models."""
@@ -222,6 +224,18 @@ class CohortPlan(Settings):
         )
 
 
+def voxel_size_of(grids: Sequence[Grid], settings: RunSettings) -> float:
+    """Edge of the restored voxels, mm, of scans that are restored together: as set, or the smallest that they have.
+
+    Args:
+        grids: of the scans.
+        settings: of the run.
+    """
+    if settings.voxel_size == "auto":
+        return round(min(min(grid.spacing) for grid in grids), DIGITS)
+    return settings.voxel_size
+
+
 def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = None) -> Facts:
     """What is known of a scan that a domain may speak of.
 
@@ -231,7 +245,7 @@ def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = 
         lowest: its smallest value over its 99.9th percentile, once it was read.
     """
     suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
-    size = settings.voxel_size
+    size = voxel_size_of([scan.source_grid], settings)
     return facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.plan import CohortPlan, Forecast, Refusal, ScanPlan, Way, Weights, facts_of_scan, outside_domain
+from core.engine.plan import CohortPlan, Forecast, Refusal, ScanPlan, Way, Weights, facts_of_scan, outside_domain, voxel_size_of
 from core.errors import IsovoxError
 from core.geometry.grid import fused_grid
 from core.io.arrays.store import object_count
@@ -21,6 +21,7 @@ from core.models.domain import Domain, Facts, disagreements, unknown
 from core.settings.run import RunSettings
 from core.settings.scans import TilingSettings
 
+FINER = 0.95  # of the restored voxels' edge: below it a scan is told to become coarser
 SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
 
 
@@ -81,9 +82,11 @@ def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, do
 def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[ScanPlan]:
     """The scans of one group with their target grid: each its own, or one for all where they are fused."""
     if settings.fuse:
-        common = fused_grid([scan.source_grid for scan in scans], settings.voxel_size).to_json()
+        grids = [scan.source_grid for scan in scans]
+        common = fused_grid(grids, voxel_size_of(grids, settings)).to_json()
         return [scan.model_copy(update={"target": common}) for scan in scans]
-    targets = [scan.source_grid.isotropic(settings.voxel_size, scan.forward.centres) for scan in scans]
+    sizes = [voxel_size_of([scan.source_grid], settings) for scan in scans]
+    targets = [scan.source_grid.isotropic(size, scan.forward.centres) for scan, size in zip(scans, sizes, strict=True)]
     return [scan.model_copy(update={"target": target.to_json()}) for scan, target in zip(scans, targets, strict=True)]
 
 
@@ -239,7 +242,12 @@ def complete(
         depends_on={name: dict(methods[name].depends_on) for name in sorted(used) if methods[name].depends_on},
         scans=inside,
         refused=(),
-        notes=(*_notes(methods, inside, settings), *_repeated(methods, settings), *_choices(inside)),
+        notes=(
+            *_notes(methods, inside, settings),
+            *_coarser(inside, settings),
+            *_repeated(methods, settings),
+            *_choices(inside),
+        ),
     )
     groups = draft.groups()
     spread = len(groups) < SMALL_COHORT * settings.compute.workers and settings.compute.cluster != "in-process"
@@ -257,6 +265,19 @@ def complete(
     how = draft.settings_digest
     digest = digest_of([how, [[scan.key, scan.digest] for scan in ready], [refusal.model_dump() for refusal in bad]])
     return draft.model_copy(update={"scans": tuple(ready), "refused": tuple(bad), "digest": digest})
+
+
+def _coarser(scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...]:
+    """How many scans lose resolution, and how they would keep it."""
+    if settings.voxel_size == "auto":
+        return ()
+    finest = sorted(min(scan.source_grid.spacing) for scan in scans)
+    lost = [size for size in finest if size < FINER * settings.voxel_size]
+    if not lost:
+        return ()
+    sizes = f"{lost[0]:.3g}" if lost[0] == lost[-1] else f"{lost[0]:.3g} to {lost[-1]:.3g}"
+    what = "1 scan has voxels" if len(lost) == 1 else f"{len(lost)} scans have voxels"
+    return (f"{what} of {sizes} mm, which become {settings.voxel_size:g} mm; --voxel-size auto keeps each scan's smallest",)
 
 
 def _repeated(methods: Mapping[str, Method], settings: RunSettings) -> tuple[str, ...]:

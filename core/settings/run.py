@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, WrapValidator, field_validator, model_validator
 
 from core.settings.base import Settings
 from core.settings.scans import SELECTION, TILING, AcquisitionSettings, Selection, TilingSettings
@@ -73,6 +73,18 @@ class QualityThresholds(Settings):
     )
 
 
+Millimetres = Annotated[float, Field(gt=0.1, le=10)]
+MILLIMETRES: TypeAdapter[float] = TypeAdapter(Millimetres)
+
+
+def _number_or_auto(value: Any, _: Any) -> float | Literal["auto"]:
+    """A fault is told of the number, not of each of the two that it could have been."""
+    return "auto" if value == "auto" else MILLIMETRES.validate_python(value)
+
+
+VoxelSize = Annotated[Millimetres | Literal["auto"], WrapValidator(_number_or_auto)]
+
+
 class RunSettings(Settings):
     """One run over a cohort."""
 
@@ -102,7 +114,7 @@ class RunSettings(Settings):
         description="where the registry's alias has come to name another model than the one that made the output: "
         "'report': go on with the output's model and say what would be redone; 'redo': restore all scans again by the new one",
     )
-    voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
+    voxel_size: VoxelSize = Field(1.0, title="Voxel size", description="mm, isotropic; auto: the smallest that each scan has")
     fuse: bool = Field(default=False, title="Fuse", description="restore all selected scans of one person and session together")
     repair: bool = Field(
         default=True,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import core
 from core.engine import planning
@@ -218,6 +219,21 @@ def test_flips_are_told_in_the_forecast() -> None:
     once, flipped = by_network(thick("four", 4)), by_network(thick("four", 4), method_options={"flips": True})
     assert flipped.forecast.seconds == pytest.approx(8 * once.forecast.seconds)
     assert flipped.notes == ("each tile is restored 8 times and averaged, as the options ask",)
+
+
+def test_what_becomes_coarser_is_told_and_auto_keeps_each_scans_finest_voxels() -> None:
+    fine = scan("fine", source=Grid((50, 60, 20), np.diag([0.7, 0.7, 5, 1])).to_json())
+    near = scan("near", source=Grid((50, 60, 20), np.diag([1.98, 1.98, 6, 1])).to_json())
+    fixed = complete(RunSettings(input="in", out="out", method="cubic", voxel_size=2), [fine, near], ())
+    assert fixed.notes == ("1 scan has voxels of 0.7 mm, which become 2 mm; --voxel-size auto keeps each scan's smallest",)
+    own = complete(RunSettings(input="in", out="out", method="cubic", voxel_size="auto"), [fine, near], ())
+    assert own.notes == ()
+    assert [one.target_grid.spacing for one in own.scans] == [pytest.approx((0.7,) * 3), pytest.approx((1.98,) * 3)]
+    together = [one.model_copy(update={"group": "g"}) for one in (fine, near)]
+    fused = complete(RunSettings(input="in", out="out", method="unires", voxel_size="auto", fuse=True), together, ())
+    assert [one.target_grid.spacing for one in fused.scans] == [pytest.approx((0.7,) * 3)] * 2
+    with pytest.raises(ValidationError, match="voxel_size"):
+        RunSettings(input="in", out="out", voxel_size="fine")
 
 
 def test_a_method_without_a_domain_hears_nothing_of_it() -> None:
