@@ -12,7 +12,6 @@ from core.io import files
 from core.io.inventory.folder import inventory
 from tests.cases.makers import bids, series
 from tests.cases.test_s3 import upload
-from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.flows.test_harmonize import site
 from tests.phantoms import brain
 
@@ -80,7 +79,7 @@ def test_series_of_dicom_are_harmonised_by_a_table_and_refused_where_nothing_nam
     assert "b: files: 3 seen = 2 of scans + 1 refused + 0 left out" in said
 
 
-def test_cohorts_on_s3_are_evaluated_and_trained_on_as_here(s3, tmp_path, capsys):  # noqa: F811
+def test_cohorts_on_s3_are_evaluated_and_trained_on_as_here(s3, tmp_path, capsys):
     root = bids(tmp_path / "in", "01", "02", "03", "A_1", shape=(40, 40, 40), voxel=(3.0, 3.0, 3.0))
     upload(root, f"{s3}/sharp")
     lines = {}
@@ -108,7 +107,7 @@ def test_cohorts_on_s3_are_evaluated_and_trained_on_as_here(s3, tmp_path, capsys
     assert len(inventory(f"{s3}/sharp")) == 5
 
 
-def test_sites_on_s3_are_harmonised_onto_s3(s3, tmp_path, capsys):  # noqa: F811
+def test_sites_on_s3_are_harmonised_onto_s3(s3, tmp_path, capsys):
     for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41)):
         upload(site(tmp_path / name, gain, 2, seed), f"{s3}/{name}")
     code, said = told(capsys, "harmonize", f"oslo={s3}/oslo", f"bonn={s3}/bonn", f"{s3}/harmonised", *SITES)

@@ -9,7 +9,6 @@ import pytest
 from core.io import files
 from core.io.bids import survey
 from tests.cases.makers import bids, nifti, series
-from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 
 
 def upload(folder: Path, uri: str) -> None:
@@ -20,7 +19,7 @@ def upload(folder: Path, uri: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", ["bids", "folder"])
-def test_the_ledger_on_s3_is_that_of_this_machine(s3, tmp_path, layout):  # noqa: F811
+def test_the_ledger_on_s3_is_that_of_this_machine(s3, tmp_path, layout):
     root = tmp_path / "in"
     if layout == "bids":
         bids(root, "01", "A_1")

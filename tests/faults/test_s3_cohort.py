@@ -13,7 +13,6 @@ import pytest
 
 from core.io import files
 from core.io.inventory.folder import inventory
-from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.bad_server import WAYS, BadServer
 from tests.faults.cohorts import build_cohort, short_sha
 from tests.faults.conftest import OPTIONS, Run, Runner
@@ -26,7 +25,7 @@ PASSING = (".isovox", *VOLUMES)
 
 
 @pytest.fixture
-def bad(s3: str) -> Iterator[BadServer]:  # noqa: F811
+def bad(s3: str) -> Iterator[BadServer]:
     server = BadServer(int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2]))
     yield server
     server.close()

@@ -13,7 +13,6 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.cohorts import short_sha
 from tests.faults.conftest import OPTIONS, Runner
 
@@ -71,7 +70,7 @@ class BadNetwork:
 
 
 @pytest.fixture
-def network(s3: str) -> Iterator[BadNetwork]:  # noqa: F811
+def network(s3: str) -> Iterator[BadNetwork]:
     bad = BadNetwork(int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2]))
     yield bad
     bad.close()

@@ -8,7 +8,6 @@ import pytest
 from cli import main as cli
 from core.io import files
 from core.io.inventory.folder import inventory
-from tests.core.io.conftest import s3  # noqa: F401 - a fixture
 from tests.faults.cohorts import build_cohort
 from tests.outputs import restore_all
 from tests.seaweed import PUBLIC
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def source(s3, tmp_path_factory) -> str:  # noqa: F811
+def source(s3, tmp_path_factory) -> str:
     cohort = build_cohort(tmp_path_factory.mktemp("cohort") / "bids", 3, (30, 36, 10))
     fsspec.filesystem("s3", skip_instance_cache=True).put(f"{cohort}/", "tests/keep/", recursive=True)
     return files.join(s3, "keep")
@@ -27,7 +26,7 @@ def isovox(*words: object) -> int:
     return cli.main([str(word) for word in words])
 
 
-def test_damage_in_s3_is_told_mended_and_made_anew(source, s3, capsys):  # noqa: F811
+def test_damage_in_s3_is_told_mended_and_made_anew(source, s3, capsys):
     out = files.join(s3, "verify-out")
     restore_all(source, out)
     assert isovox("verify", out) == 0
@@ -46,7 +45,7 @@ def test_damage_in_s3_is_told_mended_and_made_anew(source, s3, capsys):  # noqa:
     assert files.read_bytes(image) == whole
 
 
-def test_orphans_and_unfinished_uploads_go_from_s3_and_nothing_else(source, s3, capsys):  # noqa: F811
+def test_orphans_and_unfinished_uploads_go_from_s3_and_nothing_else(source, s3, capsys):
     out = files.join(s3, "clean-out")
     restore_all(source, out)
     before = set(inventory(out))
@@ -64,7 +63,7 @@ def test_orphans_and_unfinished_uploads_go_from_s3_and_nothing_else(source, s3, 
 
 
 @pytest.mark.parametrize("where", ["both", "truth", "simulation"])
-def test_scans_are_simulated_from_s3_into_s3(source, s3, tmp_path, capsys, where):  # noqa: F811
+def test_scans_are_simulated_from_s3_into_s3(source, s3, tmp_path, capsys, where):
     cohort = build_cohort(tmp_path / "bids", 2, (48, 48, 16))
     fsspec.filesystem("s3", skip_instance_cache=True).put(f"{cohort}/", f"tests/sharp-{where}/", recursive=True)
     truth = str(cohort) if where == "simulation" else files.join(s3, f"sharp-{where}")
