@@ -20,6 +20,7 @@ COMMANDS = {  # what each does; the module of that name beside this one has its 
     "train": "train a method's network on a cohort and register it",
     "simulate": "make scans of low resolution from a cohort of sharp ones, as BIDS with the truth's path",
     "evaluate": "restore a cohort whose truth is known by several methods, score and compare them",
+    "pairs": "slices of two scans of a person that show the same, by vote: a table, BIDS pairs and pages to look them through",
     "reading": "put restored scans before readers who do not know what restored them, and score what they say",
     "harmonize": "make scans and features of several sites comparable, and register how",
     "monitor": "compare new scans' features with a reference's; exit code 3 where they drift",

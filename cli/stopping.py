@@ -9,7 +9,7 @@ from infra import signals
 KEPT = "what is finished is kept, and the same command goes on from there"
 NOTHING = "nothing was changed"
 STOPPED = {  # by command; of the others NOTHING
-    **dict.fromkeys(("run", "train", "simulate", "evaluate", "harmonize", "report", "verify", "clean", "demo"), KEPT),
+    **dict.fromkeys(("run", "train", "simulate", "pairs", "evaluate", "harmonize", "report", "verify", "clean", "demo"), KEPT),
     **dict.fromkeys(("models", "reading", "deploy", "monitor", "notify", "down"), KEPT),
     "ui": "the pages are closed, and the output is as it was",
     "up": "what it started is being ended, and the same command starts it again",

@@ -9,7 +9,7 @@ from typing import Literal
 from core.errors import UsageError
 from core.io import files
 
-Kind = Literal["run", "simulate", "evaluate", "harmonize", "train", "reading"]
+Kind = Literal["run", "simulate", "evaluate", "harmonize", "train", "reading", "pairs"]
 WRITTEN = ("dataset_description.json", ".bidsignore", "report.html", "reports")  # at the top, by the kinds that write them
 DERIVATIVES = "derivatives"
 REMEDY = "name another folder for the output"

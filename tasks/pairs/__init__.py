@@ -1,0 +1,1 @@
+"""Pairs of slices from two scans of each person."""

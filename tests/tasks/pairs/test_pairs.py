@@ -1,0 +1,85 @@
+"""``isovox pairs`` as it is used: a table, BIDS pairs, settings that are told, and persons that cannot be paired."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from core.geometry.grid import Grid, Orientation
+from core.io import nifti
+from core.io.arrays.slabs import StoredAs
+from tests.core.evaluation.test_pairing import anatomy, planted
+
+RAS = StoredAs(Orientation((0, 1, 2), (False, False, False)), 1)
+
+
+def save(path: Path, image: np.ndarray, grid: Grid) -> None:
+    """At twice the size: a head."""
+    nifti.save(str(path), image, Grid(grid.shape, np.diag([2.0, 2.0, 2.0, 1.0]) @ grid.affine), RAS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """The pairs of a person whose coarse scan lies two slices away, and of one who has no coarse scan."""
+    folder = tmp_path_factory.mktemp("pairs")
+    image = anatomy()
+    coarse, grid, at = planted(image, 2.0, 0.0)
+    data, out = folder / "data", folder / "out"
+    save(data / "sub-01/anat/sub-01_acq-fine_T1w.nii.gz", image, Grid(image.shape, np.eye(4)))
+    save(data / "sub-01/anat/sub-01_acq-coarse_T1w.nii.gz", coarse, grid)
+    save(data / "sub-02/anat/sub-02_acq-fine_T1w.nii.gz", image, Grid(image.shape, np.eye(4)))
+    words = [
+        "pairs",
+        str(data),
+        str(out),
+        "--fine",
+        "*_acq-fine_*",
+        "--coarse",
+        "*_acq-coarse_*",
+        "--axis",
+        "A",
+        "--window",
+        "12",
+    ]
+    assert main(words) == 3
+    return out, at
+
+
+def test_the_table_names_the_slices_and_the_settings_are_told(made: tuple[Path, np.ndarray]) -> None:
+    out, at = made
+    with (out / "pairs.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert len(rows) >= 20
+    for row in rows:
+        assert row["group"] == "sub-01"
+        assert abs(int(row["fine_slice"]) - at[int(row["coarse_slice"])]) <= 1
+    about = json.loads((out / "pairs.json").read_text())
+    assert about["Settings"] == {"axis": "A", "dimension": 0.95, "window": 12.0, "margin": 0.05, "ties": "ranks"}
+    assert set(about["Columns"]) == set(rows[0])
+
+
+def test_the_stacks_lie_slice_upon_slice(made: tuple[Path, np.ndarray]) -> None:
+    out, _ = made
+    about = json.loads((out / "sub-01/anat/sub-01_acq-coarse_desc-pairs_T1w.json").read_text())
+    fine, coarse = (
+        nifti.load(str(out / f"sub-01/anat/sub-01_acq-{name}_desc-pairs_T1w.nii.gz"))[0] for name in ("fine", "coarse")
+    )
+    assert fine.shape == (48, len(about["SlicesOfSource"]), 44)
+    assert coarse.shape == (24, fine.shape[1], 22)
+    assert about["SliceAxis"] == "A"
+    reduced = fine.reshape(24, 2, -1, 22, 2).mean((1, 4))
+    assert np.corrcoef(reduced.ravel(), coarse.ravel())[0, 1] > 0.97
+
+
+def test_who_cannot_be_paired_is_told(made: tuple[Path, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = made[0].parent / "data"
+    assert main(["pairs", str(data), str(tmp_path / "a"), "--fine", "*_acq-fine_*", "--coarse", "sub-02*", "--axis", "A"]) == 3
+    assert "sub-01: " in (said := capsys.readouterr().out)
+    assert "wanted one scan of sub-01 named sub-02*" in said or "expected one scan of sub-01 named sub-02*" in said
+    assert main(["pairs", str(data), str(tmp_path / "b"), "--fine", "*_T2w", "--coarse", "*_T2w"]) == 2
+    assert "*_T2w" in capsys.readouterr().err
