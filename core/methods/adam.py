@@ -17,6 +17,7 @@ def move(
     gradient: NDArray[np.floating],
     made: int,
     rate: float,
+    betas: tuple[float, float] = BETAS,
 ) -> None:
     """A step; numbers and moments change in place.
 
@@ -26,8 +27,9 @@ def move(
         gradient: of what is to become small, of their shape.
         made: steps before this one.
         rate: length of the step.
+        betas: of the moments.
     """
-    (first, second), (a, b), kind = moments, BETAS, numbers.dtype.type
+    (first, second), (a, b), kind = moments, betas, numbers.dtype.type
     first += kind(1 - a) * (gradient - first)
     second += kind(1 - b) * (gradient * gradient - second)
     length = rate * math.sqrt(1 - b ** (made + 1)) / (1 - a ** (made + 1))

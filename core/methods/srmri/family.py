@@ -1,6 +1,6 @@
 """Restoration by a score model of sharp slices."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
 
 TAKES = Takes(mask="optional", model=True)
 MODEL = "score-slices"  # name of the champion of all four
@@ -61,6 +61,13 @@ FAMILY = Family(
             model=MODEL,
             quick=FEW,
         ),
+        MethodEntry(
+            "kernelgan-zssr",
+            f"{HERE}.zero_shot.method:KernelGanZssr",
+            "learns from the scan alone: the kernel that reduced its slices, then a network that undoes it",
+            "Bell-Kligler et al. 2019 (KernelGAN), Shocher et al. 2018 (ZSSR)",
+            quick={"kernel_steps": 2, "steps": 2},
+        ),
         _finer("srcnn", "Srcnn", "three convolutions on the interpolated slice", "Dong et al. 2014 (SRCNN)"),
         _finer("d-dbpn", "Ddbpn", "up- and down-projections whose errors are fed back", "Haris et al. 2018 (D-DBPN)"),
         _finer("carn", "Carn", "cascades of residual blocks", "Ahn et al. 2018 (CARN)"),
@@ -96,6 +103,9 @@ FAMILY = Family(
         NetworkEntry("SwinIR", f"{HERE}.supervised.swin", method="swinir"),
         NetworkEntry("RCAN", f"{HERE}.supervised.networks", method="rcan"),
         NetworkEntry("RRDBNet", f"{HERE}.supervised.networks", method="esrgan-2d"),
+    ),
+    foreign=(
+        ForeignEntry("score-sde-ncsnpp", f"{HERE}.foreign:read", "a checkpoint of score_sde_pytorch's NCSN++ (Song et al. 2021)"),
     ),
     mock=f"{HERE}.mock:write",
 )
