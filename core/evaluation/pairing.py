@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from core.errors import GridError
+from core.evaluation.metrics.gradients import deviation, gradient_sizes
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 from core.operators.forward import parallel
@@ -27,7 +28,6 @@ from core.settings.pairs import Voting
 
 MEASURES = ("pca", "gmsd", "ssim")
 SIGMA, RADIUS, K1, K2 = 1.5, 5, 0.01, 0.03  # of SSIM
-STEADY = 170 / 255**2  # of GMSD, for values from 0 to 1
 BLANK = 0.02  # of the 99.9th percentile: slices whose values vary less show nothing
 CORONAL = 1
 
@@ -166,16 +166,9 @@ def principal_distances(stacks: Stacks, near: NDArray[np.bool_], rules: Voting) 
 
 
 def gradient_distances(stacks: Stacks, near: NDArray[np.bool_], rules: Voting) -> Matrix:  # noqa: ARG001
-    """GMSD of the pairs that are near, (n, m): means of 2 x 2 pixels, Prewitt's gradients, deviation of their similarity."""
-    coarse, fine = (_gradients(each) for each in (stacks.coarse, stacks.fine))
-    return _of_pairs(
-        near, lambda n, m: float(np.std((2 * coarse[n] * fine[m] + STEADY) / (coarse[n] ** 2 + fine[m] ** 2 + STEADY)))
-    )
-
-
-def _gradients(slices: Array) -> Matrix:
-    means = ndimage.uniform_filter(slices.astype(np.float64), (1, 2, 2))[:, ::2, ::2]
-    return np.asarray(np.hypot(*(ndimage.prewitt(means, axis) / 3 for axis in (1, 2))))
+    """GMSD of the pairs that are near, (n, m)."""
+    coarse, fine = (gradient_sizes(each) for each in (stacks.coarse, stacks.fine))
+    return _of_pairs(near, lambda n, m: deviation(coarse[n], fine[m]))
 
 
 def structural_distances(stacks: Stacks, near: NDArray[np.bool_], rules: Voting) -> Matrix:  # noqa: ARG001

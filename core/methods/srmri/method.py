@@ -50,6 +50,7 @@ class SrmriSettings(SamplerSettings):
     trust: float = Field(8.0, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
     fresh: float = Field(0.3, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
     k: int = Field(2, ge=1, title="k", description="of the paper's: a gradient at every k-th scale, wavelet fusion at the others")
+    fusion: bool = Field(default=True, title="Fusion", description="at those others; without, nothing pulls there")
     level: int | None = Field(
         None, ge=1, title="Level", description="of the wavelets; default: log2 of the factor along each axis; paper: 2"
     )
@@ -104,6 +105,7 @@ def rules_of(settings: SamplerSettings, pull: Pull) -> Rules:
         predictor_first=settings.order == "predictor",
         corrector=Langevin(settings.snr),
         nearest=settings.projection == "nearest",
+        fusion=own.fusion if own else True,
         level=own.level if own else None,
         noisy_band=own.noisy_band if own else True,
         noisy_end=settings.noisy_end,

@@ -38,6 +38,10 @@ class Adversarial(Regression):
         """The generator alone, then both."""
         return self.trained if step >= self.warmup else self.trained[:1]
 
+    def perceptual(self, restored: Tensor, truth: Tensor) -> Tensor:  # noqa: ARG002 - none, unless a subclass has one
+        """A part of the generator's loss beside the discriminator, a scalar."""
+        return restored.new_zeros(())
+
     def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
         """Absolute and adversarial loss of the generator; relativistic loss of the discriminator."""
         if module == "network":
@@ -46,6 +50,7 @@ class Adversarial(Regression):
             if step < self.warmup:
                 return content
             real, fake = self.discriminator(batch.truth).detach(), self.discriminator(restored)
+            content = content + self.perceptual(restored, batch.truth)
             return content + self.weight * relativistic_generator_loss(real, fake)
         with torch.no_grad():
             restored = self.restore(self.network, batch)

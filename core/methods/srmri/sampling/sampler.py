@@ -59,6 +59,7 @@ class Rules:
         predictor_first: as algorithm 1; else corrector first, and a pull after each of the two, as the authors' code.
         corrector: Langevin.
         nearest: whether T repeats pixels, else it is the pseudo-inverse.
+        fusion: whether the levels between two gradients are pulled at all; the paper's table 4 has a row without.
         level: of the wavelets; None: log2 of the factor, by axis.
         noisy_band: whether the scan's band gets the noise of the level; the authors' does not.
         noisy_end: whether the last slice keeps its noise.
@@ -72,6 +73,7 @@ class Rules:
     predictor_first: bool = False
     corrector: Langevin = field(default_factory=Langevin)
     nearest: bool = False
+    fusion: bool = True
     level: int | None = None
     noisy_band: bool = True
     noisy_end: bool = False
@@ -143,6 +145,8 @@ def _pulled(scene: Scene, rules: Rules, x: Tensor, gradient: Tensor | None, sigm
         rho = rules.rho if rules.squared else rules.rho * math.sqrt(scene.seen.numel())
         x = x - rho * gradient
         return replaced(scene, rules, x, sigma, noise()) if rules.pull == "mcg" else x
+    if rules.pull == "srmri" and not rules.fusion:
+        return x
     if rules.pull == "srmri" and scene.raised is not None:
         return banded(scene, rules, x, sigma, noise())
     return replaced(scene, rules, x, sigma, noise())

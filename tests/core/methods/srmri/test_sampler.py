@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_with_every_level_a_gradient_srmri_is_dps_to_the_last_bit() -> None:
         a, b = (walked(Rules(pull, 1, 0.1, squared), noise, start) for pull in ("srmri", "dps"))
         assert torch.equal(a, b)
         assert not torch.equal(a, walked(Rules("srmri", 2, 0.1, squared), noise, start))
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_without_fusion_the_scan_has_no_say_between_gradients(*, fusion: bool) -> None:
+    first, x = scene(), torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64)
+    other = replace(first, seen=first.seen + 1)
+    how = Rules("srmri", 2, 0.1, fusion=fusion)
+    made = [level(each, how, x, 1, (0.7, 0.5), lambda _: torch.zeros_like(x))[0] for each in (first, other)]
+    assert torch.equal(*made) is not fusion
 
 
 @pytest.mark.parametrize("squared", [False, True])

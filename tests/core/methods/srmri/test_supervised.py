@@ -14,6 +14,7 @@ from core.methods import registry
 from core.methods.base import Measured
 from core.methods.srmri import mock
 from core.methods.srmri.supervised.presets import NETWORKS, sizes
+from core.methods.srmri.supervised.recipes import edges_apart
 from core.methods.srmri.supervised.swin import WindowAttention
 from core.models.bundle import read_bundle
 from core.networks import build
@@ -119,6 +120,16 @@ def test_a_few_steps_lower_the_loss_and_the_model_is_of_its_method(method: str, 
     assert set(objective.figures(batch, restored)) == {"psnr", "psnr_cubic"}
     recipe.write(str(tmp_path), Trained(recipe.networks("tiny"), {"network": objective.network.state_dict()}, "for tests"))
     assert read_bundle(str(tmp_path)).network == NETWORKS[method]
+
+
+def test_edges_tell_a_blurred_slice_but_not_a_brighter_one() -> None:
+    step = torch.zeros(1, 1, 32, 32)
+    step[..., 16:] = 1
+    blurred = torch.nn.functional.avg_pool2d(step, (1, 5), 1, (0, 2))
+    assert float(edges_apart(step, step + 0.3)) < 1e-6
+    assert float(edges_apart(step, blurred)) > 0.01
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
+    assert float(edges_apart(ramp, 0 * ramp)) == pytest.approx((2 + 4 + 8) / 3, rel=1e-3)
 
 
 def test_the_network_of_another_method_is_refused(tmp_path: Path) -> None:
