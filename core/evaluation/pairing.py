@@ -103,8 +103,9 @@ def stacks_of(fine: Array, fine_grid: Grid, coarse: Array, coarse_grid: Grid, ax
     scale, offset = maps[axis]
     planes = [np.ascontiguousarray(np.moveaxis(image, axis, 0), np.float32) for image in (coarse, reduced, sharp)]
     uppers = [max(float(np.percentile(planes[n], 99.9)), 1e-12) for n in (0, 2, 2)]
-    scaled = [image / np.float32(upper) for image, upper in zip(planes, uppers, strict=True)]
-    return Stacks(axis, *scaled, grid, scale * np.arange(coarse.shape[axis]) + offset, grid.spacing[axis])
+    seen, shrunk, whole = (image / np.float32(upper) for image, upper in zip(planes, uppers, strict=True))
+    places = np.asarray(scale * np.arange(coarse.shape[axis]) + offset, np.float64)
+    return Stacks(axis, seen, shrunk, whole, grid, places, grid.spacing[axis])
 
 
 def _laid_along(fine: Grid, coarse: Grid) -> Grid:

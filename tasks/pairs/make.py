@@ -81,8 +81,8 @@ def make(settings: PairSettings) -> list[Person]:
             person, lines = Person(group, reason=reason(error)), []
         made.append(person)
         rows += lines
-    lines = ["\t".join(row) for row in [list(COLUMNS), *rows]]
-    files.write_atomic(files.join(settings.out, "pairs.tsv"), ("\n".join(lines) + "\n").encode())
+    table = "".join("\t".join(row) + "\n" for row in [list(COLUMNS), *rows])
+    files.write_atomic(files.join(settings.out, "pairs.tsv"), table.encode())
     return made
 
 

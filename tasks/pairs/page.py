@@ -52,4 +52,4 @@ def _grey(plane: Array) -> Pixels:
 def _ratio(planes: Array, grid: Grid, axis: int) -> float:
     """Width over height in mm."""
     rows, columns = (size for at, size in enumerate(grid.spacing) if at != axis)
-    return round(planes.shape[1] * rows / (planes.shape[2] * columns), 4)
+    return round(float(planes.shape[1] * rows / (planes.shape[2] * columns)), 4)

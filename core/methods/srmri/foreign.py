@@ -59,7 +59,7 @@ def read(paths: Sequence[str], folder: str) -> None:
     write_domain(folder, Domain())
     facts = {"schedule": {"kind": "geometric", "first": least, "last": most}, "prediction": "score"}
     multiple = max(MULTIPLE, 2 ** (len(config["multiples"]) - 1))
-    save_bundle(folder, {SCORE: Filled("NCSNpp", config, tensors)}, card, multiple=multiple, **facts)  # type: ignore[arg-type]
+    save_bundle(folder, {SCORE: Filled("NCSNpp", config, tensors)}, card, multiple=multiple, **facts)
 
 
 def _opened(path: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _opened(path: str) -> dict[str, Any]:
     if not isinstance(state, Mapping) or not any(INSIDE in name for name in state):
         got = ", ".join(list(content)[:5]) if isinstance(content, dict) else type(content).__name__
         raise WeightsError("weights-state", wanted, f"{got} in {path}", remedy)
-    return content
+    return dict(content)
 
 
 def _averaged(state: Tensors, ema: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], str]:

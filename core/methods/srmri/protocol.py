@@ -6,6 +6,8 @@ over the truth's 99.9th percentile. Table 4, k by k with its times: ``python -m 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from core.evaluation.metrics.gradients import deviation, gradient_sizes
@@ -36,5 +38,7 @@ def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]
 
 
 MEASURES = (RESTORATION, Measure(scores, METRICS))
-DEGRADATIONS = {kernel: {"operator": "in-plane", "kernel": kernel, "factor": 2} for kernel in KERNELS}
+DEGRADATIONS: dict[str, dict[str, Any]] = {
+    str(kernel): {"operator": "in-plane", "kernel": kernel, "factor": 2} for kernel in KERNELS
+}
 TABLES = Protocol("srmri", DEGRADATIONS, measures=MEASURES)

@@ -83,6 +83,10 @@ class Rules:
         """Whether there is a gradient at the level of this number, from 0."""
         return self.pull in {"dps", "mcg"} or (self.pull == "srmri" and number % self.period == 0)
 
+    def length(self, pixels: int) -> float:
+        """What a gradient is multiplied by, of a slice of so many measured pixels."""
+        return self.rho if self.squared else self.rho * math.sqrt(pixels)
+
 
 def gradient_of(scene: Scene, x: Tensor, sigma: float, *, squared: bool) -> tuple[Tensor, Tensor, float]:
     """D, the gradient of |y - H D| (or its square) to x, and |y - H D|; slices one by one, weights frozen."""
@@ -142,8 +146,7 @@ def _corrected(
 def _pulled(scene: Scene, rules: Rules, x: Tensor, gradient: Tensor | None, sigma: float, noise: Callable[[], Tensor]) -> Tensor:
     """A slice after its move, nearer to the scan."""
     if gradient is not None:
-        rho = rules.rho if rules.squared else rules.rho * math.sqrt(scene.seen.numel())
-        x = x - rho * gradient
+        x = x - rules.length(scene.seen.numel()) * gradient
         return replaced(scene, rules, x, sigma, noise()) if rules.pull == "mcg" else x
     if rules.pull == "srmri" and not rules.fusion:
         return x

@@ -84,7 +84,7 @@ def begin(stack: Stack) -> State:
 
 
 def advance(stack: Stack, state: State) -> Mapping[str, float]:
-    """A level of all slices: each sees its neighbours as they were before it."""
+    """A level of all slices: each sees its neighbours as they were before it; tells rho where there is a gradient."""
     before, number = state.arrays["slices"], state.step
     after, apart = np.empty_like(before), 0.0
     now, then = stack.sigmas[number : number + 2]
@@ -95,7 +95,8 @@ def advance(stack: Stack, state: State) -> Mapping[str, float]:
         moved, residual = level(scene, stack.rules, x, number, (now, then), noise)
         after[place], apart = moved[0, 0].cpu().numpy(), apart + residual / len(before)
     state.arrays["slices"] = after
-    return {"residual": apart, "sigma": now}
+    figures = {"residual": apart, "sigma": now}
+    return figures | ({"rho": stack.rules.length(stack.seen[0].size)} if stack.rules.differentiates(number) else {})
 
 
 def _used(stack: Stack, place: int, number: int, use: int) -> Tensor:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class Crops:
         return np.asarray(smooth / mean if mean > 0 else np.ones_like(smooth), np.float32)
 
     @cached_property
-    def _chances(self) -> tuple[Array, Array]:
+    def _chances(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sums of the weights up to each slice, and up to each pixel of each slice."""
         each = np.cumsum((self.weights + np.float32(EVEN)).reshape(len(self.padded), -1), 1, np.float64)
         return np.cumsum(each[:, -1]), each
@@ -62,6 +63,6 @@ class Crops:
             size = min(side, n // even * even)
             start = min(max(0, int(at) - size // 2), n - size)
             places.append(slice(start, start + size))
-        where = (min(number, len(of_pixels) - 1), *places)
-        crop, weight = (torch.from_numpy(array[where].copy())[None, None] for array in (self.padded, self.weights))
+        place, (rows, columns) = min(number, len(of_pixels) - 1), places
+        crop, weight = (torch.from_numpy(array[place, rows, columns].copy())[None, None] for array in (self.padded, self.weights))
         return crop, weight

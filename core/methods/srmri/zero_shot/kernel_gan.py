@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
 
     def weights(self) -> list[Tensor]:
         """Of its convolutions, with spectral norms of 1 (Miyato et al. 2018)."""
-        return [_normed(layer.weight) for layer in (self.first, *self.others)]  # type: ignore[arg-type]
+        return [_normed(layer.weight) for layer in (self.first, *self.others)]
 
     def judge(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         """How real each patch of pictures is, from 0 to 1, by ``weights``."""
@@ -85,7 +85,8 @@ def _normed(weight: Tensor) -> Tensor:
     matrix = weight.flatten(1)
     with torch.no_grad():
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    return weight / (u[:, 0] @ matrix @ v[0])
+    norm: Tensor = u[:, 0] @ matrix @ v[0]
+    return weight / norm
 
 
 def _begin(module: nn.Module) -> None:
@@ -125,8 +126,8 @@ class Search:
     def of(cls, slices: Array, seed: tuple[int, ...], device: str = "cpu") -> Search:
         """The search in slices (n, h, w) of values from 0 to about 1."""
         crops = Crops(2 * slices - 1, LEAST)
-        networks = (Learner.seeded(*each, device) for each in (("generator", Generator, 0), ("discriminator", Discriminator, 1)))
-        return cls(crops, *networks, seed)
+        generator = Learner.seeded("generator", Generator, 0, device)
+        return cls(crops, generator, Learner.seeded("discriminator", Discriminator, 1, device), seed)
 
     def begin(self, state: State) -> None:
         """Weights, and the schedule's values."""
@@ -147,13 +148,13 @@ class Search:
         fake = generator(shown)
         judged = discriminator.judge(_noisy(fake, draw), [weight.detach() for weight in weights])
         loss, error = _losses(state, generator, shown, fake)
-        told = {"kernel_loss": self.generator.learn(state, loss + (judged - 1).abs().mean(), made, rate, BETAS)}
+        figures = {"kernel_loss": self.generator.learn(state, loss + (judged - 1).abs().mean(), made, rate, BETAS)}
         real = self.crops.draw(draw, fake.shape[-1])[0].to(fake)
         seen, made_up = (discriminator.judge(_noisy(each, draw), weights) for each in (real, fake.detach()))
         loss = ((seen - 1).abs().mean() + made_up.abs().mean()) / 2
-        told["discriminator_loss"] = self.discriminator.learn(state, loss, made, rate, BETAS)
+        figures["discriminator_loss"] = self.discriminator.learn(state, loss, made, rate, BETAS)
         _schedule(state, error)
-        return told
+        return figures
 
     def kernel(self, state: State) -> Array:
         """As G has it, (13, 13)."""

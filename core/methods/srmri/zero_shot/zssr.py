@@ -85,13 +85,13 @@ class Study:
         network = self.learner.holding(state)
         restored = network(self._shown(truth, kernel, draw))
         loss = ((restored - truth).abs() * weight).mean()
-        told = {"loss": self.learner.learn(state, loss, made, float(state.values["rate"]))}
+        figures = {"loss": self.learner.learn(state, loss, made, float(state.values["rate"]))}
         if (made + 1) % LOOKED == 0:
-            told["held_error"] = self._error(state, kernel)
-            state.arrays[ERRORS] = np.append(state.arrays[ERRORS], told["held_error"])
+            figures["held_error"] = self._error(state, kernel)
+            state.arrays[ERRORS] = np.append(state.arrays[ERRORS], figures["held_error"])
         if (made + 1) % CHECKED == 0:
             self._slow(state, made + 1)
-        return told
+        return figures
 
     def done(self, state: State) -> bool:
         """Whether the rate has fallen to its end."""
@@ -111,7 +111,7 @@ class Study:
         rows, columns = (slice((n - side) // 2, (n - side) // 2 + side) for n, side in zip(planes.shape[1:], sides, strict=True))
         truth = torch.from_numpy(planes[places][:, None, rows, columns].copy()).to(self.learner.device)
         with torch.no_grad():
-            each = [network(self._shown(one[None], kernel)) - one for one in truth]
+            each = [network(self._shown(plane[None], kernel)) - plane for plane in truth]
         return float(torch.stack(each).double().square().mean())
 
     def _slow(self, state: State, made: int) -> None:

@@ -105,6 +105,18 @@ def test_a_slice_alone_is_as_among_others(pull: str) -> None:
     assert alone.tobytes() == np.ascontiguousarray(whole[:, :, :1]).tobytes()
 
 
+def test_rho_is_told_where_there_is_a_gradient() -> None:
+    measured, target = scan(InPlane(axis="S"), shape=(8, 12, 1))
+    stack = slice_walk.stack_of(model(), Rules("srmri", 2, 0.1), 3, measured, target)
+    state = slice_walk.begin(stack)
+    told = []
+    for _ in range(2):
+        figures = slice_walk.advance(stack, state)
+        told.append(figures.get("rho"))
+        state.count(figures)
+    assert told == [pytest.approx(0.1 * 24**0.5), None]
+
+
 def test_slices_that_measured_ones_mix_are_refused() -> None:
     measured, target = scan(SliceProfile(factor=4), 2)
     with pytest.raises(RestorationError, match=r"slices-coupled: expected one measured .*, but got 4 .* Use the method"):
