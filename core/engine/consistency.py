@@ -10,7 +10,8 @@ import numpy as np
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
 from core.operators.forward_model import ForwardModel
-from core.operators.repair import CORRECTION, LEAST, correction
+from core.operators.linear import Kept, LinearOperator
+from core.operators.repair import CORRECTION, LEAST, correction, explained
 
 COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image for the two to be compared
 
@@ -37,11 +38,39 @@ def repaired(image: Array, target: Grid, measured: Measured) -> Array:
     """
     if measured.stats.upper <= 0:
         return image
-    unit = CORRECTION * measured.stats.upper
-    operator = measured.operator(target)
-    seen = operator.forward(np.ones(target.shape, np.float32)) > COVERED  # neither in a mask nor outside the image
-    left = np.where(seen, measured.image - operator.forward(image), np.float32(0)) / np.float32(unit)
-    added = correction(operator, np.asarray(left, np.float32), float(np.hypot(LEAST, measured.stats.noise_sd / unit)))
+    operator, (unit, noise) = measured.operator(target), _unit(measured)
+    left = np.where(_seen(operator), measured.image - operator.forward(image), np.float32(0)) / np.float32(unit)
+    added = correction(operator, np.asarray(left, np.float32), noise)
     low = min(float(image.min()), measured.stats.minimum)
     high = max(float(image.max()), measured.stats.maximum)
     return np.clip(image + np.float32(unit) * added, np.float32(low), np.float32(high))
+
+
+def left_by_repair(left: Array, target: Grid, measured: Measured) -> Array:
+    """What the repair of an image would leave of ``left``, by the same closed form; its clipping is not looked at.
+
+    Args:
+        left: float32, y - A x or A x - y, on the scan's grid.
+        target: grid of the image.
+        measured: the whole scan.
+
+    Returns:
+        float32, on the scan's grid.
+    """
+    if measured.stats.upper <= 0:
+        return left
+    operator, (unit, noise) = measured.operator(target), _unit(measured)
+    seen = np.where(_seen(operator), left, np.float32(0))
+    added = explained(operator, np.asarray(seen / np.float32(unit), np.float32), noise)
+    return np.asarray(left - np.float32(unit) * added, np.float32)
+
+
+def _unit(measured: Measured) -> tuple[float, float]:
+    """The correction's standard deviation, and the noise in units of it."""
+    unit = CORRECTION * measured.stats.upper
+    return unit, float(np.hypot(LEAST, measured.stats.noise_sd / unit))
+
+
+def _seen(operator: LinearOperator) -> Kept:
+    """The voxels of the scan that are neither in a mask nor outside the image."""
+    return np.asarray(operator.forward(np.ones(operator.shape_in, np.float32)) > COVERED)

@@ -68,7 +68,7 @@ def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, do
     """The scans of one group, each with the digests of its stages."""
     flags = settings.outside_domain and domain.stated
     together = [_restored_from(scan) for scan in scans]
-    checks = {"quality": settings.quality.model_dump(mode="json")}
+    checks = {"quality": settings.quality.digested()}
     result = []
     for scan in scans:
         ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])

@@ -7,18 +7,21 @@ The restored image x, seen again through the acquisition A, ought to be the meas
     fit by -grad y     displacement in mm                                     a shift, half a voxel of it
     mean(A x)/mean(y)  gain                                                   a scaling
 
-Beside these: finite values, the measured range, the head's volume, and gradients at the faces of tiles.
+Beside these: finite values, the measured range, the head's volume, gradients at the faces of tiles; and, where cubic
+interpolation is at hand, how A x - y and the image's detail compare with its (``core.engine.against_cubic``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
+from core.engine.against_cubic import AS_MADE, REPAIRED, detail_ratios, grey_levels, repeated_planes, residual_ratios
+from core.engine.consistency import left_by_repair
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tiling
 from core.methods.base import Measured
@@ -70,6 +73,14 @@ CHECKS = (
     Check("overshoot", "max_overshoot", "values beyond the measured range", "%"),
     Check("seam", "max_seam", "gradient across tile faces, relative to elsewhere"),
     Check("volume_change", "max_volume_change", "change of the head's volume", "%"),
+    Check("consistency_ratio", "max_consistency_ratio", "consistency relative to cubic interpolation's"),
+    Check("slice_ratio", "max_slice_ratio", "consistency of a slice relative to cubic interpolation's"),
+    Check("cluster_ratio", "max_cluster_ratio", "largest cluster of differences relative to cubic interpolation's"),
+    Check("blur", "max_blur", "detail of cubic interpolation relative to that within the slices"),
+    Check("grain", "max_grain", "detail within the slices relative to cubic interpolation's"),
+    Check("across", "max_across", "detail across the slices relative to cubic interpolation's"),
+    Check("repeated", "max_repeated", "likeness of two neighbouring planes relative to others"),
+    Check("levels", "max_levels", "grey levels of the measured scan relative to the restored one's"),
 )
 
 
@@ -88,7 +99,27 @@ class Quality:
     problems: list[Problem]
 
 
-def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, thresholds: QualityThresholds) -> Quality:
+@dataclass(frozen=True)
+class Baseline:
+    """Cubic interpolation of the scan, that a restored one is held against.
+
+    Attributes:
+        image: float32, on the target grid; as interpolated.
+        repaired: whether the restored scan was, so that cubic interpolation counts as if it were too.
+    """
+
+    image: Array
+    repaired: bool
+
+
+def assess(
+    measured: Measured,
+    restored: Array,
+    target: Grid,
+    tiling: Tiling,
+    thresholds: QualityThresholds,
+    cubic: Baseline | None = None,
+) -> Quality:
     """Assess a restored scan against the measured one.
 
     Args:
@@ -97,6 +128,7 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
         target: its grid, parallel to the measured one.
         tiling: how the work was cut, for the seam score.
         thresholds: from which a scan is flagged.
+        cubic: where the restored scan has the measured one's contrast; None leaves out the figures relative to it.
 
     Returns:
         figures, map and problems.
@@ -104,20 +136,40 @@ def assess(measured: Measured, restored: Array, target: Grid, tiling: Tiling, th
     """
     bad = restored.size - int(np.count_nonzero(np.isfinite(restored)))
     image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
-    again = measured.operator(target).forward(image)
+    operator = measured.operator(target)
+    again = operator.forward(image)
     held = measured if measured.mask is None else replace(measured, image=np.where(measured.mask, np.float32(0), measured.image))
-    residual = np.where(_seen(target, measured.grid), again - held.image, np.float32(0))  # outside nothing was restored
+    seen = _seen(target, measured.grid)  # outside nothing was restored
+    residual = np.where(seen, again - held.image, np.float32(0))
     figures = {"non_finite": float(bad), "noise_sd": measured.stats.noise_sd}
     figures |= _consistency(held, again, residual)
     figures |= _volume(measured, image, target)
     figures |= {"overshoot": _overshoot(measured, image), "seam": seam_score(image, target, measured, tiling)}
+    if cubic is not None:
+        plain = np.where(seen, operator.forward(cubic.image) - held.image, np.float32(0))
+        figures |= _against_cubic(held, residual, plain, target, cubic) | _detail(held, image, cubic.image)
     return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), _problems(figures, thresholds))
+
+
+def limit_of(check: Check, figures: Mapping[str, float], thresholds: QualityThresholds) -> float:
+    """From which magnitude of a figure a scan is flagged.
+
+    Args:
+        check: of the figure.
+        figures: of the scan; a local difference may be so much larger than cubic interpolation's as a cluster may, since beside
+            bright fluid even good interpolation leaves more than the threshold.
+        thresholds: as set.
+    """
+    allowed: float = getattr(thresholds, check.threshold)
+    return max(allowed, thresholds.max_cluster_ratio * figures.get("local_cubic", 0.0)) if check.figure == "local" else allowed
 
 
 def _problems(figures: dict[str, float], thresholds: QualityThresholds) -> list[Problem]:
     problems = [("non-finite", f"{figures['non_finite']:.0f} voxels are not finite")] if figures["non_finite"] else []
     for check in CHECKS:
-        value, allowed = figures[check.figure], getattr(thresholds, check.threshold)
+        if check.figure not in figures:
+            continue
+        value, allowed = figures[check.figure], limit_of(check, figures, thresholds)
         if check.figure == "seam" and value < LEAST_SEAM:
             problems.append(("seam", f"{check.title} is {check.tell(value)} (at least {check.tell(LEAST_SEAM)})"))
         if abs(value) > allowed:
@@ -136,6 +188,28 @@ def _consistency(measured: Measured, again: Array, residual: Array) -> dict[str,
         "local": _local(residual, measured.grid) / (measured.stats.foreground_mean or 1.0),
         "shift": _shift(measured.image, residual, inside, measured.grid),
         "gain_error": _gain_error(measured.image, residual),
+    }
+
+
+def _against_cubic(measured: Measured, residual: Array, plain: Array, target: Grid, cubic: Baseline) -> dict[str, float]:
+    """Figures of A x - y relative to cubic interpolation's."""
+    image, stats = measured.image, measured.stats
+    inside = (image > head_threshold(image, stats)) | (image + residual > head_threshold(image, stats))
+    before = left_by_repair(plain, target, measured) if cubic.repaired else plain
+    ratios = residual_ratios(
+        residual, before, image, inside, measured.grid, stats.noise_sd, REPAIRED if cubic.repaired else AS_MADE
+    )
+    return ratios | {"local_cubic": _local(before, measured.grid) / (stats.foreground_mean or 1.0)}
+
+
+def _detail(measured: Measured, image: Array, cubic: Array) -> dict[str, float]:
+    """Figures of the image's detail relative to cubic interpolation's."""
+    axis = measured.grid.slice_axis
+    ends = 0 if axis is None else math.ceil(image.shape[axis] / measured.image.shape[axis])
+    repeated = 1.0 if axis is None else repeated_planes(image, cubic, axis, ends)
+    return detail_ratios(image, cubic, axis, measured.stats.noise_sd) | {
+        "repeated": repeated,
+        "levels": grey_levels(image, measured.image),
     }
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from core.errors import UsageError
 from core.evaluation.metrics.restoration import restoration_scores
-from core.geometry.grid import Array
+from core.geometry.grid import Array, Grid
+from core.methods.base import Measured, Method
 
 Mask = NDArray[np.bool_]
 Entities = Mapping[str, str]
@@ -62,6 +63,48 @@ ONLY = ""  # name of the degradation of a protocol that has one
 RESTORATION = Measure(_shared)  # the shared figures, see ``core.evaluation.metrics.restoration``
 
 
+@dataclass(frozen=True)
+class Probe:
+    """A case and what a method made of it, for figures that need more than the two images.
+
+    Attributes:
+        measured: the scan of low resolution.
+        image: float32, restored, as the method made it.
+        truth: float32, of the same shape.
+        target: grid of both.
+        method: by which it was restored.
+        restore: restores another scan on the same grids by the same method.
+        other: another person's truth, laid on ``target`` centre on centre; None where the cohort has none.
+    """
+
+    measured: Measured
+    image: Array
+    truth: Array
+    target: Grid
+    method: Method
+    restore: Callable[[Measured], Array]
+    other: Array | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of an evaluation, for a protocol's own tables.
+
+    Attributes:
+        person: label.
+        contrast: BIDS suffix of the scan; empty where it has none.
+        degradation: name of the protocol's.
+        method: label.
+        figures: by name.
+    """
+
+    person: str
+    contrast: str
+    degradation: str
+    method: str
+    figures: Mapping[str, float]
+
+
 def every_scan(entities: Entities) -> bool:  # noqa: ARG001 - what a protocol is asked with
     """All scans count."""
     return True
@@ -80,6 +123,10 @@ class Protocol:
         takes: whether a scan with these BIDS entities counts.
         folds: parts of the persons for cross-validation; 1: all together.
         lpips: whether LPIPS is scored unless the user says.
+        probe: further figures of a case by a method, by names that no table of methods shows.
+        probed: changes with their definition, so that rows of before are scored anew.
+        tables: of all rows to texts by file name (".md", ".json"), which lie beside the other tables.
+        baseline: a method that takes part even where nobody names it; "": none.
     """
 
     name: str
@@ -89,13 +136,17 @@ class Protocol:
     takes: Callable[[Entities], bool] = every_scan
     folds: int = 1
     lpips: bool = False
+    probe: Callable[[Probe], Mapping[str, float]] | None = None
+    probed: int = 1
+    tables: Callable[[Sequence[Entry]], Mapping[str, str]] | None = None
+    baseline: str = ""
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What its figures depend on beyond the two images; empty for the shared figures of whole volumes."""
-        if self.mask is None and tuple(self.measures) == (RESTORATION,):
+        if self.mask is None and tuple(self.measures) == (RESTORATION,) and self.probe is None:
             return ()
-        return (self.name, [measure.version for measure in self.measures])
+        return (self.name, [measure.version for measure in self.measures], *([self.probed] if self.probe else []))
 
     def score(self, restored: Array, truth: Array) -> dict[str, float]:
         """All figures of a restored scan, by name.

@@ -12,7 +12,7 @@ eigenvalues w w w + s^2. Elsewhere W is applied by conjugate gradients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -64,19 +64,44 @@ def correction(operator: LinearOperator, left: Array, noise: float) -> Array:
     return _by_rounds(operator, left, noise)
 
 
-def _in_closed_form(matrices: Sequence[Matrix], left: Array, noise: float) -> Array:
-    values, held = [], left
-    back: list[Matrix] = []
-    for axis, rows in enumerate(matrices):
-        spread = smooth_covariance(rows.shape[1]) @ rows.T
-        own, vectors = np.linalg.eigh(rows @ spread)
-        values.append(np.maximum(own, 0))
-        back.append(spread @ vectors)
-        held = apply_axis(vectors.T, held, axis)
+def explained(operator: LinearOperator, left: Array, noise: float) -> Array:
+    """What of ``left`` the correction explains, A W left; the arguments are those of ``correction``.
+
+    Returns:
+        float32 of the scan's shape, in the unit of ``left``.
+    """
+    if not isinstance(operator, Separable):
+        return np.asarray(operator.forward(_by_rounds(operator, left, noise)), np.float32)
+    parts = [_eigen(rows) for rows in operator.matrices]
+    for axis, (_, vectors, _) in enumerate(parts):
+        left = apply_axis(vectors.T, left, axis)
+    power = _product_of(values for values, _, _ in parts)
+    left = np.asarray(left * (power / (power + noise**2)), np.float32)
+    for axis, (_, vectors, _) in enumerate(parts):
+        left = apply_axis(vectors, left, axis)
+    return left
+
+
+def _eigen(rows: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """Of one axis the eigenvalues and eigenvectors of A S A', and S A'."""
+    spread = smooth_covariance(rows.shape[1]) @ rows.T
+    own, vectors = np.linalg.eigh(rows @ spread)
+    return np.maximum(own, 0), vectors, spread
+
+
+def _product_of(values: Iterable[Matrix]) -> Matrix:
     x, y, z = values
-    held = np.asarray(held / (x[:, None, None] * y[:, None] * z + noise**2), np.float32)
-    for axis, columns in enumerate(back):
-        held = apply_axis(columns, held, axis)
+    return np.asarray(x[:, None, None] * y[:, None] * z)
+
+
+def _in_closed_form(matrices: Sequence[Matrix], left: Array, noise: float) -> Array:
+    parts = [_eigen(rows) for rows in matrices]
+    held = left
+    for axis, (_, vectors, _) in enumerate(parts):
+        held = apply_axis(vectors.T, held, axis)
+    held = np.asarray(held / (_product_of(values for values, _, _ in parts) + noise**2), np.float32)
+    for axis, (_, vectors, spread) in enumerate(parts):
+        held = apply_axis(spread @ vectors, held, axis)
     return held
 
 

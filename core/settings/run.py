@@ -49,6 +49,12 @@ class Compute(Settings):
     )
 
 
+LATER = frozenset(  # thresholds that digests know only where they are set
+    f"max_{name}"
+    for name in ("consistency_ratio", "slice_ratio", "cluster_ratio", "blur", "grain", "across", "repeated", "levels")
+)
+
+
 class QualityThresholds(Settings):
     """A restored scan that misses one of these is flagged, not silently passed."""
 
@@ -68,9 +74,38 @@ class QualityThresholds(Settings):
     )
     max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
     max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the head's volume")
+    max_consistency_ratio: float = Field(
+        2.2, gt=0, title="Consistency against cubic", description="RMS of A x - y over that of cubic interpolation of the scan"
+    )
+    max_slice_ratio: float = Field(
+        2.8, gt=0, title="Slice against cubic", description="the same of one slice, the largest of all slices"
+    )
+    max_cluster_ratio: float = Field(
+        3.0, gt=0, title="Cluster against cubic", description="largest cluster of A x - y, 5 to 14 mm wide, over cubic's"
+    )
+    max_blur: float = Field(
+        1.5, gt=0, title="Blur", description="detail within the slices of cubic interpolation over the restored scan's"
+    )
+    max_grain: float = Field(
+        1.5, gt=0, title="Grain", description="detail within the slices of the restored scan over cubic interpolation's"
+    )
+    max_across: float = Field(
+        3.0, gt=0, title="Detail across", description="detail across the slices of the restored scan over cubic interpolation's"
+    )
+    max_repeated: float = Field(
+        3.0, gt=0, title="Repeated plane", description="difference of neighbouring planes, the usual one over the least"
+    )
+    max_levels: float = Field(
+        2.0, gt=0, title="Grey levels", description="distinct values of the measured scan over the restored one's"
+    )
     check_faces: bool = Field(
         default=False, title="Check faces", description="flag scans in which a face can probably be seen; none is changed"
     )
+
+    def digested(self) -> dict[str, Any]:
+        """The JSON value that enters digests: the thresholds that came later only where they are set."""
+        fields, plain = self.model_dump(mode="json"), QualityThresholds()
+        return {name: value for name, value in fields.items() if name not in LATER or value != getattr(plain, name)}
 
 
 Millimetres = Annotated[float, Field(gt=0.1, le=10)]

@@ -13,8 +13,9 @@ import numpy as np
 
 from core import __version__
 from core.banding import banding, evened
+from core.engine.consistency import unrepaired
 from core.engine.plan import ScanPlan
-from core.engine.quality import Problem, Quality, assess
+from core.engine.quality import Baseline, Problem, Quality, assess
 from core.engine.records import ScanRecord
 from core.errors import GridError, InputError
 from core.evaluation.metrics import nrmse, psnr, ssim
@@ -116,7 +117,8 @@ def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
     thresholds = read_plan(job.out, job.plan).settings.quality
     measured, figures, problems = _banding(restored.measured, method_of(job))
     restored = replace(restored, measured=measured)
-    quality = assess(measured, restored.image, restored.target, tiling_of(job, scan), thresholds)
+    cubic = _baseline(job, scan, restored)
+    quality = assess(measured, restored.image, restored.target, tiling_of(job, scan), thresholds, cubic)
     quality = replace(quality, figures=quality.figures | figures, problems=[*quality.problems, *problems])
     if thresholds.check_faces:
         quality = looked_for(quality, restored.measured.image, restored.measured.grid)
@@ -124,6 +126,13 @@ def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
         return quality
     other = assess(restored.measured, restored.cubic, restored.target, volume(restored.target.shape), thresholds)
     return replace(quality, figures=quality.figures | {"consistency_cubic": other.figures["consistency"]})
+
+
+def _baseline(job: Job, scan: ScanPlan, restored: Restored) -> Baseline | None:
+    """Cubic interpolation, where the restored scan has the measured one's contrast; else None."""
+    if unrepaired(method_of(job), scan.forward):
+        return None
+    return Baseline(restored.image if restored.cubic is None else restored.cubic, is_repaired(job, scan))
 
 
 def _banding(measured: Measured, method: Method) -> tuple[Measured, dict[str, float], list[Problem]]:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from core import __version__
-from core.engine.quality import CHECKS, Check, brief
+from core.engine.quality import CHECKS, Check, brief, limit_of
 from core.engine.records import ScanRecord, State
 from core.geometry.grid import Grid
 from core.settings.run import QualityThresholds
@@ -96,7 +96,8 @@ def quality_rows(record: ScanRecord, thresholds: QualityThresholds) -> Iterator[
         yield QualityRow("voxels that are not finite", number(bad), "0", bad == 0)
     for check in CHECKS:
         if check.figure in figures:
-            value, limit = figures.pop(check.figure), getattr(thresholds, check.threshold)
+            limit = limit_of(check, record.quality, thresholds)
+            value = figures.pop(check.figure)
             yield QualityRow(
                 check.title, check.tell(value), f"{'±' if two_sided(check) else '≤'} {check.tell(limit)}", abs(value) <= limit
             )
@@ -225,7 +226,7 @@ def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[
     if value is None or check is None:
         return {"value": value, "text": number(value), "flagged": False}
     text = brief(value * 100 if check.unit == "%" else value)
-    return {"value": value, "text": text, "flagged": abs(value) > getattr(thresholds, check.threshold)}
+    return {"value": value, "text": text, "flagged": abs(value) > limit_of(check, record.quality, thresholds)}
 
 
 def _row(record: ScanRecord, view: CohortView, names: list[str], thresholds: QualityThresholds) -> dict[str, Any]:
@@ -249,7 +250,11 @@ def _charts(view: CohortView, thresholds: QualityThresholds) -> Iterator[dict[st
             for record in view.records
             if check.figure in record.quality
         ]
-        out = frozenset(key for key, value in values if abs(value) > limit * times)
+        out = frozenset(
+            public(record.key)
+            for record in view.records
+            if abs(record.quality.get(check.figure, 0.0)) > limit_of(check, record.quality, thresholds)
+        )
         limits = (-limit * times, limit * times) if two_sided(check) else (limit * times,)
         if values:
             yield {"chart": distribution(check.title.capitalize(), values, out, limits), "unit": check.unit}

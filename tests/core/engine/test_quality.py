@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.engine.quality import CHECKS, Quality, assess, brief, seam_score
+from core.engine.quality import CHECKS, Baseline, Quality, assess, brief, seam_score
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.geometry.tiles import Tiling, halo_patches, patches, slabs, volume
@@ -256,7 +256,8 @@ def test_a_scan_of_one_slice_is_assessed(head: Array) -> None:
 def test_each_threshold_flags_by_its_own_name(head: Array) -> None:
     measured, target = scan(head)
     tight = QualityThresholds(**{check.threshold: 1e-9 for check in CHECKS})
-    quality = assess(measured, cubic(measured, target), target, slabs(target.shape, 2, 16), tight)
+    baseline = Baseline(cubic(measured, target), repaired=False)
+    quality = assess(measured, baseline.image + ball((20, 50, 40), 3), target, slabs(target.shape, 2, 16), tight, baseline)
     assert codes(quality) == {one.figure.replace("_", "-") for one in CHECKS}
     assert {one.threshold for one in CHECKS} == set(QualityThresholds.model_fields) - {"check_faces"}
     assert all("at most" in reason and "\n" not in reason for _, reason in quality.problems)
