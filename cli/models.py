@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, Field, create_model
 
 from cli.console import FAILED, OK, calm, say
-from cli.models_check import check, sanitise
+from cli.models_check import check, sanitise, tested
 from core.errors import UsageError
 from core.methods import registry as families
 from core.settings.evaluate import EvaluationSettings
@@ -269,6 +269,12 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
         "hold a model against this environment: bytes, networks, schedule, domain, versions; exit code 3 if something is wrong",
         {"model": {"help": "a folder, or NAME, NAME@alias or NAME/version"}},
         check,
+    ),
+    "tested": (
+        "write what isovox evaluate domain found into a model's card and domain; its weights and digest stay",
+        {"folder": {"help": "of the model"}, "cells": {"help": "the evaluation's domain.json"}}
+        | {"--method": {"help": "of several in it, the one that this is the model of"}},
+        tested,
     ),
     "sanitise": (
         "copy a model's folder without the paths, user and host names that its card and split tell; its digest stays",

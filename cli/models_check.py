@@ -54,3 +54,15 @@ def sanitise(options: argparse.Namespace) -> int:
         say(f"left in {finding.file}, on which the digest depends: {finding.kind} {finding.text}")
     say(f"{len(done.removed)} taken out; {options.out}, digest {read_bundle(options.out).digest[:12]} as before")
     return FAILED if done.left else OK
+
+
+def tested(options: argparse.Namespace) -> int:
+    """Write the cells of an evaluation into a model's card and domain; say what they are."""
+    from core.models.tested import note_tested, read_cells
+
+    cells = read_cells(options.cells, options.method)
+    note_tested(options.folder, cells)
+    for cell in cells:
+        refused = "" if cell.helps else ", no gain: refused by the plan"
+        say(f"{cell.scans()}: {cell.gain:+.2f} dB over cubic interpolation{refused}")
+    return OK

@@ -34,7 +34,11 @@ def candidates_of(settings: EvaluationSettings) -> list[Candidate]:
     Raises:
         UsageError: an unknown method, an option of a method that does not take part, or a method named twice.
     """
-    words = [word for method in settings.methods for word in _champions(method, settings)]
+    from core.methods import registry
+
+    baseline = registry.protocol(settings.protocol).baseline
+    named = settings.methods if not baseline or baseline in settings.methods else (baseline, *settings.methods)
+    words = [word for method in named for word in _champions(method, settings)]
     entrants = [_said(word) for word in words]
     plain = Counter((method, repair) for method, repair, _ in entrants)
     candidates = [_candidate(each, settings, alone=plain[each[:2]] == 1) for each in entrants]

@@ -82,7 +82,7 @@ def residual_ratios(
     if not inside.any():
         return dict.fromkeys(("consistency_ratio", "slice_ratio", "cluster_ratio"), 0.0)
     floor = floors.whole * noise_sd
-    residual = _reachable(residual, scan)
+    residual, cubic = _reachable(residual, scan), _reachable(cubic, scan)
     whole = _rms(residual[inside]) / float(np.hypot(_rms(cubic[inside]), floor))
     least = np.float32(floors.local * noise_sd) ** 2 + np.square(np.float32(STEEP) * _range(scan))
     level = np.sqrt(_local_squares(cubic, grid) + least)

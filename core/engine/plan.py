@@ -101,6 +101,7 @@ class ScanPlan(Settings):
         mask: beside it, where its method takes one.
         covariates: of the person, those that its method takes and that are known.
         labels: masks and labels beside it that are carried onto its restored grid.
+        lowest: its smallest value over its 99.9th percentile, where its method hangs on it and another is at hand.
         method: that restores it, with its defaults; "": the run's.
         why: it is that one.
         outside: what of it lies outside the domain of the method or its model, where it is restored all the same.
@@ -129,6 +130,7 @@ class ScanPlan(Settings):
     mask: MaskImage | None = None
     covariates: dict[str, float | str] | None = None
     labels: tuple[LabelImage, ...] = ()
+    lowest: float | None = None
     method: str = ""
     why: str = ""
     outside: tuple[str, ...] = ()
@@ -245,7 +247,7 @@ def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = 
         lowest: its smallest value over its 99.9th percentile, once it was read.
     """
     suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
-    size = voxel_size_of([scan.source_grid], settings)
+    size, lowest = voxel_size_of([scan.source_grid], settings), scan.lowest if lowest is None else lowest
     return facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
 
 

@@ -11,15 +11,17 @@ from typing import Any, Literal
 from core import __version__
 from core.digest import digest_of
 from core.engine.plan import CohortPlan, Forecast, Refusal, ScanPlan, Way, Weights, facts_of_scan, outside_domain, voxel_size_of
-from core.errors import IsovoxError
+from core.errors import InputError, IsovoxError
 from core.geometry.grid import fused_grid
-from core.io.arrays.store import object_count
+from core.io import readers
+from core.io.arrays.store import BLOCK_PLANES, object_count
 from core.methods.base import Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import candidates, method_entry, pickers, resolve
 from core.models.domain import Domain, Facts, disagreements, unknown
 from core.settings.run import RunSettings
 from core.settings.scans import TilingSettings
+from core.stats import RunningStatistics
 
 FINER = 0.95  # of the restored voxels' edge: below it a scan is told to become coarser
 SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
@@ -141,6 +143,18 @@ def _chosen(
     return tuple(inside), tuple(outside)
 
 
+def _with_lowest(scan: ScanPlan, settings: RunSettings) -> ScanPlan:
+    """A scan with how low its values go, for which all of it is read; as it is where it cannot be read: ingest will tell."""
+    statistics = RunningStatistics(scan.source_grid.shape)
+    try:
+        for slab in readers.slabs(scan.kind, scan.uris, BLOCK_PLANES, settings.trust):
+            statistics.take(slab.box, slab.image)
+    except InputError:
+        return scan
+    stats = statistics.stats()
+    return scan.model_copy(update={"lowest": stats.minimum / stats.upper if stats.upper > 0 else None})
+
+
 def _without_beside(scan: ScanPlan, own: str) -> ScanPlan:
     """A scan that has a method of its own without the mask and covariates that the run's method takes and that one does not."""
     if not own:
@@ -231,6 +245,8 @@ def complete(
     if settings.method not in pickers():
         ways[settings.method] = Way(settings.method, settings.method_options, weights)
     methods = {name: way.build() for name, way in ways.items()}
+    if settings.fallback and settings.method in methods and methods[settings.method].domain.sign:
+        scans = [_with_lowest(scan, settings) for scan in scans]
     inside, outside = _chosen(scans, settings, methods)
     used = {scan.method or settings.method for scan in inside}
     draft = CohortPlan(

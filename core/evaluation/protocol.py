@@ -69,12 +69,13 @@ class Probe:
 
     Attributes:
         measured: the scan of low resolution.
-        image: float32, restored, as the method made it.
+        image: float32, restored.
         truth: float32, of the same shape.
         target: grid of both.
         method: by which it was restored.
         restore: restores another scan on the same grids by the same method.
         other: another person's truth, laid on ``target`` centre on centre; None where the cohort has none.
+        repaired: whether the image was brought to agree with the scan; else it is as the method made it.
     """
 
     measured: Measured
@@ -84,6 +85,7 @@ class Probe:
     method: Method
     restore: Callable[[Measured], Array]
     other: Array | None = None
+    repaired: bool = False
 
 
 @dataclass(frozen=True)

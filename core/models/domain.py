@@ -41,6 +41,40 @@ def _rising(ends: tuple[float, float]) -> tuple[float, float]:
 Range = Annotated[tuple[float, float], AfterValidator(_rising)]  # least and most, both included
 
 
+class GainCell(Settings):
+    """Scans on which a model was held against cubic interpolation, and how it did; see ``core.evaluation.protocols.domain``.
+
+    Attributes:
+        contrast: BIDS suffix; empty where it was not known.
+        factor: distance of the slices' centres over the restored voxels' size.
+        gap: between slices, as a fraction of their distance.
+        gain: in PSNR, dB, mean over persons.
+        least: the lower end of its one-sided 95 % interval; None of a single person.
+        persons: how many.
+    """
+
+    contrast: str
+    factor: float
+    gap: float
+    gain: float
+    least: float | None
+    persons: int
+
+    @property
+    def helps(self) -> bool:
+        """Whether the model is better than cubic interpolation there, by all that is known."""
+        return (self.gain if self.least is None else self.least) > 0
+
+    def scans(self) -> str:
+        """Which scans, in words."""
+        return f"{self.contrast} of factor {self.factor:g}, gap {self.gap:g} ({self.persons} persons)".lstrip()
+
+    def told(self) -> str:
+        """Gain, its least and the persons, as cells of a table."""
+        least = "–" if self.least is None else f"{self.least:+.2f}"
+        return f"{self.gain:+.2f} | {least} | {self.persons}"
+
+
 class Domain(Settings):
     """Scans that a model was trained and tested for.
 
@@ -57,6 +91,7 @@ class Domain(Settings):
         sign: "non-negative" where background is 0, or dark and above it.
         orientations: of the slices.
         voxel_size: of the restored scan, mm: what the model gives.
+        tested: where it was held against cubic interpolation: a scan whose nearest cell is no gain is refused.
         persons: how many it has seen; told, nothing is refused by it.
     """
 
@@ -72,6 +107,7 @@ class Domain(Settings):
     sign: Literal["non-negative"] | None = None
     orientations: tuple[Orientation, ...] | None = None
     voxel_size: Range | None = None
+    tested: tuple[GainCell, ...] | None = None
     persons: int | None = None
 
     @property
@@ -163,7 +199,7 @@ def disagreements(domain: Domain, facts: Facts) -> list[str]:
         domain: of a model or a method.
         facts: of the scan.
     """
-    return [*_names(domain, facts), *_figures(domain, facts), *_sign(domain, facts)]
+    return [*_names(domain, facts), *_figures(domain, facts), *_sign(domain, facts), *_held(domain, facts)]
 
 
 def _names(domain: Domain, facts: Facts) -> Iterator[str]:
@@ -201,6 +237,17 @@ def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
 def _sign(domain: Domain, facts: Facts) -> Iterator[str]:
     if domain.sign is not None and facts.lowest is not None and facts.lowest < -RINGING:
         yield f"values down to {facts.lowest:.3g} of the brightest; trained for none below 0"
+
+
+def _held(domain: Domain, facts: Facts) -> Iterator[str]:
+    """What tests against cubic interpolation say of a scan: of the nearest cell, by the logarithm of the factor, then the gap."""
+    cells = [cell for cell in domain.tested or () if facts.contrast is None or cell.contrast in {"", facts.contrast}]
+    if facts.factor is None or not cells:
+        return
+    factor, gap = facts.factor, facts.slice_gap or 0.0
+    nearest = min(cells, key=lambda cell: (round(abs(math.log(cell.factor / factor)), 6), abs(cell.gap - gap)))
+    if not nearest.helps:
+        yield f"slices like {nearest.scans()}, where it gains {nearest.gain:+.2f} dB over cubic interpolation"
 
 
 def _within(got: float, allowed: tuple[float, float]) -> bool:
@@ -274,7 +321,7 @@ def both(first: Domain, second: Domain) -> Domain:
 
 def _met(name: str, a: object, b: object) -> object:
     """What two statements of a field have in common."""
-    if a is None or b is None or name == "sign":
+    if a is None or b is None or name in {"sign", "tested"}:
         return b if a is None else a
     assert isinstance(a, tuple) and isinstance(b, tuple)  # noqa: S101, PT018 - all other fields are
     if isinstance(a[0], str):

@@ -93,7 +93,7 @@ class QualityThresholds(Settings):
         3.0, gt=0, title="Detail across", description="detail across the slices of the restored scan over cubic interpolation's"
     )
     max_repeated: float = Field(
-        3.0, gt=0, title="Repeated plane", description="difference of neighbouring planes, the usual one over the least"
+        30.0, gt=0, title="Repeated plane", description="difference of neighbouring planes, the usual one over the least"
     )
     max_levels: float = Field(
         2.0, gt=0, title="Grey levels", description="distinct values of the measured scan over the restored one's"

@@ -8,6 +8,7 @@ All three steps skip what their digest says is there. What goes wrong with one s
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -18,8 +19,6 @@ from core import __version__
 from core.digest import digest_of
 from core.engine.consistency import repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver
-from core.engine.restore import Source as Scan
-from core.engine.restore import restore_scan
 from core.errors import InputError
 from core.evaluation.protocol import Protocol
 from core.geometry.grid import Array, Grid
@@ -40,11 +39,11 @@ from tasks.evaluate import simulate
 from tasks.evaluate.beside import mask_on, unmasked
 from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import Case, covered, forward_told
+from tasks.evaluate.probing import other_truth, probed, restored_by
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
 VERSION = 1  # of the figures: a change of their definition scores anew
-THICKNESS = 32  # planes of a block
 
 State = Literal["done", "failed"]
 
@@ -56,6 +55,7 @@ class Score(Settings):
         scan: key of the truth.
         degradation: name of the one of the protocol's by which the scan was made; empty of a protocol with one.
         person: label of the person; empty where it is not known, and each scan counts as another's.
+        contrast: BIDS suffix of the scan; empty where it has none.
         method: label of the method.
         model: of a learned method; name and version.
         state: done or failed.
@@ -71,6 +71,7 @@ class Score(Settings):
     scan: str
     degradation: str = ""
     person: str = ""
+    contrast: str = ""
     method: str
     model: str = ""
     state: State = "done"
@@ -103,10 +104,11 @@ class CaseEvaluation:
         settings: of the evaluation.
         case: which.
         scorer: of what needs more than the two images.
+        others: cases beside it, of which protocols may want another person's truth.
     """
 
-    def __init__(self, settings: EvaluationSettings, case: Case, scorer: Scorer) -> None:
-        self.settings, self.case, self.scorer = settings, case, scorer
+    def __init__(self, settings: EvaluationSettings, case: Case, scorer: Scorer, others: Sequence[Case] = ()) -> None:
+        self.settings, self.case, self.scorer, self.others = settings, case, scorer, others
 
     @cached_property
     def digests(self) -> tuple[str, str]:
@@ -128,6 +130,12 @@ class CaseEvaluation:
         box = covered(sharp, grid)
         measured = Measured(image, grid, scan_stats(image), forward_told(self.case, grid), key)
         return CaseImages(measured, stored, np.ascontiguousarray(truth[box.slices]), sharp.crop(box))
+
+    @cached_property
+    def other(self) -> Array | None:
+        """Another person's truth on the target grid."""
+        settings = SimulateSettings(input="", out="", trust=self.settings.trust)
+        return other_truth(self.case, self.others, self.images.target, settings)
 
     @cached_property
     def prepared(self) -> Any:
@@ -195,18 +203,22 @@ class CaseEvaluation:
 
 def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Checkpoint) -> Array:
     """The restored scan; a method with state goes on from the one that was kept."""
-    images = evaluation.images
-    method = candidate.build()
-    tiling = method.tiling(images.measured.grid, images.target, evaluation.settings.tiling)
-    image, driver = np.empty(images.target.shape, np.float32), None
-    if isinstance(method, IterativeMethod):
-        driver = Driver(method, checkpoint)
-    scans = [Scan.in_memory(evaluation.measured(candidate))]
-    for box, (array,) in restore_scan(method, scans, images.target, tiling, THICKNESS, driver):
-        image[box.slices] = array
+    method, images = candidate.build(), evaluation.images
+    driver = Driver(method, checkpoint) if isinstance(method, IterativeMethod) else None
+    image = restored_by(method, evaluation.measured(candidate), images.target, evaluation.settings.tiling, driver)
     if candidate.repair and not unrepaired(method, images.measured.forward):
         image = repaired(image, images.target, images.measured)
     return image
+
+
+def _probed(evaluation: CaseEvaluation, candidate: Candidate, image: Array) -> Mapping[str, float]:
+    """The figures of the protocol that need more than the two images."""
+    if evaluation.protocol.probe is None:
+        return {}
+    images = evaluation.images
+    both = (evaluation.measured(candidate), image, images.truth, images.target)
+    settings, method = evaluation.settings, candidate.build()
+    return probed(evaluation.protocol, method, both, settings.tiling, evaluation.other, repaired=candidate.repair)
 
 
 def _kept_scan(uri: str, side: str, digest: str) -> tuple[Array, float] | None:
@@ -262,7 +274,8 @@ def _kept_score(uri: str, out: str, digest: str) -> Score | None:
 
 
 def _row(case: Case, candidate: Candidate) -> Score:
-    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person}
+    suffix = case.truth.entities.get("suffix", "")
+    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person, "contrast": suffix}
     return Score(**named, method=candidate.label, model=candidate.model)
 
 
@@ -272,13 +285,14 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     digest = evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
     if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
-        return stored.model_copy(update={"person": row.person})  # rows of before did not say
+        return stored.model_copy(update={"person": row.person, "contrast": row.contrast})  # rows of before did not say
     image, seconds = restored_scan(evaluation, candidate)
     if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
     figures = evaluation.protocol.score(image, evaluation.images.truth) | evaluation.scorer.score(
         image, evaluation.images.target, evaluation.prepared
     )
+    figures |= _probed(evaluation, candidate, image)
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)
     files.write_atomic(uri, (row.model_dump_json(indent=2) + "\n").encode())
@@ -320,7 +334,8 @@ class Evaluation:
 def score_case(piece: Piece) -> list[Score]:
     """What a worker runs: the case of that number by all candidates, one after the other; its images are read once."""
     work = read_work(Evaluation, piece)
-    evaluation = CaseEvaluation(work.settings, work.cases[piece.number], scorer_of(work.scoring))
+    case, others = work.cases[piece.number], work.cases
+    evaluation = CaseEvaluation(work.settings, case, scorer_of(work.scoring), others)
     return [score_one(evaluation, candidate) for candidate in work.candidates]
 
 

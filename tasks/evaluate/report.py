@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from core.errors import IsovoxError
-from core.evaluation.protocol import Metric
+from core.evaluation.protocol import Entry, Metric
 from core.geometry.resample import interpolate
 from core.io import files, nifti
+from core.methods import registry
 from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate.cases import Case, degradation_told
 from tasks.evaluate.comparisons import COMPARED, PairwiseComparison, beaten, comparisons_csv, pairwise_comparisons, too_few
@@ -57,6 +58,17 @@ def write_tables(out: str, rows: Sequence[Score], pairs: Sequence[PairwiseCompar
     tables = {"scores": scores_csv(rows, missing), "summary": summary_csv(rows, missing), "comparisons": comparisons_csv(pairs)}
     for name, text in tables.items():
         files.write_atomic(files.join(out, f"{name}.csv"), text.encode())
+
+
+def write_own(settings: EvaluationSettings, rows: Sequence[Score]) -> list[str]:
+    """The protocol's own tables; their names."""
+    protocol = registry.protocol(settings.protocol)
+    done = [row for row in rows if row.state == "done"]
+    entries = [Entry(row.person or row.scan, row.contrast, row.degradation, row.method, row.figures) for row in done]
+    texts = protocol.tables(entries) if protocol.tables else {}
+    for name, text in texts.items():
+        files.write_atomic(files.join(settings.out, name), text.encode())
+    return list(texts)
 
 
 def _best(lines: Sequence[Summary], metric: Metric) -> str:
@@ -231,6 +243,7 @@ def write(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Sc
         where the page is.
     """
     write_tables(settings.out, rows, pairwise_comparisons(rows), scorer)
+    write_own(settings, rows)
     page = files.join(settings.out, PAGE)
     files.write_atomic(page, evaluation_page(view_of(settings, cases, rows, scorer)).encode())
     return page

@@ -40,15 +40,15 @@ def figures(probe: Probe) -> dict[str, float]:
     Returns:
         "alarm", and "size_NAME" and "found_NAME" of each fault; 1 for found, 0 for not.
     """
-    image = _as_a_run(probe, probe.measured, probe.image)
+    image = probe.image if probe.repaired else _as_a_run(probe, probe.measured, probe.image)
     scene = Scene(probe.measured, image, probe.target, probe.other, probe.measured.noise[0] % 2**32)
-    told = {"alarm": float(_flagged(probe, probe.measured, image))}
+    result = {"alarm": float(_flagged(probe, probe.measured, image))}
     for fault in FAULTS:
         if not fault.needs_other or scene.other is not None:
             changed, scan = fault.plant(scene)
-            told[f"size_{fault.name}"] = size(scene, changed, scan)
-            told[f"found_{fault.name}"] = float(_flagged(probe, replace(probe.measured, image=scan), changed))
-    return told | _wrong_profile(probe, scene)
+            result[f"size_{fault.name}"] = size(scene, changed, scan)
+            result[f"found_{fault.name}"] = float(_flagged(probe, replace(probe.measured, image=scan), changed))
+    return result | _wrong_profile(probe, scene)
 
 
 def _as_a_run(probe: Probe, measured: Measured, image: Array) -> Array:
@@ -68,8 +68,8 @@ def _wrong_profile(probe: Probe, scene: Scene) -> dict[str, float]:
     seen = WRONG.operator(probe.measured.grid, probe.target).forward(probe.truth)
     measured = replace(probe.measured, image=np.asarray(seen, np.float32), stats=scan_stats(seen))
     image = _as_a_run(probe, measured, probe.restore(measured))
-    told = {f"found_{PROFILE}": float(_flagged(probe, measured, image))}
-    return told | {f"size_{PROFILE}": size(scene, scene.image, measured.image)}
+    noticed = {f"found_{PROFILE}": float(_flagged(probe, measured, image))}
+    return noticed | {f"size_{PROFILE}": size(scene, scene.image, measured.image)}
 
 
 # -- the table ------------------------------------------------------------------------------------------------------------------
@@ -81,9 +81,9 @@ def table(entries: Sequence[Entry]) -> dict[str, str]:
     Args:
         entries: rows of an evaluation.
     """
-    told = [entry for entry in entries if "alarm" in entry.figures]
-    columns = list(dict.fromkeys((entry.contrast, entry.method) for entry in told))
-    groups = [[entry for entry in told if (entry.contrast, entry.method) == column] for column in columns]
+    rows = [entry for entry in entries if "alarm" in entry.figures]
+    columns = list(dict.fromkeys((entry.contrast, entry.method) for entry in rows))
+    groups = [[entry for entry in rows if (entry.contrast, entry.method) == column] for column in columns]
     heads = [f"{contrast} {method}".strip() for contrast, method in columns]
     parts = [_rows(["fault", "size", *heads], _faults(groups)), _rows(["false alarms", *heads], _alarms(groups))]
     return {"faults.md": "\n\n".join(parts) + "\n"}
@@ -97,7 +97,9 @@ def _rows(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
 def _faults(groups: Sequence[Sequence[Entry]]) -> Iterator[Sequence[str]]:
     """A line for each fault: its sizes, and of how many scans it was found by the methods; large ones first."""
     everything = [entry for group in groups for entry in group]
-    sizes = {name: [entry.figures[f"size_{name}"] for entry in everything if f"size_{name}" in entry.figures] for name in ALL_TITLES}
+    sizes = {
+        name: [entry.figures[f"size_{name}"] for entry in everything if f"size_{name}" in entry.figures] for name in ALL_TITLES
+    }
     for name in sorted((name for name in sizes if sizes[name]), key=lambda name: -float(np.median(sizes[name]))):
         least, most = min(sizes[name]), max(sizes[name])
         yield [ALL_TITLES[name], f"{least:,.0f}–{most:,.0f}", *(_found(group, name) for group in groups)]
@@ -106,8 +108,8 @@ def _faults(groups: Sequence[Sequence[Entry]]) -> Iterator[Sequence[str]]:
 def _found(group: Sequence[Entry], name: str) -> str:
     """Of how many scans a fault was found, and how many of the missed ones were too small to be seen."""
     both = [(e.figures[f"found_{name}"], e.figures[f"size_{name}"]) for e in group if f"found_{name}" in e.figures]
-    missed = [size for found, size in both if not found]
-    small = sum(size < SEEN for size in missed)
+    missed = [large for noticed, large in both if not noticed]
+    small = sum(large < SEEN for large in missed)
     note = f" ({small} below {SEEN:g})" if small else ""
     return f"{len(both) - len(missed)} of {len(both)}{note}" if both else "–"
 

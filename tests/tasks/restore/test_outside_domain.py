@@ -84,6 +84,15 @@ def test_what_values_alone_tell_is_refused_as_they_are_read_also_where_another_r
             ingest(Job(str(tmp_path), plan.digest, ("sub-scored_T1w",)))
 
 
+def test_what_values_alone_tell_goes_to_the_fallback(cohort, tmp_path, for_magnitudes):
+    plan = planned(cohort, tmp_path, for_magnitudes, fallback="cubic")
+    methods = {scan.key: scan.method for scan in plan.scans}
+    assert methods == {"sub-four_T1w": "", "sub-scored_T1w": "cubic", "sub-two_T1w": "cubic"}
+    assert "values down to -" in plan.scan("sub-scored_T1w").why
+    for key in methods:
+        ingest(Job(str(tmp_path), plan.digest, (key,)))
+
+
 def test_all_the_same_they_are_restored_and_flagged_with_that_reason(cohort, tmp_path):
     restore_all(str(cohort), str(tmp_path), WEIGHTS, **HOW, outside_domain=True)
     records = {record.key: record for record in Output(str(tmp_path)).records()}

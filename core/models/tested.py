@@ -1,0 +1,53 @@
+"""The cells of ``isovox evaluate domain`` in a model's card and domain."""
+
+from __future__ import annotations
+
+from core.errors import UsageError, WeightsError
+from core.io import files
+from core.models.card import Figure, read_card, write_card
+from core.models.domain import GainCell, read_domain, write_domain
+
+METRIC = "gain in PSNR, dB"
+
+
+def read_cells(uri: str, method: str | None = None) -> tuple[GainCell, ...]:
+    """The cells of a method.
+
+    Args:
+        uri: of a ``domain.json`` of an evaluation.
+        method: its label there; None where there is one alone.
+
+    Raises:
+        UsageError: tested-unreadable, tested-method.
+    """
+    try:
+        values = files.read_json(uri)
+        cells = {name: tuple(GainCell.model_validate(cell) for cell in each) for name, each in values.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        remedy = "name the domain.json that isovox evaluate domain wrote"
+        raise UsageError("tested-unreadable", "cells of an evaluation", str(error)[:200], remedy) from error
+    wanted = method or (next(iter(cells)) if len(cells) == 1 else "")
+    if wanted not in cells:
+        raise UsageError("tested-method", f"one of {', '.join(cells) or 'no methods'}", method or "none", "name it by --method")
+    return cells[wanted]
+
+
+def note_tested(folder: str, cells: tuple[GainCell, ...]) -> None:
+    """Write what was tested into the domain and the card of a model; its weights and digest stay.
+
+    Args:
+        folder: of the model.
+        cells: of the evaluation; they replace those that were there.
+
+    Raises:
+        WeightsError: card-missing.
+    """
+    card = read_card(folder)
+    if card is None:
+        raise WeightsError("card-missing", "a model with a card.json", "none", "train it with this version, or write one")
+    figures = [figure for figure in card.figures if figure.metric != METRIC]
+    figures += [
+        Figure(on=cell.scans(), method="against cubic", metric=METRIC, value=round(cell.gain, 3), sd=None) for cell in cells
+    ]
+    write_card(folder, card.model_copy(update={"figures": tuple(figures)}))
+    write_domain(folder, read_domain(folder).model_copy(update={"tested": cells}))

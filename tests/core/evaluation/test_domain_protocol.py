@@ -1,0 +1,104 @@
+"""Gains over cubic interpolation by cell: their intervals, the model's card and domain, and what the plan then refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from scipy.stats import ttest_1samp
+
+from cli.main import main
+from core.errors import UsageError, WeightsError
+from core.evaluation.protocol import Entry
+from core.evaluation.protocols.domain import CELLS, PROTOCOL, interval, tables
+from core.models.card import Card, Figure, read_card, write_card
+from core.models.domain import Domain, Facts, GainCell, both, disagreements, read_domain
+from core.models.tested import METRIC, note_tested, read_cells
+
+GAINS = {"x2": (-8.0, -8.5, -7.9), "x4": (2.0, 2.6, 2.3), "x4gap25": (0.4, -0.3, 0.2)}
+
+
+def entries() -> list[Entry]:
+    rows = []
+    for name, gains in GAINS.items():
+        for number, gain in enumerate(gains):
+            for method, psnr in (("cubic", 30.0 + number), ("network", 30.0 + number + gain)):
+                rows.append(Entry(f"{number:02d}", "T1w", name, method, {"psnr": psnr}))
+    return rows
+
+
+def test_the_interval_ends_where_a_t_test_would_just_find_a_gain() -> None:
+    for gains in GAINS.values():
+        mean, least = interval(gains)
+        assert least is not None
+        assert mean == pytest.approx(sum(gains) / 3)
+        assert ttest_1samp(gains, least, alternative="greater").pvalue == pytest.approx(0.05)
+    assert interval([1.5]) == (1.5, None)
+
+
+def test_the_grid_is_what_is_degraded() -> None:
+    made = {name: (how["factor"], how["slice_gap"]) for name, how in PROTOCOL.degradations.items()}
+    assert made == dict(CELLS)
+    assert PROTOCOL.baseline == "cubic"
+
+
+def test_tables_hold_every_cell_and_persons_count_once() -> None:
+    texts = tables([*entries(), *entries()])  # each scan twice: still three persons
+    assert "| network | T1w | 2 | 0 | -8.13 | -8.68 | 3 |" in texts["domain.md"]
+    (cells,) = json.loads(texts["domain.json"]).values()
+    assert [(cell["factor"], cell["gap"]) for cell in cells] == [(2, 0), (4, 0), (4, 0.25)]
+
+
+def cell(factor: float, gain: float, gap: float = 0.0, contrast: str = "T1w") -> GainCell:
+    return GainCell(contrast=contrast, factor=factor, gap=gap, gain=gain, least=gain - 0.1, persons=3)
+
+
+def facts(spacing: float, gap: float = 0.0, contrast: str | None = "T1w") -> Facts:
+    return Facts(contrast=contrast, slice_spacing=spacing, slice_gap=gap, voxel_size=1.0)
+
+
+def test_a_scan_is_held_against_its_nearest_cell() -> None:
+    domain = Domain(tested=(cell(2, -8), cell(4, 2), cell(4, -1, gap=0.25), cell(8, 0.05)))
+    assert domain.stated
+    for spacing, gap, refused in ((2, 0, True), (2.7, 0, True), (3, 0, False), (4.4, 0, False), (4, 0.2, True), (9, 0, True)):
+        assert bool(disagreements(domain, facts(spacing, gap))) == refused, (spacing, gap)
+    (reason,) = disagreements(domain, facts(2))
+    assert re.fullmatch(
+        r"slices like T1w of factor 2, gap 0 \(3 persons\), where it gains -8\.00 dB over cubic interpolation", reason
+    )
+    assert disagreements(domain, facts(2, contrast="T2w")) == []  # nothing was tested of it; ``contrasts`` refuses it
+    assert disagreements(domain, Facts(contrast="T1w")) == []
+    assert both(Domain(), domain).tested == domain.tested
+
+
+@pytest.fixture
+def model(tmp_path) -> str:
+    write_card(str(tmp_path), Card(title="network", figures=(Figure(on="here", method="network", metric="PSNR dB", value=30),)))
+    return str(tmp_path)
+
+
+def test_the_command_writes_card_and_domain(model, tmp_path) -> None:
+    (tmp_path / "cells.json").write_text(tables(entries())["domain.json"])
+    for _ in range(2):
+        assert main(["models", "tested", model, str(tmp_path / "cells.json")]) == 0
+    card = read_card(model)
+    assert card is not None
+    assert [figure.metric for figure in card.figures] == ["PSNR dB", METRIC, METRIC, METRIC]
+    assert "T1w of factor 4, gap 0 (3 persons)" in (tmp_path / "README.md").read_text()
+    domain = read_domain(model)
+    assert [bool(disagreements(domain, facts(spacing))) for spacing in (2, 4)] == [True, False]
+
+
+def test_what_cannot_be_taken_is_told(model, tmp_path) -> None:
+    path = tmp_path / "cells.json"
+    path.write_text("[]")
+    with pytest.raises(UsageError, match=r"tested-unreadable: expected cells of an evaluation, but got .*\. Name the domain"):
+        read_cells(str(path))
+    path.write_text('{"a": [], "b": []}')
+    with pytest.raises(UsageError, match=r"tested-method: expected one of a, b, but got none\. Name it by --method"):
+        read_cells(str(path))
+    (tmp_path / "card.json").unlink()
+    path.write_text('{"a": []}')
+    with pytest.raises(WeightsError, match=r"card-missing: expected a model with a card\.json, but got none"):
+        note_tested(model, ())
