@@ -133,7 +133,7 @@ class RunSettings(Settings):
         description="folder of the derivatives; local or s3://",
         examples=["/data/study/derivatives/isovox", "s3://bucket/derivatives/study"],
     )
-    method: str = Field("cubic", title="Method", description="how scans are restored", json_schema_extra=_methods)
+    method: str = Field("auto", title="Method", description="how scans are restored", json_schema_extra=_methods)
     method_options: dict[str, Any] = Field(
         {}, title="Method's options", description="settings of the method by name", examples=[{"iterations": 20}]
     )
