@@ -9,11 +9,12 @@ wdsr-si      coarse slice --WDSR--> slice                           lerp of slic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -27,6 +28,8 @@ from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER, FINE
 from core.methods.latent_zoom.zoom import Zoom, ZoomSettings
 from core.methods.slicewise import Slice, slice_noise
 from core.models.bundle import NETWORK
+
+LEVELS = 255  # of 8 bits
 
 
 class LdmSettings(ZoomSettings):
@@ -46,6 +49,11 @@ class LdmSettings(ZoomSettings):
         description="codes snap to the codebook after their interpolation, as the paper's, before, or not",
     )
     deblur: bool = Field(default=True, title="Deblur", description="sharpen decoded slices by EDSR, where the model has one")
+    eight_bits: bool = Field(
+        default=False,
+        title="Eight bits",
+        description="slices of 256 levels before the diffusion model, after the decoder and after EDSR, as the paper's",
+    )
 
 
 class _Ldm(Zoom):
@@ -74,10 +82,15 @@ class _Ldm(Zoom):
 
     def decoded(self, codes: Tensor) -> Tensor:
         """Slices (n, 1, …) of codes, sharpened where asked for."""
-        image = latent.decode(self.network(AUTOENCODER), self._snapped(codes, "after"))
+        image = self.leveled(latent.decode(self.network(AUTOENCODER), self._snapped(codes, "after")))
         if self.settings.deblur and DEBLUR in self.bundle.parts:
             image = self.network(DEBLUR)(image)
+            image = of_levels(image, torch.round) if self.settings.eight_bits else image
         return image.mean(1, keepdim=True)
+
+    def leveled(self, planes: Tensor) -> Tensor:
+        """Slices of 256 levels, cut off, where that is asked for."""
+        return of_levels(planes, torch.floor) if self.settings.eight_bits else planes
 
     def _snapped(self, codes: Tensor, when: str) -> Tensor:
         return latent.quantised(codes, latent.codebook(self.network(AUTOENCODER))) if self.settings.quantise == when else codes
@@ -87,6 +100,11 @@ class _Ldm(Zoom):
             return slice_noise(slices, LATENT, shape, self.device)
         shared = slice_noise([replace(slices[0], place=0)], LATENT, shape, self.device)
         return lambda number: shared(number).expand(len(slices), -1, -1, -1)
+
+
+def of_levels(planes: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
+    """Slices in -1..1 as a file of 8 bits has them; ``whole`` makes whole numbers of levels."""
+    return whole((planes.clamp(-1, 1) + 1) * (LEVELS / 2)) * (2 / LEVELS) - 1
 
 
 class LatentZoom(_Ldm):

@@ -1,17 +1,17 @@
-"""What all five methods share: slices as tensors in the networks' units, codes between them, and the measured slices held.
+"""What all five methods share: slices as tensors in the networks' units, and codes between them.
 
     coarse slices  --x4 by a network-->  codes --lerp--> codes at the target's places --> fine slices   (voxels 3 times larger)
     sharp slices   --encode----------->  codes --lerp--> …                                                (nothing is drawn)
 
 A slice whose rows and columns are at least 3 times coarser than the target's is shown to the network on a grid 4 times coarser
-than the target; where they are sharp already, the scan is only zoomed through its planes.
+than the target; where they are sharp already, the scan is only zoomed through its planes. What the measured slices say beyond
+the result is added by the engine, as to every method's (``core.engine.consistency``).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -21,11 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from core.errors import WeightsError
-from core.geometry.grid import Array, Box, Grid
-from core.geometry.slices import SliceStack, brackets
-from core.geometry.tiles import Tile
-from core.methods.base import Measured, MethodSettings, Piece
-from core.methods.latent_zoom.consistency import consistent, supported, used
+from core.geometry.grid import Grid
+from core.geometry.slices import brackets
+from core.methods.base import Measured, MethodSettings
 from core.methods.latent_zoom.presets import FINER
 from core.methods.slicewise import Slice, SliceMethod
 from core.models.bundle import Bundle, read_bundle
@@ -42,7 +40,11 @@ class ZoomSettings(MethodSettings):
     axes: tuple[Literal["sagittal", "coronal", "axial"], ...] = Field(
         (), title="Axes", description="slices to restore; several are averaged; default: the scan's own"
     )
-    consistency: bool = Field(default=True, title="Consistency", description="add what the measured slices say beyond the result")
+    scaling: Literal["volume", "slice"] = Field(
+        "volume",
+        title="Scaling",
+        description="of intensities for the networks: by the whole scan, or by each slice's least and largest, as the paper's",
+    )
 
 
 def is_coarse(source: Grid, target: Grid, axis: int) -> bool:
@@ -111,44 +113,54 @@ class Zoom(SliceMethod):
         fine = target.with_axis(source, axis)
         return coarse_grid(fine, axis) if is_coarse(source, target, axis) else fine
 
-    def source_box(self, source: Grid, target: Grid, tile: Tile) -> Box:
-        """The slices that the slab lies between, and those that the planes under all of these lie between."""
-        axis = self._axis(source, tile.part)
-        read = supported(source, target, tile.read, axis) if self.settings.consistency else tile.read
-        between = brackets(source, target.crop(read), axis)
-        start, stop = [0, 0, 0], list(source.shape)
-        start[axis], stop[axis] = int(between.below.min()), int(between.above.max()) + 1
-        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-
     # -- slices -----------------------------------------------------------------------------------------------------------------
 
     def encode(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Codes of the scan's slices, see ``SliceMethod.encode``."""
-        scaled = planes * (2 / unit(slices[0].measured)) - 1
+        black, white = self._ends(slices, planes)
+        scaled = self.leveled((planes - black) * (2 / (white - black)) - 1)
         coarse = is_coarse(slices[0].measured.grid, slices[0].target, slices[0].axis)
         return self.finer(scaled, slices) if coarse else self.sharp(scaled)
 
     def decode(self, codes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """The target's slices, see ``SliceMethod.decode``."""
         rows, columns = (n for at, n in enumerate(slices[0].grid.shape) if at != slices[0].axis)
-        return (self.shown(codes)[..., :rows, :columns] + 1) * (unit(slices[0].measured) / 2)
+        black, white = self._ends(slices, codes)
+        return (self.shown(codes)[..., :rows, :columns] + 1) * ((white - black) / 2) + black
 
-    def _between(self, piece: Piece, stack: SliceStack, made: Array) -> None:
-        """Slices between the scan's own, and what the scan says beyond them."""
-        if not self.settings.consistency:
-            super()._between(piece, stack, made)
-            return
-        axis, whole = stack.axis, piece.whole or piece.target
-        wide = supported(piece.measured[0].grid, whole, piece.box, axis)
-        image = np.empty(wide.shape, np.float32)
-        wider = replace(piece, target=whole.crop(wide), box=wide)
-        around = SliceStack(wider.target, axis)
-        super()._between(wider, around, around.planes(image))
-        first = piece.box.start[axis] - wide.start[axis]
-        held = consistent(image, wider.target, used(piece.measured[0], piece.target, axis))
-        made[...] = around.planes(held)[first : first + len(made)]
+    def leveled(self, planes: Tensor) -> Tensor:
+        """Slices as the networks get them, of slices in their units."""
+        return planes
+
+    def _ends(self, slices: Sequence[Slice], like: Tensor) -> tuple[Tensor, Tensor]:
+        """The intensities that are -1 and 1 for the networks, each (n, 1, 1, 1) on the device and of the type of ``like``."""
+        import torch
+
+        measured = slices[0].measured
+        ends = np.zeros((2, len(slices)), np.float32)
+        ends[1] = unit(measured)
+        if self.settings.scaling == "slice":
+            ends[:] = np.transpose([_own_ends(plane) for plane in slices])
+        black, white = torch.from_numpy(ends).to(like).reshape(2, -1, 1, 1, 1)
+        return black, white
 
 
 def unit(measured: Measured) -> float:
     """The intensity that is 1 for the networks, -1 being 0: the 99.9th percentile of the whole scan."""
     return measured.stats.upper if measured.stats.upper > 0 else 1.0
+
+
+def _own_ends(plane: Slice) -> tuple[float, float]:
+    """Least and largest intensity of a measured slice; between two of them, in proportion; of a blank one, as of the volume."""
+    measured, axis = plane.measured, plane.axis
+    between = brackets(measured.grid, plane.grid, axis)
+    low, high = (_range(measured, axis, int(n)) for n in (between.below[0], between.above[0]))
+    share = float(between.share[0])
+    black, white = ((1 - share) * a + share * b for a, b in zip(low, high, strict=True))
+    return black, white
+
+
+def _range(measured: Measured, axis: int, number: int) -> tuple[float, float]:
+    image = measured.image.take(number, axis)
+    low, high = float(image.min()), float(image.max())
+    return (low, high) if high > low else (low, low + unit(measured))

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
 from core.diffusion.samplers import ddim, plms
+from core.engine.consistency import repaired
 from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import WeightsError
 from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
-from core.geometry.resample import interpolate
 from core.geometry.slices import SliceStack
 from core.methods.base import Measured, Method
 from core.methods.latent_zoom import latent, mock
-from core.methods.latent_zoom.consistency import consistent
 from core.methods.latent_zoom.method import LatentZoom
 from core.methods.latent_zoom.presets import SCHEDULE
 from core.methods.latent_zoom.zoom import coarse_grid, is_coarse
@@ -69,7 +68,7 @@ def linear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent, "decode", lambda _, codes: nn.functional.pixel_shuffle(codes, 4))
 
 
-PLAIN = {"quantise": "none", "deblur": False, "consistency": False}
+PLAIN = {"quantise": "none", "deblur": False}
 
 
 @pytest.mark.parametrize("factor", [4, 5, 4.5, 7, 11])
@@ -96,6 +95,64 @@ def test_a_sharp_scan_of_pixel_zoom_is_interpolated_linearly(models: dict[str, s
     target = measured.grid.isotropic(1.0)
     made = whole(build_method("pixel-zoom", PLAIN, models["pixel-zoom"]), measured, target)
     np.testing.assert_allclose(made, lerped(measured, target), atol=1e-4)
+
+
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """What the autoencoder is shown from now on."""
+    seen: list[Tensor] = []
+    encode = latent.encode
+    monkeypatch.setattr(latent, "encode", lambda network, image: (seen.append(image), encode(network, image))[1])
+    return seen
+
+
+def test_scaled_by_slices_each_is_shown_from_black_to_white_and_comes_back(
+    models: dict[str, str], linear: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = scan((1, 1, 4), (8, 8, 6))
+    measured.image[:, :, 1:] *= np.array([1, 2, 5, 1, 9], np.float32)
+    measured.image[:, :, 3] = 7  # blank
+    target = measured.grid.isotropic(1.0)
+    seen = shown(monkeypatch)
+    made = whole(build_method("latent-zoom", PLAIN | {"scaling": "slice"}, models["latent-zoom"]), measured, target)
+    ranges = {(round(float(image.min()), 3), round(float(image.max()), 3)) for image in seen}
+    assert ranges == {(-1.0, 1.0), (-1.0, -1.0)}
+    scale, offset = measured.grid.index_map(target)[2]
+    own = [n for n in range(target.shape[2]) if (scale * n + offset) % 1 == 0]
+    assert not own  # slices of 4 voxels lie between voxels: at the ends alone the outermost slices come back as they are
+    np.testing.assert_allclose(made[:, :, 0], measured.image[:, :, 0], atol=1e-3)
+    np.testing.assert_allclose(made[:, :, -1], measured.image[:, :, -1], atol=1e-3)
+    blank = made[:, :, 13:15]  # halves of blank slices and their neighbours
+    assert np.isfinite(blank).all()
+
+
+def test_eight_bits_cut_levels_off(models: dict[str, str], linear: None) -> None:
+    measured = scan((1, 1, 4), (8, 8, 4))
+    target = measured.grid.isotropic(1.0)
+    plain, cut = (
+        whole(build_method("latent-zoom", PLAIN | {"eight_bits": how}, models["latent-zoom"]), measured, target) * 255
+        for how in (False, True)
+    )
+    levels = cut / measured.stats.upper
+    np.testing.assert_allclose(levels, levels.round(), atol=1e-3)
+    lost = plain.clip(0, 255 * measured.stats.upper) / measured.stats.upper - levels
+    assert -1e-3 < lost.min() < 0.1
+    assert 1 < lost.max() < 2 + 1e-3  # twice cut off
+
+
+@pytest.mark.parametrize("factor", [5, 11])
+def test_each_slice_is_decoded_once_and_none_is_drawn_where_they_are_sharp(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch, factor: int
+) -> None:
+    counts: list[int] = []
+    decode = latent.decode
+    monkeypatch.setattr(latent, "decode", lambda network, codes: (counts.append(len(codes)), decode(network, codes))[1])
+    monkeypatch.setattr(latent, "denoiser", lambda *_: pytest.fail("a sharp slice was drawn"))
+    measured = scan((1, 1, factor), (8, 8, 8))
+    target = measured.grid.isotropic(1.0)
+    method = build_method("latent-zoom", {}, models["latent-zoom"])
+    assert len(list(method.tiling(measured.grid, target, TilingSettings()).tiles())) > 1
+    whole(method, measured, target)
+    assert sum(counts) == target.shape[2] == 8 * factor
 
 
 # -- the codebook -------------------------------------------------------------------------------------------------------------
@@ -159,6 +216,37 @@ def test_times_end_at_the_first_entry_or_at_the_clean_code() -> None:
     assert latent.times(200, clean=True)[-2:] == [1.0, -1.0]
 
 
+@pytest.mark.parametrize("steps", [20, 50])
+def test_without_noise_a_loop_of_diffusers_gives_the_very_codes(models: dict[str, str], steps: int) -> None:
+    """On step counts that divide 1000, its scheduler as the model's file has it."""
+    from diffusers import DDIMScheduler
+
+    method = build_method("latent-zoom", {}, models["latent-zoom"])
+    assert isinstance(method, LatentZoom)
+    network: Any = method.network("denoiser")
+    schedule = build_schedule(SCHEDULE)
+    draw = torch.Generator().manual_seed(0)
+    start, seen = torch.randn(1, 3, 8, 8, generator=draw), torch.rand(1, 1, 8, 8, generator=draw) * 2 - 1
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=SCHEDULE["first"],
+        beta_end=SCHEDULE["last"],
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+    scheduler.set_timesteps(steps)
+    theirs = start
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            noise = network(torch.cat([theirs, seen], 1), t).sample
+            theirs = scheduler.step(noise, t, theirs, eta=0.0).prev_sample
+        denoise = latent.denoiser(network, seen, schedule)
+        ours = ddim(denoise, start, schedule, latent.times(steps, clean=False), lambda _: start, eta=0.0)
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
+
+
 def noise_of(method: LatentZoom, places: list[int]) -> Tensor:
     measured = scan((4, 4, 4), (5, 6, 8))
     stack = SliceStack(measured.grid, 2)
@@ -210,48 +298,21 @@ def test_scan_mode_equals_tile_mode_on_a_scan_that_is_coarse_everywhere(name: st
 # -- the measured slices ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spacing", [(1, 1, 5), (4, 4, 4), (1, 1, 4.5)])
-def test_what_the_slices_say_is_held_jointly(spacing: tuple[float, float, float]) -> None:
-    measured = scan(spacing, (6, 7, 5))
-    target = measured.grid.isotropic(1.0)
-    seen = measured.operator(target)
-    rough = interpolate(measured.image, measured.grid, target, 1) * np.float32(0.9)
-    before, after = (
-        float(np.sqrt(np.mean((seen.forward(image) - measured.image) ** 2)))
-        for image in (rough, consistent(rough, target, measured))
-    )
-    assert after < 0.1 * before
-
-
-def test_an_image_that_agrees_already_is_left_as_it_is() -> None:
-    measured = scan((1, 1, 4), (6, 6, 5))
-    target = measured.grid.isotropic(1.0)
-    image = np.random.default_rng(1).uniform(0, 1, target.shape).astype(np.float32)
-    agreeing = replace(measured, image=measured.operator(target).forward(image))
-    np.testing.assert_allclose(consistent(image, target, agreeing), image, atol=1e-5)
-
-
-def test_slabs_agree_with_the_slices_as_well_as_the_whole(models: dict[str, str]) -> None:
-    measured = scan((1, 1, 5), (8, 8, 17))
-    target = measured.grid.isotropic(1.0)
-    assert target.shape[2] > 2 * LatentZoom.thickness
-    lacking = {}
-    for held in (False, True):
-        image = whole(build_method("latent-zoom", {"consistency": held}, models["latent-zoom"]), measured, target)
-        rest = measured.operator(target).forward(image) - measured.image
-        lacking[held] = float(np.sqrt(np.mean(rest**2)))
-    assert lacking[True] < 0.15 * lacking[False]
-
-
-def test_a_planted_lesion_survives_and_an_empty_place_stays_empty(models: dict[str, str]) -> None:
-    """Even of a network with random weights, for the measured slices are held."""
+def test_a_planted_lesion_survives_and_an_empty_place_stays_empty(
+    models: dict[str, str], linear: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even of a decoder that loses half of all contrast, for what the measured slices say is added."""
+    monkeypatch.setattr(latent, "decode", lambda _, codes: nn.functional.pixel_shuffle(codes, 4) / 2)
     healthy = scan((1, 1, 3), (14, 14, 9))
     spot = np.zeros(healthy.image.shape, np.float32)
     spot[4:8, 4:8, 3:6] = 40
-    ill = replace(healthy, image=healthy.image + spot)  # with the healthy scan's statistics, so that nothing else differs
+    stats = replace(healthy.stats, maximum=float((healthy.image + spot).max()))  # else the healthy scan's: nothing else differs
+    ill = replace(healthy, image=healthy.image + spot, stats=stats)
     target = healthy.grid.isotropic(1.0)
-    method = build_method("latent-zoom", {}, models["latent-zoom"])
-    planted = whole(method, ill, target) - whole(method, healthy, target)
+    method = build_method("latent-zoom", PLAIN, models["latent-zoom"])
+    made = {name: whole(method, each, target) for name, each in {"ill": ill, "healthy": healthy}.items()}
+    assert (made["ill"] - made["healthy"])[5:7, 5:7, 11:16].mean() < 0.55 * 40
+    planted = repaired(made["ill"], target, ill) - repaired(made["healthy"], target, healthy)
     assert planted[5:7, 5:7, 11:16].mean() > 0.8 * 40
     assert abs(planted[10:, 10:].mean()) < 0.1 * 40
     assert abs(planted[4:8, 4:8, :5].mean()) < 0.1 * 40

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from core.methods.latent_zoom import presets
+from core.methods.latent_zoom.cost import cost_of, counted
 from core.methods.latent_zoom.networks import EDSR, SRGAN, WDSR, PatchDiscriminator, SliceAutoencoder, SRGANDiscriminator
 from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER
 from core.networks import build
@@ -75,23 +76,26 @@ def test_last_normalisation_of_srgan_forgets_more_slowly() -> None:
     assert momenta == {0.2, 0.01}
 
 
-def teraflops(network: nn.Module, *inputs: torch.Tensor) -> float:
-    """Of one slice; nothing is computed."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(*inputs)
-    return counter.get_total_flops() / 1e12
-
-
 def test_the_work_of_the_papers_networks_is_what_was_counted_and_grows_in_a_line() -> None:
     """A step of the U-Net 0.08, decoder 0.67, EDSR 0.16 TFLOP a slice; n more slices cost n times the last two, whatever n."""
-    with torch.device("meta"):
-        vq, unet, edsr = (build(preset.network, preset.config) for preset in presets.paper().values())
-        image, codes, when = torch.empty(1, 3, 256, 256), torch.empty(1, 3, 64, 64), torch.empty(1)
-        step = teraflops(unet, torch.empty(1, 6, 64, 64), when)
-        decoded = teraflops(lambda z: vq.decode(z, force_not_quantize=True), codes)
-        sharpened = teraflops(edsr, image)
-    assert (step, decoded, sharpened) == pytest.approx((0.0805, 0.671, 0.160), rel=0.01)
-    volume = [200 * step + (n + 1) * (decoded + sharpened) for n in (2, 10)]
-    assert volume[1] / volume[0] == pytest.approx(1.36, abs=0.02)
+    cost = cost_of(presets.paper(), 256, 256)
+    assert [each / 1e12 for each in (cost.step, cost.decoder, cost.deblur)] == pytest.approx([0.0805, 0.671, 0.160], rel=0.01)
+    assert cost.flops(155, 10, 200) / 1e15 == pytest.approx(3.9, rel=0.01)
+    assert cost.flops(155, 10, 20) / 1e15 == pytest.approx(1.66, rel=0.01)
+    many = 10_000  # slices, whose last one no longer matters
+    assert cost.flops(many, 10, 200) / cost.flops(many, 2, 200) == pytest.approx(1.36, abs=0.02)
+    assert {cost.flops(9, n + 1, 5) - cost.flops(9, n, 5) for n in range(5)} == {8 * cost.added}
+    assert cost.weights == 4 * (55_322_782 + 113_622_563 + 1_222_147)
+
+
+def test_what_lives_at_once_is_counted_at_its_peak() -> None:
+    given = torch.empty(10, 100, device="meta")
+
+    def run() -> torch.Tensor:
+        doubled = given * 2
+        more = doubled + 1
+        del doubled
+        view = more.reshape(100, 10)
+        return (view + 1).T @ view  # more, their sum and 10 x 10
+
+    assert counted(run) == (2 * 10 * 10 * 100, 4 * (1000 + 1000 + 100))
