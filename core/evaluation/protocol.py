@@ -47,11 +47,13 @@ class Measure:
     Attributes:
         of: of restored scan and truth, float32 (x, y, z), and the mask or None, to figures by name.
         metrics: what they are; of a protocol's own, for the tables know the shared ones.
+        placed: more figures, by where the scan was measured: of restored scan, truth, their grid and that of the scan.
         version: changes with their definition, so that rows of before are scored anew.
     """
 
     of: Callable[[Array, Array, Mask | None], Mapping[str, float]]
     metrics: Sequence[Metric] = ()
+    placed: Callable[[Array, Array, Grid, Grid], Mapping[str, float]] | None = None
     version: int = 1
 
 
@@ -150,15 +152,19 @@ class Protocol:
             return ()
         return (self.name, [measure.version for measure in self.measures], *([self.probed] if self.probe else []))
 
-    def score(self, restored: Array, truth: Array) -> dict[str, float]:
+    def score(self, restored: Array, truth: Array, grids: tuple[Grid, Grid] | None = None) -> dict[str, float]:
         """All figures of a restored scan, by name.
 
         Args:
             restored: float32 (x, y, z).
             truth: float32, of the same shape and in the same unit.
+            grids: of these two, and of the measured scan; without them figures by place are left out.
         """
         mask = self.mask(truth) if self.mask else None
-        return {name: value for measure in self.measures for name, value in measure.of(restored, truth, mask).items()}
+        figures = {name: value for measure in self.measures for name, value in measure.of(restored, truth, mask).items()}
+        for measure in self.measures if grids else ():
+            figures |= measure.placed(restored, truth, *grids) if measure.placed and grids else {}
+        return figures
 
     def fold(self, persons: Sequence[str], number: int) -> set[str]:
         """The persons of a part: of all in the order of their labels, every ``folds``-th.

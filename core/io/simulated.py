@@ -37,11 +37,13 @@ def label_of(how: Degradation, axis: str = "S") -> str:
     profile = how.slice_profile if how.slice_profile != usual.slice_profile else ""
     gap = f"gap{round(how.slice_gap * 100)}" if how.slice_gap != usual.slice_gap else ""
     contrast = how.contrast if how.contrast != usual.contrast else ""
+    kernel = how.kernel if how.kernel not in {None, "bicubic"} else ""
+    every = f"every{how.every}" if how.every else ""
     differing = {
         "slice-profile": profile + gap,
         "low-field": profile + gap + contrast,
         "slice-mask": f"phase{how.phase}" if how.phase else "",
-        "in-plane": how.kernel if how.kernel not in {None, "bicubic"} else "",
+        "in-plane": f"{kernel}{every}",
         "k-space": f"centre{100 * how.centre:.4g}".replace(".", "p") if how.centre is not None else "",
     }[how.operator]
     return how.operator.replace("-", "") + str(how.factor) + str(differing) + ("" if axis == "S" else axis)

@@ -132,7 +132,7 @@ class Forward(Settings):
         """
         for at, factor in enumerate(self.factors(axis)):
             if factor > 1:
-                grid = self._coarser(grid, at, factor)
+                grid = self._coarser(grid, at, factor, across=at == axis)
         return grid
 
     def degrade(self, image: Array, grid: Grid, axis: int, draw: np.random.Generator, beside: Beside = Beside()) -> Degraded:
@@ -204,11 +204,11 @@ class Forward(Settings):
         axis = self._slices(grid)
         return () if axis is None else (axis,)
 
-    def _first(self, factor: int) -> float:
-        """Centre of the first voxel of a degraded axis, in sharp voxels."""
+    def _first(self, factor: int, *, across: bool) -> float:  # noqa: ARG002 - here for the kinds that drop slices
+        """Centre of the first voxel of a degraded axis, across the slices or within them, in sharp voxels."""
         return (factor - 1) / 2
 
-    def _coarser(self, grid: Grid, axis: int, factor: int) -> Grid:
+    def _coarser(self, grid: Grid, axis: int, factor: int, *, across: bool) -> Grid:  # noqa: ARG002 - likewise
         return filled(grid, axis, factor).refine(axis, Fraction(1, factor), "profile")
 
     def _measure(self, image: Array, axis: int, draw: np.random.Generator, beside: Beside) -> tuple[Array, dict[str, Any]]:  # noqa: ARG002
@@ -238,7 +238,7 @@ class Forward(Settings):
         for at, factor in enumerate(self.factors(axis)):
             if factor > 1:
                 n = image.shape[at]
-                rows = self._rows(n, n // factor, factor, self._first(factor), across=at == axis)
+                rows = self._rows(n, n // factor, factor, self._first(factor, across=at == axis), across=at == axis)
                 image = apply_axis(rows, image, at)
         return image
 

@@ -129,10 +129,10 @@ class DroppedSlices(Forward):
         """See ``Forward.slices``."""
         return "point", 0.0
 
-    def _first(self, factor: int) -> float:  # noqa: ARG002
+    def _first(self, factor: int, *, across: bool) -> float:  # noqa: ARG002
         return float(self.phase)
 
-    def _coarser(self, grid: Grid, axis: int, factor: int) -> Grid:
+    def _coarser(self, grid: Grid, axis: int, factor: int, *, across: bool) -> Grid:  # noqa: ARG002
         count = filled(grid, axis, factor).shape[axis] // factor
         start, stop = [0, 0, 0], list(grid.shape)
         start[axis], stop[axis] = self.phase, self.phase + (count - 1) * factor + 1
@@ -141,20 +141,34 @@ class DroppedSlices(Forward):
 
 
 class InPlane(Forward):
-    """Coarser within the slices, by ``factor`` along both of their axes; across them nothing changes."""
+    """Coarser within the slices, by ``factor`` along both of their axes.
+
+    Across them nothing changes, or one thin slice in ``every`` is kept from the first on, and the others were never measured.
+    """
 
     kind: Literal["in-plane"] = "in-plane"
     kernel: Kernel = "bicubic"
     factor: int = Field(2, ge=2)
+    every: int | None = Field(None, ge=2)
 
     def factors(self, axis: int) -> Triple:
         """See ``Forward.factors``."""
-        x, y, z = (1 if at == axis else self.factor for at in range(3))
+        x, y, z = ((self.every or 1) if at == axis else self.factor for at in range(3))
         return x, y, z
+
+    @property
+    def slices(self) -> tuple[Profile, float]:
+        """See ``Forward.slices``."""
+        return ("point", 0.0) if self.every else super().slices
+
+    def acquired(self, voxel: float) -> dict[str, float]:
+        """See ``Forward.acquired``."""
+        return DroppedSlices(factor=self.every).acquired(voxel) if self.every else {}
 
     def describe(self) -> str:
         """See ``Forward.describe``."""
-        return f"reduced within the slices by the {self.kernel} kernel" + _times(self.factor)
+        kept = f", one slice in {self.every} kept" if self.every else ""
+        return f"reduced within the slices by the {self.kernel} kernel" + _times(self.factor) + kept
 
     def averaged(self, grid: Grid) -> tuple[int, ...]:
         """See ``Forward.averaged``: those within the slices."""
@@ -162,8 +176,16 @@ class InPlane(Forward):
 
     def _rows(self, n_target: int, n_source: int, scale: float, offset: float, *, across: bool) -> Matrix:
         if across or scale <= FINEST:
-            return profile_matrix(n_target, n_source, scale, offset, "box")
+            return profile_matrix(n_target, n_source, scale, offset, self.slices[0] if across else "box")
         return kernel_matrix(n_target, n_source, scale, offset, self.kernel)
+
+    def _first(self, factor: int, *, across: bool) -> float:
+        return 0.0 if across else super()._first(factor, across=across)
+
+    def _coarser(self, grid: Grid, axis: int, factor: int, *, across: bool) -> Grid:
+        if across:
+            return DroppedSlices(factor=factor).degraded_grid(grid, axis)
+        return super()._coarser(grid, axis, factor, across=across)
 
 
 class KSpace(Forward):

@@ -11,7 +11,7 @@ from core.settings.base import Settings
 if TYPE_CHECKING:
     from core.operators.forward_model import ForwardModel
 
-LATER = ("phase", "kernel", "centre")  # fields that digests know only where they are set
+LATER = ("phase", "kernel", "centre", "every")  # fields that digests know only where they are set
 
 
 class Degradation(Settings):
@@ -39,6 +39,12 @@ class Degradation(Settings):
     phase: int | None = Field(None, ge=0, title="Phase", description="of dropped slices, the number of the first that is kept")
     kernel: Literal["bicubic", "bilinear", "lanczos2", "lanczos3", "box"] | None = Field(
         None, title="Kernel", description="of coarser voxels within the slices; default: bicubic"
+    )
+    every: int | None = Field(
+        None,
+        ge=2,
+        title="Every",
+        description="of the slices within which voxels are coarser, one in so many is kept; default: all",
     )
     centre: float | None = Field(
         None, ge=0.0, le=1.0, title="Centre", description="of k-space, the fraction of lines that are all kept; default: 0.08"

@@ -289,9 +289,9 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     image, seconds = restored_scan(evaluation, candidate)
     if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
-    figures = evaluation.protocol.score(image, evaluation.images.truth) | evaluation.scorer.score(
-        image, evaluation.images.target, evaluation.prepared
-    )
+    images = evaluation.images
+    figures = evaluation.protocol.score(image, images.truth, (images.target, images.measured.grid))
+    figures |= evaluation.scorer.score(image, images.target, evaluation.prepared)
     figures |= _probed(evaluation, candidate, image)
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)

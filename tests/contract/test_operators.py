@@ -23,7 +23,15 @@ SHARP = Grid(SHAPE, np.array([[0.9, 0.1, 0.02, -30], [-0.1, 1.1, 0.05, 12], [0, 
 TISSUES = Tissues((10.0, 60.0, 100.0), (5.0, 5.0, 5.0), (0.2, 0.4, 0.4), 60.0, 100.0)
 MASK = np.random.default_rng(3).random(SHAPE) < 0.2
 MEMBERS: tuple[type[Forward], ...] = get_args(get_args(ForwardModel)[0])
-OTHER = {"slice_profile": "point", "slice_gap": 0.3, "phase": 2, "kernel": "lanczos3", "centre": 0.3, "contrast": "FLAIR"}
+OTHER = {
+    "slice_profile": "point",
+    "slice_gap": 0.3,
+    "phase": 2,
+    "kernel": "lanczos3",
+    "centre": 0.3,
+    "contrast": "FLAIR",
+    "every": 2,
+}
 
 
 def variants(member: type[Forward]) -> list[Forward]:

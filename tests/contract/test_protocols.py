@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from core.evaluation.protocol import Protocol
+from core.geometry.grid import Grid
 from core.methods import registry
+from core.operators.forward_model import DroppedSlices
 from core.settings.evaluate import EvaluationSettings
 from tests.phantoms import brain
 
@@ -39,7 +41,9 @@ def test_settings_by_its_name_degrade_as_it_says(protocol: Protocol) -> None:
 def test_a_truth_is_scored_best_by_itself(protocol: Protocol) -> None:
     truth, _ = brain((32, 34, 33))
     noise = np.random.default_rng(0).normal(0, 5, truth.shape).astype(np.float32)
-    best, worse = protocol.score(truth, truth), protocol.score(truth + noise, truth)
+    grid = Grid(truth.shape, np.eye(4))
+    grids = grid, DroppedSlices(factor=2).degraded_grid(grid, 2)
+    best, worse = protocol.score(truth, truth, grids), protocol.score(truth + noise, truth, grids)
     assert set(best) >= {metric.name for measure in protocol.measures for metric in measure.metrics}
     lower = {metric.name for measure in protocol.measures for metric in measure.metrics if not metric.higher}
     for name, figure in worse.items():

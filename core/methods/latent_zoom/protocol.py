@@ -1,32 +1,40 @@
-"""The evaluation of latent zoom: slices 4 times coarser in plane, and slices left out with 1, 2, 3, 4, 6 or 10 between them.
+"""The evaluation of latent zoom: slices 4 times coarser in plane, slices left out with 1, 2, 3, 4, 6 or 10 between, and both.
 
-Each scan is degraded in each way and tables have a line for each. The paper leaves out a tenth of the slices; leaving out all but
-every n-th asks for no less of each, and needs no draw. Its figures are means over slices, restored and true scaled alike by the
-truth's range: the paper scales each slice of both by its own, which hides errors of brightness.
+Each scan is degraded in each way and tables have a line for each. The paper leaves out a tenth of the slices, each between two
+that were measured, and scores these; here every second one is left out and all of them are scored, which is what its draw has on
+average. Its figures are means over slices, restored and true scaled alike by the truth's range: the paper scales each slice of
+both by its own, which hides errors of brightness.
 
 psnr_slices, ssim_slices    across the third axis, of slices with at least a twentieth tissue; no slice has more than 60 dB
+psnr_between, ssim_between  likewise, of those that were not measured and lie between two that were
 invented, lost              structure under 5 voxels beyond the truth's, and of the truth that is lacking, of all that it has
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from core.errors import IsovoxError
 from core.evaluation.protocol import RESTORATION, Mask, Measure, Metric, Protocol
-from core.geometry.grid import Array
+from core.geometry.grid import Array, Grid
+from core.geometry.slices import brackets
 from core.stats import foreground_threshold
 
 TISSUE = 0.05  # share of a slice, from which it counts
 SMALL = 5  # voxels: spots, edges and folds that are smaller are the structure that is looked at
 FLOOR = 1e-3  # of the range: a slice's error counts as no less, for a measured slice can come back exactly
 FACTORS = (2, 3, 4, 5, 7, 11)
+BOTH = (2, 7)  # of slices that are coarser, too
 
 METRICS = (
     Metric(
         "psnr_slices", "PSNR of slices", 2, "in dB, mean over slices across the third axis, 60 at most; peak: the truth's range"
     ),
     Metric("ssim_slices", "SSIM of slices", 4, "2-D, gaussian window, mean over the same slices"),
+    Metric("psnr_between", "PSNR of new slices", 2, "of the slices that were not measured, between two that were"),
+    Metric("ssim_between", "SSIM of new slices", 4, "of the same slices"),
     Metric("invented", "Invented", 4, "small structure that the truth does not have, of all that it has", higher=False),
     Metric("lost", "Lost", 4, "small structure of the truth that is not there, of all that it has", higher=False),
 )
@@ -68,7 +76,14 @@ def slice_ssim(ours: Array, theirs: Array) -> float:
 
 
 def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]:  # noqa: ARG001 - all slices with tissue count
-    """The figures; see the module.
+    """The figures; see the module."""
+    ours, theirs = alike(restored, truth)
+    invented, lost = invented_and_lost(ours, theirs)
+    return {**of_slices(ours, theirs, counted(truth), "slices"), "invented": invented, "lost": lost}
+
+
+def alike(restored: Array, truth: Array) -> tuple[Array, Array]:
+    """Both in units of the truth's range, from its least value on.
 
     Raises:
         IsovoxError: metric-range, for a truth that is constant.
@@ -77,17 +92,34 @@ def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]
     if not high > low:
         raise IsovoxError("metric-range", "a truth that varies", f"{high:.3g} everywhere", "check the truth")
     ours, theirs = ((image - np.float32(low)) / np.float32(high - low) for image in (restored, truth))
-    pairs = [(ours[..., n], theirs[..., n]) for n in counted(truth)]
-    invented, lost = invented_and_lost(ours, theirs)
+    return ours, theirs
+
+
+def of_slices(ours: Array, theirs: Array, places: Sequence[int], name: str) -> dict[str, float]:
+    """Mean PSNR and SSIM of slices across the third axis; none where there are none."""
+    figures = {"psnr": slice_psnr, "ssim": slice_ssim} if places else {}
     return {
-        "psnr_slices": float(np.mean([slice_psnr(*pair) for pair in pairs])),
-        "ssim_slices": float(np.mean([slice_ssim(*pair) for pair in pairs])),
-        "invented": invented,
-        "lost": lost,
+        f"{figure}_{name}": float(np.mean([of(ours[..., n], theirs[..., n]) for n in places])) for figure, of in figures.items()
     }
 
 
-DEGRADATIONS = {"plane4": {"operator": "in-plane", "factor": 4}} | {
-    f"gap{factor}": {"operator": "slice-mask", "factor": factor} for factor in FACTORS
+def between_scores(restored: Array, truth: Array, grid: Grid, measured: Grid) -> dict[str, float]:
+    """The figures of the slices across the third axis that were not measured and lie between two that were.
+
+    Args:
+        restored: on ``grid``.
+        truth: likewise.
+        grid: of both.
+        measured: of the scan.
+    """
+    new = brackets(measured, grid, 2).share > 0
+    return of_slices(*alike(restored, truth), [n for n in counted(truth) if new[n]], "between")
+
+
+PLANE = {"operator": "in-plane", "factor": 4}
+DEGRADATIONS = {
+    "plane4": PLANE,
+    **{f"gap{factor}": {"operator": "slice-mask", "factor": factor} for factor in FACTORS},
+    **{f"plane4gap{factor}": PLANE | {"every": factor} for factor in BOTH},
 }
-PROTOCOL = Protocol("latent-zoom", DEGRADATIONS, measures=(RESTORATION, Measure(scores, METRICS)))
+PROTOCOL = Protocol("latent-zoom", DEGRADATIONS, measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=2)))

@@ -28,6 +28,7 @@ HOWS = [
     DroppedSlices(factor=3, phase=2),
     InPlane(factor=2),
     InPlane(factor=3, kernel="lanczos3"),
+    InPlane(factor=4, every=4),
 ]
 ALONG = [SliceProfile(factor=2), DroppedSlices(factor=2), LowField(factor=2)]
 
@@ -218,6 +219,16 @@ def test_what_is_not_random_draws_nothing(how):
     assert draw.random() == np.random.default_rng(5).random()
 
 
+def test_coarser_slices_of_which_some_were_dropped_are_both_in_turn():
+    image = noise((12, 16, 10))
+    both, grid = made(image, InPlane(factor=4, every=3))
+    dropped, between = made(image, DroppedSlices(factor=3))
+    turned = InPlane(factor=4).degrade(dropped, between, 2, np.random.default_rng(0))
+    np.testing.assert_allclose(both, turned.image, rtol=1e-5)
+    assert grid == turned.grid
+    assert InPlane(factor=4, every=3).acquired(0.5) == {"SliceThickness": 0.5, "SpacingBetweenSlices": 1.5}
+
+
 def test_settings_say_the_forward_model_that_is_meant():
     """Of low field those of the paper unless said: 6 of every 8 voxels, a gap of 2."""
     assert Degradation().forward == SliceProfile(factor=4)
@@ -227,6 +238,7 @@ def test_settings_say_the_forward_model_that_is_meant():
     assert Degradation(operator="slice-mask", slice_gap=0.3).forward == DroppedSlices(factor=4)
     assert Degradation(operator="slice-mask", phase=3).forward == DroppedSlices(factor=4, phase=3)
     assert Degradation(operator="in-plane", factor=2, kernel="box").forward == InPlane(factor=2, kernel="box")
+    assert Degradation(operator="in-plane", factor=4, every=2).forward == InPlane(factor=4, every=2)
     assert Degradation(operator="k-space", centre=0.1).forward == KSpace(factor=4, centre=0.1)
     assert Degradation.model_validate(said.model_dump()) == said
 

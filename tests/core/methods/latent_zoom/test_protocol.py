@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from core.errors import IsovoxError
-from core.methods.latent_zoom.protocol import counted, invented_and_lost, scores, slice_psnr
+from core.geometry.grid import Grid
+from core.methods.latent_zoom.protocol import METRICS, PROTOCOL, between_scores, counted, invented_and_lost, scores, slice_psnr
+from core.operators.forward_model import DroppedSlices
 from tests.phantoms import brain
 
 TRUTH = brain((32, 34, 33))[0]
@@ -49,3 +51,20 @@ def test_a_constant_truth_is_refused() -> None:
     flat = np.ones((16, 16, 16), np.float32)
     with pytest.raises(IsovoxError, match=r"metric-range: expected a truth that varies, but got 1 everywhere\. Check the truth"):
         scores(flat, flat, None)
+
+
+def test_new_slices_are_those_between_measured_ones_and_alone_count() -> None:
+    grid = Grid(TRUTH.shape, np.eye(4))
+    measured = DroppedSlices(factor=4).degraded_grid(grid, 2)
+    image = TRUTH.copy()
+    image[..., ::4] = 0  # the measured ones
+    image[..., 33 - 33 % 4 :] = 0  # and what lies beyond them
+    assert between_scores(image, TRUTH, grid, measured) == {"psnr_between": 60.0, "ssim_between": 1.0}
+    assert between_scores(image, TRUTH, grid, grid) == {}
+    image[..., 17] += 1
+    assert between_scores(image, TRUTH, grid, measured)["psnr_between"] < 60
+
+
+def test_rates_and_new_slices_have_their_columns_and_both_ways_are_joined() -> None:
+    assert {"invented", "lost", "psnr_between", "ssim_between"} <= {metric.name for metric in METRICS}
+    assert PROTOCOL.degradations["plane4gap2"] == {"operator": "in-plane", "factor": 4, "every": 2}
