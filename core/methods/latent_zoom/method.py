@@ -61,8 +61,9 @@ class _Ldm(Zoom):
 
     Settings: ClassVar[type[MethodSettings]] = LdmSettings
     roles: ClassVar[tuple[str, ...]] = (AUTOENCODER, DENOISER)
+    thickness: ClassVar[int] = 64  # measured slices at the border of two slabs are drawn for both: the thicker, the fewer
     voxels_per_second: ClassVar[float] = 2e4
-    bytes_per_tile_voxel: ClassVar[float] = 200.0
+    bytes_per_tile_voxel: ClassVar[float] = 100.0  # the paper's networks hold 3,100 bytes a voxel of the slice in hand
     settings: LdmSettings
 
     def coded(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:

@@ -147,12 +147,12 @@ def test_each_slice_is_decoded_once_and_none_is_drawn_where_they_are_sharp(
     decode = latent.decode
     monkeypatch.setattr(latent, "decode", lambda network, codes: (counts.append(len(codes)), decode(network, codes))[1])
     monkeypatch.setattr(latent, "denoiser", lambda *_: pytest.fail("a sharp slice was drawn"))
-    measured = scan((1, 1, factor), (8, 8, 8))
+    measured = scan((1, 1, factor), (8, 8, 14))
     target = measured.grid.isotropic(1.0)
     method = build_method("latent-zoom", {}, models["latent-zoom"])
     assert len(list(method.tiling(measured.grid, target, TilingSettings()).tiles())) > 1
     whole(method, measured, target)
-    assert sum(counts) == target.shape[2] == 8 * factor
+    assert sum(counts) == target.shape[2] == 14 * factor
 
 
 # -- the codebook -------------------------------------------------------------------------------------------------------------

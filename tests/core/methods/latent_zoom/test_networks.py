@@ -8,6 +8,7 @@ from torch import nn
 
 from core.methods.latent_zoom import presets
 from core.methods.latent_zoom.cost import cost_of, counted
+from core.methods.latent_zoom.method import LatentZoom
 from core.methods.latent_zoom.networks import EDSR, SRGAN, WDSR, PatchDiscriminator, SliceAutoencoder, SRGANDiscriminator
 from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER
 from core.networks import build
@@ -85,6 +86,7 @@ def test_the_work_of_the_papers_networks_is_what_was_counted_and_grows_in_a_line
     many = 10_000  # slices, whose last one no longer matters
     assert cost.flops(many, 10, 200) / cost.flops(many, 2, 200) == pytest.approx(1.36, abs=0.02)
     assert {cost.flops(9, n + 1, 5) - cost.flops(9, n, 5) for n in range(5)} == {8 * cost.added}
+    assert cost.peak < LatentZoom.bytes_per_tile_voxel * LatentZoom.thickness * 256**2  # what the plan reckons with
     assert cost.weights == 4 * (55_322_782 + 113_622_563 + 1_222_147)
 
 
