@@ -106,10 +106,12 @@ class Baseline:
     Attributes:
         image: float32, on the target grid; as interpolated.
         repaired: whether the restored scan was, so that cubic interpolation counts as if it were too.
+        fused: whether other scans told of the image too: they add detail that this one lacks, which is then not compared.
     """
 
     image: Array
     repaired: bool
+    fused: bool = False
 
 
 def assess(
@@ -147,7 +149,8 @@ def assess(
     figures |= {"overshoot": _overshoot(measured, image), "seam": seam_score(image, target, measured, tiling)}
     if cubic is not None:
         plain = np.where(seen, operator.forward(cubic.image) - held.image, np.float32(0))
-        figures |= _against_cubic(held, residual, plain, target, cubic) | _detail(held, image, cubic.image)
+        figures |= _against_cubic(held, residual, plain, target, cubic)
+        figures |= {} if cubic.fused else _detail(held, image, cubic.image)
     return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), _problems(figures, thresholds))
 
 

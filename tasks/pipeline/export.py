@@ -132,7 +132,8 @@ def _baseline(job: Job, scan: ScanPlan, restored: Restored) -> Baseline | None:
     """Cubic interpolation, where the restored scan has the measured one's contrast; else None."""
     if unrepaired(method_of(job), scan.forward):
         return None
-    return Baseline(restored.image if restored.cubic is None else restored.cubic, is_repaired(job, scan))
+    fused = sum(member.group == scan.group for member in read_plan(job.out, job.plan).scans) > 1
+    return Baseline(restored.image if restored.cubic is None else restored.cubic, is_repaired(job, scan), fused)
 
 
 def _banding(measured: Measured, method: Method) -> tuple[Measured, dict[str, float], list[Problem]]:

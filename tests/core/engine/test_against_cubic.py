@@ -84,6 +84,17 @@ def test_a_fault_is_found_by_its_own_figure(measured: Measured, cubic: Array, co
     assert code in {found for found, _ in check(measured, np.asarray(FAULTS[code](image), np.float32), cubic).problems}
 
 
+def test_detail_that_other_scans_told_of_is_no_fault(measured: Measured, cubic: Array) -> None:
+    image = FAULTS["across"](head())
+    alone, fused = (
+        assess(measured, image, TARGET, volume(TARGET.shape), QualityThresholds(), Baseline(cubic, repaired=False, fused=fused))
+        for fused in (False, True)
+    )
+    assert "across" in {code for code, _ in alone.problems}
+    assert "across" not in {code for code, _ in fused.problems}
+    assert fused.figures["cluster_ratio"] == alone.figures["cluster_ratio"]
+
+
 def test_what_the_repair_would_leave_is_what_it_leaves(measured: Measured, cubic: Array) -> None:
     operator = measured.operator(TARGET)
     left = operator.forward(repaired(cubic, TARGET, measured)) - measured.image

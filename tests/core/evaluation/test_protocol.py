@@ -65,6 +65,12 @@ def test_a_protocol_that_there_is_not_is_refused_with_the_nearest() -> None:
 
 def test_shared_protocols_are_listed_without_importing_them() -> None:
     assert [(one.name, one.title) for one in registry.shared_protocols().values()] == [
+        ("any-scan", "Slices 2 to 8 mm apart, without and with gaps, of box and Gaussian profiles"),
+        (
+            "domain",
+            "Averaged slices over a grid of factors and gaps: for which scans a method is better than cubic interpolation",
+        ),
+        ("faults", "Averaged slices, factor 4, with faults planted in what methods restore: which of them the checks find"),
         ("iqt", "Low field, factor 8, Kim et al. 2023"),
         ("thick-slice", "Averaged slices, factor 4"),
         ("ulf-enc", "Low field, factor 4, scored as the 2025 ultra-low-field enhancement challenge (ULF-EnC) announced it"),
