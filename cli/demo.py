@@ -22,7 +22,6 @@ from core.settings.scans import Selection
 
 NOISE = 0.01
 SEED = 20
-LEARNED_THICKNESS = 4  # mm, of the network's training
 DESCRIPTION = {
     "Name": "MNI152 T1w, thick slices cut by isovox",
     "BIDSVersion": "1.10.0",
@@ -125,12 +124,10 @@ def build_demo(folder: Path) -> None:
 
 
 def demo_settings(folder: Path) -> list[RunSettings]:
-    """UniRes over the demo's cohort, and the network that isovox brings over the slices of 4 mm that it was trained for.
+    """UniRes over the demo's cohort, and what suits each scan.
 
     Cubic interpolation is compared with in each report.
     """
-    thin = tuple(scan.label for scan in SCANS if scan.thickness == LEARNED_THICKNESS)
-    chosen = (("unires", Selection(suffix=("T1w",))), ("resunet-3d", Selection(suffix=("T1w",), participant_label=thin)))
     return [
         RunSettings(
             input=str(folder / "input"),
@@ -138,9 +135,9 @@ def demo_settings(folder: Path) -> list[RunSettings]:
             reference=str(folder / "truth"),
             method=method,
             compute=Compute(workers=2),
-            selection=selection,
+            selection=Selection(suffix=("T1w",)),
         )
-        for method, selection in chosen
+        for method in ("unires", "auto")
     ]
 
 
@@ -154,7 +151,7 @@ def execute(options: argparse.Namespace) -> int:
     from cli.tables import show
     from core.io.output import Output
     from flows.runs.launch import run_flow
-    from flows.weights import resolve_weights
+    from flows.weights import choose_weights
     from infra.services import local_state, prefect_server
     from tasks.pipeline.discover import check_plan, plan_cohort
 
@@ -165,7 +162,8 @@ def execute(options: argparse.Namespace) -> int:
     runs, failed = demo_settings(folder), False
     with prefect_server(local_state(runs[0].out)):  # one for both runs
         for settings in runs:
-            plan = plan_cohort(settings, resolve_weights(settings))
+            choice = choose_weights(settings)
+            plan = plan_cohort(settings, choice.weights, choice.others)
             check_plan(plan)
             say(f"restoring by {settings.method} …")
             records = run_flow(plan)
