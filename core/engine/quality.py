@@ -77,8 +77,8 @@ CHECKS = (
     Check("slice_ratio", "max_slice_ratio", "consistency of a slice relative to cubic interpolation's"),
     Check("cluster_ratio", "max_cluster_ratio", "largest cluster of differences relative to cubic interpolation's"),
     Check("blur", "max_blur", "detail of cubic interpolation relative to that within the slices"),
-    Check("grain", "max_grain", "detail within the slices relative to cubic interpolation's"),
-    Check("across", "max_across", "detail across the slices relative to cubic interpolation's"),
+    Check("grain", "max_grain", "detail within the slices relative to cubic interpolation's, by what sharp anatomy has"),
+    Check("across", "max_across", "detail across the slices relative to cubic interpolation's, by what sharp anatomy has"),
     Check("repeated", "max_repeated", "likeness of two neighbouring planes relative to others"),
     Check("levels", "max_levels", "grey levels of the measured scan relative to the restored one's"),
 )
@@ -205,15 +205,28 @@ def _against_cubic(measured: Measured, residual: Array, plain: Array, target: Gr
     return ratios | {"local_cubic": _local(before, measured.grid) / (stats.foreground_mean or 1.0)}
 
 
+def usual_detail(name: str, factor: float) -> float:
+    """How much more detail than cubic interpolation a sharp head has; what is restored well must not be flagged for it.
+
+    Of T1w, T2w and FLAIR in slices 2 to 8 voxels thick the truth has, within the slices, 1.14 to 1.27 times the detail at 2 and
+    1.8 to 2.4 times at 8; across them 1.6 to 2.4 times at 2, 3.3 to 7.3 at 4 and 9 to 22 at 8.
+
+    Args:
+        name: "grain" or "across".
+        factor: restored voxels a slice.
+    """
+    return max(1.0, math.sqrt(factor / 2) if name == "grain" else factor**2 / 5)
+
+
 def _detail(measured: Measured, image: Array, cubic: Array) -> dict[str, float]:
     """Figures of the image's detail relative to cubic interpolation's."""
     axis = measured.grid.slice_axis
     ends = 0 if axis is None else math.ceil(image.shape[axis] / measured.image.shape[axis])
     repeated = 1.0 if axis is None else repeated_planes(image, cubic, axis, ends)
-    return detail_ratios(image, cubic, axis, measured.stats.noise_sd) | {
-        "repeated": repeated,
-        "levels": grey_levels(image, measured.image),
-    }
+    factor = 1.0 if axis is None else image.shape[axis] / measured.image.shape[axis]
+    ratios = detail_ratios(image, cubic, axis, measured.stats.noise_sd)
+    ratios |= {name: ratios[name] / usual_detail(name, factor) for name in ("grain", "across") if name in ratios}
+    return ratios | {"repeated": repeated, "levels": grey_levels(image, measured.image)}
 
 
 def _gain_error(image: Array, residual: Array) -> float:

@@ -40,7 +40,7 @@ def test_masks_beside_a_scan_are_carried_onto_its_grid_where_asked_for(tmp_path)
     nifti(anat / "sub-01_label-lesion_roi.nii.gz", voxels=ball(30), dtype=np.uint8)
     nifti(anat / "sub-01_desc-empty_mask.nii.gz", voxels=np.zeros(SHAPE), dtype=np.uint8)
     nifti(anat / "sub-01_space-other_dseg.nii.gz", shape=(20, 20, 20), voxel=(5, 5, 5), voxels=np.ones((20, 20, 20)))
-    before = plan_cohort(RunSettings(input=str(root), out=str(tmp_path / "plain"), voxel_size=2.0))
+    before = plan_cohort(RunSettings(method="cubic", input=str(root), out=str(tmp_path / "plain"), voxel_size=2.0))
     assert before.files.left["mask"] == 3
     plan = restore_all(str(root), str(tmp_path / "out"), carry_labels=True)
     assert (plan.files.left["carried"], plan.files.left["mask"]) == (2, 1)

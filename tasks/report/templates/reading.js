@@ -137,14 +137,19 @@
     if (number + 1 < data.series.length) images(data.series[number + 1]); // so that they are there in time
   };
 
-  const next = () => {
+  const next = async () => {
     const field = open();
     if (field) {
       at("status").textContent = "Answer all questions of this series first.";
       field.querySelector("input").focus();
       return;
     }
-    show(number + 1 < data.series.length ? number + 1 : unread());
+    const to = number + 1 < data.series.length ? number + 1 : unread();
+    while (to >= data.series.length && waiting.length) {
+      at("status").textContent = "Waiting until the last answers are kept.";
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    show(to);
   };
 
   // -- what is pressed ------------------------------------------------------------------------------------------------------

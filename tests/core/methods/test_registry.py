@@ -153,7 +153,7 @@ def test_an_unknown_method_is_told_the_nearest() -> None:
         ),
         ({"method": "unires", "method_options": {"iterations": 0}}, r"iterations: Input should be greater than or equal to 1"),
         ({"method": "network", "method_options": {"batch": 0}}, r"options of network \(precision, batch, compiled, flips\)"),
-        ({"method_options": {"iterations": 3}}, r"options of cubic \(none\)"),
+        ({"method": "cubic", "method_options": {"iterations": 3}}, r"options of cubic \(none\)"),
     ],
 )
 def test_options_that_a_method_does_not_have_are_refused_with_the_settings(said: dict[str, Any], told: str) -> None:
