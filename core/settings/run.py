@@ -87,10 +87,16 @@ class QualityThresholds(Settings):
         1.5, gt=0, title="Blur", description="detail within the slices of cubic interpolation over the restored scan's"
     )
     max_grain: float = Field(
-        1.5, gt=0, title="Grain", description="detail within the slices of the restored scan over cubic interpolation's"
+        1.5,
+        gt=0,
+        title="Grain",
+        description="detail within the slices of the restored scan over cubic interpolation's, by what sharp anatomy has",
     )
     max_across: float = Field(
-        3.0, gt=0, title="Detail across", description="detail across the slices of the restored scan over cubic interpolation's"
+        3.0,
+        gt=0,
+        title="Detail across",
+        description="detail across the slices of the restored scan over cubic interpolation's, by what sharp anatomy has",
     )
     max_repeated: float = Field(
         30.0, gt=0, title="Repeated plane", description="difference of neighbouring planes, the usual one over the least"

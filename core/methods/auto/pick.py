@@ -31,7 +31,7 @@ class Cell(Settings):
         spacing: of the slices, mm: least and most.
         gap: between slices, as a fraction of the spacing: least and most.
         methods: the best first; measured as ``isovox evaluate`` scores whole volumes.
-        gain: of the first over cubic interpolation, dB, mean by person; and the lower end of its 90 % interval.
+        gain: of the first, repaired, over cubic interpolation as it is: dB, mean by person; and its 90 % interval's lower end.
         persons: on whom it was measured.
     """
 
@@ -52,7 +52,7 @@ class Cell(Settings):
         """What was measured, in words."""
         low, high = self.spacing
         return (
-            f"did best on {self.contrast} with slices {low:g} to {high:g} mm apart: {self.gain[0]:+.2f} dB over cubic "
+            f"did best on {self.contrast} with slices {low:g} to {high:g} mm apart: repaired, {self.gain[0]:+.2f} dB over cubic "
             f"({self.gain[1]:+.2f} at least, {self.persons} persons)"
         )
 

@@ -94,7 +94,7 @@ def _begin(module: nn.Module) -> None:
         nn.init.xavier_normal_(module.weight, 0.1)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, nn.BatchNorm1d):
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
