@@ -42,7 +42,7 @@ Range = Annotated[tuple[float, float], AfterValidator(_rising)]  # least and mos
 
 
 class GainCell(Settings):
-    """Scans on which a model was held against cubic interpolation, and how it did; see ``core.evaluation.protocols.domain``.
+    """Scans on which a model was held against cubic interpolation, and how it did; see ``core.evaluation.gains``.
 
     Attributes:
         contrast: BIDS suffix; empty where it was not known.

@@ -2,28 +2,35 @@
 
 Of sharp scans with voxels of 1 mm along the slices' axis. The degradations are named by distance, gap in percent and profile,
 ``4mm20gaussian``; ``--degradation`` takes some of them, ``--axis`` tilts the slices: S axial, A coronal, R sagittal. Contrasts,
-heads and brains are the cohort's.
+heads and brains are the cohort's. Gains by cell, and what did best in each, are written as ``core.evaluation.gains`` says.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
+from core.evaluation.gains import CUBIC, Places, tables
 from core.evaluation.protocol import Protocol
 
 SPACINGS = (2, 3, 4, 5, 6, 8)  # mm
 GAPS = (0.0, 0.2)
 PROFILES = ("box", "gaussian")
+PLACES: Places = {
+    f"{spacing}mm{round(100 * gap)}{profile}": (spacing, gap) for spacing in SPACINGS for gap in GAPS for profile in PROFILES
+}
 
-PROTOCOL = Protocol(
-    "any-scan",
-    {
-        f"{spacing}mm{round(100 * gap)}{profile}": {
+
+def degradations(places: Places) -> dict[str, dict[str, object]]:
+    """Settings of the degradations of these names."""
+    return {
+        name: {
             "operator": "slice-profile",
-            "factor": spacing,
+            "factor": factor,
             "slice_gap": gap,
-            "slice_profile": profile,
+            "slice_profile": next(profile for profile in PROFILES if name.endswith(profile)),
         }
-        for spacing in SPACINGS
-        for gap in GAPS
-        for profile in PROFILES
-    },
-)
+        for name, (factor, gap) in places.items()
+    }
+
+
+PROTOCOL = Protocol("any-scan", degradations(PLACES), tables=partial(tables, places=PLACES), baseline=CUBIC)

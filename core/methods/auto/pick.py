@@ -1,11 +1,10 @@
 """The choice: a table of cells by contrast, distance of slices and gap, each with what did best there on persons held out.
 
-A cell's figures are those of ``isovox evaluate any-scan CROPS --methods cubic cubic+repair unires+repair anyscan+repair …`` on
-cubes of 112 voxels from the brains of eight persons that models were validated, not trained on: PSNR against cubic interpolation,
-its interval Student's t over persons. Box slices 2, 3, 4, 5, 6 and 8 mm apart without and with a gap of a fifth; a cell reaches
-halfway to the next. What had the highest lower bound stands first, all repaired, as a run repairs them.
+The table is what ``isovox evaluate any-scan CROPS --methods cubic cubic+repair unires+repair anyscan+repair …`` wrote as
+``choice.json``: on cubes of 112 voxels from the brains of eight persons that models were validated, not trained on. What had the
+highest lower bound stands first, all repaired, as a run repairs them.
 
-What is in no cell goes to the table's last word, a method that is for any scan and needs no training.
+What is in no cell goes to a method that is for any scan and needs no training; so does what every trained model refuses.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from core.models.domain import Facts
 from core.settings.base import Settings
 
 TABLE = Path(__file__).with_name("table.json")
+OTHERWISE = "unires"
 
 
 class Cell(Settings):
@@ -58,10 +58,9 @@ class Cell(Settings):
 
 
 class Table(Settings):
-    """All cells, and the method of scans that are in none."""
+    """All cells."""
 
     cells: tuple[Cell, ...]
-    otherwise: str
 
 
 @lru_cache(maxsize=1)
@@ -72,8 +71,7 @@ def table() -> Table:
 
 def among() -> Sequence[str]:
     """All methods that the table names."""
-    known = table()
-    return tuple(dict.fromkeys([*(name for cell in known.cells for name in cell.methods), known.otherwise]))
+    return tuple(dict.fromkeys([*(name for cell in table().cells for name in cell.methods), OTHERWISE]))
 
 
 def ranked(facts: Facts) -> list[tuple[str, str]]:
@@ -82,7 +80,6 @@ def ranked(facts: Facts) -> list[tuple[str, str]]:
     Args:
         facts: what is known of the scan.
     """
-    known = table()
-    cell = next((cell for cell in known.cells if cell.holds(facts)), None)
+    cell = next((cell for cell in table().cells if cell.holds(facts)), None)
     best = [(name, cell.why()) for name in cell.methods] if cell else []
-    return [*best, (known.otherwise, "" if best else "no trained model was measured on such scans")]
+    return [*best, (OTHERWISE, "" if best else "no trained model was measured on such scans")]

@@ -384,7 +384,7 @@ def cells(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.methods.auto import pick
 
     cell = pick.Cell(contrast="T1w", spacing=(1.5, 4.5), gap=(0, 0.1), methods=("resunet-3d",), gain=(2.3, 1.9), persons=8)
-    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,), otherwise="unires"))
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,)))
 
 
 @pytest.mark.usefixtures("cells")
@@ -426,8 +426,8 @@ def test_a_choice_takes_no_options_and_no_model() -> None:
 
 
 def test_the_last_word_of_the_choice_is_for_any_scan() -> None:
-    from core.methods.auto.pick import among, table
+    from core.methods.auto.pick import OTHERWISE, among
     from core.methods.registry import build_method, methods
 
     assert set(among()) <= set(methods())
-    assert not build_method(table().otherwise, {}).domain.stated
+    assert not build_method(OTHERWISE, {}).domain.stated

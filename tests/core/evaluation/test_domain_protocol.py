@@ -10,13 +10,21 @@ from scipy.stats import ttest_1samp
 
 from cli.main import main
 from core.errors import UsageError, WeightsError
+from core.evaluation.gains import interval
 from core.evaluation.protocol import Entry
-from core.evaluation.protocols.domain import CELLS, PROTOCOL, interval, tables
+from core.evaluation.protocols.any_scan import PROTOCOL as ANY_SCAN
+from core.evaluation.protocols.domain import PROTOCOL
+from core.methods.auto.pick import Table
 from core.models.card import Card, Figure, read_card, write_card
 from core.models.domain import Domain, Facts, GainCell, both, disagreements, read_domain
 from core.models.tested import METRIC, note_tested, read_cells
 
-GAINS = {"x2": (-8.0, -8.5, -7.9), "x4": (2.0, 2.6, 2.3), "x4gap25": (0.4, -0.3, 0.2)}
+GAINS = {"2mm0box": (-8.0, -8.5, -7.9), "4mm0box": (2.0, 2.6, 2.3), "4mm20box": (0.4, -0.3, 0.2)}
+
+
+def tables(entries: list[Entry]) -> dict[str, str]:
+    assert PROTOCOL.tables is not None
+    return dict(PROTOCOL.tables(entries))
 
 
 def entries() -> list[Entry]:
@@ -37,17 +45,44 @@ def test_the_interval_ends_where_a_t_test_would_just_find_a_gain() -> None:
     assert interval([1.5]) == (1.5, None)
 
 
-def test_the_grid_is_what_is_degraded() -> None:
-    made = {name: (how["factor"], how["slice_gap"]) for name, how in PROTOCOL.degradations.items()}
-    assert made == dict(CELLS)
-    assert PROTOCOL.baseline == "cubic"
+def test_names_say_how_scans_are_degraded() -> None:
+    for protocol, number in ((PROTOCOL, 12), (ANY_SCAN, 24)):
+        for name, how in protocol.degradations.items():
+            assert name == f"{how['factor']}mm{100 * how['slice_gap']:.0f}{how['slice_profile']}"
+        assert len(protocol.degradations) == number
+        assert protocol.baseline == "cubic"
 
 
 def test_tables_hold_every_cell_and_persons_count_once() -> None:
     texts = tables([*entries(), *entries()])  # each scan twice: still three persons
     assert "| network | T1w | 2 | 0 | -8.13 | -8.68 | 3 |" in texts["domain.md"]
     (cells,) = json.loads(texts["domain.json"]).values()
-    assert [(cell["factor"], cell["gap"]) for cell in cells] == [(2, 0), (4, 0), (4, 0.25)]
+    assert [(cell["factor"], cell["gap"]) for cell in cells] == [(2, 0), (4, 0), (4, 0.2)]
+
+
+def test_the_choice_ranks_repaired_methods_by_their_lower_ends() -> None:
+    """A steady gain stands before a larger one of the mean that varies; profiles of one place count together."""
+    gains = {"a+repair": (2.0, 2.0, 2.1), "b+repair": (1.0, 3.0, 5.0), "c": (9.0, 9.0, 9.1), "d+repair": (1.0, 1.0, 1.2)}
+    rows = [
+        Entry(str(person), "T1w", f"{spacing}mm{gap}{profile}", method, {"psnr": 30 + (gain[person] if method != "cubic" else 0)})
+        for spacing, gap in ((2, 0), (4, 0), (4, 20))
+        for profile in ("box", "gaussian")
+        for method, gain in {"cubic": (0.0,) * 3, **gains}.items()
+        for person in range(3)
+    ]
+    rows.append(Entry("alone", "T2w", "4mm0box", "a+repair", {"psnr": 9.0}))
+    rows.append(Entry("alone", "T2w", "4mm0box", "cubic", {"psnr": 1.0}))
+    assert ANY_SCAN.tables is not None
+    cells = Table.model_validate_json(ANY_SCAN.tables(rows)["choice.json"]).cells
+    assert [cell.methods for cell in cells] == [("a", "d", "b")] * 3
+    assert [(cell.spacing, cell.gap) for cell in cells] == [
+        ((1.9, 3.0), (0.0, 0.1)),
+        ((3.0, 4.2), (0.0, 0.1)),
+        ((3.8, 4.2), (0.1, 0.3)),
+    ]
+    assert {cell.persons for cell in cells} == {3}
+    assert cells[0].gain[0] == pytest.approx(2.03)
+    assert 1.9 < cells[0].gain[1] < 2.0
 
 
 def cell(factor: float, gain: float, gap: float = 0.0, contrast: str = "T1w") -> GainCell:
