@@ -71,9 +71,12 @@ def site_accuracy(
     Logistic regression is linear: it sees where the sites' features lie, not how far they spread. A random forest sees both (of
     two sites that differ by 3 in spread alone the first tells 54 % rightly, the second 91 %), at some hundred times the cost.
 
-    Folds are by person and stratified by site. Features that were harmonised on all scans lie about their site: the sites' means
-    were made equal with the held-out scans' help, so that the accuracy falls below chance. Give the features as they were and
-    ``fit``, which harmonises by the scans that are learned from only.
+    Folds are by person, whatever sites a person was seen at, and stratified by site. By chance is what comes of dealing the sites
+    to the persons at random; those of who was seen at several are dealt to that person's own visits.
+
+    Features that were harmonised on all scans lie about their site: the sites' means were made equal with the held-out scans'
+    help, so that the accuracy falls below chance. Give the features as they were and ``fit``, which harmonises by the scans that
+    are learned from only.
 
     Args:
         features: of two sites or more.
@@ -90,11 +93,11 @@ def site_accuracy(
     labels = np.array([table.sites.index(site) for site in table.site])
     _, persons = np.unique(table.persons, return_inverse=True)
     dealt = _folds(labels, persons, draw)
+    deals = [_dealt(labels, persons, draw) for _ in range(permutations)]
     folds = [_fold(table, dealt, number, fit) for number in range(dealt.max() + 1)]
     predicted = _tell(folds, labels, classifier, seed)
     accuracy = _balanced(labels, predicted)
-    by_person = labels[np.unique(persons, return_index=True)[1]]
-    null = _null(folds, [draw.permutation(by_person)[persons] for _ in range(permutations)], accuracy, classifier, seed)
+    null = _null(folds, deals, accuracy, classifier, seed)
     confusion = np.zeros((len(table.sites), len(table.sites)), dtype=int)
     np.add.at(confusion, (labels, predicted), 1)
     return Accuracy(
@@ -155,15 +158,36 @@ def _usable(features: Features) -> tuple[Features, tuple[str, ...]]:
     return table.only(varying), tuple(site for site in features.sites if site not in sites)
 
 
+def _seen_at(labels: Labels, persons: Labels) -> list[tuple[int, ...]]:
+    """The sites that each person was seen at, sorted."""
+    return [tuple(np.unique(labels[persons == person]).tolist()) for person in range(int(persons.max()) + 1)]
+
+
 def _folds(labels: Labels, persons: Labels, draw: np.random.Generator) -> Labels:
-    """The fold (n,) of each scan: each site's persons in random order, dealt round."""
-    by_person = labels[np.unique(persons, return_index=True)[1]]
-    count = min(FOLDS, int(np.bincount(by_person).min()))
-    fold = np.zeros(len(by_person), dtype=np.int64)
-    for number, site in enumerate(np.unique(by_person)):
-        theirs = draw.permutation(np.flatnonzero(by_person == site))
+    """The fold (n,) of each scan: the persons who were seen at the same sites in random order, dealt round."""
+    seen = _seen_at(labels, persons)
+    fewest = Counter(site for sites in seen for site in sites)
+    count = min(FOLDS, *fewest.values())
+    fold, number = np.zeros(len(seen), dtype=np.int64), 0
+    for sites in sorted(set(seen)):
+        theirs = draw.permutation([person for person, where in enumerate(seen) if where == sites])
         fold[theirs] = (np.arange(len(theirs)) + number) % count
+        number += 1 if len(sites) == 1 else len(theirs)
     dealt: Labels = fold[persons]
+    return dealt
+
+
+def _dealt(labels: Labels, persons: Labels, draw: np.random.Generator) -> Labels:
+    """The sites dealt at random: among the persons seen at one, and among the sites of each person seen at several."""
+    seen = _seen_at(labels, persons)
+    single = np.array([len(sites) == 1 for sites in seen])
+    first = np.array([sites[0] for sites in seen])
+    first[single] = draw.permutation(first[single])
+    dealt: Labels = first[persons]
+    for person in np.flatnonzero(~single).tolist():
+        theirs = persons == person
+        others = draw.permutation(seen[person])
+        dealt[theirs] = others[np.searchsorted(seen[person], labels[theirs])]
     return dealt
 
 

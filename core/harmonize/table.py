@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 Covariate = tuple[float | str | None, ...]
 
+PERSON = "person"  # the column that tells who a scan is of, at whatever site
 COVARIATES = ("age", "sex")  # columns of a TSV that are of the person, not measured
 CATEGORIES = ("sex", "handedness", "group", "diagnosis")  # never numbers, even where they are coded as numbers
 UNKNOWN = "n/a"  # as BIDS writes it
@@ -38,6 +39,8 @@ class Features:
         covariates: n values by name; a number (age), a text (sex), or None where it is unknown.
         names: f features, each once.
         values: float64 (n, f), read-only, in each feature's own unit; NaN where unknown, never infinite.
+        of: n names of persons, the same at every site for who was seen at several; empty where the scans' names tell (see
+            ``persons``).
     """
 
     scans: tuple[str, ...]
@@ -45,6 +48,7 @@ class Features:
     covariates: Mapping[str, Covariate]
     names: tuple[str, ...]
     values: Values
+    of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that all parts fit.
@@ -52,8 +56,8 @@ class Features:
         Raises:
             FeaturesError: repeated scans or features, lengths that differ, a site without name, an infinite value.
         """
-        for name, value in (("scans", self.scans), ("site", self.site), ("names", self.names)):
-            object.__setattr__(self, name, tuple(value))
+        for name in ("scans", "site", "names", "of"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "covariates", {name: tuple(values) for name, values in self.covariates.items()})
         values = np.array(self.values, dtype=np.float64)
         values.flags.writeable = False
@@ -65,7 +69,8 @@ class Features:
         for what, names in (("scan", self.scans), ("feature", self.names)):
             if twice := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise FeaturesError(f"{what}-twice", f"each {what} once", f"{some(twice)} more than once", "leave one out")
-        lengths = {"site": len(self.site)} | {name: len(values) for name, values in self.covariates.items()}
+        lengths = {"site": len(self.site)} | ({"person": len(self.of)} if self.of else {})
+        lengths |= {name: len(values) for name, values in self.covariates.items()}
         if wrong := {name: n for name, n in lengths.items() if n != len(self.scans)}:
             got = ", ".join(f"{n} of {name}" for name, n in wrong.items())
             raise FeaturesError("features-length", f"{len(self.scans)} values, one a scan", got, "give None where it is unknown")
@@ -98,8 +103,12 @@ class Features:
 
     @property
     def persons(self) -> tuple[str, ...]:
-        """Who each scan is of: site and the name's ``sub-`` entity, as labels of persons repeat from site to site."""
-        return tuple(f"{site}/{_person(scan)}" for scan, site in zip(self.scans, self.site, strict=True))
+        """Who each scan is of, at whatever site: as ``of`` tells, else site and the name's ``sub-`` entity.
+
+        Labels repeat from site to site for persons who are not the same, so that only ``of`` tells of one seen at several.
+        """
+        own = (f"{site}/{person_of(scan)}" for scan, site in zip(self.scans, self.site, strict=True))
+        return self.of or tuple(own)
 
     def rows(self, sites: Iterable[str]) -> list[int]:
         """Indices of the scans of ``sites``, in order."""
@@ -115,6 +124,7 @@ class Features:
             {name: tuple(values[row] for row in chosen) for name, values in self.covariates.items()},
             self.names,
             self.values[chosen],
+            tuple(self.of[row] for row in chosen) if self.of else (),
         )
 
     def only(self, names: Sequence[str]) -> Features:
@@ -143,7 +153,7 @@ class Features:
         return self.select(sorted(chosen.values()))
 
     def to_tsv(self, uri: str) -> None:
-        """Write a table: scan, site, the covariates, then the features; whole or not at all.
+        """Write a table: scan, site, the person where ``of`` tells, the covariates, then the features; whole or not at all.
 
         Numbers keep all their bits; what is unknown is "n/a".
 
@@ -153,14 +163,14 @@ class Features:
         files.write_atomic(uri, ("\n".join(self._lines()) + "\n").encode())
 
     def _lines(self) -> Iterator[str]:
-        yield _line(("scan", "site", *self.covariates, *self.names))
+        yield _line(("scan", "site", *([PERSON] if self.of else []), *self.covariates, *self.names))
         for row, (scan, site) in enumerate(zip(self.scans, self.site, strict=True)):
             known = (values[row] for values in self.covariates.values())
-            yield _line((scan, site, *map(_cell, known), *map(_cell, self.values[row].tolist())))
+            yield _line((scan, site, *self.of[row : row + 1], *map(_cell, known), *map(_cell, self.values[row].tolist())))
 
     @classmethod
     def from_tsv(cls, uri: str, covariates: Sequence[str] = COVARIATES) -> Features:
-        """Read a table that has a column "scan", a column "site", covariates, and else features.
+        """Read a table that has a column "scan", a column "site", covariates, and else features; a column "person" is ``of``.
 
         Args:
             uri: of the TSV.
@@ -173,9 +183,10 @@ class Features:
         head, lines = _table(uri)
         columns = {name: [line[n] for line in lines] for n, name in enumerate(head)}
         known = {name: _covariate(name, columns[name]) for name in covariates if name in columns}
-        names = tuple(name for name in head if name not in {"scan", "site", *covariates})
+        names = tuple(name for name in head if name not in {"scan", "site", PERSON, *covariates})
         values = np.array([_numbers(name, columns[name], columns["scan"]) for name in names], dtype=np.float64)
-        return cls(tuple(columns["scan"]), tuple(columns["site"]), known, names, values.reshape(len(names), len(lines)).T)
+        scans, sites, persons = (tuple(columns.get(name, ())) for name in ("scan", "site", PERSON))
+        return cls(scans, sites, known, names, values.reshape(len(names), len(lines)).T, persons)
 
 
 def concatenate(tables: Sequence[Features]) -> Features:
@@ -201,6 +212,7 @@ def concatenate(tables: Sequence[Features]) -> Features:
         },
         first.names,
         np.concatenate([table.only(first.names).values for table in tables]),
+        tuple(person for table in tables for person in table.persons) if any(table.of for table in tables) else (),
     )
 
 
@@ -210,7 +222,7 @@ def some(names: Iterable[str], most: int = 6) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
-def _person(scan: str) -> str:
+def person_of(scan: str) -> str:
     """The ``sub-`` entity of a scan's name, or the whole name."""
     parts = scan.replace("/", "_").split("_")
     return next((part for part in parts if part.startswith("sub-")), scan)

@@ -18,7 +18,7 @@ class HarmonizeSettings(Settings):
         min_length=1,
         title="Sites",
         description="NAME=PATH of each site's BIDS dataset, folder or table; or a table with the columns path and site (and age, "
-        "sex); or a BIDS dataset whose participants.tsv has a column site",
+        "sex); or a BIDS dataset whose participants.tsv has a column site. A column person names who was seen at several sites",
         examples=[["berlin=/data/berlin", "oslo=s3://scans/oslo"], ["cohort.tsv"]],
     )
     out: str = Field(title="Output", description="folder of restored and harmonised scans, tables and report; local or s3://")

@@ -16,6 +16,7 @@ from core.io.tables import Row, read_table
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
+LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?)?")
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
@@ -28,10 +29,12 @@ class Person:
     Attributes:
         age: in years.
         sex: "M", "F" or another word.
+        name: who it is, the same at every site; empty where a label is of its site's person alone.
     """
 
     age: float | None = None
     sex: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,16 @@ def _of_table(uri: str) -> list[Site]:
     for row in rows:
         if row["site"].lower() in UNKNOWN:
             raise UsageError("site-missing", "a site in each line", f"none for {row['path']}", "complete the table")
-        groups[row["site"]].append(row | {"path": _absolute(row["path"], folder)})
+        groups[row["site"]].append(_named(row | {"path": _absolute(row["path"], folder)}))
     return [Site(name, uri, tuple(group), people=_people_of_paths(group, folder)) for name, group in groups.items()]
+
+
+def _named(row: Row) -> Row:
+    """A line with its person: of scans in one dataset the label names the same person, at whatever site."""
+    match = LABELLED.match(row["path"])
+    if "person" in row or match is None:
+        return row
+    return row | {"person": f"{files.name_of(match[1])}/{match[2]}"}
 
 
 def _people_of_paths(rows: Iterable[Row], folder: str) -> dict[str, Person]:
@@ -208,8 +219,9 @@ def _label(row: Row) -> str:
 
 
 def _person(row: Row) -> Person:
-    sex = row.get("sex", row.get("gender", "")).lower()
-    return Person(_years(row.get("age", "")), None if sex in UNKNOWN else SEXES.get(sex, sex))
+    sex, name = row.get("sex", row.get("gender", "")).lower(), row.get("person", "")
+    known = None if sex in UNKNOWN else SEXES.get(sex, sex)
+    return Person(_years(row.get("age", "")), known, "" if name.lower() in UNKNOWN else name)
 
 
 def _years(text: str) -> float | None:

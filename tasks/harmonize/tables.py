@@ -13,7 +13,7 @@ import numpy as np
 from core.engine.records import ScanRecord
 from core.harmonize.features import FEATURES, NAMES, RESTORATION
 from core.harmonize.intensity import Values, histogram
-from core.harmonize.table import Features
+from core.harmonize.table import Features, person_of
 from core.io import files
 from tasks.harmonize.sites import Person
 from tasks.harmonize.work import Piece, read_measured
@@ -53,7 +53,16 @@ def _table(members: Sequence[Member], figures: Iterable[Mapping[str, float | Non
         {"age": tuple(member.person.age for member in members), "sex": tuple(member.person.sex for member in members)},
         NAMES,
         np.array(values, np.float64).reshape(len(members), len(NAMES)),
+        _who(members),
     )
+
+
+def _who(members: Sequence[Member]) -> tuple[str, ...]:
+    """The persons, where the sites' tables name them across sites."""
+    if not any(member.person.name for member in members):
+        return ()
+    labels = (f"{member.piece.site}/{person_of(member.piece.key)}" for member in members)
+    return tuple(member.person.name or label for member, label in zip(members, labels, strict=True))
 
 
 def before(members: Sequence[Member]) -> Features:
@@ -105,6 +114,7 @@ def write_dictionary(uri: str) -> None:
     known = {
         "scan": {"Description": "site and name of the scan"},
         "site": {"Description": "where it was measured"},
+        "person": {"Description": "who it is, the same at every site"},
         "age": {"Description": "of the person", "Units": "years"},
         "sex": {"Description": "of the person", "Levels": {"M": "male", "F": "female"}},
     }

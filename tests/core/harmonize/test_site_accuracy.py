@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import FeaturesError
 from core.harmonize.combat import Combat
-from core.harmonize.sites import Classifier, _folds, by_combat, of_covariates, site_accuracy
+from core.harmonize.sites import Classifier, _dealt, _folds, by_combat, of_covariates, site_accuracy
 from core.harmonize.table import Features
 from tests.core.harmonize.sites import cohort, table
 
@@ -71,6 +71,46 @@ def test_the_scans_of_a_person_stay_in_one_fold() -> None:
     torn = replace(features, scans=tuple(scan.replace("_run", "run") for scan in scans))
     assert not site_accuracy(features, permutations=21).told
     assert site_accuracy(torn, permutations=1).balanced > 0.95
+
+
+def travelling(*, shift: float = 0.0, persons: int = 20) -> Features:
+    """The same persons at three sites; without ``shift`` no site does anything to them."""
+    draw = np.random.default_rng(5)
+    own, site = draw.standard_normal((persons, 12)).repeat(3, axis=0), ("a", "b", "c") * persons
+    values = own + 0.1 * draw.standard_normal(own.shape)
+    values[:, 0] += shift * np.tile([0, 1, 2], persons)
+    who = tuple(f"p{n:02d}" for n in range(persons) for _ in range(3))
+    scans = tuple(f"{where}/sub-{name}" for where, name in zip(site, who, strict=True))
+    return Features(scans, site, {}, tuple(f"f{n}" for n in range(12)), values, who)
+
+
+def test_a_person_seen_by_several_scanners_is_in_one_fold_and_without_site_effect_all_is_chance() -> None:
+    features = travelling()
+    labels, persons = np.tile([0, 1, 2], 20), np.repeat(np.arange(20), 3)
+    dealt = _folds(labels, persons, np.random.default_rng(0))
+    assert (dealt.reshape(20, 3) == dealt[::3, None]).all()
+    assert np.bincount(dealt).tolist() == [12] * 5
+    found = site_accuracy(features, permutations=49)
+    assert found.null[0] <= found.balanced <= found.null[1]
+    assert abs(found.balanced - 1 / 3) < 0.15
+    by_site = site_accuracy(replace(features, of=()), permutations=1)
+    assert by_site.balanced < found.balanced - 0.05  # who straddles folds is taken for another site's: below chance
+
+
+def test_a_site_effect_smaller_than_persons_differ_is_told_of_the_same_persons() -> None:
+    found = site_accuracy(travelling(shift=4.0), permutations=49)
+    assert found.told
+    assert found.balanced > 0.8
+
+
+def test_sites_are_dealt_within_the_persons_who_saw_several() -> None:
+    labels, persons = np.array([0, 1, 1, 2, 0, 1, 2, 2]), np.array([0, 0, 0, 0, 1, 2, 3, 3])
+    draw = np.random.default_rng(0)
+    deals = np.array([_dealt(labels, persons, draw) for _ in range(60)])
+    assert (np.sort(np.unique(deals[:, [0, 1, 3]], axis=0), axis=1) == [0, 1, 2]).all()
+    assert (deals[:, 1] == deals[:, 2]).all()  # two scans of a visit stay together
+    assert (np.sort(deals[:, [4, 5, 6]], axis=1) == [0, 1, 2]).all()
+    assert len(np.unique(deals, axis=0)) > 20
 
 
 def test_folds_hold_every_site_and_every_scan_once() -> None:

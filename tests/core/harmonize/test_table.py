@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,15 @@ def test_a_person_is_of_a_site() -> None:
     scans = ("sub-1_ses-1_T1w", "sub-1_ses-2_T1w", "sub-1_T1w", "phantom", "cohort/sub-7/anat")
     features = Features(scans, ("x", "x", "y", "x", "x"), {}, (), np.zeros((5, 0)))
     assert features.persons == ("x/sub-1", "x/sub-1", "y/sub-1", "x/phantom", "x/sub-7")
+    moved = replace(features, of=("p1", "p1", "p1", "p2", "p3"))
+    assert moved.select([2, 4]).persons == ("p1", "p3")
+    assert concatenate([moved.select([0]), features.select([2])]).persons == ("p1", "y/sub-1")
+    with pytest.raises(FeaturesError, match=r"features-length.*1 of person"):
+        replace(features, of=("p1",))
+
+
+def test_the_persons_of_a_table_are_read_again(tmp_path) -> None:
+    features = replace(small(), of=("p", "q", "p"))
+    features.to_tsv(str(tmp_path / "features.tsv"))
+    again = Features.from_tsv(str(tmp_path / "features.tsv"))
+    assert (again.persons, again.names, again.covariates) == (("p", "q", "p"), features.names, features.covariates)

@@ -76,3 +76,20 @@ def test_a_line_without_a_site_is_refused(tmp_path):
     table.write_text("path\tsite\nx.nii\tA\ny.nii\tn/a\n")
     with pytest.raises(UsageError, match=r"site-missing: .*y.nii"):
         sites_of([str(table)])
+
+
+def test_a_column_names_a_person_across_sites(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\tperson\n/a.nii\tA\tann\n/b.nii\tB\tann\n/c.nii\tB\tn/a\n")
+    one, two = sites_of([str(table)])
+    assert one.person("/a.nii", "").name == two.person("/b.nii", "").name == "ann"
+    assert two.person("/c.nii", "").name == ""
+
+
+def test_in_a_table_of_one_dataset_a_label_is_the_same_person_at_every_site(tmp_path):
+    table = tmp_path / "all.tsv"
+    paths = [f"/{data}/sub-1/ses-{visit}/anat/sub-1_ses-{visit}_T1w.nii.gz" for data, visit in ("ma", "mb", "na")]
+    table.write_text("path\tsite\n" + "".join(f"{path}\t{site}\n" for path, site in zip(paths, "ABB", strict=True)))
+    one, two = sites_of([str(table)])
+    names = [site.person(path, "1").name for path, site in zip(paths, (one, two, two), strict=True)]
+    assert names == ["m/sub-1", "m/sub-1", "n/sub-1"]
