@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, Field, create_model
 
 from cli.console import FAILED, OK, calm, say
-from cli.models_check import check, sanitise, tested
+from cli.models_check import calibrated, check, sanitise, tested
 from core.errors import UsageError
 from core.methods import registry as families
 from core.settings.evaluate import EvaluationSettings
@@ -275,6 +275,12 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
         {"folder": {"help": "of the model"}, "cells": {"help": "the evaluation's domain.json"}}
         | {"--method": {"help": "of several in it, the one that this is the model of"}},
         tested,
+    ),
+    "calibrated": (
+        "write what isovox evaluate any-scan found of a model's uncertainty beside it; its weights and digest stay",
+        {"folder": {"help": "of the model"}, "stretches": {"help": "the evaluation's calibration.json"}}
+        | {"--method": {"help": "of several in it, the one that this is the model of"}},
+        calibrated,
     ),
     "sanitise": (
         "copy a model's folder without the paths, user and host names that its card and split tell; its digest stays",

@@ -66,3 +66,13 @@ def tested(options: argparse.Namespace) -> int:
         refused = "" if cell.helps else ", no gain: refused by the plan"
         say(f"{cell.scans()}: {cell.gain:+.2f} dB over cubic interpolation{refused}")
     return OK
+
+
+def calibrated(options: argparse.Namespace) -> int:
+    """Write what an evaluation found of a model's uncertainty beside it; say by how much it is stretched."""
+    from core.models.calibration import note_stretches, read_stretches
+
+    made = note_stretches(options.folder, read_stretches(options.stretches, options.method))
+    for each in made.stretches:
+        say(f"factor {each.factor:g}: {each.stretch:.2f} times as wide as the network says ({each.persons} persons)")
+    return OK

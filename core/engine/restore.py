@@ -79,10 +79,10 @@ def _describe(tile: Tile) -> str:
     return f"tile {tile.index} (voxels {tile.read.start} to {tile.read.stop})"
 
 
-def _check(arrays: Sequence[Array], tile: Tile, scans: int) -> None:
-    wanted = f"{scans} finite float32 arrays {tile.read.shape} for {_describe(tile)}"
+def _check(arrays: Sequence[Array], tile: Tile, number: int) -> None:
+    wanted = f"{number} finite float32 arrays {tile.read.shape} for {_describe(tile)}"
     got = [(array.dtype.name, array.shape) for array in arrays]
-    if got != [("float32", tile.read.shape)] * scans:
+    if got != [("float32", tile.read.shape)] * number:
         raise RestorationError("prediction-shape", wanted, repr(got), "report it: the method breaks its contract")
     if not all(np.isfinite(array).all() for array in arrays):
         raise RestorationError("not-finite", wanted, "NaN or infinity", "look at the scan there, or choose another method")
@@ -118,7 +118,7 @@ def restore_tiles(
         restore: called in the place of ``method.restore_many``, to tell of what is done or to make steps; the same numbers.
 
     Yields:
-        each tile and its predictions on ``tile.read``, a float32 array for each of ``sources``.
+        each tile and its predictions on ``tile.read``, float32 arrays: one for each of ``sources``, then those of the maps.
 
     Raises:
         RestorationError: naming the tile that the method cannot give a finite answer for.
@@ -126,20 +126,25 @@ def restore_tiles(
     restore = restore or method.restore_many
     for batch in _batches(tiles, method.batch):
         for tile, arrays in zip(batch, _restore_batch(method, sources, target, batch, restore), strict=True):
-            _check(arrays, tile, len(sources))
+            _check(arrays, tile, _number(method, sources))
             yield tile, arrays
 
 
+def _number(method: Method, sources: Sequence[Source]) -> int:
+    """Of the arrays of a tile."""
+    return len(sources) * (1 + len(method.maps))
+
+
 class _Predictions:
-    """Predicts each tile once, and keeps the arrays of the other scans until their streams ask for them."""
+    """Predicts each tile once, and keeps the arrays of the other images until their streams ask for them."""
 
-    def __init__(self, ahead: Iterator[tuple[Tile, list[Array]]], scans: int) -> None:
+    def __init__(self, ahead: Iterator[tuple[Tile, list[Array]]], images: int) -> None:
         self._ahead = ahead
-        self._waiting: list[dict[int, Array]] = [{} for _ in range(scans)]
+        self._waiting: list[dict[int, Array]] = [{} for _ in range(images)]
 
-    def take(self, scan: int, tile: Tile) -> Array:
-        """The prediction of one scan; streams ask for the tiles in order."""
-        mine = self._waiting[scan]
+    def take(self, image: int, tile: Tile) -> Array:
+        """The prediction of one image; streams ask for the tiles in order."""
+        mine = self._waiting[image]
         while tile.index not in mine:
             done, arrays = next(self._ahead)
             for waiting, array in zip(self._waiting, arrays, strict=True):
@@ -161,13 +166,15 @@ def restore_scan(
         restore: see ``restore_tiles``.
 
     Yields:
-        a block of whole planes and its voxels, a float32 array for each of ``sources``; the blocks in order.
+        a block of whole planes and its voxels, float32 arrays: one for each of ``sources``, then as many of each of the method's
+        maps; the blocks in order.
 
     Raises:
         RestorationError: naming the tile that the method cannot give a finite answer for.
     """
-    predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles(), restore), len(sources))
-    streams = [stream(tiling, partial(predictions.take, scan), thickness) for scan in range(len(sources))]
+    number = _number(method, sources)
+    predictions = _Predictions(restore_tiles(method, sources, target, tiling.tiles(), restore), number)
+    streams = [stream(tiling, partial(predictions.take, image), thickness) for image in range(number)]
     for box, array in streams[0]:
         yield box, [array, *(next(stream)[1] for stream in streams[1:])]
         del array  # before the next block is made

@@ -5,6 +5,8 @@ Student's two-sided 90 % interval. ``domain.md`` is for readers; ``domain.json``
 ``core.models.domain.GainCell``, and ``isovox models tested FOLDER domain.json`` writes them into a model's card and domain, by
 which the plan then refuses scans whose nearest cell is no gain. ``choice.json`` ranks, in each cell, the methods that were
 repaired as a run repairs them (``METHOD+repair``) by the lower end: a table by which a method is chosen for a scan.
+``calibration.json`` holds, of methods that tell their uncertainty, how far it must be stretched at each factor
+(``core.models.calibration``); ``isovox models calibrated FOLDER calibration.json`` writes it beside a model.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from core.evaluation.protocol import Entry
+from core.models.calibration import Stretch
 from core.models.domain import GainCell
 
 CUBIC = "cubic"
@@ -79,12 +82,33 @@ def tables(entries: Sequence[Entry], places: Places) -> dict[str, str]:
     for method, each in cells.items():
         lines += [f"| {method} | {cell.contrast} | {cell.factor:g} | {cell.gap:g} | {cell.told()} |" for cell in each]
     values = {method: [cell.model_dump(mode="json") for cell in each] for method, each in cells.items()}
-    choice = {"cells": ranking(cells)}
+    choice, stretches = {"cells": ranking(cells)}, stretches_of(entries, places)
     return {
         "domain.md": "\n".join(lines) + "\n",
         "domain.json": json.dumps(values, indent=2) + "\n",
         "choice.json": json.dumps(choice, indent=2) + "\n",
+        **({"calibration.json": json.dumps(stretches, indent=2) + "\n"} if stretches else {}),
     }
+
+
+def stretches_of(entries: Sequence[Entry], places: Places) -> dict[str, list[dict[str, Any]]]:
+    """How far the intervals of each method must be stretched to cover nine voxels in ten: by factor, the mean over persons.
+
+    Args:
+        entries: rows of an evaluation.
+        places: factor and gap of the degradations that count.
+    """
+    asked: dict[tuple[str, int], dict[str, list[float]]] = {}
+    for entry in entries:
+        if "stretch" in entry.figures and entry.degradation in places:
+            persons = asked.setdefault((entry.method, places[entry.degradation][0]), {})
+            persons.setdefault(entry.person, []).append(entry.figures["stretch"])
+    stretches: dict[str, list[dict[str, Any]]] = {}
+    for (method, factor), persons in sorted(asked.items()):
+        mean = float(np.mean([np.mean(each) for each in persons.values()]))
+        row = Stretch(factor=factor, stretch=round(mean, 4), persons=len(persons))
+        stretches.setdefault(method, []).append(row.model_dump(mode="json"))
+    return stretches
 
 
 def ranking(cells: Mapping[str, Sequence[GainCell]]) -> list[dict[str, Any]]:

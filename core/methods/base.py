@@ -97,6 +97,7 @@ class Method(ABC):
     bytes_per_tile_voxel: ClassVar[float] = 0.0  # of memory that the tile in hand takes beside that
     voxels_per_second: ClassVar[float] = 5e6  # restored by one core, as measured; plans start from it
     scans: ClassVar[Domain] = Domain()  # that it is for, whatever its model
+    maps: tuple[str, ...] = ()  # that ``restore`` gives after the images, by names of letters and digits
     passes: int = 1  # how often it goes over a tile, by its options: times the work that ``voxels_per_second`` knows
     evens: bool = False  # takes out banding, by its options: where it is found, the scan that it explains is ``evened``
     batch: int = 1  # tiles that ``restore_many`` does well to get at once
@@ -151,7 +152,7 @@ class Method(ABC):
             target: grid of the result, whose axes are parallel to those of ``measured[0].grid``.
 
         Returns:
-            one float32 array of ``target.shape`` for each of ``measured``.
+            one float32 array of ``target.shape`` for each of ``measured``, then as many of each of ``maps``.
 
         Raises:
             RestorationError: where the method cannot give a finite answer.

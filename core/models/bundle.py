@@ -3,6 +3,7 @@
     config.json         how it is built; comes last, so that a folder without it is no model
     <role>.safetensors  numbers of each part ("model.safetensors" where a model of version 1 has one network)
     domain.json         which scans it is for (``core.models.domain``)
+    calibration.json    how its uncertainty is stretched (``core.models.calibration``), where it tells any
     card.json, README.md, split.json    what else there is to know
 
 Version 1 knows one network. What it can say is still written so, with the digest of before.
@@ -22,6 +23,7 @@ from core.diffusion.predictions import Prediction
 from core.digest import digest_of
 from core.errors import WeightsError
 from core.io import files
+from core.models import calibration
 from core.models import card as cards
 from core.models import domain as domains
 from core.models.card import Card
@@ -254,7 +256,7 @@ def read_bundle(folder: str) -> Bundle:
 
 def files_of(folder: str, bundle: Bundle) -> list[str]:
     """Names of the files in a folder that are a model's; whatever else lies there is not."""
-    beside = (CONFIG, cards.README, cards.FILE, domains.FILE, SPLIT)
+    beside = (CONFIG, cards.README, cards.FILE, domains.FILE, calibration.FILE, SPLIT)
     tensors = [part.file for part in bundle.parts.values()]
     return [*tensors, *(name for name in beside if files.exists(files.join(folder, name)))]
 
@@ -291,7 +293,7 @@ def halve(folder: str, out: str) -> Bundle:
     bundle = read_bundle(folder)
     parts = {role: Filled(part.network, part.config, _half(read_part(folder, part))) for role, part in bundle.parts.items()}
     facts = {name: getattr(bundle, name) for name in Bundle.model_fields if name not in {"version", "parts"}}
-    for name in (domains.FILE, SPLIT):
+    for name in (domains.FILE, calibration.FILE, SPLIT):
         if files.exists(files.join(folder, name)):
             files.write_atomic(files.join(out, name), files.read_bytes(files.join(folder, name)))
     return save_bundle(out, parts, _half_card(folder), **facts)

@@ -20,6 +20,7 @@ from core.digest import digest_of
 from core.engine.consistency import repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver
 from core.errors import InputError
+from core.evaluation.metrics.interval import interval_scores
 from core.evaluation.protocol import Protocol
 from core.geometry.grid import Array, Grid
 from core.io import bids, files, nifti, readers
@@ -28,6 +29,7 @@ from core.methods import registry
 from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import methods
+from core.models.calibration import UNCERTAINTY
 from core.models.domain import Facts, disagreements, facts_of
 from core.noise import field_key
 from core.settings.base import Settings
@@ -201,14 +203,23 @@ class CaseEvaluation:
         )
 
 
-def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Checkpoint) -> Array:
-    """The restored scan; a method with state goes on from the one that was kept."""
+@dataclass(frozen=True)
+class Restored:
+    """A restored scan, the maps beside it by name, and the seconds that it took."""
+
+    image: Array
+    maps: Mapping[str, Array]
+    seconds: float
+
+
+def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Checkpoint) -> tuple[Array, dict[str, Array]]:
+    """The restored scan and its maps; a method with state goes on from the one that was kept."""
     method, images = candidate.build(), evaluation.images
     driver = Driver(method, checkpoint) if isinstance(method, IterativeMethod) else None
-    image = restored_by(method, evaluation.measured(candidate), images.target, evaluation.settings.tiling, driver)
+    image, *maps = restored_by(method, evaluation.measured(candidate), images.target, evaluation.settings.tiling, driver)
     if candidate.repair and not unrepaired(method, images.measured.forward):
         image = repaired(image, images.target, images.measured)
-    return image
+    return image, dict(zip(method.maps, maps, strict=True))
 
 
 def _probed(evaluation: CaseEvaluation, candidate: Candidate, image: Array) -> Mapping[str, float]:
@@ -221,18 +232,26 @@ def _probed(evaluation: CaseEvaluation, candidate: Candidate, image: Array) -> M
     return probed(evaluation.protocol, method, both, settings.tiling, evaluation.other, repaired=candidate.repair)
 
 
-def _kept_scan(uri: str, side: str, digest: str) -> tuple[Array, float] | None:
-    """A scan that was restored before and its seconds; None where there is none of that digest, or it is not whole."""
+def _map_uri(uri: str, name: str) -> str:
+    """Where a map lies, beside its restored image."""
+    return f"{bids.without_extension(uri)}_{name}.nii.gz"
+
+
+def _kept_scan(uri: str, side: str, digest: str) -> Restored | None:
+    """A scan that was restored before; None where there is none of that digest, or it is not whole."""
     try:
         sidecar = files.read_json(side)
-        whole = sidecar["Digest"] == digest and files.sha256(uri) == sidecar["SHA256"]
-        return (nifti.load(uri)[0], float(sidecar["Seconds"])) if whole else None
+        known = {uri: sidecar["SHA256"]} | {_map_uri(uri, name): sha256 for name, sha256 in sidecar.get("Maps", {}).items()}
+        if sidecar["Digest"] != digest or any(files.sha256(each) != sha256 for each, sha256 in known.items()):
+            return None
+        image, *maps = (nifti.load(each)[0] for each in known)
+        return Restored(image, dict(zip(sidecar.get("Maps", {}), maps, strict=True)), float(sidecar["Seconds"]))
     except (FileNotFoundError, ValueError, KeyError):
         return None
 
 
-def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Array, float]:
-    """A restored scan and the seconds that it took; from the output where it is there already.
+def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> Restored:
+    """A restored scan; from the output where it is there already.
 
     Raises:
         RestorationError: the method has no finite answer.
@@ -243,13 +262,15 @@ def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> tuple[Arr
         return restored
     _ = evaluation.images  # read before the clock starts
     start, checkpoint = time.monotonic(), evaluation.checkpoint(candidate)
-    image = _restored(evaluation, candidate, checkpoint)
+    image, maps = _restored(evaluation, candidate, checkpoint)
     seconds = round(checkpoint.before + time.monotonic() - start, 3)
-    sha256 = nifti.save(uri, image, evaluation.images.target, evaluation.images.stored)
+    images = evaluation.images
+    sha256 = nifti.save(uri, image, images.target, images.stored)
+    beside = {name: nifti.save(_map_uri(uri, name), each, images.target, images.stored) for name, each in maps.items()}
     facts = {"Method": candidate.method, "Model": candidate.model, "Options": candidate.options, "Seconds": seconds}
-    files.write_json(side, facts | {"Digest": digest, "SHA256": sha256})
+    files.write_json(side, facts | {"Digest": digest, "SHA256": sha256} | ({"Maps": beside} if beside else {}))
     checkpoint.remove()
-    return image, seconds
+    return Restored(image, maps, seconds)
 
 
 def _check_unseen(evaluation: CaseEvaluation, candidate: Candidate) -> str:
@@ -286,14 +307,16 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
     if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
         return stored.model_copy(update={"person": row.person, "contrast": row.contrast})  # rows of before did not say
-    image, seconds = restored_scan(evaluation, candidate)
+    scan = restored_scan(evaluation, candidate)
     if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
     images = evaluation.images
-    figures = evaluation.protocol.score(image, images.truth, (images.target, images.measured.grid))
-    figures |= evaluation.scorer.score(image, images.target, evaluation.prepared)
-    figures |= _probed(evaluation, candidate, image)
-    done = {"digest": digest, "image": evaluation.path(candidate), "seconds": seconds, "figures": figures, "note": note}
+    figures = evaluation.protocol.score(scan.image, images.truth, (images.target, images.measured.grid))
+    figures |= evaluation.scorer.score(scan.image, images.target, evaluation.prepared)
+    if (half_width := scan.maps.get(UNCERTAINTY)) is not None:
+        figures |= interval_scores(scan.image, images.truth, half_width)
+    figures |= _probed(evaluation, candidate, scan.image)
+    done = {"digest": digest, "image": evaluation.path(candidate), "seconds": scan.seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)
     files.write_atomic(uri, (row.model_dump_json(indent=2) + "\n").encode())
     return row

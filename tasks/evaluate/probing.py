@@ -22,8 +22,8 @@ THICKNESS = 32  # planes of a block
 
 def restored_by(
     method: Method, measured: Measured, target: Grid, wanted: TilingSettings, restore: Restore | None = None
-) -> Array:
-    """A scan in memory, restored.
+) -> list[Array]:
+    """A scan in memory, restored; the maps that the method gives follow it.
 
     Args:
         method: by which.
@@ -32,11 +32,12 @@ def restored_by(
         wanted: how it is cut.
         restore: makes the tiles instead of the method; of methods with state that is kept.
     """
-    image = np.empty(target.shape, np.float32)
+    images = [np.empty(target.shape, np.float32) for _ in range(1 + len(method.maps))]
     tiling = method.tiling(measured.grid, target, wanted)
-    for box, (array,) in restore_scan(method, [Scan.in_memory(measured)], target, tiling, THICKNESS, restore):
-        image[box.slices] = array
-    return image
+    for box, arrays in restore_scan(method, [Scan.in_memory(measured)], target, tiling, THICKNESS, restore):
+        for image, array in zip(images, arrays, strict=True):
+            image[box.slices] = array
+    return images
 
 
 def other_truth(case: Case, others: Sequence[Case], target: Grid, settings: SimulateSettings) -> Array | None:
@@ -87,6 +88,6 @@ def probed(
     measured, image, truth, target = images
 
     def again(scan: Measured) -> Array:
-        return restored_by(method, scan, target, wanted)
+        return restored_by(method, scan, target, wanted)[0]
 
     return protocol.probe(Probe(measured, image, truth, target, method, again, other, repaired))

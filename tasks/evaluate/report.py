@@ -42,7 +42,7 @@ from tasks.report.evaluation import INPUT, Cell, Detail, EvaluationView, Line, e
 EXPERIMENT = "isovox evaluation"
 PAGE = "report.html"
 DRAWN = (*COMPARED, "psnr_minmax")  # as box plots
-SHOWN = (*DRAWN, "psnr_head", "ms_ssim_minmax")  # in the page's table; scores.csv has all
+SHOWN = (*DRAWN, "psnr_head", "ms_ssim_minmax", "coverage", "half_width")  # in the page's table; scores.csv has all
 MINMAX = (
     "The min–max figures scale each image by its own two extreme voxels, so that one voxel that overshoots costs decibels "
     "and a lack of contrast costs none: compare them with the paper's, not with the others."

@@ -25,6 +25,10 @@ METRICS = (
     Metric("iou_csf", "IoU CSF", 4, "of cerebrospinal fluid"),
     Metric("iou_gm", "IoU GM", 4, "of grey matter"),
     Metric("iou_wm", "IoU WM", 4, "of white matter"),
+    Metric(
+        "coverage", "coverage", 3, "share of the head's voxels whose truth lies in the interval of 90 % that the method tells"
+    ),
+    Metric("half_width", "half width %", 2, "mean of that interval's, of the truth's 99.9th percentile", higher=False),
 )
 NOT_AVAILABLE = "not available"
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -23,11 +23,13 @@ from tasks.restore.progress import read_progress
 
 LEFTOVER = re.compile(r"(?:.*/)?\.[^/]+\.\d+-\d+-[0-9a-f]{8}\.tmp")  # as core.io.files names them
 PARTIAL = re.compile(r".*\.partial")  # as Zarr does
-PARTS = ("/tiles", "/assembled")  # images that a restoration in tile mode makes on its way
+PARTS = re.compile(r".*/(?:tiles(?:-[0-9A-Za-z]+)?|assembled)")  # images that a restoration in tile mode makes on its way
 STATE = re.compile(r"isovox/state/[^/.][^/]*\.safetensors")
 TOLD = re.compile(r"isovox/state/[^/.][^/]*\.json")
 STORE = "isovox/cohort.zarr/"
-OURS = re.compile(r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles|assembled|map-[0-9A-Za-z]+))/zarr\.json")
+OURS = re.compile(
+    r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles(?:-[0-9A-Za-z]+)?|assembled|map-[0-9A-Za-z]+))/zarr\.json"
+)
 Kind = Literal["scratch", "kept", "orphan"]
 
 
@@ -104,7 +106,7 @@ class _Look:
         useless: list[str] = []
         useful: list[str] = []
         for key, images in self.images.items():
-            for path in (at for at in images if at.endswith(PARTS) and key not in gone and self.store.is_ours(at)):
+            for path in (at for at in images if PARTS.fullmatch(at) and key not in gone and self.store.is_ours(at)):
                 scan, restored = self.planned.get(key), path.rpartition("/")[0] + "/restored"
                 wanted = scan.restore_digest if scan else None
                 waits = wanted is not None and self.store.made_of(path) == wanted and self.store.digest(restored) != wanted

@@ -26,6 +26,7 @@ from core.geometry.tiles import volume
 from core.io import derivatives, files, nifti, readers
 from core.io.output import Output
 from core.methods.base import Measured, Method
+from core.models.calibration import UNCERTAINTY
 from tasks.pipeline.labels import write_labels
 from tasks.restore.maps import names_of, path_of_map
 from tasks.restore.work import (
@@ -46,6 +47,11 @@ from tasks.restore.work import (
     write_image,
 )
 
+MAPS = {  # what a map says, by its name
+    UNCERTAINTY: "Half width of the interval around the restored image in which the truth lies with a probability of 90 %, in "
+    "the image's unit; as measured on persons held out, for contrasts that the model was measured on.",
+    "sd": "Standard deviation over several restorations of the scan, voxel by voxel, in the image's unit.",
+}
 PACKAGES = ("numpy", "scipy", "torch", "zarr", "nibabel", "numba")
 CUBIC: Order = 3
 
@@ -198,7 +204,8 @@ def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, 
         stem = derivatives.map_stem(scan.stem, name)
         image = store.read(path_of_map(path, name))
         written[f"{stem}.nii.gz"] = nifti.save(out.path(f"{stem}.nii.gz"), image, scan.target_grid, stored_as(job, scan))
-        files.write_json(out.path(f"{stem}.json"), content | {"Description": f"{name} of the restored image, voxel by voxel."})
+        meaning = MAPS.get(name, f"{name} of the restored image, voxel by voxel.")
+        files.write_json(out.path(f"{stem}.json"), content | {"Description": meaning})
         written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
     return written
 

@@ -40,6 +40,7 @@ TITLES = {
     "volume_mm3": "head in the restored scan, ml",
     "measured_volume_mm3": "head in the measured scan, ml",
     "sd": "Uncertainty: standard deviation over several restorations",
+    "uncertainty": "Uncertainty: the truth lies so far off at most, with a probability of 90 %",
     "banding": "even slices over odd ones, share by which they are brighter",
     "banding_limit": "that share, from which it is banding",
     "banding_removed": "banding that was taken out, share",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from core.io.arrays.store import Store
@@ -33,14 +34,26 @@ def write_maps(store: Store, restored: str, beside: Beside, number: int, digest:
         number: of the scan among those that were restored together.
         digest: of the restored image.
     """
+    create(store, restored, tuple(beside.maps), digest)
     for name, images in beside.maps.items():
         path = path_of_map(restored, name)
-        store.create(path, store.grid(restored), {"of": digest})
         for box in store.blocks(path):
             store.write_block(path, box, images[number][box.slices])
-        store.finish(path, digest)
-    attributes: dict[str, Any] = {"maps": list(beside.maps)} if beside.maps else {}
+    attributes = finish(store, restored, tuple(beside.maps), digest)
     return attributes | ({"figures": dict(beside.figures[number])} if beside.figures else {})
+
+
+def create(store: Store, restored: str, names: Sequence[str], digest: str) -> None:
+    """The templates of the maps beside a restored image, whose template is there."""
+    for name in names:
+        store.create(path_of_map(restored, name), store.grid(restored), {"of": digest})
+
+
+def finish(store: Store, restored: str, names: Sequence[str], digest: str) -> dict[str, Any]:
+    """Mark the maps beside a restored image as done; what is to be kept with that image."""
+    for name in names:
+        store.finish(path_of_map(restored, name), digest)
+    return {"maps": list(names)} if names else {}
 
 
 def whole(store: Store, restored: str, digest: str) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from core.engine.plan import ScanPlan
 from core.engine.restore import restore_tiles
 from core.geometry.blend import gather
+from tasks.restore.maps import path_of_map
 from tasks.restore.work import (
     Job,
     create_restored,
@@ -33,10 +35,18 @@ def prepare_tiles(job: Job) -> tuple[int, int]:
     if restored(job):
         return 0, 0
     tiling, store = tiling_of(job, scan), store_of(job)
-    store.scratch(path_of(job, scan, "tiles"), tiling, {"of": scan.restore_digest})
+    for tiles, _ in _images(job, scan):
+        store.scratch(tiles, tiling, {"of": scan.restore_digest})
     create_restored(job)
     store.create(_assembled(job, scan), scan.target_grid, {"of": scan.restore_digest})
     return len(tiling), len(store.blocks(path_of(job, scan, "restored")))
+
+
+def _images(job: Job, scan: ScanPlan) -> list[tuple[str, str]]:
+    """Where the tiles of the restored image and of each map lie, and where they are put together."""
+    tiles, restored = path_of(job, scan, "tiles"), path_of(job, scan, "restored")
+    names = method_of(job).maps
+    return [(tiles, _assembled(job, scan)), *((f"{tiles}-{name}", path_of_map(restored, name)) for name in names)]
 
 
 def _assembled(job: Job, scan: ScanPlan) -> str:
@@ -51,10 +61,12 @@ def restore_some_tiles(job: Job) -> float:
 
 def _restore_some_tiles(job: Job) -> None:
     (scan,) = scans_of(job)
-    tiling, store, path = tiling_of(job, scan), store_of(job), path_of(job, scan, "tiles")
-    missing = [tile for tile in map(tiling.tile, range(job.first, job.stop)) if not store.has_tile(path, tile)]
-    for tile, (array,) in restore_tiles(method_of(job), [lazily(job, scan)], scan.target_grid, missing):
-        store.write_tile(path, tile, array)
+    tiling, store, paths = tiling_of(job, scan), store_of(job), [tiles for tiles, _ in _images(job, scan)]
+    wanted = map(tiling.tile, range(job.first, job.stop))
+    missing = [tile for tile in wanted if not all(store.has_tile(path, tile) for path in paths)]
+    for tile, arrays in restore_tiles(method_of(job), [lazily(job, scan)], scan.target_grid, missing):
+        for path, array in zip(paths, arrays, strict=True):
+            store.write_tile(path, tile, array)
 
 
 def assemble_blocks(job: Job) -> float:
@@ -65,10 +77,10 @@ def assemble_blocks(job: Job) -> float:
 def _assemble_blocks(job: Job) -> None:
     (scan,) = scans_of(job)
     tiling, store = tiling_of(job, scan), store_of(job)
-    tiles, image = path_of(job, scan, "tiles"), _assembled(job, scan)
-    for box in store.blocks(image)[job.first : job.stop]:
-        if not store.has_block(image, box):
-            store.write_block(image, box, gather(box, tiling, lambda tile: store.read_tile(tiles, tile)))
+    for tiles, image in _images(job, scan):
+        for box in store.blocks(image)[job.first : job.stop]:
+            if not store.has_block(image, box):
+                store.write_block(image, box, gather(box, tiling, partial(store.read_tile, tiles)))
 
 
 def finish_tiles(job: Job) -> float:
@@ -81,8 +93,9 @@ def finish_tiles(job: Job) -> float:
             for box, (array,) in repaired_blocks(job, ((box, [store.read(made, box)]) for box in store.blocks(made))):
                 store.write_block(path, box, array)
         finish_restored(job)
-        for scratch in {_assembled(job, scan), path_of(job, scan, "tiles")} - {path_of(job, scan, "restored")}:
-            store.remove(scratch)
+        scratch = {_assembled(job, scan), *(tiles for tiles, _ in _images(job, scan))}
+        for path in scratch - {path_of(job, scan, "restored")}:
+            store.remove(path)
 
     return timed(finish)
 

@@ -266,16 +266,19 @@ def repaired_blocks(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iter
 
 
 def create_restored(job: Job) -> None:
-    """The templates of the restored images."""
+    """The templates of the restored images, and of the maps that the method gives with them."""
     for scan in scans_of(job):
-        store_of(job).create(path_of(job, scan, "restored"), scan.target_grid, {"of": scan.restore_digest})
+        path = path_of(job, scan, "restored")
+        store_of(job).create(path, scan.target_grid, {"of": scan.restore_digest})
+        maps.create(store_of(job), path, method_of(job).maps, scan.restore_digest)
 
 
 def finish_restored(job: Job, steps: Figures | None = None, beside: Beside | None = None) -> None:
     """Mark the restored images as done, with their maps and what their steps told."""
     for number, scan in enumerate(scans_of(job)):
         path = path_of(job, scan, "restored")
-        written = maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
+        written = maps.finish(store_of(job), path, method_of(job).maps, scan.restore_digest)
+        written |= maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
         store_of(job).finish(path, scan.restore_digest, ({"steps": thinned(steps)} if steps else {}) | written)
 
 
@@ -320,13 +323,25 @@ def _counting(method: Method, tell: Reporter, total: int) -> Restore:
     return restore
 
 
+def _without_maps(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iterator[tuple[Box, list[Array]]]:
+    """The blocks of the restored images; those of maps, which follow them, are written on the way."""
+    scans, store = scans_of(job), store_of(job)
+    for box, arrays in blocks:
+        for number, name in enumerate(method_of(job).maps, start=1):
+            for scan, array in zip(scans, arrays[number * len(scans) : (number + 1) * len(scans)], strict=True):
+                store.write_block(maps.path_of_map(path_of(job, scan, "restored"), name), box, array)
+        yield box, arrays[: len(scans)]
+        del arrays  # before the next block is made
+
+
 def _restore_by(job: Job, restore: Restore) -> None:
     """Restore whole scans, block by block into the store."""
     scans, store = scans_of(job), store_of(job)
     sources = [lazily(job, scan, Source.by_layers) for scan in scans]
     create_restored(job)
     thickness = store.blocks(path_of(job, scans[0], "restored"))[0].shape[2]
-    blocks = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness, restore)
+    made = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness, restore)
+    blocks = _without_maps(job, made)
     if any(is_repaired(job, scan) for scan in scans):
         blocks = repaired_blocks(job, blocks)
     for box, arrays in blocks:

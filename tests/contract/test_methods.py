@@ -51,10 +51,15 @@ def scan(constant: float | None = None) -> tuple[Measured, Grid]:
     return Measured(image, grid, scan_stats(head.astype(np.float32)), SliceProfile()), grid.isotropic(2.0)
 
 
-def whole(method: Method, measured: Measured, target: Grid) -> np.ndarray:
+def images(method: Method, measured: Measured, target: Grid) -> list[np.ndarray]:
+    """The restored image, and the maps that the method gives."""
     tiling = method.tiling(measured.grid, target, WANTED)
     blocks = restore_scan(method, [Source.in_memory(measured)], target, tiling, 13)
-    return np.concatenate([arrays[0] for _, arrays in blocks], axis=2)
+    return [np.concatenate(each, axis=2) for each in zip(*(arrays for _, arrays in blocks), strict=True)]
+
+
+def whole(method: Method, measured: Measured, target: Grid) -> np.ndarray:
+    return images(method, measured, target)[0]
 
 
 def test_it_gives_finite_float32_on_the_target(method: Method) -> None:
@@ -74,16 +79,19 @@ def test_it_gives_the_same_bits_again(method: Method) -> None:
 def test_scan_mode_equals_tile_mode_bit_for_bit(method: Method) -> None:
     measured, target = scan()
     tiling = method.tiling(measured.grid, target, WANTED)
-    made: dict[int, np.ndarray] = {}
+    made: dict[int, list[np.ndarray]] = {}
     for tile in reversed(list(tiling.tiles())):
-        ((_, (array,)),) = restore_tiles(method, [Source.in_memory(measured)], target, [tile])
-        made[tile.index] = array
+        ((_, arrays),) = restore_tiles(method, [Source.in_memory(measured)], target, [tile])
+        made[tile.index] = arrays
 
-    def read(tile: Tile) -> np.ndarray:
-        return made[tile.index]
+    def read(number: int, tile: Tile) -> np.ndarray:
+        return made[tile.index][number]
 
-    gathered = gather(Box.whole(target.shape), tiling, partial(read))
-    assert gathered.tobytes() == whole(method, measured, target).tobytes()
+    together = images(method, measured, target)
+    assert len(together) == 1 + len(method.maps)
+    for number, image in enumerate(together):
+        gathered = gather(Box.whole(target.shape), tiling, partial(read, number))
+        assert gathered.tobytes() == image.tobytes()
 
 
 def test_what_a_tile_reads_lies_in_the_scan(method: Method) -> None:

@@ -190,7 +190,7 @@ def test_other_options_and_another_seed_restore_anew_and_where_the_work_runs_doe
 
     def ones(case, candidate, checkpoint):
         done.append(candidate.options)
-        return np.ones(case.images.target.shape, np.float32)
+        return np.ones(case.images.target.shape, np.float32), {}
 
     monkeypatch.setattr(evaluation, "_restored", ones)
 

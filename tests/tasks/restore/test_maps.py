@@ -9,14 +9,18 @@ import nibabel
 import numpy as np
 import pytest
 
+from core.engine.plan import Weights
 from core.io import derivatives, files, nifti
 from core.io.output import Output
+from core.methods import registry
+from core.models.bundle import read_bundle
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.export import export
 from tasks.pipeline.pages import report
 from tasks.pipeline.verify import verify_scan
-from tasks.restore.work import Job, ingest, restore, restored, scans_of
+from tasks.restore import tiles
+from tasks.restore.work import Job, ingest, restore, restored, scans_of, store_of
 
 FAMILY = "mapping_family"
 pytestmark = pytest.mark.usefixtures("own_family")
@@ -59,7 +63,9 @@ def test_a_map_is_written_beside_the_image_and_drawn(cohort):
     sd, where, _ = nifti.load(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.nii.gz"))
     np.testing.assert_allclose(sd, image / 10, rtol=1e-6)
     assert where == grid
-    assert files.read_json(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.json"))["Description"].startswith("sd of")
+    assert files.read_json(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.json"))["Description"].startswith(
+        "Standard deviation over"
+    )
     assert {one for one in record.outputs if "restoredSd" in one} == {
         f"sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w{end}" for end in (".nii.gz", ".json")
     }
@@ -109,3 +115,38 @@ def test_a_torn_map_is_seen_by_verify_and_made_anew(cohort):
 )
 def test_a_map_is_named_after_its_image(stem, wanted):
     assert derivatives.map_stem(stem, "sd") == wanted
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_maps_of_patches_are_the_same_bytes_as_tiles(cohort: Path, tmp_path: Path, *, repair: bool) -> None:
+    """A network tells its uncertainty patch by patch: blended as the image is, stored and finished with it, unrepaired."""
+    registry.resolve(registry.family_of("anyscan").mock)(str(tmp_path / "model"), "anyscan")
+    weights = Weights(folder=str(tmp_path / "model"), sha256=read_bundle(str(tmp_path / "model")).digest)
+    stored_maps = []
+    for number, mode in enumerate(("scan", "tile")):
+        how = {"input": str(cohort), "out": str(tmp_path / mode), "method": "anyscan", "voxel_size": 2, "repair": repair}
+        settings = RunSettings.model_validate(how | {"tiling": {"patch": 24, "overlap": 8, "mode": mode}})
+        plan = plan_cohort(settings, weights)
+        files.write_json(Output(settings.out).plan, plan.model_dump(mode="json"))
+        scan = plan.scans[0]
+        job = Job(settings.out, plan.digest, (scan.key,))
+        ingest(job)
+        if number == 0:
+            restore(job)
+        else:
+            count, blocks = tiles.prepare_tiles(job)
+            assert count > 1
+            for part in tiles.parts(job, count, 3):
+                tiles.restore_some_tiles(part)
+            for part in tiles.parts(job, blocks, 1):
+                tiles.assemble_blocks(part)
+            tiles.finish_tiles(job)
+        assert restored(job)
+        store = store_of(job)
+        stored_maps.append(store.read(f"{scan.key}/anyscan/map-uncertainty").tobytes())
+        assert {path.name for path in Path(store.uri, scan.key, "anyscan").iterdir() if path.is_dir()} == {
+            "restored",
+            "map-uncertainty",
+        }
+        assert (store.read(f"{scan.key}/anyscan/map-uncertainty") > 0).all()
+    assert stored_maps[0] == stored_maps[1]

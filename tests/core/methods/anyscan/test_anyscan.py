@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from core.methods.anyscan.examples import RANGES, Scans
 from core.methods.anyscan.inputs import CHANNELS, SUB, Units, network_inputs, slab_grid
 from core.methods.anyscan.recipe import RECIPE, Laplace
 from core.methods.base import Measured
+from core.models.calibration import Stretch, note_stretches
 from core.models.mock import write_mock
 from core.networks import build
 from core.operators.forward_model import SliceProfile
@@ -122,17 +124,23 @@ def test_a_network_that_adds_nothing_gives_the_corrected_interpolation(axis: int
     write_mock(model, presets.tiny(), residual=False)
     method = registry.build_method("anyscan", {}, model)
     with torch.no_grad():
-        for layer in (method._network().image.weight, method._network().image.bias):
-            layer.zero_()
+        for part in (method._network().image, method._network().error):
+            part.weight.zero_()
+            part.bias.zero_()
     image, grid = anatomy(40)
     coarse = coarse_grid(grid, axis, 4.0, 0.3)
     scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0)) * 50 - 10
     whole = Measured(scan, coarse, scan_stats(scan), BOX, (0, 0))
-    (made,) = method.restore([whole], grid)
+    made, half_width = method.restore([whole], grid)
     shown = network_inputs(scan, coarse, grid, BOX, Units.of(whole.stats))[:2].sum(0)
     wanted = shown * Units.of(whole.stats).scale + Units.of(whole.stats).background
     assert np.abs(made - wanted).max() < 0.06 * np.ptp(wanted)
     assert np.abs(made - wanted).mean() < 0.002 * np.ptp(wanted)
+    np.testing.assert_allclose(half_width, math.log(10) * Units.of(whole.stats).scale, rtol=1e-5)  # of a Laplace error of scale 1
+    note_stretches(model, [Stretch(factor=2, stretch=1.0, persons=1), Stretch(factor=6, stretch=3.0, persons=1)])
+    again = registry.build_method("anyscan", {}, model)
+    assert again.depends_on != method.depends_on
+    np.testing.assert_allclose(again.restore([whole], grid)[1], 2 * half_width, rtol=1e-5)  # slices lie 4 voxels apart
 
 
 def test_a_scan_below_zero_gets_its_background_at_zero() -> None:

@@ -1,0 +1,107 @@
+"""How far a model's own idea of its errors is from what they are, as measured on persons that it was not trained on.
+
+A map of uncertainty is the half width of the interval in which the truth lies with a probability of 90 %. What a network makes of
+it by itself is stretched by the factor that held-out persons ask for at the scan's distance of slices: split conformal prediction
+(Angelopoulos & Bates 2021, section 2.3) with |error| / map as the score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from core.errors import UsageError, WeightsError
+from core.io import files
+from core.settings.base import Settings, wrong
+
+FILE = "calibration.json"
+UNCERTAINTY = "uncertainty"  # name of the map
+LEVEL = 0.9
+
+
+class Stretch(Settings):
+    """By how much maps must be stretched at a distance of slices.
+
+    Attributes:
+        factor: distance of the slices' centres over the restored voxels' size.
+        stretch: by which a map of before this calibration is multiplied.
+        persons: on whom it was measured.
+    """
+
+    factor: Annotated[float, Field(gt=0)]
+    stretch: Annotated[float, Field(gt=0)]
+    persons: int
+
+
+class Calibration(Settings):
+    """Stretches of a model by rising factor; empty: its maps are as the network makes them."""
+
+    stretches: tuple[Stretch, ...] = ()
+
+    def at(self, factor: float) -> float:
+        """The stretch at a factor: linear between those that were measured, and beyond them as at the nearest; 1 without any."""
+        if not self.stretches:
+            return 1.0
+        return float(np.interp(factor, [each.factor for each in self.stretches], [each.stretch for each in self.stretches]))
+
+
+def read_calibration(folder: str) -> Calibration:
+    """That of a model; an empty one where it has none.
+
+    Raises:
+        WeightsError: calibration-unreadable.
+    """
+    try:
+        return Calibration.model_validate(files.read_json(files.join(folder, FILE)))
+    except (FileNotFoundError, NotADirectoryError):
+        return Calibration()
+    except ValueError as error:
+        raise WeightsError("calibration-unreadable", f"a model's {FILE}", wrong(error), "correct or remove it") from error
+
+
+def read_stretches(uri: str, method: str | None = None) -> tuple[Stretch, ...]:
+    """What an evaluation found of a method's maps.
+
+    Args:
+        uri: of its ``calibration.json``.
+        method: its label there; None where there is one alone.
+
+    Raises:
+        UsageError: calibration-unreadable, calibration-method.
+    """
+    try:
+        values = files.read_json(uri)
+        known = {name: tuple(Stretch.model_validate(each) for each in rows) for name, rows in values.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        remedy = "name the calibration.json that isovox evaluate any-scan wrote"
+        raise UsageError("calibration-unreadable", "stretches of an evaluation", str(error)[:200], remedy) from error
+    wanted = method or (next(iter(known)) if len(known) == 1 else "")
+    if not known.get(wanted):
+        names = ", ".join(known) or "no methods with such maps"
+        raise UsageError("calibration-method", f"one of {names}", method or "none", "name it by --method")
+    return known[wanted]
+
+
+def note_stretches(folder: str, stretches: Sequence[Stretch]) -> Calibration:
+    """Write what an evaluation found into a model; its weights and digest stay, its maps are made anew.
+
+    What was measured with the calibration that the model had multiplies it.
+
+    Args:
+        folder: of the model.
+        stretches: of the evaluation.
+
+    Returns:
+        the model's calibration from now on.
+    """
+    before = read_calibration(folder)
+    rows = sorted(stretches, key=lambda each: each.factor)
+    made = Calibration(
+        stretches=tuple(each.model_copy(update={"stretch": round(each.stretch * before.at(each.factor), 4)}) for each in rows)
+    )
+    files.write_atomic(files.join(folder, FILE), (json.dumps(made.model_dump(mode="json"), indent=2) + "\n").encode())
+    return made

@@ -1,0 +1,80 @@
+"""Uncertainty that keeps its word: intervals of a Laplace error, stretched by what held-out persons ask for."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.main import main
+from core.errors import UsageError, WeightsError
+from core.evaluation.metrics.interval import interval_scores
+from core.evaluation.protocol import Entry
+from core.evaluation.protocols.any_scan import PROTOCOL
+from core.geometry.grid import Array
+from core.models.calibration import LEVEL, Calibration, Stretch, note_stretches, read_calibration, read_stretches
+
+
+def laplace(scale: float) -> tuple[Array, Array]:
+    """A bright image and the same with errors of that scale."""
+    draw = np.random.default_rng(0)
+    truth = (1000 + draw.normal(0, 20, (40, 40, 40))).astype(np.float32)
+    truth[:8] = 0  # air, in which nothing counts
+    error = draw.laplace(0, scale, truth.shape).astype(np.float32)
+    return truth, truth + np.where(truth > 0, error, 5000).astype(np.float32)
+
+
+def test_the_interval_of_a_laplace_error_covers_its_level() -> None:
+    truth, restored = laplace(7.0)
+    half = np.full(truth.shape, -math.log(1 - LEVEL) * 7.0, np.float32)
+    scores = interval_scores(restored, truth, half)
+    assert scores["coverage"] == pytest.approx(0.9, abs=0.01)
+    assert scores["stretch"] == pytest.approx(1, abs=0.02)
+    assert interval_scores(restored, truth, half / 2)["stretch"] == pytest.approx(2 * scores["stretch"])
+    assert interval_scores(restored, truth, half / 2)["coverage"] == pytest.approx(1 - math.sqrt(0.1), abs=0.01)
+    assert scores["half_width"] == pytest.approx(100 * float(half[0, 0, 0]) / float(np.percentile(truth, 99.9)), rel=1e-3)
+
+
+def test_stretches_are_linear_between_factors_and_constant_beyond() -> None:
+    known = Calibration(stretches=(Stretch(factor=2, stretch=1.0, persons=8), Stretch(factor=4, stretch=2.0, persons=8)))
+    assert [known.at(factor) for factor in (1, 2, 3, 4, 9)] == pytest.approx([1, 1, 1.5, 2, 2])
+    assert Calibration().at(3) == 1
+
+
+def test_an_evaluation_writes_stretches_and_the_command_puts_them_beside_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [
+        Entry(person, "T1w", f"{spacing}mm0{profile}", "net+repair", {"psnr": 30.0, "stretch": stretch})
+        for spacing, each in ((2, {"a": 1.0, "b": 3.0}), (4, {"a": 2.0, "b": 2.0}))
+        for person, stretch in each.items()
+        for profile in ("box", "gaussian")
+    ]
+    assert PROTOCOL.tables is not None
+    written = PROTOCOL.tables(entries)["calibration.json"]
+    assert [(row["factor"], row["stretch"], row["persons"]) for row in json.loads(written)["net+repair"]] == [
+        (2, 2, 2),
+        (4, 2, 2),
+    ]
+    assert "calibration.json" not in PROTOCOL.tables([Entry("a", "T1w", "2mm0box", "cubic", {"psnr": 3.0})])
+    (tmp_path / "stretches.json").write_text(written)
+    model = tmp_path / "model"
+    model.mkdir()
+    assert main(["models", "calibrated", str(model), str(tmp_path / "stretches.json")]) == 0
+    assert "factor 4: 2.00 times as wide as the network says (2 persons)" in capsys.readouterr().out
+    assert note_stretches(str(model), [Stretch(factor=2, stretch=0.5, persons=3)]).at(2) == 1.0  # what is there is multiplied
+    assert read_calibration(str(model)).stretches[0].persons == 3
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "calibration.json").write_text('{"stretches": [{"factor": -1, "stretch": 1, "persons": 1}]}')
+    with pytest.raises(WeightsError, match=r"calibration-unreadable: expected a model's calibration\.json, but got .*Correct or"):
+        read_calibration(str(tmp_path))
+    with pytest.raises(UsageError, match=r"calibration-unreadable: expected stretches of an evaluation"):
+        read_stretches(str(tmp_path / "none.json"))
+    (tmp_path / "two.json").write_text('{"a": [], "b": []}')
+    with pytest.raises(UsageError, match=r"calibration-method: expected one of a, b, but got none\. Name it by --method"):
+        read_stretches(str(tmp_path / "two.json"))
