@@ -19,6 +19,7 @@ from core.methods.base import Method
 from core.methods.registry import build_method
 from core.models.domain import Facts, facts_of
 from core.operators.forward_model import ForwardModel
+from core.operators.width import SliceWidth
 from core.settings.base import Settings
 from core.settings.run import RunSettings
 
@@ -94,6 +95,7 @@ class ScanPlan(Settings):
         sha256: of the input bytes.
         source, target: canonical grids as JSON, before and after.
         forward: how the scan came from the anatomy.
+        width: of its slices by its voxels, where nobody tells it.
         mode: one task a scan, or its tiles spread over workers.
         tiles: how many tiles the target grid is cut into.
         steps: how many steps its method makes at most; 0 for one that makes none.
@@ -123,6 +125,7 @@ class ScanPlan(Settings):
     source: dict[str, Any]
     target: dict[str, Any]
     forward: ForwardModel
+    width: SliceWidth | None = None
     mode: Literal["scan", "tile"] = "scan"
     tiles: int = 1
     steps: int = 0

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.operators.forward_model import KINDS, ForwardModel, SliceProfile, forward_of
+from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
 KEY = "Isovox"
@@ -67,13 +68,16 @@ def _axis(kind: str, axis: Any, grid: Grid | None) -> Any:
     return None if thick and coarsest is not None and axis == "RAS"[coarsest] else axis
 
 
-def read_forward(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | None = None) -> ForwardModel:
+def read_forward(
+    sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | None = None, width: SliceWidth | None = None
+) -> ForwardModel:
     """How a scan came from the anatomy: what the user says, else what its simulation tells, else by its slices' thickness.
 
     Args:
         sidecar: JSON values by name.
         grid: canonical, of the scan.
         said: by the user, of all scans.
+        width: of its slices, by its voxels; for scans whose thickness nobody tells.
 
     Raises:
         InputError: degradation-unknown.
@@ -85,14 +89,39 @@ def read_forward(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettin
         return simulated
     if simulated is not None and "slice_gap" in type(simulated).model_fields:
         return simulated.model_copy(update=wanted)
-    gap = _gap(sidecar.get("SliceThickness"), grid) if said.slice_gap is None else said.slice_gap
+    thickness = sidecar.get("SliceThickness")
+    by_width = width.gap(_distance(grid)) if width is not None and not _is_thickness(thickness) else None
+    gap = said.slice_gap if said.slice_gap is not None else by_width
+    gap = _gap(thickness, grid) if gap is None else gap
     return SliceProfile(slice_profile=said.slice_profile or "box", slice_gap=gap)
 
 
 def _gap(thickness: Any, grid: Grid) -> float:
     """The gap of slices of a thickness in mm, as a fraction of their distance; 0 where the thickness is not known."""
-    axis = grid.slice_axis
-    distance = max(grid.spacing) if axis is None else grid.spacing[axis]
-    if not isinstance(thickness, int | float) or not 0 < thickness < distance * THINNER:
+    distance = _distance(grid)
+    if not _is_thickness(thickness) or thickness >= distance * THINNER:
         return 0.0
-    return round(1 - thickness / distance, 3)
+    return round(1 - float(thickness) / distance, 3)
+
+
+def _is_thickness(thickness: Any) -> bool:
+    """Whether a sidecar's value is a thickness in mm."""
+    return isinstance(thickness, int | float) and thickness > 0
+
+
+def _distance(grid: Grid) -> float:
+    """From slice to slice, mm."""
+    axis = grid.slice_axis
+    return max(grid.spacing) if axis is None else grid.spacing[axis]
+
+
+def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings) -> bool:
+    """Whether anyone tells how thick the slices of a scan are: the user, its simulation or its sidecar's thickness.
+
+    Args:
+        sidecar: JSON values by name.
+        said: by the user, of all scans.
+    """
+    simulated = isinstance(own := sidecar.get(KEY), dict) and "Degradation" in own
+    by_user = said.slice_gap is not None or said.slice_profile is not None
+    return by_user or simulated or _is_thickness(sidecar.get("SliceThickness"))

@@ -25,6 +25,8 @@ from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
 from tasks.pipeline.beside import with_beside
 from tasks.pipeline.labels import with_labels
+from tasks.pipeline.widths import notes as width_notes
+from tasks.pipeline.widths import width_of
 
 
 @lru_cache(maxsize=4096)
@@ -42,6 +44,8 @@ def _digest(uris: tuple[str, ...]) -> str:
 
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
     grid = readers.header(source.kind, source.uris, settings.trust).grid
+    sha256 = _digest(source.uris)
+    width = width_of(source, grid, sha256, settings)
     return ScanPlan(
         key=source.key,
         uris=source.uris,
@@ -51,10 +55,11 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         group=source.group if settings.fuse else source.key,
         entities=source.entities,
         metadata=source.sidecar,
-        sha256=_digest(source.uris),
+        sha256=sha256,
         source=grid.to_json(),
         target=grid.to_json(),
-        forward=read_forward(source.sidecar | source.simulation, grid, settings.slices),
+        forward=read_forward(source.sidecar | source.simulation, grid, settings.slices, width),
+        width=width,
         reference=source.reference or _reference_of(source, references, settings.input),
     )
 
@@ -104,7 +109,10 @@ def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
 
 
 def plan_scans(sources: Iterable[Source | Refused], settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
-    """Look at each scan's header; those that the gate refuses are told apart with their reason."""
+    """Look at each scan's header; those that the gate refuses are told apart with their reason.
+
+    Of thick slices of which nobody tells the width the voxels are looked at, too.
+    """
     references = _references(settings)
     scans: list[ScanPlan] = []
     refused: list[Refusal] = []
@@ -163,7 +171,8 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None, others: M
     refused += unfit
     plan = complete(settings, scans, refused, weights, _rates(settings), others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
-    return plan.model_copy(update={"files": discovery.ledger.account()})
+    notes = (*plan.notes, *width_notes(plan.scans))
+    return plan.model_copy(update={"files": discovery.ledger.account(), "notes": notes})
 
 
 def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:

@@ -174,6 +174,7 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         "Digest": scan.digest,
         "Model": model.model_dump(mode="json", exclude={"folder"}) if (model := plan.way(scan).weights) else None,
         "Acquisition": scan.forward.digested(),
+        **({"SliceWidth": scan.width.model_dump(mode="json")} if scan.width else {}),
         "Seed": plan.settings.seed,
         "Versions": versions(),
         **({"DependsOn": beside} if (beside := plan.depends_on.get(plan.way(scan).method)) else {}),

@@ -16,6 +16,7 @@ from core import __version__
 from core.engine.quality import CHECKS, Check, brief, limit_of
 from core.engine.records import ScanRecord, State
 from core.geometry.grid import Grid
+from core.operators.width import SliceWidth
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
 from tasks.report.charts import Chart, course, distribution, intensities
@@ -179,10 +180,20 @@ def scan_page(view: ScanView) -> str:
         scores=scores(record),
         courses=[course(title_of(name).capitalize(), rows) for name, rows in record.steps.items() if rows],
         measured=grid_text(view.measured_grid),
+        slices=_slices(record),
         restored=grid_text(view.target),
         oblique=view.target.oblique,
         provenance=list(_provenance(record)),
     )
+
+
+def _slices(record: ScanRecord) -> str:
+    """How thick the slices are by the scan's voxels, and what the restoration took; empty where someone told it."""
+    if "SliceWidth" not in record.provenance:
+        return ""
+    width, gap = SliceWidth.model_validate(record.provenance["SliceWidth"]), record.provenance["Acquisition"].get("slice_gap")
+    taken = f"taken as a gap of {gap:.1%}" if gap else "taken as without gaps, which the interval does not exclude"
+    return f"{width.describe()} thick by the voxels, with the 90 % interval, as nobody tells it; {taken}"
 
 
 def scores(record: ScanRecord) -> list[tuple[str, str, str]]:

@@ -1,0 +1,69 @@
+"""How thick the slices of scans are of which nobody tells it: by their voxels, read once for the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+
+from pydantic import ValidationError
+
+from core import __version__
+from core.engine.plan import CohortPlan, ScanPlan
+from core.errors import InputError
+from core.geometry.grid import Grid
+from core.io import files, readers
+from core.io.bids import Source
+from core.io.output import Output
+from core.io.validation import Trust
+from core.operators.sidecar import is_told
+from core.operators.width import SliceWidth, can_tell, slice_width
+from core.settings.run import RunSettings
+
+
+def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> SliceWidth | None:
+    """The width of a scan's slices, in mm; None where someone tells it, or its voxels cannot.
+
+    What an earlier run into the same output read from the same bytes is taken from its plan.
+
+    Args:
+        source: the scan.
+        grid: its canonical one.
+        sha256: of its bytes.
+        settings: of the run.
+    """
+    if not can_tell(grid) or is_told(source.sidecar | source.simulation, settings.slices):
+        return None
+    known = _known(settings.out, settings.trust).get(sha256)
+    return known or _measured(sha256, source.kind, source.uris, settings.trust)
+
+
+@lru_cache(maxsize=8)
+def _known(out: str, trust: Trust | None) -> dict[str, SliceWidth]:
+    """Widths by the bytes' sha256, from the plan of this version that lay in an output when it was first asked for."""
+    try:
+        plan = CohortPlan.model_validate(files.read_json(Output(out).plan))
+    except (FileNotFoundError, json.JSONDecodeError, ValidationError):
+        return {}
+    alike = plan.version == __version__ and plan.settings.trust == trust
+    return {scan.sha256: scan.width for scan in plan.scans if scan.width is not None} if alike else {}
+
+
+@lru_cache(maxsize=4096)
+def _measured(sha256: str, kind: str, uris: tuple[str, ...], trust: Trust | None) -> SliceWidth | None:  # noqa: ARG001
+    """The width by the voxels; None for a scan that the gate will refuse."""
+    try:
+        image, grid, _ = readers.load(kind, uris, trust)
+    except InputError:
+        return None
+    return slice_width(image, grid)
+
+
+def notes(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
+    """What a plan says of widths that were read from voxels: how many, and each scan whose slices have gaps by it."""
+    seen = [scan for scan in scans if scan.width is not None]
+    if not seen:
+        return ()
+    counted = f"nobody tells how thick the slices of {len(seen)} scans are: read from their voxels, with 90 % intervals"
+    gaps = [scan for scan in seen if scan.forward.slices[1] > 0]
+    return (counted, *(f"slices of {scan.key} are taken as {scan.width.describe()} thick" for scan in gaps if scan.width))

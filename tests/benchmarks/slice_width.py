@@ -1,0 +1,94 @@
+"""How well the width of slices is read from a scan's voxels: sharp scans degraded with widths that are known.
+
+``python -m tests.benchmarks.slice_width DATA fit`` gives calibration and radius of the interval on the persons that may be
+trained on; ``... DATA report`` the mean error and the coverage on never-used ones, and on other heads and contrasts.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from core.geometry.grid import Array, Grid
+from core.io.readers import load_at
+from core.operators.forward_model import SliceProfile
+from core.operators.linear import apply_axis
+from core.operators.profile import profile_matrix
+from core.operators.width import crossing, slice_width
+
+DISTANCES, GAPS = (3.0, 4.0, 5.0, 6.0), (0.0, 0.1, 0.2, 0.3, 0.5)
+SHARP = "ds002748/sub-{0:02d}/anat/sub-{0:02d}_T1w.nii.gz"
+WHOLE = "ds000011/sub-{0:02d}/anat/sub-{0:02d}_T1w.nii.gz"
+GROUPS = {
+    "persons 53-60": [SHARP.format(n) for n in range(53, 61)],
+    "persons 01-04": [SHARP.format(n) for n in range(1, 5)],
+    "other head, T1w": [WHOLE.format(n) for n in range(1, 9)],
+    "patient, T1w": ["openms/patient07/T1w.nii.gz"],
+    "patient, T1w_ce": ["openms/patient07/T1w_ce.nii.gz"],
+    "patient, T2w": ["openms/patient07/T2w.nii.gz"],
+    "patient, FLAIR": ["openms/patient07/FLAIR.nii.gz"],
+}
+
+
+def thick(image: Array, grid: Grid, axis: int, distance: float, gap: float) -> tuple[Array, Grid]:
+    """A sharp scan as slices of a distance in mm and a gap."""
+    factor = distance / grid.spacing[axis]
+    count = math.floor(image.shape[axis] / factor)
+    rows = profile_matrix(image.shape[axis], count, factor, (factor - 1) / 2, SliceProfile().slice_profile, gap=gap)
+    shape, steps = list(image.shape), np.ones(4)
+    shape[axis], steps[axis] = count, factor
+    return apply_axis(rows, image, axis), Grid((shape[0], shape[1], shape[2]), grid.affine @ np.diag(steps))
+
+
+def cases(data: Path, paths: list[str], draws: int, seed: int) -> Iterator[tuple[str, Array, Grid, float]]:
+    """Thick scans of each sharp one with the widths of their slices: axis, distance and gap are drawn."""
+    draw = np.random.default_rng(seed)
+    for number, path in enumerate(paths):
+        image, grid, _ = load_at(str(data / path))
+        for turn in range(draws):
+            distance, gap = DISTANCES[(number + turn) % 4], float(draw.choice(GAPS))
+            scan, coarse = thick(image, grid, int(draw.integers(3)), distance, gap)
+            yield path, scan, coarse, distance * (1 - gap)
+
+
+def fit(data: Path) -> None:
+    """Print the true width over the crossing, its middle, and the radius that holds 90 % of them."""
+    logs, shares = [], []
+    for path, scan, grid, width in cases(data, [SHARP.format(n) for n in range(5, 53)], 1, 1):
+        axis = max(range(3), key=lambda at: grid.spacing[at])
+        both = [crossing(scan, grid.spacing, along, axis) for along in range(3) if along != axis]
+        known = [value for value in both if value is not None]
+        logs.append(math.log(width) - float(np.mean(np.log(known))))
+        shares.append(width / grid.spacing[axis])
+        print(path[:15], f"distance {grid.spacing[axis]:.3g} width {width:.3g}", np.round(known, 2), flush=True)  # noqa: T201
+    middle = float(np.median(logs))
+    off = np.abs(1 - np.exp(middle - np.asarray(logs))) * shares
+    radius = float(np.quantile(off, 0.9, method="higher"))
+    print(f"calibration {math.exp(middle):.3f}, radius {radius:.3f} of the distance")  # noqa: T201
+
+
+def report(data: Path) -> None:
+    """Print the errors and the coverage of each group, a line each."""
+    for name, paths in GROUPS.items():
+        errors, within, whole = [], [], []
+        for path, scan, grid, width in cases(data, paths, 4, 2):
+            told = slice_width(scan, grid)
+            if told is None:
+                print(f"{path}: cannot tell")  # noqa: T201
+                continue
+            errors.append(told.mm - width)
+            within.append(told.low <= width <= told.high)
+            whole.append((told.high < max(grid.spacing)) == (width < max(grid.spacing)))
+        print(  # noqa: T201
+            f"{name}: {len(errors)} scans, mean |error| {np.mean(np.abs(errors)):.2f} mm, bias {np.mean(errors):+.2f}, worst "
+            f"{np.max(np.abs(errors)):.2f}, covered {100 * np.mean(within):.0f} %, gaps right {100 * np.mean(whole):.0f} %",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    {"fit": fit, "report": report}[sys.argv[2]](Path(sys.argv[1]))
