@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.geometry.grid import Array, Box, Triple
+from core.geometry.grid import Array, Box, Grid, Triple
 
 Values = NDArray[np.float64]
 
@@ -29,6 +29,7 @@ AIR = 5.0  # standard deviations of the noise: in 3.7 of a million voxels air is
 FLATTEST = 0.1  # share of the blocks of voxels in which the noise is looked for
 SAMPLED = 1 << 22  # voxels that are looked at, about: all of most scans, every n-th plane of larger ones
 NORMAL_MAD = 0.6744897501960817  # median of |x| of a standard normal x
+BRAIN = 2.2  # litres that a brain without its skull stays below, and a head does not
 
 
 @dataclass(frozen=True)
@@ -225,3 +226,13 @@ def _diagonal_detail(image: NDArray[Any], threshold: float, step: int) -> float:
     activity = np.hypot(a + b - c - d, a - b + c - d)
     detail = (a - b - c + d)[activity <= np.quantile(activity, FLATTEST)] / 2
     return float(np.median(np.abs(detail))) / NORMAL_MAD
+
+
+def looks_skull_stripped(image: Array, grid: Grid) -> bool:
+    """Whether a scan seems to be skull-stripped: much of it exactly zero, and the rest no more than a brain.
+
+    BIDS requires the answer of a derivative; this is for scans whose own sidecar does not say.
+    """
+    full = int(np.count_nonzero(image))
+    litres = full * abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1e6
+    return full < 0.7 * image.size and litres < BRAIN

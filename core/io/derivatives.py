@@ -10,10 +10,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
 from core import __version__
-from core.geometry.grid import Array, Grid
+from core.geometry.grid import Grid
 from core.io import files
 from core.io.vocabulary import is_known, is_license
 
@@ -22,7 +20,6 @@ RAW = "raw"  # name of the input dataset in BIDS URIs
 ACQUIRED = {"SliceThickness", "SpacingBetweenSlices"}  # true of the scan, no longer of its restoration
 IGNORED = "/isovox\n/reports\n*.html\n"  # without a slash at the end, which the validator would not match: bids-validator#291
 NEAR = 2  # folders up from the output, at most, to the input that a description links to
-BRAIN = 2.2  # litres that a brain without its skull stays below, and a head does not
 
 DESC = "restored"
 LONGEST = 120  # characters of a key: file systems allow 255, and names are made from it
@@ -125,16 +122,6 @@ def bids_uri(relative: str) -> str:
 
 def _millimetres(grid: Grid) -> str:
     return " x ".join(f"{mm:.4g}" for mm in grid.spacing) + " mm"
-
-
-def looks_skull_stripped(image: Array, grid: Grid) -> bool:
-    """Whether a scan seems to be skull-stripped: much of it exactly zero, and the rest no more than a brain.
-
-    BIDS requires the answer of a derivative; this is for scans whose own sidecar does not say.
-    """
-    full = int(np.count_nonzero(image))
-    litres = full * abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1e6
-    return full < 0.7 * image.size and litres < BRAIN
 
 
 def sidecar(

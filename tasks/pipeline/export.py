@@ -27,6 +27,7 @@ from core.io import derivatives, files, nifti, readers
 from core.io.output import Output
 from core.methods.base import Measured, Method
 from core.models.calibration import UNCERTAINTY
+from core.stats import looks_skull_stripped
 from tasks.pipeline.labels import write_labels
 from tasks.restore.maps import names_of, path_of_map
 from tasks.restore.work import (
@@ -186,7 +187,7 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
     out = Output(job.out)
     image, side = f"{scan.stem}.nii.gz", f"{scan.stem}.json"
     measured = restored.measured
-    stripped = derivatives.looks_skull_stripped(measured.image, measured.grid)
+    stripped = looks_skull_stripped(measured.image, measured.grid)
     together = said["Inputs"]
     content = derivatives.sidecar(
         scan.metadata, list(together), measured.grid, restored.target, skull_stripped=stripped, provenance=said

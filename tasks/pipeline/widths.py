@@ -64,6 +64,7 @@ def notes(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
     seen = [scan for scan in scans if scan.width is not None]
     if not seen:
         return ()
-    counted = f"nobody tells how thick the slices of {len(seen)} scans are: read from their voxels, with 90 % intervals"
+    number = "1 scan" if len(seen) == 1 else f"{len(seen)} scans"
+    counted = f"nobody tells how thick the slices of {number} are: read from the voxels, with 90 % intervals"
     gaps = [scan for scan in seen if scan.forward.slices[1] > 0]
     return (counted, *(f"slices of {scan.key} are taken as {scan.width.describe()} thick" for scan in gaps if scan.width))

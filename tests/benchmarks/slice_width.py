@@ -18,7 +18,7 @@ from core.io.readers import load_at
 from core.operators.forward_model import SliceProfile
 from core.operators.linear import apply_axis
 from core.operators.profile import profile_matrix
-from core.operators.width import crossing, slice_width
+from core.operators.width import crossing, inside, slice_width
 
 DISTANCES, GAPS = (3.0, 4.0, 5.0, 6.0), (0.0, 0.1, 0.2, 0.3, 0.5)
 SHARP = "ds002748/sub-{0:02d}/anat/sub-{0:02d}_T1w.nii.gz"
@@ -58,11 +58,12 @@ def cases(data: Path, paths: list[str], draws: int, seed: int) -> Iterator[tuple
 def fit(data: Path) -> None:
     """Print the true width over the crossing, its middle, and the radius that holds 90 % of them."""
     logs, shares = [], []
-    for path, scan, grid, width in cases(data, [SHARP.format(n) for n in range(5, 53)], 1, 1):
+    paths = [SHARP.format(n) for n in range(5, 53)] + [WHOLE.format(n) for n in range(1, 5)] * 4
+    for path, scan, grid, width in cases(data, paths, 1, 1):
         axis = max(range(3), key=lambda at: grid.spacing[at])
-        both = [crossing(scan, grid.spacing, along, axis) for along in range(3) if along != axis]
+        both = [crossing(scan[inside(scan, grid)], grid.spacing, along, axis) for along in range(3) if along != axis]
         known = [value for value in both if value is not None]
-        logs.append(math.log(width) - float(np.mean(np.log(known))))
+        logs.append(math.log(width / float(np.mean(known))))
         shares.append(width / grid.spacing[axis])
         print(path[:15], f"distance {grid.spacing[axis]:.3g} width {width:.3g}", np.round(known, 2), flush=True)  # noqa: T201
     middle = float(np.median(logs))

@@ -12,6 +12,7 @@ import pytest
 
 from core.geometry.grid import Grid
 from core.io import bids, derivatives, files, nifti
+from core.stats import looks_skull_stripped
 
 SOURCE = Grid((30, 40, 12), np.diag([2.0, 2, 5, 1]))
 TARGET = Grid((60, 80, 60), np.diag([1.0, 1, 1, 1]))
@@ -89,7 +90,7 @@ def test_skull_stripping_is_copied_where_it_is_known():
 )
 def test_skull_stripping_is_told_from_the_image_of_real_scans(scans, name, stripped):
     image, grid, _ = nifti.load(str(scans / name))
-    assert derivatives.looks_skull_stripped(image, grid) is stripped
+    assert looks_skull_stripped(image, grid) is stripped
 
 
 def test_the_description_names_the_tool_and_the_source_but_no_far_folders(tmp_path):

@@ -1,0 +1,68 @@
+"""Where nobody tells how thick the slices are their voxels do: in the plan, once for the same bytes; what is told wins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.engine.plan import CohortPlan
+from core.io import files
+from core.io.output import Output
+from core.settings.run import RunSettings
+from tasks.pipeline import widths
+from tasks.pipeline.discover import plan_cohort
+from tests.core.operators.test_width import field, sliced
+
+DISTANCE, WIDTH = 5.0, 2.0
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Two scans in slices with gaps: one without a word about them, one that tells its slices' thickness."""
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    scan, grid = sliced(field(1) + 200, 2, DISTANCE, WIDTH)
+    for name in ("silent", "told"):
+        nibabel.save(nibabel.Nifti1Image(scan, grid.affine), folder / f"{name}.nii.gz")
+    (folder / "told.json").write_text(json.dumps({"SliceThickness": 4.5}))
+    return folder
+
+
+def planned(cohort: Path, **more: object) -> CohortPlan:
+    how = {"input": str(cohort), "out": str(cohort.parent / "out"), "method": "cubic"} | more
+    return plan_cohort(RunSettings.model_validate(how))
+
+
+def test_the_width_is_read_where_nobody_tells_it(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(cohort)
+    silent, told = sorted(plan.scans, key=lambda scan: scan.key)
+    assert silent.width is not None
+    assert silent.width.low < WIDTH < silent.width.high < DISTANCE
+    assert silent.forward.slices == ("box", pytest.approx(1 - WIDTH / DISTANCE, abs=0.15))
+    assert (told.width, told.forward.slices) == (None, ("box", 0.1))
+    assert any("how thick the slices of 1 scan" in note for note in plan.notes)
+    assert any(f"slices of {silent.key} are taken as" in note for note in plan.notes)
+    files.write_json(Output(plan.settings.out).plan, plan.model_dump(mode="json"))
+    for cache in (widths._known, widths._measured):
+        cache.cache_clear()
+    monkeypatch.setattr(widths.readers, "load", lambda *_: pytest.fail("read again"))
+    assert planned(cohort) == plan
+
+
+def test_what_the_user_says_wins(cohort: Path) -> None:
+    plan = planned(cohort, slices={"slice_gap": 0.25})
+    assert {scan.forward.slices[1] for scan in plan.scans} == {0.25}
+    assert {scan.width for scan in plan.scans} == {None}
+
+
+def test_slices_without_gaps_are_taken_so(tmp_path: Path) -> None:
+    scan, grid = sliced(field(1) + 200, 2, 4.0, 4.0)
+    (tmp_path / "cohort").mkdir()
+    nibabel.save(nibabel.Nifti1Image(np.asarray(scan), grid.affine), tmp_path / "cohort" / "whole.nii.gz")
+    (scan_plan,) = planned(tmp_path / "cohort").scans
+    assert scan_plan.width is not None
+    assert scan_plan.forward.slices == ("box", 0.0)
