@@ -112,19 +112,22 @@ class Method(ABC):
 
     @cached_property
     def domain(self) -> Domain:
-        """The scans that it is for, by its own nature and by what its model was trained for.
-
-        A copy of the model that isovox brings, made before models had domains, is for what that one is for.
-        """
+        """The scans that it is for, by its own nature and by what its model was trained for."""
         folder: str | None = getattr(self.settings, "model", None)
         if not self.needs_model or folder is None:
             return self.scans
+        stated = read_domain(folder)
+        return both(self.scans, stated if stated.stated else read_domain(self.original(folder)))
+
+    def original(self, folder: str) -> str:
+        """The folder of the model that isovox brings where ``folder`` is a copy of it, else ``folder``.
+
+        What lies beside weights (domain, calibration) may have been added to them after the copy was made.
+        """
         from core.methods.registry import shipped
 
-        stated, own = read_domain(folder), shipped(self.name)
-        if not stated.stated and own is not None and read_bundle(str(own)).digest == read_bundle(folder).digest:
-            stated = read_domain(str(own))
-        return both(self.scans, stated)
+        own = shipped(self.name)
+        return str(own) if own is not None and read_bundle(str(own)).digest == read_bundle(folder).digest else folder
 
     @property
     def depends_on(self) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class AnyScan(NetworkMethod):
     @cached_property
     def calibration(self) -> Calibration:
         """Of the model's uncertainty."""
-        return read_calibration(self.settings.model)
+        known = read_calibration(self.settings.model)
+        return known if known.stretches else read_calibration(self.original(self.settings.model))
 
     @property
     def depends_on(self) -> dict[str, Any]:
