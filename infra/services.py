@@ -28,6 +28,7 @@ from infra.signals import terminable
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 START = 120.0  # seconds within which a server answers; its first start makes its database
+STARTS = 5  # of a server whose port another takes in the same moment
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow wants the word, not 1
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -107,22 +108,27 @@ class Service:
         """Until it answers.
 
         Raises:
-            ServiceError: it ended, or took longer than ``deadline`` seconds.
+            ServiceError: it ended, another answers at its port, or it took longer than ``deadline`` seconds.
         """
         end = time.monotonic() + deadline
-        while not (_answers(self.health) and self._listens()):
+        while not _answers(self.health):
             self.check()
             if time.monotonic() > end:
                 wanted = f"{self.name} up within {deadline:.0f} s"
                 raise ServiceError("service-late", wanted, self._last_words(), f"see {self.log}")
             time.sleep(0.1)
+        if not self._listens():  # its own start will fail, which may take minutes to come to light
+            raise self._port_taken()
+
+    def _port_taken(self) -> ServiceError:
+        return ServiceError("port-taken", f"{self.name} at {self.url}", "another server there", "start it again")
 
     def check(self) -> None:
         """Raises ServiceError where it ended."""
         if self.process.poll() is None:
             return
         if _answers(self.health):
-            raise ServiceError("port-taken", f"{self.name} at {self.url}", "another server there", "start it again")
+            raise self._port_taken()
         raise ServiceError("service-died", f"{self.name} running", self._last_words(), f"see {self.log}")
 
     def _listens(self) -> bool:
@@ -223,13 +229,13 @@ def prefect_server(state: Path) -> Iterator[str]:
 def _up(start: Callable[[], Service]) -> Iterator[Service]:
     """A server that answers, while the block runs; begun anew where another took its port in the same moment."""
     with ExitStack() as stack:
-        while True:
+        for left in reversed(range(STARTS)):
             service = stack.enter_context(_stopping(start()))
             try:
                 service.wait_healthy(START)
                 break
             except ServiceError as error:
-                if error.code != "port-taken":
+                if error.code != "port-taken" or not left:
                     raise
                 stack.close()
         yield service

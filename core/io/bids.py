@@ -26,10 +26,8 @@ TABLES = (".csv", ".txt", ".xlsx", ".xls", ".ods")
 def _found(uri: str, selection: Selection, out: str) -> Discovery:
     if not files.exists(uri):
         raise UsageError("input-missing", "a dataset, folder or table", f"nothing at {uri}", "check the path")
-    if uri.lower().endswith(".tsv"):
-        return from_table(uri, selection)
     if not files.is_folder(uri):
-        return _from_file(uri, selection)
+        return from_table(uri, selection) if uri.lower().endswith(".tsv") else _from_file(uri, selection)
     here = listing(uri, out)
     if is_bids([entry.path for entry in here.entries]):
         return from_bids(uri, here, selection)
@@ -86,7 +84,7 @@ def label_images(uri: str) -> list[Source | Refused]:
     Raises:
         UsageError: as ``survey``.
     """
-    if not uri.lower().endswith(".tsv"):
+    if not uri.lower().endswith(".tsv") or files.is_folder(uri):
         return discover(uri, Selection(suffix=("dseg",)))
     if not files.exists(uri):
         raise UsageError("input-missing", "a table of label images", f"nothing at {uri}", "check the path")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Literal
 
-from core.errors import UsageError
-from core.io import files
+from core.errors import IsovoxError, UsageError
+from core.io import files, tables
 
 Kind = Literal["run", "simulate", "evaluate", "harmonize", "train", "reading", "pairs"]
 WRITTEN = ("dataset_description.json", ".bidsignore", "report.html", "reports")  # at the top, by the kinds that write them
 DERIVATIVES = "derivatives"
+TABLE = ".tsv"
 REMEDY = "name another folder for the output"
 
 
@@ -30,14 +32,14 @@ def check_apart(out: str, inputs: Iterable[str]) -> None:
 
     Args:
         out: folder or s3:// prefix.
-        inputs: datasets, folders, tables or images that are read.
+        inputs: datasets, folders, images or tables that are read; the images that a table names are inputs too.
 
     Raises:
         UsageError: out-is-input, out-in-input, out-above-input, and as ``check_place``.
     """
     check_place(out)
     place = _real(out)
-    for source in inputs:
+    for source in _with_rows(inputs):
         read = _real(source)
         if place == read:
             raise UsageError("out-is-input", "an output folder of its own", f"{out}, which is the input", REMEDY)
@@ -45,8 +47,18 @@ def check_apart(out: str, inputs: Iterable[str]) -> None:
         if inside is not None and inside.partition("/")[0] != DERIVATIVES:
             remedy = f"{REMEDY}, such as {files.join(source, DERIVATIVES, 'isovox')}"
             raise UsageError("out-in-input", "an output outside the input, or in its derivatives/", out, remedy)
-        if _below(read, place) is not None and files.is_folder(source) and not _is_ours(out):
+        if _below(read, place) is not None and not _is_ours(out):
             raise UsageError("out-above-input", "an output that does not hold the input", f"{out}, which holds {source}", REMEDY)
+
+
+def _with_rows(inputs: Iterable[str]) -> Iterator[str]:
+    """The inputs, and what those of them which are tables name, but for folders above the table itself, which are no series."""
+    for source in inputs:
+        yield source
+        if source.lower().endswith(TABLE):
+            with suppress(OSError, IsovoxError):  # a table that cannot be read is refused where it is
+                here = _real(source)
+                yield from (path for path in dict.fromkeys(tables.paths_in(source)) if _below(here, _real(path)) is None)
 
 
 def _is_ours(out: str) -> bool:

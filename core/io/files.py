@@ -24,6 +24,7 @@ T = TypeVar("T")
 Writer = Callable[[IO[bytes]], None]
 Json = Any
 
+NAMED = 200  # bytes of a file's name, of 255 at most, that are left in that of its temporary file
 BLOCK = 1 << 22  # bytes read at a time
 LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP}
@@ -221,8 +222,9 @@ def sha256_all(uris: Iterable[str]) -> str:
 
 
 def _temporary(path: Path) -> Path:
-    """A name beside ``path`` that no other writer uses."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}-{random.getrandbits(32):08x}.tmp")
+    """A name beside ``path`` that no other writer uses; as long as file systems allow, however long that of ``path`` is."""
+    name = path.name.encode(errors="surrogateescape")[:NAMED].decode(errors="ignore")
+    return path.with_name(f".{name}.{os.getpid()}-{threading.get_ident()}-{random.getrandbits(32):08x}.tmp")
 
 
 def _sync_folder(folder: Path) -> None:

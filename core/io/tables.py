@@ -13,6 +13,8 @@ MARKS = (  # what a file of another encoding begins with
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+PATHS = ("path", "reference", "mask")  # columns that name files
+UNKNOWN = {"", "n/a"}
 REMEDY = "save it as text in UTF-8, separated by tabs"
 
 
@@ -62,3 +64,19 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
         if any(cells):
             rows[number] = {name: cell for name, cell in zip(head, cells, strict=False) if name}
     return head, rows
+
+
+def absolute(path: str, folder: str) -> str:
+    """Where a path of a table leads, which is relative to the folder of the table unless it says a place itself."""
+    return path if "://" in path or path.startswith("/") else files.join(folder, path)
+
+
+def paths_in(uri: str) -> list[str]:
+    """Where the paths of a table lead: of the images, their truth and their masks.
+
+    Raises:
+        FileNotFoundError: there is no table.
+        UsageError: as ``read_table``.
+    """
+    rows, folder = read_table(uri)[1].values(), files.parent_of(uri)
+    return [absolute(row[name], folder) for row in rows for name in PATHS if row.get(name, "") not in UNKNOWN]

@@ -6,7 +6,7 @@ Checks of a header come first and take no memory, whatever the header claims; ch
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ RawFields = Any  # numpy record of a header's fields
 MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain
+FEW = 16  # values of labels, at most: an image with no more has no intensities
+SAMPLED = 16  # voxels an axis of the first look for distinct values
 MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can hold at most
 LARGEST, SMALLEST = 1e15, 1e-15  # of a voxel, of the range: within these float32 holds squares and their sums
 REMEDY = "repair or convert the file anew, or leave it out"
@@ -263,6 +265,40 @@ class Seen:
             wanted = f"voxels of at most {LARGEST:g} that differ by {SMALLEST:g} or more"
             got = f"{self.low:.3g} to {self.high:.3g}"
             raise InputError("voxels-extreme", wanted, got, "scale the image, for example to 0 to 1000")
+
+
+@dataclass
+class Levels:
+    """The distinct values of an image, while they are as few as those of a mask or of labels.
+
+    Attributes:
+        values: those seen; None once there are more.
+    """
+
+    values: set[float] | None = field(default_factory=set)
+
+    def look(self, part: NDArray[Any]) -> None:
+        """Take in another part of the image: a sample of it, and all of it where that has few values."""
+        if self.values is None:
+            return
+        steps = tuple(slice(None, None, max(1, size // SAMPLED)) for size in part.shape)
+        for voxels in (part[steps], part):
+            self.values |= set(np.unique(voxels).tolist())
+            if len(self.values) > FEW:
+                self.values = None
+                return
+
+    def check(self) -> None:
+        """Refuse a mask (two values) or labels (a few whole numbers).
+
+        Raises:
+            InputError: voxels-labels.
+        """
+        if self.values is None or (len(self.values) > 2 and not all(value.is_integer() for value in self.values)):
+            return
+        got = f"{len(self.values)} values, {min(self.values):g} to {max(self.values):g}, as a mask or labels have"
+        remedy = "leave it out (--exclude), or name it as what it is (mask, dseg)"
+        raise InputError("voxels-labels", "an image of intensities", got, remedy)
 
 
 def check_voxels(image: Array) -> None:

@@ -28,6 +28,8 @@ from tasks.pipeline.labels import with_labels
 from tasks.pipeline.widths import notes as width_notes
 from tasks.pipeline.widths import width_of
 
+LONGEST_NAME = 215  # bytes: file systems allow 255, and maps are named after the image
+
 
 @lru_cache(maxsize=4096)
 def _known_digest(uri: str, size: int, changed: int) -> str:  # noqa: ARG001 - a file that changed is hashed anew
@@ -42,7 +44,16 @@ def _digest(uris: tuple[str, ...]) -> str:
     return files.sha256_all(uris)
 
 
+def _check_name(stem: str) -> None:
+    """Refuse a scan whose outputs file systems could not name."""
+    name = f"{files.name_of(stem)}.nii.gz"
+    if (size := len(name.encode(errors="surrogateescape"))) > LONGEST_NAME:
+        wanted = f"a name of at most {LONGEST_NAME} bytes for the restored image"
+        raise InputError("name-too-long", wanted, f"{size}: {name[:40]}…", "shorten the name of the scan")
+
+
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
+    _check_name(source.stem)
     grid = readers.header(source.kind, source.uris, settings.trust).grid
     sha256 = _digest(source.uris)
     width = width_of(source, grid, sha256, settings)

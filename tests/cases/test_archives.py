@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.uid import RLELossless
+from scipy.io import netcdf_file
 
 from core.errors import InputError
 from core.io import readers
@@ -62,6 +64,17 @@ def test_a_disc_with_its_viewer_is_one_series(tmp_path):
     assert kinds(root) == {"dicomdir": 1, "document": 1, "empty": 1, "text": 1, "unknown": 2}
 
 
+def _netcdf(*names: str) -> bytes:
+    """A netCDF file, as MINC 1 writes them, of an image with axes of these names."""
+    content = io.BytesIO()
+    with netcdf_file(content, "w") as made:
+        for name in names:
+            made.createDimension(name, 4)
+        made.createVariable("image", "h", names)
+        made.flush()
+        return content.getvalue()
+
+
 FOREIGN = {
     "a.mif": b"mrtrix image\n",
     "b.mif.gz": gzip.compress(b"mrtrix image\n"),
@@ -73,6 +86,9 @@ FOREIGN = {
     "h": b"IMGF" + bytes(200),
     "i.img.bz2": b"BZh9",
     "j": gzip.compress(b"mrtrix image\n"),
+    "k": b"\x89HDF\r\n\x1a\n" + bytes(700) + b"minc-2.0\0" + bytes(500),
+    "l": _netcdf("zspace", "yspace", "xspace"),
+    "m.bak": gzip.compress(_netcdf("time", "xspace")),
 }
 
 
@@ -81,6 +97,13 @@ def test_a_scan_of_a_format_that_is_not_read_is_refused_by_name(tmp_path, name):
     nifti(tmp_path / "in" / "good.nii.gz")
     put(tmp_path / "in", **{name: FOREIGN[name]})
     assert list(codes(tmp_path / "in").values()) == ["format-unread"]
+
+
+def test_arrays_that_are_no_images_are_of_unknown_content(tmp_path):
+    nifti(tmp_path / "in" / "good.nii.gz")
+    put(tmp_path / "in", a=_netcdf("time", "depth"), b=b"\x89HDF\r\n\x1a\n" + bytes(1200))
+    assert not codes(tmp_path / "in")
+    assert kinds(tmp_path / "in") == {"unknown": 2}
 
 
 @pytest.mark.parametrize("ending", [".bz2", ".xz", ".part", ".crdownload", ".gpg", ".Z"])

@@ -100,7 +100,7 @@ import http.server, sys
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
 
-SERVE_LATE = f"import time; time.sleep(0.5){SERVE}"
+SERVE_LATE = f"import time; time.sleep(60){SERVE}"
 
 
 def test_a_server_is_waited_for_found_and_stopped(serve: Callable[[str], Service], tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
 PARTS = {"P", "PHASE", "PHASE MAP", "I", "IMAGINARY", "R", "REAL"}  # of ImageType, of what is no magnitude (Siemens, Philips)
 GEOMETRY = (
     "ImageType",
+    "Modality",
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "FrameOfReferenceUID",
@@ -66,6 +67,7 @@ NO_IMAGES = (  # storage classes of reports, presentations, raw data, spectra, d
     *("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.", "1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.104."),
     *("1.2.840.10008.5.1.4.1.1.4.2", "1.2.840.10008.5.1.4.1.1.9.", "1.2.840.10008.1.3.10", "1.2.840.10008.5.1.4.1.1.481."),
 )
+OTHERS = {"CT", "PT", "NM", "US", "XA", "RF", "CR", "DX", "MG", "OCT", "RTIMAGE"}  # modalities whose images are no MRI
 NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}  # transfer syntaxes without compression
 WORDS = {
     "Manufacturer": "Manufacturer",
@@ -109,7 +111,8 @@ class Other:
 
     Attributes:
         uri: its file.
-        kind: "no-image" (a report, a directory), "phase" (no magnitude), "broken" (DICOM that cannot be read), "" (no DICOM).
+        kind: "no-image" (a report, a directory), "phase" (no magnitude), "localizer", "broken" (DICOM that cannot be read), ""
+            (no DICOM).
     """
 
     uri: str
@@ -216,9 +219,11 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     kind = str(getattr(dataset, "SOPClassUID", "") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     if "Rows" not in dataset or not dataset.Rows:
         return Other(uri, "no-image" if kind.startswith(NO_IMAGES) else "broken")
-    image_type = getattr(dataset, "ImageType", None) or ""
-    if not isinstance(image_type, str) and {str(word).upper() for word in list(image_type)[2:]} & PARTS:
+    words = _words_of_type(dataset)
+    if words & PARTS:
         return Other(uri, "phase")
+    if "LOCALIZER" in words:
+        return Other(uri, "localizer")
     native, whole = str(dataset.file_meta.TransferSyntaxUID) in NATIVE, size >= content.tell() + _pixel_bytes(dataset)
     study, frame = (str(getattr(dataset, name, "") or "") for name in ("StudyInstanceUID", "FrameOfReferenceUID"))
     series = (study, str(getattr(dataset, "SeriesInstanceUID", "") or ""))
@@ -232,6 +237,12 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
         return replace(bare, fault=(error.code, error.wanted, error.got, error.remedy))
 
 
+def _words_of_type(dataset: Dataset) -> set[str]:
+    """What the type of an image says beside how it was made (ORIGINAL, PRIMARY)."""
+    image_type = getattr(dataset, "ImageType", None) or ""
+    return set() if isinstance(image_type, str) else {str(word).upper() for word in list(image_type)[2:]}
+
+
 def _pixel_bytes(dataset: Dataset) -> int:
     """How many bytes the pixels of a native file take at least."""
     return int(dataset.Rows) * int(getattr(dataset, "Columns", 0) or 0) * int(getattr(dataset, "BitsAllocated", 0) or 0) // 8
@@ -239,6 +250,10 @@ def _pixel_bytes(dataset: Dataset) -> int:
 
 def _check_kind(dataset: Dataset, name: str) -> None:
     """Refuse what is no slice of an MRI."""
+    if (modality := str(getattr(dataset, "Modality", "") or "MR").upper()) in OTHERS:
+        raise InputError("dicom-modality", "magnetic resonance (MR)", f"{modality} in {name}", "leave the series out (--exclude)")
+    if "MOSAIC" in _words_of_type(dataset):
+        raise InputError("dicom-mosaic", "one slice in each file", f"a mosaic of several in {name}", "convert it (dcm2niix)")
     if int(getattr(dataset, "NumberOfFrames", 1) or 1) > 1:
         raise InputError("dicom-multiframe", "one slice in each file", f"several in {name}", "convert it to NIfTI (dcm2niix)")
     if int(getattr(dataset, "SamplesPerPixel", 1)) != 1:

@@ -49,7 +49,7 @@ def _slices(uris: Sequence[str]) -> list[Slice]:
     looks = [look(uri) for uri in _candidates(uris)]
     slices = [file for file in looks if isinstance(file, Slice)]
     names = [files.name_of(plane.uri) for plane in slices]
-    lost = [other for other in looks if isinstance(other, Other) and other.kind not in {"no-image", "phase"}]
+    lost = [other for other in looks if isinstance(other, Other) and other.kind not in {"no-image", "phase", "localizer"}]
     lost = [other for other in lost if other.kind or is_alike(files.name_of(other.uri), names, text=_is_text(other.uri))]
     if lost:
         raise unreadable_members(len(lost), len(slices), files.name_of(lost[0].uri))
@@ -156,8 +156,9 @@ def header(uris: str | Sequence[str]) -> Header:
         uris: local paths or s3:// of the folder or folders that hold one series, or of its files.
 
     Raises:
-        InputError: dicom-missing, dicom-members, dicom-multiframe, dicom-no-geometry, dicom-several-series, dicom-mixed,
-            dicom-duplicates, dicom-gaps, dicom-uneven, not-3d, voxels-rgb, affine-singular, field-of-view.
+        InputError: dicom-missing, dicom-members, dicom-multiframe, dicom-modality, dicom-mosaic, dicom-no-geometry,
+            dicom-several-series, dicom-mixed, dicom-duplicates, dicom-gaps, dicom-uneven, not-3d, voxels-rgb, affine-singular,
+            field-of-view.
     """
     return _header(_sorted(uris))
 

@@ -21,6 +21,7 @@ KINDS = {  # why a file is no scan that is taken, in words
     "empty": "empty files",
     "excluded": "excluded by --exclude",
     "hidden": "hidden files",
+    "localizer": "localizers",
     "mask": "masks and labels",
     "other-datatype": "images of other kinds (func, dwi, fmap …)",
     "outside": "images beside the dataset's persons (code, stimuli …)",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from posixpath import normpath
+
 from core.errors import InputError, UsageError
 from core.io import files, readers
 from core.io.derivatives import allowed, derivative_stem, plain_stem, safe_key
@@ -10,14 +15,8 @@ from core.io.layouts.bids import group_of, key_of
 from core.io.layouts.folder import why_left
 from core.io.names import LABEL, Entities, entities_of, without_extension
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
-from core.io.tables import Row, read_table
+from core.io.tables import UNKNOWN, Row, absolute, read_table
 from core.settings.scans import Selection
-
-UNKNOWN = {"", "n/a"}
-
-
-def _absolute(path: str, folder: str) -> str:
-    return path if "://" in path or path.startswith("/") else files.join(folder, path)
 
 
 def _row_entities(row: Row) -> Entities:
@@ -28,10 +27,38 @@ def _row_entities(row: Row) -> Entities:
     return entities | {name: value.removeprefix(f"{name}-") for name, value in columns.items() if value}
 
 
-def _source(row: Row, folder: str) -> Source:
-    uri = _absolute(row["path"], folder)
+def _is_near(path: str) -> bool:
+    """Whether a path leads below the folder of its table, and so names its scan as it stands."""
+    return not ("://" in path or path.startswith("/") or ".." in path.split("/"))
+
+
+def _named_by_path(row: Row) -> bool:
+    """Whether nothing but its path names a scan."""
+    return not {"sub", "suffix"} <= set(_row_entities(row))
+
+
+def _far_names(rows: Iterable[Row], folder: str) -> dict[str, str]:
+    """Names of scans that lie elsewhere, by their paths: the last parts of a path, as few as no other's are.
+
+    Two scans /x/p1/t1.nii.gz and /x/p2/t1.nii.gz are p1/t1 and p2/t1; one alone is t1.
+    """
+    far = {row["path"] for row in rows if not _is_near(row["path"]) and _named_by_path(row)}
+    left = {path: normpath(without_extension(absolute(path, folder))).strip("/").split("/") for path in far}
+    names: dict[str, str] = {}
+    depth = 1
+    while left:
+        ends = {path: "/".join(parts[-depth:]) for path, parts in left.items()}
+        counts = Counter(ends.values())
+        names |= {path: end for path, end in ends.items() if counts[end] == 1 or depth >= len(left[path])}
+        left = {path: parts for path, parts in left.items() if path not in names}
+        depth += 1
+    return names
+
+
+def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
+    uri = absolute(row["path"], folder)
     name = without_extension(files.name_of(uri))
-    near = uri == files.join(folder, row["path"]) and ".." not in row["path"].split("/")
+    near = _is_near(row["path"])
     entities = _row_entities(row)
     for entity, value in entities.items():
         if not LABEL.fullmatch(value):
@@ -45,14 +72,14 @@ def _source(row: Row, folder: str) -> Source:
         stem = derivative_stem({"sub": entities["sub"], "datatype": "anat"} | entities)
         key = key_of(stem)
     else:
-        inside = without_extension(row["path"]).rstrip("/")
-        stem, key = plain_stem(inside if near else name), safe_key(inside if near else name)
+        inside = without_extension(row["path"]).rstrip("/") if near else far.get(row["path"], name)
+        stem, key = plain_stem(inside), safe_key(inside)
     relative = row["path"] if near else files.name_of(uri)
-    reference = _absolute(row["reference"], folder) if row.get("reference") else None
+    reference = absolute(row["reference"], folder) if row.get("reference") else None
     sidecar = readers.metadata(image.kind, image.uris)
     evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
     group = group_of(entities) or key
-    mask = _absolute(row["mask"], folder) if row.get("mask") else None
+    mask = absolute(row["mask"], folder) if row.get("mask") else None
     known, made = allowed(sidecar), simulation(sidecar)
     return Source(key, image.uris, image.kind, stem, group, relative, entities, known, reference, evidence, made, mask)
 
@@ -72,7 +99,8 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
     """
     head, rows = read_table(uri)
     if "path" not in head:
-        got = f"{len(head)} other columns"  # untold: a table without a first line of names begins with its data
+        # other columns untold: a table without a first line of names begins with its data
+        got = f"{len(head)} other columns" if any(head) else "an empty table"
         raise UsageError("table-columns", "a column 'path', separated by tabs", got, "name the column of the scans 'path'")
     discovery, folder = Discovery(), files.parent_of(uri)
     meant: list[tuple[int, Row, Candidate]] = []
@@ -90,18 +118,45 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
     filters = Filters(selection)
     left = filters.keep([scan for *_, scan in meant])
     discovery.ledger.filters = filters.told
+    far = _far_names((row for _, row, scan in meant if scan.path not in left), folder)
+    places: dict[tuple[str, ...], list[tuple[int, Source]]] = defaultdict(list)
     for number, row, scan in meant:
-        line = (f"line {number}",)
         if scan.path in left:
-            discovery.leave(line, left[scan.path])
-            continue
-        try:
-            discovery.take(_source(row, folder), line)
-        except InputError as error:
-            discovery.refuse(f"line-{number}", row["path"], error, line)
-        except PermissionError as error:
-            if files.is_remote(row["path"]):  # all of a storage is closed, not one scan
-                raise
-            closed = InputError("file-forbidden", "files that may be read", str(error.filename), "check their permissions")
-            discovery.refuse(f"line-{number}", row["path"], closed, line)
+            discovery.leave((f"line {number}",), left[scan.path])
+        elif source := _taken(row, number, folder, far, discovery):
+            place = (str(number),) if labels else _place(source)  # one label image may serve several scans
+            places[place].append((number, source))
+    for same in places.values():
+        for number, source in same:
+            _take(number, source, [other for other, _ in same], discovery)
     return discovery
+
+
+def _taken(row: Row, number: int, folder: str, far: Mapping[str, str], discovery: Discovery) -> Source | None:
+    """The scan of a line; None where it is refused, which is noted."""
+    try:
+        return _source(row, folder, far)
+    except InputError as error:
+        reason = error
+    except PermissionError as error:
+        if files.is_remote(row["path"]):  # all of a storage is closed, not one scan
+            raise
+        reason = InputError("file-forbidden", "files that may be read", str(error.filename), "check their permissions")
+    discovery.refuse(f"line-{number}", row["path"], reason, (f"line {number}",))
+    return None
+
+
+def _place(source: Source) -> tuple[str, ...]:
+    """Where a scan lies, however it is named: "a", "./a", "b/../a" and a link to it are one place."""
+    return tuple(uri.rstrip("/") if files.is_remote(uri) else os.path.realpath(uri) for uri in source.uris)
+
+
+def _take(number: int, source: Source, same: Sequence[int], discovery: Discovery) -> None:
+    """Note a scan; one that several lines name is refused in each of them, for none says which is meant."""
+    line = (f"line {number}",)
+    if len(same) == 1:
+        discovery.take(source, line)
+        return
+    got = f"lines {', '.join(map(str, same))}, which name the same file"
+    error = InputError("scan-twice", "each scan in one line", got, "remove all but one of them")
+    discovery.refuse(f"line-{number}", source.uris[0], error, line)

@@ -20,7 +20,7 @@ from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
 from core.io.readers.nifti import Nifti
 from core.io.readers.nrrd import Nrrd
-from core.io.validation import Header, Trust
+from core.io.validation import Header, Levels, Trust
 
 READERS: tuple[Reader, ...] = (Nifti(), Mgh(), Nrrd(), Dicom())  # in the order in which they are asked
 FOREIGN = (  # formats of scans that none of them reads
@@ -29,6 +29,8 @@ FOREIGN = (  # formats of scans that none of them reads
     *(".mif", ".mif.gz", ".mih", ".gipl", ".gipl.gz", ".vmr", ".inr", ".inr.gz", ".fdf", ".img.bz2"),
 )
 FOREIGN_STARTS = (b"mrtrix image", b"ObjectType = Image", b"IMGF")  # of MRtrix, MetaImage, and GE before DICOM
+ARRAYS = (b"\x89HDF\r\n\x1a\n", b"CDF\x01", b"CDF\x02")  # HDF5 and netCDF, in which MINC keeps its images
+MINC = re.compile(rb"minc-2\.0|[xyz]space")  # a group, or a dimension, of its images: within the first bytes
 PACKED = re.compile(r"\.(nii|mgz|mgh|nrrd)(\.gz)?\.[0-9a-z]+$")  # "x.nii.gz.gpg": whatever it is, it was made of a scan
 
 GET = "get what it leads to (datalad get, git annex get), or leave it out"
@@ -71,7 +73,7 @@ def read(entries: Sequence[Entry]) -> Reading:
             reading.trouble("name-encoding", entry, "names of files and folders in UTF-8", RENAME, named)
             continue
         packed = not entry.kind and PACKED.search(lower) and not any(reader.can_read(entry) for reader in READERS[:-1])
-        foreign = lower.endswith(FOREIGN) or (not entry.kind and entry.start.startswith(FOREIGN_STARTS))
+        foreign = lower.endswith(FOREIGN) or (not entry.kind and _is_foreign(entry.start))
         if entry.kind == "hidden" or not (packed or foreign):
             asked.append(entry)
         else:
@@ -87,6 +89,11 @@ def read(entries: Sequence[Entry]) -> Reading:
     claimed = {path for image in reading.images for path in image.files}
     reading.left = {path: kind for path, kind in reading.left.items() if path not in claimed}
     return reading
+
+
+def _is_foreign(start: bytes) -> bool:
+    """Whether a file begins as a scan of a format that none reads; an HDF5 or netCDF file is one where it is MINC."""
+    return start.startswith(FOREIGN_STARTS) or (start.startswith(ARRAYS) and MINC.search(start) is not None)
 
 
 def _is_meant(entry: Entry) -> bool:
@@ -110,10 +117,11 @@ def image_at(uri: str) -> Image:
         InputError: file-missing, not-image, and what a reader says of a file that it cannot take.
     """
     name = files.name_of(uri)
-    if is_nifti(uri):
-        return Image(name, (uri,), "nifti", (name,))
-    if files.is_folder(uri):
+    named = is_nifti(uri)
+    if not (named and files.is_remote(uri)) and files.is_folder(uri):  # of storage, a name as NIfTI is enough
         return Image(name, (uri,), "dicom", (name,))
+    if named:
+        return Image(name, (uri,), "nifti", (name,))
     reading = read([Entry(name, uri), *_partners(uri)])
     for trouble in reading.troubles:
         if name in trouble.files:
@@ -150,16 +158,21 @@ def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header
 
 
 def slabs(kind: str, uris: Sequence[str], thickness: int, trust: Trust | None = None) -> Iterator[Slab]:
-    """Read an image through the gate, ``thickness`` planes along z at a time.
+    """Read an image of intensities through the gate, ``thickness`` planes along z at a time.
 
     Raises:
-        InputError: with a named code for everything that is wrong with it.
+        InputError: with a named code for everything that is wrong with it; voxels-labels, at the end, for a mask or labels.
     """
-    return _of(kind).slabs(uris, thickness, trust)
+    levels = Levels()
+    for slab in _of(kind).slabs(uris, thickness, trust):
+        levels.look(slab.image)
+        yield slab
+        del slab  # before the next is read
+    levels.check()
 
 
 def load(kind: str, uris: Sequence[str], trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
-    """Read a whole image through the gate.
+    """Read a whole image of intensities through the gate.
 
     Returns:
         scaled float32 image (x, y, z) on its canonical RAS grid, that grid, and how it was stored.
@@ -172,13 +185,14 @@ def load(kind: str, uris: Sequence[str], trust: Trust | None = None) -> tuple[Ar
 
 
 def load_at(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
-    """Read the whole image at a URI through the gate, whatever its format; what comes is as of ``load``.
+    """Read the whole image at a URI through the gate, whatever its format, masks and labels too; what comes is as of ``load``.
 
     Raises:
-        InputError: as ``image_at`` and ``load``.
+        InputError: as ``image_at`` and the readers.
     """
     image = image_at(uri)
-    return load(image.kind, image.uris, trust)
+    (slab,) = _of(image.kind).slabs(image.uris, sys.maxsize, trust)
+    return slab.image, slab.grid, slab.stored
 
 
 def metadata(kind: str, uris: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from core.io.inventory.entries import Entry
 from core.io.readers.base import RENAME, Image, Reading, Trouble
 from core.io.validation import Header, Trust
 
-NOT_SLICES = {"no-image": "dicom-other", "phase": "phase"}  # kinds of the ledger
+NOT_SLICES = {"no-image": "dicom-other", "phase": "phase", "localizer": "localizer"}  # kinds of the ledger
 Member = tuple[Entry, Slice]
 
 
