@@ -39,7 +39,7 @@ class AcquisitionSettings(Settings):
         ge=0.0,
         lt=1.0,
         title="Slice gap",
-        description="fraction of the slices' distance; default: as simulated, else from the sidecar's SliceThickness",
+        description="fraction of the slices' distance; default: as simulated, by the sidecar's SliceThickness, or by the voxels",
     )
 
     def digested(self) -> dict[str, Any]:
