@@ -127,7 +127,8 @@ class Protocol:
         takes: whether a scan with these BIDS entities counts.
         folds: parts of the persons for cross-validation; 1: all together.
         lpips: whether LPIPS is scored unless the user says.
-        probe: further figures of a case by a method, by names that no table of methods shows.
+        probe: further figures of a case by a method; tables of methods show those that ``probe_metrics`` names.
+        probe_metrics: what some of them are.
         probed: changes with their definition, so that rows of before are scored anew.
         tables: of all rows to texts by file name (".md", ".json"), which lie beside the other tables.
         baseline: a method that takes part even where nobody names it; "": none.
@@ -141,6 +142,7 @@ class Protocol:
     folds: int = 1
     lpips: bool = False
     probe: Callable[[Probe], Mapping[str, float]] | None = None
+    probe_metrics: Sequence[Metric] = ()
     probed: int = 1
     tables: Callable[[Sequence[Entry]], Mapping[str, str]] | None = None
     baseline: str = ""

@@ -50,8 +50,10 @@ def _declared() -> list[Metric]:
     """What protocols have of their own."""
     from core.methods import registry
 
-    measures = (measure for name in registry.protocols() for measure in registry.protocol(name).measures)
-    return list({metric.name: metric for measure in measures for metric in measure.metrics}.values())
+    protocols = [registry.protocol(name) for name in registry.protocols()]
+    of_measures = [metric for each in protocols for measure in each.measures for metric in measure.metrics]
+    of_probes = [metric for each in protocols for metric in each.probe_metrics]
+    return list({metric.name: metric for metric in (*of_measures, *of_probes)}.values())
 
 
 def labelled(method: str, degradation: str) -> str:

@@ -8,6 +8,7 @@ both by its own, which hides errors of brightness.
 psnr_slices, ssim_slices    across the third axis, of slices with at least a twentieth tissue; no slice has more than 60 dB
 psnr_between, ssim_between  likewise, of those that were not measured and lie between two that were
 invented, lost              structure under 5 voxels beyond the truth's, and of the truth that is lacking, of all that it has
+lesion_kept and others      of a lesion that is planted in the scan, see ``core.evaluation.planted``
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.errors import IsovoxError
+from core.evaluation.planted import METRICS as PLANTED
+from core.evaluation.planted import planted_lesion
 from core.evaluation.protocol import RESTORATION, Mask, Measure, Metric, Protocol
 from core.geometry.grid import Array, Grid
 from core.geometry.slices import brackets
@@ -122,4 +125,10 @@ DEGRADATIONS = {
     **{f"gap{factor}": {"operator": "slice-mask", "factor": factor} for factor in FACTORS},
     **{f"plane4gap{factor}": PLANE | {"every": factor} for factor in BOTH},
 }
-PROTOCOL = Protocol("latent-zoom", DEGRADATIONS, measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=2)))
+PROTOCOL = Protocol(
+    "latent-zoom",
+    DEGRADATIONS,
+    measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=2)),
+    probe=planted_lesion,
+    probe_metrics=PLANTED,
+)
