@@ -119,6 +119,53 @@ def test_mean_and_covariance_follow_the_linear_recursion(pull: str, period: int,
     torch.testing.assert_close(covariance, wanted, atol=1e-10, rtol=1e-10)
 
 
+NOISE = 0.3  # of the scan, where a posterior is asked for
+RUNS = 4000
+
+
+def drawn(denoise: Callable[[Tensor, float], Tensor], how: Rules) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of so many runs side by side over 400 levels; norms are not asked for, so slices do not mix."""
+    levels = [*np.geomspace(30, 0.003, 400).tolist(), 0.0]
+    draw = torch.Generator().manual_seed(1)
+
+    def noise(_: int) -> Tensor:
+        return torch.randn(RUNS, 1, SIDE, SIDE, generator=draw, dtype=torch.float64)
+
+    there, x = replace(scene(), denoise=denoise), levels[0] * noise(0)
+    for n in range(len(levels) - 1):
+        x, _ = level(there, how, x, n, (levels[n], levels[n + 1]), noise)
+    runs = x.reshape(RUNS, N)
+    return runs.mean(0), runs.T.cov()
+
+
+def test_with_the_exact_likelihood_the_samples_are_the_posterior_and_dps_is_biased() -> None:
+    """The likelihood of y given x_t has the covariance H C_0t H' + s^2; DPS takes the expected slice for the slice."""
+    seen = H @ COVARIANCE @ H.T + NOISE**2 * torch.eye(len(H), dtype=torch.float64)
+    kalman = COVARIANCE @ H.T @ torch.linalg.inv(seen)
+    mean, covariance = MEAN + kalman @ (SEEN - H @ MEAN), COVARIANCE - kalman @ H @ COVARIANCE
+
+    def exactly(x: Tensor, sigma: float) -> Tensor:
+        within = COVARIANCE @ torch.linalg.inv(COVARIANCE + sigma**2 * EYE)
+        expected = MEAN + (x.reshape(-1, N) - MEAN) @ within.T
+        left = COVARIANCE - within @ COVARIANCE  # C_0t
+        pull = left @ H.T @ torch.linalg.inv(H @ left @ H.T + NOISE**2 * torch.eye(len(H), dtype=torch.float64))
+        return (expected + (SEEN - expected @ H.T) @ pull.T).reshape(x.shape)
+
+    def blindly(x: Tensor, sigma: float) -> Tensor:
+        within = COVARIANCE @ torch.linalg.inv(COVARIANCE + sigma**2 * EYE)
+        return (MEAN + (x.reshape(-1, N) - MEAN) @ within.T).reshape(x.shape)
+
+    how = Rules("dps", rho=0.0, squared=True, corrector=Langevin(SNR, measured=False), predictor_first=True)
+    made, spread = drawn(exactly, how)
+    error = (covariance.diagonal() / RUNS).sqrt()  # of a mean; that of a variance is sqrt(2) times it, relative
+    assert ((made - mean).abs() < 4 * error).all()
+    assert ((spread.diagonal() / covariance.diagonal() - 1).abs() < 4 * (2 / RUNS) ** 0.5 + 0.03).all()  # 0.03: of 400 levels
+    dps, narrow = drawn(blindly, replace(how, rho=0.02))
+    along = torch.linalg.norm(H @ dps - SEEN) / torch.linalg.norm(H @ mean - SEEN)
+    assert float(along) < 0.5  # nearer the noisy scan than the posterior's mean is
+    assert float((H @ narrow @ H.T).trace() / (H @ covariance @ H.T).trace()) < 0.5  # and surer of it
+
+
 def test_with_every_level_a_gradient_srmri_is_dps_to_the_last_bit() -> None:
     def noise(number: int, use: int) -> Tensor:
         return torch.randn(N, generator=torch.Generator().manual_seed(10 * number + use), dtype=torch.float64)
