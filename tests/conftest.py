@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,8 @@ def cohort_view(scan_view: ScanView) -> CohortView:
     )
     settings = {"method": "unires", "voxel_size": 1.0, "quality": QualityThresholds().model_dump()}
     links = {"sub-01_T1w": "reports/sub-01_T1w.html"}
-    return CohortView(
-        [failed, scan_view.record, record(5, "skipped"), *done], "study", settings, "ef" * 32, {"isovox": "0.1.0"}, links
-    )
+    records = [failed, scan_view.record, record(5, "skipped"), *done]
+    facts = {each.key: {"contrast": "T1w", "site": "oslo" if each.state == "done" else "lyon"} for each in records}
+    view = CohortView(records, "study", settings, "ef" * 32, {"isovox": "0.1.0"}, links, facts=facts)
+    key = scan_view.record.key
+    return replace(view, viewers={key: f"reports/{key}_viewer.html"}, thumbnails={key: f"reports/{key}/thumbnail.webp"})

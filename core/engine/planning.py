@@ -24,6 +24,7 @@ from core.settings.scans import TilingSettings
 from core.stats import RunningStatistics
 
 FINER = 0.95  # of the restored voxels' edge: below it a scan is told to become coarser
+PAGES_VOXEL, PAGES = 2, 18_000_000  # bytes of a scan's pages a restored voxel, and at most
 SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
 
 
@@ -100,7 +101,7 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: Til
     return Forecast(
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
         tile=round(working),
-        disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored)),
+        disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored) + min(PAGES_VOXEL * restored, PAGES)),
         seconds=restored / rate,
         objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
     )

@@ -19,6 +19,8 @@ from core.engine.records import ScanRecord
 from core.io import files
 
 END = b"</html>"
+END_OF_SCRIPT = b");\n"
+VOLUMES = ("input", "restored")  # that every page of every slice has beside it
 
 
 class Output:
@@ -89,8 +91,21 @@ class Output:
         return self.path("reports", f"{key}.jpg")
 
     def viewer_page(self, key: str) -> str:
-        """The 3-D viewer of one scan."""
+        """The page of every slice of one scan."""
         return self.path("reports", f"{key}_viewer.html")
+
+    def volume(self, key: str, name: str) -> str:
+        """A volume of one scan, such as "restored", as a script beside its page of every slice."""
+        return self.path("reports", key, f"{name}.js")
+
+    def thumbnail(self, key: str) -> str:
+        """The picture of one scan in the cohort's mosaic."""
+        return self.path("reports", key, "thumbnail.webp")
+
+    @property
+    def scan_list(self) -> str:
+        """The keys of the scans that have pages, as a script for the pages to lead to one another."""
+        return self.path("reports", "scans.js")
 
     @property
     def viewer_script(self) -> str:
@@ -135,18 +150,25 @@ class Output:
 
     def page_whole(self, uri: str) -> bool:
         """Whether a page is there to its last tag."""
+        return self._ends(uri, END)
+
+    def volume_whole(self, key: str, name: str) -> bool:
+        """Whether a volume beside a scan's page of every slice is there to its last sign."""
+        return self._ends(self.volume(key, name), END_OF_SCRIPT)
+
+    def _ends(self, uri: str, end: bytes) -> bool:
         try:
             with files.open_uri(uri) as page:
-                page.seek(max(0, files.size(uri) - len(END)))
-                return page.read() == END
+                page.seek(max(0, files.size(uri) - len(end)))
+                return page.read() == end
         except FileNotFoundError:
             return False
 
     def reported(self, key: str) -> bool:
-        """Whether a scan's pages and picture are there and whole."""
-        return all(map(self.page_whole, (self.scan_page(key), self.viewer_page(key)))) and all(
-            map(files.exists, (self.picture(key), self.viewer_script))
-        )
+        """Whether a scan's pages, their volumes and its picture are there and whole."""
+        whole = all(map(self.page_whole, (self.scan_page(key), self.viewer_page(key))))
+        whole = whole and all(self.volume_whole(key, name) for name in VOLUMES)
+        return whole and all(map(files.exists, (self.picture(key), self.thumbnail(key), self.viewer_script)))
 
     def done(self, key: str, digest: str) -> bool:
         """Whether a scan is finished with this digest and its files are whole: to skip before, to verify after."""

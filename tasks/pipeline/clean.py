@@ -137,7 +137,8 @@ class _Look:
         for key in sorted(gone):
             ours = [path for image in self.images[key] if self.store.is_ours(image) for path in self.below(image)]
             pages = (self.out.scan_page(key), self.out.viewer_page(key), self.out.picture(key))
-            paths = [*self._outputs(key), *(f"reports/{files.name_of(uri)}" for uri in pages), *ours]
+            volumes = [path for path in self.there if path.startswith(f"reports/{key}/")]
+            paths = [*self._outputs(key), *(f"reports/{files.name_of(uri)}" for uri in pages), *volumes, *ours]
             paths += [*self._groups(key, set(paths)), f"isovox/scans/{key}.json"]  # the record last: it names the rest
             yield from self.item("orphan", f"{key}: neither planned nor in the input", paths)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Sequence
 from functools import partial
 
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
-from core.errors import IsovoxError
+from core.errors import IsovoxError, UsageError
 from core.geometry.resample import Order, interpolate
-from core.io import files
+from core.io import files, participants
 from core.io.output import Output
 from tasks.pipeline.export import read_restored, versions
-from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, viewer_page
+from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, thumbnail, viewer_of
 from tasks.restore.maps import path_of_map
 from tasks.restore.work import Job, mended, path_of, read_plan, scans_of, steadily, store_of, timed
 
@@ -49,13 +50,31 @@ def _report(job: Job, scan: ScanPlan) -> None:
     if not files.exists(out.viewer_script):
         files.write_atomic(out.viewer_script, niivue())
     files.write_atomic(out.picture(scan.key), scan_picture(view))
-    files.write_atomic(out.viewer_page(scan.key), viewer_page(view).encode())
+    files.write_atomic(out.thumbnail(scan.key), thumbnail(view))
+    viewer = viewer_of(view)
+    for name, script in viewer.scripts.items():
+        files.write_atomic(out.volume(scan.key, name), script.encode())
+    files.write_atomic(out.viewer_page(scan.key), viewer.page.encode())
     files.write_atomic(out.scan_page(scan.key), scan_page(view).encode())  # last: with it the report counts as made
 
 
 def report(job: Job) -> float:
     """Write the pages of the job's scans; seconds it took."""
     return timed(lambda: [mended(job, partial(steadily, job, partial(_report, job, scan))) for scan in scans_of(job)])
+
+
+def _facts(plan: CohortPlan) -> dict[str, dict[str, str]]:
+    """The contrast of each scan and the site of its person, where they are known."""
+    try:
+        people = participants.people(plan.settings.input, ("site",))
+    except (UsageError, OSError):  # of an input that is gone or that has another table; its scans are restored all the same
+        people = {}
+    facts = {}
+    for scan in plan.scans:
+        site = people.get(scan.entities.get("sub", ""), {}).get("site")
+        known = {"contrast": scan.entities.get("suffix", ""), "site": "" if site is None else str(site)}
+        facts[scan.key] = {name: value for name, value in known.items() if value}
+    return facts
 
 
 def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecord], notes: Sequence[str] = ()) -> None:
@@ -69,6 +88,10 @@ def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecor
         plan_digest=plan.digest,
         versions=versions(),
         links=links,
+        viewers={key: f"reports/{key}_viewer.html" for key in links},
+        thumbnails={key: f"reports/{key}/thumbnail.webp" for key in links},
+        facts=_facts(plan),
         notes=[*notes, *plan.files.lines()],
     )
+    files.write_atomic(out.scan_list, f"isovox.scans({json.dumps(list(links))});\n".encode())
     files.write_atomic(out.cohort_page, cohort_page(view).encode())

@@ -22,7 +22,7 @@ from core.errors import AccessError, StoreError, UsageError, fault, order
 from core.io import files
 from core.io.arrays.named_arrays import read_arrays
 from core.io.arrays.store import Store
-from core.io.output import Output
+from core.io.output import VOLUMES, Output
 from tasks.events import Advanced, Tell, nobody
 from tasks.restore.maps import path_of_map
 
@@ -139,6 +139,9 @@ def _pages(out: Output, key: str) -> Iterator[Problem]:
     for uri in (out.scan_page(key), out.viewer_page(key)):
         if not out.page_whole(uri):
             yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", fault("a page to its last tag", "less"), remedy)
+    for name in VOLUMES:
+        if not out.volume_whole(key, name):
+            yield Problem(f"reports/{key}/{name}.js", "page-damaged", fault("a volume to its last sign", "less"), remedy)
     try:
         whole = files.read_bytes(out.picture(key)).endswith(JPEG_END)
     except FileNotFoundError:

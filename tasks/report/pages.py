@@ -26,6 +26,7 @@ from tasks.report.views import CohortView, ScanView
 PATH = re.compile(r"(?<![\w.:/])(?:\w+://|/|~/|[A-Za-z]:[\\/])[^\s'\"()]*[\\/](?=[^\s'\"\\/()]+)")  # a path up to its last name
 STATES = get_args(State)
 SPOKEN = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
+FACTS = {"contrast": "what kind of image it is", "site": "where the person was scanned, by participants.tsv"}
 SCORES = ("psnr", "psnr_cubic", "ssim", "ssim_cubic")  # that the cohort page shows
 PLACED = ("left", "right", "up", "down")
 TITLES = {
@@ -225,10 +226,22 @@ def _columns(view: CohortView) -> tuple[list[Column], list[str]]:
     short = {"consistency": "Consistency", "local": "Local", "shift": "Shift", "seam": "Seam", "volume_change": "Volume"}
     figures = [check for check in CHECKS if check.figure in short]
     columns = [Column("Scan", "name of the scan", number=False), Column("State", "what became of it, and why", number=False)]
+    columns += [Column(name.capitalize(), FACTS[name], number=False) for name in _known(view)]
     columns += [Column(title_of(name), f"{title_of(name)} against the reference") for name in metrics]
     columns += [Column(f"{short[check.figure]}{', ' + check.unit if check.unit else ''}", check.title) for check in figures]
     columns += [Column("Seconds", "time it took")]
     return columns, [*metrics, *(check.figure for check in figures), "seconds"]
+
+
+def _known(view: CohortView) -> list[str]:
+    """The facts that are known of some scan."""
+    return [name for name in FACTS if any(name in facts for facts in view.facts.values())]
+
+
+def _choices(view: CohortView) -> dict[str, list[str]]:
+    """The values of each fact that scans may be chosen by."""
+    every = {name: sorted({facts[name] for facts in view.facts.values() if name in facts}) for name in _known(view)}
+    return {name: [public(value) for value in values] for name, values in every.items()}
 
 
 def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[str, Any]:
@@ -245,6 +258,9 @@ def _row(record: ScanRecord, view: CohortView, names: list[str], thresholds: Qua
     return {
         "key": public(record.key),
         "link": view.links.get(record.key),
+        "viewer": view.viewers.get(record.key),
+        "thumbnail": view.thumbnails.get(record.key),
+        "facts": [public(view.facts.get(record.key, {}).get(name, "")) for name in _known(view)],
         "state": record.state,
         "order": ("failed", "flagged", "done", "skipped").index(record.state),
         "cells": [_cell(record, name, thresholds) for name in names],
@@ -294,6 +310,7 @@ def cohort_page(view: CohortView) -> str:
         settings=view.settings,
         plan_digest=view.plan_digest,
         columns=columns,
+        choices=_choices(view),
         rows=[_row(record, view, names, thresholds) for record in sorted(view.records, key=lambda record: record.key)],
         charts=list(_charts(view, thresholds)),
         said=list(flat({"settings": view.settings, "versions": view.versions})),

@@ -52,6 +52,8 @@ COLOURS = np.array(  # blue - black - red, as in "berlin" (Crameri 2018), which 
     [[158, 200, 255], [60, 140, 220], [20, 60, 110], [0, 0, 0], [115, 35, 15], [210, 95, 60], [255, 205, 175]], dtype=np.float64
 )
 TOLD = 1 << 22  # voxels that tell of intensities
+THUMB = 128  # pixels, height of a picture of the mosaic
+GAP = 90  # grey between the two
 LINE = 22  # pixels, of captions in the picture
 
 
@@ -298,6 +300,25 @@ def scan_picture(view: ScanView) -> bytes:
     draw.text((6, sheet.height - LINE + 5), "R is left in axial and coronal, A is left in sagittal. Not for diagnosis.", fill=160)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def thumbnail(view: ScanView) -> bytes:
+    """A small WebP of a scan, before and after side by side, in a plane that shows how thick the slices were."""
+    from PIL import Image
+
+    window, box = window_of(view).shown, head_box(view)
+    coarse = int(np.argmax(view.measured_grid.spacing))
+    plane = next(plane for plane in reversed(PLANES) if plane.axis != coarse)
+    sides = [size * n for axis, (size, n) in enumerate(zip(view.target.spacing, box.shape, strict=True)) if axis != plane.axis]
+    size = max(1, min(round(THUMB * sides[0] / sides[1]), 2 * THUMB)), THUMB
+    at = positions(plane, box, 1)[0]
+    before, after = (Image.fromarray(window.grey(cut(image, plane, at, box))) for image in (view.source, view.restored))
+    sheet = Image.new("L", (2 * size[0] + 2, THUMB), GAP)
+    sheet.paste(before.resize(size, Image.Resampling.BOX), (0, 0))
+    sheet.paste(after.resize(size, Image.Resampling.BILINEAR), (size[0] + 2, 0))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "WEBP", quality=75, method=2)
     return buffer.getvalue()
 
 

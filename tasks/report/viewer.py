@@ -1,9 +1,9 @@
-"""The 3-D viewer: NiiVue, from an installed package, in a file beside the pages; with input and restored side by side."""
+"""The page of every slice of a scan: NiiVue, from an installed package, in a file beside the pages; volumes beside it too."""
 
 from __future__ import annotations
 
-import base64
-import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -12,12 +12,18 @@ import numpy as np
 
 from core.errors import UsageError
 from core.geometry.grid import Array, Grid
-from tasks.report.pages import render
-from tasks.report.pictures import Window, head_box, window_of
+from core.geometry.resample import interpolate
+from core.stats import FAINT
+from tasks.report.pages import grid_text, render, title_of
+from tasks.report.pictures import COLOURS, Scale, Window, window_of
 from tasks.report.views import ScanView
+from tasks.report.volumes import Layer, packed
 
 SCRIPT = ("nilearn", "_assets/js/niivue.umd.js")  # ipyniivue's copy is a module of a notebook's widget, without a way in
-LARGEST = 12_000_000  # voxels of an embedded volume; finer ones are thinned out
+BRIGHTEST = 99.99  # percentile of the scans that is still told apart
+MIDDLE = len(COLOURS) // 2  # black
+GREY = ("input", "cubic", "restored")
+CONSISTENCY = "consistency"
 
 
 @lru_cache(maxsize=1)
@@ -35,30 +41,81 @@ def niivue() -> bytes:
         raise UsageError("viewer-missing", f"NiiVue in the package {package}", str(error), remedy) from error
 
 
-def embedded(image: Array, grid: Grid, window: Window) -> str:
-    """A volume as base64 of a gzipped NIfTI of 8 bits, thinned out where it is too large; no header text."""
-    import nibabel as nib
-    from isal import igzip
+@dataclass(frozen=True)
+class Viewer:
+    """The page of every slice, and what lies beside it.
 
-    step = max(1, math.ceil((image.size / LARGEST) ** (1 / 3) - 1e-9))
-    affine = grid.affine @ np.diag([step, step, step, 1.0])
-    volume: Any = nib.Nifti1Image(window.grey(image[::step, ::step, ::step]), affine)
-    volume.header.set_xyzt_units("mm")
-    return base64.b64encode(igzip.compress(volume.to_bytes(), 3)).decode()
-
-
-def viewer_page(view: ScanView) -> str:
-    """The page with the 3-D viewer of one scan: one HTML text that needs nothing beside itself but ``niivue()``.
-
-    The view's link "niivue" is where that lies.
+    Attributes:
+        page: HTML.
+        scripts: a volume each, by name.
     """
-    window, box = window_of(view), head_box(view)
-    images = {"input": view.source[box.slices], "restored": view.restored[box.slices]}
-    return render(
+
+    page: str
+    scripts: Mapping[str, str]
+
+
+def viewer_of(view: ScanView) -> Viewer:
+    """The page with every slice of a scan, and the scripts of its volumes.
+
+    The page needs ``niivue()`` at the view's link "niivue", and each script at its link "volumes", a folder, under its name.
+    """
+    layers = _layers(view, _images(view))
+    volumes = packed(layers, view.target, view.measured_grid)
+    window, record = window_of(view), view.record
+    links = {"cohort": "", "page": f"{record.key}.html", "niivue": "niivue.js", "volumes": record.key, "list": "scans.js"}
+    links |= dict(view.links)
+    data = {
+        "key": record.key,
+        "links": links,
+        "method": record.method,
+        "layers": [_told(name, layer, record.quality) for name, layer in layers.items()],
+        "window": [window.low, window.shown.high],
+        "range": [window.low, layers["restored"].values()[2]],
+        "faint": [window.low, window.low + FAINT * (window.high - window.low)],
+        "grids": {name: np.linalg.inv(each.affine).round(9).tolist() for name, each in _grids(view).items()},
+        "colours": {"below": COLOURS[MIDDLE::-1].astype(int).tolist(), "above": COLOURS[MIDDLE:].astype(int).tolist()},
+    }
+    page = render(
         "viewer.html",
-        record=view.record,
-        links={"cohort": "", "page": f"{view.record.key}.html", "niivue": "niivue.js"} | dict(view.links),
-        volumes={name: embedded(image, view.target.crop(box), window) for name, image in images.items()},
-        white=round(255 / window.bright),
-        thinned=math.prod(box.shape) > LARGEST,
+        record=record,
+        links=links,
+        layers=data["layers"],
+        scales={name: layer.scale for name, layer in layers.items() if isinstance(layer.scale, Scale)},
+        measured=grid_text(view.measured_grid),
+        restored=grid_text(view.target),
+        data=data,
+        step=volumes.step,
+        greys=256 >> volumes.lost,
     )
+    return Viewer(page, volumes.scripts)
+
+
+def _grids(view: ScanView) -> dict[str, Grid]:
+    return {"measured": view.measured_grid, "restored": view.target}
+
+
+def _images(view: ScanView) -> dict[str, Array]:
+    """All volumes by name, on the target: the grey ones first; maps in % of the window."""
+    cubic = {} if view.cubic is None else {"cubic": view.cubic}
+    consistency = interpolate(view.consistency, view.measured_grid, view.target, 0)
+    window = window_of(view)
+    maps = {name: image * np.float32(100 / (window.high - window.low)) for name, image in view.maps.items()}
+    return {"input": view.source, **cubic, "restored": view.restored, CONSISTENCY: consistency, **maps}
+
+
+def _layers(view: ScanView, images: Mapping[str, Array]) -> dict[str, Layer]:
+    shown = window_of(view)
+    high = max(float(np.percentile(images[name], BRIGHTEST)) for name in GREY if name in images)
+    window = Window(shown.low, max(high, shown.high))
+    return {name: Layer(image, window if name in GREY else Scale.of(image)) for name, image in images.items()}
+
+
+def _told(name: str, layer: Layer, quality: Mapping[str, float]) -> dict[str, Any]:
+    """What the page knows of a layer before it is loaded."""
+    if name in GREY:
+        return {"name": name, "grey": True}
+    noise = quality.get("noise_sd", 0.0)
+    unit = f"noise SD (1 SD = {noise:.3g} in the scan's units)" if name == CONSISTENCY else "% of the display range"
+    title = "Consistency: restored, seen through the acquisition, minus measured" if name == CONSISTENCY else title_of(name)
+    assert isinstance(layer.scale, Scale)  # noqa: S101 - what is not grey has a scale of colours
+    return {"name": name, "grey": False, "title": title, "unit": unit, "end": layer.scale.end}

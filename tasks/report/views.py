@@ -51,6 +51,9 @@ class CohortView:
         plan_digest: of the run's plan.
         versions: of isovox and of the packages it stands on.
         links: relative address of a scan's page by its key; a scan without a page has none.
+        viewers: likewise of its page of every slice.
+        thumbnails: likewise of its picture for the mosaic.
+        facts: what a scan is, by its key: "contrast", "site".
         notes: what is to be known beside the scans, such as which are gone.
     """
 
@@ -60,4 +63,7 @@ class CohortView:
     plan_digest: str
     versions: Mapping[str, str]
     links: Mapping[str, str] = field(default_factory=dict)
+    viewers: Mapping[str, str] = field(default_factory=dict)
+    thumbnails: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, viewer_page
+from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, thumbnail, viewer_of
 
 QUIET = "--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 SOFTWARE_GL = "--use-gl=angle --use-angle=swiftshader --enable-unsafe-swiftshader"
@@ -46,7 +46,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory, scan_view: ScanView, cohort_
     (out / "report.html").write_text(cohort_page(cohort_view), encoding="utf-8")
     (out / "reports" / "sub-01_T1w.html").write_text(scan_page(scan_view), encoding="utf-8")
     (out / "reports" / "niivue.js").write_bytes(niivue())
-    (out / "reports" / "sub-01_T1w_viewer.html").write_text(viewer_page(scan_view), encoding="utf-8")
+    viewer = viewer_of(scan_view)
+    (out / "reports" / "sub-01_T1w_viewer.html").write_text(viewer.page, encoding="utf-8")
+    (out / "reports" / "scans.js").write_text('isovox.scans(["sub-01_T1w", "sub-02_T1w"]);\n')
+    (out / "reports" / "sub-01_T1w").mkdir()
+    (out / "reports" / "sub-01_T1w" / "thumbnail.webp").write_bytes(thumbnail(scan_view))
+    for name, script in viewer.scripts.items():
+        (out / "reports" / "sub-01_T1w" / f"{name}.js").write_text(script)
     return out
 
 

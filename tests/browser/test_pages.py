@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 Open = Callable[..., Any]
-SCAN, COHORT, VIEWER = "reports/sub-01_T1w.html", "report.html", "reports/sub-01_T1w_viewer.html"
+SCAN, COHORT = "reports/sub-01_T1w.html", "report.html"
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SCREENS = [{"viewport": {"width": 1280, "height": 900}}, PHONE, PHONE | {"color_scheme": "dark"}]
 
@@ -119,7 +116,7 @@ def test_brightness_is_chosen_for_all_pictures(opened: Open) -> None:
 def test_every_control_has_a_name_and_is_reached_by_tab(opened: Open) -> None:
     for name in (SCAN, COHORT):
         page = opened(name)
-        controls = page.locator("input:not(:disabled), button, a")
+        controls = page.locator("input:not(:disabled):visible, button:visible, a:visible")
         for at in range(controls.count()):
             control = controls.nth(at)
             named = control.evaluate("one => one.ariaLabel || one.labels?.[0]?.innerText || one.innerText")
@@ -129,59 +126,12 @@ def test_every_control_has_a_name_and_is_reached_by_tab(opened: Open) -> None:
         assert page.evaluate("document.activeElement.className") == "skip"
 
 
-def test_the_table_sorts_by_keyboard(opened: Open) -> None:
-    page = opened(COHORT)
-    head = page.get_by_role("columnheader", name="Consistency")
-    head.get_by_role("button").focus()
-    page.keyboard.press("Enter")
-    assert head.get_attribute("aria-sort") == "ascending"
-    assert page.get_by_role("columnheader", name="Scan").get_attribute("aria-sort") == "none"
-    names = page.locator("#table tbody th").all_inner_texts()
-    assert names == [f"sub-{n:02}_T1w" for n in (10, 5, 4, 3, 2, 1)] + ["sub-99_T1w"]
-    page.keyboard.press("Space")
-    assert head.get_attribute("aria-sort") == "descending"
-    names = page.locator("#table tbody th").all_inner_texts()
-    assert names == [f"sub-{n:02}_T1w" for n in (1, 2, 3, 4, 5, 10)] + ["sub-99_T1w"]  # what has no figure stays last
-
-
-def test_the_table_filters_by_state_and_text(opened: Open) -> None:
-    page = opened(COHORT)
-    page.get_by_label("done (4)").check()
-    assert page.get_by_role("status").inner_text() == "4 of 7 shown"
-    assert page.locator("#table tbody tr:visible").count() == 4
-    page.get_by_label("all (7)").check()
-    page.get_by_label("Name or reason contains").fill("expected a SCAN")
-    assert page.locator("#table tbody th:visible").all_inner_texts() == ["sub-99_T1w"]
-
-
 def test_a_scan_is_one_step_from_the_cohort_and_back(opened: Open) -> None:
     page = opened(COHORT)
-    page.get_by_role("link", name="sub-01_T1w").click()
+    page.get_by_role("link", name="sub-01_T1w", exact=True).click()
     assert page.get_by_role("heading", level=1).inner_text() == "sub-01_T1w"
     page.get_by_role("link", name="All scans").click()
     assert page.get_by_role("heading", level=1).inner_text() == "study"
-
-
-def test_the_viewer_says_so_where_there_is_no_webgl(opened: Open) -> None:
-    page = opened(VIEWER)
-    page.wait_for_selector("#message:not([hidden])")
-    assert "WebGL 2" in page.get_by_role("alert").inner_text()
-
-
-def test_the_viewer_draws_both_volumes(drawn: Open) -> None:
-    page = drawn(VIEWER, viewport={"width": 900, "height": 700})
-    page.wait_for_selector("body[data-ready=true], #message:not([hidden])", timeout=120_000)
-    assert page.locator("#message").is_hidden()
-    for name in ("input", "restored"):
-        shot = page.locator(f"#{name}").screenshot()
-        assert lit_share(shot) > 0.03
-
-
-def lit_share(shot: bytes) -> float:
-    """Share of grey pixels that are not dark."""
-    pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
-    grey = np.ptp(pixels, axis=2) < 8
-    return float((grey & (pixels.mean(axis=2) > 60)).mean())
 
 
 @pytest.mark.parametrize("name", [SCAN, COHORT])

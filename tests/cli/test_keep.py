@@ -97,6 +97,7 @@ def test_a_sound_output_is_told_so(reference, capsys):
         ("reports/sub-02_T1w.html", tear, "page-damaged"),
         ("reports/sub-02_T1w_viewer.html", Path.unlink, "page-damaged"),
         ("reports/niivue.js", Path.unlink, "page-damaged"),
+        ("reports/sub-02_T1w/restored.js", tear, "page-damaged"),
         ("reports/sub-02_T1w.jpg", tear, "picture-damaged"),
         ("report.html", tear, "page-damaged"),
         ("isovox/plan.json", tear, "plan-damaged"),
@@ -114,6 +115,15 @@ def test_each_damage_is_one_line_with_its_remedy(out, capsys, path, harm: Callab
     assert told == code
     assert ", but got " in rest
     assert any(remedy in rest for remedy in ("un again", "isovox report", "Put back a copy"))
+
+
+def test_status_tells_what_people_said(out, capsys, tmp_path):
+    table = tmp_path / "ratings.tsv"
+    table.write_text("scan\trating\tremark\nsub-02_T1w\treject\tghost\nsub-77_T1w\tkeep\tn/a\n")
+    assert isovox("status", out, "--ratings", table) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == "sub-02_T1w: reject: ghost"
+    assert lines[-1] == "ratings: 1 of 3 scans: 0 keep, 0 doubt, 1 reject; 1 of scans that are not here"
 
 
 def test_a_plan_whose_bytes_changed_is_told(out, capsys):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import gzip
 import io
 import re
 from html.parser import HTMLParser
 
-import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +16,7 @@ from core.engine.records import ScanRecord
 from core.errors import GridError, UsageError
 from core.geometry.grid import Box, Grid
 from core.settings.run import QualityThresholds
-from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_picture, viewer_page
+from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_picture, viewer_of
 from tasks.report import viewer as viewer_module
 from tasks.report.charts import course, distribution, ticks
 from tasks.report.pages import public
@@ -131,7 +129,7 @@ def test_the_difference_is_restored_minus_cubic(scan_view: ScanView) -> None:
 
 
 def test_a_page_needs_nothing_beside_itself(scan_view: ScanView, cohort_view: CohortView) -> None:
-    for text in (scan_page(scan_view), cohort_page(cohort_view), viewer_page(scan_view)):
+    for text in (scan_page(scan_view), cohort_page(cohort_view), viewer_of(scan_view).page):
         head = text.split("<body>")[0]
         assert "default-src 'none'" in head
         addresses = Page(re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)).addresses()
@@ -192,7 +190,7 @@ def test_planted_names_reach_no_page(scan_view: ScanView, cohort_view: CohortVie
     record = scan_view.record.model_copy(update={"provenance": said, "reason": "got '/srv/DOE_JANE/in.nii' here"})
     view = dataclasses.replace(scan_view, record=record)
     cohort = dataclasses.replace(cohort_view, records=[record], settings={"trust": "/srv/DOE_JANE/s"}, links={})
-    assert all("DOE_JANE" not in text for text in (scan_page(view), cohort_page(cohort), viewer_page(view)))
+    assert all("DOE_JANE" not in text for text in (scan_page(view), cohort_page(cohort), viewer_of(view).page))
 
 
 def test_counts_add_up(cohort_view: CohortView) -> None:
@@ -240,7 +238,7 @@ def test_thin_scans_have_a_page(scan_view: ScanView, shape: tuple[int, int, int]
     )
     assert "restored minus input" in scan_page(view)
     assert scan_picture(view)
-    assert viewer_page(view)
+    assert viewer_of(view).scripts
 
 
 def test_the_picture_is_a_jpeg_of_three_rows(scan_view: ScanView) -> None:
@@ -248,26 +246,6 @@ def test_the_picture_is_a_jpeg_of_three_rows(scan_view: ScanView) -> None:
     assert tall.format == "JPEG"
     short = Image.open(io.BytesIO(scan_picture(dataclasses.replace(scan_view, cubic=None))))
     assert tall.height > short.height
-
-
-def test_the_viewer_holds_both_volumes_at_their_place_without_header_text(scan_view: ScanView) -> None:
-    text = viewer_page(scan_view)
-    assert "Copyright (c) 2021, Niivue" in text
-    for name, image in (("input", scan_view.source), ("restored", scan_view.restored)):
-        packed = re.search(rf'id="{name}-volume">([^<]+)<', text).group(1)
-        volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
-        assert volume.header["descrip"].tobytes().strip(b"\0") == b""
-        at = np.linalg.solve(volume.affine, scan_view.target.affine @ [*BALL, 1])[:3].round().astype(int)
-        grey = np.asarray(volume.dataobj)
-        assert grey[tuple(at)] == pytest.approx(255 * min(1, image[BALL] / np.percentile(scan_view.source, 99.9)), abs=1)
-
-
-def test_a_large_volume_is_thinned_out_in_place(scan_view: ScanView, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer_module, "LARGEST", 20_000)
-    packed = viewer_module.embedded(scan_view.restored, scan_view.target, Window(0, 200))
-    volume = nib.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
-    assert np.prod(volume.shape) <= 20_000
-    np.testing.assert_allclose(volume.affine @ [3, 4, 5, 1], scan_view.target.affine @ [9, 12, 15, 1])
 
 
 def test_a_missing_viewer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
