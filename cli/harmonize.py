@@ -20,6 +20,7 @@ def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.options import settings_from
     from core.io import claim
+    from core.io.ratings import read_ratings
     from flows.runs.progress import be_quiet
     from infra.services import local_state, prefect_server
     from infra.signals import terminable
@@ -31,6 +32,8 @@ def execute(options: argparse.Namespace) -> int:
     settings = settings_from(options, HarmonizeSettings)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     sites_of(settings.sites)  # what is wrong with a table is said before a server is started
+    if settings.ratings:
+        read_ratings(settings.ratings)
     with terminable(), prefect_server(local_state(settings.out)):
         from flows.harmonize import harmonize_sites
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from cli.console import FAILED, OK, planned_run, say
 
@@ -10,6 +11,21 @@ from cli.console import FAILED, OK, planned_run, say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("out", help="output folder of a run")
+    parser.add_argument("--ratings", metavar="FILE", help="table that the cohort's page wrote: what people said of each scan")
+
+
+def _show_ratings(uri: str, keys: Sequence[str]) -> None:
+    """Print a line a scan that was rated or remarked, how many there are of each, and what is of other cohorts."""
+    from core.io.ratings import RATINGS, read_ratings
+
+    known = set(keys)
+    ratings = read_ratings(uri)
+    ours = [rating for rating in ratings if rating.scan in known]
+    for rating in ours:
+        say(f"{rating.scan}: {rating.text()}")
+    counts = ", ".join(f"{sum(rating.rating == word for rating in ours)} {word}" for word in RATINGS)
+    others = f"; {len(ratings) - len(ours)} of scans that are not here" if len(ratings) > len(ours) else ""
+    say(f"ratings: {len(ours)} of {len(known)} scans: {counts}{others}")
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -22,6 +38,8 @@ def execute(options: argparse.Namespace) -> int:
     records = verified_records(out, planned)
     progress = progress_of(out, planned, records)
     show(records, out, planned, progress)
+    if options.ratings:
+        _show_ratings(options.ratings, [record.key for record in records])
     other = owner(out.lock)
     if other:
         say(f"a run works here: {other}")

@@ -24,6 +24,7 @@ from core.harmonize.intensity import CAUTIONS, Normaliser
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
+from core.io.ratings import Rating, by_site, read_ratings
 from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
@@ -96,6 +97,29 @@ def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], lis
             scan = plan.scan(record.key)
             members.append(Member(piece, record, site.person(scan.uris[0], scan.entities.get("sub", ""))))
     return members, refused
+
+
+def _without_rejected(
+    sites: Sequence[Site], members: Sequence[Member], said: Sequence[Rating]
+) -> tuple[list[Member], list[Refused]]:
+    """The scans that people did not reject, and those that they did.
+
+    Raises:
+        UsageError: as ``by_site``.
+    """
+    names = {site.name: [files.name_of(site.input.rstrip("/"))] for site in sites}
+    keys = {site.name: [member.piece.key for member in members if member.piece.site == site.name] for site in sites}
+    placed = by_site(said, names, keys)
+    kept: list[Member] = []
+    rejected: list[Refused] = []
+    for member in members:
+        rating = placed.get(member.piece.site, {}).get(member.piece.key)
+        if rating is None or rating.rating != "reject":
+            kept.append(member)
+        else:
+            reason = f"rejected by rating{': ' + rating.remark if rating.remark else ''}; left out"
+            rejected.append((member.piece, member.record.model_copy(update={"state": "skipped", "reason": reason})))
+    return kept, rejected
 
 
 def _piece(site: str, key: str, settings: HarmonizeSettings) -> Piece:
@@ -237,8 +261,11 @@ def _flags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str) -> str:
     """The run's artifacts, and what came of it in a line."""
-    count = {state: sum(row["state"] == state for row in rows) for state in ("done", "flagged", "failed")}
+    states = ["done", "flagged", "failed", *(["skipped"] if settings.ratings else [])]
+    count = {state: sum(row["state"] == state for row in rows) for state in states}
     parts = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *adjusted.lines()]
+    if left := sum(row["state"] == "skipped" for row in rows):
+        parts.append(f"left out: {left} {'scan' if left == 1 else 'scans'} rejected in {files.name_of(settings.ratings or '')}")
     parts += [f"model: {registered}"] if registered else []
     files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": parts})
     create_table_artifact(rows, key="harmonized", description="every scan, its state and why")
@@ -256,10 +283,14 @@ def _opened(settings: HarmonizeSettings) -> Iterator[Run]:
 
 def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.Harmonizer | None) -> tuple[str, bool]:
     """All of it; what came of it, and whether every scan came through."""
+    said = (
+        [] if settings.ratings is None else read_ratings(settings.ratings)
+    )  # what is wrong with it is told before hours of work
     restored = [_restore(site, settings) for site in sites]
+    kept, rejected = _without_rejected(sites, [member for members, _ in restored for member in members], said)
     with _opened(settings) as run:
-        run.refused += [refusal for _, refused in restored for refusal in refused]
-        measured = run.through("measure", work.measure, [member for members, _ in restored for member in members])
+        run.refused += [refusal for _, refused in restored for refusal in refused] + rejected
+        measured = run.through("measure", work.measure, kept)
         _check_sites(sites, measured, given)
         harmonizer = given or _fit(settings, measured)
         done = run.apply(harmonizer, measured)

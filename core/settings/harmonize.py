@@ -50,6 +50,12 @@ class HarmonizeSettings(Settings):
         title="Outside domain",
         description="take also scans that the method or its weights are not for, and flag them; else they are refused",
     )
+    ratings: str | None = Field(
+        None,
+        title="Ratings",
+        description="table that a cohort's page wrote: scans rated reject are left out",
+        examples=["ratings.tsv"],
+    )
     voxel_size: float = Field(1.0, gt=0.1, le=10, title="Voxel size", description="mm, isotropic")
     field_of_view: tuple[float, float, float] = Field(
         (192.0, 224.0, 192.0), title="Field of view", description="mm along right, anterior, superior, centred on the brain"

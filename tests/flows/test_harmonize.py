@@ -51,6 +51,22 @@ def test_unusable_words_end_with_2_and_nothing_is_made(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys):
+    words = [f"{name}={site(tmp_path / name, gain, 3, seed)}" for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
+    table, out = tmp_path / "ratings.tsv", tmp_path / "out"
+    table.write_text("cohort\tscan\trating\tremark\nbonn\tsub-01_T1w\treject\tghost\noslo\tsub-00_T1w\tdoubt\t\n")
+    assert isovox("harmonize", *words, out, "--ratings", tmp_path / "none.tsv", *SETTINGS) == 2
+    assert not out.exists()
+    assert isovox("harmonize", *words, out, "--ratings", table, *SETTINGS) == 0
+    told = capsys.readouterr().out
+    assert "planned 6 = 5 done + 0 flagged + 0 failed + 1 skipped" in told
+    assert "left out: 1 scan rejected in ratings.tsv" in told
+    assert len(volumes(out)) == 5
+    assert not list((out / "bonn").rglob("sub-01*desc-harmonized*"))
+    assert "rejected by rating: ghost; left out" in (out / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_three_sites_a_resumed_run_and_next_months_scans(tmp_path, capsys):
     words = [f"{name}={site(tmp_path / name, gain, 3, seed)}" for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
     bad = tmp_path / "bonn" / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
