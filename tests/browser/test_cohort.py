@@ -95,7 +95,7 @@ def test_a_rating_is_kept_told_on_both_pages_and_leaves_a_scan_out(opened: Open,
     assert list(placed) == ["a"]
     page.locator(".tile img:visible").click()
     page.locator("#remark").wait_for()
-    assert page.get_by_label("reject").is_checked()
+    page.locator("input[value=reject]:checked").wait_for()  # once its script has run
     assert page.locator("#remark").input_value() == "ghost\tover the pons"
 
 

@@ -68,7 +68,7 @@ def test_the_page_says_so_where_there_is_no_webgl_and_still_rates(opened: Open) 
     page.wait_for_selector("#message:not([hidden])")
     assert "WebGL 2" in page.get_by_role("alert").inner_text()
     page.keyboard.press("d")
-    assert page.get_by_label("doubt").is_checked()
+    page.locator("input[value=doubt]:checked").wait_for()
 
 
 def test_both_images_are_drawn(fresh: Any) -> None:
