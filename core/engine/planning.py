@@ -101,7 +101,10 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: Til
     return Forecast(
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
         tile=round(working),
-        disk=round(4 * (2 * math.prod(scan.source_grid.shape) + 2 * restored) + min(PAGES_VOXEL * restored, PAGES)),
+        disk=round(
+            4 * (2 * math.prod(scan.source_grid.shape) + (2 + 2 * len(method.maps)) * restored)
+            + min(PAGES_VOXEL * restored, PAGES)
+        ),
         seconds=restored / rate,
         objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
     )

@@ -130,15 +130,14 @@ def ranking(cells: Mapping[str, Sequence[GainCell]]) -> list[dict[str, Any]]:
         gaps = sorted({key[1] for key in tried if key[0] == contrast})
         factors = sorted({key[2] for key in tried if key[:2] == (contrast, gap)})
         methods = sorted(there, key=lambda method: -method[0])
-        best = methods[0][2]
         ranked.append(
             {
                 "contrast": contrast,
                 "spacing": _reach(factors, factor, (BEYOND * factors[0], BEYOND * factors[-1])),
                 "gap": _reach(gaps, gap, (gaps[0], (gaps[-1] - gaps[-2]) / 2 if len(gaps) > 1 else 0.1)),
                 "methods": [name for _, name, _ in methods],
-                "gain": [round(best.gain, 2), round(best.least or 0.0, 2)],
-                "persons": best.persons,
+                "gains": [[round(cell.gain, 2), round(least, 2)] for least, _, cell in methods],
+                "persons": methods[0][2].persons,
             }
         )
     return ranked

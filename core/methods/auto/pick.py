@@ -31,7 +31,7 @@ class Cell(Settings):
         spacing: of the slices, mm: least and most.
         gap: between slices, as a fraction of the spacing: least and most.
         methods: the best first; measured as ``isovox evaluate`` scores whole volumes.
-        gain: of the first, repaired, over cubic interpolation as it is: dB, mean by person; and its 90 % interval's lower end.
+        gains: of each, repaired, over cubic interpolation as it is: dB, mean by person; and its 90 % interval's lower end.
         persons: on whom it was measured.
     """
 
@@ -39,7 +39,7 @@ class Cell(Settings):
     spacing: tuple[float, float]
     gap: tuple[float, float]
     methods: tuple[str, ...] = Field(min_length=1)
-    gain: tuple[float, float]
+    gains: tuple[tuple[float, float], ...]
     persons: int
 
     def holds(self, facts: Facts) -> bool:
@@ -48,13 +48,17 @@ class Cell(Settings):
             return False
         return self.spacing[0] <= facts.slice_spacing <= self.spacing[1] and self.gap[0] <= facts.slice_gap <= self.gap[1]
 
-    def why(self) -> str:
-        """What was measured, in words."""
-        low, high = self.spacing
+    def why(self, place: int) -> str:
+        """What was measured of the method at that place, in words."""
+        (low, high), (gain, least) = self.spacing, self.gains[place]
         return (
-            f"did best on {self.contrast} with slices {low:g} to {high:g} mm apart: repaired, {self.gain[0]:+.2f} dB over cubic "
-            f"({self.gain[1]:+.2f} at least, {self.persons} persons)"
+            f"did {'' if place == 0 else 'next '}best on {self.contrast} with slices {low:g} to {high:g} mm apart: repaired, "
+            f"{gain:+.2f} dB over cubic ({least:+.2f} at least, {self.persons} persons)"
         )
+
+    def before_otherwise(self) -> tuple[str, ...]:
+        """The methods that did better than the one which is for any scan."""
+        return self.methods[: self.methods.index(OTHERWISE)] if OTHERWISE in self.methods else self.methods
 
 
 class Table(Settings):
@@ -71,7 +75,7 @@ def table() -> Table:
 
 def among() -> Sequence[str]:
     """All methods that the table names."""
-    return tuple(dict.fromkeys([*(name for cell in table().cells for name in cell.methods), OTHERWISE]))
+    return tuple(dict.fromkeys([*(name for cell in table().cells for name in cell.before_otherwise()), OTHERWISE]))
 
 
 def ranked(facts: Facts) -> list[tuple[str, str]]:
@@ -81,5 +85,5 @@ def ranked(facts: Facts) -> list[tuple[str, str]]:
         facts: what is known of the scan.
     """
     cell = next((cell for cell in table().cells if cell.holds(facts)), None)
-    best = [(name, cell.why()) for name in cell.methods] if cell else []
+    best = [(name, cell.why(place)) for place, name in enumerate(cell.before_otherwise())] if cell else []
     return [*best, (OTHERWISE, "" if best else "no trained model was measured on such scans")]

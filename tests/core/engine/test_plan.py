@@ -150,7 +150,8 @@ def test_the_forecast_of_disk_counts_all_that_is_written() -> None:
     (made,) = plan().scans
     measured, target = np.prod(made.source_grid.shape), np.prod(made.target_grid.shape)
     on_the_scan, on_the_target = 2, 2  # measured and consistency; the store's restored image and the NIfTI
-    assert made.forecast.disk == 4 * (on_the_scan * measured + on_the_target * target)
+    drawn = 2  # cubic and restored, of 8 bits, beside the page
+    assert made.forecast.disk == 4 * (on_the_scan * measured + on_the_target * target) + drawn * target
 
 
 def test_a_revision_of_a_method_makes_its_scans_anew_and_the_first_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +384,8 @@ def cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of one cell, in which the network that isovox brings did best."""
     from core.methods.auto import pick
 
-    cell = pick.Cell(contrast="T1w", spacing=(1.5, 4.5), gap=(0, 0.1), methods=("resunet-3d",), gain=(2.3, 1.9), persons=8)
+    how = {"contrast": "T1w", "spacing": (1.5, 4.5), "gap": (0, 0.1), "persons": 8}
+    cell = pick.Cell(**how, methods=("resunet-3d", "unires", "nearest"), gains=((2.3, 1.9), (0.9, 0.8), (0.1, 0.0)))
     monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,)))
 
 
