@@ -36,8 +36,8 @@ def candidates_of(settings: EvaluationSettings) -> list[Candidate]:
     """
     from core.methods import registry
 
-    baseline = registry.protocol(settings.protocol).baseline
-    named = settings.methods if not baseline or baseline in settings.methods else (baseline, *settings.methods)
+    asked, baseline = registry.protocol(settings.protocol).baseline, registry.baseline()
+    named = settings.methods if not asked or baseline in settings.methods else (baseline, *settings.methods)
     words = [word for method in named for word in _champions(method, settings)]
     entrants = [_said(word) for word in words]
     plain = Counter((method, repair) for method, repair, _ in entrants)

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from core.evaluation.protocol import Entry
+from core.methods.registry import baseline
 from core.models.calibration import Stretch
 from core.models.domain import GainCell
 
-CUBIC = "cubic"
 REPAIRED = "+repair"
 LEVEL = 0.95
 BEYOND = 0.05  # of the least and the largest factor, that scans may differ from them
@@ -36,10 +36,10 @@ def cells_of(entries: Sequence[Entry], places: Places) -> dict[str, list[GainCel
         entries: rows of an evaluation, those of cubic interpolation among them.
         places: factor and gap of the degradations that count.
     """
-    plain = {_case(entry): entry.figures["psnr"] for entry in entries if entry.method == CUBIC}
+    plain = {_case(entry): entry.figures["psnr"] for entry in entries if entry.method == baseline()}
     gains: dict[tuple[str, str, tuple[int, float]], dict[str, list[float]]] = {}
     for entry in entries:
-        if entry.method != CUBIC and _case(entry) in plain and entry.degradation in places:
+        if entry.method != baseline() and _case(entry) in plain and entry.degradation in places:
             persons = gains.setdefault((entry.method, entry.contrast, places[entry.degradation]), {})
             persons.setdefault(entry.person, []).append(entry.figures["psnr"] - plain[_case(entry)])
     cells: dict[str, list[GainCell]] = {}

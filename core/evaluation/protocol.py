@@ -131,7 +131,7 @@ class Protocol:
         probe_metrics: what some of them are.
         probed: changes with their definition, so that rows of before are scored anew.
         tables: of all rows to texts by file name (".md", ".json"), which lie beside the other tables.
-        baseline: a method that takes part even where nobody names it; "": none.
+        baseline: whether the baseline (``core.methods.registry.baseline``) takes part even where nobody names it.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Protocol:
     probe_metrics: Sequence[Metric] = ()
     probed: int = 1
     tables: Callable[[Sequence[Entry]], Mapping[str, str]] | None = None
-    baseline: str = ""
+    baseline: bool = False
 
     @property
     def identity(self) -> tuple[Any, ...]:

@@ -45,6 +45,7 @@ class MethodEntry:
         champion: where no model is named it restores with its champion of the registry; False: its model must be named.
         model: name of that champion where several methods restore with one; "": the method's own.
         without_model: options, any of which lets it restore without a model.
+        baseline: it is the one that all others are compared with: splines of order 3, which the engine itself can make of a scan.
     """
 
     name: str
@@ -57,6 +58,7 @@ class MethodEntry:
     champion: bool = True
     model: str = ""
     without_model: Mapping[str, Any] = field(default_factory=dict)
+    baseline: bool = False
 
     @property
     def model_name(self) -> str:

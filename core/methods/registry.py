@@ -269,6 +269,12 @@ def method_entry(name: str) -> MethodEntry:
     return _found(methods(), "unknown-method", name, "choose one of them with --method")
 
 
+def baseline() -> str:
+    """Name of the method that the others are compared with."""
+    (name,) = (name for name, entry in methods().items() if entry.baseline)
+    return name
+
+
 def method_class(name: str) -> type[Method]:
     """The class of a method.
 

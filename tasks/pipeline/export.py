@@ -26,6 +26,7 @@ from core.geometry.tiles import volume
 from core.io import derivatives, files, nifti, readers
 from core.io.output import Output
 from core.methods.base import Measured, Method
+from core.methods.registry import baseline
 from core.models.calibration import UNCERTAINTY
 from core.stats import looks_skull_stripped
 from tasks.pipeline.labels import write_labels
@@ -76,7 +77,7 @@ def versions() -> dict[str, str]:
 def read_restored(job: Job, scan: ScanPlan) -> Restored:
     """A scan before and after, with cubic interpolation to compare with (None where that alone is the method)."""
     measured, target = measured_of(job, scan), scan.target_grid
-    alone = method_of(job).name == "cubic" and not is_repaired(job, scan)
+    alone = method_of(job).name == baseline() and not is_repaired(job, scan)
     cubic = None if alone else interpolate(measured.image, measured.grid, target, CUBIC)
     return Restored(measured, store_of(job).read(path_of(job, scan, "restored")), target, cubic)
 

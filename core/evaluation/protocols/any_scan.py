@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from core.evaluation.gains import CUBIC, Places, tables
+from core.evaluation.gains import Places, tables
 from core.evaluation.protocol import Protocol
 
 SPACINGS = (2, 3, 4, 5, 6, 8)  # mm
@@ -33,4 +33,4 @@ def degradations(places: Places) -> dict[str, dict[str, object]]:
     }
 
 
-PROTOCOL = Protocol("any-scan", degradations(PLACES), tables=partial(tables, places=PLACES), baseline=CUBIC)
+PROTOCOL = Protocol("any-scan", degradations(PLACES), tables=partial(tables, places=PLACES), baseline=True)

@@ -18,6 +18,7 @@ FAMILY = Family(
             "core.methods.interpolation.method:Cubic",
             "cubic B-spline interpolation, the baseline that every other method has to beat",
             "Unser 1999, interpolating splines of order 3",
+            baseline=True,
         ),
     ),
 )

@@ -134,8 +134,10 @@ def test_labels_take_the_place_of_the_fit(cohort):
 
 def test_one_bad_scan_never_stops_the_others(cohort):
     (cohort / "sub-01" / "ses-a" / "anat" / "sub-01_ses-a_T1w.nii.gz").write_bytes(b"no image")
-    write(cohort / "sub-03" / "anat" / "sub-03_T1w.nii.gz", np.ones((30, 30, 6), np.int16) * np.arange(6, dtype=np.int16), THICK)
-    write(cohort / "sub-04" / "anat" / "sub-04_T1w.nii.gz", np.indices((30, 30, 30))[0].astype(np.int16) % 2)
+    write(cohort / "sub-03" / "anat" / "sub-03_T1w.nii.gz", np.indices((30, 30, 6))[0].astype(np.int16), THICK)
+    two_tissues = np.indices((30, 30, 30))[0].astype(np.float32) % 2 * 100
+    two_tissues[0, 0, 0] = 0.5
+    write(cohort / "sub-04" / "anat" / "sub-04_T1w.nii.gz", two_tissues)
     write(cohort / "sub-05" / "anat" / "sub-05_run-1_run-2_T1w.nii.gz", np.ones((4, 4, 4), np.int16))
     records = simulate(settings(cohort, factor=8))
     assert states(records) == {
