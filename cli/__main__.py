@@ -2,8 +2,8 @@
 
 import sys
 
-from cli.stopping import watch
-from infra import signals
+from cli.helpers.stopping import watch
+from infra.processes import signals
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cli.console import OK, planned_run, say
+from cli.helpers.console import OK, planned_run, say
 
 if TYPE_CHECKING:
     from tasks.pipeline.clean import Item, Survey

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.console import FAILED, OK, calm, say
+from cli.helpers.console import FAILED, OK, calm, say
 from core.geometry.grid import Array, Box, Grid
 from core.io import files, nifti
 from core.io.arrays.slabs import StoredAs
@@ -148,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Build the cohort, restore it, and print how close each method came to the truth."""
-    from cli.tables import show
+    from cli.helpers.tables import show
     from core.io.output import Output
     from flows.runs.launch import run_flow
     from flows.weights import choose_weights

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from cli.console import OK, calm, say
+from cli.helpers.console import OK, calm, say
 from core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EXAMPLE = "--cohort study=s3://bucket/study=s3://bucket/derivatives/study"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
     from deployments.cohorts import NOTIFY, how_model
 
     parser.add_argument("state_dir", nargs="?", type=Path, help="of isovox up (default: the user's own group)")
@@ -59,7 +59,7 @@ def enter_group(state_dir: Path | None) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Register flows, cohorts and automations on the server; doing it again brings them up to date."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from deployments.cohorts import Schedule, cohort_of, how_model, local_timezone, merged, of_group
 
     enter_group(options.state_dir)  # before prefect is imported

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cli.console import FAILED, OK, console
+from cli.helpers.console import FAILED, OK, console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Print what this machine and its group's services have, what is missing and the remedy."""
-    from cli.tables import doctor_table
+    from cli.helpers.tables import doctor_table
     from infra.doctor import checks
     from infra.group.checks import group_checks
     from infra.group.state import State

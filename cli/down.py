@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cli.console import OK, say
+from cli.helpers.console import OK, say
 from cli.up import HELP
 
 

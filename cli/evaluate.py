@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cli.console import FAILED, OK, calm, console, say
+from cli.helpers.console import FAILED, OK, calm, console, say
 from core.settings.evaluate import EvaluationSettings
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ POSITIONAL = ("protocol", "cohort")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser, EvaluationSettings, POSITIONAL)
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from flows.evaluate import evaluate
     from flows.runs.progress import be_quiet
-    from infra.signals import terminable
+    from infra.processes.signals import terminable
 
     calm()
     if options.quiet:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import FAILED, OK, calm, console, raise_fault, say
+from cli.helpers.console import FAILED, OK, calm, console, raise_fault, say
 from core.settings.harmonize import HarmonizeSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser, HarmonizeSettings, ("sites", "out"))
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from core.io import claim
     from core.io.ratings import read_ratings
     from flows.runs.progress import be_quiet
+    from infra.processes.signals import terminable
     from infra.services import local_state, prefect_server
-    from infra.signals import terminable
     from tasks.harmonize.sites import inputs_of, sites_of
 
     calm("CRITICAL")  # what is wrong is said in one line
@@ -48,7 +48,7 @@ def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
     """Print a line a scan, what became of each site's files, and where to look on."""
     from rich.table import Table
 
-    from cli.console import planned_run
+    from cli.helpers.console import planned_run
     from core.io import files
 
     if not quiet:

@@ -140,6 +140,6 @@ def _execute(command: str | None, words: list[str]) -> int:
         from core import logs
 
         logs.show()
-    from cli.console import guarded
+    from cli.helpers.console import guarded
 
     return guarded(import_module(f"cli.{options.command}").execute, options)

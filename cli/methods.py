@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from cli.console import OK, console, say
+from cli.helpers.console import OK, console, say
 from core.methods import registry
 
 if TYPE_CHECKING:

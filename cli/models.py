@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, Field, create_model
 
-from cli.console import FAILED, OK, calm, say
+from cli.helpers.console import FAILED, OK, calm, say
 from cli.models_check import calibrated, check, sanitise, tested
 from core.errors import UsageError
 from core.methods import registry as families
@@ -49,7 +49,7 @@ def _evaluation() -> type[BaseModel]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own commands to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (text, arguments, _) in ACTIONS.items():
@@ -77,8 +77,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _promote(options: argparse.Namespace) -> int:
-    from cli.options import settings_from
-    from infra.signals import terminable
+    from cli.helpers.options import settings_from
+    from infra.processes.signals import terminable
     from tasks.registry.promotion import cohort_of, promote
 
     models = registry(options.tracking_uri)

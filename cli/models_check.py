@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import FAILED, OK, console, say
+from cli.helpers.console import FAILED, OK, console, say
 from core.errors import UsageError
 
 

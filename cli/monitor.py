@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cli.console import FAILED, OK, calm, console, raise_fault, say
+from cli.helpers.console import FAILED, OK, calm, console, raise_fault, say
 from core.settings.harmonize import MonitorSettings
 
 COLOURS = {"drift": "red", "watch": "yellow", "ok": "green", "unknown": "cyan"}
@@ -13,7 +13,7 @@ COLOURS = {"drift": "red", "watch": "yellow", "ok": "green", "unknown": "cyan"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser, MonitorSettings, ("new", "reference"))
     parser.add_argument("--quiet", action="store_true", help="no table")
@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from flows.runs.home import home
+    from infra.processes.signals import terminable
     from infra.services import prefect_server
-    from infra.signals import terminable
 
     calm("CRITICAL")  # what is wrong is said in one line
     settings = settings_from(options, MonitorSettings)

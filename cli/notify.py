@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cli.console import OK, say
 from cli.deploy import enter_group
+from cli.helpers.console import OK, say
 from core.errors import UsageError
 
 

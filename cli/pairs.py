@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import FAILED, OK, say
+from cli.helpers.console import FAILED, OK, say
 from core.settings.pairs import PairSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser, PairSettings)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.options import settings_from
-    from infra.signals import terminable
+    from cli.helpers.options import settings_from
+    from infra.processes.signals import terminable
     from tasks.pairs.make import make
 
     settings = settings_from(options, PairSettings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cli.console import FAILED, OK, calm, console, say
+from cli.helpers.console import FAILED, OK, calm, console, say
 from core.settings.run import RunSettings
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser)
     parser.add_argument("--quiet", action="store_true", help="no table")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_plan(options: argparse.Namespace) -> CohortPlan:
     """The plan of the run that the options describe; a newer model than the output's is told."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from core.io.claim import check_place
     from flows.weights import choose_weights
     from infra.clusters import gpu_memory
@@ -45,7 +45,7 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
 
 def _list_files(options: argparse.Namespace) -> int:
     """Print what becomes of every file of the input, headers looked at; exit code 3 where some are refused."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from core.io.bids import survey
     from tasks.pipeline.discover import plan_scans
 
@@ -59,7 +59,7 @@ def _list_files(options: argparse.Namespace) -> int:
 
 def execute(options: argparse.Namespace) -> int:
     """Print what a run would do; nothing is written."""
-    from cli.tables import plan_summary, plan_table
+    from cli.helpers.tables import plan_summary, plan_table
     from tasks.pipeline.discover import unfinished
 
     calm()

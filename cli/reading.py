@@ -6,7 +6,7 @@ import argparse
 import webbrowser
 from typing import TYPE_CHECKING, Any
 
-from cli.console import OK, console, say
+from cli.helpers.console import OK, console, say
 from core.settings.reading import ReadingSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ ACTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own commands to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     made, served, scored = (actions.add_parser(name, help=text, description=text) for name, text in ACTIONS.items())
@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> None:
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from tasks.reading.make import make
 
     settings = settings_from(options, ReadingSettings)
@@ -53,7 +53,7 @@ def _make(options: argparse.Namespace) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     from flows.reading import serve
-    from infra.signals import terminable
+    from infra.processes.signals import terminable
 
     def ready(url: str) -> None:
         say(f"{url} (on this machine alone; Ctrl-C ends it)")

@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.console import OK, calm, planned_run, say
+from cli.helpers.console import OK, calm, planned_run, say
 
 if TYPE_CHECKING:
     from core.io.output import Output

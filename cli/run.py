@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import FAILED, OK, calm, refuse_while_busy
+from cli.helpers.console import FAILED, OK, calm, refuse_while_busy
 from cli.plan import make_plan
 from core.settings.run import RunSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Restore a cohort; where all is done already, nothing is started."""
-    from cli.options import settings_from
-    from cli.tables import show
+    from cli.helpers.options import settings_from
+    from cli.helpers.tables import show
     from core.io.claim import check_place
     from core.io.output import Output
     from flows.runs.launch import is_finished, run_flow

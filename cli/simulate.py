@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cli.console import FAILED, OK, console, say
+from cli.helpers.console import FAILED, OK, console, say
 from core.settings.simulate import SimulateSettings
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser, SimulateSettings)
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from flows.runs.progress import be_quiet
     from flows.simulate import simulate
-    from infra.signals import terminable
+    from infra.processes.signals import terminable
 
     if options.quiet:
         be_quiet()
@@ -39,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def _show(records: list[ScanRecord], settings: SimulateSettings) -> None:
     """Print a line a scan and where the dataset is."""
-    from cli.tables import simulation_table, summary
+    from cli.helpers.tables import simulation_table, summary
 
     terminal = console()
     terminal.print(simulation_table(records))

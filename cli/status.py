@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from cli.console import FAILED, OK, planned_run, say
+from cli.helpers.console import FAILED, OK, planned_run, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def _show_ratings(uri: str, keys: Sequence[str]) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Print each planned scan's state, re-read from its files; exit code 0 while a run works, if none has failed."""
-    from cli.tables import show
+    from cli.helpers.tables import show
     from core.io.lock import owner
     from tasks.pipeline.results import progress_of, verified_records
 

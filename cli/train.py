@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import FAILED, OK, calm, say
+from cli.helpers.console import FAILED, OK, calm, say
 from core.settings.train import TrainSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.options import add_settings
+    from cli.helpers.options import add_settings
 
     add_settings(parser, TrainSettings, ("recipe", "cohort"))
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Train a network, or go on where a training was stopped; exit code 3 where scans could not be taken."""
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from core.io import claim
     from flows.runs.home import training_folder
     from flows.runs.progress import be_quiet
+    from infra.processes.signals import terminable
     from infra.services import local_state, prefect_server
-    from infra.signals import terminable
 
     calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:

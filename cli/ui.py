@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli.console import OK, planned_run, say
+from cli.helpers.console import OK, planned_run, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Serve the Prefect and MLflow pages of an output until interrupted."""
+    from infra.processes.signals import terminable
     from infra.services import serve_ui
-    from infra.signals import terminable
 
     out, planned = planned_run(options.out)
     with terminable(), serve_ui(out.uri, tracking_uri=planned.settings.tracking_uri) as pages:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cli.console import OK, say
+from cli.helpers.console import OK, say
 from core.errors import UsageError
 
 if TYPE_CHECKING:

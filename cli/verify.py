@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cli.console import FAILED, OK, refuse_while_busy, say
+from cli.helpers.console import FAILED, OK, refuse_while_busy, say
 
 if TYPE_CHECKING:
     from tasks.pipeline.verify import Found

@@ -19,7 +19,7 @@ from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, counted, note
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
-from infra.ranks import gpu_count, run_ranks
+from infra.processes.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
 from tasks.train import intake, training
 

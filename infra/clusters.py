@@ -18,7 +18,7 @@ from core.errors import UsageError
 from core.settings.run import Compute
 from infra.group.state import environment
 from infra.pools import SINGLE, ClusterError, Pool, Threads, Workers
-from infra.signals import kept_from_children, terminable
+from infra.processes.signals import kept_from_children, terminable
 
 if TYPE_CHECKING:
     from distributed.deploy.cluster import Cluster
@@ -40,7 +40,7 @@ SETTINGS = {
     "distributed.scheduler.worker-ttl": "6 hours",  # a worker whose task holds the GIL is silent, not dead
     "distributed.nanny.pre-spawn-environ": SINGLE,
     "distributed.worker.daemon": True,
-    "distributed.worker.preload": ["infra.parent_death"],
+    "distributed.worker.preload": ["infra.processes.parent_death"],
     "distributed.worker.multiprocessing-method": "spawn",
     "distributed.comm.timeouts.connect": "120 s",
     "distributed.deploy.lost-worker-timeout": "5 minutes",  # a worker that starts again on a busy machine is not given up

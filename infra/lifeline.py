@@ -1,5 +1,5 @@
-"""``infra.parent_death`` under the name that images and settings of before have stored."""
+"""``infra.processes.parent_death`` under the name that images and settings of before have stored."""
 
-from infra.parent_death import dask_setup
+from infra.processes.parent_death import dask_setup
 
 __all__ = ["dask_setup"]

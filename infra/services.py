@@ -22,9 +22,9 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
-from infra import guard
 from infra.own_prefect import flush, known
-from infra.signals import terminable
+from infra.processes import guard
+from infra.processes.signals import terminable
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 START = 120.0  # seconds within which a server answers; its first start makes its database

@@ -27,8 +27,8 @@ def run_flow(plan: CohortPlan) -> list[ScanRecord]:
 
     from core.io import files
     from core.io.output import Output
+    from infra.processes.signals import terminable
     from infra.services import local_state, prefect_server
-    from infra.signals import terminable
     from tasks.pipeline.results import verified_records, with_skipped
 
     out = Output(plan.settings.out)

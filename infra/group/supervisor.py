@@ -1,7 +1,7 @@
 """Keeps the parts of a group alive: ``python -m infra.group.supervisor STATE_DIR``, which ``isovox up`` starts.
 
 A part that dies, or says nothing for long, is started again, each time after a longer wait. When this process ends, however it
-ends, so do the parts: each is run by ``infra.guard``, which waits for the end of a pipe from here.
+ends, so do the parts: each is run by ``infra.processes.guard``, which waits for the end of a pipe from here.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 import psutil
 
-from infra import guard
 from infra.group.parts import GroupSettings, Part, client_environment, parts
 from infra.group.state import MARK, State, write_environment, write_private
+from infra.processes import guard
+from infra.processes.signals import Terminated, terminable
 from infra.services import guarded
-from infra.signals import Terminated, terminable
 
 Condition = Literal["waiting", "starting", "healthy", "silent"]
 

@@ -43,7 +43,7 @@ class CohortTracker:
     """What a run tells MLflow. A server that is not there, or goes away, is warned of once and never stops the run.
 
     As a context manager it ends the cohort's run: FINISHED, FAILED by an exception, KILLED by Ctrl-C, SIGTERM (where that
-    raises, see ``infra.signals``) or a cancelled flow. One that was killed outright is marked KILLED by the next start.
+    raises, see ``infra.processes.signals``) or a cancelled flow. One that was killed outright is marked KILLED by the next start.
 
     Args:
         state: folder on this machine for the default database, its artifacts, and what could not be sent.

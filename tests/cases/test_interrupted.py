@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.helpers.tables import summary
 from cli.main import main
-from cli.tables import summary
 from core.io import files
 from core.io.lock import cohort_lock
 from core.io.output import Output

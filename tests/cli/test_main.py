@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import main as cli
-from cli.options import add_settings, settings_from
+from cli.helpers.options import add_settings, settings_from
 from core.errors import UsageError
 from core.settings.run import RunSettings
 

@@ -165,8 +165,8 @@ def _import_all() -> None:
     for module in (
         "flows.reprocess",
         "flows.runs.launch",
-        "cli.options",
-        "cli.tables",
+        "cli.helpers.options",
+        "cli.helpers.tables",
         "mlflow.store.tracking.sqlalchemy_store",
     ):
         importlib.import_module(module)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cli.options import add_settings, settings_from
+from cli.helpers.options import add_settings, settings_from
 from core.engine.plan import Weights
 from core.models.bundle import read_bundle
 from core.settings.run import RunSettings

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra import guard
+from infra.processes import guard
 
 SLEEP = "import time; time.sleep(600)"
 SLEEPERS = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); {SLEEP}"

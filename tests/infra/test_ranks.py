@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.ranks import run_ranks
+from infra.processes.ranks import run_ranks
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from cli.tables import plan_summary
+from cli.helpers.tables import plan_summary
 from core.engine.plan import CohortPlan, ScanPlan
 from core.errors import InputError
 from core.geometry.grid import Box

@@ -168,7 +168,7 @@ RUN = """
 import os, sys, time
 sys.path[:0] = [{root!r}, {here!r}]
 from pathlib import Path
-from infra.signals import terminable
+from infra.processes.signals import terminable
 from test_tracker import begin, record, tracker
 with terminable(), tracker(Path({state!r})) as tracked:
     begin(tracked)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from cli.options import add_settings, settings_from
+from cli.helpers.options import add_settings, settings_from
 from core.errors import UsageError
 from core.settings.train import Training, TrainSettings
 from core.training.objectives.regression import Regression

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra import signals
+from infra.processes import signals
 
 KEPT = "what is finished is kept, and the same command goes on from there"
 NOTHING = "nothing was changed"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.markup import escape
 from rich.table import Table
 
-from cli.console import console, say
+from cli.helpers.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from tasks.pipeline.results import REASONS, counts, row

@@ -1,0 +1,1 @@
+"""Processes: what guards, signals and numbers them."""
