@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.engine.quality import CHECKS, Baseline, Quality, assess, brief, seam_score
+from core.engine.quality import CHECKS, Baseline, Quality, _period, assess, brief, seam_score
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.geometry.tiles import Tiling, halo_patches, patches, slabs, volume
@@ -359,3 +359,8 @@ def test_a_face_where_nothing_was_measured_to_hold_it_against_is_no_seam(flat: t
     part = Measured(image, target, scan_stats(image), SliceProfile()).crop(Box((0, 0, 0), (planes, 4, 4)))
     assert seam_score(ramp({16: 5.0}), target, part, slabs(target.shape, 0, 8)) == pytest.approx(1)
     assert seam_score(ramp({8: 5.0}), target, part, slabs(target.shape, 0, 8)) == pytest.approx(5)
+
+
+@pytest.mark.parametrize(("scale", "period"), [(0.5, 1), (0.75, 3), (2 / 3, 2), (0.05, 1), (0.01, 1)])
+def test_target_planes_are_in_phase_again_after_one_plane_at_least(scale, period):
+    assert _period(scale) == period

@@ -15,7 +15,7 @@ from core.errors import GridError
 from core.geometry.blend import blend, gather, stream
 from core.geometry.grid import Box, Grid, Orientation
 from core.geometry.slices import AveragedSlabs, Padding, SliceStack, brackets, mirrored, slab, slab_tiling
-from core.geometry.tiles import Tiling
+from core.geometry.tiles import Tiling, slabs
 
 ORIENTATIONS = [Orientation(order, flips) for order in permutations(range(3)) for flips in product([False, True], repeat=3)]
 
@@ -227,3 +227,11 @@ def test_planes_that_fit_are_the_very_planes() -> None:
     padded = Padding((8, 11), 4).apply(noise((2, 8, 11)))
     assert padded.shape == (2, 8, 12)
     assert Padding((7, 12), 4).apply(noise((2, 7, 12))).shape == (2, 8, 12)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_slabs_along_one_axis_are_averaged_with_none(axis):
+    one = slab_tiling((6, 5, 4), [axis], 2)
+    assert type(one) is Tiling
+    assert one == slabs((6, 5, 4), axis, 2)
+    assert type(slab_tiling((6, 5, 4), [axis, (axis + 1) % 3], 2)) is AveragedSlabs

@@ -104,3 +104,8 @@ def test_the_largest_tile_is_that_with_most_voxels_read() -> None:
 def test_a_volume_of_a_patchs_size_is_one_patch() -> None:
     assert len(patches((16, 16, 16), 16, 4, "hann")) == 1
     assert len(patches((17, 16, 16), 16, 4, "hann")) == 2
+
+
+def test_a_halo_too_large_says_how_large_the_patch_must_be():
+    with pytest.raises(GridError, match=r"halo-too-large: .* got \(2, 9, 3\) for .*larger \(more than 18\)"):
+        halo_patches((40, 40, 40), 16, (2, 9, 3))

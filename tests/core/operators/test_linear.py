@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import GridError
-from core.operators.linear import WIDE, Compose, Mask, Separable, apply_axis
+from core.operators.linear import WIDE, Compose, Mask, Separable, _run_of, apply_axis
 from core.operators.profile import profile_matrix
 
 SHAPE = (33, 40, 29)
@@ -179,3 +179,16 @@ def test_the_axes_that_shrink_most_come_first() -> None:
 def test_a_run_of_halves_is_no_run() -> None:
     x = image((7, 4, 3))
     assert np.array_equal(apply_axis(np.eye(7)[2:5] * 0.5, x, 0), x[2:5] * np.float32(0.5))
+
+
+@pytest.mark.parametrize("first", [0, 3, 5])
+def test_rows_that_take_voxels_as_they_are_are_found_and_no_others(first):
+    run = np.eye(8)[first : first + 3]
+    assert _run_of(run) == first
+    assert _run_of(run[::-1]) is None
+    assert _run_of(run * 0.5) is None
+    more = run.copy()
+    more[1, 2 if first else 7] = 0.25
+    assert _run_of(more) is None
+    x = image((8, 4, 4), np.float64)
+    assert apply_axis(more, x, 0) == pytest.approx(along(more, x, 0), abs=1e-15)
