@@ -27,7 +27,7 @@ from infra.processes import guard
 from infra.processes.signals import terminable
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-START = 120.0  # seconds within which a server answers; its first start makes its database
+START = 300.0  # seconds within which a server answers: its first start makes its database, which a busy machine takes minutes for
 STARTS = 5  # of a server whose port another takes in the same moment
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow wants the word, not 1
