@@ -26,6 +26,7 @@ from core.io import derivatives, files
 from core.io.claim import mark
 from core.io.lock import cohort_lock
 from core.io.output import Output
+from core.io.participants import write_people
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
 from flows.runs.names import flow_run_name, run_name
@@ -90,6 +91,7 @@ def _close(context: RunContext, skipped: set[str], changes: Changes) -> list[Sca
     note_removed(context.out, changes.removed)
     records = verified_records(context.out, context.plan)
     write_cohort_page(context.out, context.plan, records, changes.notes())
+    write_people(context.out.uri, context.out.records())
     stages.tell_table(context.plan.digest, records)
     for record in filter(context.tells, records):
         context.tracker.scan(record)

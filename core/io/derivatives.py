@@ -17,8 +17,11 @@ from core.io.vocabulary import is_known, is_license
 
 BIDS_VERSION = "1.10.0"
 RAW = "raw"  # name of the input dataset in BIDS URIs
+DESCRIBED = "SeriesDescription"  # of a DICOM series, those words of it that its reader lets pass
+UNNAMED = "MRI"  # suffix of outputs of which no name tells the contrast; BIDS has none
 ACQUIRED = {"SliceThickness", "SpacingBetweenSlices"}  # true of the scan, no longer of its restoration
-IGNORED = "/isovox\n/reports\n*.html\n"  # without a slash at the end, which the validator would not match: bids-validator#291
+NO_BIDS = ("/isovox", "/reports", "*.html", "/CITATION.md", f"*_{UNNAMED}.nii.gz", f"*_{UNNAMED}.json")
+IGNORED = "".join(f"{pattern}\n" for pattern in NO_BIDS)  # no slash after folders, with it they do not match: bids-validator#291
 NEAR = 2  # folders up from the output, at most, to the input that a description links to
 
 DESC = "restored"
@@ -91,11 +94,6 @@ def derivative_stem(entities: dict[str, str]) -> str:
     return bids_stem({name: value for name, value in entities.items() if name != "desc"}, f"desc-{DESC}")
 
 
-def plain_stem(inside: str) -> str:
-    """The same for a scan whose name is not BIDS: its path in the input, so that like names in different folders stay apart."""
-    return f"{inside}_desc-{DESC}"
-
-
 def map_stem(stem: str, name: str) -> str:
     """Path of a map beside a restored image, without extension: ``desc-restoredSd`` of the map "sd".
 
@@ -136,7 +134,7 @@ def sidecar(
     """The JSON sidecar of a restored image.
 
     Args:
-        metadata: of the input's sidecar; only allow-listed keys are copied.
+        metadata: of the input's sidecar; only allow-listed keys are copied, and the description that a DICOM series' reader made.
         sources: paths of the inputs, relative to their dataset.
         source: grid as acquired.
         target: grid as restored.
@@ -151,7 +149,8 @@ def sidecar(
         "Resolution": f"{_millimetres(target)}, restored from {_millimetres(source)}",
         "SkullStripped": skull_stripped,
     }
-    return made | known | {"Isovox": provenance | ({"Acquired": acquired} if acquired else {})}
+    described = {DESCRIBED: metadata[DESCRIBED]} if DESCRIBED in metadata else {}
+    return made | known | described | {"Isovox": provenance | ({"Acquired": acquired} if acquired else {})}
 
 
 def _link(out: str, source: str) -> str:

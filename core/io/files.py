@@ -333,6 +333,21 @@ def remove(uri: str) -> None:
         Path(uri).unlink(missing_ok=True)
 
 
+def remove_empty(root: str, folder: str) -> None:
+    """Remove a folder below a root and those above it up to the root, as far as nothing is in them; on S3 there are none.
+
+    Args:
+        root: that stays.
+        folder: relative to it.
+    """
+    if is_remote(root):
+        return
+    with suppress(OSError):
+        while folder:
+            Path(root, folder).rmdir()
+            folder = folder.rpartition("/")[0]
+
+
 def remove_leftovers(uri: str, but: str = "") -> int:
     """Remove the hidden files that killed writers left anywhere below a local folder; call it only while nobody writes there.
 

@@ -1,15 +1,23 @@
-"""What participants.tsv tells of persons."""
+"""What participants.tsv tells of persons, and that of an output."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
+from core.engine.records import ScanRecord
 from core.io import files
 from core.io.tables import read_table
 
 UNKNOWN = {"", "n/a"}
 KEY = "participant_id"
+HEAD = f"{KEY}\tsource\n"
+ABOUT = {
+    "Description": "The persons of whom scans were restored.",
+    "source": {"Description": "Folder of the input in which all of a person's scans lie; n/a: the input's own."},
+}
 
 
 def people(root: str, columns: Sequence[str] | None = None) -> Mapping[str, dict[str, float | str]]:
@@ -41,3 +49,32 @@ def _value(text: str) -> float | str:
     except ValueError:
         return text
     return number if math.isfinite(number) else text
+
+
+def _table(records: Iterable[ScanRecord]) -> str:
+    """participants.tsv of an output: who has restored scans, and where in the input they came from."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for person in {path.partition("/")[0] for path in record.outputs if path.startswith("sub-")}:
+            folders[person] |= {posixpath.dirname(path) for path in record.inputs}
+    lines = (f"{person}\t{_common(folders[person])}\n" for person in sorted(folders))
+    return HEAD + "".join(lines)
+
+
+def _common(folders: set[str]) -> str:
+    if not folders or any(folder.startswith("/") for folder in folders):
+        return "n/a"
+    return " ".join(posixpath.commonpath(sorted(folders)).split()) or "n/a"
+
+
+def write_people(out: str, records: Iterable[ScanRecord]) -> None:
+    """Write participants.tsv and participants.json of an output, but where somebody else wrote one.
+
+    Args:
+        out: output folder or s3:// prefix.
+        records: of all its scans.
+    """
+    table = files.join(out, "participants.tsv")
+    if not files.exists(table) or files.read_bytes(table).startswith(HEAD.encode()):
+        files.write_atomic(table, _table(records).encode(errors="replace"))
+        files.write_json(files.join(out, "participants.json"), ABOUT)

@@ -18,6 +18,7 @@ from core.io import bids, files, s3
 from core.io.arrays.store import NODE, Store
 from core.io.inventory.folder import inventory, remove_listed
 from core.io.output import Output
+from core.io.participants import write_people
 from core.settings.scans import Selection
 from tasks.restore.progress import read_progress
 
@@ -217,4 +218,6 @@ def remove(out: Output, items: Sequence[Item]) -> tuple[int, int]:
         if item.uploads:
             s3.give_up_uploads(out.uri)
         remove_listed(out.uri, item.paths)
+    if items and files.exists(out.path("participants.tsv")):
+        write_people(out.uri, out.records())
     return sum(len(item.paths) for item in items), sum(item.nbytes for item in items)

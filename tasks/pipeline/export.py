@@ -238,6 +238,19 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
     )
 
 
+def _remove_renamed(job: Job, scan: ScanPlan, outputs: dict[str, str]) -> None:
+    """Remove what an earlier run wrote of a scan by other names, as it was written; nothing that another scan's name says."""
+    out = Output(job.out)
+    before = out.read_record(scan.key)
+    others = {member.stem for member in read_plan(job.out, job.plan).scans}
+    for path, digest in before.outputs.items() if before else ():
+        if path in outputs or path.partition(".")[0] in others or not files.exists(out.path(path)):
+            continue
+        if files.sha256(out.path(path)) == digest:
+            files.remove(out.path(path))
+            files.remove_empty(out.uri, path.rpartition("/")[0])
+
+
 def _export(job: Job, scan: ScanPlan) -> None:
     out, path = Output(job.out), path_of(job, scan, "consistency")
     if out.done(scan.key, scan.digest) and store_of(job).done(path, scan.digest):
@@ -252,6 +265,7 @@ def _export(job: Job, scan: ScanPlan) -> None:
     provenance = _provenance(job, scan)
     rounded = {name: float(f"{value:.6g}") for name, value in quality.figures.items()}
     outputs = _write_files(job, scan, restored, provenance | {"Quality": rounded})
+    _remove_renamed(job, scan, outputs)
     seconds = dict(job.seconds) | {"export": round(time.monotonic() - start, 3)}
     out.write_record(_record(job, scan, quality, metrics, provenance).model_copy(update={"outputs": outputs, "seconds": seconds}))
 

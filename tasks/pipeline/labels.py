@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
@@ -13,23 +14,30 @@ from core.errors import InputError, UsageError
 from core.geometry.grid import Grid
 from core.io import files, nifti, readers
 from core.io.arrays.slabs import StoredAs
-from core.io.derivatives import DESC, bids_stem, plain_stem
+from core.io.derivatives import DESC, bids_stem
 from core.io.inventory.ledger import Ledger
 from core.io.names import entities_of, is_one_file, without_extension
 from core.io.output import Output
+from core.io.plain_names import camel, hex_of, words_of
 from core.labels import carried
 from core.settings.run import RunSettings
 
 Trust = Literal["sform", "qform"] | None
+SEGMENTED = re.compile(r"seg|labels?$|aparc|parc|atlas")  # words of maps of several labels, not masks
 SAME = 1e-2  # mm by which a voxel's place may differ on the same grid
 
 
-def _stem(path: str) -> str:
-    """Path of a carried label image in the output, without extension."""
+def _stem(path: str, owner: ScanPlan, others: Sequence[LabelImage]) -> str:
+    """Path of a carried label image in the output, without extension: its own name where that is BIDS, else after its scan."""
     entities = entities_of(path)
     if {"sub", "suffix", "datatype"} <= set(entities):
         return bids_stem(entities | {"desc": entities.get("desc", "") + DESC})
-    return plain_stem(without_extension(path))
+    words = words_of(without_extension(files.name_of(path)))
+    suffix = "dseg" if any(SEGMENTED.search(word.lower()) for word in words) else "mask"
+    before, label = owner.stem.partition(f"_desc-{DESC}")[0], camel(words)
+    stem = f"{before}_desc-{label}{DESC.capitalize()}_{suffix}"
+    taken = {image.stem.casefold() for image in others}
+    return stem if stem.casefold() not in taken else f"{before}_desc-{label}{hex_of(path)}{DESC.capitalize()}_{suffix}"
 
 
 def grid_of(uri: str, trust: Trust) -> Grid | None:
@@ -69,7 +77,7 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
         uri = files.join(settings.input, path)
         grid = grid_of(uri, settings.trust) if beside else None
         if owner := next((scan for scan in beside if is_on(scan.source_grid, grid)), None):
-            labels[owner.key].append(LabelImage(uri=uri, stem=_stem(path), sha256=files.sha256(uri)))
+            labels[owner.key].append(LabelImage(uri=uri, stem=_stem(path, owner, labels[owner.key]), sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
     there = sum(kind in {"mask", "carried"} for kind in ledger.left.values())
     ledger.filters = [*ledger.filters, f"--carry-labels: {sum(map(len, labels.values()))} of {there} masks and labels carried"]

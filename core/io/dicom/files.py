@@ -17,6 +17,7 @@ import numpy as np
 
 from core.errors import InputError
 from core.io import files
+from core.io.plain_names import safe_description
 
 Dataset = Any  # a pydicom.Dataset: its elements are made at run time
 START = 1 << 18  # bytes of a file on S3 that hold its elements before the pixels, as a rule
@@ -42,6 +43,7 @@ GEOMETRY = (
     "StudyInstanceUID",
     "FrameOfReferenceUID",
     "SeriesNumber",
+    "SeriesDescription",
     "SOPClassUID",
     "InstanceNumber",
     "NumberOfFrames",
@@ -85,6 +87,7 @@ class Slice:
         series: study and series; files with the same belong together.
         evidence: identifiers of the study and of the frame of reference.
         number: of the series, as the scanner counted; 0 where it is not told.
+        description: words of the series' description that say how it was made; no others are kept.
         position: of its first voxel, mm in LPS.
         turned: direction cosines of a row and of a column, in LPS.
         spacing: mm between rows, and between columns.
@@ -97,6 +100,7 @@ class Slice:
     series: tuple[str, str]
     evidence: tuple[str, ...] = ()
     number: int = 0
+    description: str = ""
     position: tuple[float, ...] = ()
     turned: tuple[float, ...] = ()
     spacing: tuple[float, ...] = ()
@@ -228,7 +232,8 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     study, frame = (str(getattr(dataset, name, "") or "") for name in ("StudyInstanceUID", "FrameOfReferenceUID"))
     series = (study, str(getattr(dataset, "SeriesInstanceUID", "") or ""))
     number = int(getattr(dataset, "SeriesNumber", 0) or 0)
-    bare = Slice(uri, series, tuple(uid for uid in (study, frame) if uid), number)
+    description = safe_description(str(getattr(dataset, "SeriesDescription", "") or ""))
+    bare = Slice(uri, series, tuple(uid for uid in (study, frame) if uid), number, description)
     try:
         with unquoted(files.name_of(uri)):
             parsed = _slice(dataset, bare)

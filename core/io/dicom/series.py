@@ -13,8 +13,9 @@ from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io import validation as gate
 from core.io.arrays.slabs import StoredAs, empty_like_stored
-from core.io.derivatives import allowed
+from core.io.derivatives import DESCRIBED, allowed
 from core.io.dicom.files import REMEDY, TAGS, WORDS, Dataset, Other, Slice, is_alike, look, read_file, unquoted
+from core.io.plain_names import safe_description
 from core.io.validation import Header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -223,5 +224,6 @@ def metadata(uris: str | Sequence[str]) -> dict[str, Any]:
         tags: dict[str, Any] = {key: round(n * TAGS[key][1], 9) for key, n in numbers.items() if n is not None}
         with unquoted(files.name_of(uri)):
             tags |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
-        return allowed(tags)
+            described = safe_description(str(getattr(dataset, "SeriesDescription", "") or ""))
+        return allowed(tags) | ({DESCRIBED: described} if described else {})
     return {}

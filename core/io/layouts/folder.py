@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from core.errors import InputError
 from core.io import files, readers
-from core.io.derivatives import allowed, plain_stem, safe_key
+from core.io.derivatives import DESCRIBED, allowed, safe_key
 from core.io.inventory.entries import Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.layouts.bids import group_of
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension
+from core.io.plain_names import Unnamed, stems_of
 from core.io.readers import Image, Trouble, read
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
 from core.settings.scans import Selection
@@ -45,7 +48,7 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
     take_rest(reading, discovery)
     meant: list[tuple[Image | Trouble, str, Entities, Candidate]] = []
     for outcome in reading.found():
-        inside = without_extension(outcome.path) or files.name_of(root)
+        inside = inside_of(outcome, root)
         entities = _entities(inside)
         if kind := why_left(outcome.path, entities, selection):
             discovery.leave(outcome.files, kind)
@@ -54,15 +57,32 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
     filters = Filters(selection)
     left = filters.keep([scan for *_, scan in meant])
     discovery.ledger.filters = filters.told
+    stems = stems_of([_unnamed(image, inside, entities) for image, inside, entities, _ in meant], files.name_of(root))
     for image, inside, entities, scan in meant:
         if scan.path in left:
             discovery.leave(image.files, left[scan.path])
         else:
-            _take(root, image, inside, entities, discovery)
+            _take(root, image, inside, entities, stems[inside], discovery)
     return discovery
 
 
-def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, discovery: Discovery) -> None:
+def inside_of(image: Image | Trouble, root: str) -> str:
+    """What names an image in its input."""
+    return without_extension(image.path) or files.name_of(root)
+
+
+def _unnamed(image: Image | Trouble, inside: str, entities: Entities) -> Unnamed:
+    if isinstance(image, Trouble):
+        return Unnamed(inside, entities)
+    return Unnamed(inside, entities, image.evidence, image.description)
+
+
+def described(kind: str, sidecar: dict[str, Any]) -> dict[str, Any]:
+    """The description of a DICOM series, which its reader made safe."""
+    return {DESCRIBED: sidecar[DESCRIBED]} if kind == "dicom" and DESCRIBED in sidecar else {}
+
+
+def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, stem: str, discovery: Discovery) -> None:
     uri = files.join(root, image.path) if image.path else root
     try:
         if isinstance(image, Trouble):
@@ -74,7 +94,6 @@ def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, di
         group = group_of(entities) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
         evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
         path = image.path or inside
-        stem = plain_stem(inside)
-        key, known, made = safe_key(inside), allowed(sidecar), simulation(sidecar)
+        key, known, made = safe_key(inside), allowed(sidecar) | described(image.kind, sidecar), simulation(sidecar)
         scan = Source(key, image.uris, image.kind, stem, group, path, entities, known, None, evidence, made)
         discovery.take(scan, image.files)

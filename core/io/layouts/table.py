@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from posixpath import normpath
 
 from core.errors import InputError, UsageError
 from core.io import files, readers
-from core.io.derivatives import allowed, derivative_stem, plain_stem, safe_key
+from core.io.derivatives import DESCRIBED, allowed, derivative_stem, safe_key
 from core.io.layouts.base import Discovery
 from core.io.layouts.bids import group_of, key_of
-from core.io.layouts.folder import why_left
+from core.io.layouts.folder import described, why_left
 from core.io.names import LABEL, Entities, entities_of, without_extension
+from core.io.plain_names import Unnamed, stems_of
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
 from core.io.tables import UNKNOWN, Row, absolute, read_table
 from core.settings.scans import Selection
@@ -55,9 +57,29 @@ def _far_names(rows: Iterable[Row], folder: str) -> dict[str, str]:
     return names
 
 
+def _inside(row: Row, folder: str, far: Mapping[str, str]) -> str:
+    """What names a scan that nothing but its path names."""
+    if _is_near(row["path"]):
+        return without_extension(row["path"]).rstrip("/")
+    return far.get(row["path"], without_extension(files.name_of(absolute(row["path"], folder))))
+
+
+def _with_stems(
+    places: Mapping[tuple[str, ...], list[tuple[int, Source]]], names: Mapping[int, str], folder: str
+) -> dict[int, Source]:
+    """The scans by their lines; those that only their paths name with names for their outputs."""
+    scans = {number: source for same in places.values() for number, source in same}
+    plain = {
+        names[number]: Unnamed(names[number], scan.entities, scan.evidence, str(scan.sidecar.get(DESCRIBED, "")))
+        for number, scan in scans.items()
+        if not scan.stem
+    }
+    stems = stems_of(list(plain.values()), files.name_of(folder))
+    return {number: scan if scan.stem else replace(scan, stem=stems[names[number]]) for number, scan in scans.items()}
+
+
 def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
     uri = absolute(row["path"], folder)
-    name = without_extension(files.name_of(uri))
     near = _is_near(row["path"])
     entities = _row_entities(row)
     for entity, value in entities.items():
@@ -72,15 +94,14 @@ def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
         stem = derivative_stem({"sub": entities["sub"], "datatype": "anat"} | entities)
         key = key_of(stem)
     else:
-        inside = without_extension(row["path"]).rstrip("/") if near else far.get(row["path"], name)
-        stem, key = plain_stem(inside), safe_key(inside)
+        stem, key = "", safe_key(_inside(row, folder, far))
     relative = row["path"] if near else files.name_of(uri)
     reference = absolute(row["reference"], folder) if row.get("reference") else None
     sidecar = readers.metadata(image.kind, image.uris)
     evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
     group = group_of(entities) or key
     mask = absolute(row["mask"], folder) if row.get("mask") else None
-    known, made = allowed(sidecar), simulation(sidecar)
+    known, made = allowed(sidecar) | described(image.kind, sidecar), simulation(sidecar)
     return Source(key, image.uris, image.kind, stem, group, relative, entities, known, reference, evidence, made, mask)
 
 
@@ -126,9 +147,11 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
         elif source := _taken(row, number, folder, far, discovery):
             place = (str(number),) if labels else _place(source)  # one label image may serve several scans
             places[place].append((number, source))
+    names = {number: _inside(row, folder, far) for number, row, scan in meant if scan.path not in left}
+    named = _with_stems(places, names, folder)
     for same in places.values():
-        for number, source in same:
-            _take(number, source, [other for other, _ in same], discovery)
+        for number, _ in same:
+            _take(number, named[number], [other for other, _ in same], discovery)
     return discovery
 
 

@@ -24,6 +24,7 @@ class Image:
         kind: name of the reader.
         files: paths of all its files.
         evidence: identifiers of the study and of the frame of reference, where the format tells them; kept in memory alone.
+        description: words of the series' description that say how it was made (see ``core.io.plain_names``).
     """
 
     path: str
@@ -31,6 +32,7 @@ class Image:
     kind: str
     files: tuple[str, ...]
     evidence: tuple[str, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ class Dicom:
                 reading.troubles.append(Trouble(path, uris[0], (*paths, *(entry.path for entry in lost)), error))
             else:
                 evidence = tuple(sorted({uid for _, plane in members for uid in plane.evidence}))
-                reading.images.append(Image(path, uris, self.kind, paths, evidence))
+                description = members[0][1].description
+                reading.images.append(Image(path, uris, self.kind, paths, evidence, description))
 
     def header(self, uris: Sequence[str], trust: Trust | None) -> Header:  # noqa: ARG002 - DICOM has one transform
         """See ``core.io.dicom.series.header``."""

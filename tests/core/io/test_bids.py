@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -182,12 +183,9 @@ def test_a_folder_keeps_like_names_in_different_folders_apart(tmp_path):
         tmp_path, "a/T1.nii.gz", "b/T1.nii.gz", "T1.nii", "a b/T1.nii", ".hidden/T1.nii", "a/._T1.nii.gz", described=False
     )
     found = list(sources(bids.discover(root)).values())
-    assert sorted(one.stem for one in found) == [
-        "T1_desc-restored",
-        "a b/T1_desc-restored",
-        "a/T1_desc-restored",
-        "b/T1_desc-restored",
-    ]
+    persons = sorted(one.stem.partition("/")[0] for one in found)
+    assert persons[:3] == ["sub-a", "sub-ab", "sub-b"]
+    assert re.sub(r"[^0-9A-Za-z]", "", tmp_path.name).startswith(persons[3].removeprefix("sub-")[:9])
     assert len({one.key for one in found}) == 4
     assert {one.group for one in found} >= {"a", "b"}
 
@@ -196,12 +194,14 @@ def test_two_files_that_would_have_the_same_output_are_refused(tmp_path):
     root = lay_out(tmp_path, "a/T1.nii.gz", "a/T1.nii", "a/T2.nii", described=False)
     found = bids.discover(root)
     assert codes(found) == {"T1.nii.gz": "entities-duplicate", "T1.nii": "entities-duplicate"}
-    assert [one.stem for one in sources(found).values()] == ["a/T2_desc-restored"]
+    assert [one.stem for one in sources(found).values()] == ["sub-a/anat/sub-a_desc-restored_T2w"]
 
 
 def test_the_contrasts_in_a_folder_are_one_group(scans):
     found = sources(bids.discover(str(scans / "openms" / "patient01_thick")))
-    assert {one.stem for one in found.values()} == {"T1W_desc-restored", "T2W_desc-restored", "FLAIR_desc-restored"}
+    assert {one.stem for one in found.values()} == {
+        f"sub-patient01/anat/sub-patient01_desc-restored_{contrast}" for contrast in ("T1w", "T2w", "FLAIR")
+    }
     assert {one.group for one in found.values()} == {"patient01_thick"}
     assert set(found) == {"T1W", "T2W", "FLAIR"}
 
@@ -219,9 +219,9 @@ def test_dicom_folders_are_found_beside_nifti_files(tmp_path):
     root = lay_out(tmp_path, "p1/T1.nii.gz", "p1/notes.txt", described=False)
     found = sources(bids.discover(root))
     assert {one.stem: one.kind for one in found.values()} == {
-        "p1/axial_desc-restored": "dicom",
-        "p1/sagittal_desc-restored": "dicom",
-        "p1/T1_desc-restored": "nifti",
+        "sub-p1/anat/sub-p1_acq-axial_desc-restored_MRI": "dicom",
+        "sub-p1/anat/sub-p1_acq-sagittal_desc-restored_MRI": "dicom",
+        "sub-p1/anat/sub-p1_desc-restored_T1w": "nifti",
     }
     axial = next(one for one in found.values() if "axial" in one.stem)
     assert axial.uris == (f"{root}/p1/axial",)
@@ -256,12 +256,12 @@ def test_a_table_names_scans_by_its_columns_and_by_their_files(tmp_path):
         "sub-01/ses-2/anat/sub-01_ses-2_desc-restored_T2w": f"{tmp_path}/in/x.nii.gz",
         "sub-09/anat/sub-09_acq-ax_desc-restored_T1w": "/abs/sub-09_acq-ax_T1w.nii.gz",
         "sub-03/anat/sub-03_desc-restored_FLAIR": "file://bucket/in/y.nii.gz",
-        "in/z_desc-restored": f"{tmp_path}/in/z.nii.gz",
+        "sub-inz/anat/sub-inz_desc-restored_MRI": f"{tmp_path}/in/z.nii.gz",
     }
     assert found["sub-01_ses-2_T2w"].reference == f"{tmp_path}/truth/x.nii.gz"
     assert found["sub-01_ses-2_T2w"].group == "sub-01_ses-2"
     assert found["sub-03_FLAIR"].reference is None
-    assert [one.relative for one in found.values() if "z" in one.stem] == ["in/z.nii.gz"]
+    assert [one.relative for one in found.values() if one.stem.startswith("sub-inz")] == ["in/z.nii.gz"]
 
 
 def test_rows_that_cannot_be_meant_are_refused(tmp_path):
@@ -285,7 +285,7 @@ def test_rows_that_cannot_be_meant_are_refused(tmp_path):
         f"{tmp_path}/f.nii.gz": "entities-duplicate",
     }
     (kept,) = sources(found).values()
-    assert kept.stem == "d_desc-restored"
+    assert kept.stem == "sub-d/anat/sub-d_desc-restored_MRI"
 
 
 def test_an_input_that_may_not_be_read_is_an_error_of_use(monkeypatch):

@@ -102,7 +102,7 @@ def test_datasets_folders_and_tables_are_found_there(s3, make_scan, tmp_path):
     assert found[0].sidecar == {"EchoTime": 0.1}
     assert found[0].uris == (files.join(s3, "bids/sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz"),)
     assert [one.key for one in bids.discover(files.join(s3, "bids"), Selection(suffix=("T2w",)))] == ["sub-02_T2w"]
-    assert [one.stem for one in bids.discover(files.join(s3, "plain"))] == ["x/T1_desc-restored"]
+    assert [one.stem for one in bids.discover(files.join(s3, "plain"))] == ["sub-x/anat/sub-x_desc-restored_T1w"]
     derivatives.write_dataset_files(files.join(s3, "out"), files.join(s3, "bids"), {})
     assert files.read_json(files.join(s3, "out/dataset_description.json"))["DatasetLinks"] == {"raw": "s3://tests/bids"}
 

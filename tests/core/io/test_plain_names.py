@@ -1,0 +1,103 @@
+"""Names of outputs of scans that are not BIDS: readable, safe, one each, and the same whatever else was selected."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.io.plain_names import Unnamed, safe_description, stems_of, suffix_of
+
+BIDS = re.compile(
+    r"sub-(?P<sub>[0-9A-Za-z]+)/(ses-[0-9A-Za-z]+/)?anat/sub-(?P=sub)(_[a-z]+-[0-9A-Za-z+]+)*_desc-restored_[0-9A-Za-z]+"
+)
+
+
+def named(*paths, root="root", **more):
+    return stems_of([Unnamed(path, more.get(path, {})) for path in paths], root)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("T1", "sub-root_desc-restored_T1w"),
+        ("T1w_ce", "sub-root_acq-ce_desc-restored_T1w"),
+        ("p1/T1", "sub-p1_desc-restored_T1w"),
+        ("p1/p1_T2_sag", "sub-p1_acq-sag_desc-restored_T2w"),
+        ("001_t2_tse_tra", "sub-001_acq-tseTra_desc-restored_T2w"),
+        ("patient01_thick/FLAIR", "sub-patient01_acq-thick_desc-restored_FLAIR"),
+        ("site A/p-7/T1_2", "sub-siteAp7_run-2_desc-restored_T1w"),
+        ("scan17", "sub-scan17_desc-restored_MRI"),
+        ("Łódź/T1", "sub-odz_desc-restored_T1w"),
+    ],
+)
+def test_a_name_says_person_and_contrast(path, name):
+    assert named(path)[path].rpartition("/")[2] == name
+
+
+def test_persons_whose_labels_would_be_one_are_told_apart():
+    stems = named("a b/T1", "ab/T1", "AB/T2")
+    assert len({stem.partition("/")[0].casefold() for stem in stems.values()}) == 3
+
+
+def test_like_scans_of_one_person_are_numbered_by_their_paths():
+    stems = named("p/dicom/t1", "p/raw/t1", "p/t1")
+    assert [stems[path].split("_")[1] for path in sorted(stems)] == ["run-1", "run-2", "run-3"]
+
+
+def test_series_of_one_study_are_one_persons_and_others_never():
+    flat = [Unnamed(f"all/s{n}", {}, (f"study{n // 2}",), "t1 sag" if n % 2 else "t2 tra") for n in range(4)]
+    stems = stems_of(flat, "root")
+    persons = [stems[f"all/s{n}"].partition("/")[0] for n in range(4)]
+    assert persons[0] == persons[1] != persons[2] == persons[3]
+    assert stems["all/s1"].endswith("_acq-sag_desc-restored_T1w")
+    assert stems["all/s2"].endswith("_acq-tra_desc-restored_T2w")
+
+
+def test_a_stated_person_keeps_the_label_and_entities():
+    entities = {"sub": "01", "ses": "2", "acq": "ax", "run": "x", "suffix": "T2w"}
+    stems = named("x/sub-01_ses-2_acq-ax_run-x_T2w", "01/T1", **{"x/sub-01_ses-2_acq-ax_run-x_T2w": entities})
+    assert stems["x/sub-01_ses-2_acq-ax_run-x_T2w"] == "sub-01/ses-2/anat/sub-01_ses-2_acq-ax_desc-restored_T2w"
+    assert re.match(r"sub-01[0-9a-f]{6}/", stems["01/T1"])
+
+
+@pytest.mark.parametrize(
+    ("words", "suffix"),
+    [
+        ("T1 SAG 3D", "T1w"),
+        ("t2 flair", "FLAIR"),
+        ("T1 FLAIR", "T1w"),
+        ("t2 tirm dark fluid", "FLAIR"),
+        ("mprage", "T1w"),
+        ("PD T2 tse", "MRI"),
+        ("localizer", "MRI"),
+        ("TOF 3D", "angio"),
+        ("inplaneT2", "inplaneT2"),
+        ("T2star", "T2star"),
+        ("t2s", "T2starw"),
+    ],
+)
+def test_a_contrast_is_told_or_unknown_never_guessed(words, suffix):
+    assert suffix_of(words.split()) == suffix
+
+
+def test_a_description_is_made_safe():
+    assert safe_description("t2_tse_tra 5mm DOE^JANE 19700101 Dr. Roe") == "t2 tse tra 5mm"
+    assert safe_description(safe_description("T1 SAG p2")) == "T1 SAG p2"
+
+
+names = st.lists(st.text(min_size=1, max_size=60).filter(lambda text: "/" not in text), min_size=1, max_size=3).map("/".join)
+
+
+alike = st.sampled_from(["p/T1", "P/t1", "p1/T1_1", "p1/T1", "p1/run-1_T1", "T1 (1)", "T1"])
+
+
+@given(st.lists(names | alike, max_size=6, unique=True))
+def test_names_are_bids_and_one_each_in_any_order(paths):
+    stems = named(*paths)
+    assert all(BIDS.fullmatch(stem) for stem in stems.values())
+    assert len({stem.casefold() for stem in stems.values()}) == len(paths)
+    assert max((len(stem.rpartition("/")[2]) for stem in stems.values()), default=0) < 200
+    assert named(*reversed(paths)) == stems
