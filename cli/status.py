@@ -38,6 +38,8 @@ def execute(options: argparse.Namespace) -> int:
     records = verified_records(out, planned)
     progress = progress_of(out, planned, records)
     show(records, out, planned, progress)
+    for note in planned.notes:
+        say(f"note: {note}")
     if options.ratings:
         _show_ratings(options.ratings, [record.key for record in records])
     other = owner(out.lock)

@@ -23,6 +23,7 @@ from core.operators.width import SliceWidth
 from core.settings.base import Settings
 from core.settings.run import RunSettings
 
+FINER = 0.95  # of the restored voxels' edge: below it a scan is told to become coarser
 DIGITS = 3  # of millimetres that are taken of voxel sizes in headers
 
 

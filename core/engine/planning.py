@@ -10,7 +10,18 @@ from typing import Any, Literal
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.plan import CohortPlan, Forecast, Refusal, ScanPlan, Way, Weights, facts_of_scan, outside_domain, voxel_size_of
+from core.engine.plan import (
+    FINER,
+    CohortPlan,
+    Forecast,
+    Refusal,
+    ScanPlan,
+    Way,
+    Weights,
+    facts_of_scan,
+    outside_domain,
+    voxel_size_of,
+)
 from core.errors import InputError, IsovoxError
 from core.geometry.grid import fused_grid
 from core.io import readers
@@ -23,7 +34,6 @@ from core.settings.run import RunSettings
 from core.settings.scans import TilingSettings
 from core.stats import RunningStatistics
 
-FINER = 0.95  # of the restored voxels' edge: below it a scan is told to become coarser
 PAGES_VOXEL, PAGES = 2, 18_000_000  # bytes of a scan's pages a restored voxel, and at most
 SMALL_COHORT = 2  # with fewer scans than this a worker, the tiles of one scan spread over the workers
 

@@ -1,6 +1,7 @@
 """Where things lie in an output folder, and the records of its scans; the only module that knows these names.
 
 OUT/sub-*/…                       restored scans and sidecars (BIDS derivatives)
+OUT/CITATION.md                   words to cite
 OUT/report.html, OUT/reports/     pages to look at
 OUT/isovox/plan.json              what will be done
 OUT/isovox/cohort.zarr            the cohort's store
@@ -81,6 +82,11 @@ class Output:
     def cohort_page(self) -> str:
         """The report on the cohort."""
         return self.path("report.html")
+
+    @property
+    def citation(self) -> str:
+        """A paragraph of methods on the latest run, with references."""
+        return self.path("CITATION.md")
 
     def scan_page(self, key: str) -> str:
         """The report on one scan."""

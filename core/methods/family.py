@@ -31,6 +31,19 @@ class Takes:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A paper to cite.
+
+    Attributes:
+        text: authors, year, title and where it appeared, without the DOI.
+        doi: "10.…".
+    """
+
+    text: str
+    doi: str
+
+
+@dataclass(frozen=True)
 class MethodEntry:
     """A way to restore scans.
 
@@ -170,6 +183,7 @@ class Family:
         networks: classes of networks that models of this family name.
         key_maps: by the name of a foreign layout, "module:function" that reads it (``core.models.convert.Reads``).
         foreign: models of others that it can take in.
+        references: papers to cite by the name of a method; of each method, an empty tuple where only its user knows what it is.
         mock: "module:function" of (folder: str, method: str) -> None, which writes a tiny model, seeded, in milliseconds.
         folder: where the declaration lies; the registry fills it in.
     """
@@ -183,6 +197,7 @@ class Family:
     networks: tuple[NetworkEntry, ...] = ()
     key_maps: Mapping[str, str] = field(default_factory=dict)
     foreign: tuple[ForeignEntry, ...] = ()
+    references: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
     mock: str = ""
     folder: Path = Path()
 

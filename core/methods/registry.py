@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from core.errors import SettingsError, UsageError, order
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, PickerEntry, ProtocolEntry, RecipeEntry
+from core.methods.family import (
+    Family,
+    ForeignEntry,
+    MethodEntry,
+    NetworkEntry,
+    PickerEntry,
+    ProtocolEntry,
+    RecipeEntry,
+    Reference,
+)
 
 if TYPE_CHECKING:
     from core.evaluation.protocol import Protocol
@@ -162,6 +171,18 @@ def foreign_entry(name: str) -> ForeignEntry:
         UsageError: an unknown name.
     """
     return _found(foreign(), "unknown-foreign", name, "choose one of them")
+
+
+def references_of(method: str) -> tuple[Reference, ...]:
+    """Papers to cite for a method.
+
+    Args:
+        method: its name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    return tuple(family_of(method_entry(method).name).references.get(method, ()))
 
 
 def learned() -> tuple[str, ...]:

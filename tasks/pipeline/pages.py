@@ -15,6 +15,7 @@ from core.io import files, participants
 from core.io.output import Output
 from tasks.pipeline.export import read_restored, versions
 from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, thumbnail, viewer_of
+from tasks.report.citation import citation
 from tasks.restore.maps import path_of_map
 from tasks.restore.work import Job, mended, path_of, read_plan, scans_of, steadily, store_of, timed
 
@@ -91,7 +92,9 @@ def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecor
         viewers={key: f"reports/{key}_viewer.html" for key in links},
         thumbnails={key: f"reports/{key}/thumbnail.webp" for key in links},
         facts=_facts(plan),
-        notes=[*notes, *plan.files.lines()],
+        notes=[*notes, *plan.notes, *plan.files.lines()],
+        citation=(words := citation(plan, records, versions())),
     )
+    files.write_atomic(out.citation, words.markdown().encode())
     files.write_atomic(out.scan_list, f"isovox.scans({json.dumps(list(links))});\n".encode())
     files.write_atomic(out.cohort_page, cohort_page(view).encode())

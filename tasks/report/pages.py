@@ -13,9 +13,11 @@ from typing import Any, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from core import __version__
+from core.engine.plan import FINER
 from core.engine.quality import CHECKS, Check, brief, limit_of
 from core.engine.records import ScanRecord, State
 from core.geometry.grid import Grid
+from core.io import files
 from core.operators.width import SliceWidth
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
@@ -185,6 +187,8 @@ def scan_page(view: ScanView) -> str:
         restored=grid_text(view.target),
         oblique=view.target.oblique,
         provenance=list(_provenance(record)),
+        together=_together(record),
+        coarser=_coarser(view),
     )
 
 
@@ -195,6 +199,17 @@ def _slices(record: ScanRecord) -> str:
     width, gap = SliceWidth.model_validate(record.provenance["SliceWidth"]), record.provenance["Acquisition"].get("slice_gap")
     taken = f"taken as a gap of {gap:.1%}" if gap else "taken as without gaps, which the interval does not exclude"
     return f"{width.describe()} thick by the voxels, with the 90 % interval, as nobody tells it; {taken}"
+
+
+def _together(record: ScanRecord) -> list[str]:
+    """The scans that went into a fused one; none where one scan is its own."""
+    return [public(files.name_of(path)) for path in record.inputs] if len(record.inputs) > 1 else []
+
+
+def _coarser(view: ScanView) -> str:
+    """What resolution a restored scan has lost, in words; "" where none."""
+    before, after = min(view.measured_grid.spacing), min(view.target.spacing)
+    return f"voxels of {before:.3g} mm became {after:.3g} mm: finer detail was left out" if before < FINER * after else ""
 
 
 def scores(record: ScanRecord) -> list[tuple[str, str, str]]:
@@ -313,5 +328,6 @@ def cohort_page(view: CohortView) -> str:
         choices=_choices(view),
         rows=[_row(record, view, names, thresholds) for record in sorted(view.records, key=lambda record: record.key)],
         charts=list(_charts(view, thresholds)),
+        citation=view.citation,
         said=list(flat({"settings": view.settings, "versions": view.versions})),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from core.engine.records import ScanRecord
 from core.geometry.grid import Array, Grid
 from core.settings.run import QualityThresholds
+from tasks.report.citation import Citation
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class CohortView:
         thumbnails: likewise of its picture for the mosaic.
         facts: what a scan is, by its key: "contrast", "site".
         notes: what is to be known beside the scans, such as which are gone.
+        citation: words to cite; None where there are none.
     """
 
     records: Sequence[ScanRecord]
@@ -67,3 +69,4 @@ class CohortView:
     thumbnails: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    citation: Citation | None = None

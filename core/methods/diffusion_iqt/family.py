@@ -1,8 +1,14 @@
 """DiffusionIQT: a diffusion model that the interpolated scan conditions."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
+from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Reference, Takes
 
 SIZES = ("paper", "small", "tiny")
+
+IQT = Reference(
+    "Kim et al. (2023). A 3D conditional diffusion model for image quality transfer: an application to low-field "
+    "MRI. arXiv:2311.06631.",
+    "10.48550/arXiv.2311.06631",
+)
 
 FAMILY = Family(
     name="diffusion_iqt",
@@ -39,4 +45,7 @@ FAMILY = Family(
     ),
     networks=(NetworkEntry("DiffusionIQT", "core.methods.diffusion_iqt.network", method="diffusion-iqt"),),
     mock="core.methods.diffusion_iqt.mock:write",
+    references={
+        "diffusion-iqt": (IQT,),
+    },
 )

@@ -1,6 +1,16 @@
 """ESRGAN in three dimensions."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Takes
+from core.methods.family import Family, MethodEntry, NetworkEntry, RecipeEntry, Reference, Takes
+
+ESRGAN = Reference(
+    "Wang et al. (2018). ESRGAN: enhanced super-resolution generative adversarial networks. ECCV Workshops.",
+    "10.1007/978-3-030-11021-5_5",
+)
+IQT = Reference(
+    "Kim et al. (2023). A 3D conditional diffusion model for image quality transfer: an application to low-field "
+    "MRI. arXiv:2311.06631.",
+    "10.48550/arXiv.2311.06631",
+)
 
 FAMILY = Family(
     name="esrgan",
@@ -36,4 +46,10 @@ FAMILY = Family(
         NetworkEntry("ESRGANDiscriminator", "core.methods.esrgan.network", restores=False),
     ),
     mock="core.methods.esrgan.mock:write",
+    references={
+        "esrgan-3d": (
+            ESRGAN,
+            IQT,
+        ),
+    },
 )

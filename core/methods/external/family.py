@@ -1,9 +1,28 @@
 """Programs of others."""
 
-from core.methods.family import Family, MethodEntry
+from core.methods.family import Family, MethodEntry, Reference
 
 HERE = "core.methods.external.method"
 QUICK = {"program": "copy"}
+
+ECLARE = Reference(
+    "Remedios et al. (2025). ECLARE: efficient cross-planar learning for anisotropic resolution enhancement. arXiv:2503.11787.",
+    "10.48550/arXiv.2503.11787",
+)
+SYNTHSR = Reference(
+    "Iglesias et al. (2023). SynthSR: a public AI tool to turn heterogeneous clinical brain scans into high-"
+    "resolution T1-weighted images for 3D morphometry. Science Advances 9(5).",
+    "10.1126/sciadv.add3607",
+)
+BRAIN_FM = Reference(
+    "Liu et al. (2025). A modality-agnostic multi-task foundation model for human brain imaging. arXiv:2509.00549.",
+    "10.48550/arXiv.2509.00549",
+)
+BME_X = Reference(
+    "Sun et al. (2025). A foundation model for enhancing magnetic resonance images and downstream segmentation, "
+    "registration and diagnostic tasks. Nature Biomedical Engineering 9.",
+    "10.1038/s41551-024-01283-7",
+)
 
 FAMILY = Family(
     name="external",
@@ -45,4 +64,11 @@ FAMILY = Family(
             quick=QUICK,
         ),
     ),
+    references={
+        "external": (),
+        "eclare": (ECLARE,),
+        "synthsr": (SYNTHSR,),
+        "supersynth": (BRAIN_FM,),
+        "bme-x": (BME_X,),
+    },
 )

@@ -1,6 +1,11 @@
 """Interpolation onto the target grid."""
 
-from core.methods.family import Family, MethodEntry
+from core.methods.family import Family, MethodEntry, Reference
+
+UNSER = Reference(
+    "Unser (1999). Splines: a perfect fit for signal and image processing. IEEE Signal Processing Magazine 16(6).",
+    "10.1109/79.799930",
+)
 
 FAMILY = Family(
     name="interpolation",
@@ -21,4 +26,9 @@ FAMILY = Family(
             baseline=True,
         ),
     ),
+    references={
+        "nearest": (UNSER,),
+        "linear": (UNSER,),
+        "cubic": (UNSER,),
+    },
 )

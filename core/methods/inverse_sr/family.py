@@ -1,12 +1,29 @@
 """Restoration by searching a brain prior for the scan."""
 
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Reference, Takes
 
 TAKES = Takes(scans="several", mask="optional", model=True, covariates=("age", "sex"))
 SOURCE = "Wang et al. 2023 (InverseSR)"
 PRIOR = "brain-ldm"  # name of the champion of all five
 HERE = "core.methods.inverse_sr"
 FEW = {"steps": 3, "register_scan": False}
+
+INVERSE_SR = Reference(
+    "Wang et al. (2023). InverseSR: 3D brain MRI super-resolution using a latent diffusion model. MICCAI; arXiv:2308.12465.",
+    "10.48550/arXiv.2308.12465",
+)
+RED_DIFF = Reference(
+    "Mardani et al. (2023). A variational perspective on solving inverse problems with diffusion models. arXiv:2305.04391.",
+    "10.48550/arXiv.2305.04391",
+)
+DDS = Reference(
+    "Chung et al. (2023). Decomposed diffusion sampler for accelerating large-scale inverse problems. arXiv:2303.05754.",
+    "10.48550/arXiv.2303.05754",
+)
+RESAMPLE = Reference(
+    "Song et al. (2023). Solving inverse problems with latent diffusion models via hard data consistency. arXiv:2307.08123.",
+    "10.48550/arXiv.2307.08123",
+)
 
 FAMILY = Family(
     name="inverse_sr",
@@ -89,4 +106,18 @@ FAMILY = Family(
         ),
     ),
     mock=f"{HERE}.mock:write",
+    references={
+        "inverse-sr": (INVERSE_SR,),
+        "inverse-sr-decoder": (INVERSE_SR,),
+        "inverse-sr-ldm": (INVERSE_SR,),
+        "inverse-sr-red": (
+            INVERSE_SR,
+            RED_DIFF,
+        ),
+        "inverse-sr-cg": (
+            INVERSE_SR,
+            DDS,
+            RESAMPLE,
+        ),
+    },
 )

@@ -1,11 +1,29 @@
 """Zoom along any axis by a latent diffusion model of slices, and the systems that it is held against."""
 
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Reference, Takes
 
 HERE = "core.methods.latent_zoom"
 TAKES = Takes(model=True)
 FEW = {"steps": 2}
 SIZES = ("paper", "small", "tiny")
+
+LDM = Reference(
+    "Rombach et al. (2022). High-resolution image synthesis with latent diffusion models. CVPR.",
+    "10.1109/CVPR52688.2022.01042",
+)
+SANDER = Reference(
+    "Sander et al. (2022). Autoencoding low-resolution MRI for semantically smooth interpolation of anisotropic "
+    "MRI. Medical Image Analysis 78.",
+    "10.1016/j.media.2022.102393",
+)
+SRGAN = Reference(
+    "Ledig et al. (2017). Photo-realistic single image super-resolution using a generative adversarial network. CVPR.",
+    "10.1109/CVPR.2017.19",
+)
+WDSR = Reference(
+    "Yu et al. (2018). Wide activation for efficient and accurate image super-resolution. arXiv:1808.08718.",
+    "10.48550/arXiv.1808.08718",
+)
 
 FAMILY = Family(
     name="latent_zoom",
@@ -90,4 +108,11 @@ FAMILY = Family(
         ),
     ),
     mock=f"{HERE}.mock:write",
+    references={
+        "latent-zoom": (LDM,),
+        "pixel-zoom": (LDM,),
+        "bicubic-ae": (SANDER,),
+        "srgan-si": (SRGAN,),
+        "wdsr-si": (WDSR,),
+    },
 )

@@ -16,4 +16,7 @@ FAMILY = Family(
         ),
     ),
     mock="core.methods.network.mock:write",
+    references={
+        "network": (),
+    },
 )

@@ -1,6 +1,16 @@
 """The scan as its own teacher."""
 
-from core.methods.family import Family, MethodEntry, Takes
+from core.methods.family import Family, MethodEntry, Reference, Takes
+
+SMORE = Reference(
+    "Zhao et al. (2021). SMORE: a self-supervised anti-aliasing and super-resolution algorithm for MRI using deep "
+    "learning. IEEE Transactions on Medical Imaging 40(3).",
+    "10.1109/TMI.2020.3037187",
+)
+ECLARE = Reference(
+    "Remedios et al. (2025). ECLARE: efficient cross-planar learning for anisotropic resolution enhancement. arXiv:2503.11787.",
+    "10.48550/arXiv.2503.11787",
+)
 
 FAMILY = Family(
     name="self_sr",
@@ -18,4 +28,10 @@ FAMILY = Family(
         ),
     ),
     mock="core.methods.anyscan.mock:write",
+    references={
+        "self-sr": (
+            SMORE,
+            ECLARE,
+        ),
+    },
 )

@@ -1,6 +1,6 @@
 """Restoration by a score model of sharp slices."""
 
-from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
+from core.methods.family import Family, ForeignEntry, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Reference, Takes
 
 TAKES = Takes(mask="optional", model=True)
 MODEL = "score-slices"  # name of the champion of all four
@@ -19,6 +19,63 @@ def _finer(name: str, where: str, title: str, source: str) -> MethodEntry:
 def _trained(name: str, where: str, title: str) -> RecipeEntry:
     return RecipeEntry(name, f"{HERE}.supervised.recipes:{where}", name, title, FINER_SIZES)
 
+
+SCORE_SDE = Reference(
+    "Song et al. (2021). Score-based generative modeling through stochastic differential equations. ICLR; arXiv:2011.13456.",
+    "10.48550/arXiv.2011.13456",
+)
+DIFFPIR = Reference(
+    "Zhu et al. (2023). Denoising diffusion models for plug-and-play image restoration. CVPR Workshops; arXiv:2305.08995.",
+    "10.48550/arXiv.2305.08995",
+)
+DDS = Reference(
+    "Chung et al. (2023). Decomposed diffusion sampler for accelerating large-scale inverse problems. arXiv:2303.05754.",
+    "10.48550/arXiv.2303.05754",
+)
+TPDM = Reference(
+    "Lee et al. (2023). Improving 3D imaging with pre-trained perpendicular 2D diffusion models. ICCV; arXiv:2303.08440.",
+    "10.48550/arXiv.2303.08440",
+)
+DPS = Reference(
+    "Chung et al. (2023). Diffusion posterior sampling for general noisy inverse problems. ICLR; arXiv:2209.14687.",
+    "10.48550/arXiv.2209.14687",
+)
+MCG = Reference(
+    "Chung et al. (2022). Improving diffusion models for inverse problems using manifold constraints. NeurIPS; arXiv:2206.00941.",
+    "10.48550/arXiv.2206.00941",
+)
+KERNELGAN = Reference(
+    "Bell-Kligler et al. (2019). Blind super-resolution kernel estimation using an internal-GAN. NeurIPS; arXiv:1909.06581.",
+    "10.48550/arXiv.1909.06581",
+)
+ZSSR = Reference(
+    'Shocher et al. (2018). "Zero-shot" super-resolution using deep internal learning. CVPR.',
+    "10.1109/CVPR.2018.00329",
+)
+SRCNN = Reference(
+    "Dong et al. (2014). Learning a deep convolutional network for image super-resolution. ECCV.",
+    "10.1007/978-3-319-10593-2_13",
+)
+DBPN = Reference(
+    "Haris et al. (2018). Deep back-projection networks for super-resolution. CVPR.",
+    "10.1109/CVPR.2018.00179",
+)
+CARN = Reference(
+    "Ahn et al. (2018). Fast, accurate, and lightweight super-resolution with cascading residual network. ECCV.",
+    "10.1007/978-3-030-01249-6_16",
+)
+SWINIR = Reference(
+    "Liang et al. (2021). SwinIR: image restoration using Swin transformer. ICCV Workshops.",
+    "10.1109/ICCVW54120.2021.00210",
+)
+RCAN = Reference(
+    "Zhang et al. (2018). Image super-resolution using very deep residual channel attention networks. ECCV.",
+    "10.1007/978-3-030-01234-2_18",
+)
+ESRGAN = Reference(
+    "Wang et al. (2018). ESRGAN: enhanced super-resolution generative adversarial networks. ECCV Workshops.",
+    "10.1007/978-3-030-11021-5_5",
+)
 
 FAMILY = Family(
     name="srmri",
@@ -108,4 +165,25 @@ FAMILY = Family(
         ForeignEntry("score-sde-ncsnpp", f"{HERE}.foreign:read", "a checkpoint of score_sde_pytorch's NCSN++ (Song et al. 2021)"),
     ),
     mock=f"{HERE}.mock:write",
+    references={
+        "srmri": (
+            SCORE_SDE,
+            DIFFPIR,
+            DDS,
+            TPDM,
+        ),
+        "score-sde": (SCORE_SDE,),
+        "dps": (DPS,),
+        "mcg": (MCG,),
+        "kernelgan-zssr": (
+            KERNELGAN,
+            ZSSR,
+        ),
+        "srcnn": (SRCNN,),
+        "d-dbpn": (DBPN,),
+        "carn": (CARN,),
+        "swinir": (SWINIR,),
+        "rcan": (RCAN,),
+        "esrgan-2d": (ESRGAN,),
+    },
 )

@@ -1,8 +1,19 @@
 """U-Nets that add to the interpolated scan what it lacks."""
 
-from core.methods.family import Family, MethodEntry, RecipeEntry, Takes
+from core.methods.family import Family, MethodEntry, RecipeEntry, Reference, Takes
 
 SIZES = ("paper", "small", "tiny")
+
+LIN = Reference(
+    "Lin et al. (2023). Low-field magnetic resonance image enhancement via stochastic image quality transfer. "
+    "Medical Image Analysis 87.",
+    "10.1016/j.media.2023.102807",
+)
+IQT = Reference(
+    "Kim et al. (2023). A 3D conditional diffusion model for image quality transfer: an application to low-field "
+    "MRI. arXiv:2311.06631.",
+    "10.48550/arXiv.2311.06631",
+)
 
 FAMILY = Family(
     name="unet",
@@ -30,4 +41,14 @@ FAMILY = Family(
         RecipeEntry("resunet-3d", "core.methods.unet.recipe:RESUNET", "resunet-3d", "least squares", SIZES),
     ),
     mock="core.methods.unet.mock:write",
+    references={
+        "unet-3d": (
+            LIN,
+            IQT,
+        ),
+        "resunet-3d": (
+            LIN,
+            IQT,
+        ),
+    },
 )

@@ -1,6 +1,12 @@
 """What the family declares: a method, the recipe of its two networks, and a protocol of its own."""
 
-from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Takes
+from core.methods.family import Family, MethodEntry, NetworkEntry, ProtocolEntry, RecipeEntry, Reference, Takes
+
+LANDWEBER = Reference(
+    "Landweber (1951). An iteration formula for Fredholm integral equations of the first kind. "
+    "American Journal of Mathematics 73(3).",
+    "10.2307/2372313",
+)
 
 FAMILY = Family(
     name="landweber",
@@ -21,5 +27,6 @@ FAMILY = Family(
         NetworkEntry("Features", "landweber.networks", method="landweber"),
         NetworkEntry("Correction", "landweber.networks", method="landweber"),
     ),
+    references={"landweber": (LANDWEBER,)},
     mock="landweber.mock:write",
 )

@@ -1,0 +1,141 @@
+"""Words to cite: a paragraph of methods on a run, ready to paste, with the papers behind what was used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core import __version__
+from core.engine.plan import FINER, CohortPlan, ScanPlan
+from core.engine.records import ScanRecord
+from core.methods import registry
+from core.methods.family import Reference
+
+ITSELF = f"isovox, version {__version__}: restores cohorts of clinical brain MRI to isotropic volumes. Software, Apache-2.0."
+HEAD = """# Words to cite
+
+The paragraph and its references may be pasted as they stand; they say what this run did, and nothing else. Check them against
+what you report. They are in the public domain (CC0).
+
+"""
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What to say of a run.
+
+    Attributes:
+        paragraph: sentences with the numbers of the references in square brackets.
+        references: in the order of their numbers, the first is isovox.
+    """
+
+    paragraph: str
+    references: tuple[str, ...]
+
+    def markdown(self) -> str:
+        """The text of CITATION.md."""
+        lines = "".join(f"{number}. {text}\n" for number, text in enumerate(self.references, 1))
+        return f"{HEAD}{self.paragraph}\n\n## References\n\n{lines}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+class _Numbers:
+    """Numbers of references, in the order in which they are asked for."""
+
+    def __init__(self) -> None:
+        self.texts = [ITSELF]
+
+    def of(self, references: Sequence[Reference]) -> str:
+        """The references' numbers in brackets; "" of none."""
+        texts = [f"{reference.text} doi:{reference.doi}" for reference in references]
+        self.texts += [text for text in texts if text not in self.texts]
+        return f" [{', '.join(str(self.texts.index(text) + 1) for text in texts)}]" if texts else ""
+
+
+def _model(record: ScanRecord) -> str:
+    model = record.provenance.get("Model")
+    if not isinstance(model, dict):
+        return ""
+    name = f"{model['name']}, version {model['version']}, " if model.get("name") else ""
+    return f", with the model {name}SHA-256 {str(model.get('sha256', ''))[:12]}"
+
+
+def _method(name: str, count: int, models: Sequence[str], numbers: _Numbers) -> str:
+    entry = registry.methods().get(name)
+    title = f" ({entry.title}{numbers.of(registry.references_of(name))})" if entry else ""
+    return f"{count} by {name}{title}{' and'.join(models)}"
+
+
+def _methods(records: Sequence[ScanRecord], numbers: _Numbers) -> str:
+    counts = Counter(record.method for record in records)
+    models = {name: sorted({_model(record) for record in records if record.method == name}) for name in counts}
+    parts = [_method(name, count, models[name], numbers) for name, count in sorted(counts.items(), key=lambda item: -item[1])]
+    return f"{_count(len(records), 'scan')} {'was' if len(records) == 1 else 'were'} restored: {'; '.join(parts)}."
+
+
+def _choice(plan: CohortPlan) -> str:
+    if plan.settings.method not in registry.pickers():
+        return ""
+    return (
+        "The method of each scan was chosen by isovox as the one that did best on such scans in evaluations on persons held out."
+    )
+
+
+def _voxels(plan: CohortPlan) -> str:
+    size = plan.settings.voxel_size
+    lost = [scan for scan in plan.scans if is_coarser(scan)]
+    kept = "the smallest edge that each scan has" if size == "auto" else f"{size:g} mm"
+    finest = f" Of these, {_count(len(lost), 'scan')} had smaller voxels and became coarser." if lost else ""
+    return f"to isotropic voxels ({kept}) with isovox {__version__} [1].{finest}"
+
+
+def is_coarser(scan: ScanPlan) -> bool:
+    """Whether a scan's restored voxels are larger than its smallest measured edge."""
+    return min(scan.source_grid.spacing) < FINER * min(scan.target_grid.spacing)
+
+
+def _fused(plan: CohortPlan) -> str:
+    together = [len(group) for group in plan.groups() if len(group) > 1]
+    if not together:
+        return ""
+    return f"{_count(len(together), 'person')} had scans that were restored together, {sum(together)} in all."
+
+
+def _checked(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
+    flagged = sum(record.state == "flagged" for record in records)
+    failed = plan.planned - len(records)
+    ends = f"{flagged} of them were flagged by these checks" + (
+        f"; {_count(failed, 'scan')} could not be restored" if failed else ""
+    )
+    return (
+        "Each restored volume was seen again through the model of its acquisition and held against the scan as measured "
+        f"(consistency, local differences, shift, gain, volume and seams); {ends}."
+    )
+
+
+def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[str, str]) -> Citation:
+    """What to say of a run.
+
+    Args:
+        plan: of the run.
+        records: of its scans, whatever became of them.
+        versions: of what the numbers depend on, by name.
+    """
+    made, numbers = [record for record in records if record.outputs], _Numbers()
+    repaired = "What a measured scan says and its restoration leaves was added to it smoothly." if plan.settings.repair else ""
+    stood = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "isovox")
+    sentences = (
+        f"Thick-slice MRI was restored {_voxels(plan)}",
+        _methods(made, numbers) if made else "No scan was restored.",
+        _choice(plan),
+        _fused(plan),
+        repaired,
+        _checked(plan, made),
+        f"Random numbers began at seed {plan.settings.seed}; the plan's SHA-256 begins with {plan.digest[:12]}.",
+        f"isovox ran on {stood}.",
+    )
+    return Citation(" ".join(sentence for sentence in sentences if sentence), tuple(numbers.texts))
