@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 CORE := tests/contract tests/core tests/families tests/mutations
 
-.PHONY: setup demo test test-core test-paths test-slow mutations lint bench lock clean
+.PHONY: setup demo test test-core test-paths test-slow mutations lint bench docs lock clean
 
 setup: $(READY)
 
@@ -52,14 +52,23 @@ bench: setup
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock; fi
 	$(BIN)/python -m tests.benchmarks
 
+# The documentation, to site/; a link that leads nowhere fails it. Nothing in it asks another host for anything.
+docs: setup
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -r requirements-docs.lock; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock; fi
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -m "slow or not slow" tests/docs
+
 # Renews the locks; needs uv. The build's tag of torch is cut off, so that each machine takes its own build.
 lock:
 	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --python-version 3.11 --no-header --no-annotate --output-file .lock
 	sed -e 's/+cpu$$//' -e '/^--/d' .lock >requirements.lock
 	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --extra bench --python-version 3.11 --no-header --no-annotate --output-file .lock
 	sed -e 's/+cpu$$//' -e '/^--/d' .lock | grep -vxFf requirements.lock >requirements-bench.lock
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" uv pip compile --quiet pyproject.toml --extra dev --extra docs --python-version 3.11 --no-header --no-annotate --output-file .lock
+	sed -e 's/+cpu$$//' -e '/^--/d' .lock | grep -vxFf requirements.lock >requirements-docs.lock
 	rm .lock
 
 clean:
-	rm -rf .venv demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv site demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

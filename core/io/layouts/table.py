@@ -15,7 +15,7 @@ from core.io.layouts.base import Discovery
 from core.io.layouts.bids import group_of, key_of
 from core.io.layouts.folder import described, why_left
 from core.io.names import LABEL, Entities, entities_of, without_extension
-from core.io.plain_names import Unnamed, stems_of
+from core.io.plain_names import SUFFIXES, Unnamed, stems_of
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
 from core.io.tables import UNKNOWN, Row, absolute, read_table
 from core.settings.scans import Selection
@@ -93,6 +93,7 @@ def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
     if {"sub", "suffix"} <= set(entities):
         stem = derivative_stem({"sub": entities["sub"], "datatype": "anat"} | entities)
         key = key_of(stem)
+        stem = stem if entities["suffix"] in SUFFIXES else ""
     else:
         stem, key = "", safe_key(_inside(row, folder, far))
     relative = row["path"] if near else files.name_of(uri)
