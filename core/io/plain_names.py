@@ -19,7 +19,10 @@ from core.io.derivatives import UNNAMED, derivative_stem
 from core.io.names import LABEL, Entities
 from core.io.vocabulary import SEQUENCES
 
-SUFFIXES = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "T2star", "inplaneT1", "inplaneT2", "PDT2", "angio", "UNIT1", "T1map", "T2map", "R1map", "R2map", "PDmap")
+SUFFIXES = (
+    *("T1w", "T2w", "FLAIR", "PDw", "T2starw", "T2star", "inplaneT1", "inplaneT2", "PDT2", "angio", "UNIT1"),
+    *("T1map", "T2map", "R1map", "R2map", "PDmap"),
+)
 KEPT = ("ses", "acq", "ce", "rec", "run", "echo", "inv", "chunk")  # entities of a name that its output keeps
 COUNTED = {"run", "echo", "inv", "chunk"}  # whose labels are numbers
 PLANES = {*("ax", "axial", "tra", "trans", "transverse", "cor", "coronal", "sag", "sagittal", "obl", "oblique", "iso")}
