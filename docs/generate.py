@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -220,16 +221,26 @@ def _argument(node: ast.Call, place: int, name: str) -> ast.expr | None:
     return named or (node.args[place] if len(node.args) > place else None)
 
 
-def _constants(tree: ast.Module, path: Path) -> dict[str, list[ast.expr]]:
-    """Texts of the module's top, and those that it imports from another of the project."""
-    values = _assigned(ast.Module([node for node in tree.body if isinstance(node, ast.Assign)], []))
-    for node in tree.body:
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _top(path: Path) -> dict[str, list[ast.expr]]:
+    """What names are given at the top of a module."""
+    return _assigned(ast.Module([node for node in _tree(path).body if isinstance(node, ast.Assign)], []))
+
+
+def _constants(path: Path) -> dict[str, list[ast.expr]]:
+    """Texts of a module's top, and those that it imports from another of the project."""
+    values = dict(_top(path))
+    for node in _tree(path).body:
         if not (isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in LAYERS):
             continue
         other = ROOT / Path(*node.module.split(".")).with_suffix(".py")
-        if other.exists() and other != path and any(alias.name.isupper() for alias in node.names):
-            theirs = _assigned(ast.Module([n for n in ast.parse(other.read_text()).body if isinstance(n, ast.Assign)], []))
-            values |= {alias.asname or alias.name: theirs[alias.name] for alias in node.names if alias.name in theirs}
+        if other.exists() and any(alias.name.isupper() for alias in node.names):
+            values |= {alias.asname or alias.name: _top(other)[alias.name] for alias in node.names if alias.name in _top(other)}
     return values
 
 
@@ -239,8 +250,7 @@ def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _faults_of(path: Path) -> Iterator[tuple[str, Fault]]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    constants, module = _constants(tree, path), path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    tree, constants, module = _tree(path), _constants(path), path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     for scope in _scopes(tree):
         names = constants | _assigned(scope)
         for node in ast.walk(scope):
@@ -253,6 +263,7 @@ def _faults_of(path: Path) -> Iterator[tuple[str, Fault]]:
             yield from ((code, Fault(wanted, remedy, module)) for code in codes)
 
 
+@lru_cache(maxsize=1)
 def faults() -> dict[str, list[Fault]]:
     """All errors that isovox raises by name, by their codes, as its source says them."""
     found: dict[str, list[Fault]] = defaultdict(list)
