@@ -115,7 +115,7 @@ def _figures(name: str) -> str:
 
 def _picture(name: str) -> str:
     if not (PICTURES / f"{name}.jpg").exists():
-        return "No picture: isovox brings no model or program for it.\n"
+        return "No picture: it needs a model or a program that isovox does not bring, or long work on each scan.\n"
     return f"![{PICTURED.format(name)}](../pictures/{name}.jpg)\n\n{MADE.format(name)}\n"
 
 
