@@ -11,11 +11,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.events import Event, Resource
 
-from deployments.register import TAG
+from infra.group.state import TAG
 
 ARRIVED = "isovox.objects-arrived"
 FLAGGED = "isovox.cohort-flagged"
-BEAT = "prefect.flow-run.heartbeat"
+BEAT, RUNNING = "prefect.flow-run.heartbeat", "prefect.flow-run.Running"
 ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
 MISSED = 3  # heartbeats, after which a run counts as dead
 OURS = {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
@@ -39,10 +39,10 @@ def ensure(client: SyncPrefectClient, automation: AutomationCore) -> UUID:
 
 
 def crashed(heartbeat: int) -> AutomationCore:
-    """A run that gives no sign of life for three heartbeats is Crashed: its process, or its machine, has died."""
+    """A run without a sign of life for three heartbeats, the first included, is Crashed: its process or its machine died."""
     window = timedelta(seconds=MISSED * heartbeat)
     trigger = EventTrigger(
-        after={BEAT}, expect={BEAT, *ENDS}, match=RUNS, match_related=OURS, for_each={"prefect.resource.id"},
+        after={BEAT, RUNNING}, expect={BEAT, *ENDS}, match=RUNS, match_related=OURS, for_each={"prefect.resource.id"},
         posture=Posture.Proactive, threshold=1, within=window,
     )  # fmt: skip
     message = f"no sign of life for {window.seconds} s: its process died; the next run goes on where it stood"

@@ -22,8 +22,7 @@ from core.methods.registry import VARIABLE
 from deployments.catalogue import COHORT, Entry, Found
 from deployments.cohorts import Cohort, Schedule
 from deployments.forms import form_of
-
-TAG = "isovox"
+from infra.group.state import TAG
 
 
 @dataclass(frozen=True)

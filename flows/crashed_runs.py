@@ -36,6 +36,8 @@ def _end_killed(out: Output) -> None:
         killed = UUID(files.read_json(out.flow_run)["id"])
     except (FileNotFoundError, ValueError, KeyError):
         return
+    if str(killed) == str(flow_run.id):  # begun anew under its own name
+        return
     with get_client(sync_client=True) as client:
         try:
             state = client.read_flow_run(killed).state

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +29,7 @@ CONNECT = 20.0  # seconds within which a scheduler answers
 ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
 ISOLATED = "ISOVOX_KUBERNETES_ISOLATED"  # 1: a network policy lets nobody else reach the scheduler's namespace
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
+RETURN = 300.0  # the same for one that others keep alive: it was lost, and its workers start anew
 
 # Python's tracker of semaphores, begun with the first worker, tidies up after a command that was stopped: without a word.
 TRACKER = {"PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}
@@ -150,12 +152,13 @@ def _scheduler(address: str, environ: Mapping[str, str]) -> Pool:
     from distributed import Client
 
     own = _certified(address, environ)
+    connect = partial(Client, address, timeout=CONNECT, set_as_default=False, security=own)
     try:
-        client = Client(address, timeout=CONNECT, set_as_default=False, security=own)
+        client = connect()
     except (OSError, ValueError) as error:
         wanted, got = f"a Dask scheduler at {address}", f"{type(error).__name__}: {error}"
         raise ClusterError("cluster-unreachable", wanted, got, "start it, or use another cluster") from error
-    return Workers(client, None, PATIENCE)
+    return Workers(client, None, RETURN, again=connect)
 
 
 def _certified(address: str, environ: Mapping[str, str]) -> Security | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import closing
@@ -36,7 +37,8 @@ def run_bounded(
     """Run ``function(item)`` for every item, a few at a time, and yield (item, result or exception) as each finishes.
 
     Every item is yielded exactly once, whatever happens. An exception is that item's alone; so is the death of its workers (Dask
-    tries a call whose worker dies 3 times more). Where the whole cluster is lost, or nothing at all finishes or is heard of for
+    tries a call whose worker dies 3 times more). What is lost with a scheduler that comes back is sent again. Where the whole
+    cluster is lost for good, or nothing at all finishes or is heard of for
     ``deadline`` seconds, the items left get a ClusterError: silence counts, not length. No more calls are sent than workers are
     there, lest one that waits behind another at a worker share the blame for its death.
 
@@ -73,7 +75,7 @@ def _run(
         while calls.fill(waiting, window):
             yield from calls.finished()
     except _LostError as lost:
-        yield from ((item, lost) for item in chain(list(calls.flying.values()), waiting))
+        yield from ((item, lost) for item in chain(list(calls.flying.values()), calls.lost, waiting))
     finally:
         for future in calls.flying:
             future.cancel()
@@ -89,21 +91,28 @@ class _Calls(Generic[Item, Result]):
     def __init__(self, pool: Pool, function: Callable[[Item], Result], deadline: float, heard: Heard[Item]) -> None:
         self._pool, self._function, self._deadline, self._heard = pool, function, deadline, heard
         self.flying: dict[Future[Result], Item] = {}
+        self.lost: deque[Item] = deque()  # with a scheduler that may come back: to be sent again
         self._began: dict[Future[Result], float] = {}
         self._longest = math.inf  # of the calls that finished, in seconds
 
     def fill(self, waiting: Iterator[Item], window: int) -> bool:
-        """Send what fits; whether anything is in flight."""
+        """Send what fits, once there is somebody to send it to; whether anything is in flight."""
+        while self._pool.away():
+            self._check()
+            time.sleep(POLL)
         room = min(window, max(self._pool.slots(), 1)) - len(self.flying)
-        for item in islice(waiting, max(room, 0)):
+        for item in islice(chain(_drained(self.lost), waiting), max(room, 0)):
             future = _send(self._pool, self._function, item)
             self.flying[future], self._began[future] = item, time.monotonic()
-        return bool(self.flying)
+        return bool(self.flying or self.lost)
 
     def finished(self) -> Iterator[tuple[Item, Result | BaseException]]:
         """What is done, as soon as anything is."""
         for future in self._wait():
             spent = time.monotonic() - self._began.pop(future)
+            if self._pool.lost(future):
+                self.lost.append(self.flying.pop(future))
+                continue
             self._longest = spent if self._longest == math.inf else max(self._longest, spent)
             outcome = _outcome(future)
             yield self.flying.pop(future), outcome
@@ -119,8 +128,10 @@ class _Calls(Generic[Item, Result]):
             rest = latest + self._deadline - time.monotonic()
             if done := wait(self.flying, timeout=max(0.0, min(POLL, rest)), return_when=FIRST_COMPLETED).done:
                 return done
-            if reason := self._pool.fault():
-                raise _LostError("cluster-lost", "a cluster that lives", reason, "see its logs; run again: what is done is kept")
+            self._check()
+            for future in filter(self._pool.lost, self.flying):
+                future.cancel()
+                future.set_running_or_notify_cancel()
             latest = max(latest, self._listen())
             if self._longest < math.inf:
                 self._pool.hurry(max(LEAST_STRAGGLING, STRAGGLING * self._longest))
@@ -128,12 +139,22 @@ class _Calls(Generic[Item, Result]):
                 wanted = "a call that finishes or tells of progress before its deadline"
                 raise _LostError("too-late", wanted, f"nothing for {self._deadline:.0f} s", "run again, or raise the deadline")
 
+    def _check(self) -> None:
+        """Raises _LostError where the pool is lost."""
+        if reason := self._pool.fault():
+            raise _LostError("cluster-lost", "a cluster that lives", reason, "see its logs; run again: what is done is kept")
+
     def _listen(self) -> float:
         """When any call was heard of: now, or never."""
         alive = [future for future, item in self.flying.items() if self._heard(item)]
         for future in alive:
             self._pool.alive(future)
         return time.monotonic() if alive else -math.inf
+
+
+def _drained(items: deque[Item]) -> Iterator[Item]:
+    while items:
+        yield items.popleft()
 
 
 def _told(item: Item, on_done: Callable[[Item], None] | None) -> Item:

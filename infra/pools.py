@@ -55,6 +55,14 @@ class Pool(Executor):
     def hurry(self, seconds: float) -> None:
         """Begin anew, once, what has been silent for longer than so many seconds, where that can be done."""
 
+    def away(self) -> bool:
+        """Whether nothing can be sent now, but may be again before long."""
+        return False
+
+    def lost(self, future: Future[Any]) -> bool:  # noqa: ARG002 - of the interface
+        """Whether a call has gone with a scheduler that is, or may come, back: it is to be sent again."""
+        return False
+
     @abstractmethod
     def cancel(self) -> None:
         """Drop what waits and end the workers that belong to this pool; safe from any thread and to repeat."""
@@ -164,13 +172,23 @@ class Workers(Pool):
         cluster: what to close with the pool; None where the scheduler is someone else's.
         patience: seconds without any worker after which the cluster counts as dead; None where workers queue for their turn.
         most: calls that can be sent, whoever is there, for a cluster that grows with what is sent; 0 for one that does not.
+        again: connects once more to a scheduler that others keep alive; None for one that dies with this process.
     """
 
     ANSWER = 20.0  # seconds within which a live scheduler answers
+    RETURN = 300.0  # seconds within which one that was lost may come back
     FRESH = 1.0  # seconds for which an answer is good
 
-    def __init__(self, client: Client, cluster: Cluster | None, patience: float | None, most: int = 0) -> None:
-        self._client, self._cluster, self._patience, self._most = client, cluster, patience, most
+    def __init__(
+        self,
+        client: Client,
+        cluster: Cluster | None,
+        patience: float | None,
+        most: int = 0,
+        again: Callable[[], Client] | None = None,
+    ) -> None:
+        self._client, self._cluster, self._patience, self._most, self._again = client, cluster, patience, most, again
+        self._gone: float | None = None  # since when the scheduler has not answered
         self._since: dict[str, float] = {}
         self._hurried: set[str] = set()
         self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
@@ -235,12 +253,47 @@ class Workers(Pool):
             if self._fault or time.monotonic() - self._asked < self.FRESH:
                 return
             try:
+                if self._gone is not None:
+                    self._connect_again()
                 threads = self._client.sync(self._client.scheduler.ncores, callback_timeout=self.ANSWER)  # type: ignore[union-attr]
             except Exception as error:  # noqa: BLE001 - whatever it is, the scheduler does not answer
-                self._fault = f"the scheduler does not answer ({type(error).__name__})"
+                self._note_gone(error)
                 return
+            if self._gone is not None:
+                _log.warning(
+                    "the scheduler is back after %.0f s; what was lost with it is sent again", time.monotonic() - self._gone
+                )
+                self._gone, self._manned = None, time.monotonic()
             self._slots, self._asked = sum(threads.values()), time.monotonic()
             self._manned = self._asked if threads else self._manned
+
+    def _note_gone(self, error: Exception) -> None:
+        """The scheduler does not answer: it may come back where others keep it alive, and for so long."""
+        now = time.monotonic()
+        self._slots, self._asked = 0, now
+        if self._gone is None and self._again is not None:
+            _log.warning("the scheduler does not answer: it is waited for, %.0f s at most", self.RETURN)
+        self._gone = self._gone or now
+        if self._again is None or now - self._gone > self.RETURN:
+            self._fault = f"the scheduler does not answer ({type(error).__name__})"
+
+    def _connect_again(self) -> None:
+        assert self._again is not None  # noqa: S101 - else its silence was a fault
+        fresh = self._again()
+        former, self._client, self._executor = self._client, fresh, fresh.get_executor(pure=False)
+        with suppress(Exception):  # its scheduler is gone
+            former.close(timeout=1)
+
+    def away(self) -> bool:
+        """Whether the scheduler was lost and is not back yet."""
+        self._ask()
+        return self._gone is not None and not self._fault
+
+    def lost(self, future: Future[Any]) -> bool:
+        """Whether the client no longer knows a call that it sent, as it forgets all where its scheduler goes."""
+        if self._again is None or self._fault:
+            return False
+        return future.cancelled() or (not future.done() and self._keys.get(future) not in self._client.futures)
 
     def cancel(self) -> None:
         """Cancel what was sent and close the cluster, where it is ours."""

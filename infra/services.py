@@ -44,6 +44,9 @@ QUIET = {
 }
 
 
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # who holds a slot is known after a restart too
+
+
 class ServiceError(IsovoxError):
     """A server that does not start, died, or was to be reached from outside this machine."""
 
@@ -271,7 +274,8 @@ def start_prefect(state: Path, host: str = "127.0.0.1") -> Service:
 def prefect_program(state: Path, url: str) -> tuple[list[str], dict[str, str]]:
     """The arguments and the settings of a Prefect server whose page is at ``url``, at home in ``state``."""
     host, _, port = url.removeprefix("http://").rpartition(":")
-    settings = {**_prefect_home(state), "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
+    pages = {"PREFECT_UI_URL": url, "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
+    settings = {**_prefect_home(state), **pages, "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES}
     return ["-m", "prefect", "server", "start", "--host", host.strip("[]"), "--port", port], settings
 
 

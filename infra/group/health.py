@@ -21,19 +21,20 @@ STALE = 30.0  # seconds after which a word about workers is old
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is not asked for by way of a proxy
 
 
-def ask(url: str, login: str | None = None, body: Any = None) -> tuple[int, Any]:
+def ask(url: str, login: str | None = None, body: Any = None, *, method: str | None = None) -> tuple[int, Any]:
     """A server's answer: its status and what its JSON says; status 0 where nothing answers.
 
     Args:
         url: on loopback.
         login: user:password.
         body: sent as JSON by POST; None for GET.
+        method: where it is another.
     """
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if login:
         headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers)  # noqa: S310 - our own loopback address
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - our own loopback address
     try:
         with _OPENER.open(request, timeout=TIMEOUT) as answer:
             return int(answer.status), _parsed(answer.read())

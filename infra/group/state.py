@@ -29,6 +29,8 @@ from infra.home import home
 from infra.services import QUIET, ServiceError
 
 POOL = "isovox"
+TAG = "isovox"  # of its flow runs
+AGAIN = "begun-anew"  # of one that crashed and was begun anew
 MARK = "ISOVOX_PART"  # in the environment of each process of a group: whose it is
 
 

@@ -22,9 +22,10 @@ from typing import Any, Literal
 import psutil
 
 from infra.group.parts import GroupSettings, Part, client_environment, parts
-from infra.group.state import MARK, State, write_environment, write_private
 from infra.processes import guard
 from infra.processes.signals import Terminated, terminable
+from infra.group.state import MARK, POOL, State, write_environment, write_private
+from infra.group.sweeper import Sweeper
 from infra.services import guarded
 
 Condition = Literal["waiting", "starting", "healthy", "silent"]
@@ -144,8 +145,10 @@ def supervise(state: State, *, until: Callable[[], bool] = lambda: False) -> Non
     keepers = [Keeper(part, state) for part in parts(state, settings)]
     try:
         with terminable():
-            write_environment(state, client_environment(state, settings.ports))
-            _keep(state, keepers, until)
+            client = client_environment(state, settings.ports)
+            write_environment(state, client)
+            sweeper = Sweeper(client["PREFECT_API_URL"], client["PREFECT_API_AUTH_STRING"], POOL)
+            _keep(state, keepers, sweeper, until)
     except (Terminated, KeyboardInterrupt):
         say("told to end")
     finally:
@@ -154,7 +157,7 @@ def supervise(state: State, *, until: Callable[[], bool] = lambda: False) -> Non
         signal.signal(signal.SIGTERM, before)
 
 
-def _keep(state: State, keepers: list[Keeper], until: Callable[[], bool]) -> None:
+def _keep(state: State, keepers: list[Keeper], sweeper: Sweeper, until: Callable[[], bool]) -> None:
     noted = ""
     while not until():
         healthy = {keeper.part.name for keeper in keepers if keeper.condition == "healthy"}
@@ -163,6 +166,8 @@ def _keep(state: State, keepers: list[Keeper], until: Callable[[], bool]) -> Non
         if (now := repr([keeper.told() for keeper in keepers])) != noted:
             noted = now
             _write_status(state, keepers)
+        for line in sweeper.look() if "prefect" in healthy else ():
+            say(line)
         time.sleep(TICK)
 
 

@@ -25,6 +25,7 @@ from core.settings.run import Compute
 from infra import clusters, dispatch, pools
 from infra.clusters import ClusterError, Pool, cancel, open_cluster
 from infra.dispatch import run_bounded
+from infra.services import free_port
 from tasks.pipeline.context import DEADLINE
 
 THREADS = Compute(workers=2)
@@ -373,9 +374,10 @@ def test_settings_of_dask_are_set_for_the_block_only() -> None:
 RUN = """
 import sys, time
 sys.path[:0] = {path!r}
-from core.config import Compute
+from core.settings.run import Compute
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
+from infra.services import free_port
 from tests_infra_clusters import hold_the_gil, process_of
 
 if __name__ == "__main__":
@@ -457,26 +459,47 @@ def test_a_worker_that_holds_the_gil_is_not_taken_for_dead(
     assert ttl >= DEADLINE or patience != "own"
 
 
-@pytest.mark.slow
-def test_a_scheduler_that_dies_ends_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools.Workers, "ANSWER", 3.0)
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    told = tmp_path / "scheduler.json"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    scheduler = subprocess.Popen([*command, "--scheduler-file", told], env=environment, stderr=subprocess.DEVNULL)
-    try:
-        while not told.exists() or not told.read_text():
-            time.sleep(0.2)
-        import json
+def dask(program: str, *words: str) -> subprocess.Popen[bytes]:
+    """A scheduler or a worker of a process of its own, on loopback."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{program}", "--host", "127.0.0.1", "--no-dashboard", *words]
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[2]}"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
-        with open_cluster(Compute(cluster=json.loads(told.read_text())["address"])) as pool:
-            threading.Timer(1, scheduler.kill).start()
-            outcomes = dict(bounded(pool, double, range(30)))
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_scheduler_that_dies_ends_the_wait_unless_it_comes_back(
+    comes_back: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools.Workers, "ANSWER", 3.0)
+    if not comes_back:
+        monkeypatch.setattr(pools.Workers, "RETURN", 5.0)
+    port = str(free_port("127.0.0.1", 0))
+    places = [dask("scheduler", "--port", port), dask("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny")]
+
+    def die() -> None:
+        places[0].kill()
+        places[0].wait()
+        if comes_back:
+            time.sleep(2)
+            places.append(dask("scheduler", "--port", port))
+            places.append(dask("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny"))
+
+    monkeypatch.setattr(clusters, "CONNECT", 30.0)
+    try:
+        with open_cluster(Compute(cluster=f"tcp://127.0.0.1:{port}")) as pool:
+            while not pool.slots():
+                time.sleep(0.2)
+            threading.Timer(1, die).start()
+            log = tmp_path / "log"
+            outcomes = dict(bounded(pool, partial(count, log), [f"call-{number}" for number in range(30)]))
         assert len(outcomes) == 30
-        assert {type(outcome).__name__ for outcome in outcomes.values()} <= {"ClusterError", "_LostError"}, outcomes
+        kinds = {type(outcome).__name__ for outcome in outcomes.values()}
+        assert kinds == {"int"} if comes_back else kinds - {"int"} and kinds <= {"int", "ClusterError", "_LostError"}, outcomes
     finally:
-        scheduler.kill()
-        scheduler.wait()
+        for place in places:
+            place.kill()
+            place.wait()
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ from prefect import flow
 @flow
 def probe(told: str):
     from mlflow import MlflowClient
-    from core.config import Compute
+    from core.settings.run import Compute
     from infra.clusters import open_cluster
     with open_cluster(Compute(cluster="group")) as pool:
         worker = pool.submit(os.getpid).result(timeout=60)
