@@ -19,6 +19,6 @@ def execute(options: argparse.Namespace) -> int:
 
     out, planned = planned_run(options.out)
     with terminable(), serve_ui(out.uri, tracking_uri=planned.settings.tracking_uri) as pages:
-        say(f"Prefect {pages.prefect}\nMLflow  {pages.mlflow}\nCtrl-C ends them")
+        say(f"Prefect {pages.prefect}\nMLflow  {pages.mlflow}\nthey ask for what is in {pages.logins}\nCtrl-C ends them")
         pages.wait()
     return OK

@@ -8,18 +8,19 @@ from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def known(url: str) -> Iterator[None]:
+def known(url: str, login: str) -> Iterator[None]:
     """Ask the server at this address within the block: Prefect reads its settings as it is imported, maybe an earlier server's.
 
     Args:
         url: of the server's page.
+        login: user:password.
     """
     if "prefect" not in sys.modules:
         yield
         return
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+    with temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_API_AUTH_STRING: login}):
         yield
 
 

@@ -22,33 +22,16 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
+from infra.group.secrets import prefect_login, write_logins
+from infra.group.state import State
 from infra.own_prefect import flush, known
+from infra.programs import START, mlflow_door, mlflow_program, prefect_home, prefect_program
+from infra.quiet import QUIET, ServiceError
 from infra.processes import guard
 from infra.processes.signals import terminable
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-START = 300.0  # seconds within which a server answers: its first start makes its database, which a busy machine takes minutes for
 STARTS = 5  # of a server whose port another takes in the same moment
-QUIET = {
-    "DO_NOT_TRACK": "true",  # MLflow wants the word, not 1
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1 GB for what isovox does not use
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a tracking server that is gone must not hold a run up for minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # V2 asks an outside host even with analytics off
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",  # the flow's own log stays whole, on its page
-}
-
-
-LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # who holds a slot is known after a restart too
-
-
-class ServiceError(IsovoxError):
-    """A server that does not start, died, or was to be reached from outside this machine."""
 
 
 def local_state(out: str) -> Path:
@@ -76,19 +59,10 @@ def prefect_environment(state: Path, environ: Mapping[str, str] = os.environ) ->
     """
     wanted = dict(QUIET)
     if "PREFECT_API_URL" not in environ:
-        wanted |= _prefect_home(state)
+        wanted |= prefect_home(state)
         if url := _running(state, "Prefect"):
-            wanted["PREFECT_API_URL"] = f"{url}/api"
+            wanted |= {"PREFECT_API_URL": f"{url}/api", "PREFECT_API_AUTH_STRING": prefect_login(State(state))}
     return {name: value for name, value in wanted.items() if name not in environ}
-
-
-def _prefect_home(state: Path) -> dict[str, str]:
-    return {
-        "PREFECT_HOME": str(state / "prefect"),
-        "PREFECT_PROFILES_PATH": str(state / "prefect" / "profiles.toml"),
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START),
-    }
 
 
 @dataclass
@@ -159,10 +133,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages of ``serve_ui``."""
+    """The pages of ``serve_ui``; ``logins`` is the file, for its owner alone, of what they ask for."""
 
     prefect: str
     mlflow: str
+    logins: Path
     services: tuple[Service, ...]
 
     def wait(self) -> None:
@@ -184,23 +159,28 @@ def serve_ui(out: str, *, host: str = "127.0.0.1", tracking_uri: str | None = No
     Args:
         out: the output of a run.
         host: loopback only.
-        tracking_uri: MLflow's database, where it is not the output's own.
+        tracking_uri: MLflow's database, where it is not the output's own; a server's address is given back as it is.
 
     Raises:
         ServiceError: a server does not start, or ``host`` can be reached from outside.
     """
     state = local_state(out)
+    served = tracking_uri if tracking_uri and tracking_uri.startswith("http") else None
     with terminable(), ExitStack() as stack:
         urls, mine = [], []
-        for name, start in (("Prefect", start_prefect), ("MLflow", partial(start_mlflow, tracking_uri=tracking_uri))):
-            url = _running(state, name)  # of a run that goes on, or of another page
+        starts = {
+            "Prefect": partial(start_prefect, login=prefect_login(State(state))),
+            "MLflow": partial(start_mlflow, tracking_uri=tracking_uri, closed=True),
+        }
+        for name, start in starts.items():
+            url = served if name == "MLflow" and served else _running(state, name)  # of a run that goes on, or of another page
             if not url:
                 mine.append(stack.enter_context(_stopping(start(state, host))))
             urls.append(url or mine[-1].url)
         for service in mine:
             service.wait_healthy(START)
             stack.enter_context(_announced(state, service))
-        yield Pages(urls[0], urls[1], tuple(mine))
+        yield Pages(urls[0], urls[1], write_logins(State(state)), tuple(mine))
 
 
 @contextmanager
@@ -218,13 +198,16 @@ def prefect_server(state: Path) -> Iterator[str]:
         with _lasting(url):
             yield url.removesuffix("/api")
         return
-    with terminable(), _up(partial(start_prefect, state)) as service:
-        os.environ["PREFECT_API_URL"] = f"{service.url}/api"
+    login = prefect_login(State(state))
+    with terminable(), _up(partial(start_prefect, state, login=login)) as service:
+        added = {"PREFECT_API_URL": f"{service.url}/api", "PREFECT_API_AUTH_STRING": login}
+        os.environ.update(added)
         try:
-            with _announced(state, service), known(service.url):
+            with _announced(state, service), known(service.url, login):
                 yield service.url
         finally:
-            del os.environ["PREFECT_API_URL"]
+            for name in added:
+                del os.environ[name]
             flush()
 
 
@@ -264,34 +247,38 @@ def _stopping(service: Service) -> Iterator[Service]:
         service.stop()
 
 
-def start_prefect(state: Path, host: str = "127.0.0.1") -> Service:
-    """Start a Prefect server on its database in ``state``; it is not yet up on return."""
+def start_prefect(state: Path, host: str = "127.0.0.1", login: str | None = None) -> Service:
+    """Start a Prefect server on its database in ``state``; it is not yet up on return.
+
+    Args:
+        state: its home.
+        host: loopback only.
+        login: user:password that it asks for; None where it asks nobody.
+    """
     port = free_port(host, 4200)
     url = f"http://{_bracketed(host)}:{port}"
-    return _start("Prefect", url, f"{url}/api/health", *prefect_program(state, url), state=state)
+    command, settings = prefect_program(state, url)
+    if login:
+        settings |= {"PREFECT_SERVER_API_AUTH_STRING": login, "PREFECT_API_AUTH_STRING": login}
+    return _start("Prefect", url, f"{url}/api/health", command, settings, state=state)
 
 
-def prefect_program(state: Path, url: str) -> tuple[list[str], dict[str, str]]:
-    """The arguments and the settings of a Prefect server whose page is at ``url``, at home in ``state``."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    pages = {"PREFECT_UI_URL": url, "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
-    settings = {**_prefect_home(state), **pages, "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES}
-    return ["-m", "prefect", "server", "start", "--host", host.strip("[]"), "--port", port], settings
+def start_mlflow(state: Path, host: str = "127.0.0.1", tracking_uri: str | None = None, *, closed: bool = False) -> Service:
+    """Start an MLflow server on the database in ``state``, or another; it is not yet up on return.
 
-
-def start_mlflow(state: Path, host: str = "127.0.0.1", tracking_uri: str | None = None) -> Service:
-    """Start an MLflow server on the database in ``state``, or another; it is not yet up on return."""
+    Args:
+        state: where its databases and artifacts are.
+        host: loopback only.
+        tracking_uri: another database.
+        closed: it asks for a password.
+    """
     port = free_port(host, 5000)
     url = f"http://{_bracketed(host)}:{port}"
-    return _start("MLflow", url, f"{url}/health", mlflow_program(state, url, tracking_uri), settings={}, state=state)
-
-
-def mlflow_program(state: Path, url: str, tracking_uri: str | None = None) -> list[str]:
-    """The arguments of an MLflow server whose page is at ``url``, on the database and artifacts in ``state``."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    stores = ["--backend-store-uri", tracking_uri or f"sqlite:///{state / 'mlflow.db'}"]
-    places = ["--artifacts-destination", str(state / "mlartifacts"), "--host", host.strip("[]"), "--port", port]
-    return ["-m", "mlflow", "server", *stores, *places, "--workers", "1"]
+    command, settings = mlflow_program(state, url, tracking_uri), {}
+    if closed:
+        arguments, settings = mlflow_door(State(state))
+        command += arguments
+    return _start("MLflow", url, f"{url}/health", command, settings, state=state)
 
 
 def _start(name: str, url: str, health: str, command: list[str], settings: dict[str, str], *, state: Path) -> Service:
@@ -313,13 +300,19 @@ def guarded(command: list[str], settings: Mapping[str, str], folder: Path, log: 
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
     return subprocess.Popen(  # noqa: S603
         [sys.executable, guard.__file__, sys.executable, *command],
-        env={**environment, **QUIET, **settings},
+        env={**environment, **QUIET, "PYTHONPATH": _path(), **settings},
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=folder,
         start_new_session=True,  # what tells all of a terminal or of a job to end is for this process to hear: it asks it last
     )
+
+
+def _path() -> str:
+    """Where isovox lies: servers work in a folder of their own, and it may run from its sources."""
+    here = str(Path(__file__).resolve().parents[1])
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
 
 
 def free_port(host: str, usual: int) -> int:
@@ -393,7 +386,8 @@ def _running(state: Path, name: str) -> str | None:
     """The address of a server that a live process on this machine runs for this state."""
     try:
         announced = json.loads(_announcement(state, name).read_text())
+        (State(state).secrets / name.lower()).read_bytes()
         alive = abs(psutil.Process(announced["pid"]).create_time() - announced["born"]) < 1
         return announced["url"] if alive and _answers(announced["health"]) else None
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError, KeyError, psutil.Error):  # a password that cannot be read: the server is another user's
         return None

@@ -21,7 +21,7 @@ from infra.group.parts import GroupSettings, checked_database, client_environmen
 from infra.group.secrets import all_secrets, redacted
 from infra.group.state import State, read_json, write_private
 from infra.group.supervisor import LONGEST_WAIT, supervise, sweep
-from infra.services import ServiceError
+from infra.quiet import ServiceError
 
 UP = 600.0  # seconds within which all parts answer; the first start makes databases
 DOWN = 60.0  # seconds within which all have ended

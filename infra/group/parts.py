@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from core.errors import UsageError
 from infra.group import health
-from infra.group.secrets import ADMIN, certificates, mlflow_users, prefect_login, secret
+from infra.group.secrets import ADMIN, certificates, prefect_login, secret
 from infra.group.state import MARK, POOL, State, past_proxies, read_json
-from infra.services import free_port, mlflow_program, prefect_program
+from infra.programs import mlflow_door, mlflow_program, prefect_program
+from infra.services import free_port
 
 HOST = "127.0.0.1"
 USUAL = {"prefect": 4200, "mlflow": 5000, "scheduler": 8786}  # ports
@@ -145,11 +146,8 @@ def _prefect(state: State, settings: GroupSettings, url: str, login: str) -> Par
 
 
 def _mlflow(state: State, url: str) -> Part:
-    command = [*mlflow_program(state.folder, url), "--app-name", "basic-auth", "--uvicorn-opts", "--log-level warning"]
-    added = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(mlflow_users(state)),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(state, "mlflow-sessions"),
-    }
+    arguments, added = mlflow_door(state)
+    command = [*mlflow_program(state.folder, url), *arguments]
     login = f"{ADMIN}:{secret(state, 'mlflow')}"
     return Part("mlflow", "MLflow", command, added, lambda _: health.closed_door(f"{url}/version", login), url=url)
 

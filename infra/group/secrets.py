@@ -37,6 +37,8 @@ def secret(state: State, name: str) -> str:
     """A secret of the group, drawn where there is none yet."""
     path = state.secrets / name
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
         write_private(path, secrets.token_urlsafe(32))
     return path.read_text(encoding="utf-8")
 
@@ -51,6 +53,13 @@ def mlflow_users(state: State) -> Path:
     path = state.secrets / "mlflow.ini"
     database = state.folder / "mlflow-users.db"
     write_private(path, USERS.format(database=database, admin=ADMIN, password=secret(state, "mlflow")))
+    return path
+
+
+def write_logins(state: State) -> Path:
+    """A file that says, to its owner alone, what the pages ask for."""
+    path = state.secrets / "logins"
+    write_private(path, f"Prefect  {prefect_login(state)}\nMLflow   user {ADMIN}, password {secret(state, 'mlflow')}\n")
     return path
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from core.errors import BusyError
 from infra.home import home
-from infra.services import QUIET, ServiceError
+from infra.quiet import QUIET, ServiceError
 
 POOL = "isovox"
 TAG = "isovox"  # of its flow runs

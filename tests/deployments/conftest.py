@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from infra.services import QUIET, _up, start_prefect
+from infra.quiet import QUIET
+from infra.services import _up, start_prefect
 
 LONGEST = 240.0
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}

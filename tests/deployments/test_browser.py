@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from infra.services import START, start_mlflow
+from infra.programs import START
+from infra.services import start_mlflow
 from tests.browser.conftest import browser, chromium  # noqa: F401 - fixtures
 from tests.deployments.cohorts import phantoms
 from tests.deployments.conftest import Group, end, start_worker

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from infra.services import QUIET, _up, start_prefect
+from infra.quiet import QUIET
+from infra.services import _up, start_prefect
 from tests.faults.cohorts import build_cohort, products
 
 INJECT = Path(__file__).with_name("inject.py")

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from infra.healthcheck import why_not
-from infra.services import QUIET
+from infra.quiet import QUIET
 from tests.infra.deployed import (
     COMPOSE,
     DOCKERFILES,

@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from infra.healthcheck import why_not
-from infra.services import QUIET, free_port
+from infra.quiet import QUIET
+from infra.services import free_port
 from tests.infra.deployed import INFRA, compose
 from tests.infra.test_group_services import postgres
 

@@ -28,7 +28,7 @@ from infra.clusters import ClusterError, open_cluster
 from infra.group import checks, health, launch, secrets, supervisor
 from infra.group.parts import GroupSettings, Part, addresses, checked_database, client_environment, parts
 from infra.group.state import MARK, State, enter, environment, read_json, write_environment, write_private
-from infra.services import ServiceError
+from infra.quiet import ServiceError
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"prefect": 4201, "mlflow": 5001, "scheduler": 8791}

@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from infra import services
-from infra.services import Service, ServiceError, guarded, local_state, prefect_environment, prefect_server, serve_ui
+from infra.quiet import ServiceError
+from infra.services import Service, guarded, local_state, prefect_environment, prefect_server, serve_ui
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,47 @@
+"""How Prefect's and MLflow's servers are called: their arguments, their settings, and what they ask of who comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.group.secrets import mlflow_users, secret
+from infra.group.state import State
+
+START = 300.0  # seconds within which a server answers: its first start makes its database, which a busy machine takes minutes for
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # who holds a slot is known after a restart too
+
+
+def prefect_home(state: Path) -> dict[str, str]:
+    """Settings by which Prefect is at home in a folder."""
+    return {
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_PROFILES_PATH": str(state / "prefect" / "profiles.toml"),
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(START),
+    }
+
+
+def prefect_program(state: Path, url: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments and the settings of a Prefect server whose page is at ``url``, at home in ``state``."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    pages = {"PREFECT_UI_URL": url, "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
+    settings = {**prefect_home(state), **pages, "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES}
+    return ["-m", "infra.prefect_page", host.strip("[]"), port], settings
+
+
+def mlflow_program(state: Path, url: str, tracking_uri: str | None = None) -> list[str]:
+    """The arguments of an MLflow server whose page is at ``url``, on the database and artifacts in ``state``."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    stores = ["--backend-store-uri", tracking_uri or f"sqlite:///{state / 'mlflow.db'}"]
+    places = ["--artifacts-destination", str(state / "mlartifacts"), "--host", host.strip("[]"), "--port", port]
+    return ["-m", "infra.mlflow_page", "server", *stores, *places, "--workers", "1"]
+
+
+def mlflow_door(state: State) -> tuple[list[str], dict[str, str]]:
+    """Arguments and settings by which an MLflow server asks for the password in ``state``."""
+    arguments = ["--app-name", "basic-auth", "--uvicorn-opts", "--log-level warning"]
+    settings = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(mlflow_users(state)),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(state, "mlflow-sessions"),
+    }
+    return arguments, settings
