@@ -6,7 +6,18 @@ CORE := tests/contract tests/core tests/families tests/mutations
 
 .PHONY: setup demo test test-core test-paths test-slow mutations lint bench docs lock clean
 
+# Extras of pyproject.toml by name, as in: make setup EXTRAS=slurm
+EXTRAS ?=
+
 setup: $(READY)
+ifneq ($(EXTRAS),)
+	@if command -v uv >/dev/null; then \
+	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" \
+	  uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[$(EXTRAS)]'; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[$(EXTRAS)]'; \
+	fi
+endif
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "isovox needs Python 3.11 or later; got $$($(PYTHON) --version). Name one with: make PYTHON=python3.12"; exit 2; }

@@ -60,7 +60,8 @@ def enter_group(state_dir: Path | None) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Register flows, cohorts and automations on the server; doing it again brings them up to date."""
     from cli.helpers.options import settings_from
-    from deployments.cohorts import Schedule, cohort_of, how_model, local_timezone, merged, of_group
+    from deployments.cohorts import Schedule, cohort_of, how_model, local_timezone, merged
+    from flows.runs.group import of_group
 
     enter_group(options.state_dir)  # before prefect is imported
     from prefect.client.orchestration import get_client
@@ -129,9 +130,10 @@ def _cohorts(client: SyncPrefectClient, cohorts: list[Cohort], place: Place, sch
 def _automations(client: SyncPrefectClient, blocks: list[Any], options: argparse.Namespace) -> None:
     from deployments.automations import crashed, ensure, notices
     from deployments.notifications import save
+    from infra.group.state import environment
 
     ensure(client, crashed(options.heartbeat))
     if blocks:
-        for automation in notices(save(blocks), options.late):
+        for automation in notices(save(blocks), options.late, supervised=bool(environment(options.state_dir))):
             ensure(client, automation)
         say(f"told of failed, flagged and late cohorts: {', '.join(kind for kind, _ in blocks)}")

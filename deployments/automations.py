@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.schemas.events import Event, Resource
 
-from infra.group.state import TAG
+from infra.group.state import AGAIN, TAG
 
 ARRIVED = "isovox.objects-arrived"
 FLAGGED = "isovox.cohort-flagged"
@@ -74,32 +74,40 @@ def arrived(client: SyncPrefectClient, cohort: str) -> None:
 
 # -- who hears of it --------------------------------------------------------------------------------------------------------
 
-WHICH = "{{ deployment.name if deployment else flow.name }}"
+WHICH = "{{ deployment.name if deployment else flow.name }} ({{ flow_run.name }})"  # a cohort has a deployment of its name
 PAGE = "{{ flow_run|ui_url }}"
 
 
-def notices(blocks: Sequence[UUID], late: int) -> list[AutomationCore]:
+def notices(blocks: Sequence[UUID], late: int, *, supervised: bool = True) -> list[AutomationCore]:
     """Automations that tell people of failed, flagged and late cohorts.
 
     Args:
         blocks: of notifications, each of which is told.
         late: minutes a run may wait for a worker.
+        supervised: crashed runs are begun anew once, and told when they crash again.
     """
-    bad = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")}
+    bad = {f"prefect.flow-run.{state}" for state in ("Failed", "TimedOut", *(() if supervised else ("Crashed",)))}
+    again = {"prefect.resource.id": f"prefect.tag.{AGAIN}", "prefect.resource.role": "tag"}
     begun = {f"prefect.flow-run.{state}" for state in ("Pending", "Running")} | ENDS
     after, waiting = {"prefect.flow-run.Late"}, timedelta(minutes=late)
     failed = EventTrigger(expect=bad, match=RUNS, match_related=OURS, for_each={"prefect.resource.id"})
+    crashed = EventTrigger(
+        expect={"prefect.flow-run.Crashed"}, match=RUNS, match_related=[OURS, again], for_each={"prefect.resource.id"}
+    )
     flagged = EventTrigger(expect={FLAGGED}, match={"prefect.resource.id": resource_of("*")})
     overdue = EventTrigger(
         after=after, expect=begun, match=RUNS, match_related=OURS, for_each={"prefect.resource.id"},
         posture=Posture.Proactive, threshold=1, within=waiting,
     )  # fmt: skip
     counted = "{{ event.payload.flagged }} flagged, {{ event.payload.done }} done, {{ event.payload.skipped }} as before"
-    triggers: Mapping[str, tuple[EventTrigger, str, str]] = {
+    triggers: dict[str, tuple[EventTrigger, str, str]] = {
         "failed": (failed, f"isovox: {WHICH} failed", "{{ flow_run.state.name }}: {{ flow_run.state.message }}\n" + PAGE),
-        "flagged": (flagged, "isovox: {{ event.resource.name }} has flagged scans", counted),
+        "crashed": (crashed, f"isovox: {WHICH} crashed twice", "{{ flow_run.state.message }}\n" + PAGE),
+        "flagged": (flagged, "isovox: {{ event.resource.name }} has flagged scans", f"{counted}\n{PAGE}"),
         "late": (overdue, f"isovox: {WHICH} is late", f"No worker has begun it for {late} min.\n{PAGE}"),
     }
+    if not supervised:
+        del triggers["crashed"]
     return [
         AutomationCore(
             name=f"isovox: {kind} cohorts",

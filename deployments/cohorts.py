@@ -89,16 +89,6 @@ def _absolute(place: str) -> str:
     return place if files.is_remote(place) else str(Path(place).expanduser().absolute())
 
 
-def of_group(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Settings of runs in a group that follow from its services: where MLflow is, and the cluster."""
-    defaults: dict[str, Any] = {}
-    if uri := environ.get("MLFLOW_TRACKING_URI"):
-        defaults["tracking_uri"] = uri
-    if cluster := environ.get("ISOVOX_CLUSTER"):
-        defaults["compute"] = {"cluster": cluster}
-    return defaults
-
-
 def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with those of the other laid over them, nested ones name by name."""
     result = dict(base)

@@ -10,6 +10,7 @@ from prefect.states import Completed, Failed
 from core.io import files
 from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import evaluate
+from flows.runs.group import with_group
 from flows.runs.names import flow_run_name
 from tasks.evaluate.tables import summaries
 
@@ -28,7 +29,7 @@ def evaluate_methods(settings: EvaluationSettings) -> State:
         UsageError: no such cohort, an unknown method, or a setting that cannot be meant.
         BusyError: another run works on the same output.
     """
-    rows = evaluate(settings)
+    rows = evaluate(with_group(settings))
     table = [
         {"method": summary.label, "scans": summary.scans, "failed": summary.failed, **summary.means}
         for summary in summaries(rows)

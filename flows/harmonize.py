@@ -29,6 +29,7 @@ from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
 from flows.reprocess import reprocess_cohort
+from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars
@@ -326,6 +327,7 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         UsageError: no such site, or a model that was fitted on scans restored otherwise.
         BusyError: another run works on the same output.
     """
+    settings = with_group(settings)
     sites, given = sites_of(settings.sites), _given(settings)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     if len(sites) < 2:  # before anything is restored

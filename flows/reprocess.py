@@ -29,6 +29,7 @@ from core.io.output import Output
 from core.io.participants import write_people
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
+from flows.runs.group import with_group
 from flows.runs.names import flow_run_name, run_name
 from flows.runs.progress import bars
 from flows.weights import Choice, choose_weights
@@ -227,4 +228,4 @@ def reprocess_cohort(settings: RunSettings, quick: bool = False) -> State:  # no
         UsageError, PlanError: nothing was begun.
         BusyError: another run works on the same output.
     """
-    return restore_cohort(settings, quick=quick)
+    return restore_cohort(with_group(settings), quick=quick)

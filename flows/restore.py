@@ -10,6 +10,7 @@ from core.errors import UsageError
 from core.io.bids import is_nifti
 from core.settings.run import RunSettings
 from flows.reprocess import restore_cohort
+from flows.runs.group import with_group
 from flows.runs.names import flow_run_name
 
 
@@ -30,4 +31,4 @@ def restore_scan(settings: RunSettings) -> State:
     """
     if not is_nifti(settings.input):
         raise UsageError("not-one-scan", "a .nii or .nii.gz file", settings.input, "use reprocess-cohort for a folder or a table")
-    return restore_cohort(settings)
+    return restore_cohort(with_group(settings))

@@ -14,6 +14,7 @@ from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.settings.train import TrainSettings
 from flows.registry import bring_own
+from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri, training_folder
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, counted, note
@@ -61,6 +62,7 @@ def train_network(settings: TrainSettings) -> Outcome:
     """
     from core.training.data.split import split_subjects
 
+    settings = with_group(settings)
     training.check_stages(settings)
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")

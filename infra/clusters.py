@@ -20,6 +20,7 @@ from core.settings.run import Compute
 from infra.group.state import environment
 from infra.pools import SINGLE, ClusterError, Pool, Threads, Workers
 from infra.processes.signals import kept_from_children, terminable
+from infra.slurm_keeper import Keeper, lifetime
 
 if TYPE_CHECKING:
     from distributed.deploy.cluster import Cluster
@@ -196,9 +197,11 @@ def _slurm(compute: Compute) -> Pool:
     job = {"cores": 1, "processes": 1, "memory": _memory(compute), "job_script_prologue": prologue}
     shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
     options = {"scheduler_options": {"dashboard_address": None}, "shared_temp_directory": shared}
+    leaving = lifetime(dask.config.get("jobqueue.slurm.walltime", None) or "00:30:00")
+    options["worker_extra_args"] = [*(dask.config.get("jobqueue.slurm.worker-extra-args", None) or []), *leaving]
     cluster = package.SLURMCluster(**job, security=True, **options)
     cluster.scale(compute.workers)
-    return _connect(cluster, None, compute)
+    return _connect(cluster, RETURN, compute, kept=True)
 
 
 def _kubernetes(compute: Compute) -> Pool:
@@ -221,7 +224,7 @@ def _kubernetes(compute: Compute) -> Pool:
     return _connect(cluster, None, compute)
 
 
-def _connect(cluster: Cluster, patience: float | None, compute: Compute) -> Pool:
+def _connect(cluster: Cluster, patience: float | None, compute: Compute, *, kept: bool = False) -> Pool:
     from distributed import Client
 
     most = 0
@@ -233,7 +236,8 @@ def _connect(cluster: Cluster, patience: float | None, compute: Compute) -> Pool
         from infra.worker_logs import forward
 
         forward(client)
-    return Workers(client, cluster, patience, most)
+    keeper = Keeper(cluster, client, most or compute.workers) if kept else None
+    return Workers(client, cluster, patience, most, keeper=keeper)
 
 
 def _extra(module: str, extra: str, cluster: str) -> ModuleType:

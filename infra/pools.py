@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.deploy.cluster import Cluster
 
+    from infra.slurm_keeper import Keeper
+
 # One thread for each worker's linear algebra: workers share the cores, and sums come out in one order on any number of them.
 # And one for its Zarr codecs: every thread that unpacks chunks keeps memory of its own that the process never gives back.
 CODECS = "ZARR_THREADING__MAX_WORKERS"
@@ -170,9 +172,10 @@ class Workers(Pool):
     Args:
         client: connected.
         cluster: what to close with the pool; None where the scheduler is someone else's.
-        patience: seconds without any worker after which the cluster counts as dead; None where workers queue for their turn.
+        patience: seconds without any worker, and without one that queues, after which the cluster counts as dead; None for ever.
         most: calls that can be sent, whoever is there, for a cluster that grows with what is sent; 0 for one that does not.
         again: connects once more to a scheduler that others keep alive; None for one that dies with this process.
+        keeper: of workers that queue for their turn; None where they do not.
     """
 
     ANSWER = 20.0  # seconds within which a live scheduler answers
@@ -186,7 +189,9 @@ class Workers(Pool):
         patience: float | None,
         most: int = 0,
         again: Callable[[], Client] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
+        self._keeper = keeper
         self._client, self._cluster, self._patience, self._most, self._again = client, cluster, patience, most, again
         self._gone: float | None = None  # since when the scheduler has not answered
         self._since: dict[str, float] = {}
@@ -243,6 +248,8 @@ class Workers(Pool):
     def fault(self) -> str | None:
         """Whether the scheduler answers and has had workers lately."""
         self._ask()
+        if self._keeper is not None and self._keeper.waits():
+            self._manned = time.monotonic()
         unmanned = time.monotonic() - self._manned
         if self._fault is None and self._patience is not None and unmanned > self._patience:
             self._fault = f"no worker for {unmanned:.0f} s"
@@ -310,6 +317,8 @@ class Workers(Pool):
         self._close()
 
     def _close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.stop()
         with suppress(Exception):  # a dead scheduler must not keep the workers' processes from being ended
             self._client.close(timeout=5)
         if self._cluster is not None:

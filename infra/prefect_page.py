@@ -1,33 +1,96 @@
 """A Prefect server in this very process, without the pages that ask outside hosts: ``python -m infra.prefect_page HOST PORT``.
 
-Prefect's second UI and FastAPI's /docs and /redoc fetch from elsewhere: here they are not found.
+Prefect's second UI and FastAPI's /docs and /redoc fetch from elsewhere: here they are not found. And as the runs are processes of
+this machine, a run that is to read what is not there is refused as its form is sent.
 """
 
 from __future__ import annotations
 
+import hmac
+import json
+import os
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 HIDDEN = re.compile(r"((/api)?/(docs|redoc)|/v2)(/.*)?")
+STARTS = re.compile(r"/api/deployments/[0-9a-f-]+/create_flow_run")
+READ = ("input", "cohort", "reference", "labels", "new")  # settings that name what a run reads
+LARGEST = 2**20  # bytes of a form that is looked at
 
-Scope = MutableMapping[str, Any]
-Send = Callable[[Scope], Awaitable[None]]
-App = Callable[[Scope, Any, Send], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def closed(app: App) -> App:
-    """An ASGI application without the pages of ``HIDDEN``."""
+    """An ASGI application without the pages of ``HIDDEN``, that refuses runs whose input is missing."""
 
-    async def without(scope: Scope, receive: Any, send: Send) -> None:
-        if scope["type"] == "http" and HIDDEN.fullmatch(scope["path"]):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"no such page"})
+    async def without(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif HIDDEN.fullmatch(scope["path"]):
+            await _answer(send, 404, "no such page")
+        elif scope["method"] == "POST" and STARTS.fullmatch(scope["path"]) and _let_in(scope):
+            messages = await _whole(receive)
+            if reason := missing(b"".join(message.get("body", b"") for message in messages)):
+                await _answer(send, 409, reason)
+            else:
+                await app(scope, _again(messages, receive), send)
         else:
             await app(scope, receive, send)
 
     return without
+
+
+def missing(body: bytes) -> str:
+    """What is wrong with a form whose run would read what is not there; empty where nothing is, or it is not known."""
+    try:
+        settings = json.loads(body)["parameters"]["settings"]
+        named = {name: settings[name] for name in READ if isinstance(settings.get(name), str)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""  # for the server itself to judge
+    for name, place in named.items():
+        if place.startswith("/") and not os.path.exists(place):  # noqa: PTH110 - a text that need not be a path
+            return f"input-missing: expected the {name} of the run, but got nothing at {place}. Check the path"
+    return ""
+
+
+def _let_in(scope: Message) -> bool:
+    """Whether who asks knows the password; the others hear nothing of what lies on this machine."""
+    login = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    said = dict(scope["headers"]).get(b"authorization", b"")
+    return not login or hmac.compare_digest(said, b"Basic " + b64encode(login.encode()))
+
+
+async def _whole(receive: Receive) -> list[Message]:
+    """The messages of a request's body, as far as it is looked at."""
+    messages, size = [], 0
+    while size <= LARGEST:
+        messages.append(message := await receive())
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    return messages
+
+
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """What was received once, and then what comes."""
+    kept = iter(messages)
+
+    async def next_one() -> Message:
+        return next(kept, None) or await receive()
+
+    return next_one
+
+
+async def _answer(send: Send, status: int, text: str) -> None:
+    body = json.dumps({"detail": text}).encode()
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def main(argv: list[str]) -> int:

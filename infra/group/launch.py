@@ -19,7 +19,7 @@ from core.errors import UsageError
 from infra.clusters import gpu_names
 from infra.group.parts import GroupSettings, checked_database, client_environment, free_ports
 from infra.group.secrets import all_secrets, redacted
-from infra.group.state import State, read_json, write_private
+from infra.group.state import MARK, State, read_json, write_private
 from infra.group.supervisor import LONGEST_WAIT, supervise, sweep
 from infra.quiet import ServiceError
 
@@ -63,13 +63,13 @@ def _start(state: State, note: Callable[[str], None]) -> None:
     """Start the supervisor in the background, until all parts are well; else nothing is left running."""
     with (state.logs / "supervisor.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "infra.group.supervisor", str(state.folder)],
+            [sys.executable, "-m", "infra.group.reviver", str(state.folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=state.folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), MARK: f"{state.mark}/supervisor"},
         )
     try:
         _wait(state, note, process)

@@ -1,7 +1,8 @@
-"""Keeps the parts of a group alive: ``python -m infra.group.supervisor STATE_DIR``, which ``isovox up`` starts.
+"""Keeps the parts of a group alive: ``python -m infra.group.supervisor STATE_DIR``, as ``isovox up`` has it started.
 
 A part that dies, or says nothing for long, is started again, each time after a longer wait. When this process ends, however it
-ends, so do the parts: each is run by ``infra.processes.guard``, which waits for the end of a pipe from here.
+ends, so do the parts: each is run by ``infra.processes.guard``, which waits for the end of a pipe from here. Where it was killed,
+``infra.group.reviver`` starts it again, and it starts them.
 """
 
 from __future__ import annotations
@@ -210,7 +211,7 @@ def sweep(mark: str) -> int:
 def _marked(mark: str) -> Iterable[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and f"{process.environ().get(MARK)}/".startswith(f"{mark}/"):
+            if process.pid not in {os.getpid(), os.getppid()} and f"{process.environ().get(MARK)}/".startswith(f"{mark}/"):
                 yield process
 
 

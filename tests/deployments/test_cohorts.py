@@ -9,9 +9,10 @@ import pytest
 
 from core.errors import UsageError
 from deployments.automations import MISSED, arrivals, crashed, notices
-from deployments.cohorts import Schedule, cohort_of, local_timezone, merged, of_group
+from deployments.cohorts import Schedule, cohort_of, local_timezone, merged
 from deployments.notifications import block_of
 from deployments.register import schedules_of
+from flows.runs.group import of_group
 from tests.deployments.cohorts import phantoms
 
 UUID = "00000000-0000-0000-0000-000000000001"
@@ -88,7 +89,11 @@ def test_what_arrives_together_is_one_run_that_begins_when_all_is_there() -> Non
 
 def test_all_are_told_of_failed_flagged_and_late() -> None:
     made = notices([UUID, UUID], 15)
-    assert [one.name for one in made] == ["isovox: failed cohorts", "isovox: flagged cohorts", "isovox: late cohorts"]
+    kinds = ["failed", "crashed", "flagged", "late"]
+    assert [one.name for one in made] == [f"isovox: {kind} cohorts" for kind in kinds]
+    alone = notices([UUID, UUID], 15, supervised=False)
+    assert [one.name for one in alone] == [f"isovox: {kind} cohorts" for kind in kinds if kind != "crashed"]
+    assert "prefect.flow-run.Crashed" in alone[0].trigger.expect - made[0].trigger.expect
     assert all(len(one.actions) == 2 for one in made)
 
 
