@@ -29,11 +29,13 @@ def execute(options: argparse.Namespace) -> int:
     from flows.evaluate import evaluate
     from flows.runs.progress import be_quiet
     from infra.processes.signals import terminable
+    from infra.clusters import check_cluster
 
     calm()
     if options.quiet:
         be_quiet()
     settings = settings_from(options, EvaluationSettings)
+    check_cluster(settings.compute)
     with terminable():
         rows = evaluate(settings)
     if not options.quiet:

@@ -23,6 +23,7 @@ def execute(options: argparse.Namespace) -> int:
     from core.io.ratings import read_ratings
     from flows.runs.progress import be_quiet
     from infra.processes.signals import terminable
+    from infra.clusters import check_cluster
     from infra.services import local_state, prefect_server
     from tasks.harmonize.sites import inputs_of, sites_of
 
@@ -30,6 +31,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.quiet:
         be_quiet()
     settings = settings_from(options, HarmonizeSettings)
+    check_cluster(settings.compute)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     sites_of(settings.sites)  # what is wrong with a table is said before a server is started
     if settings.ratings:

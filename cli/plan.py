@@ -26,10 +26,11 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
     from cli.helpers.options import settings_from
     from core.io.claim import check_place
     from flows.weights import choose_weights
-    from infra.clusters import gpu_memory
+    from infra.clusters import check_cluster, gpu_memory
     from tasks.pipeline.discover import check_plan, plan_cohort
 
     settings = settings_from(options, RunSettings)
+    check_cluster(settings.compute)
     check_place(settings.out)
     choice = choose_weights(settings)
     plan = plan_cohort(settings, choice.weights, choice.others)

@@ -23,12 +23,14 @@ def execute(options: argparse.Namespace) -> int:
     from flows.runs.home import training_folder
     from flows.runs.progress import be_quiet
     from infra.processes.signals import terminable
+    from infra.clusters import check_cluster
     from infra.services import local_state, prefect_server
 
     calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
         be_quiet()
     settings = settings_from(options, TrainSettings)
+    check_cluster(settings.compute)
     claim.check(training_folder(settings), [settings.cohort], "train")
     with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side
         from flows.train import train_network

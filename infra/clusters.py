@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 CONNECT = 20.0  # seconds within which a scheduler answers
+EXTRAS = {"cuda": ("dask_cuda", "gpu"), "slurm": ("dask_jobqueue", "slurm"), "kubernetes": ("dask_kubernetes.operator", "k8s")}
 ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
 ISOLATED = "ISOVOX_KUBERNETES_ISOLATED"  # 1: a network policy lets nobody else reach the scheduler's namespace
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
@@ -120,7 +122,7 @@ def _cuda(compute: Compute) -> Pool:
     """One worker a GPU that CUDA_VISIBLE_DEVICES allows."""
     if not gpu_names():
         raise ClusterError("gpu-missing", "a GPU for cluster 'cuda'", "none that nvidia-smi lists", "use --cluster local")
-    package = _extra("dask_cuda", "gpu", "cuda")
+    package = _extra("cuda")
     with kept_from_children(), patch.dict(os.environ, TRACKER):
         cluster = package.LocalCUDACluster(memory_limit=compute.memory_limit, **_here())
     return _connect(cluster, PATIENCE, compute)
@@ -192,7 +194,7 @@ def _slurm(compute: Compute) -> Pool:
     """
     import dask
 
-    package = _extra("dask_jobqueue", "slurm", "slurm")
+    package = _extra("slurm")
     prologue = [f"export {name}={value}" for name, value in _worker_environment().items()]
     job = {"cores": 1, "processes": 1, "memory": _memory(compute), "job_script_prologue": prologue}
     shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
@@ -210,7 +212,7 @@ def _kubernetes(compute: Compute) -> Pool:
     The operator's scheduler knows neither certificates nor passwords: whoever reaches its port runs code in the pods. So the
     namespace must let nobody in, which this process cannot see, and must be told.
     """
-    package = _extra("dask_kubernetes.operator", "k8s", "kubernetes")
+    package = _extra("kubernetes")
     if os.environ.get(ISOLATED) != "1":
         wanted, got = (
             "a scheduler that asks for a certificate, or that nobody else can reach",
@@ -240,13 +242,33 @@ def _connect(cluster: Cluster, patience: float | None, compute: Compute, *, kept
     return Workers(client, cluster, patience, most, keeper=keeper)
 
 
-def _extra(module: str, extra: str, cluster: str) -> ModuleType:
+def check_cluster(compute: Compute) -> None:
+    """See, in no time and before anything is started, whether the cluster has the packages, programs and settings that it needs.
+
+    Raises:
+        ClusterError, UsageError: what is missing, with its remedy.
+    """
+    if (name := compute.cluster) in EXTRAS and find_spec(EXTRAS[name][0].partition(".")[0]) is None:
+        raise _missing(*EXTRAS[name], name, "no such package")
+    if name in {"slurm", "kubernetes"}:
+        _memory(compute)
+    if name == "slurm" and shutil.which("sbatch") is None:
+        raise ClusterError("no-slurm", "sbatch, for cluster 'slurm'", "none on the PATH", "run it where jobs are submitted")
+
+
+def _extra(cluster: str) -> ModuleType:
+    module, extra = EXTRAS[cluster]
     try:
         return import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0].replace("_", "-")
-        wanted = f"{package} for cluster '{cluster}'"
-        raise ClusterError("extra-missing", wanted, str(error), f"install it: pip install 'isovox[{extra}]'") from error
+        raise _missing(module, extra, cluster, str(error)) from error
+
+
+def _missing(module: str, extra: str, cluster: str, got: str) -> ClusterError:
+    package = module.partition(".")[0].replace("_", "-")
+    here = Path(__file__).resolve().parents[1]
+    remedy = f"make -C {here} setup EXTRAS={extra}" if (here / "Makefile").exists() else f"pip install 'isovox[{extra}]'"
+    return ClusterError("extra-missing", f"{package} for cluster '{cluster}'", got, f"install it: {remedy}")
 
 
 def _worker_environment() -> dict[str, str]:

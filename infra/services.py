@@ -25,10 +25,10 @@ from core.errors import IsovoxError
 from infra.group.secrets import prefect_login, write_logins
 from infra.group.state import State
 from infra.own_prefect import flush, known
-from infra.programs import START, mlflow_door, mlflow_program, prefect_home, prefect_program
-from infra.quiet import QUIET, ServiceError
 from infra.processes import guard
 from infra.processes.signals import terminable
+from infra.programs import START, mlflow_door, mlflow_program, prefect_home, prefect_program
+from infra.quiet import QUIET, ServiceError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 STARTS = 5  # of a server whose port another takes in the same moment

@@ -23,10 +23,10 @@ from typing import Any, Literal
 import psutil
 
 from infra.group.parts import GroupSettings, Part, client_environment, parts
-from infra.processes import guard
-from infra.processes.signals import Terminated, terminable
 from infra.group.state import MARK, POOL, State, write_environment, write_private
 from infra.group.sweeper import Sweeper
+from infra.processes import guard
+from infra.processes.signals import Terminated, terminable
 from infra.services import guarded
 
 Condition = Literal["waiting", "starting", "healthy", "silent"]

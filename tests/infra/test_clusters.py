@@ -254,8 +254,8 @@ def test_threads_of_this_process_compute_single_threaded_and_give_it_back(monkey
         (Compute(cluster="nowhere"), UsageError, r"unknown-cluster: expected .*local.*slurm.*'nowhere'.*tcp://"),
         (Compute(cluster="cuda"), ClusterError, r"gpu-missing.*--cluster local"),
         (Compute(cluster="tcp://127.0.0.1:9"), ClusterError, r"cluster-unreachable: expected .*127\.0\.0\.1:9"),
-        (Compute(cluster="slurm"), ClusterError, r"extra-missing: expected dask-jobqueue.*isovox\[slurm\]"),
-        (Compute(cluster="kubernetes"), ClusterError, r"extra-missing: expected dask-kubernetes.*isovox\[k8s\]"),
+        (Compute(cluster="slurm"), ClusterError, r"extra-missing: expected dask-jobqueue.*make -C .* setup EXTRAS=slurm"),
+        (Compute(cluster="kubernetes"), ClusterError, r"extra-missing: expected dask-kubernetes.*make -C .* setup EXTRAS=k8s"),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(
@@ -273,7 +273,7 @@ def test_the_cuda_cluster_without_its_package(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(clusters, "gpu_names", lambda: ["GPU 0"])
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with (
-        pytest.raises(ClusterError, match=r"extra-missing: expected dask-cuda.*isovox\[gpu\]"),
+        pytest.raises(ClusterError, match=r"extra-missing: expected dask-cuda.*make -C .* setup EXTRAS=gpu"),
         open_cluster(Compute(cluster="cuda")),
     ):
         pass
