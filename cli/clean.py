@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from cli.helpers.console import OK, planned_run, say
 
 if TYPE_CHECKING:
+    from core.engine.plan import CohortPlan
+    from core.io.output import Output
     from tasks.pipeline.clean import Item, Survey
 
 SHOWN = 20  # items of a kind that are told one by one
@@ -60,6 +62,30 @@ def _chosen(leftovers: Survey, *, yes: bool) -> list[Item]:
     return chosen
 
 
+def _databases(out: Output, plan: CohortPlan) -> list[str]:
+    """MLflow's databases of an output, and of the models that it may have used."""
+    from flows.runs.home import home
+    from infra.services import local_state
+
+    own, models = (f"sqlite:///{folder / 'mlflow.db'}" for folder in (local_state(out.uri), home()))
+    return list(dict.fromkeys([plan.settings.tracking_uri or own, own, models]))
+
+
+def _clean_mlflow(out: Output, plan: CohortPlan, options: argparse.Namespace) -> tuple[int, int]:
+    """Drop what MLflow keeps of deleted runs and models, when told; how many files and bytes that was."""
+    from tasks.tracking.deleted import drop, kept
+
+    there = [each for uri in _databases(out, plan) for each in kept(uri)]
+    for each in there[:SHOWN]:
+        say(f"{'MLflow':8} {_size(each.nbytes):>9} {each.files:6} files  {each.what}")
+    count, nbytes = sum(each.files for each in there), sum(each.nbytes for each in there)
+    question = f"drop what MLflow keeps of {len(there)} deleted runs and models ({_size(nbytes)}, {count} files)?"
+    if not there or options.dry_run or not _agrees(question, yes=options.yes):
+        return 0, 0
+    drop(there)
+    return count, nbytes
+
+
 def execute(options: argparse.Namespace) -> int:
     """Say what may go and how much that is; remove scratch, and the rest when told."""
     from core.io.lock import cohort_lock
@@ -72,10 +98,8 @@ def execute(options: argparse.Namespace) -> int:
             _list(leftovers.of(kind))
         for note in leftovers.notes:
             say(f"note: {note}")
-        if not leftovers.items:
-            say("nothing to remove")
-            return OK
         chosen = [] if options.dry_run else _chosen(leftovers, yes=options.yes)
         count, nbytes = remove(out, chosen)
-    say(f"removed {count} files, {_size(nbytes)}")
+        more, size = _clean_mlflow(out, plan, options)
+    say(f"removed {count + more} files, {_size(nbytes + size)}" if leftovers.items or more else "nothing to remove")
     return OK

@@ -1,0 +1,117 @@
+"""What MLflow keeps of runs and models that were deleted: their rows and their files stay until somebody drops them.
+
+Only a database is looked at, as MLflow's own ``gc`` does: a server's is its operator's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from core.errors import AccessError
+from tasks.registry.resolve import EXPERIMENT
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run that nobody sees any more, and its files.
+
+    Attributes:
+        uri: of the database.
+        run: its id.
+        what: for a reader.
+        files: how many lie on this machine.
+        nbytes: of them all.
+        active: the run itself was not deleted, but the model whose files it holds.
+    """
+
+    uri: str
+    run: str
+    what: str
+    files: int
+    nbytes: int
+    active: bool
+
+
+def kept(uri: str) -> list[Kept]:
+    """What a database keeps of what was deleted; nothing where there is no database.
+
+    Args:
+        uri: MLflow's tracking URI.
+    """
+    if uri.startswith("http") or (uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()):
+        return []
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    return [*_deleted_runs(client, uri), *_deleted_models(client, uri)]
+
+
+def drop(kept: Sequence[Kept]) -> None:
+    """Drop them for good.
+
+    Raises:
+        AccessError: MLflow refuses.
+    """
+    from mlflow import MlflowClient
+
+    for uri in {each.uri for each in kept}:
+        ours = [each for each in kept if each.uri == uri]
+        client = MlflowClient(tracking_uri=uri)
+        for each in ours:
+            if each.active:
+                client.delete_run(each.run)
+        words = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", ",".join(each.run for each in ours)]
+        command = [sys.executable, "-m", "mlflow", *words]
+        quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+        ran = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
+        if ran.returncode:
+            raise AccessError("mlflow-gc", "deleted runs dropped by mlflow gc", ran.stderr.strip()[-200:], f"look at {uri}")
+
+
+def _deleted_runs(client: MlflowClient, uri: str) -> Iterator[Kept]:
+    from mlflow.entities import ViewType
+
+    experiments = [each.experiment_id for each in _all(client.search_experiments, view_type=ViewType.ALL)]
+    for run in _all(client.search_runs, experiments, run_view_type=ViewType.DELETED_ONLY) if experiments else ():
+        yield _of(run, uri, f"deleted run {run.info.run_name}", active=False)
+
+
+def _deleted_models(client: MlflowClient, uri: str) -> Iterator[Kept]:
+    """Runs that hold the files of model versions which are no more."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return
+    used = {version.run_id for version in _all(client.search_model_versions)}
+    for run in _all(client.search_runs, [experiment.experiment_id]):
+        ended = run.info.status != "RUNNING"  # one that uploads just now
+        if run.info.run_id not in used and ended and any(each.path == "model" for each in client.list_artifacts(run.info.run_id)):
+            yield _of(run, uri, f"deleted model {run.info.run_name}", active=True)
+
+
+def _of(run: Run, uri: str, what: str, *, active: bool) -> Kept:
+    place = urlsplit(run.info.artifact_uri)
+    local = Path(unquote(place.path)) if place.scheme in {"", "file"} else None
+    sizes = [path.stat().st_size for path in local.rglob("*") if path.is_file()] if local and local.is_dir() else []
+    return Kept(uri, run.info.run_id, what, len(sizes), sum(sizes), active)
+
+
+def _all(search: Any, *said: Any, **also: Any) -> Iterator[Any]:
+    """Everything that a search finds, page by page."""
+    token: str | None = None
+    while True:
+        page = search(*said, **also, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,0 +1,48 @@
+"""What was deleted in MLflow keeps no rows and no files, once it is dropped; what was not is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.registry.resolve import EXPERIMENT
+from tasks.tracking.deleted import drop, kept
+from tasks.tracking.tracker import experiment_id, make_database
+
+
+@pytest.mark.slow
+def test_deleted_runs_and_models_are_dropped_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert kept(uri) == []
+    make_database(tmp_path)
+    client = MlflowClient(tracking_uri=uri)
+    (tmp_path / "weights").write_bytes(b"x" * 1000)
+
+    def run(experiment: str, name: str, folder: str | None) -> str:
+        made = client.create_run(experiment_id(client, uri, experiment), run_name=name).info.run_id
+        client.log_artifact(made, str(tmp_path / "weights"), folder)
+        client.set_terminated(made)
+        return str(made)
+
+    here, gone = run("isovox", "here", None), run("isovox", "gone", None)
+    models = {name: run(EXPERIMENT, name, "model") for name in ("used", "unused")}
+    client.create_registered_model("net")
+    for name, made in models.items():
+        client.create_model_version("net", client.get_run(made).info.artifact_uri + "/model", made, {"of": name})
+    client.delete_run(gone)
+    client.delete_model_version("net", "2")
+
+    there = kept(uri)
+    assert {each.run for each in there} == {gone, models["unused"]}
+    assert {(each.files, each.nbytes) for each in there} == {(1, 1000)}
+    places = {
+        made: Path(client.get_run(made).info.artifact_uri.removeprefix("file://")) for made in (here, gone, *models.values())
+    }
+    drop(there)
+    assert kept(uri) == []
+    assert {made for made, place in places.items() if list(place.rglob("weights"))} == {here, models["used"]}
+    assert client.get_run(here).info.run_name == "here"
