@@ -67,5 +67,11 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _say_where(state: State) -> None:
+    from infra.group.state import environment
+    from infra.programs import runs_page
+
+    client = environment(state.folder)
+    login = f"{client['MLFLOW_TRACKING_USERNAME']}:{client['MLFLOW_TRACKING_PASSWORD']}"
+    say(f"runs: {client['PREFECT_API_URL'].removesuffix('/api')}/runs and {runs_page(client['MLFLOW_TRACKING_URI'], login)}")
     say(f"addresses and passwords: {state.environment}, for your eyes only; in a shell: set -a; . {state.environment}; set +a")
     say(f"logs: {state.logs}; isovox doctor {state.folder} looks at each part; isovox down {state.folder} ends them")

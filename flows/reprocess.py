@@ -29,9 +29,10 @@ from core.io.output import Output
 from core.io.participants import write_people
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
+from flows.runs.address import tell_addresses
 from flows.runs.group import with_group
 from flows.runs.names import flow_run_name, run_name
-from flows.runs.progress import bars
+from flows.runs.progress import bars, note
 from flows.weights import Choice, choose_weights
 from infra.clusters import gpu_memory, open_cluster
 from infra.dispatch import run_bounded
@@ -124,6 +125,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
         params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
         tracker.start(run_name(settings), plan.digest, params, {"isovox": plan.version})
+        tell_addresses(note, tracker.own_page())
         pool = stack.enter_context(open_cluster(settings.compute))
         tell = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
         tell = stages.with_bar(tell, stages.start_progress())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from infra.group import health
 from infra.group.secrets import mlflow_users, secret
 from infra.group.state import State
 
 START = 300.0  # seconds within which a server answers: its first start makes its database, which a busy machine takes minutes for
+EXPERIMENT = "isovox"  # of restored cohorts
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # who holds a slot is known after a restart too
 
 
@@ -45,3 +47,15 @@ def mlflow_door(state: State) -> tuple[list[str], dict[str, str]]:
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(state, "mlflow-sessions"),
     }
     return arguments, settings
+
+
+def runs_page(url: str, login: str | None = None) -> str:
+    """Where MLflow shows isovox's runs; its own first page is about language models.
+
+    Args:
+        url: of its page.
+        login: user:password.
+    """
+    status, said = health.ask(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}", login)
+    known = said.get("experiment", {}).get("experiment_id") if status == 200 and isinstance(said, dict) else None
+    return f"{url}/#/experiments/{known}/runs" if known else f"{url}/#/experiments"

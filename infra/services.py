@@ -22,12 +22,12 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
-from infra.group.secrets import prefect_login, write_logins
 from infra.group.state import State
 from infra.own_prefect import flush, known
 from infra.processes import guard
 from infra.processes.signals import terminable
-from infra.programs import START, mlflow_door, mlflow_program, prefect_home, prefect_program
+from infra.group.secrets import ADMIN, prefect_login, secret, write_logins
+from infra.programs import START, mlflow_door, mlflow_program, prefect_home, prefect_program, runs_page
 from infra.quiet import QUIET, ServiceError
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -180,7 +180,8 @@ def serve_ui(out: str, *, host: str = "127.0.0.1", tracking_uri: str | None = No
         for service in mine:
             service.wait_healthy(START)
             stack.enter_context(_announced(state, service))
-        yield Pages(urls[0], urls[1], write_logins(State(state)), tuple(mine))
+        runs = runs_page(urls[1], f"{ADMIN}:{secret(State(state), 'mlflow')}")
+        yield Pages(urls[0], runs, write_logins(State(state)), tuple(mine))
 
 
 @contextmanager

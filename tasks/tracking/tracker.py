@@ -102,9 +102,14 @@ class CohortTracker:
 
     def page(self, artifact: str) -> str | None:
         """The address where MLflow shows an artifact of the cohort's run; None without a server, or where it is lost."""
+        own = self.own_page()
+        return f"{own}/artifacts/{artifact}" if own else None
+
+    def own_page(self) -> str | None:
+        """The address where MLflow shows the cohort's run; None without a server, or where it is lost."""
         if self._book is None or not self._uri.startswith("http"):
             return None
-        return f"{_without_password(self._uri).rstrip('/')}/{self._book.route(self._plan)}/artifacts/{artifact}"
+        return f"{_without_password(self._uri).rstrip('/')}/{self._book.route(self._plan)}"
 
     def finish(self, status: Status, figures: Mapping[str, float] | None = None) -> None:
         """Close the cohort's run.

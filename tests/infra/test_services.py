@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from infra import services
+from infra.group import health, secrets
+from infra.group.state import State
 from infra.quiet import ServiceError
 from infra.services import Service, guarded, local_state, prefect_environment, prefect_server, serve_ui
 
@@ -185,7 +188,7 @@ UI = """
 import sys; sys.path.insert(0, {root!r})
 from infra.services import serve_ui
 with serve_ui({out!r}) as pages:
-    print(pages.prefect, pages.mlflow, flush=True)
+    print(pages.prefect, pages.mlflow.partition("/#")[0], flush=True)
     pages.wait()
 """
 
@@ -203,8 +206,17 @@ def pages(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
 
 
 def listening(process: psutil.Process) -> set[str]:
+    return {place.ip for place in places_of(process)}
+
+
+def ports_of(process: psutil.Process) -> set[int]:
+    return {place.port for place in places_of(process)}
+
+
+def places_of(process: psutil.Process) -> list[Any]:
+    """Where a process and its children listen."""
     family = [process, *process.children(recursive=True)]
-    return {c.laddr.ip for one in family for c in one.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    return [c.laddr for one in family for c in one.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
 
 
 @pytest.mark.slow
@@ -221,6 +233,43 @@ def test_the_servers_end_with_the_process_that_serves_them(
     process.wait(timeout=30)
     _, left = psutil.wait_procs(family, timeout=20)
     assert left == []
+
+
+@pytest.mark.slow
+def test_a_guard_that_is_killed_with_its_parent_leaves_no_server(pages: tuple[subprocess.Popen[str], str, str]) -> None:
+    process = pages[0]
+    family = psutil.Process(process.pid).children(recursive=True)
+    guards = [child for child in family if "guard.py" in " ".join(child.cmdline())]
+    assert len(guards) == 2
+    for each in (*guards, psutil.Process(process.pid)):
+        each.kill()
+    _, left = psutil.wait_procs(family, timeout=20)
+    assert left == []
+
+
+def status_of(url: str, login: str = "") -> int:
+    """What a server answers."""
+    return health.ask(url, login or None)[0]
+
+
+@pytest.mark.slow
+def test_the_pages_let_nobody_in_who_does_not_know_their_passwords(
+    pages: tuple[subprocess.Popen[str], str, str], tmp_path: Path
+) -> None:
+    process, prefect, mlflow = pages
+    state = State(local_state(str(tmp_path)))
+    logins = {prefect: secrets.prefect_login(state), mlflow: f"{secrets.ADMIN}:{secrets.secret(state, 'mlflow')}"}
+    places = {prefect: "api/admin/settings", mlflow: "version"}
+    for url, login in logins.items():
+        assert (status_of(f"{url}/{places[url]}"), status_of(f"{url}/{places[url]}", login)) == (401, 200)
+    assert {status_of(f"{prefect}/{place}") for place in ("docs", "redoc", "api/docs", "v2", "v2/runs")} == {404}
+    ports = {int(url.rpartition(":")[2]) for url in (prefect, mlflow)}
+    assert ports_of(psutil.Process(process.pid)) == ports
+    kept = [path for path in state.secrets.iterdir() if path.stat().st_mode & 0o077]
+    assert not kept
+    assert not state.secrets.stat().st_mode & 0o077
+    shown = subprocess.run(["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+    assert not [word for word in secrets.all_secrets(state) if word in shown]
 
 
 @pytest.mark.slow
@@ -247,9 +296,15 @@ def test_the_pages_show_this_output_and_ask_no_other_host(
     with sync_playwright() as play:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=options)
-        tab = browser.new_page(viewport={"width": 1300, "height": 900})
+        keys = State(state)
+        login = {"username": secrets.ADMIN, "password": secrets.secret(keys, "mlflow")}
+        tab = browser.new_context(viewport={"width": 1300, "height": 900}, http_credentials=login).new_page()
         tab.on("request", lambda request: asked.append(request.url))
         tab.on("websocket", lambda socket: asked.append(socket.url))
+        tab.goto(prefect)
+        tab.locator("input[type=password]").fill(secrets.prefect_login(keys))
+        tab.keyboard.press("Enter")
+        tab.get_by_role("heading", name="Dashboard").first.wait_for(timeout=60000)
         tab.goto(f"{prefect}/runs")
         tab.get_by_text("reprocess-cohort").first.wait_for(timeout=60000)
         tab.screenshot(path=tmp_path / "prefect.png")
