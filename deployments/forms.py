@@ -37,6 +37,7 @@ def form_of(flow: Flow[..., Any]) -> Schema:
     for properties in (schema["properties"], *_properties(models)):
         for name, field in properties.items():
             _explain(field, models)
+            _choose_or_not(field)
             for choice in field.get("anyOf", ()):  # else the page tells them by their names in Python
                 if choice.get("type") in KINDS and "enum" not in choice:
                     choice["title"] = KINDS[choice["type"]]
@@ -96,6 +97,8 @@ def _options_of(method: str, models: dict[str, Schema]) -> Schema:
     models |= schema.pop("$defs", {})
     properties = {name: field for name, field in schema.get("properties", {}).items() if name != "model"}
     for field in properties.values():
+        if field.get("type") == "boolean":  # a switch says something whatever nobody said: let it be the default
+            continue
         if (default := field.pop("default", None)) not in (None, [], {}, ""):
             field["description"] = f"{field.get('description', '')} (default: {default})".strip()
     required = [name for name in schema.get("required", ()) if name in properties]
@@ -125,6 +128,13 @@ def _explain(field: Schema, models: dict[str, Schema]) -> None:
     model = models.get(field.get("$ref", "").rpartition("/")[2], {})
     if "description" not in field and "description" in model:
         field["description"] = model["description"].partition("\n")[0]
+
+
+def _choose_or_not(field: Schema) -> None:
+    """A list of values belongs to the choice that is a text: beside "not said" it would refuse just that."""
+    texts = [choice for choice in field.get("anyOf", ()) if choice.get("type") == "string"]
+    if texts and "enum" in field:
+        texts[0]["enum"] = field.pop("enum")
 
 
 def _place(field: Schema) -> None:

@@ -124,3 +124,37 @@ def test_a_run_is_cancelled_on_its_page(page: Any, group: Group, working: None, 
     page.get_by_text("Cancelled", exact=True).first.wait_for()
     print(f"cancelled on the page after {time.monotonic() - began:.1f} s")  # noqa: T201
     assert group.run(run)["state"]["type"] == "CANCELLED"
+
+
+def shown(page: Any) -> tuple[list[str], list[str]]:
+    """What the fields of a form say."""
+    fields = page.locator(".schema-form-property")
+    fields.first.wait_for()
+    return tuple([each.input_value() for each in fields.locator(kind).all()] for kind in ("textarea", "input[type=number]"))  # type: ignore[return-value]
+
+
+def test_a_cohorts_form_shows_its_own_settings_and_keeps_them_as_json_and_back(
+    page: Any, group: Group, working: None, tmp_path: Path
+) -> None:
+    source, out = phantoms(tmp_path / "bids", 1), tmp_path / "out"
+    own = ["--method", "unires", "--voxel-size", "0.7", "--method-options", "iterations=3", "--workers", "4", "--cron", ""]
+    group.deploy("--cohort", f"own={source}={out}", *own)
+    page.goto(f"{group.url}/deployments/deployment/{group.deployment('reprocess-cohort/own')['id']}/run")
+    page.get_by_text("Method (Optional)", exact=True).wait_for()
+    page.get_by_text("Tracking server (Optional)").or_(page.get_by_text("Quality (Optional)")).first.wait_for()
+    before = shown(page)
+    assert {str(source), str(out)} <= set(before[0])
+    assert {"0.7", "3", "4"} <= set(before[1])
+    menu = page.locator("text=Parameters >> xpath=.. >> button").first
+    for kind in ("JSON", "form"):
+        menu.click()
+        page.get_by_text(f"Use {kind} input").first.click()
+    page.get_by_text("Method (Optional)", exact=True).wait_for()
+    assert shown(page) == before
+    page.get_by_role("button", name="Submit").click()
+    made = {"deployments": {"name": {"any_": ["own"]}}}
+    (run,) = group.wait(lambda: group.ask("flow_runs/filter", made))
+    settings = run["parameters"]["settings"]
+    assert (settings["method"], settings["voxel_size"], settings["compute"]["workers"]) == ("unires", 0.7, 4)
+    assert settings["method_options"]["iterations"] == 3
+    assert group.ended(run["id"])["state"]["type"] == "COMPLETED"

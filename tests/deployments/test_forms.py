@@ -100,6 +100,9 @@ def test_the_options_of_each_method_are_offered_with_what_they_are(forms: dict[s
     for option, said in offered.items():
         assert said["title"] == settings[option].title
         assert said["description"].startswith(settings[option].description)
+        if said.get("type") == "boolean":  # a switch stands somewhere
+            assert said["default"] == settings[option].default
+            continue
         assert "default" not in said  # else it would be filled in, and a run with it is another one by its digest
         if (default := settings[option].default) not in (None, (), {}, ""):
             assert f"(default: {default})" in said["description"]
@@ -127,3 +130,13 @@ def words(schema: Any) -> list[str]:
 def test_an_input_is_needed(forms: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="'input' is a required property"):
         validate({"settings": {"out": "/data/out"}}, forms["reprocess-cohort"], raise_on_error=True)
+
+
+def test_no_value_is_refused_because_nothing_was_said() -> None:
+    """A form that was shown as JSON says null of every field that may be left out."""
+    for entry in CATALOGUE:
+        located = entry.find()
+        assert located is not None
+        for name, field in fields(form_of(located[1])):
+            silent = [choice for choice in field.get("anyOf", ()) if choice.get("type") == "null"]
+            assert not (silent and "enum" in field), name
