@@ -28,8 +28,8 @@ def execute(options: argparse.Namespace) -> int:
     from cli.helpers.options import settings_from
     from flows.evaluate import evaluate
     from flows.runs.progress import be_quiet
-    from infra.processes.signals import terminable
     from infra.clusters import check_cluster
+    from infra.processes.signals import terminable
 
     calm()
     if options.quiet:

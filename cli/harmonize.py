@@ -22,8 +22,8 @@ def execute(options: argparse.Namespace) -> int:
     from core.io import claim
     from core.io.ratings import read_ratings
     from flows.runs.progress import be_quiet
-    from infra.processes.signals import terminable
     from infra.clusters import check_cluster
+    from infra.processes.signals import terminable
     from infra.services import local_state, prefect_server
     from tasks.harmonize.sites import inputs_of, sites_of
 

@@ -22,8 +22,8 @@ def execute(options: argparse.Namespace) -> int:
     from core.io import claim
     from flows.runs.home import training_folder
     from flows.runs.progress import be_quiet
-    from infra.processes.signals import terminable
     from infra.clusters import check_cluster
+    from infra.processes.signals import terminable
     from infra.services import local_state, prefect_server
 
     calm("CRITICAL")  # what is wrong is said in one line

@@ -22,11 +22,11 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
+from infra.group.secrets import ADMIN, prefect_login, secret, write_logins
 from infra.group.state import State
 from infra.own_prefect import flush, known
 from infra.processes import guard
 from infra.processes.signals import terminable
-from infra.group.secrets import ADMIN, prefect_login, secret, write_logins
 from infra.programs import START, mlflow_door, mlflow_program, prefect_home, prefect_program, runs_page
 from infra.quiet import QUIET, ServiceError
 

@@ -25,6 +25,7 @@ from infra.group import health, secrets, supervisor
 from infra.group.checks import group_checks
 from infra.group.state import State, environment, read_json
 from infra.services import free_port
+from tests.deployments.cohorts import phantoms
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -240,15 +241,39 @@ def test_up_again_where_it_is_up(group: State) -> None:
     assert read_json(group.status)["pid"] == pid
 
 
-def test_a_killed_supervisor_takes_all_along_and_the_next_has_the_same_secrets_and_database(group: State) -> None:
-    before = environment(group.folder)
+@pytest.mark.parametrize("what", ["scheduler", "worker", "supervisor"])
+def test_a_cohort_ends_whole_whatever_is_killed_in_its_middle(group: State, what: str, tmp_path: Path) -> None:
+    source, out = phantoms(tmp_path / "bids", 6, 64), tmp_path / "out"
+    isovox("deploy", group.folder, "--cohort", f"{what}={source}={out}", "--method", "unires", "--cron", "")
+    client = environment(group.folder)
+    api, login = client["PREFECT_API_URL"], client["PREFECT_API_AUTH_STRING"]
+    deployment = health.ask(f"{api}/deployments/name/reprocess-cohort/{what}", login)[1]["id"]
+    run = health.ask(f"{api}/deployments/{deployment}/create_flow_run", login, {})[1]["id"]
+    wait_for(lambda: list((out / "isovox" / "scans").glob("*.json")))
+    if what == "supervisor":
+        os.kill(read_json(group.status)["pid"], signal.SIGKILL)
+    else:
+        guard = psutil.Process(conditions(group)[what]["pid"])
+        for process in (*guard.children(), guard):
+            process.kill()
+
+    def state() -> str:
+        return str(((health.ask(f"{api}/flow_runs/{run}", login)[1] or {}).get("state") or {}).get("type"))
+
+    wait_for(lambda: state() in {"COMPLETED", "FAILED"}, state)
+    assert state() == "COMPLETED"
+    assert len(list(out.glob("sub-*/anat/*desc-restored_T1w.nii.gz"))) == 6
+    wait_for(lambda: {part["condition"] for part in conditions(group).values()} == {"healthy"}, lambda: conditions(group))
+
+
+def test_a_killed_supervisor_comes_back_with_the_same_secrets_and_database(group: State) -> None:
+    before, pid = environment(group.folder), read_json(group.status)["pid"]
     login, variable = before["PREFECT_API_AUTH_STRING"], f"{before['PREFECT_API_URL']}/variables"
     assert health.ask(f"{variable}/", login, {"name": "kept", "value": 7})[0] == 201
-    os.kill(read_json(group.status)["pid"], signal.SIGKILL)
-    wait_until_none_is_left(group)
-    isovox("up", group.folder)
-    after = environment(group.folder)
-    assert after == before
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: read_json(group.status).get("pid") not in {None, pid})
+    wait_for(lambda: {part["condition"] for part in conditions(group).values()} == {"healthy"}, lambda: conditions(group))
+    assert environment(group.folder) == before
     assert health.ask(f"{variable}/name/kept", login)[1]["value"] == 7
     isovox("down", group.folder)
     wait_until_none_is_left(group)
