@@ -73,9 +73,9 @@ def _databases(out: Output, plan: CohortPlan) -> list[str]:
 
 def _clean_mlflow(out: Output, plan: CohortPlan, options: argparse.Namespace) -> tuple[int, int]:
     """Drop what MLflow keeps of deleted runs and models, when told; how many files and bytes that was."""
-    from tasks.tracking.deleted import drop, kept
+    from tasks.tracking.deleted import drop, kept_of
 
-    there = [each for uri in _databases(out, plan) for each in kept(uri)]
+    there = [each for uri in _databases(out, plan) for each in kept_of(uri)]
     for each in there[:SHOWN]:
         say(f"{'MLflow':8} {_size(each.nbytes):>9} {each.files:6} files  {each.what}")
     count, nbytes = sum(each.files for each in there), sum(each.nbytes for each in there)

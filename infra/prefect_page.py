@@ -62,8 +62,8 @@ def missing(body: bytes) -> str:
 def _let_in(scope: Message) -> bool:
     """Whether who asks knows the password; the others hear nothing of what lies on this machine."""
     login = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    said = dict(scope["headers"]).get(b"authorization", b"")
-    return not login or hmac.compare_digest(said, b"Basic " + b64encode(login.encode()))
+    header = dict(scope["headers"]).get(b"authorization", b"")
+    return not login or hmac.compare_digest(header, b"Basic " + b64encode(login.encode()))
 
 
 async def _whole(receive: Receive) -> list[Message]:
@@ -79,10 +79,10 @@ async def _whole(receive: Receive) -> list[Message]:
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
     """What was received once, and then what comes."""
-    kept = iter(messages)
+    rest = iter(messages)
 
     async def next_one() -> Message:
-        return next(kept, None) or await receive()
+        return next(rest, None) or await receive()
 
     return next_one
 

@@ -56,6 +56,6 @@ def runs_page(url: str, login: str | None = None) -> str:
         url: of its page.
         login: user:password.
     """
-    status, said = health.ask(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}", login)
-    known = said.get("experiment", {}).get("experiment_id") if status == 200 and isinstance(said, dict) else None
+    status, answer = health.ask(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name={EXPERIMENT}", login)
+    known = answer.get("experiment", {}).get("experiment_id") if status == 200 and isinstance(answer, dict) else None
     return f"{url}/#/experiments/{known}/runs" if known else f"{url}/#/experiments"

@@ -17,12 +17,14 @@ from infra.group.supervisor import FIRST_WAIT, LONGEST_WAIT, WELL, say
 EARLY = 10.0  # seconds within which a supervisor that ends by a fault of its own would only do so again
 
 
-def revive(start: Callable[[], subprocess.Popen[bytes]], told: Event, *, first: float = FIRST_WAIT, early: float = EARLY) -> int:
+def revive(
+    start: Callable[[], subprocess.Popen[bytes]], ending: Event, *, first: float = FIRST_WAIT, early: float = EARLY
+) -> int:
     """Keep what ``start`` starts alive until it ends well; each time after a longer wait; a while of health shortens it.
 
     Args:
         start: the supervisor.
-        told: set once this is to end.
+        ending: set once this is to end.
         first: seconds before the first new start.
         early: seconds within which a fault ends it for good; a kill never does.
 
@@ -33,21 +35,21 @@ def revive(start: Callable[[], subprocess.Popen[bytes]], told: Event, *, first: 
     while True:
         born = time.monotonic()
         process = start()
-        status = _ended(process, told)
+        status = _ended(process, ending)
         lived = time.monotonic() - born
-        if told.is_set() or status == 0 or (status > 0 and lived < early):
+        if ending.is_set() or status == 0 or (status > 0 and lived < early):
             return status
         pause = first if lived > WELL else min(2 * pause, LONGEST_WAIT)
         say(f"the supervisor ended with status {status}; started again in {pause:.0f} s")
-        if told.wait(pause):
+        if ending.wait(pause):
             return 0
 
 
-def _ended(process: subprocess.Popen[bytes], told: Event) -> int:
+def _ended(process: subprocess.Popen[bytes], ending: Event) -> int:
     """The status of a process once it has ended; it is told to where this one is."""
     asked = False
     while (status := process.poll()) is None:
-        if told.wait(0.2) and not asked:
+        if ending.wait(0.2) and not asked:
             process.terminate()
             asked = True
         elif asked:
@@ -59,8 +61,8 @@ def main(argv: list[str]) -> int:
     """Keep the supervisor of a state folder alive."""
     told = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
-    return revive(lambda: subprocess.Popen([sys.executable, "-m", "infra.group.supervisor", argv[0]]), told)  # noqa: S603
+        signal.signal(number, lambda *_: ending.set())
+    return revive(lambda: subprocess.Popen([sys.executable, "-m", "infra.group.supervisor", argv[0]]), ending)  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ class Sweeper:
             # The mark comes first: what dies between the two is not begun anew for ever.
             body = {"tags": [*run["tags"], AGAIN]}
             if health.ask(f"{self.api}/flow_runs/{run['id']}", self.login, body, method="PATCH")[0] == 204:
-                said = "begun anew, once, after it crashed"
-                self._set_state(run, {"type": "SCHEDULED", "name": "AwaitingRetry", "message": said})
-                yield f"{run['name']}: {said}"
+                message = "begun anew, once, after it crashed"
+                self._set_state(run, {"type": "SCHEDULED", "name": "AwaitingRetry", "message": message})
+                yield f"{run['name']}: {message}"
 
     def _runs(self, which: dict[str, Any]) -> list[Run]:
         wanted = {"flow_runs": {"tags": {"all_": [TAG]}, **which}, "limit": MOST}

@@ -43,7 +43,7 @@ class Kept:
     active: bool
 
 
-def kept(uri: str) -> list[Kept]:
+def kept_of(uri: str) -> list[Kept]:
     """What a database keeps of what was deleted; nothing where there is no database.
 
     Args:
@@ -57,7 +57,7 @@ def kept(uri: str) -> list[Kept]:
     return [*_deleted_runs(client, uri), *_deleted_models(client, uri)]
 
 
-def drop(kept: Sequence[Kept]) -> None:
+def drop(leftovers: Sequence[Kept]) -> None:
     """Drop them for good.
 
     Raises:
@@ -65,8 +65,8 @@ def drop(kept: Sequence[Kept]) -> None:
     """
     from mlflow import MlflowClient
 
-    for uri in {each.uri for each in kept}:
-        ours = [each for each in kept if each.uri == uri]
+    for uri in {each.uri for each in leftovers}:
+        ours = [each for each in leftovers if each.uri == uri]
         client = MlflowClient(tracking_uri=uri)
         for each in ours:
             if each.active:
@@ -106,11 +106,11 @@ def _of(run: Run, uri: str, what: str, *, active: bool) -> Kept:
     return Kept(uri, run.info.run_id, what, len(sizes), sum(sizes), active)
 
 
-def _all(search: Any, *said: Any, **also: Any) -> Iterator[Any]:
+def _all(search: Any, *words: Any, **options: Any) -> Iterator[Any]:
     """Everything that a search finds, page by page."""
     token: str | None = None
     while True:
-        page = search(*said, **also, page_token=token)
+        page = search(*words, **options, page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.registry.resolve import EXPERIMENT
-from tasks.tracking.deleted import drop, kept
+from tasks.tracking.deleted import drop, kept_of
 from tasks.tracking.tracker import experiment_id, make_database
 
 
@@ -17,7 +17,7 @@ def test_deleted_runs_and_models_are_dropped_and_no_others(tmp_path: Path, monke
 
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert kept(uri) == []
+    assert kept_of(uri) == []
     make_database(tmp_path)
     client = MlflowClient(tracking_uri=uri)
     (tmp_path / "weights").write_bytes(b"x" * 1000)
@@ -36,13 +36,13 @@ def test_deleted_runs_and_models_are_dropped_and_no_others(tmp_path: Path, monke
     client.delete_run(gone)
     client.delete_model_version("net", "2")
 
-    there = kept(uri)
+    there = kept_of(uri)
     assert {each.run for each in there} == {gone, models["unused"]}
     assert {(each.files, each.nbytes) for each in there} == {(1, 1000)}
     places = {
         made: Path(client.get_run(made).info.artifact_uri.removeprefix("file://")) for made in (here, gone, *models.values())
     }
     drop(there)
-    assert kept(uri) == []
+    assert kept_of(uri) == []
     assert {made for made, place in places.items() if list(place.rglob("weights"))} == {here, models["used"]}
     assert client.get_run(here).info.run_name == "here"
