@@ -59,7 +59,7 @@ def _ended(process: subprocess.Popen[bytes], ending: Event) -> int:
 
 def main(argv: list[str]) -> int:
     """Keep the supervisor of a state folder alive."""
-    told = Event()
+    ending = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
     return revive(lambda: subprocess.Popen([sys.executable, "-m", "infra.group.supervisor", argv[0]]), ending)  # noqa: S603
