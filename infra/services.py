@@ -275,11 +275,9 @@ def start_mlflow(state: Path, host: str = "127.0.0.1", tracking_uri: str | None 
     """
     port = free_port(host, 5000)
     url = f"http://{_bracketed(host)}:{port}"
-    command, settings = mlflow_program(state, url, tracking_uri), {}
-    if closed:
-        arguments, settings = mlflow_door(State(state))
-        command += arguments
-    return _start("MLflow", url, f"{url}/health", command, settings, state=state)
+    command = mlflow_program(state, url, tracking_uri)
+    arguments, settings = mlflow_door(State(state)) if closed else ([], {})
+    return _start("MLflow", url, f"{url}/health", [*command, *arguments], settings, state=state)
 
 
 def _start(name: str, url: str, health: str, command: list[str], settings: dict[str, str], *, state: Path) -> Service:

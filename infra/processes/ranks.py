@@ -34,7 +34,7 @@ def run_ranks(count: int, function: Callable[[Any], None], argument: Any, *, gpu
     from distributed import Client, LocalCluster
 
     how: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-    make = _extra("dask_cuda", "gpu", "cuda").LocalCUDACluster if gpus else LocalCluster
+    make = _extra("cuda").LocalCUDACluster if gpus else LocalCluster
     with make(silence_logs=50, **how) as cluster, Client(cluster) as client:
         client.wait_for_workers(count, timeout=START)
         workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
