@@ -44,9 +44,11 @@ def label_of(how: Degradation, axis: str = "S") -> str:
         "low-field": profile + gap + contrast,
         "slice-mask": f"phase{how.phase}" if how.phase else "",
         "in-plane": f"{kernel}{every}",
+        "scanner": "",
         "k-space": f"centre{100 * how.centre:.4g}".replace(".", "p") if how.centre is not None else "",
     }[how.operator]
-    return how.operator.replace("-", "") + str(how.factor) + str(differing) + ("" if axis == "S" else axis)
+    number = (how.scanner or 0) if how.operator == "scanner" else how.factor
+    return how.operator.replace("-", "") + str(number) + str(differing) + ("" if axis == "S" else axis)
 
 
 def stem_of(source: Source, label: str, contrast: str) -> str:

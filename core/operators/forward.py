@@ -51,7 +51,7 @@ class Beside:
     """What some kinds need beside the image that they degrade.
 
     Attributes:
-        tissues: of the whole sharp scan ("low-field").
+        tissues: of the whole sharp scan ("low-field", "scanner").
         maps: tissue maps (3, x, y, z) in the order CSF, GM, WM, where known; else the posteriors of ``tissues``.
         mask: boolean (x, y, z) on the image, True where nothing was measured.
     """
@@ -80,12 +80,13 @@ class Forward(Settings):
     """What all kinds share. The scan y is A x, for x the anatomy on a target grid.
 
     Attributes:
-        kind: which of the seven.
+        kind: which of the eight.
         axis: world axis nearest to that on which the kind acts (across the slices; for "k-space" the phase-encoding axis);
             None: the slice axis of the scan's grid (see ``Grid.slice_axis``).
     """
 
     needs_mask: ClassVar[bool] = False
+    needs_tissues: ClassVar[bool] = False  # ``degrade`` is nothing without the tissues of the scan
     linear: ClassVar[bool] = True  # the scan is A x and noise, and nothing else
     local: ClassVar[bool] = True  # a crop of the scan came from a crop of the anatomy by the same rule
 
@@ -189,6 +190,18 @@ class Forward(Settings):
             voxel: sharp voxel size across the slices, mm.
         """
         return {}
+
+    def on_slices(self, tissues: Tissues, image: Array, grid: Grid, axis: int, maps: Array | None = None) -> Tissues:  # noqa: ARG002
+        """The tissues as the kind takes them in ``Beside``: those of the sharp scan, or as bright as they are on thick slices.
+
+        Args:
+            tissues: of the whole sharp scan.
+            image: that scan, not a crop of it.
+            grid: of the scan.
+            axis: across the slices.
+            maps: see ``Beside``.
+        """
+        return tissues
 
     # -- for the kinds to say ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How a scan came from the anatomy: one value, of one of seven kinds, for all who make, restore, train on or check scans.
+"""How a scan came from the anatomy: one value, of one of eight kinds, for all who make, restore, train on or check scans.
 
 kind          the scan is                                                                      source
 slice-profile thick slices: averages over a slice by its profile, with a gap                   Brudfors et al. 2018
@@ -6,6 +6,7 @@ slice-mask    slices that were dropped: of ``factor`` thin ones the first is kep
 in-plane      within the slices an antialiased reduction by one of five kernels                SRMRI, section 3.2
 k-space       one phase-encoding line in ``factor`` and the centre, zero-filled                Cartesian undersampling
 low-field     thick slices, another contrast, noise                                            Lin et al. 2023
+scanner       brightness by tissue, bias field, transfer function, voxels, noise               see ``scanner``
 lesion-mask   the anatomy but for the voxels of a mask                                         InverseSR, figure 3
 none          the anatomy
 
@@ -34,6 +35,7 @@ from core.operators.kernels import Kernel, kernel_matrix
 from core.operators.kspace import zero_filled_matrix
 from core.operators.linear import Mask, Matrix, Separable, apply_axis
 from core.operators.profile import FINEST, Profile, profile_matrix
+from core.operators.scanner import Scanner
 
 if TYPE_CHECKING:
     from core.tissues import Tissues
@@ -230,6 +232,7 @@ class LowField(_ThickSlices):
     """Low field as in Lin et al. 2023 (see ``low_field``): its A is the slices' alone; contrast and noise are drawn beside it."""
 
     linear: ClassVar[bool] = False
+    needs_tissues: ClassVar[bool] = True
     kind: Literal["low-field"] = "low-field"
     slice_profile: Profile = "gaussian"
     slice_gap: float = Field(0.25, ge=0.0, lt=1.0)
@@ -311,7 +314,7 @@ class Identity(Forward):
 
 
 ForwardModel = Annotated[
-    SliceProfile | DroppedSlices | InPlane | KSpace | LowField | LesionMask | Identity, Field(discriminator="kind")
+    SliceProfile | DroppedSlices | InPlane | KSpace | LowField | Scanner | LesionMask | Identity, Field(discriminator="kind")
 ]
 KINDS: dict[str, type[Forward]] = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(ForwardModel)[0])}
 _ADAPTER: TypeAdapter[ForwardModel] = TypeAdapter(ForwardModel)

@@ -59,6 +59,31 @@ def profile_matrix(
     return weights
 
 
+def gaussian_matrix(n_target: int, n_source: int, scale: float, offset: float, fwhm: float) -> Matrix:
+    """The measured axis as seen through a Gaussian of any width, also a narrower or wider one than its voxels.
+
+    Args:
+        n_target: voxels of the target axis.
+        n_source: voxels of the measured axis.
+        scale: measured voxel size in target voxels, above 0.
+        offset: centre of the first measured voxel on the target axis, in voxels.
+        fwhm: in target voxels, above 0; beside the target's own voxels, within which the image is constant.
+
+    Returns:
+        float64 (n_source, n_target), non-negative, each row summing to 1.
+
+    Raises:
+        GridError: for a scale or a width that is not above 0.
+    """
+    if scale <= 0 or fwhm <= 0:
+        raise GridError("profile-invalid", "a scale and a width above 0", f"scale {scale}, width {fwhm}", "check the voxel sizes")
+    faces = np.arange(n_target + 1) - 0.5 - _centres(n_source, scale, offset)[:, None]
+    faces[:, 0], faces[:, -1] = -np.inf, np.inf
+    weights: Matrix = np.diff(_gaussian(faces, fwhm), axis=1)
+    weights[weights < NEGLIGIBLE] = 0
+    return weights
+
+
 def _centres(n_source: int, scale: float, offset: float) -> Matrix:
     """Places of the measured voxels; all exactly whole where all are nearly so."""
     centres = scale * np.arange(n_source, dtype=np.float64) + offset

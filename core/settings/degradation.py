@@ -11,17 +11,17 @@ from core.settings.base import Settings
 if TYPE_CHECKING:
     from core.operators.forward_model import ForwardModel
 
-LATER = ("phase", "kernel", "centre", "every")  # fields that digests know only where they are set
+LATER = ("phase", "kernel", "centre", "every", "scanner")  # fields that digests know only where they are set
 
 
 class Degradation(Settings):
     """How scans of low resolution are made from sharp ones: flat, for options and forms; ``forward`` is what is meant."""
 
-    operator: Literal["slice-profile", "slice-mask", "low-field", "in-plane", "k-space"] = Field(
+    operator: Literal["slice-profile", "slice-mask", "low-field", "in-plane", "k-space", "scanner"] = Field(
         "slice-profile",
         title="Operator",
         description="thick slices, dropped slices, the low-field simulator of Lin et al. 2023, coarser voxels within the slices, "
-        "or k-space lines left out",
+        "k-space lines left out, or a scanner of another brightness, bias field, sharpness, voxel size and noise",
     )
     factor: int = Field(
         4,
@@ -49,6 +49,12 @@ class Degradation(Settings):
     centre: float | None = Field(
         None, ge=0.0, le=1.0, title="Centre", description="of k-space, the fraction of lines that are all kept; default: 0.08"
     )
+    scanner: int | None = Field(
+        None,
+        ge=0,
+        title="Scanner",
+        description="number of a simulated scanner, from which all is drawn that it does to scans; 0, the default: the reference",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -72,7 +78,10 @@ class Degradation(Settings):
     def forward(self) -> ForwardModel:
         """The forward model that is meant: the operator's own fields, its defaults where nothing is said."""
         from core.operators.forward_model import KINDS, forward_of
+        from core.operators.scanner import Scanner
 
+        if self.operator == "scanner":
+            return Scanner.drawn(self.scanner or 0)
         values = self.model_dump(exclude={"operator"})
         own = {name: value for name, value in values.items() if name in KINDS[self.operator].model_fields}
         return forward_of(own | {"kind": self.operator})

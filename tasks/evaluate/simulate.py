@@ -112,8 +112,10 @@ def _tissues(job: Job, source: Source, image: Array, grid: Grid) -> tuple[Tissue
 
 def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) -> tuple[Degraded, dict[str, Any]]:
     """The degraded scan, and what was drawn and found for it."""
-    forward, draw = job.settings.degradation.forward, np.random.default_rng(field_key(job.settings.seed, sha256))
-    if forward.kind != "low-field":
+    how = job.settings.degradation
+    number = () if how.scanner is None else (how.scanner,)  # scanners see a person through noise of their own
+    forward, draw = how.forward, np.random.default_rng((*field_key(job.settings.seed, sha256), *number))
+    if not forward.needs_tissues:
         made = forward.degrade(image, grid, job.axis, draw)
         return made, made.drawn
     tissues, maps = _tissues(job, source, image, grid)
@@ -123,7 +125,7 @@ def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) ->
 
 def _digest(job: Job, source: Source, sha256: str) -> str:
     uri = job.labels.get(source.group) or job.labels.get("")
-    low = job.settings.degradation.operator == "low-field"
+    low = job.settings.degradation.forward.needs_tissues
     settings = job.settings.model_dump(mode="json", include={"degradation", "trust"}) | {"axis": job.axis}
     drawn = {"noise": "of the slices", "seed": job.settings.seed, "labels": files.sha256(uri) if uri else None} if low else {}
     return simulated.simulation_digest(sha256, settings | drawn)

@@ -52,7 +52,7 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
     path = f"{key}/measured"
     grid, attrs = place.store.grid(path), place.store.attrs(path)
     read = partial(place.store.read, path)
-    tissues = _tissues(read, how.contrast) if how.operator == "low-field" else None
+    tissues = _tissues(read, how.contrast) if how.forward.needs_tissues else None
     stats = ScanStats(**attrs["stats"])
     return Subject(name, key, grid, stats.upper, occupancy(read, grid), tissues, read, covariates, stats.noise_sd)
 

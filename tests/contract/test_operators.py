@@ -31,6 +31,12 @@ OTHER = {
     "centre": 0.3,
     "contrast": "FLAIR",
     "every": 2,
+    "curve": (1.3, 0.9, 0.8),
+    "bias": 0.2,
+    "pattern": 4,
+    "width": (1.2, 1.6),
+    "voxel": (1.25, 1.5),
+    "noise": 0.03,
 }
 
 
@@ -65,7 +71,7 @@ def operator_of(forward: Forward, axis: int = 2, grid: Grid = SHARP):
 
 def test_every_member_is_named_once_and_every_field_tried():
     kinds = [member.model_fields["kind"].default for member in MEMBERS]
-    assert len(set(kinds)) == len(kinds) == 7
+    assert len(set(kinds)) == len(kinds) == 8
     for member in MEMBERS:
         tried = [one.model_dump() for one in ALL if isinstance(one, member)]
         for name in set(member.model_fields) - {"kind", "axis", "factor"}:
@@ -122,7 +128,8 @@ def test_it_comes_back_from_a_sidecar(forward, axis):
 
 @pytest.mark.parametrize("axis", range(3))
 def test_a_degraded_image_is_the_operator_applied(forward, axis):
-    """Noise and contrast of low field aside: no tissue changes, and the noise of an SNR without end is none."""
+    """Contrast, bias and noise aside: no tissue changes, there is no bias, and noise of an SNR without end is none."""
+    forward = forward.model_copy(update={"bias": 0.0}) if "bias" in type(forward).model_fields else forward
 
     class Silent:
         def multivariate_normal(self, *_):
@@ -152,6 +159,7 @@ def test_a_crop_of_the_columns_is_degraded_like_the_whole(forward, axis):
     """Along the axes on which nothing acts."""
     image = np.random.default_rng(2).random(SHAPE, dtype=np.float32)
     acted = {one for one, factor in enumerate(forward.factors(axis)) if factor > 1} | ({axis} if not forward.local else set())
+    acted |= set(at(forward, axis).averaged(forward.degraded_grid(SHARP, axis)))
     cut = tuple(slice(None) if one in acted else slice(2, n - 3) for one, n in enumerate(SHAPE))
     operator = operator_of(forward, axis)
     part = image[cut]

@@ -35,6 +35,8 @@ def how(operator="slice-profile", factor=4, **more):
         (how("in-plane", 2, kernel="bicubic", slice_gap=0.2), "S", "inplane2"),
         (how("in-plane", 2, kernel="lanczos3"), "A", "inplane2lanczos3A"),
         (how("in-plane", 4, every=2), "S", "inplane4every2"),
+        (how("scanner"), "S", "scanner0"),
+        (how("scanner", scanner=12), "A", "scanner12A"),
         (how("k-space"), "S", "kspace4"),
         (how("k-space", centre=0.125), "S", "kspace4centre12p5"),
     ],

@@ -14,6 +14,8 @@ import pytest
 from core.errors import UsageError
 from core.io import bids, nifti
 from core.operators.forward_model import DroppedSlices, InPlane, KSpace, LowField, SliceProfile
+from core.operators.scanner import Scanner
+from core.operators.sidecar import simulated_by
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
 from core.settings.run import RunSettings
@@ -77,6 +79,20 @@ def test_what_is_written_is_a_bids_dataset_that_names_its_truth(cohort, operator
         assert image[truth[:, :, 1:40:4] > 0].mean() == pytest.approx(truth[truth > 0].mean(), rel=0.15)
     description = json.loads((cohort.parent / "sim" / "dataset_description.json").read_text())
     assert (description["DatasetType"], description["License"]) == ("raw", "CC0")
+
+
+def test_scanners_see_the_same_persons_and_say_what_they_did_to_them(cohort):
+    for number in (0, 3):
+        records = simulate(settings(cohort, degradation=Degradation(operator="scanner", scanner=number)))
+        assert set(states(records).values()) == {"done"}
+    found = {scan.key: scan for scan in bids.discover(str(cohort.parent / "sim"))}
+    assert [key for key in found if "sub-02" in key] == ["sub-02_rec-scanner0_T1w", "sub-02_rec-scanner3_T1w"]
+    said = [found[f"sub-02_rec-scanner{number}_T1w"].sidecar["Isovox"] for number in (0, 3)]
+    assert simulated_by({"Isovox": said[1]}).model_copy(update={"axis": None}) == Scanner.drawn(3)
+    assert said[0]["TruthSHA256"] == said[1]["TruthSHA256"]
+    assert said[1]["NoiseSD"] > 0
+    again = simulate(settings(cohort, degradation=Degradation(operator="scanner", scanner=3)))
+    assert set(states(again).values()) == {"skipped"}
 
 
 @pytest.mark.parametrize(("axis", "shape"), [("R", (5, 42, 43)), ("A", (40, 5, 43)), ("auto", (40, 42, 5))])
