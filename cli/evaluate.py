@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from cli.helpers.console import FAILED, OK, calm, console, say
 from core.settings.evaluate import EvaluationSettings
+from core.settings.harmonisation import HarmonisationTrial
 
 if TYPE_CHECKING:
     from tasks.evaluate.evaluation import Score
 
 
 POSITIONAL = ("protocol", "cohort")
+HARMONISATION = "harmonisation"  # in place of a protocol: no method restores, volumes are made alike
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     from cli.helpers.options import add_settings
+    from cli.helpers.options import add_more, add_settings
 
     add_settings(parser, EvaluationSettings, POSITIONAL)
+    add_more(parser, HarmonisationTrial, EvaluationSettings, HARMONISATION)
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
 
 
@@ -34,6 +38,8 @@ def execute(options: argparse.Namespace) -> int:
     calm()
     if options.quiet:
         be_quiet()
+    if options.protocol == HARMONISATION:
+        return _harmonisation(options)
     settings = settings_from(options, EvaluationSettings)
     check_cluster(settings.compute)
     with terminable():
@@ -41,6 +47,27 @@ def execute(options: argparse.Namespace) -> int:
     if not options.quiet:
         show(rows, settings)
     return FAILED if any(row.state == "failed" for row in rows) else OK
+
+
+def _harmonisation(options: argparse.Namespace) -> int:
+    """A trial of harmonisation: its table, and where it lies."""
+    from rich.table import Table
+
+    from cli.options import settings_from
+    from flows.harmonisation import trial
+    from infra.signals import terminable
+    from tasks.evaluate.harmonisation_table import COLUMNS, text
+
+    settings = settings_from(options, HarmonisationTrial)
+    with terminable():
+        rows = trial(settings)
+    if not options.quiet:
+        table = Table("rival", *COLUMNS.values(), box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(row["rival"], *(text(row, column) for column in COLUMNS))
+        console().print(table)
+    say(f"tables: {settings.out}/summary.tsv, features/")
+    return OK
 
 
 def show(rows: list[Score], settings: EvaluationSettings) -> None:

@@ -21,11 +21,12 @@ from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
 from core.harmonize.intensity import CAUTIONS, Normaliser
+from core.harmonize.volume import Look, fit_resolution, fit_rest
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.io.ratings import Rating, by_site, read_ratings
-from core.settings.harmonize import HarmonizeSettings
+from core.settings.harmonize import HarmonizeSettings, VolumeSteps
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
 from flows.reprocess import reprocess_cohort
@@ -124,7 +125,7 @@ def _without_rejected(
 
 
 def _piece(site: str, key: str, settings: HarmonizeSettings) -> Piece:
-    return Piece(settings.out, site, key, settings.contrast, settings.intensity, settings.field_of_view)
+    return Piece(settings.out, site, key, settings.contrast, settings.intensity, settings.field_of_view, steps=settings.steps)
 
 
 # -- fit --------------------------------------------------------------------------------------------------------------------
@@ -151,7 +152,9 @@ def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None)
     if given is None:
         return settings
     method = "none" if given.normaliser is None else given.normaliser.method
-    return settings.model_copy(update={"intensity": method, "combat": settings.combat and given.combat is not None})
+    return settings.model_copy(
+        update={"steps": VolumeSteps(), "intensity": method, "combat": settings.combat and given.combat is not None}
+    )
 
 
 def _check_sites(sites: Sequence[Site], measured: Sequence[Member], given: model.Harmonizer | None) -> None:
@@ -171,21 +174,32 @@ def _check_sites(sites: Sequence[Site], measured: Sequence[Member], given: model
         raise UsageError("site-lost", "scans of each site", got, "see their reasons in the site's report, or leave the site out")
 
 
-def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> model.Harmonizer:
-    """Fit intensities on the reference site's scans, or on all."""
-    wanted = settings.reference_site
+def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tuple[model.Harmonizer, list[Member]]:
+    """Fit intensities on the reference site's scans, or on all; what else makes volumes alike on all. With the scans left.
+
+    Raises:
+        UsageError: reference-empty.
+    """
+    wanted, steps = settings.reference_site, settings.steps
+    geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
+    measured = {member.piece.name: work.read_measured(member.piece) or {} for member in members}
+    looks = {name: Look(name.partition("/")[0], said.get("Sharpness", [])) for name, said in measured.items()}
+    first = fit_resolution(steps, list(looks.values()), settings.voxel_size, settings.contrast)
+    if steps.looked:
+        members, measured = run.look_again(model.Harmonizer(volume=first.to_json(), **geometry), members)
+        looks = {member.piece.name: looks[member.piece.name] for member in members}
     chosen = [member for member in members if wanted in {None, member.piece.site}]
     if not chosen:
         got = ", ".join(tables.sizes(members)) or "no scan that could be measured"
         raise UsageError("reference-empty", f"scans of {wanted or 'any site'} to fit on", got, "correct --reference-site")
     fitted = None
     if settings.intensity != "none":
-        measured = [work.read_measured(member.piece) or {} for member in chosen]
-        fitted = Normaliser.fit_readings(
-            settings.intensity, [reading["Reading"] for reading in measured], settings.contrast
-        ).to_json()
-    geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
-    return model.Harmonizer(intensity=fitted, sites=tables.sizes(chosen), **geometry)
+        readings = [measured[member.piece.name]["Reading"] for member in chosen]
+        fitted = Normaliser.fit_readings(settings.intensity, readings, settings.contrast)
+    whole = fit_rest(first, [replace(look, noise=measured[name].get("Noise")) for name, look in looks.items()], fitted)
+    volume = whole.to_json() if steps.wanted() else None
+    intensity = None if fitted is None else fitted.to_json()
+    return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
 
 
 def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
@@ -232,6 +246,15 @@ class Run:
     def _stage(self, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
         with bars({"scans": len(pieces)}) as tell:
             return work.run(self._dispatch, function, pieces, self.settings.compute.workers, tell)
+
+    def look_again(self, first: model.Harmonizer, members: Sequence[Member]) -> tuple[list[Member], dict[str, dict[str, Any]]]:
+        """Measure all scans as they are prepared; those that came through, and what was found by their names."""
+        model.save(work.first_folder(self.settings.out), first, "What prepares these scans; see ../harmonizer.\n")
+        ready = {member.piece.name: replace(member.piece, model=first.digest) for member in members}
+        looking = [replace(member, piece=ready[member.piece.name]) for member in members]
+        through = {member.piece.name for member in self.through("prepare", work.prepare, looking)}
+        found = {name: work.read_prepared(ready[name]) or {} for name in through}
+        return [member for member in members if member.piece.name in through], found
 
     def apply(self, harmonizer: model.Harmonizer, members: Sequence[Member]) -> list[Member]:
         """Write all scans on the harmoniser's scale; with the records of what was written."""
@@ -293,7 +316,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         run.refused += [refusal for _, refused in restored for refusal in refused] + rejected
         measured = run.through("measure", work.measure, kept)
         _check_sites(sites, measured, given)
-        harmonizer = given or _fit(settings, measured)
+        harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, measured)
     rows = _rows(done, run.refused)
     adjusted = adjust(settings, done, given)

@@ -93,6 +93,21 @@ def add_settings(
             _add(groups[title], path, field)
 
 
+def add_more(parser: argparse.ArgumentParser, model: type[BaseModel], beside: type[BaseModel], title: str) -> None:
+    """Add the options of a second settings model that the first does not have, in a group of their own.
+
+    Args:
+        parser: of a command.
+        model: whose fields are the options.
+        beside: whose options were added.
+        title: of the group.
+    """
+    group = parser.add_argument_group(title)
+    for path, field in _leaves(model):
+        if path[0] not in beside.model_fields:
+            _add(group, path, field)
+
+
 def _options_of_method(words: list[str]) -> dict[str, Any]:
     pairs = [word.partition("=") for word in words]
     if bad := [name for name, equals, _ in pairs if not equals]:

@@ -36,6 +36,9 @@ class Feature:
 
 
 OWN = "isovox"
+BASE = 0.1, 0.25  # of the highest frequency: the band that the others are held against
+BANDS = (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)
+OVER = f"of that at {BASE[0]:g} to {BASE[1]:g}"
 FIT = "three normal distributions by expectation maximisation, core.tissues"
 MRIQC = "MRIQC (Esteban et al. 2017), on fitted classes"
 FEATURES = (
@@ -60,6 +63,9 @@ FEATURES = (
     Feature("p50", "scan", "median of the brain", OWN),
     Feature("p75", "scan", "75th percentile of the brain", OWN),
     Feature("p95", "scan", "95th percentile of the brain", OWN),
+    Feature("spectrum_low", "", f"power at {BANDS[0][0]:g} to {BANDS[0][1]:g} of the highest frequency, log10 {OVER}", OWN),
+    Feature("spectrum_middle", "", f"power at {BANDS[1][0]:g} to {BANDS[1][1]:g}, likewise", OWN),
+    Feature("spectrum_high", "", f"power at {BANDS[2][0]:g} to {BANDS[2][1]:g}, likewise", OWN),
     Feature("skewness", "", "of the brain's intensities, by quartiles: (p75 + p25 - 2 p50) / (p75 - p25)", "Bowley 1901"),
 )
 RESTORATION = (
@@ -94,7 +100,7 @@ def measure(image: Array, grid: Grid, mask: Kept, contrast: Contrast = "T1w") ->
     volumes = _volumes(tissues, brain, within, part)
     sharpness = _gradient(brain, within, part) / max(step, 1e-9)
     figures = volumes | _intensities(tissues, step, noise) | {"noise": noise, "sharpness": sharpness}
-    return figures | _percentiles(brain, within)
+    return figures | _spectrum(brain, within) | _percentiles(brain, within)
 
 
 def of_restoration(quality: Mapping[str, float]) -> dict[str, float]:
@@ -137,6 +143,18 @@ def _gradient(brain: Array, within: Kept, grid: Grid) -> float:
     core = binary_erosion(within, iterations=2)
     looked_at = core if core.any() else within
     return float(np.sqrt(squares[looked_at]).mean(dtype=np.float64))
+
+
+def _spectrum(brain: Array, within: Kept) -> dict[str, float]:
+    """Radial power of the brain, its mean taken off, in bands of the frequency; of thin boxes along the axes that have any."""
+    from scipy.fft import rfftn
+
+    power = np.abs(rfftn(np.where(within, brain - brain[within].mean(dtype=np.float64), 0).astype(np.float32))) ** 2
+    x, y = (np.fft.fftfreq(n) * 2 for n in brain.shape[:2])
+    radius = np.sqrt(x[:, None, None] ** 2 + y[:, None] ** 2 + (np.fft.rfftfreq(brain.shape[2]) * 2) ** 2)
+    base, *bands = (float(power[(radius >= low) & (radius < high)].mean() or 0.0) for low, high in (BASE, *BANDS))
+    names = ("spectrum_low", "spectrum_middle", "spectrum_high")
+    return {name: math.log10(max(band, 1e-20) / max(base, 1e-20)) for name, band in zip(names, bands, strict=True)}
 
 
 def _percentiles(brain: Array, within: Kept) -> dict[str, float]:

@@ -6,6 +6,7 @@ The figures are those of the library intensity-normalization (Reinhold et al. 20
               white-stripe (x - mean) / SD of the stripe around white matter (Shinohara et al. 2014)
               fcm          x / mean of white matter by fuzzy c-means
               kde          x / mode of white matter by a kernel density
+    tissues   means of CSF, grey and white matter on the cohort's (``tissue_map``, of isovox itself)
     landmarks nyul         deciles of the brain mapped on the cohort's mean deciles (Nyúl & Udupa 1999; Shah et al. 2011)
 
 An affine method puts each scan on a scale without unit. Here the cohort gives it one: the median of its scans' means and scales,
@@ -27,18 +28,21 @@ from numpy.typing import NDArray
 from core.digest import digest_of
 from core.errors import InputError, WeightsError
 from core.geometry.grid import Array
+from core.harmonize import tissue_map
 from core.tissues import Contrast
 
 if TYPE_CHECKING:
     from intensity_normalization import NyulNormalizer
 
-Method = Literal["nyul", "z-score", "white-stripe", "fcm", "kde"]
+Method = Literal["nyul", "z-score", "white-stripe", "fcm", "kde", "tissues"]
 Values = NDArray[np.float64]
 Kept = NDArray[np.bool_]
 Reading = list[float]
 
 VERSION = 1
 LIBRARY = "intensity-normalization 3"
+OWN = "isovox"
+NEEDED = {"nyul": {"percentiles", "scale"}, "tissues": tissue_map.USED}
 MODALITY: dict[Contrast, str] = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair"}
 FEWEST = 1000  # voxels of a brain
 SAMPLED = 1 << 18  # voxels that clusters and densities are estimated from, at most: every n-th
@@ -48,7 +52,7 @@ SLAB = 1 << 20  # voxels that are mapped together
 
 CAUTIONS = {
     "nyul": "Nyúl's landmarks are percentiles of all tissues together: where their shares differ (atrophy, ages), a tissue's "
-    "intensity moves with them, and atrophy is taken for a scanner; where ages or diagnoses differ between sites, take fcm or kde"
+    "intensity moves with them, and atrophy is taken for a scanner; where ages or diagnoses differ, take tissues, fcm or kde"
 }  # what the page says of a method
 
 _seeding = threading.Lock()
@@ -109,7 +113,8 @@ def read(method: Method, image: Array, mask: Kept, contrast: Contrast = "T1w") -
         contrast: says which tissue is brightest.
 
     Returns:
-        of nyul 1001 quantiles; else offset and scale: the scan's (x - offset) / scale has no unit.
+        of nyul 1001 quantiles; of tissues the means of CSF, grey and white matter; else offset and scale: the scan's
+        (x - offset) / scale has no unit.
 
     Raises:
         InputError: intensity-flat or intensity-unfit, where the brain has no such figures.
@@ -117,6 +122,8 @@ def read(method: Method, image: Array, mask: Kept, contrast: Contrast = "T1w") -
     values = inside(image, mask)
     if method == "nyul":
         return profile(values)
+    if method == "tissues":
+        return tissue_map.read_peaks(image, mask, contrast)
     step = 1 if method == "z-score" else -(-values.size // SAMPLED)
     offset, scale = _library(method, values[::step], contrast)
     if method == "white-stripe" and contrast == "T1w" and offset <= np.median(values):
@@ -196,8 +203,8 @@ class Normaliser:
     Attributes:
         method: which.
         contrast: of the scans.
-        state: of nyul "percentiles" (%) and the "scale" they are mapped on (1 to 100 for the cohort's 1 % and 99 %); else
-            "offset" and "scale" in the cohort's unit.
+        state: of nyul "percentiles" (%) and the "scale" they are mapped on (1 to 100 for the cohort's 1 % and 99 %); of
+            tissues the "peaks" and the "range" of the middle one; else "offset" and "scale" in the cohort's unit.
         scans: how many it was fitted on.
         library: that made the figures.
     """
@@ -228,6 +235,8 @@ class Normaliser:
             raise InputError("intensity-empty", "at least one scan to fit on", "none", "check the reference site")
         if method == "nyul":
             return cls(method, contrast, _fit_nyul(readings), len(readings))
+        if method == "tissues":
+            return cls(method, contrast, tissue_map.fit_peaks(readings, contrast), len(readings), OWN)
         offset, scale = np.median(np.array(readings, np.float64), axis=0)
         return cls(method, contrast, {"offset": [float(offset)], "scale": [float(scale)]}, len(readings))
 
@@ -241,7 +250,10 @@ class Normaliser:
         Raises:
             InputError: a scan without intensities to fit on.
         """
-        reading = read(self.method, image, mask, self.contrast)
+        return self.apply_by(image, read(self.method, image, mask, self.contrast))
+
+    def apply_by(self, image: Array, reading: Reading) -> Array:
+        """The image on the cohort's scale, by what ``read`` gave of it."""
         flat = np.ravel(image)
         mapped = np.empty(flat.shape, np.float32)
         for start in range(0, flat.size, SLAB):
@@ -250,7 +262,13 @@ class Normaliser:
         mapped[flat == 0] = 0
         return mapped.reshape(image.shape)
 
+    def beyond(self, reading: Reading) -> str:
+        """Why a scan is outside what was fitted and was not bent to it, or nothing."""
+        return tissue_map.beyond(reading, self.state, self.contrast) if self.method == "tissues" else ""
+
     def _map(self, values: Values, reading: Reading) -> Values:
+        if self.method == "tissues":
+            return tissue_map.map_peaks(values, reading, self.state, self.contrast)
         if self.method == "nyul":
             return _by_landmarks(values, np.array(reading), self.state)
         offset, scale = reading
@@ -269,7 +287,7 @@ class Normaliser:
         """
         try:
             known = {name: value[name] for name in ("method", "contrast", "state", "scans", "library")}
-            needed = {"percentiles", "scale"} if known["method"] == "nyul" else {"offset", "scale"}
+            needed = NEEDED.get(known["method"], {"offset", "scale"})
             right = value["version"] == VERSION and known["method"] in get_args(Method) and set(known["state"]) == needed
             state = {name: [float(number) for number in numbers] for name, numbers in known.pop("state").items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from core.errors import UsageError, WeightsError
 from core.harmonize.intensity import Normaliser
+from core.harmonize.volume import VolumeModel
 from core.io import files
 from core.settings.base import Settings
+from core.settings.harmonize import VolumeSteps
 
 FILE, CARD = "harmonizer.json", "README.md"
 GEOMETRY = ("contrast", "method", "voxel_size", "field_of_view")
@@ -27,6 +29,7 @@ class Harmonizer(Settings):
         field_of_view: mm an axis.
         intensity: ``Normaliser.to_json``; None where intensities were left as they are.
         combat: ``Combat.to_json``; None where features were.
+        volume: ``VolumeModel.to_json``; None where no step was wanted beside intensities.
         sites: scans a site that it was fitted on.
     """
 
@@ -38,6 +41,12 @@ class Harmonizer(Settings):
     intensity: dict[str, Any] | None = None
     combat: dict[str, Any] | None = None
     sites: dict[str, int] = {}
+    volume: dict[str, Any] | None = None
+
+    @model_serializer(mode="wrap")
+    def _set_ones(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A harmoniser without further steps keeps the digest that it had before there were any."""
+        return {name: value for name, value in write(self).items() if name != "volume" or value is not None}
 
     @property
     def sha256(self) -> str:
@@ -53,6 +62,13 @@ class Harmonizer(Settings):
     def normaliser(self) -> Normaliser | None:
         """What maps intensities."""
         return None if self.intensity is None else Normaliser.from_json(self.intensity)
+
+    @property
+    def volumes(self) -> VolumeModel:
+        """All that maps a volume."""
+        if self.volume is None:
+            return VolumeModel(VolumeSteps(), self.contrast, normaliser=self.normaliser)
+        return VolumeModel.from_json(self.volume, self.contrast, self.normaliser)
 
     def check_same(self, **wanted: Any) -> None:
         """Refuse scans that are restored otherwise than those it was fitted on.
@@ -91,5 +107,5 @@ def read(folder: str) -> Harmonizer:
         raise WeightsError("harmonizer-missing", f"a folder with {FILE}", folder, "name one that isovox harmonize made") from None
     except (ValueError, ValidationError) as error:
         raise WeightsError("harmonizer-unreadable", f"a harmoniser's {FILE}", str(error)[:200], "fit it again") from error
-    harmonizer.normaliser  # noqa: B018 - refuses one that cannot be read
+    harmonizer.volumes  # noqa: B018 - refuses one that cannot be read
     return harmonizer

@@ -11,6 +11,35 @@ from core.settings.run import Compute, QualityThresholds
 from core.settings.scans import TILING, AcquisitionSettings, TilingSettings
 
 
+class VolumeSteps(Settings):
+    """What makes volumes alike beside their intensities; each step is taken where it is wanted, in this order."""
+
+    bias_field: bool = Field(default=False, title="Bias field", description="take each scan's bias field away, by N4")
+    resolution: bool = Field(
+        default=False,
+        title="Resolution",
+        description="bring all scans to the sharpness of the least sharp site; none is sharpened",
+    )
+    noise_level: bool = Field(
+        default=False, title="Noise level", description="add noise up to the level of the noisiest site; none is taken away"
+    )
+    brain_only: bool = Field(
+        default=False,
+        title="Brain only",
+        description="set to 0 what lies beyond the rough brain mask (thresholds and balls, no segmentation), so that heads and "
+        "stripped brains have one extent",
+    )
+
+    @property
+    def looked(self) -> bool:
+        """Whether scans are looked at twice before the model is whole: the second time as it prepares them."""
+        return self.bias_field or self.resolution or self.noise_level
+
+    def wanted(self) -> list[str]:
+        """The names of the steps that are taken."""
+        return [name for name, taken in self.model_dump().items() if taken]
+
+
 class HarmonizeSettings(Settings):
     """Scans and features of several sites made comparable."""
 
@@ -22,9 +51,13 @@ class HarmonizeSettings(Settings):
         examples=[["berlin=/data/berlin", "oslo=s3://scans/oslo"], ["cohort.tsv"]],
     )
     out: str = Field(title="Output", description="folder of restored and harmonised scans, tables and report; local or s3://")
-    intensity: Literal["nyul", "z-score", "white-stripe", "fcm", "kde", "none"] = Field(
-        "nyul", title="Intensity", description="how intensities come on one scale; none: they are left as they are"
+    intensity: Literal["nyul", "z-score", "white-stripe", "fcm", "kde", "tissues", "none"] = Field(
+        "nyul",
+        title="Intensity",
+        description="how intensities come on one scale; tissues: fluid, grey and white matter on the reference's, whatever their "
+        "shares; none: they are left as they are",
     )
+    steps: VolumeSteps = Field(VolumeSteps(), title="Steps", description="what else makes the volumes alike, each if wanted")
     combat: bool = Field(default=True, title="ComBat", description="take what is the sites' out of the features")
     preserve: tuple[str, ...] = Field(
         ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"

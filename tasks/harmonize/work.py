@@ -2,6 +2,8 @@
 
 OUT/<site>/…                               the site's restored scans, as ``isovox run`` writes them
 OUT/isovox/measured/<site>/<key>.json      what was measured of a restored scan: features, quantiles, what the method is fitted on
+OUT/isovox/prepared/<site>/<key>.json      likewise of the scan without bias field and as sharp as all will be, if wanted
+OUT/isovox/first/                          what makes a scan so
 OUT/isovox/model/                          the harmoniser: what was fitted, with its card
 OUT/harmonized/<site>/…                    scans on the common scale and field of view (BIDS derivatives), a record each
 OUT/features*.tsv, OUT/report.html         the tables and the report
@@ -27,17 +29,21 @@ from core.harmonize import model
 from core.harmonize.brain import Kept, brain, common_view, view
 from core.harmonize.features import measure as features_of
 from core.harmonize.features import of_restoration
-from core.harmonize.intensity import Normaliser, Reading, Values, inside, profile, read
+from core.harmonize.intensity import Reading, Values, inside, profile, read
+from core.harmonize.volume import VolumeModel, look_again, look_first
 from core.io import derivatives, files, nifti
 from core.io.output import Output
+from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 1  # of the measures: a change of their numbers measures scans anew
+VERSION = 2  # of the measures: a change of their numbers measures scans anew
 ATTEMPTS = 4  # at a storage that fails in passing
 DEADLINE = 3600.0  # seconds without any scan finishing
 BRAIN_ML = 500.0, 2300.0  # of a person: a mask beyond is no brain
 LABEL = "harmonized"
+NO_STEPS = VolumeSteps()
+ROUGH = "rough: thresholds and balls, no segmentation"
 HARMONIZED = (
     "Scan of a multi-site cohort on a common intensity scale and field of view, by isovox. For research, not for diagnosis."
 )
@@ -61,6 +67,7 @@ class Piece:
         intensity: the method, or "none".
         extent: field of view in mm.
         model: digest of the fitted harmoniser; empty before.
+        steps: that are fitted beside intensities.
     """
 
     out: str
@@ -70,6 +77,7 @@ class Piece:
     intensity: str
     extent: tuple[float, float, float]
     model: str = ""
+    steps: VolumeSteps = NO_STEPS
 
     @property
     def name(self) -> str:
@@ -91,6 +99,11 @@ class Piece:
         """What was measured of the restored scan."""
         return files.join(self.out, "isovox", "measured", self.site, f"{self.key}.json")
 
+    @property
+    def prepared(self) -> str:
+        """What was measured of the scan as it is prepared."""
+        return files.join(self.out, "isovox", "prepared", self.site, f"{self.key}.json")
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -107,6 +120,11 @@ class Scan:
 def model_folder(out: str) -> str:
     """Where a harmonisation keeps its fitted model."""
     return files.join(out, "isovox", "model")
+
+
+def first_folder(out: str) -> str:
+    """Where a harmonisation keeps what prepares scans, before the rest is fitted on them."""
+    return files.join(out, "isovox", "first")
 
 
 def image_of(record: ScanRecord) -> str:
@@ -151,12 +169,20 @@ def _source_digest(record: ScanRecord) -> str:
 
 def read_measured(piece: Piece) -> dict[str, Any] | None:
     """What was measured of a restored scan; None where that is of other bytes or was never done."""
-    wanted = digest_of([_source_digest(_record(piece)), piece.contrast, piece.intensity])
+    return _read(piece.measured, _measured_digest(piece))
+
+
+def _read(uri: str, digest: str) -> dict[str, Any] | None:
     try:
-        measured = files.read_json(piece.measured)
+        measured = files.read_json(uri)
     except (FileNotFoundError, ValueError):
         return None
-    return measured if isinstance(measured, dict) and measured.get("Digest") == wanted else None
+    return measured if isinstance(measured, dict) and measured.get("Digest") == digest else None
+
+
+def _measured_digest(piece: Piece) -> str:
+    steps = [piece.steps.wanted()] if piece.steps.wanted() else []
+    return digest_of([_source_digest(_record(piece)), piece.contrast, piece.intensity, *steps])
 
 
 def _measure(piece: Piece) -> None:
@@ -164,7 +190,9 @@ def _measure(piece: Piece) -> None:
         return
     scan = _load(piece)
     figures = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
-    content = {"Digest": digest_of([_source_digest(scan.record), piece.contrast, piece.intensity]), "Features": _finite(figures)}
+    content: dict[str, Any] = {"Digest": _measured_digest(piece), "Features": _finite(figures)}
+    if piece.steps.resolution:
+        content["Sharpness"] = look_first(piece.steps, scan.image, scan.grid, scan.mask, piece.contrast)
     files.write_json(piece.measured, content | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
 
 
@@ -186,16 +214,42 @@ def measure(piece: Piece) -> float:
     return _timed(lambda: _measure(piece))
 
 
+# -- prepare ----------------------------------------------------------------------------------------------------------------
+
+
+def read_prepared(piece: Piece) -> dict[str, Any] | None:
+    """What was measured of a scan as it is prepared; None where that is of other bytes or was never done."""
+    return _read(piece.prepared, digest_of([_measured_digest(piece), piece.model]))
+
+
+def _prepare(piece: Piece) -> None:
+    if read_prepared(piece) is not None:
+        return
+    scan, first = _load(piece), _volumes(first_folder(piece.out), piece.model)
+    reading, noise = look_again(first, piece.intensity, scan.image, scan.grid, scan.mask, piece.site)
+    digest = digest_of([_measured_digest(piece), piece.model])
+    files.write_json(piece.prepared, {"Digest": digest, "Reading": reading, "Noise": noise})
+
+
+def prepare(piece: Piece) -> float:
+    """Measure a scan as it is prepared; seconds it took.
+
+    Raises:
+        InputError: a scan without tissues, or whose sharpness cannot be told.
+    """
+    return _timed(lambda: _prepare(piece))
+
+
 # -- harmonise --------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
-def _normaliser(out: str, digest: str) -> Normaliser | None:  # noqa: ARG001 - another model is read anew
-    return model.read(model_folder(out)).normaliser
+def _volumes(folder: str, digest: str) -> VolumeModel:  # noqa: ARG001 - another model is read anew
+    return model.read(folder).volumes
 
 
-def _problems(piece: Piece, scan: Scan, view_mask: Kept) -> list[tuple[str, str]]:
-    """What makes a harmonised scan doubtful: its restoration, its brain mask, its field of view."""
+def _problems(piece: Piece, scan: Scan, view_mask: Kept, beyond: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What makes a harmonised scan doubtful: its restoration, its brain mask, its field of view, what is beyond the fit."""
     problems = [(scan.record.code or "flagged", scan.record.reason)] if scan.record.state == "flagged" else []
     millilitres = float(np.count_nonzero(scan.mask)) * math.prod(scan.grid.spacing) / 1000
     if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
@@ -207,32 +261,37 @@ def _problems(piece: Piece, scan: Scan, view_mask: Kept) -> list[tuple[str, str]
         problems.append(
             ("field-of-view", f"{share:.2g} % of the brain lies outside {' x '.join(f'{mm:g}' for mm in piece.extent)} mm")
         )
-    return problems
+    return problems + [("beyond-fit", why) for why in beyond]
 
 
-def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, normaliser: Normaliser | None) -> dict[str, Any]:
+def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, volumes: VolumeModel) -> dict[str, Any]:
+    normaliser, steps = volumes.normaliser, volumes.steps.wanted()
     method = None if normaliser is None else {"Method": normaliser.method, "Library": normaliser.library}
-    own = {
-        "Harmonized": {"Site": piece.site, "Model": piece.model, "Intensity": method, "Digest": digest, "Grid": grid.to_json()}
-    }
+    told: dict[str, Any] = {"Site": piece.site, "Model": piece.model, "Intensity": method, "Digest": digest}
+    own = {"Harmonized": told | {"Grid": grid.to_json()}}
+    if steps:
+        own["Harmonized"] |= {"Steps": steps}
+    if volumes.steps.brain_only:
+        own["Harmonized"] |= {"BrainMask": ROUGH}
     source = f"{scan.stem}.nii.gz"
     sidecar = {"Description": HARMONIZED, "Sources": [derivatives.bids_uri(source)]}
     return scan.sidecar | sidecar | {"Isovox": own | {"Inputs": {source: scan.record.outputs[source]}}}
 
 
 def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
-    normaliser, out = _normaliser(piece.out, piece.model), piece.harmonized
-    mapped = scan.image if normaliser is None else normaliser.apply(scan.image, scan.mask)
+    volumes, out = _volumes(model_folder(piece.out), piece.model), piece.harmonized
+    made = volumes.apply(scan.image, scan.grid, scan.mask, piece.site, piece.name)
+    mapped = made.image
     before, after = common_view(scan.grid, scan.mask, piece.extent)
     grid = scan.grid.pad(before, after)  # type: ignore[arg-type]
     image, mask = view(mapped, before, after), view(scan.mask, before, after)
     stem = scan.stem.replace(f"desc-{derivatives.DESC}", f"desc-{LABEL}")
     written = {f"{stem}.nii.gz": nifti.save(out.path(f"{stem}.nii.gz"), image, grid)}
-    files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, normaliser))
+    files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, volumes))
     written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
     features = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
     figures = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
-    problems = _problems(piece, scan, mask)
+    problems = _problems(piece, scan, mask, made.told)
     return ScanRecord(
         key=piece.key,
         state="flagged" if problems else "done",

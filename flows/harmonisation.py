@@ -1,0 +1,36 @@
+"""A trial of harmonisation: ``isovox evaluate harmonisation``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from core.settings.harmonisation import HarmonisationTrial
+
+if TYPE_CHECKING:
+    from tasks.evaluate.harmonisation_table import Row
+
+STAGES = 3
+
+
+def trial(settings: HarmonisationTrial) -> list[Row]:
+    """Simulate, fit on half of the persons, score the others, with a progress bar; a row a rival.
+
+    Raises:
+        UsageError: no such cohort, persons-few.
+        BusyError: another run works on the same output.
+        ClusterError: the cluster cannot be had.
+    """
+    from core.io import claim, files
+    from core.io.lock import cohort_lock
+    from flows.runs.progress import bars, counted
+    from infra.clusters import open_cluster
+    from infra.dispatch import run_bounded
+    from tasks.evaluate import harmonisation, harmonisation_table
+
+    claim.check(settings.out, [settings.cohort], "evaluate")
+    total = STAGES * counted(settings.cohort, settings.selection)
+    lock = files.join(settings.out, "lock.json")
+    with cohort_lock(lock), open_cluster(settings.compute) as pool, bars({"persons": total}) as tell:
+        claim.mark(settings.out, "evaluate")
+        return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))

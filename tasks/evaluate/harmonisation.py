@@ -1,0 +1,290 @@
+"""A trial of harmonisation: each person seen by several simulated scanners; fitted on half of the persons, scored on others.
+
+OUT/isovox/seen/<person>.npz     what each scanner shows of a person, restored to cubic voxels, and the truth
+OUT/isovox/trial/*.json          what came of each person in each stage, with a digest: what is there is not done again
+OUT/features/<rival>.tsv         features of the scored persons' harmonised scans; fitted on: features/<rival>_fit.tsv
+OUT/summary.tsv, summary.json    the table of all rivals
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import __version__
+from core.digest import digest_of
+from core.errors import UsageError
+from core.evaluation.metrics.image import psnr, ssim
+from core.evaluation.rivals import NAMES, RAW, Readings, Rivals, Seen, begin, fit, read_first, read_second
+from core.geometry.grid import Array, Grid
+from core.geometry.resample import interpolate
+from core.harmonize.brain import brain
+from core.harmonize.features import measure
+from core.harmonize.intensity import Normaliser, Reading
+from core.harmonize.resolution import blurred
+from core.harmonize.volume import VolumeModel
+from core.io import bids, files, readers
+from core.io.bids import Source
+from core.operators.forward import Beside
+from core.operators.linear import apply_axis
+from core.operators.profile import gaussian_matrix
+from core.operators.scanner import Scanner
+from core.settings.harmonisation import HarmonisationTrial
+from core.tissues import Tissues
+from tasks.bounded import Dispatch, Piece, in_order, read_work, serially, write_work
+from tasks.events import Advanced, Tell, nobody
+
+VERSION = 1  # of the figures
+AGES = 20.0, 80.0  # years
+MIDDLE = 50.0  # years at which nothing is lost
+ACROSS = 2  # axis across the slices: superior
+ALL = NAMES[-1]  # of ours, all steps
+FITTED = (RAW, ALL)  # rivals whose features of the fit's persons are kept, for ComBat
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What all stages know.
+
+    Attributes:
+        settings: of the trial.
+        sources: the sharp scans, a person each.
+        models: ours after the first look, JSON by name; empty before.
+        rivals: all, fitted, JSON; empty before.
+    """
+
+    settings: HarmonisationTrial
+    sources: tuple[Source, ...] = ()
+    models: dict[str, Any] = field(default_factory=dict)
+    rivals: dict[str, Any] = field(default_factory=dict)
+
+    def person(self, number: int) -> str:
+        """Label of a person."""
+        return self.sources[number].entities.get("sub", self.sources[number].key)
+
+    def scored(self, number: int) -> bool:
+        """Whether a person is scored; else the rivals are fitted on it."""
+        return number % 2 == 1
+
+    @property
+    def ages(self) -> list[float]:
+        """Years, drawn."""
+        draw = np.random.default_rng([self.settings.seed, 0xA6E])
+        return [round(float(age), 2) for age in draw.uniform(*AGES, len(self.sources))]
+
+    def path(self, *parts: str) -> str:
+        """Of a file in the output."""
+        return files.join(self.settings.out, *parts)
+
+
+def find(settings: HarmonisationTrial) -> Trial:
+    """The persons of a trial, one scan each.
+
+    Raises:
+        UsageError: no such cohort, or persons-few.
+    """
+    sources: dict[str, Source] = {}
+    for scan in bids.discover(settings.cohort, settings.selection):
+        if isinstance(scan, Source) and scan.entities.get("suffix", "T1w") == "T1w":
+            sources.setdefault(scan.entities.get("sub", scan.key), scan)
+    if len(sources) < 12:
+        wanted, remedy = "12 persons or more with a T1w scan, half to fit on", "name a larger cohort"
+        raise UsageError("persons-few", wanted, str(len(sources)), remedy)
+    return Trial(settings, tuple(sources.values()))
+
+
+# -- first stage: what the scanners show ------------------------------------------------------------------------------------
+
+
+def sharp(image: Array, grid: Grid, voxel: float, kept: float) -> tuple[Array, Grid]:
+    """A sharp scan on cubic voxels, of a brain that kept a share of its volume; a voxel sees a Gaussian of its own width."""
+    narrow = kept ** (1 / 3)
+    middle = grid.affine @ [*((n - 1) / 2 for n in grid.shape), 1.0]
+    move = np.diag([narrow, narrow, narrow, 1.0])
+    move[:3, 3] = (1 - narrow) * middle[:3]
+    small = Grid(grid.shape, move @ grid.affine)
+    cubic = small.isotropic(voxel)
+    for axis, (scale, offset) in enumerate(small.index_map(cubic)):
+        image = apply_axis(gaussian_matrix(image.shape[axis], cubic.shape[axis], scale, offset, max(scale, 1.0)), image, axis)
+    return image, cubic
+
+
+def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
+    """The truth and each scanner's scan, all on one grid."""
+    source, settings = trial.sources[number], trial.settings
+    image, grid, _ = readers.load(source.kind, source.uris, None)
+    kept = 1 - settings.atrophy / 100 * (trial.ages[number] - MIDDLE)
+    truth, cubic = sharp(image, grid, settings.trial_voxel, kept)
+    tissues, shown = Tissues.fit(truth), {}
+    for scanner in range(settings.scanners):
+        draw = np.random.default_rng([settings.seed, number, scanner])
+        made = Scanner.drawn(scanner).degrade(truth, cubic, ACROSS, draw, Beside(tissues))
+        shown[f"scan{scanner}"] = np.maximum(interpolate(made.image, made.grid, cubic, 3), 0)
+    quiet = Scanner.drawn(0).model_copy(update={"bias": 0.0, "noise": 0.0})
+    shown["truth"] = quiet.degrade(truth, cubic, ACROSS, np.random.default_rng(0), Beside(tissues)).image
+    return shown, cubic
+
+
+def _load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
+    """The truth and the scans of a person; made where they are not there."""
+    path = trial.path("isovox", "seen", f"{trial.person(number)}.npz")
+    digest = digest_of([VERSION, __version__, trial.sources[number].uris, _told(trial), number])
+    if not _is(path, digest):
+        shown, grid = _see(trial, number)
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {**shown, "affine": grid.affine, "digest": np.array(digest)}
+        np.savez(buffer, **arrays)
+        files.write_atomic(path, buffer.getvalue())
+    with np.load(io.BytesIO(files.read_bytes(path))) as kept:
+        truth, affine = kept["truth"], kept["affine"]
+        images = [kept[f"scan{scanner}"] for scanner in range(trial.settings.scanners)]
+    grid, name = Grid(truth.shape, affine), trial.person(number)
+    masks = [brain(image, grid, stripped=True) for image in images]
+    pairs = enumerate(zip(images, masks, strict=True))
+    return truth, grid, [Seen(scanner, image, grid, mask, f"{scanner}/{name}") for scanner, (image, mask) in pairs]
+
+
+def _is(path: str, digest: str) -> bool:
+    try:
+        with np.load(io.BytesIO(files.read_bytes(path))) as kept:
+            return str(kept["digest"]) == digest
+    except (FileNotFoundError, ValueError, KeyError, OSError):
+        return False
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    """The settings that figures depend on."""
+    return trial.settings.model_dump(mode="json", exclude={"cohort", "out", "compute", "selection"}) | {
+        "persons": len(trial.sources)
+    }
+
+
+def _kept(piece: Piece, stage: str, make: Callable[[Trial, int], dict[str, Any]]) -> dict[str, Any]:
+    """What a stage made of a person, from its file where that is of this very work."""
+    trial = read_work(Trial, piece)
+    path = trial.path("isovox", "trial", f"{stage}-{trial.person(piece.number)}.json")
+    digest = digest_of([VERSION, __version__, _told(trial), trial.sources[piece.number].uris, trial.models, trial.rivals])
+    try:
+        if (before := files.read_json(path)).get("Digest") == digest:
+            return dict(before["Made"])
+    except (FileNotFoundError, ValueError):
+        pass
+    made = make(trial, piece.number)
+    files.write_json(path, {"Digest": digest, "Made": made})
+    return made
+
+
+def first_piece(piece: Piece) -> dict[str, Any]:
+    """What a worker runs first: make a person's scans; of a person that is fitted on, read them."""
+    return _kept(piece, "first", _first)
+
+
+def _first(trial: Trial, number: int) -> dict[str, Any]:
+    seen = _load(trial, number)[2]
+    if trial.scored(number):
+        return {}
+    readings = [read_first(scan) for scan in seen]
+    return {"readings": [[one.site, dict(one.plain), one.quantiles, one.sharpness] for one in readings]}
+
+
+def second_piece(piece: Piece) -> dict[str, Any]:
+    """What a worker runs then: read a person's scans as our models prepare them."""
+    return _kept(piece, "second", _second)
+
+
+def _second(trial: Trial, number: int) -> dict[str, Any]:
+    if trial.scored(number):
+        return {}
+    models = {name: VolumeModel.from_json(value, "T1w", None) for name, value in trial.models.items()}
+    return {"second": [read_second(scan, models) for scan in _load(trial, number)[2]]}
+
+
+def third_piece(piece: Piece) -> dict[str, Any]:
+    """What a worker runs last: harmonise a person's scans by all rivals, and score them."""
+    return _kept(piece, "third", _third)
+
+
+def _third(trial: Trial, number: int) -> dict[str, Any]:
+    rivals, (sharpest, grid, seen) = rivals_from(trial.rivals), _load(trial, number)
+    scored, reference = trial.scored(number), seen[0].mask
+    truth = blurred(sharpest, grid, rivals.ours[ALL].widths_of(seen[0].site))
+    lines: dict[str, tuple[float, float]] = {}
+    rows = []
+    for scan in seen:
+        for name, image in rivals.made(scan, NAMES if scored else FITTED).items():
+            if scan.scanner == 0:
+                lines[name] = _line(image, truth, reference)
+            figures = _alike(image, truth, reference, lines[name]) if scored else {}
+            rows.append([scan.scanner, name, figures, measure(image, grid, scan.mask)])
+    return {"rows": rows, "truth": measure(truth, grid, brain(truth, grid, stripped=True))}
+
+
+def _line(image: Array, truth: Array, mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Gain and offset that take what a rival makes of the reference scanner's scan to the truth's unit."""
+    gain, offset = np.polyfit(image[mask].astype(np.float64), truth[mask].astype(np.float64), 1)
+    return float(gain), float(offset)
+
+
+def _alike(image: Array, truth: Array, mask: NDArray[np.bool_], line: tuple[float, float]) -> dict[str, float]:
+    """PSNR and SSIM in the brain, in the truth's unit by the rival's own line for this person."""
+    same, peak = np.float32(line[0]) * image + np.float32(line[1]), float(np.percentile(truth, 99.9))
+    return {name: float(score(same, truth, data_range=peak, mask=mask)) for name, score in (("psnr", psnr), ("ssim", ssim))}
+
+
+# -- the fit ----------------------------------------------------------------------------------------------------------------
+
+
+def rivals_to_json(rivals: Rivals) -> dict[str, Any]:
+    """A JSON value that ``rivals_from`` turns back, bit for bit."""
+    ours = {}
+    for name, model in rivals.ours.items():
+        ours[name] = {"model": model.to_json(), "normaliser": model.normaliser.to_json() if model.normaliser else None}
+    return {"plain": {name: one.to_json() for name, one in rivals.plain.items()}, "quantiles": rivals.quantiles, "ours": ours}
+
+
+def rivals_from(value: Mapping[str, Any]) -> Rivals:
+    """What ``rivals_to_json`` wrote."""
+    plain = {name: Normaliser.from_json(one) for name, one in value["plain"].items()}
+    ours = {
+        name: VolumeModel.from_json(one["model"], "T1w", Normaliser.from_json(one["normaliser"]))
+        for name, one in value["ours"].items()
+    }
+    return Rivals(plain, list(value["quantiles"]), ours)
+
+
+def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = serially) -> tuple[Trial, list[dict[str, Any]]]:
+    """All stages; the trial as fitted and what came of each person.
+
+    Raises:
+        UsageError: no such cohort, persons-few.
+        IsovoxError: the first fault of a person; none is left out, for halves would change.
+    """
+    trial = find(settings)
+    first = _stage(trial, first_piece, tell, dispatch)
+    readings = [Readings(*reading) for made in first for reading in made.get("readings", ())]
+    models = begin(readings, settings.trial_voxel)
+    trial = Trial(settings, trial.sources, {name: model.to_json() for name, model in models.items()})
+    second: list[dict[str, tuple[Reading, float | None]]] = []
+    for made in _stage(trial, second_piece, tell, dispatch):
+        second += made.get("second", ())
+    rivals = fit(readings, models, second)
+    trial = Trial(settings, trial.sources, trial.models, rivals_to_json(rivals))
+    return trial, _stage(trial, third_piece, tell, dispatch)
+
+
+def _stage(trial: Trial, function: Callable[[Piece], dict[str, Any]], tell: Tell, dispatch: Dispatch) -> list[dict[str, Any]]:
+    uri = trial.path("isovox", "trial.json")
+    pieces, workers = write_work(uri, trial, len(trial.sources)), trial.settings.compute.workers
+    outcomes = in_order(dispatch, function, pieces, workers=workers, on_done=lambda _: tell(Advanced("persons")))
+    files.remove(uri)
+    made = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        made.append(outcome)
+    return made

@@ -1,0 +1,132 @@
+"""The table of a trial of harmonisation: a row a rival, by the features and figures of the persons that none was fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.evaluation.agreement import icc, identified, slope_of
+from core.evaluation.rivals import NAMES, site_of
+from core.harmonize.combat import Combat
+from core.harmonize.sites import site_accuracy
+from core.harmonize.table import Features, Values
+from core.io import files
+from tasks.evaluate.harmonisation import FITTED, Trial
+
+VOLUMES = ("csf_ml", "gm_ml", "wm_ml", "brain_ml")
+COMBAT = " + ComBat on features"
+COLUMNS = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "icc_volumes": "ICC volumes (least)",
+    "icc_noise": "ICC noise",
+    "icc_sharpness": "ICC sharpness",
+    "identified": "identified",
+    "site": "site told",
+    "site_null": "by chance",
+    "site_p": "p",
+    "forest": "by a forest",
+    "age": "age effect, %/year",
+    "age_bias": "its bias",
+}
+Row = dict[str, Any]
+
+
+def write(trial: Trial, made: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The tables of a trial, and its rows."""
+    rows = []
+    for name in NAMES:
+        features = features_of(trial, made, name, scored=True)
+        features.to_tsv(trial.path("features", f"{_plain(name)}.tsv"))
+        rows.append({"rival": name} | _figures(made, name) | scores(trial, made, features))
+        if name in FITTED:
+            fitted = features_of(trial, made, name, scored=False)
+            fitted.to_tsv(trial.path("features", f"{_plain(name)}_fit.tsv"))
+            combat = Combat.fit(fitted, ("age",), site_of(0)).apply(features)
+            combat.to_tsv(trial.path("features", f"{_plain(name)}_combat.tsv"))
+            rows.append({"rival": name + COMBAT} | scores(trial, made, combat))
+    lines = [["rival", *COLUMNS], *([row["rival"], *(text(row, column) for column in COLUMNS)] for row in rows)]
+    files.write_atomic(trial.path("summary.tsv"), "".join("\t".join(line) + "\n" for line in lines).encode())
+    files.write_json(
+        trial.path("summary.json"), {"Rows": rows, "Columns": COLUMNS, "Settings": trial.settings.model_dump(mode="json")}
+    )
+    return rows
+
+
+def _plain(name: str) -> str:
+    return name.replace(", ", "_").replace(" ", "_")
+
+
+def features_of(trial: Trial, made: Sequence[Mapping[str, Any]], rival: str, *, scored: bool) -> Features:
+    """Features of a rival's scans of half of the persons, whose names are the same at every scanner."""
+    persons = [number for number in range(len(made)) if trial.scored(number) == scored]
+    rows = [(number, row) for number in persons for row in made[number]["rows"] if row[1] == rival]
+    names = tuple(rows[0][1][3])
+    return Features(
+        tuple(f"{site_of(row[0])}/sub-{trial.person(number)}" for number, row in rows),
+        tuple(site_of(row[0]) for _, row in rows),
+        {"age": tuple(trial.ages[number] for number, _ in rows)},
+        names,
+        np.array([[row[3][name] for name in names] for _, row in rows]),
+        tuple(trial.person(number) for number, _ in rows),
+    )
+
+
+def _figures(made: Sequence[Mapping[str, Any]], rival: str) -> Row:
+    """Means over the scans of all scanners but the reference."""
+    found = [row[2] for one in made for row in one["rows"] if row[1] == rival and row[0] > 0 and row[2]]
+    return {name: float(np.mean([figures[name] for figures in found])) for name in ("psnr", "ssim")}
+
+
+def cube(trial: Trial, features: Features) -> Values:
+    """The table as (persons, scanners, features)."""
+    return features.values.reshape(-1, trial.settings.scanners, len(features.names))
+
+
+def scores(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) -> Row:
+    """What the features of the scored persons say: agreement, identification, site, age."""
+    values = cube(trial, features)
+    by_name = {name: values[:, :, column] for column, name in enumerate(features.names)}
+    volumes = {name: icc(by_name[name]) for name in VOLUMES}
+    told = site_accuracy(features, permutations=99, seed=trial.settings.seed)
+    forest = site_accuracy(features, permutations=1, classifier="forest", seed=trial.settings.seed)
+    return {
+        "icc_volumes": min(volumes.values()),
+        "icc": volumes,
+        "icc_noise": icc(by_name["noise"]),
+        "icc_sharpness": icc(by_name["sharpness"]),
+        "identified": identified(values),
+        "site": told.balanced,
+        "site_null": list(told.null),
+        "site_p": told.p,
+        "forest": forest.balanced,
+        **_age(trial, made, by_name),
+    }
+
+
+def _age(trial: Trial, made: Sequence[Mapping[str, Any]], by_name: Mapping[str, Values]) -> Row:
+    """The planted effect on grey and white matter, each person seen by one scanner: as found, and what is wrong with it."""
+    scored = [number for number in range(len(made)) if trial.scored(number)]
+    ages = np.array([trial.ages[number] for number in scored])
+    at = np.arange(len(scored)) % trial.settings.scanners
+    seen = 100 * np.log((by_name["gm_ml"] + by_name["wm_ml"])[np.arange(len(scored)), at])
+    truth = 100 * np.log([made[number]["truth"]["gm_ml"] + made[number]["truth"]["wm_ml"] for number in scored])
+    found, planted, bias = slope_of(ages, seen), slope_of(ages, truth), slope_of(ages, seen - truth)
+    return {
+        "age": [found.slope, found.low, found.high],
+        "age_truth": [planted.slope, planted.low, planted.high],
+        "age_bias": [bias.slope, bias.low, bias.high],
+    }
+
+
+def text(row: Row, column: str) -> str:
+    """A cell."""
+    value = row.get(column)
+    if value is None:
+        return "n/a"
+    if isinstance(value, list):
+        head = f"{value[0]:.2f} " if len(value) == 3 else ""
+        return f"{head}[{value[-2]:.2f}, {value[-1]:.2f}]"
+    return f"{value:.2f}" if column == "psnr" else f"{value:.3f}"

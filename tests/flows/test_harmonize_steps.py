@@ -1,0 +1,84 @@
+"""The steps of volumes on the path of a harmonisation: fitted in two looks, written, told in sidecars, the same for new scans."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.harmonize import model
+from core.io import files, nifti
+from core.settings.harmonize import HarmonizeSettings, VolumeSteps
+from flows.harmonize import Run, _fit, _with_method_of
+from tasks.harmonize import work
+from tasks.harmonize.sites import Person
+from tasks.harmonize.tables import Member
+from tasks.harmonize.work import Piece
+from tests.phantoms import brain
+from tests.tasks.harmonize.test_work import EXTENT, here, restored
+
+STEPS = VolumeSteps(bias_field=True, resolution=True, noise_level=True, brain_only=True)
+NOISE = {"oslo": 1.0, "bonn": 6.0}
+
+
+class Here(Run):
+    """Stages in this process."""
+
+    def through(self, name, function, members):
+        del name
+        failed = work.run(here, function, [member.piece for member in members], 1)
+        assert not failed
+        return list(members)
+
+
+@pytest.fixture
+def members(tmp_path) -> list[Member]:
+    found = []
+    for site, noise in NOISE.items():
+        for number in range(2):
+            key = f"sub-{number:02}_T1w"
+            image = (9 if site == "bonn" else 1) * brain((36, 36, 36), seed=number, noise=noise)[0]
+            record = restored(str(tmp_path), site, key, image)
+            found.append(Member(Piece(str(tmp_path), site, key, "T1w", "tissues", EXTENT, steps=STEPS), record, Person()))
+    return found
+
+
+def settings_of(members) -> HarmonizeSettings:
+    out = members[0].piece.out
+    said = {"intensity": "tissues", "steps": STEPS, "reference_site": "oslo", "voxel_size": 4.0, "field_of_view": EXTENT}
+    return HarmonizeSettings(sites=(f"oslo={out}/a", f"bonn={out}/b"), out=out, **said)
+
+
+def test_steps_are_fitted_written_told_and_used_again(members, tmp_path):
+    settings = settings_of(members)
+    run = Here(settings, here)
+    run.through("measure", work.measure, members)
+    fitted, left = _fit(settings, run, members)
+    assert len(left) == 4
+    assert fitted.sites == {"oslo": 2}
+    assert set(fitted.volumes.resolution.added) == set(NOISE)
+    done = run.apply(fitted, left)
+    sidecar = json.loads((tmp_path / "harmonized/bonn/sub-00/anat/sub-00_desc-harmonized_T1w.json").read_text())
+    assert sidecar["Isovox"]["Harmonized"]["Steps"] == STEPS.wanted()
+    assert sidecar["Isovox"]["Harmonized"]["BrainMask"].startswith("rough")
+    noise = {member.piece.site: member.record.provenance["Features"]["noise"] for member in done}
+    assert noise["oslo"] == pytest.approx(noise["bonn"], rel=0.4)
+    white = [member.record.provenance["Features"]["wm_intensity"] for member in done]
+    assert white == pytest.approx([white[0]] * 4, rel=0.05)
+    next_month = model.Harmonizer.model_validate_json(fitted.model_dump_json())
+    assert next_month.digest == fitted.digest
+    image = work.image_of(done[3].record) + ".nii.gz"
+    before = nifti.load(done[3].piece.harmonized.path(image))[0]
+    files.remove(done[3].piece.harmonized.path(image))
+    assert _with_method_of(settings, next_month).steps == VolumeSteps()
+    alone = replace(done[3], piece=replace(members[3].piece, steps=VolumeSteps()))
+    run.apply(next_month, [alone])
+    assert np.array_equal(nifti.load(done[3].piece.harmonized.path(image))[0], before)
+
+
+def test_a_harmoniser_without_steps_says_nothing_of_them():
+    plain = model.Harmonizer(contrast="T1w", method="cubic", voxel_size=1.0, field_of_view=EXTENT)
+    assert "volume" not in json.loads(plain.model_dump_json())
+    assert plain.volumes.steps == VolumeSteps()

@@ -1,0 +1,68 @@
+"""A trial of harmonisation on phantoms: the truth that is planted, the same bytes again, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from core.errors import UsageError
+from core.evaluation.rivals import NAMES
+from core.geometry.grid import Grid
+from core.harmonize.table import Features
+from core.settings.harmonisation import HarmonisationTrial
+from tasks.evaluate.harmonisation import find, run, sharp
+from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, text, write
+from tests.phantoms import brain
+
+VOXEL = 4.0
+
+
+def cohort(folder: Path, persons: int) -> HarmonisationTrial:
+    for number in range(persons):
+        path = folder / "data" / f"sub-{number:02d}" / "anat" / f"sub-{number:02d}_T1w.nii.gz"
+        path.parent.mkdir(parents=True)
+        side = 30 + number % 5
+        image = brain((side, 32, 34), noise=1.0, seed=number)[0]
+        nibabel.save(nibabel.Nifti1Image(image, np.diag([VOXEL, VOXEL, VOXEL, 1])), path)
+    return HarmonisationTrial(cohort=str(folder / "data"), out=str(folder / "out"), scanners=2, trial_voxel=VOXEL)
+
+
+def test_a_brain_that_loses_volume_loses_just_that():
+    image = brain((40, 40, 40), noise=0.0)[0]
+    grid = Grid(image.shape, np.diag([2.0, 2.0, 2.0, 1.0]))
+    whole, cubic = sharp(image, grid, 2.0, 1.0)
+    less, small = sharp(image, grid, 2.0, 0.8)
+    litres = [float(one.sum(dtype=np.float64)) for one in (whole, less)]
+    assert litres[1] / litres[0] == pytest.approx(0.8, rel=0.01)
+    middles = [one.world(np.array([[(n - 1) / 2 for n in one.shape]])) for one in (cubic, small)]
+    assert middles[1] == pytest.approx(middles[0], abs=1e-9)
+
+
+def test_too_few_persons_are_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"persons-few: expected 12 persons or more .* but got 3"):
+        find(cohort(tmp_path, 3))
+
+
+@pytest.mark.slow
+def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path):
+    settings = cohort(tmp_path, 12)
+    trial, made = run(settings)
+    rows = {row["rival"]: row for row in write(trial, made)}
+    assert [name for name in rows if COMBAT not in name] == list(NAMES)
+    assert all(text(row, column) for row in rows.values() for column in COLUMNS)
+    ours = rows[NAMES[-1]]
+    assert ours["psnr"] > rows["raw"]["psnr"]
+    assert ours["site"] <= rows["raw"]["site"]
+    features = Features.from_tsv(trial.path("features", "raw.tsv"))
+    assert (len(set(features.persons)), len(features)) == (6, 12)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.tsv")}
+    kept = next((tmp_path / "out" / "isovox" / "trial").glob("third-*.json"))
+    content = json.loads(kept.read_text())
+    kept.unlink()
+    write(*run(settings))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*.tsv")} == before
+    assert json.loads(kept.read_text()) == content
