@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from cli.helpers.console import FAILED, OK, calm, console, say
+from core.errors import UsageError
 from core.settings.evaluate import EvaluationSettings
 from core.settings.harmonisation import HarmonisationTrial
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 POSITIONAL = ("protocol", "cohort")
+ITS_OWN = {"protocol", "quiet", "config", "command", "execute"}  # of the parser
 HARMONISATION = "harmonisation"  # in place of a protocol: no method restores, volumes are made alike
 
 
@@ -58,6 +60,10 @@ def _harmonisation(options: argparse.Namespace) -> int:
     from infra.signals import terminable
     from tasks.evaluate.harmonisation_table import COLUMNS, text
 
+    alien = {name.partition(".")[0] for name in vars(options)} - {*HarmonisationTrial.model_fields, *ITS_OWN}
+    if alien:
+        wanted = "options of a trial of harmonisation"
+        raise UsageError("option-other", wanted, ", ".join(sorted(alien)), "leave it out: no method restores in it")
     settings = settings_from(options, HarmonisationTrial)
     with terminable():
         rows = trial(settings)

@@ -321,7 +321,8 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     rows = _rows(done, run.refused)
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
-    adjusted = replace(adjusted, notes=(*(note for site in sites for note in site.notes), *cautions, *adjusted.notes))
+    left_out = [note for site in sites for note in site.notes]
+    adjusted = replace(adjusted, notes=(*left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     report(settings.out, done, adjusted, _flags(rows))
     registered = ""
     if given is None:

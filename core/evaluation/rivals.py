@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.geometry.grid import Array, Grid
-from core.harmonize.bias import bias_field
 from core.harmonize.intensity import Normaliser, Reading, inside, profile, read
 from core.harmonize.resolution import Curve, sharpness
-from core.harmonize.volume import Look, VolumeModel, fit_resolution, fit_rest, look_again
+from core.harmonize.volume import Look, VolumeModel, fit_resolution, fit_rest, flattened, look_again
 from core.settings.harmonize import VolumeSteps
 
 Kept = NDArray[np.bool_]
@@ -40,6 +39,7 @@ class Seen:
         grid: of it.
         mask: True in the brain.
         name: of the scan.
+        flat: the image without its bias field, where that is known; it takes longer than all else.
     """
 
     scanner: int
@@ -47,6 +47,7 @@ class Seen:
     grid: Grid = field(hash=False)
     mask: Kept = field(hash=False)
     name: str = ""
+    flat: Array | None = field(default=None, hash=False)
 
     @property
     def site(self) -> str:
@@ -55,7 +56,7 @@ class Seen:
 
     def even(self) -> Seen:
         """The scan without its bias field."""
-        return replace(self, image=self.image / bias_field(self.image, self.mask, self.grid))
+        return replace(self, image=flattened(self.image, self.grid, self.mask) if self.flat is None else self.flat)
 
 
 def site_of(scanner: int) -> str:

@@ -43,7 +43,7 @@ class _Priors:
     middle: float
 
 
-def effect_of(standardised: Values) -> Effect:
+def effect_of(standardised: Values, *, drawn_together: bool = True) -> Effect:
     """The effect of a site on its own standardised features.
 
     Only one known value of a feature, or several without spread, tell a location and no scale, which is then 1. One feature alone
@@ -51,12 +51,13 @@ def effect_of(standardised: Values) -> Effect:
 
     Args:
         standardised: (n, f), NaN where unknown; at least one known value of each feature.
+        drawn_together: by empirical Bayes; else each feature has its own mean and variance.
     """
     count = np.isfinite(standardised).sum(axis=0)
     mean = np.nanmean(standardised, axis=0)
     spread = np.nansum((standardised - mean) ** 2, axis=0) / np.maximum(count - 1, 1)
     varies = (count > 1) & (spread > STILL)
-    if standardised.shape[1] < 2:
+    if standardised.shape[1] < 2 or not drawn_together:
         return Effect(mean, np.where(varies, spread, 1.0))
     return _posterior(standardised, count, mean, np.where(varies, spread, 1.0), varies)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from core.errors import FeaturesError
 from core.harmonize.bayes import Effect, effect_of
-from core.harmonize.design import Term, check_separable, covariate_columns, lacking, site_columns, terms_of
+from core.harmonize.design import Term, apart, check_separable, covariate_columns, lacking, site_columns, spreads_of, terms_of
 from core.harmonize.table import Features, Values, some
 
 KIND, VERSION = "combat", 1
@@ -49,6 +49,8 @@ class Combat:
         feature_flags: features that are returned as they came, with the reason.
         site_flags: sites whose effects are uncertain, with the reason.
         notes: what else to know, by covariate.
+        spreads: float64 (k, f), what the terms' columns add to the logarithm of the standard deviation; None: nothing.
+        bayes: whether the sites' effects are drawn together over the features.
     """
 
     names: tuple[str, ...]
@@ -62,6 +64,8 @@ class Combat:
     feature_flags: Mapping[str, str] = field(default_factory=dict)
     site_flags: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    spreads: Values | None = None
+    bayes: bool = True
 
     @classmethod
     def fit(
@@ -71,6 +75,8 @@ class Combat:
         reference_site: str | None = None,
         *,
         single: Single = "location",
+        bayes: bool = True,
+        spread: bool = False,
     ) -> Combat:
         """Learn what each site does.
 
@@ -83,6 +89,9 @@ class Combat:
             preserve: covariates whose effects are kept; numbers linearly, texts as categories.
             reference_site: the site whose scale the others are brought to; default: the mean of all scans.
             single: "refuse" a site of one scan instead.
+            bayes: draw the sites' effects together over the features (empirical Bayes); else each feature stands alone.
+            spread: keep what the covariates do to the spread of a feature, too (ComBatLS: Gardner et al. 2024); without it the
+                site of those who differ more from each other, as the old do, is made as narrow as the others.
 
         Raises:
             FeaturesError: "covariate-missing" of a scan, "covariate-confounded" with the site, "site-single", "reference-site",
@@ -93,23 +102,24 @@ class Combat:
         _check_known(features, preserve)
         terms = terms_of(features, preserve)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
-        notes |= check_separable(features, terms)
+        notes |= apart(features, terms) | check_separable(features, terms)
         pooled = _Pooled.of(features, terms, reference_site)
-        fitted = cls(
-            features.names, terms, pooled.mean, pooled.slopes, pooled.sd, {}, {}, reference_site, pooled.flags, notes=notes
-        )
+        sd, spreads = spreads_of(features, terms, pooled.sd, pooled.flags) if spread and terms else (pooled.sd, None)
+        about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes)
+        fitted = cls(features.names, terms, pooled.mean, pooled.slopes, sd, {}, {}, *about)
         return fitted._with_sites(features, features.sites)
 
     def _with_sites(self, features: Features, sites: Sequence[str]) -> Combat:
         """The effects of ``sites`` estimated, all else as it is."""
         counts = dict(self.counts) | {name: count for name, count in Counter(features.site).items() if name in sites}
-        standardised = (features.values - self._expected(features)) / self.sd
+        standardised = (features.values - self._expected(features)) / self._sd(features)
         used = np.array([name not in self.feature_flags for name in self.names], dtype=bool)
         effects = dict(self.effects)
         for site in sites:
             effects[site] = Effect(np.zeros(len(self.names)), np.ones(len(self.names)))
             if site != self.reference and len(counts) > 1 and used.any():
-                effect = effect_of(standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))])
+                theirs = standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))]
+                effect = effect_of(theirs, drawn_together=self.bayes)
                 effects[site].location[used], effects[site].scale[used] = effect.location, effect.scale
         flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
         return replace(self, effects=effects, counts=counts, site_flags=dict(self.site_flags) | flags)
@@ -118,6 +128,13 @@ class Combat:
         """What mean and covariates tell of each scan: (n, f)."""
         expected: Values = self.mean + covariate_columns(features, self.terms) @ self.slopes
         return expected
+
+    def _sd(self, features: Features) -> Values:
+        """The standard deviation of each scan's features: (f,), or (n, f) where covariates change it."""
+        if self.spreads is None:
+            return self.sd
+        wider: Values = self.sd * np.exp(covariate_columns(features, self.terms) @ self.spreads)
+        return wider
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -180,7 +197,7 @@ class Combat:
         location = np.stack([self.effects[site].location for site in features.site])
         scale = np.stack([self.effects[site].scale for site in features.site])
         expected = self._expected(features)
-        harmonised = (features.values - expected - self.sd * location) / np.sqrt(scale) + expected
+        harmonised = (features.values - expected - self._sd(features) * location) / np.sqrt(scale) + expected
         return features.with_values(np.where((location == 0) & (scale == 1), features.values, harmonised))
 
     def flags(self, features: Features) -> dict[str, str]:
@@ -216,7 +233,12 @@ class Combat:
             "feature_flags": dict(self.feature_flags),
             "site_flags": dict(self.site_flags),
             "notes": dict(self.notes),
-        }
+        } | self._later()
+
+    def _later(self) -> dict[str, Any]:
+        """What came later is said where it is not as usual."""
+        spreads = {} if self.spreads is None else {"spreads": self.spreads.tolist()}
+        return spreads | ({} if self.bayes else {"bayes": False})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Combat:
@@ -236,7 +258,10 @@ class Combat:
         slopes = np.array(value["slopes"], np.float64).reshape(-1, len(names))
         mean, sd = np.array(value["mean"], np.float64), np.array(value["sd"], np.float64)
         flags = value["feature_flags"], value["site_flags"], value["notes"]
-        return cls(names, terms, mean, slopes, sd, effects, value["counts"], value["reference"], *flags)
+        said = value.get("spreads")
+        spreads = None if said is None else np.array(said, np.float64).reshape(-1, len(names))
+        later = (spreads, bool(value.get("bayes", True)))
+        return cls(names, terms, mean, slopes, sd, effects, value["counts"], value["reference"], *flags, *later)
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,51 @@ def check_separable(features: Features, terms: Sequence[Term]) -> dict[str, str]
     }
 
 
+def apart(features: Features, terms: Sequence[Term]) -> dict[str, str]:
+    """Numbers, such as ages, of which two sites have none in common: their effect is then told by the model, not by the scans."""
+    notes = {}
+    for term in (term for term in terms if term.levels is None):
+        values, ends = features.covariates[term.name], {}
+        for site in features.sites:
+            if known := [float(value) for row in features.rows([site]) if isinstance(value := values[row], (int, float))]:
+                ends[site] = min(known), max(known)
+        pairs = [(a, b) for a in ends for b in ends if a < b and (ends[a][1] < ends[b][0] or ends[b][1] < ends[a][0])]
+        if pairs:
+            names = some(f"{a} and {b}" for a, b in pairs)
+            notes[term.name] = f"{names} have no {term.name} in common: what is the site's and what the {term.name}'s is a guess"
+    return notes
+
+
+def spreads_of(features: Features, terms: Sequence[Term], sd: Values, flagged: Mapping[str, str]) -> tuple[Values, Values]:
+    """What covariates do to the spread of features, beside the sites.
+
+    By least squares of the logarithm of what mean, site and covariates leave, on the same columns.
+
+    Args:
+        features: of the fit.
+        terms: covariates.
+        sd: (f,), pooled.
+        flagged: features that are not fitted.
+
+    Returns:
+        the pooled standard deviations (f,) once that is taken off, and by how much a unit of each column of the terms adds to the
+        logarithm of the standard deviation, (k, f).
+    """
+    covariates = covariate_columns(features, terms)
+    design, sites = np.concatenate([site_columns(features), covariates], axis=1), len(features.sites)
+    spreads, pooled = np.zeros((covariates.shape[1], len(features.names))), sd.copy()
+    for number, name in enumerate(features.names):
+        known = np.isfinite(features.values[:, number])
+        if name in flagged:
+            continue
+        rows, values = design[known], features.values[known, number]
+        left = values - rows @ np.linalg.lstsq(rows, values, rcond=None)[0]
+        logs = np.log(np.maximum(np.abs(left), SAME * sd[number]))
+        spreads[:, number] = np.linalg.lstsq(rows, logs, rcond=None)[0][sites:]
+        pooled[number] = np.sqrt(np.mean((left / np.exp(covariates[known] @ spreads[:, number])) ** 2))
+    return pooled, spreads
+
+
 def _rank(columns: Values) -> int:
     """Rank after scaling each column to one length."""
     lengths = np.linalg.norm(columns, axis=0)

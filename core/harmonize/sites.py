@@ -19,6 +19,7 @@ FOLDS = 5
 FEWEST = 3  # persons of a site, below which it is left out
 LEVEL = 0.05
 TREES = 30  # of a forest
+DRAWS = 1000  # of the persons, for the interval
 ENOUGH = 10  # random deals that are as good as the found one; more need not be tried
 Labels = NDArray[np.int64]
 Transform = Callable[[Features], Features]
@@ -40,6 +41,7 @@ class Accuracy:
         null: 2.5th and 97.5th percentile of ``balanced`` where the sites are dealt to the persons at random.
         p: share of these that are at least as good, the found one counted among them.
         confusion: scans by site (rows) and by the site that was told (columns).
+        interval: 95 % interval of ``balanced``: its percentiles over 1000 draws of the persons, with replacement.
     """
 
     sites: tuple[str, ...]
@@ -51,6 +53,7 @@ class Accuracy:
     null: tuple[float, float]
     p: float
     confusion: tuple[tuple[int, ...], ...]
+    interval: tuple[float, float] = (0.0, 1.0)
 
     @property
     def told(self) -> bool:
@@ -110,6 +113,7 @@ def site_accuracy(
         null=(float(np.percentile(null, 2.5)), float(np.percentile(null, 97.5))),
         p=(int(np.count_nonzero(null >= accuracy)) + 1) / (len(null) + 1),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
+        interval=_interval(labels, persons, predicted, draw),
     )
 
 
@@ -123,12 +127,14 @@ def _null(folds: Sequence[Fold], deals: Sequence[Labels], accuracy: float, class
     return np.array(null)
 
 
-def by_combat(preserve: Sequence[str] = ("age", "sex")) -> Callable[[Features], Transform]:
-    """A ``fit`` for ``site_accuracy``: ComBat, unknown covariates taken as the mean."""
+def by_combat(
+    preserve: Sequence[str] = ("age", "sex"), *, bayes: bool = True, spread: bool = False
+) -> Callable[[Features], Transform]:
+    """A ``fit`` for ``site_accuracy``: ComBat, unknown covariates taken as the mean; arguments as ``Combat.fit``."""
 
     def fit(features: Features) -> Transform:
         known = [name for name in preserve if any(value is not None for value in features.covariates.get(name, ()))]
-        fitted = Combat.fit(complete(features, known), known).extend(features, 1, missing="mean")
+        fitted = Combat.fit(complete(features, known), known, bayes=bayes, spread=spread).extend(features, 1, missing="mean")
         return lambda others: fitted.apply(others, missing="mean")
 
     return fit
@@ -223,6 +229,19 @@ def _tell(folds: Sequence[Fold], labels: Labels, classifier: Classifier, seed: i
             continue
         predicted[tell] = _model(classifier, seed).fit(known, labels[learn]).predict(new)
     return predicted
+
+
+def _interval(labels: Labels, persons: Labels, predicted: Labels, draw: np.random.Generator) -> tuple[float, float]:
+    """Percentiles of the balanced accuracy over draws of the persons; a draw that lacks a site counts the sites it has."""
+    sites = np.arange(labels.max() + 1)
+    scans = (labels[:, None] == sites).astype(np.float64)
+    right = scans * (predicted == labels)[:, None]
+    member = persons == np.arange(persons.max() + 1)[:, None]
+    seen, told = member @ scans, member @ right
+    weights = draw.multinomial(len(member), np.full(len(member), 1 / len(member)), DRAWS)
+    with np.errstate(invalid="ignore"):
+        accuracies = np.nanmean((weights @ told) / (weights @ seen), axis=1)
+    return float(np.percentile(accuracies, 2.5)), float(np.percentile(accuracies, 97.5))
 
 
 def _balanced(labels: Labels, predicted: Labels) -> float:

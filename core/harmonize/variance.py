@@ -12,6 +12,7 @@ from core.harmonize.design import SAME, Term, complete, covariate_columns, site_
 from core.harmonize.table import Features, Values
 
 SITE = "site"
+SURE = 0.05  # p after Holm
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,13 @@ def explained(features: Features, covariates: Sequence[str] = ("age", "sex")) ->
     whole = complete(features, names)
     shares = {SITE: _by_feature(features, terms, None)} | {term.name: _by_feature(whole, terms, term) for term in terms}
     return {factor: _adjusted(by_feature) for factor, by_feature in shares.items() if by_feature}
+
+
+def giving(features: Features, most: int = 6) -> list[tuple[str, float]]:
+    """The features that give the site away, those most that do it most: name, and the site's partial R², surely above chance."""
+    shares = explained(features).get(SITE, {})
+    sure = sorted((-share.partial, name) for name, share in shares.items() if share.p_holm < SURE)
+    return [(name, -partial) for partial, name in sure[:most]]
 
 
 def _adjusted(shares: Mapping[str, Share]) -> dict[str, Share]:

@@ -59,6 +59,16 @@ class HarmonizeSettings(Settings):
     )
     steps: VolumeSteps = Field(VolumeSteps(), title="Steps", description="what else makes the volumes alike, each if wanted")
     combat: bool = Field(default=True, title="ComBat", description="take what is the sites' out of the features")
+    bayes: bool = Field(
+        default=True,
+        title="Empirical Bayes",
+        description="draw a site's effects together over the features; else each stands alone",
+    )
+    spread: bool = Field(
+        default=False,
+        title="Spread",
+        description="preserve also what age and sex do to the spread of the features (ComBatLS), not to their mean alone",
+    )
     preserve: tuple[str, ...] = Field(
         ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"
     )

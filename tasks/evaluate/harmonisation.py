@@ -27,7 +27,7 @@ from core.harmonize.brain import brain
 from core.harmonize.features import measure
 from core.harmonize.intensity import Normaliser, Reading
 from core.harmonize.resolution import blurred
-from core.harmonize.volume import VolumeModel
+from core.harmonize.volume import VolumeModel, flattened
 from core.io import bids, files, readers
 from core.io.bids import Source
 from core.operators.forward import Beside
@@ -124,7 +124,9 @@ def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
     for scanner in range(settings.scanners):
         draw = np.random.default_rng([settings.seed, number, scanner])
         made = Scanner.drawn(scanner).degrade(truth, cubic, ACROSS, draw, Beside(tissues))
-        shown[f"scan{scanner}"] = np.maximum(interpolate(made.image, made.grid, cubic, 3), 0)
+        image = np.maximum(interpolate(made.image, made.grid, cubic, 3), 0)
+        flat = flattened(image, cubic, brain(image, cubic, stripped=True))
+        shown |= {f"scan{scanner}": image, f"flat{scanner}": flat}
     quiet = Scanner.drawn(0).model_copy(update={"bias": 0.0, "noise": 0.0})
     shown["truth"] = quiet.degrade(truth, cubic, ACROSS, np.random.default_rng(0), Beside(tissues)).image
     return shown, cubic
@@ -142,11 +144,13 @@ def _load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
         files.write_atomic(path, buffer.getvalue())
     with np.load(io.BytesIO(files.read_bytes(path))) as kept:
         truth, affine = kept["truth"], kept["affine"]
-        images = [kept[f"scan{scanner}"] for scanner in range(trial.settings.scanners)]
+        scans = [(kept[f"scan{scanner}"], kept[f"flat{scanner}"]) for scanner in range(trial.settings.scanners)]
     grid, name = Grid(truth.shape, affine), trial.person(number)
-    masks = [brain(image, grid, stripped=True) for image in images]
-    pairs = enumerate(zip(images, masks, strict=True))
-    return truth, grid, [Seen(scanner, image, grid, mask, f"{scanner}/{name}") for scanner, (image, mask) in pairs]
+    seen = [
+        Seen(scanner, image, grid, brain(image, grid, stripped=True), f"{scanner}/{name}", flat)
+        for scanner, (image, flat) in enumerate(scans)
+    ]
+    return truth, grid, seen
 
 
 def _is(path: str, digest: str) -> bool:

@@ -71,7 +71,8 @@ def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, fl
         "site_accuracy_intensity": (adjusted.after, None),
     }
     if adjusted.combat is not None:
-        stages["site_accuracy_combat"] = (adjusted.after, by_combat(settings.preserve))
+        fit = by_combat(settings.preserve, bayes=settings.bayes, spread=settings.spread)
+        stages["site_accuracy_combat"] = (adjusted.after, fit)
     figures: dict[str, float] = {}
     for name, (features, fit) in stages.items():
         with suppress(FeaturesError):  # one site, or too few persons of each
@@ -83,7 +84,8 @@ def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, fl
 def _fitted(before: Adjusted, settings: HarmonizeSettings) -> Adjusted:
     """Fitted on the scans of known age and sex; of the others the mean is taken, also to learn what their site does."""
     preserve = [name for name in settings.preserve if any(value is not None for value in before.after.covariates.get(name, ()))]
-    combat = Combat.fit(complete(before.after, preserve), preserve).extend(before.after, 1, missing="mean")
+    known = complete(before.after, preserve)
+    combat = Combat.fit(known, preserve, bayes=settings.bayes, spread=settings.spread).extend(before.after, 1, missing="mean")
     adjusted = combat.apply(before.after, missing="mean")
     unknown = lacking(before.after, preserve)
     notes = [_lacking(before.after, unknown)] if unknown else []

@@ -30,11 +30,13 @@ class Person:
         age: in years.
         sex: "M", "F" or another word.
         name: who it is, the same at every site; empty where a label is of its site's person alone.
+        group: such as patients or controls, by a column group or diagnosis; empty where nothing tells.
     """
 
     age: float | None = None
     sex: str | None = None
     name: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,9 @@ def _label(row: Row) -> str:
 def _person(row: Row) -> Person:
     sex, name = row.get("sex", row.get("gender", "")).lower(), row.get("person", "")
     known = None if sex in UNKNOWN else SEXES.get(sex, sex)
-    return Person(_years(row.get("age", "")), known, "" if name.lower() in UNKNOWN else name)
+    group = row.get("group", row.get("diagnosis", ""))
+    name, group = ("" if word.lower() in UNKNOWN else word for word in (name, group))
+    return Person(_years(row.get("age", "")), known, name, group)
 
 
 def _years(text: str) -> float | None:

@@ -109,6 +109,21 @@ def sizes(members: Sequence[Member]) -> dict[str, int]:
     return dict(sorted(Counter(member.piece.site for member in members).items()))
 
 
+def lone_groups(members: Sequence[Member]) -> list[str]:
+    """Groups, such as patients, that are at one site alone where others are at several sites: what to know of each."""
+    sites = {member.piece.site for member in members}
+    groups = sorted({member.person.group for member in members} - {""})
+    notes = []
+    for group in groups if len(sites) > 1 else ():
+        where = {member.piece.site for member in members if member.person.group == group}
+        if len(where) == 1 and len(groups) > 1:
+            site = next(iter(where))
+            notes.append(
+                f"{group} are at {site} alone: what is of their illness cannot be told from what is of {site}, and may go"
+            )
+    return notes
+
+
 def write_dictionary(uri: str) -> None:
     """What each column of the tables is: title, unit and source, as BIDS describes columns."""
     known = {

@@ -14,7 +14,7 @@ from core.errors import FeaturesError
 from core.harmonize.features import FEATURES, RESTORATION
 from core.harmonize.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
 from core.harmonize.table import Features, Values
-from core.harmonize.variance import SITE, Share, explained
+from core.harmonize.variance import SITE, Share, explained, giving
 from core.io import files
 from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
@@ -166,7 +166,8 @@ def write_page(
     text = render(
         "harmonize.html",
         tellings=tellings,
-        lead=_lead(tellings),
+        lead=_lead(tellings, table=between is not None),
+        giving=[(name, TITLES.get(name), share) for name, share in giving(after if between is None else between)],
         bars=_bars(tellings),
         histograms=_histograms(histograms_before, histograms_after),
         keys=_keys([*histograms_before, *histograms_after]),
@@ -189,18 +190,18 @@ def write_page(
 
 
 def _tellings(before: Features, after: Features, between: Features | None, preserve: Sequence[str], seed: int) -> list[Telling]:
-    tried = _tries(BEFORE, "features of the restored scans", partial(site_accuracy, before, seed=seed))
-    if between is None:
-        tried += _tries(AFTER, "features of the harmonised scans", partial(site_accuracy, after, seed=seed))
-    else:
-        why = "each scan harmonised by a ComBat that was fitted without it"
-        tried += _tries(AFTER, why, partial(site_accuracy, between, by_combat(preserve), seed=seed))
+    volumes = after if between is None else between
+    tried = _tries(f"volumes {BEFORE}", "features of the restored scans", partial(site_accuracy, before, seed=seed))
+    tried += _tries(f"volumes {AFTER}", "features of the harmonised scans", partial(site_accuracy, volumes, seed=seed))
+    if between is not None:
+        why = "features of each harmonised scan by a ComBat that was fitted without it; the volumes are as above"
+        tried += _tries("table after ComBat", why, partial(site_accuracy, between, by_combat(preserve), seed=seed))
     persons = of_covariates(before)
     if persons.names:
         tried.append(_try("age and sex alone", "linear", "no image at all", partial(site_accuracy, persons, seed=seed)))
     if between is not None:
         why = "their ComBat knew these very scans, which makes their sites more alike than chance; no proof of anything"
-        written = _try("after, features as written", "linear", why, partial(site_accuracy, after, seed=seed))
+        written = _try("table as written", "linear", why, partial(site_accuracy, after, seed=seed))
         tried.append(replace(written, drawn=False))
     return tried
 
@@ -220,16 +221,24 @@ def _try(name: str, classifier: Classifier, why: str, work: Callable[..., Accura
         return Telling(name, classifier, why, None, str(error))
 
 
-def _lead(tellings: Sequence[Telling]) -> str:
-    """The finding in a sentence."""
-    accuracies = [telling.found for telling in tellings[:4]]
-    if None in accuracies:
+def _lead(tellings: Sequence[Telling], *, table: bool) -> str:
+    """The finding in two sentences: of the volumes, and of the table where there is another."""
+    before, _, after, _ = (telling.found for telling in tellings[:4])
+    if before is None or after is None:
         return "Whether the site can still be told was not tried."
-    old, old_forest, new, new_forest = (accuracy for accuracy in accuracies if accuracy is not None)
-    before = f"{_percent(old.balanced)} of the scans before and of {_percent(new.balanced)} after"
-    forest = f"a random forest of {_percent(old_forest.balanced)} and of {_percent(new_forest.balanced)}"
-    guessing = f"guessing among {len(new.sites)} sites gives {_percent(new.chance)}"
-    return f"A linear classifier told the site of {before}, {forest}; {guessing}."
+    text = f"From the volumes a linear classifier told the site of {_percent(before.balanced)} of the scans before and of "
+    text += _percent(after.balanced) + _forest(tellings[1], tellings[3]) + "; "
+    if table:
+        found = tellings[4].found
+        told = "was not tried" if found is None else f"it told {_percent(found.balanced)}{_forest(tellings[5])}"
+        text += f"from the table after ComBat {told}; "
+    return f"{text}guessing among {len(after.sites)} sites gives {_percent(after.chance)}."
+
+
+def _forest(*tellings: Telling) -> str:
+    """What a forest told, in brackets."""
+    shares = [_percent(telling.found.balanced) for telling in tellings if telling.found is not None]
+    return f" (a random forest {' and '.join(shares)})" if shares else ""
 
 
 def _percent(share: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -384,3 +385,43 @@ def test_too_few_scans_are_refused() -> None:
 def test_an_empty_table_stays_empty() -> None:
     features = cohort({"a": 20, "b": 20})
     assert len(Combat.fit(features).apply(features.select([]))) == 0
+
+
+def test_without_empirical_bayes_each_feature_has_its_sites_own_mean_and_variance() -> None:
+    features = cohort({"a": 30, "b": 30}, features=5)
+    free = Combat.fit(features, (), bayes=False)
+    rows = features.rows(["b"])
+    standardised = (features.values[rows] - free.mean) / free.sd
+    assert free.effects["b"].location == pytest.approx(standardised.mean(axis=0))
+    assert free.effects["b"].scale == pytest.approx(standardised.var(axis=0, ddof=1))
+    assert not np.allclose(free.effects["b"].location, Combat.fit(features, ()).effects["b"].location, atol=1e-6)
+    again = Combat.from_json(free.to_json())
+    assert np.array_equal(again.extend(features.select(rows)).apply(features).values, free.apply(features).values)
+    assert not again.bayes
+
+
+def test_what_age_does_to_the_spread_is_kept_where_that_is_wanted() -> None:
+    """The old differ twice as much; one site has the old. Without ``spread`` they are made as narrow as the young."""
+    draw, n = np.random.default_rng(3), 400
+    age = np.concatenate([draw.uniform(20, 60, n), draw.uniform(40, 80, n)])
+    wide = np.exp(np.log(2) / 40 * (age - 50))[:, None]
+    site = ["a"] * n + ["b"] * n
+    values = wide * draw.standard_normal((2 * n, 6)) + np.where(np.array(site) == "b", 3.0, 0.0)[:, None]
+    features = table(values.tolist(), site, age=age.tolist())
+    plain, kept = (Combat.fit(features, ("age",), spread=spread).apply(features) for spread in (False, True))
+    truth = values - np.where(np.array(site) == "b", 3.0, 0.0)[:, None]
+    narrow, right = (made.values[n:].std() / truth[n:].std() for made in (plain, kept))
+    assert narrow < 0.9
+    assert right == pytest.approx(1, abs=0.06)
+    fitted = Combat.fit(features, ("age",), spread=True)
+    assert fitted.spreads[0] == pytest.approx(np.log(2) / 40, rel=0.35)
+    again = Combat.from_json(fitted.to_json())
+    assert np.array_equal(again.apply(features).values, kept.values)
+
+
+def test_sites_without_a_common_age_are_told() -> None:
+    features = cohort({"a": 20, "b": 20}, features=2)
+    ages = [30.0 + n % 20 if site == "a" else 51.0 + n % 20 for n, site in enumerate(features.site)]
+    fitted = Combat.fit(replace(features, covariates={"age": tuple(ages)}), ("age",))
+    assert "a and b have no age in common" in fitted.notes["age"]
+    assert "age" not in Combat.fit(features, ("age",)).notes

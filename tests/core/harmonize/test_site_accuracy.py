@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import FeaturesError
 from core.harmonize.combat import Combat
-from core.harmonize.sites import Classifier, _dealt, _folds, by_combat, of_covariates, site_accuracy
+from core.harmonize.sites import Classifier, _dealt, _folds, _interval, by_combat, of_covariates, site_accuracy
 from core.harmonize.table import Features
 from tests.core.harmonize.sites import cohort, table
 
@@ -25,6 +25,7 @@ def test_sites_that_differ_are_told_and_after_combat_they_are_not() -> None:
     assert found.p == 1 / 22
     assert held_out.balanced < 0.5
     assert not held_out.told
+    assert found.interval[0] <= found.balanced <= found.interval[1]
     assert (found.chance, found.folds, found.scans) == (pytest.approx(1 / 3), 5, 90)
     assert [sum(row) for row in found.confusion] == [30, 30, 30]
 
@@ -154,3 +155,13 @@ def test_age_alone_may_tell_the_site() -> None:
     assert site_accuracy(of_covariates(older), permutations=21).told
     assert of_covariates(older).names == ("covariate 0",)
     assert of_covariates(replace(features, covariates={})).names == ()
+
+
+def test_the_interval_is_that_of_a_share_where_each_person_is_seen_once() -> None:
+    labels = np.repeat([0, 1], 100)
+    predicted = np.where(np.arange(200) % 4 == 0, 1 - labels, labels)
+    low, high = _interval(labels, np.arange(200), predicted, np.random.default_rng(0))
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 200)
+    assert (low, high) == (pytest.approx(0.75 - half, abs=0.015), pytest.approx(0.75 + half, abs=0.015))
+    twice = _interval(np.repeat(labels, 2), np.arange(200).repeat(2), np.repeat(predicted, 2), np.random.default_rng(0))
+    assert twice == pytest.approx((low, high))  # a second scan that says the same makes nothing surer

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from core.engine.records import ScanRecord
 from core.errors import UsageError
 from tasks.harmonize.sites import Person, sites_of, write_table
+from tasks.harmonize.tables import Member, lone_groups
+from tasks.harmonize.work import Piece
 
 
 @pytest.fixture
@@ -84,6 +87,18 @@ def test_a_column_names_a_person_across_sites(tmp_path):
     one, two = sites_of([str(table)])
     assert one.person("/a.nii", "").name == two.person("/b.nii", "").name == "ann"
     assert two.person("/c.nii", "").name == ""
+
+
+def test_a_group_at_one_site_alone_is_told(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\tgroup\n/a.nii\tA\tpatients\n/b.nii\tA\tcontrols\n/c.nii\tB\tcontrols\n")
+    members = []
+    for site in sites_of([str(table)]):
+        piece, record = Piece("", site.name, "x", "T1w", "none", (1, 1, 1)), ScanRecord(key="x", state="done")
+        members += [Member(piece, record, site.person(row["path"], "")) for row in site.rows]
+    (note,) = lone_groups(members)
+    assert note.startswith("patients are at A alone")
+    assert lone_groups(members[1:]) == lone_groups(members[:2]) == []
 
 
 def test_in_a_table_of_one_dataset_a_label_is_the_same_person_at_every_site(tmp_path):

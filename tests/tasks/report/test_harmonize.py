@@ -57,9 +57,12 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     parsed = Page(text)
     share = round(100 * harmonize.site_accuracy(before, seed=0).balanced)
     assert share >= 90
-    assert f"A linear classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
+    assert f"From the volumes a linear classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
+    assert f"before and of {share}\N{NO-BREAK SPACE}%" in text  # no table makes the volumes better
+    assert "from the table after ComBat it told" in text
+    assert "What gives the volumes after away most: <code>" in text
     forest = round(100 * harmonize.site_accuracy(before, classifier="forest", seed=0).balanced)
-    assert f"a random forest of {forest}\N{NO-BREAK SPACE}% and of" in text
+    assert f"(a random forest {forest}\N{NO-BREAK SPACE}% and" in text
     assert "guessing among 3 sites gives 33\N{NO-BREAK SPACE}%." in text
     assert '<span class="verdict pass">gone</span>' in text
     assert text.count('<span class="verdict pass">kept</span>') >= 1
