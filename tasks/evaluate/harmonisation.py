@@ -120,7 +120,8 @@ def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
     image, grid, _ = readers.load(source.kind, source.uris, None)
     kept = 1 - settings.atrophy / 100 * (trial.ages[number] - MIDDLE)
     truth, cubic = sharp(image, grid, settings.trial_voxel, kept)
-    tissues, shown = Tissues.fit(truth), {}
+    tissues = Tissues.fit(truth)
+    shown: dict[str, NDArray[Any]] = {}
     for scanner in range(settings.scanners):
         draw = np.random.default_rng([settings.seed, number, scanner])
         made = Scanner.drawn(scanner).degrade(truth, cubic, ACROSS, draw, Beside(tissues))
