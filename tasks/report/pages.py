@@ -177,7 +177,7 @@ def scan_page(view: ScanView) -> str:
         window=pictures.window,
         difference=pictures.difference,
         consistency=pictures.consistency,
-        maps=[(name, title_of(name), scale) for name, scale in pictures.maps.items()],
+        maps=[(name, title_of(name), scale, _about(record, name)) for name, scale in pictures.maps.items()],
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),
@@ -210,6 +210,11 @@ def _coarser(view: ScanView) -> str:
     """What resolution a restored scan has lost, in words; "" where none."""
     before, after = min(view.measured_grid.spacing), min(view.target.spacing)
     return f"voxels of {before:.3g} mm became {after:.3g} mm: finer detail was left out" if before < FINER * after else ""
+
+
+def _about(record: ScanRecord, name: str) -> str:
+    """How a map was made, in words; empty where its method does not say."""
+    return str(record.provenance.get("Maps", {}).get(name, {}).get("Description", ""))
 
 
 def scores(record: ScanRecord) -> list[tuple[str, str, str]]:
