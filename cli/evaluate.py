@@ -21,7 +21,6 @@ HARMONISATION = "harmonisation"  # in place of a protocol: no method restores, v
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    from cli.helpers.options import add_settings
     from cli.helpers.options import add_more, add_settings
 
     add_settings(parser, EvaluationSettings, POSITIONAL)
@@ -55,9 +54,9 @@ def _harmonisation(options: argparse.Namespace) -> int:
     """A trial of harmonisation: its table, and where it lies."""
     from rich.table import Table
 
-    from cli.options import settings_from
+    from cli.helpers.options import settings_from
     from flows.harmonisation import trial
-    from infra.signals import terminable
+    from infra.processes.signals import terminable
     from tasks.evaluate.harmonisation_table import COLUMNS, text
 
     alien = {name.partition(".")[0] for name in vars(options)} - {*HarmonisationTrial.model_fields, *ITS_OWN}
