@@ -253,8 +253,8 @@ class Run:
         ready = {member.piece.name: replace(member.piece, model=first.digest) for member in members}
         looking = [replace(member, piece=ready[member.piece.name]) for member in members]
         through = {member.piece.name for member in self.through("prepare", work.prepare, looking)}
-        found = {name: work.read_prepared(ready[name]) or {} for name in through}
-        return [member for member in members if member.piece.name in through], found
+        readings = {name: work.read_prepared(ready[name]) or {} for name in through}
+        return [member for member in members if member.piece.name in through], readings
 
     def apply(self, harmonizer: model.Harmonizer, members: Sequence[Member]) -> list[Member]:
         """Write all scans on the harmoniser's scale; with the records of what was written."""

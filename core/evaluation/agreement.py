@@ -55,9 +55,9 @@ def identified(values: Values) -> float:
     spread = values.reshape(n * k, -1).std(axis=0)
     scaled = values[:, :, spread > 0] / spread[spread > 0]
     rates = []
-    for one in range(k):
-        for other in (scanner for scanner in range(k) if scanner != one):
-            apart = ((scaled[:, None, one] - scaled[None, :, other]) ** 2).sum(axis=-1)
+    for first in range(k):
+        for other in (scanner for scanner in range(k) if scanner != first):
+            apart = ((scaled[:, None, first] - scaled[None, :, other]) ** 2).sum(axis=-1)
             rates.append(float((apart.argmin(axis=1) == np.arange(n)).mean()))
     return float(np.mean(rates))
 

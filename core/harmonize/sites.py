@@ -237,10 +237,10 @@ def _interval(labels: Labels, persons: Labels, predicted: Labels, draw: np.rando
     scans = (labels[:, None] == sites).astype(np.float64)
     right = scans * (predicted == labels)[:, None]
     member = persons == np.arange(persons.max() + 1)[:, None]
-    seen, told = member @ scans, member @ right
+    seen, rightly = member @ scans, member @ right
     weights = draw.multinomial(len(member), np.full(len(member), 1 / len(member)), DRAWS)
     with np.errstate(invalid="ignore"):
-        accuracies = np.nanmean((weights @ told) / (weights @ seen), axis=1)
+        accuracies = np.nanmean((weights @ rightly) / (weights @ seen), axis=1)
     return float(np.percentile(accuracies, 2.5)), float(np.percentile(accuracies, 97.5))
 
 

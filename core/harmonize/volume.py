@@ -80,8 +80,8 @@ class VolumeModel:
             return Prepared(even)
         known = site in self.resolution.added
         curve = [] if known else sharpness(even, mask, self.contrast)
-        widths, told = self.resolution.widths(site, curve, grid.spacing[0]), "" if known else self.resolution.beyond(curve)
-        return Prepared(blurred(even, grid, widths), (told,) if told else ())
+        widths, beyond = self.resolution.widths(site, curve, grid.spacing[0]), "" if known else self.resolution.beyond(curve)
+        return Prepared(blurred(even, grid, widths), (beyond,) if beyond else ())
 
     def apply(self, image: Array, grid: Grid, mask: Kept, site: str, name: str) -> Prepared:
         """A restored scan as the harmonised one, and what could not be done.
@@ -97,17 +97,17 @@ class VolumeModel:
             InputError: sharpness-unknown, intensity-flat, intensity-unfit, tissues-not-found.
         """
         prepared = self.prepare(image, grid, mask, site)
-        mapped, told = prepared.image, [*prepared.told]
+        mapped, notes = prepared.image, [*prepared.told]
         if self.normaliser is not None:
             reading = read(self.normaliser.method, mapped, mask, self.contrast)
             mapped = self.normaliser.apply_by(mapped, reading)
-            told += [beyond] if (beyond := self.normaliser.beyond(reading)) else []
+            notes += [beyond] if (beyond := self.normaliser.beyond(reading)) else []
         if self.noise is not None:
             mapped, level = self._noisy(mapped, mask, name)
-            told += [f"noisier than what was fitted, by {level:.2g}; no noise was taken away"] if level > NOISIER else []
+            notes += [f"noisier than what was fitted, by {level:.2g}; no noise was taken away"] if level > NOISIER else []
         if self.steps.brain_only:
             mapped = np.where(mask, mapped, np.float32(0))
-        return Prepared(mapped, tuple(told))
+        return Prepared(mapped, tuple(notes))
 
     def _noisy(self, image: Array, mask: Kept, name: str) -> tuple[Array, float]:
         """The image with noise up to the common level, and its own level over the common one."""

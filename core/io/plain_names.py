@@ -113,12 +113,12 @@ def suffix_of(words: Sequence[str]) -> str:
     exact = [suffix for suffix in SUFFIXES if suffix.lower() in lower]
     if len(exact) == 1 and not lower & {"t1", "t2"}:
         return exact[0]
-    told = {suffix for word in words if (suffix := _contrast_of(word))} | ({"FLAIR"} if {"dark", "fluid"} <= lower else set())
-    if "FLAIR" in told and told <= {"FLAIR", "T1w", "T2w"}:
-        return "T1w" if told == {"FLAIR", "T1w"} else "FLAIR"
-    if "angio" in told:
+    named = {suffix for word in words if (suffix := _contrast_of(word))} | ({"FLAIR"} if {"dark", "fluid"} <= lower else set())
+    if "FLAIR" in named and named <= {"FLAIR", "T1w", "T2w"}:
+        return "T1w" if named == {"FLAIR", "T1w"} else "FLAIR"
+    if "angio" in named:
         return "angio"
-    return told.pop() if len(told) == 1 else UNNAMED
+    return named.pop() if len(named) == 1 else UNNAMED
 
 
 def _without_entities(name: str, entities: Entities) -> str:
@@ -226,11 +226,11 @@ def _entities(scan: Unnamed, person: str) -> Entities:
     stated = scan.entities.get("suffix", "")
     suffix = stated if stated in SUFFIXES else suffix_of([stated, *words] if stated else words)
     kept = _kept(scan.entities)
-    told = [word for word in words if not PURE.fullmatch(word.lower())]
-    if "run" not in kept and not scan.description and told and told[-1].isdigit() and len(told[-1]) < 4:
-        kept["run"] = told.pop()
-    if told and "acq" not in kept:
-        kept["acq"] = camel(told)
+    rest = [word for word in words if not PURE.fullmatch(word.lower())]
+    if "run" not in kept and not scan.description and rest and rest[-1].isdigit() and len(rest[-1]) < 4:
+        kept["run"] = rest.pop()
+    if rest and "acq" not in kept:
+        kept["acq"] = camel(rest)
     return {"sub": person, "datatype": "anat", "suffix": suffix} | kept
 
 

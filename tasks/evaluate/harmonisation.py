@@ -194,7 +194,7 @@ def _first(trial: Trial, number: int) -> dict[str, Any]:
     if trial.scored(number):
         return {}
     readings = [read_first(scan) for scan in seen]
-    return {"readings": [[one.site, dict(one.plain), one.quantiles, one.sharpness] for one in readings]}
+    return {"readings": [[each.site, dict(each.plain), each.quantiles, each.sharpness] for each in readings]}
 
 
 def second_piece(piece: Piece) -> dict[str, Any]:
@@ -249,15 +249,15 @@ def rivals_to_json(rivals: Rivals) -> dict[str, Any]:
     ours = {}
     for name, model in rivals.ours.items():
         ours[name] = {"model": model.to_json(), "normaliser": model.normaliser.to_json() if model.normaliser else None}
-    return {"plain": {name: one.to_json() for name, one in rivals.plain.items()}, "quantiles": rivals.quantiles, "ours": ours}
+    return {"plain": {name: each.to_json() for name, each in rivals.plain.items()}, "quantiles": rivals.quantiles, "ours": ours}
 
 
 def rivals_from(value: Mapping[str, Any]) -> Rivals:
     """What ``rivals_to_json`` wrote."""
-    plain = {name: Normaliser.from_json(one) for name, one in value["plain"].items()}
+    plain = {name: Normaliser.from_json(each) for name, each in value["plain"].items()}
     ours = {
-        name: VolumeModel.from_json(one["model"], "T1w", Normaliser.from_json(one["normaliser"]))
-        for name, one in value["ours"].items()
+        name: VolumeModel.from_json(each["model"], "T1w", Normaliser.from_json(each["normaliser"]))
+        for name, each in value["ours"].items()
     }
     return Rivals(plain, list(value["quantiles"]), ours)
 

@@ -76,8 +76,8 @@ def features_of(trial: Trial, made: Sequence[Mapping[str, Any]], rival: str, *, 
 
 def _figures(made: Sequence[Mapping[str, Any]], rival: str) -> Row:
     """Means over the scans of all scanners but the reference."""
-    found = [row[2] for one in made for row in one["rows"] if row[1] == rival and row[0] > 0 and row[2]]
-    return {name: float(np.mean([figures[name] for figures in found])) for name in ("psnr", "ssim")}
+    scored = [row[2] for trial in made for row in trial["rows"] if row[1] == rival and row[0] > 0 and row[2]]
+    return {name: float(np.mean([figures[name] for figures in scored])) for name in ("psnr", "ssim")}
 
 
 def cube(trial: Trial, features: Features) -> Values:
@@ -90,7 +90,7 @@ def scores(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) 
     values = cube(trial, features)
     by_name = {name: values[:, :, column] for column, name in enumerate(features.names)}
     volumes = {name: icc(by_name[name]) for name in VOLUMES}
-    told = site_accuracy(features, permutations=99, seed=trial.settings.seed)
+    accuracy = site_accuracy(features, permutations=99, seed=trial.settings.seed)
     forest = site_accuracy(features, permutations=1, classifier="forest", seed=trial.settings.seed)
     return {
         "icc_volumes": min(volumes.values()),
@@ -98,9 +98,9 @@ def scores(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) 
         "icc_noise": icc(by_name["noise"]),
         "icc_sharpness": icc(by_name["sharpness"]),
         "identified": identified(values),
-        "site": told.balanced,
-        "site_null": list(told.null),
-        "site_p": told.p,
+        "site": accuracy.balanced,
+        "site_null": list(accuracy.null),
+        "site_p": accuracy.p,
         "forest": forest.balanced,
         **_age(trial, made, by_name),
     }
@@ -113,9 +113,9 @@ def _age(trial: Trial, made: Sequence[Mapping[str, Any]], by_name: Mapping[str, 
     at = np.arange(len(scored)) % trial.settings.scanners
     seen = 100 * np.log((by_name["gm_ml"] + by_name["wm_ml"])[np.arange(len(scored)), at])
     truth = 100 * np.log([made[number]["truth"]["gm_ml"] + made[number]["truth"]["wm_ml"] for number in scored])
-    found, planted, bias = slope_of(ages, seen), slope_of(ages, truth), slope_of(ages, seen - truth)
+    seen_slope, planted, bias = slope_of(ages, seen), slope_of(ages, truth), slope_of(ages, seen - truth)
     return {
-        "age": [found.slope, found.low, found.high],
+        "age": [seen_slope.slope, seen_slope.low, seen_slope.high],
         "age_truth": [planted.slope, planted.low, planted.high],
         "age_bias": [bias.slope, bias.low, bias.high],
     }

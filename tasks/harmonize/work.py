@@ -267,8 +267,8 @@ def _problems(piece: Piece, scan: Scan, view_mask: Kept, beyond: tuple[str, ...]
 def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, volumes: VolumeModel) -> dict[str, Any]:
     normaliser, steps = volumes.normaliser, volumes.steps.wanted()
     method = None if normaliser is None else {"Method": normaliser.method, "Library": normaliser.library}
-    told: dict[str, Any] = {"Site": piece.site, "Model": piece.model, "Intensity": method, "Digest": digest}
-    own = {"Harmonized": told | {"Grid": grid.to_json()}}
+    about: dict[str, Any] = {"Site": piece.site, "Model": piece.model, "Intensity": method, "Digest": digest}
+    own = {"Harmonized": about | {"Grid": grid.to_json()}}
     if steps:
         own["Harmonized"] |= {"Steps": steps}
     if volumes.steps.brain_only:

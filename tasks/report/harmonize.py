@@ -229,9 +229,9 @@ def _lead(tellings: Sequence[Telling], *, table: bool) -> str:
     text = f"From the volumes a linear classifier told the site of {_percent(before.balanced)} of the scans before and of "
     text += _percent(after.balanced) + _forest(tellings[1], tellings[3]) + "; "
     if table:
-        found = tellings[4].found
-        told = "was not tried" if found is None else f"it told {_percent(found.balanced)}{_forest(tellings[5])}"
-        text += f"from the table after ComBat {told}; "
+        accuracy = tellings[4].found
+        by_table = "was not tried" if accuracy is None else f"it told {_percent(accuracy.balanced)}{_forest(tellings[5])}"
+        text += f"from the table after ComBat {by_table}; "
     return f"{text}guessing among {len(after.sites)} sites gives {_percent(after.chance)}."
 
 
