@@ -29,11 +29,13 @@ from core.io.output import Output
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
 from flows.runs.names import flow_run_name, run_name
-from flows.runs.progress import bars
+from flows.runs.progress import bars, waiting
+from flows.runs.rates import learn, rates_here
 from flows.weights import Choice, choose_weights
 from infra.clusters import gpu_memory, open_cluster
 from infra.dispatch import run_bounded
 from infra.services import local_state
+from tasks.course import Course
 from tasks.pipeline import stages
 from tasks.pipeline.changes import Changes, changes_of, note_removed, nothing_new, seen_now
 from tasks.pipeline.context import RunContext, run_context
@@ -121,11 +123,15 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
         params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
         tracker.start(run_name(settings), plan.digest, params, {"isovox": plan.version})
+        waiting("starting workers")
         pool = stack.enter_context(open_cluster(settings.compute))
-        tell = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
-        tell = stages.with_bar(tell, stages.start_progress())
+        forecast = sum(scan.forecast.seconds for scan in plan.scans if scan.key in todo) / max(settings.compute.workers, 1)
+        totals = {"scans": len(todo), **_pieces(plan, todo)}
+        tell = stack.enter_context(bars("restoring", totals, forecast, out.course))
+        tell = stages.with_bar(tell, stages.start_progress(), Course("restoring", totals, forecast))
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
         _work(context, todo)
+        learn(settings, context.speeds())
         records = _close(context, skipped, changes)
         by_state = counts(records)
         tracker.finish("FAILED" if by_state["failed"] else "FINISHED", {name: float(n) for name, n in by_state.items()})
@@ -166,7 +172,7 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
     out = Output(settings.out)
     plan = _given(settings, choice)
     if plan is None:
-        plan = plan_cohort(settings, choice.weights, choice.others)
+        plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings))
         check_plan(plan, gpu_memory(settings.compute))
     with remembered(out):
         todo = unfinished(plan)
