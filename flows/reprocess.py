@@ -120,6 +120,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
     files.remove(out.seen)
     _write_plan(out, plan)
     with ExitStack() as stack:
+        waiting("opening the run's records in MLflow")
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
         params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
         tracker.start(run_name(settings), plan.digest, params, {"isovox": plan.version})

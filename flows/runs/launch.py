@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from shutil import rmtree
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,12 +66,20 @@ def run_beside(out: Output, make: Callable[[], CohortPlan]) -> tuple[CohortPlan,
 
     state = local_state(out.uri)
     new = [folder for folder in (state, *state.parents) if not folder.exists()]
+    served = Event()
+
+    def and_wait() -> CohortPlan:
+        plan = make()
+        if not served.is_set():
+            waiting("waiting for Prefect's server")
+        return plan
+
     try:
-        with terminable(), planning(make) as planned, prefect_server(state):
+        with terminable(), planning(and_wait) as planned, prefect_server(state):
+            served.set()
             waiting("loading Prefect")
             import flows.reprocess  # noqa: F401 - it takes seconds, in which the plan goes on
 
-            waiting("waiting for the plan")
             plan = planned()
             return plan, _run(out, plan)
     except Exception:
