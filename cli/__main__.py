@@ -2,6 +2,7 @@
 
 import sys
 
+from cli.first_line import greet
 from cli.helpers.stopping import watch
 from infra.processes import signals
 
@@ -13,6 +14,7 @@ def main() -> int:
         the exit code.
     """
     watch(sys.argv[1:])
+    greet(sys.argv[1:])
     try:
         from cli.main import main as run
 

@@ -10,6 +10,7 @@ from core.settings.run import RunSettings
 
 if TYPE_CHECKING:
     from core.engine.plan import CohortPlan
+    from flows.weights import Choice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,16 +27,27 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
     from cli.helpers.options import settings_from
     from core.io.claim import check_place
     from flows.weights import choose_weights
-    from infra.clusters import check_cluster, gpu_memory
-    from tasks.pipeline.discover import check_plan, plan_cohort
+    from infra.clusters import check_cluster
 
     settings = settings_from(options, RunSettings)
     check_cluster(settings.compute)
     check_place(settings.out)
-    choice = choose_weights(settings)
-    plan = plan_cohort(settings, choice.weights, choice.others)
+    return plan_with(settings, choose_weights(settings), quiet=options.quiet)
+
+
+def plan_with(settings: RunSettings, choice: Choice, *, quiet: bool) -> CohortPlan:
+    """The plan of a run with weights that are chosen; a bar follows the scans, and a newer model than the output's is told."""
+    from flows.runs.progress import bars, note
+    from flows.runs.rates import rates_here
+    from infra.clusters import gpu_memory
+    from tasks.course import spoken
+    from tasks.pipeline.discover import check_plan, plan_cohort
+
+    with bars("looking at scans", {}) as tell:
+        plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings), tell=tell)
     check_plan(plan, gpu_memory(settings.compute))
-    if choice.newer and choice.weights and not options.quiet:
+    note(f"{len(plan.scans)} scans planned: {spoken(plan.forecast.seconds)} by the forecast")
+    if choice.newer and choice.weights and not quiet:
         newer, current = choice.newer, choice.weights
         say(
             f"{newer.name} version {newer.version} is there; this output keeps to version {current.version}, which made it: "
@@ -61,9 +73,12 @@ def _list_files(options: argparse.Namespace) -> int:
 def execute(options: argparse.Namespace) -> int:
     """Print what a run would do; nothing is written."""
     from cli.helpers.tables import plan_summary, plan_table
+    from flows.runs.progress import be_quiet
     from tasks.pipeline.discover import unfinished
 
     calm()
+    if options.quiet:
+        be_quiet()
     if options.files:
         return _list_files(options)
     planned = make_plan(options)

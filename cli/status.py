@@ -11,6 +11,7 @@ from cli.helpers.console import FAILED, OK, planned_run, say
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("out", help="output folder of a run")
+    parser.add_argument("--watch", action="store_true", help="show how far the run that works there is, until it ends")
     parser.add_argument("--ratings", metavar="FILE", help="table that the cohort's page wrote: what people said of each scan")
 
 
@@ -35,6 +36,10 @@ def execute(options: argparse.Namespace) -> int:
     from tasks.pipeline.results import progress_of, verified_records
 
     out, planned = planned_run(options.out)
+    if options.watch:
+        from flows.runs.progress import watch
+
+        watch(out.course, lambda: owner(out.lock))
     records = verified_records(out, planned)
     progress = progress_of(out, planned, records)
     show(records, out, planned, progress)

@@ -38,7 +38,7 @@ def execute(options: argparse.Namespace) -> int:
         be_quiet()
     out = Output(options.out)
     refuse_while_busy(out, "an output on which nothing works")
-    with bars({"scans": len(keys_of(out, read_plan(out)))}) as tell:
+    with bars("verifying", {"scans": len(keys_of(out, read_plan(out)))}) as tell:
         verified = look(out, tell)
     for problem in verified.problems:
         say(str(problem))

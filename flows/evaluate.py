@@ -210,11 +210,11 @@ def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scori
 
     with open_cluster(settings.compute) as pool:
         dispatch = partial(run_bounded, pool)
-        with bars({"scans": counted(settings.cohort, settings.selection) * len(settings.degradations)}) as tell:
+        with bars("making cases", {"scans": counted(settings.cohort, settings.selection) * len(settings.degradations)}) as tell:
             chosen = cases.find_cases(settings, tell, dispatch)
         chosen = with_beside(chosen, [name for candidate in candidates for name in candidate.names], settings)
         work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
-        with bars({"restored": len(chosen) * len(candidates)}) as tell:
+        with bars("restoring and scoring", {"restored": len(chosen) * len(candidates)}) as tell:
             return chosen, evaluation.evaluate(work, tell, dispatch)
 
 

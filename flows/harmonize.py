@@ -237,14 +237,14 @@ class Run:
     def through(self, name: str, function: Any, members: Sequence[Member]) -> list[Member]:
         """Run a stage for all scans; those that came through. One bad scan never stops the others."""
         stage = task(name=name, cache_policy=NO_CACHE)(self._stage)
-        failed: dict[str, BaseException] = stage(function, [member.piece for member in members])
+        failed: dict[str, BaseException] = stage(name, function, [member.piece for member in members])
         for member in members:
             if (error := failed.get(member.piece.name)) is not None:
                 self.refused.append((member.piece, work.note_failed(member.piece, error)))
         return [member for member in members if member.piece.name not in failed]
 
-    def _stage(self, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
-        with bars({"scans": len(pieces)}) as tell:
+    def _stage(self, name: str, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
+        with bars({"measure": "measuring", "harmonize": "harmonising"}[name], {"scans": len(pieces)}) as tell:
             return work.run(self._dispatch, function, pieces, self.settings.compute.workers, tell)
 
     def look_again(self, first: model.Harmonizer, members: Sequence[Member]) -> tuple[list[Member], dict[str, dict[str, Any]]]:

@@ -32,11 +32,13 @@ from flows.crashed_runs import remembered
 from flows.runs.address import tell_addresses
 from flows.runs.group import with_group
 from flows.runs.names import flow_run_name, run_name
-from flows.runs.progress import bars, note
+from flows.runs.progress import bars, note, waiting
+from flows.runs.rates import learn, rates_here
 from flows.weights import Choice, choose_weights
 from infra.clusters import gpu_memory, open_cluster
 from infra.dispatch import run_bounded
 from infra.services import local_state
+from tasks.course import Course
 from tasks.pipeline import stages
 from tasks.pipeline.changes import Changes, changes_of, note_removed, nothing_new, seen_now
 from tasks.pipeline.context import RunContext, run_context
@@ -122,15 +124,20 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
     files.remove(out.seen)
     _write_plan(out, plan)
     with ExitStack() as stack:
+        waiting("opening the run's records in MLflow")
         tracker = stack.enter_context(CohortTracker(local_state(out.uri), out.uri, settings.tracking_uri))
         params = settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
         tracker.start(run_name(settings), plan.digest, params, {"isovox": plan.version})
         tell_addresses(note, tracker.own_page())
+        waiting("starting workers")
         pool = stack.enter_context(open_cluster(settings.compute))
-        tell = stack.enter_context(bars({"scans": len(todo), **_pieces(plan, todo)}))
-        tell = stages.with_bar(tell, stages.start_progress())
+        forecast = sum(scan.forecast.seconds for scan in plan.scans if scan.key in todo) / max(settings.compute.workers, 1)
+        totals = {"scans": len(todo), **_pieces(plan, todo)}
+        tell = stack.enter_context(bars("restoring", totals, forecast, out.course))
+        tell = stages.with_bar(tell, stages.start_progress(), Course("restoring", totals, forecast))
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
         _work(context, todo)
+        learn(settings, context.speeds())
         records = _close(context, skipped, changes)
         by_state = counts(records)
         tracker.finish("FAILED" if by_state["failed"] else "FINISHED", {name: float(n) for name, n in by_state.items()})
@@ -171,7 +178,7 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
     out = Output(settings.out)
     plan = _given(settings, choice)
     if plan is None:
-        plan = plan_cohort(settings, choice.weights, choice.others)
+        plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings))
         check_plan(plan, gpu_memory(settings.compute))
     with remembered(out):
         todo = unfinished(plan)

@@ -29,5 +29,9 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
 
     claim.check(settings.out, [settings.input], "simulate")  # before the lock is written there
     total = counted(settings.input, settings.selection)
-    with cohort_lock(Output(settings.out).lock), open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
+    with (
+        cohort_lock(Output(settings.out).lock),
+        open_cluster(settings.compute) as pool,
+        bars("simulating", {"scans": total}) as tell,
+    ):
         return work.simulate(settings, tell, partial(run_bounded, pool))

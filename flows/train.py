@@ -80,7 +80,7 @@ def train_network(settings: TrainSettings) -> Outcome:
 def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
     """The cohort in the training's store, taken in where the settings say that work runs."""
     total = counted(settings.cohort, settings.selection)
-    with open_cluster(settings.compute) as pool, bars({"scans": total}) as tell:
+    with open_cluster(settings.compute) as pool, bars("taking in", {"scans": total}) as tell:
         cohort = intake.ingest(place, settings, tell, partial(run_bounded, pool))
     for key, why in cohort.failed.items():  # before the hours of training
         note(f"failed {key}: {why}")
@@ -105,7 +105,7 @@ def _learn(learning: Learning) -> None:
         run_ranks(count, training.learn, learning)
         return
     steps = sum(stage.training(learning.settings.training).steps for stage in learning.recipe.stages)
-    with bars({"steps": steps}) as tell:
+    with bars("training", {"steps": steps}) as tell:
         training.learn(learning, tell)
 
 

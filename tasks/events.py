@@ -30,7 +30,20 @@ class Reached:
     per_cent: float
 
 
-Event = Advanced | Reached
+@dataclass(frozen=True)
+class Began:
+    """It became known how many there are to do.
+
+    Attributes:
+        unit: what is counted.
+        total: how many there are.
+    """
+
+    unit: str
+    total: int
+
+
+Event = Advanced | Reached | Began
 Tell = Callable[[Event], None]
 
 

@@ -126,6 +126,11 @@ class Output:
         """The state of a restoration that goes step by step; by the key of the first of the scans that are restored together."""
         return self.path("isovox", "state", f"{key}.safetensors")
 
+    @property
+    def course(self) -> str:
+        """How far the run that works here is, as it tells it."""
+        return self.path("isovox", "course.json")
+
     def progress(self, key: str) -> str:
         """How far the restoration of a scan has come, as its worker tells it."""
         return self.path("isovox", "state", f"{key}.json")

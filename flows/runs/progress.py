@@ -1,22 +1,31 @@
-"""What a user sees while work runs: the account of the input, and bars on a terminal; nothing where quiet was asked for."""
+"""What a user sees while work runs: what is waited for, the account of the input, and a bar; nothing where quiet was asked for.
+
+On a terminal the bar moves; elsewhere a line is written every half minute, without escape codes.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core.settings.scans import Selection
 
-from tasks.events import Advanced, Event, Tell
+from tasks.course import Course, Standing
+from tasks.events import Tell
+
+LINES = 30.0  # seconds between two lines where there is no terminal
+TOLD, TOLD_REMOTE = 2.0, 15.0  # seconds between two tellings to other processes; on S3
 
 _quiet = False
 
 
 def be_quiet() -> None:
-    """Show no bars in this process."""
+    """Show nothing of the progress in this process."""
     global _quiet  # noqa: PLW0603 - a property of the process's terminal
     _quiet = True
 
@@ -29,6 +38,7 @@ def counted(input_uri: str, selection: Selection) -> int:
     """
     from core.io.bids import survey
 
+    waiting("looking through the input")
     discovery = survey(input_uri, selection)
     for line in discovery.ledger.account().lines():
         note(line)
@@ -39,24 +49,111 @@ def note(line: str) -> None:
     """Tell the user of something, unless quiet was asked for."""
     if not _quiet:
         sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def waiting(what: str) -> None:
+    """Tell the user what is waited for, where that takes seconds."""
+    note(f"{what} …")
 
 
 @contextmanager
-def bars(totals: dict[str, int]) -> Iterator[Tell]:
-    """Bars by unit, with rate and time left; yields what hears of the work."""
+def bars(doing: str, totals: Mapping[str, int], forecast: float | None = None, told_at: str | None = None) -> Iterator[Tell]:
+    """A bar with what is counted, rate and time left; yields what hears of the work.
+
+    Args:
+        doing: what is done, such as "restoring".
+        totals: how many there are to do, by what is counted; the finest last.
+        forecast: seconds that it is said to take.
+        told_at: URI of a file that tells other processes of it while the block runs.
+    """
+    course = Course(doing, totals, forecast)
+    with ExitStack() as stack:
+        if not _quiet and sys.stderr.isatty():
+            stack.enter_context(_drawn(course))
+        elif not _quiet:
+            stack.enter_context(_every(LINES, lambda: note(course.standing().line())))
+        if told_at is not None:
+            stack.enter_context(_telling(course, told_at))
+        yield course.hear
+
+
+@contextmanager
+def _drawn(course: Course) -> Iterator[None]:
+    """A bar on the terminal, drawn anew by its own clock."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
 
-    columns = [TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
-    shown = not _quiet and sys.stderr.isatty()
-    progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), disable=not shown)
-    with progress:
-        known = {name: progress.add_task(name, total=total, rate="") for name, total in totals.items() if total}
+    class Moving(ProgressColumn):
+        """Moves the bar, and says how far it is."""
 
-        def tell(event: Event) -> None:
-            if isinstance(event, Advanced) and event.unit in known:
-                progress.advance(known[event.unit], event.count)
-                task = progress.tasks[known[event.unit]]
-                progress.update(known[event.unit], rate=f"{task.speed:.2g}/s" if task.speed else "")
+        def render(self, task: Task) -> Text:
+            standing = course.standing()
+            task.completed = standing.per_cent
+            return Text(standing.text())
 
-        yield tell
+    console = Console(stderr=True)
+    width = max(8, min(40, (console.width - 70) // 2))  # what is said has room first
+    columns = [TextColumn("{task.description}"), BarColumn(width), Moving()]
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        progress.add_task(course.standing().doing, total=100)
+        yield
+
+
+@contextmanager
+def _telling(course: Course, uri: str) -> Iterator[None]:
+    """Write how far the work is to a file, which is removed at the end."""
+    from core.io import files
+
+    def write() -> None:
+        with suppress(Exception):  # whatever ails the storage, the work itself will meet it
+            files.write_json(uri, course.standing().to_json())
+
+    with _every(TOLD_REMOTE if files.is_remote(uri) else TOLD, write):
+        yield
+    with suppress(Exception):
+        files.remove(uri)
+
+
+@contextmanager
+def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Do something now and then, in a thread, while the block runs."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def watch(uri: str, alive: Callable[[], Any], pause: float = TOLD) -> None:
+    """Show how far the work of another process is, until it ends.
+
+    Args:
+        uri: of the file that it tells by.
+        alive: whether it works still.
+        pause: seconds between two looks.
+    """
+    from core.io import files
+
+    shown, since = "", -LINES
+    while alive():
+        with suppress(OSError, ValueError, TypeError):
+            standing = Standing.of_json(files.read_json(uri))
+            if sys.stdout.isatty():
+                sys.stdout.write(f"\r\x1b[K{standing.line()}")
+                shown = "\n"
+            elif time.monotonic() - since >= LINES:
+                sys.stdout.write(f"{standing.line()}\n")
+                since = time.monotonic()
+            sys.stdout.flush()
+        time.sleep(pause)
+    sys.stdout.write(shown)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing or telling of progress
 SHOWING = 2.0  # seconds between two tellings of the run's progress
-RESTORING = 0.9  # of a scan's work that its restoration counts for while it goes on
+RESTORING, EXPORTED = 0.9, 0.95  # of a scan's work that its restoration counts for while it goes on; once it is exported
 LARGE = 1000  # scans of a cohort above which MLflow and Prefect hear one by one only of those to be looked at
 TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
 Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
@@ -142,9 +142,17 @@ class RunContext:
         for job, seconds in self.run(function, map(self.job, groups)):
             through.append(list(job.keys))
             on_done(job.keys)
+            if name == "export":
+                self._exported(job.keys)
             for key in job.keys:
                 self.seconds.setdefault(key, {})[name] = seconds
         return through
+
+    def _exported(self, keys: Sequence[str]) -> None:
+        """Count that only the pages of scans are to be made still."""
+        with self._lock:
+            self._parts[keys[0]] = EXPORTED / RESTORING * len(keys)
+        self.tell(Reached(self.progress()))
 
     def restore(self, groups: Sequence[Sequence[str]]) -> list[list[str]]:
         """Restore groups of scans, each in the mode that the plan says; the groups that came through."""
@@ -175,6 +183,17 @@ class RunContext:
     def run_any(self, function: Callable[[Job], tuple[int, int]], jobs: Iterable[Job]) -> Iterator[tuple[Job, tuple[int, int]]]:
         """As ``run``, for functions that count."""
         return self.run(function, jobs)  # type: ignore[arg-type, return-value]
+
+    def speeds(self) -> list[tuple[str, int, float]]:
+        """Of each scan that came through all stages: its method, its restored voxels, the seconds of its stages."""
+        through = [
+            key for key, seconds in self.seconds.items() if key not in self.failed and {"restore", "report"} <= set(seconds)
+        ]
+        scans = [self.plan.scan(key) for key in through]
+        return [
+            (self.plan.way(scan).method, math.prod(scan.target_grid.shape), sum(self.seconds[scan.key].values()))
+            for scan in scans
+        ]
 
     def write_failures(self) -> None:
         """Write the record of each scan that failed or was refused."""

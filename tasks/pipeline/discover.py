@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -23,6 +24,7 @@ from core.io.output import Output
 from core.methods.registry import build_method, method_entry, methods, pickers
 from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
+from tasks.events import Advanced, Began, Tell, nobody
 from tasks.pipeline.beside import with_beside
 from tasks.pipeline.labels import with_labels
 from tasks.pipeline.widths import notes as width_notes
@@ -119,7 +121,9 @@ def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
         )
 
 
-def plan_scans(sources: Iterable[Source | Refused], settings: RunSettings) -> tuple[list[ScanPlan], list[Refusal]]:
+def plan_scans(
+    sources: Iterable[Source | Refused], settings: RunSettings, tell: Tell = nobody
+) -> tuple[list[ScanPlan], list[Refusal]]:
     """Look at each scan's header; those that the gate refuses are told apart with their reason.
 
     Of thick slices of which nobody tells the width the voxels are looked at, too.
@@ -128,6 +132,7 @@ def plan_scans(sources: Iterable[Source | Refused], settings: RunSettings) -> tu
     scans: list[ScanPlan] = []
     refused: list[Refusal] = []
     for source in _of_one_person(list(sources)) if settings.fuse else sources:
+        tell(Advanced("scans"))
         if isinstance(source, Refused):
             refused.append(Refusal(key=source.key, uri=source.uri, code=source.code, reason=source.reason))
             continue
@@ -166,8 +171,22 @@ def _of_one_person(sources: Sequence[Source | Refused]) -> Iterator[Source | Ref
         yield Refused(source.key, group[0].uris[0], error.code, str(error))
 
 
-def plan_cohort(settings: RunSettings, weights: Weights | None = None, others: Mapping[str, Weights] | None = None) -> CohortPlan:
+def plan_cohort(
+    settings: RunSettings,
+    weights: Weights | None = None,
+    others: Mapping[str, Weights] | None = None,
+    *,
+    rates: Mapping[str, float] = MappingProxyType({}),
+    tell: Tell = nobody,
+) -> CohortPlan:
     """Find the scans and plan the run; nothing is written.
+
+    Args:
+        settings: of the run.
+        weights: of its method.
+        others: of methods that single scans may have, by their names.
+        rates: restored voxels a second by method, as this machine had them; they come before what the output tells.
+        tell: hears of how many scans there are, and of each that was looked at.
 
     Raises:
         UsageError: no such input, method or option, or nothing that fits the selection.
@@ -175,12 +194,13 @@ def plan_cohort(settings: RunSettings, weights: Weights | None = None, others: M
     _check_settings(settings, weights)
     check_apart(settings.out, [settings.input, *([settings.reference] if settings.reference else [])])
     discovery = bids.survey(settings.input, settings.selection, settings.out)
-    scans, refused = plan_scans(discovery.scans, settings)
+    tell(Began("scans", len(discovery.scans)))
+    scans, refused = plan_scans(discovery.scans, settings, tell)
     if settings.carry_labels:
         scans = with_labels(scans, discovery.ledger, settings)
     scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
-    plan = complete(settings, scans, refused, weights, _rates(settings), others)
+    plan = complete(settings, scans, refused, weights, {**_rates(settings), **rates}, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     notes = (*plan.notes, *width_notes(plan.scans))
     return plan.model_copy(update={"files": discovery.ledger.account(), "notes": notes})

@@ -21,6 +21,7 @@ from prefect.cache_policies import NO_CACHE
 
 from core.engine.records import ScanRecord
 from core.io import files
+from tasks.course import Course, Standing
 from tasks.events import Event, Reached, Tell
 from tasks.pipeline import export, pages
 from tasks.pipeline.changes import SHOWN, Changes
@@ -92,26 +93,27 @@ def process_batch(plan: str, name: str, groups: Groups) -> None:  # noqa: ARG001
 
 def start_progress() -> UUID:
     """The progress bar on the flow run's page."""
-    made = create_progress_artifact(0.0, key="progress", description="scans finished")
+    made = create_progress_artifact(0.0, key="progress", description="restoring")
     assert isinstance(made, UUID)  # noqa: S101 - outside an event loop the identifier itself comes back
     return made
 
 
-def show_progress(progress: UUID, per_cent: float) -> None:
+def show_progress(progress: UUID, standing: Standing) -> None:
     """Move the bar of ``start_progress``; a server that does not take it stops no restoration."""
     try:
-        update_progress_artifact(progress, progress=per_cent)
+        update_progress_artifact(progress, progress=standing.per_cent, description=standing.line())
     except Exception as error:  # noqa: BLE001 - whatever ails the server, the next batch of scans will meet it
         _log.warning("the progress of the run cannot be shown: %s", error)
 
 
-def with_bar(tell: Tell, progress: UUID) -> Tell:
-    """What hears of a run's work, and moves the bar of ``start_progress`` with it."""
+def with_bar(tell: Tell, progress: UUID, course: Course) -> Tell:
+    """What hears of a run's work, and moves the bar of ``start_progress`` with it, with what a terminal says."""
 
     def hear(event: Event) -> None:
         tell(event)
+        course.hear(event)
         if isinstance(event, Reached):
-            show_progress(progress, event.per_cent)
+            show_progress(progress, course.standing())
 
     return hear
 

@@ -14,6 +14,7 @@ from core.io.arrays.store import Store
 from core.io.output import Output
 from core.methods.unires.joint_tv import Problem
 from core.settings.run import RunSettings
+from tasks.course import Course
 from tasks.events import Advanced, Event, Reached
 from tasks.pipeline import stages
 from tasks.pipeline.discover import plan_cohort
@@ -116,7 +117,7 @@ def test_a_server_that_does_not_take_the_progress_stops_nothing(
 
     monkeypatch.setattr(stages, "update_progress_artifact", refuse)
     heard: list[Event] = []
-    tell = stages.with_bar(heard.append, None)  # type: ignore[arg-type]
+    tell = stages.with_bar(heard.append, None, Course("restoring", {"scans": 2}))  # type: ignore[arg-type]
     tell(Reached(12.0))
     tell(Advanced("scans"))
     assert heard == [Reached(12.0), Advanced("scans")]

@@ -1,0 +1,157 @@
+"""What a user sees while work runs: on a terminal, without one, and from another shell."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from core.io import files
+from core.io.output import Output
+from core.settings.run import RunSettings
+from flows.runs import launch, progress, rates
+from infra import services
+from tasks.course import Standing
+from tasks.events import Advanced
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_quiet", False)
+
+
+def test_without_a_terminal_a_line_now_and_then_and_no_escape_codes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINES", 0.05)
+    with progress.bars("simulating", {"scans": 4}) as tell:
+        tell(Advanced("scans"))
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert re.match(r"simulating: 25 %, about 1 s left, 1/4 scans", lines[0])
+    assert len(lines) > 1
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "_quiet", True)
+    monkeypatch.setattr(progress, "LINES", 0.01)
+    progress.waiting("starting services")
+    with progress.bars("simulating", {"scans": 4}):
+        time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+
+
+def test_on_a_terminal_a_bar_says_what_it_counts() -> None:
+    code = (
+        "from flows.runs.progress import bars; from tasks.events import Advanced; import time\n"
+        "with bars('restoring', {'scans': 1, 'tiles': 8}, 20.0) as tell: tell(Advanced('tiles', 2)); time.sleep(0.6)"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=theirs, env=os.environ | {"COLUMNS": "120"}) as process:
+        process.wait(60)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "restoring" in shown
+    assert "━" in shown
+    assert re.search(r"25 %, about \d+ s left, 0/1 scans, 2/8 tiles", shown)
+
+
+def test_another_shell_sees_how_far_a_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "TOLD", 0.02)
+    monkeypatch.setattr(progress, "_quiet", True)
+    place = Output(str(tmp_path)).course
+    with progress.bars("restoring", {"scans": 2, "steps": 10}, told_at=place) as tell:
+        tell(Advanced("steps", 5))
+        looks = iter([True, True, False])
+        for _ in range(200):
+            if files.exists(place):
+                break
+            time.sleep(0.02)
+        progress.watch(place, lambda: next(looks), pause=0.01)
+    assert capsys.readouterr().out.startswith("restoring: 50 %, 0/2 scans, 5/10 steps")
+    assert not files.exists(place)
+
+
+def test_what_cannot_be_read_of_a_run_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "course.json").write_text('{"doing": "restoring"}')
+    looks = iter([True, False])
+    progress.watch(str(tmp_path / "course.json"), lambda: next(looks), pause=0.0)
+    progress.watch(str(tmp_path / "none.json"), lambda: False)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(TypeError):
+        Standing.of_json({"doing": "restoring"})
+
+
+def test_the_first_line_comes_before_anything_heavy() -> None:
+    code = "import sys; sys.argv = ['isovox', 'run', '--nonsense']; from cli.__main__ import main; sys.exit(main())"
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-X", "importtime", "-c", code], cwd=ROOT, stderr=theirs, stdout=theirs) as process:
+        shown = b""
+        while b"looking at options, output and model" not in shown:
+            shown += os.read(ours, 1 << 16)
+        process.kill()
+    os.close(theirs)
+    os.close(ours)
+    before = shown.partition(b"isovox run: looking")[0]
+    assert not any(module in before for module in (b"argparse", b"pydantic", b"numpy", b"prefect"))
+
+
+def test_rates_of_this_machine_serve_the_next_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOVOX_HOME", str(tmp_path))
+    settings = RunSettings(input="in", out="out", method="cubic")
+    assert rates.rates_here(settings) == {}
+    rates.learn(settings, [("cubic", 1000, 10.0), ("cubic", 1000, 5.0), ("cubic", 1000, 1.0), ("sinc", 90, 3.0)])
+    assert rates.rates_here(settings) == {"cubic": 200.0, "sinc": 30.0}
+    other = settings.model_copy(update={"method_options": {"order": 1}})
+    assert rates.rates_here(other) == {"sinc": 30.0}
+    for _ in range(rates.KEPT):
+        rates.learn(settings, [("cubic", 10, 1.0)])
+    assert rates.rates_here(settings)["cubic"] == 10.0  # the latest count
+    (tmp_path / "rates.json").write_text("torn")
+    assert rates.rates_here(settings) == {}
+
+
+def test_a_plan_that_cannot_be_made_starts_no_server_and_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise UsageError("none", "scans", "none", "name others")
+
+    with pytest.raises(UsageError, match="none: expected scans"):
+        launch.run_beside(Output(str(tmp_path / "out")), fail)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_that_fails_late_ends_the_server_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    up: list[bool] = []
+
+    @contextmanager
+    def server(state: Path) -> Iterator[str]:
+        (state / "prefect").mkdir(parents=True)
+        up.append(True)
+        yield "http://127.0.0.1:1"
+        up.append(False)
+
+    def fail() -> None:
+        time.sleep(0.1)
+        raise UsageError("none", "scans", "none", "name others")
+
+    monkeypatch.setattr(launch, "SOON", 0.0)
+    monkeypatch.setattr(services, "prefect_server", server)
+    with pytest.raises(UsageError, match="none: expected scans"):
+        launch.run_beside(Output(str(tmp_path / "made" / "out")), fail)  # type: ignore[arg-type]
+    assert up == [True]
+    assert list(tmp_path.iterdir()) == []
