@@ -35,13 +35,21 @@ Words = tuple[Any, Any, Any, Any]  # integer arrays of numpy or torch that broad
 
 def field_key(seed: int, scan: str) -> Key:
     """The key of a scan's noise: 64 bits of a digest of the seed and of the scan's name or digest."""
-    digest = hashlib.sha256(f"{seed}\n{scan}".encode()).digest()
-    return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
+    return _key(f"{seed}\n{scan}")
 
 
 def axis_key(key: Key, axis: int) -> Key:
     """The key of the noise of slices along one axis of a scan, so that axes that are averaged draw noise of their own."""
-    digest = hashlib.sha256(f"{key[0]} {key[1]}\naxis {axis}".encode()).digest()
+    return _key(f"{key[0]} {key[1]}\naxis {axis}")
+
+
+def sample_key(key: Key, number: int) -> Key:
+    """The key of the noise of one of several samples of a scan; that of the first, 0, is the scan's own."""
+    return _key(f"{key[0]} {key[1]}\nsample {number}") if number else key
+
+
+def _key(words: str) -> Key:
+    digest = hashlib.sha256(words.encode()).digest()
     return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:8], "big")
 
 

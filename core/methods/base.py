@@ -138,6 +138,14 @@ class Method(ABC):
         """
         return {}
 
+    @property
+    def about_maps(self) -> dict[str, dict[str, Any]]:
+        """What is to be known of how its maps are made, by their names, as JSON values; sidecars and records have it.
+
+        "Description" of a map is a sentence that its sidecar and its page show.
+        """
+        return {}
+
     @abstractmethod
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:
         """How the target grid is split for this method."""

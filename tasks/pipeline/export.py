@@ -178,6 +178,7 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         **({"SliceWidth": scan.width.model_dump(mode="json")} if scan.width else {}),
         "Seed": plan.settings.seed,
         "Versions": versions(),
+        **({"Maps": about} if (about := method_of(job).about_maps) else {}),
         **({"DependsOn": beside} if (beside := plan.depends_on.get(plan.way(scan).method)) else {}),
     }
 
@@ -201,13 +202,15 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
 def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, str]:
     """Write the maps beside a restored image, each with the image's sidecar; their paths and sha256."""
     store, path, out = store_of(job), path_of(job, scan, "restored"), Output(job.out)
-    written = {}
+    written, told = {}, method_of(job).about_maps
     for name in names_of(store, path):
         stem = derivatives.map_stem(scan.stem, name)
         image = store.read(path_of_map(path, name))
         written[f"{stem}.nii.gz"] = nifti.save(out.path(f"{stem}.nii.gz"), image, scan.target_grid, stored_as(job, scan))
-        meaning = MAPS.get(name, f"{name} of the restored image, voxel by voxel.")
-        files.write_json(out.path(f"{stem}.json"), content | {"Description": meaning})
+        meaning = (
+            f"{MAPS.get(name, f'{name} of the restored image, voxel by voxel.')} {told.get(name, {}).get('Description', '')}"
+        )
+        files.write_json(out.path(f"{stem}.json"), content | {"Description": meaning.strip()})
         written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
     return written
 

@@ -175,7 +175,7 @@ def scan_page(view: ScanView) -> str:
         window=pictures.window,
         difference=pictures.difference,
         consistency=pictures.consistency,
-        maps=[(name, title_of(name), scale) for name, scale in pictures.maps.items()],
+        maps=[(name, title_of(name), scale, _about(record, name)) for name, scale in pictures.maps.items()],
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),
@@ -195,6 +195,11 @@ def _slices(record: ScanRecord) -> str:
     width, gap = SliceWidth.model_validate(record.provenance["SliceWidth"]), record.provenance["Acquisition"].get("slice_gap")
     taken = f"taken as a gap of {gap:.1%}" if gap else "taken as without gaps, which the interval does not exclude"
     return f"{width.describe()} thick by the voxels, with the 90 % interval, as nobody tells it; {taken}"
+
+
+def _about(record: ScanRecord, name: str) -> str:
+    """How a map was made, in words; empty where its method does not say."""
+    return str(record.provenance.get("Maps", {}).get(name, {}).get("Description", ""))
 
 
 def scores(record: ScanRecord) -> list[tuple[str, str, str]]:

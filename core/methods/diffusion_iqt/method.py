@@ -20,6 +20,7 @@ from core.geometry.grid import Box, Grid
 from core.geometry.tiles import Tiling, patches
 from core.methods.base import MethodSettings, Piece
 from core.methods.patch_network import NetworkMethod, NetworkSettings
+from core.methods.samples import SampledMethod, SampledSettings, Sampling
 from core.settings.scans import TilingSettings
 
 if TYPE_CHECKING:
@@ -28,25 +29,33 @@ if TYPE_CHECKING:
 Network = Callable[..., "Tensor"]
 
 
-class DiffusionIQTSettings(NetworkSettings):
+class DiffusionIQTSettings(NetworkSettings, SampledSettings):
     """Settings of DiffusionIQT."""
 
-    sampler: Literal["ancestral", "renoise", "ddim", "dpm-solver++"] = Field(
-        "ancestral",
+    sampler: Literal["ancestral", "renoise", "ddim", "dpm-solver++"] | None = Field(
+        None,
         title="Sampler",
         description="'ancestral': as the authors' code; 'renoise': as their paper's algorithm 2; of a narrow posterior's spread "
-        "20 steps keep at least: 'ancestral' 0.36, 'renoise' 0.30, 'ddim' 0.68, 'dpm-solver++' 0.89",
+        "20 steps keep at least: 'ancestral' 0.36, 'renoise' 0.30, 'ddim' 0.68, 'dpm-solver++' 0.89; default: 'ancestral', and "
+        "'dpm-solver++' for several samples",
     )
     steps: int = Field(20, ge=1, title="Steps", description="of the sampler")
 
 
-class DiffusionIQT(NetworkMethod):
+class DiffusionIQT(SampledMethod, NetworkMethod):
     """Restores by sampling from a diffusion model that the interpolated scan conditions."""
 
     name: ClassVar[str] = "diffusion-iqt"
     Settings: ClassVar[type[MethodSettings]] = DiffusionIQTSettings
     voxels_per_second: ClassVar[float] = 4e3  # of the small preset, 20 steps
     settings: DiffusionIQTSettings
+
+    @property
+    def sampling(self) -> Sampling:
+        """By the authors' sampler, or, for a map, by one that keeps the spread."""
+        name = self.settings.sampler or ("dpm-solver++" if self.settings.samples > 1 else "ancestral")
+        schedule = build_schedule(self.spec.schedule) if self.spec.schedule else Cosine()
+        return Sampling(name, SAMPLERS[name], schedule, continuous_times(self.settings.steps))
 
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:  # noqa: ARG002
         """Blocks of the size that the network was trained on: it normalises over patches, so no other size is the same to it.
@@ -69,8 +78,8 @@ class DiffusionIQT(NetworkMethod):
 
         from core.methods.diffusion_iqt.cross_batch import x0_of
 
-        schedule = build_schedule(self.spec.schedule) if self.spec.schedule else Cosine()
-        sampler = SAMPLERS[self.settings.sampler]
+        sampling = self.sampling
+        schedule = sampling.schedule
         noise = stacked([self._noise(piece, tuple(batch.shape[2:])) for piece in pieces])
 
         def denoise(x: Tensor, t: float) -> Tensor:
@@ -80,8 +89,7 @@ class DiffusionIQT(NetworkMethod):
             return self._predict(image, torch.cat([x, batch], 1))
 
         clamp = partial(torch.clamp_min, min=self.spec.scaling.low) if self.spec.scaling else None
-        times = continuous_times(self.settings.steps)
-        return sampler(denoise, prior(schedule, noise), schedule, times, noise, clamp=clamp)
+        return sampling.sampler(denoise, prior(schedule, noise), schedule, sampling.times, noise, clamp=clamp)
 
     def _noise(self, piece: Piece, shape: tuple[int, ...]) -> Noise:
         """The noise of a block's voxels, its axes as the network wants them."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -178,6 +178,14 @@ class Inversion(IterativeMethod[Inverse]):
         return Beside(
             {"sd": [self._kept(scan, problem.target, sd, known=0.0) for scan, sd in zip(scans, spread, strict=True)]}, figures
         )
+
+    @property
+    def about_maps(self) -> dict[str, dict[str, Any]]:
+        """The spread is that of a search from several starts, not of samples: what it keeps of a posterior's is not known."""
+        if (starts := self.settings.starts) < 2:
+            return {}
+        words = f"Of {starts} searches from other starts, not of samples: what it keeps of a posterior's spread is not known."
+        return {"sd": {"Description": words, "Starts": starts, "Steps": self.settings.steps}}
 
     # -- parts ------------------------------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import torch
 
 from core.diffusion.samplers import SAMPLERS, ancestral, ddim
 from core.diffusion.schedules import Cosine, continuous_times
+from core.diffusion.spread import FAITHFUL, POSTERIORS, kept, spread_kept
 from core.methods.diffusion_iqt.method import DiffusionIQTSettings
-from tests.core.diffusion.spread import FAITHFUL, POSTERIORS, kept, spread_kept
 
 COSINE, TWENTY = Cosine(), continuous_times(20)
 TABLE = {  # of standard deviations 1, .25, .1, .05, .03 at 20 steps

@@ -150,3 +150,22 @@ def test_maps_of_patches_are_the_same_bytes_as_tiles(cohort: Path, tmp_path: Pat
         }
         assert (store.read(f"{scan.key}/anyscan/map-uncertainty") > 0).all()
     assert stored_maps[0] == stored_maps[1]
+
+
+def test_a_map_of_samples_says_its_sampler_in_sidecar_record_and_page(cohort: Path, tmp_path: Path) -> None:
+    registry.resolve(registry.family_of("diffusion-iqt").mock)(str(tmp_path / "model"), "diffusion-iqt")
+    weights = Weights(folder=str(tmp_path / "model"), sha256=read_bundle(str(tmp_path / "model")).digest)
+    how = {"method": "diffusion-iqt", "voxel_size": 2, "method_options": {"samples": 2, "steps": 1}, "outside_domain": True}
+    settings = RunSettings.model_validate({"input": str(cohort), "out": str(tmp_path / "out")} | how)
+    plan, out = plan_cohort(settings, weights), Output(settings.out)
+    files.write_json(out.plan, plan.model_dump(mode="json"))
+    job = Job(settings.out, plan.digest, (plan.scans[0].key,))
+    for stage in (ingest, restore, export, report):
+        stage(job)
+    sidecar = files.read_json(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.json"))
+    words = "Of 2 samples by dpm-solver++ in 1 step, which keep "
+    assert words in sidecar["Description"]
+    assert sidecar["Isovox"]["Maps"]["sd"]["Sampler"] == "dpm-solver++"
+    record = out.read_record(job.keys[0])
+    assert record.provenance["Maps"]["sd"]["SpreadFaithful"] is False
+    assert words in Path(out.scan_page(record.key)).read_text()

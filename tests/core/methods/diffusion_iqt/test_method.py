@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from core.methods.base import Measured, Piece
 from core.methods.diffusion_iqt.method import DiffusionIQT, DiffusionIQTSettings
 from core.models.bundle import save_model
 from core.networks import build
-from core.noise import normal
+from core.noise import normal, sample_key
 from core.operators.forward_model import SliceProfile
 from core.settings.scans import TilingSettings
 from core.stats import ScanStats
@@ -65,7 +64,7 @@ def restored(method: DiffusionIQT, scan: Measured) -> np.ndarray:
     return np.concatenate([arrays[0] for _, arrays in parts], axis=2)
 
 
-@pytest.mark.parametrize("sampler", get_args(DiffusionIQTSettings.model_fields["sampler"].annotation))
+@pytest.mark.parametrize("sampler", ["ancestral", "renoise", "ddim", "dpm-solver++"])
 def test_a_network_that_sees_through_all_noise_gives_what_it_sees(monkeypatch, models, sampler):
     monkeypatch.setattr(module, "load_network", lambda *_: lambda x, scan, log_snr: scan)  # noqa: ARG005
     scan = measured()
@@ -118,3 +117,28 @@ def test_a_halo_cannot_be_had(models):
     grid = measured().grid
     with pytest.raises(WeightsError, match=r"reach-unbounded: .*normalises over its blocks"):
         method_of(models["diffusion-iqt"]).tiling(grid, grid, TilingSettings(window="halo"))
+
+
+def test_several_samples_are_a_mean_and_a_map_by_a_sampler_that_keeps_the_spread(models):
+    method = method_of(models["diffusion-iqt"], samples=3)
+    piece = pieces(method, measured())[0]
+    alone = method_of(models["diffusion-iqt"], sampler="dpm-solver++")
+    keys = [sample_key((1, 2), number) for number in range(3)]
+    each = [alone.restore_many([replace(piece, measured=[replace(piece.measured[0], noise=key)])])[0][0] for key in keys]
+    ((mean, sd),) = method.restore_many([piece])
+    np.testing.assert_allclose(mean, np.mean(each, 0), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(sd, np.std(each, 0, ddof=1), rtol=1e-3, atol=1e-2)
+    assert keys[0] == (1, 2)
+    assert (method.maps, method.passes) == (("sd",), 3 * alone.passes)
+
+
+def test_a_map_says_its_sampler_and_what_it_keeps(models):
+    told = method_of(models["diffusion-iqt"], samples=8, steps=20).about_maps["sd"]
+    assert told["SpreadKept"] == [0.89, 1.14]
+    assert told["SpreadFaithful"]
+    assert (told["Samples"], told["Sampler"], told["Steps"]) == (8, "dpm-solver++", 20)
+    assert told["Description"].startswith("Of 8 samples by dpm-solver++ in 20 steps, which keep 0.89 to 1.14 of a normal")
+    few = method_of(models["diffusion-iqt"], samples=8, steps=20, sampler="ancestral").about_maps["sd"]
+    assert few["SpreadKept"] == [0.36, 0.90]
+    assert "too far from it" in few["Description"]
+    assert method_of(models["diffusion-iqt"]).about_maps == {}

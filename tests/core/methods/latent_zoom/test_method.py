@@ -326,3 +326,18 @@ def test_a_model_of_another_method_is_refused(models: dict[str, str]) -> None:
         match=r"model-unfit: expected a model of latent-zoom with autoencoder, denoiser, but got one with network\. ",
     ):
         whole(method, measured, measured.grid.isotropic(1.0))
+
+
+@pytest.mark.parametrize("name", ["latent-zoom", "pixel-zoom"])
+def test_several_samples_come_with_their_spread_by_a_faithful_sampler(models: dict[str, str], name: str) -> None:
+    measured = scan((4, 4, 4), (4, 4, 3))
+    target = measured.grid.isotropic(1.0)
+    told = build_method(name, {"samples": 3}, models[name]).about_maps["sd"]
+    assert (told["Sampler"], told["SpreadFaithful"], told["SpreadKept"]) == ("plms", True, [0.86, 1.08])
+    quick = build_method(name, {"samples": 2, "steps": 2}, models[name])
+    mean, sd = quick.restore([measured], target)
+    assert mean.shape == sd.shape == target.shape
+    assert sd.mean() > 0
+    tiling = quick.tiling(measured.grid, target, TilingSettings())
+    spreads = [arrays[1] for _, arrays in restore_scan(quick, [Source.in_memory(measured)], target, tiling, 7)]
+    np.testing.assert_array_equal(np.concatenate(spreads, axis=2), sd)
