@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import UsageError
 from core.evaluation.metrics.restoration import restoration_scores
+from core.evaluation.metrics.ring_correlation import invented
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
 
@@ -62,7 +63,7 @@ def _shared(restored: Array, truth: Array, mask: Mask | None) -> Mapping[str, fl
 
 
 ONLY = ""  # name of the degradation of a protocol that has one
-RESTORATION = Measure(_shared)  # the shared figures, see ``core.evaluation.metrics.restoration``
+RESTORATION = Measure(_shared, placed=invented)  # see ``core.evaluation.metrics.restoration`` and ``ring_correlation``
 
 
 @dataclass(frozen=True)

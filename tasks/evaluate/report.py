@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import IsovoxError
+from core.evaluation.metrics.ring_correlation import measured_frequency, windows
 from core.evaluation.protocol import Entry, Metric
 from core.geometry.resample import interpolate
 from core.io import files, nifti
@@ -42,7 +43,7 @@ from tasks.report.evaluation import INPUT, Cell, Detail, EvaluationView, Line, e
 EXPERIMENT = "isovox evaluation"
 PAGE = "report.html"
 DRAWN = (*COMPARED, "psnr_minmax")  # as box plots
-SHOWN = (*DRAWN, "psnr_head", "ms_ssim_minmax", "coverage", "half_width")  # in the page's table; scores.csv has all
+SHOWN = (*DRAWN, "psnr_head", "ms_ssim_minmax", "invented", "coverage", "half_width")  # in the page's table; scores.csv has all
 MINMAX = (
     "The min–max figures scale each image by its own two extreme voxels, so that one voxel that overshoots costs decibels "
     "and a lack of contrast costs none: compare them with the paper's, not with the others."
@@ -198,14 +199,18 @@ def _detail(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
     if case is None:
         return None
     both = CaseEvaluation(settings, case, scorer).images
+    limit, voxel = measured_frequency(both.measured.grid), max(both.target.spacing)
+    apart = {}
     images = {INPUT: interpolate(both.measured.image, both.measured.grid, both.target, 0)}
     figures = {}
     for row in rows:
         if row.scan == scan and row.state == "done":
             with suppress(IsovoxError):  # an image that was damaged since
-                images[row.method] = nifti.load(files.join(settings.out, row.image))[0]
+                image = images[row.method] = nifti.load(files.join(settings.out, row.image))[0]
+                if (seen := windows(image, both.truth, voxel, limit)) is not None:
+                    apart[row.method] = seen.picture(both.target.shape)
             figures[row.method] = f"PSNR {row.figures['psnr']:.2f} dB, SSIM {row.figures['ssim']:.4f}"
-    return Detail(case.scan, both.truth, both.target, images, figures)
+    return Detail(case.scan, both.truth, both.target, images, figures, apart)
 
 
 def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str]:

@@ -26,6 +26,14 @@ METRICS = (
     Metric("iou_gm", "IoU GM", 4, "of grey matter"),
     Metric("iou_wm", "IoU WM", 4, "of white matter"),
     Metric(
+        "invented",
+        "invented %",
+        1,
+        "share of the head's windows of 32 voxels that part from the truth within the frequencies that the scan measured: "
+        "correlation of a Fourier shell below 0.5",
+        higher=False,
+    ),
+    Metric(
         "coverage", "coverage", 3, "share of the head's voxels whose truth lies in the interval of 90 % that the method tells"
     ),
     Metric("half_width", "half width %", 2, "mean of that interval's, of the truth's 99.9th percentile", higher=False),

@@ -16,6 +16,7 @@ from tasks.report.pictures import PLANES, Plane, Scale, Window, head_box, places
 
 SLICES = 7  # of each plane
 TRUTH, INPUT = "truth", "input"
+APART = Scale(1.0)
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Detail:
         target: its canonical grid.
         images: on ``target``, by name; the first is the input by nearest neighbour.
         figures: a line under each, by name.
+        apart: by name, where an image parts from the truth within what the scan measured: 0 to 1 (2 where it is its opposite).
     """
 
     scan: str
@@ -35,6 +37,7 @@ class Detail:
     target: Grid
     images: Mapping[str, Array]
     figures: Mapping[str, str] = field(default_factory=dict)
+    apart: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,13 @@ def letters(count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Card:
-    """An image of the detail, in one plane: strips of slices of itself and of its error."""
+    """An image of the detail, in one plane: strips of slices of itself, of its error and of where it parts from the truth."""
 
     name: str
     image: str
     error: str
     figures: str
+    apart: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def _section(detail: Detail, plane: Plane, box: Box, window: Window, errors: Map
     cards = [Card(TRUTH, strip(detail.source, plane, at, box, window.grey), "", "")]
     for name, image in detail.images.items():
         pictures = strip(image, plane, at, box, window.grey), strip(errors[name], plane, at, box, scale.colour)
-        cards.append(Card(name, *pictures, detail.figures.get(name, "")))
+        apart = strip(detail.apart[name], plane, at, box, APART.colour) if name in detail.apart else ""
+        cards.append(Card(name, *pictures, detail.figures.get(name, ""), apart))
     sizes = [size * n for axis, (size, n) in enumerate(zip(detail.target.spacing, box.shape, strict=True)) if axis != plane.axis]
     return Section(plane, cards, places(detail, plane, at), sizes[0] / sizes[1])
 
@@ -146,7 +151,7 @@ def _pictures(detail: Detail) -> dict[str, Any]:
     errors = {name: (image - detail.source) * gain for name, image in detail.images.items()}
     scale = error_scale([errors[name][box.slices] for name in list(errors)[1:]] or list(errors.values()))
     sections = [_section(detail, plane, box, window, errors, scale) for plane in PLANES]
-    return {"scan": detail.scan, "sections": sections, "window": window, "scale": scale}
+    return {"scan": detail.scan, "sections": sections, "window": window, "scale": scale, "apart": APART if detail.apart else None}
 
 
 def box_plots(view: EvaluationView) -> list[BoxPlot]:

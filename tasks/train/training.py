@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from core.io import files
 from core.io.participants import people
 from core.methods import registry
 from core.models.domain import write_domain
+from core.models.scaling import Scaling
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
@@ -174,7 +175,25 @@ def context_of(learning: Learning, stage: Stage) -> Context:
         place.made(name),
         place.made("shared"),
         device,
+        units_of(learning, stage),
     )
+
+
+def _units_file(learning: Learning, stage: Stage) -> str:
+    return files.join(Place(learning.uri).made("shared"), f"units-{stage.role}.json")
+
+
+def units_of(learning: Learning, stage: Stage) -> Scaling | None:
+    """The network's units as they were measured; None where they are its examples' or were never measured."""
+    uri = _units_file(learning, stage)
+    return Scaling.model_validate(files.read_json(uri)) if stage.units and files.exists(uri) else None
+
+
+def _measure_units(learning: Learning, stage: Stage, examples: Dataset[Batch]) -> None:
+    """Measure a stage's units where it wants any and has not begun; every process finds the same."""
+    begun = files.exists(Place(learning.uri).checkpoint(learning.label(stage)))
+    if stage.units and not begun and units_of(learning, stage) is None:
+        files.write_json(_units_file(learning, stage), stage.units(examples).model_dump(mode="json"))
 
 
 def trained(learning: Learning, stage: Stage) -> tuple[Objective, Progress]:
@@ -203,11 +222,13 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
     def drawn(part: str, seed: int, count: int) -> Dataset[Batch]:
         return stage.examples(Draw(part, learning.subjects(part), forward, size, seed, count), context)
 
+    examples = drawn("train", how.seed, length)
+    _measure_units(learning, stage, examples)
     torch.manual_seed(how.seed)
     return Trainer(
-        stage.begin(context),
+        stage.begin(replace(context, units=units_of(learning, stage))),
         how,
-        drawn("train", how.seed, length),
+        examples,
         drawn("validation", how.seed + 1, how.validation_pairs),
         Place(learning.uri).checkpoint(learning.label(stage)),
         context.device,
@@ -231,6 +252,12 @@ def learn(learning: Learning, tell: Tell = nobody) -> None:
         trainer.run(partial(_hear, trainer, curve, learning.label(stage), log, tell), left)
         if not trainer.finished:
             break
+
+
+def _own_units(learning: Learning) -> dict[str, Scaling]:
+    """Of the networks that have their own, by role."""
+    measured = {stage.role: units_of(learning, stage) for stage in learning.recipe.stages}
+    return {role: units for role, units in measured.items() if units is not None}
 
 
 def _hear(trainer: Trainer, curve: str, label: str, log: Log | None, tell: Tell, event: Event) -> None:
@@ -282,7 +309,7 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
     write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
-    learning.recipe.write(place.model, Trained(learning.presets, weights, text))
+    learning.recipe.write(place.model, Trained(learning.presets, weights, text, _own_units(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     files.write_json(place.model_split, split | {"sha256": {key: cohort.sha256[key] for key in seen}})
     return learned[-1]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.methods.diffusion_iqt import recipe as module
-from core.methods.diffusion_iqt.recipe import MEAN, SCHEDULE, SD, UNITS, ZScores, expected, scored
+from core.methods.diffusion_iqt.recipe import MEAN, SCHEDULE, SD, UNITS, ZScores, z_scores
 from core.stats import ScanStats
 from core.training.batch import Batch
 
@@ -24,6 +24,10 @@ class Knows(nn.Module):
         return self.volumes
 
 
+def scored(batch: Batch) -> Batch:
+    return ZScores(nn.Identity()).scored(batch)
+
+
 @pytest.fixture
 def batch() -> Batch:
     truth = torch.rand((2, 1, 6, 6, 6), generator=torch.Generator().manual_seed(0))
@@ -37,19 +41,19 @@ def test_a_model_scales_scans_as_its_examples_were() -> None:
 
 
 def test_who_knows_the_truth_has_no_loss_and_gives_it_back(batch) -> None:
-    objective = ZScores(Knows(scored(batch).truth), expected, SCHEDULE)
+    objective = ZScores(Knows(scored(batch).truth))
     assert float(objective.loss("network", batch, torch.Generator().manual_seed(1), 0)) == 0
     left = SCHEDULE.alpha_sigma(0.0)[1] * SD
     assert float((objective.restore(objective.network, batch) - batch.truth).abs().max()) < 5 * left
 
 
 def test_the_score_is_a_psnr_in_the_examples_units(batch) -> None:
-    objective = ZScores(Knows(scored(Batch(batch.inputs, batch.truth + 0.1)).truth), expected, SCHEDULE)
+    objective = ZScores(Knows(scored(Batch(batch.inputs, batch.truth + 0.1)).truth))
     torch.testing.assert_close(objective.score(objective.network, batch, batch.truth), torch.full((2,), 20.0), atol=1e-3, rtol=0)
 
 
 def test_nothing_darker_than_the_background_is_told(batch) -> None:
-    objective = ZScores(Knows(torch.full((2, 1, 6, 6, 6), -9.0)), expected, SCHEDULE)
+    objective = ZScores(Knows(torch.full((2, 1, 6, 6, 6), -9.0)))
     assert float(objective.restore(objective.network, batch).abs().max()) < 5 * SCHEDULE.alpha_sigma(0.0)[1] * SD
     wanted = (scored(batch).truth - UNITS.low).square().mean()
     torch.testing.assert_close(objective.loss("network", batch, torch.Generator(), 0), wanted)
@@ -61,3 +65,16 @@ def test_noise_is_as_strong_as_brains_are(batch) -> None:
     z = scored(Batch(image, image)).truth
     assert (float(z.mean()), float(z.std())) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
     assert module.FULL.networks("tiny")
+
+
+def test_units_are_those_of_the_trainings_own_examples() -> None:
+    """Mean 0 and standard deviation 1 of what is learned from, and a scan is scaled by the bundle as its examples were."""
+    draw = torch.Generator().manual_seed(3)
+    truths = [0.5 + 0.1 * torch.randn((1, 8, 8, 8), generator=draw) for _ in range(70)]
+    units = z_scores([Batch(truth * 0, truth) for truth in truths])
+    z = ZScores(nn.Identity(), units).scored(Batch(torch.stack(truths), torch.stack(truths))).truth
+    assert (float(z.mean()), float(z.std())) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
+    image = np.linspace(0, 1200, 24, dtype=np.float32).reshape(2, 3, 4)
+    scaled = units.apply(image, ScanStats(0, 1200, 1000, 400, 300, 5))
+    np.testing.assert_allclose(scaled, (image / 1000 - 0.5) / 0.1, rtol=0.05, atol=0.05)
+    assert (module.FULL.stages[0].units, UNITS.low) == (z_scores, -MEAN / SD)
