@@ -147,6 +147,17 @@ def _chosen(
     return tuple(inside), tuple(outside)
 
 
+def _looked_at(scans: Sequence[ScanPlan], settings: RunSettings, methods: Mapping[str, Method]) -> dict[str, ScanPlan]:
+    """Scans, by their keys, with how low their values go, where their method hangs on that and another may take its place.
+
+    Each is read once here, and no other: not what another method restores, nor where no method could take its place.
+    """
+    if settings.method not in pickers() and (settings.fallback is None or settings.outside_domain):
+        return {}
+    hang = {name for name, method in methods.items() if method.domain.sign}
+    return {scan.key: _with_lowest(scan, settings) for scan in scans if (scan.method or settings.method) in hang}
+
+
 def _with_lowest(scan: ScanPlan, settings: RunSettings) -> ScanPlan:
     """A scan with how low its values go, for which all of it is read; as it is where it cannot be read: ingest will tell."""
     statistics = RunningStatistics(scan.source_grid.shape)
@@ -249,9 +260,9 @@ def complete(
     if settings.method not in pickers():
         ways[settings.method] = Way(settings.method, settings.method_options, weights)
     methods = {name: way.build() for name, way in ways.items()}
-    if settings.fallback and settings.method in methods and methods[settings.method].domain.sign:
-        scans = [_with_lowest(scan, settings) for scan in scans]
     inside, outside = _chosen(scans, settings, methods)
+    if looked_at := _looked_at(inside, settings, methods):
+        inside, outside = _chosen([looked_at.get(scan.key, scan) for scan in scans], settings, methods)
     used = {scan.method or settings.method for scan in inside}
     draft = CohortPlan(
         version=__version__,

@@ -202,13 +202,13 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
 def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, str]:
     """Write the maps beside a restored image, each with the image's sidecar; their paths and sha256."""
     store, path, out = store_of(job), path_of(job, scan, "restored"), Output(job.out)
-    written, told = {}, method_of(job).about_maps
+    written, made = {}, method_of(job).about_maps
     for name in names_of(store, path):
         stem = derivatives.map_stem(scan.stem, name)
         image = store.read(path_of_map(path, name))
         written[f"{stem}.nii.gz"] = nifti.save(out.path(f"{stem}.nii.gz"), image, scan.target_grid, stored_as(job, scan))
         meaning = (
-            f"{MAPS.get(name, f'{name} of the restored image, voxel by voxel.')} {told.get(name, {}).get('Description', '')}"
+            f"{MAPS.get(name, f'{name} of the restored image, voxel by voxel.')} {made.get(name, {}).get('Description', '')}"
         )
         files.write_json(out.path(f"{stem}.json"), content | {"Description": meaning.strip()})
         written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))

@@ -54,7 +54,8 @@ def shell_correlation(a: Array, b: Array) -> NDArray[np.float64]:
     f, g = (rfftn((each - np.average(each, weights=taper)) * taper).ravel() for each in (a, b))
     sums = [np.bincount(shell, counts * values) for values in ((f * g.conj()).real, np.abs(f) ** 2, np.abs(g) ** 2)]
     both, root = sums[0], np.sqrt(sums[1] * sums[2])
-    return np.divide(both, root, out=np.ones_like(both), where=root > 0)[: a.shape[0] // 2 + 1]
+    curve: NDArray[np.float64] = np.divide(both, root, out=np.ones_like(both), where=root > 0)
+    return curve[: a.shape[0] // 2 + 1]
 
 
 @dataclass(frozen=True)

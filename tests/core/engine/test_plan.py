@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from core.errors import GridError, PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
 from core.models.bundle import read_bundle, read_part, save_model
+from core.models.domain import Domain
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
 
@@ -433,3 +435,28 @@ def test_the_last_word_of_the_choice_is_for_any_scan() -> None:
 
     assert set(among()) <= set(methods())
     assert not build_method(OTHERWISE, {}).domain.stated
+
+
+def test_values_are_looked_at_once_and_only_where_the_choice_hangs_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a choice and of a fallback: a scan whose method takes no values below 0; it is handed on where it has some."""
+    read: list[str] = []
+
+    def with_lowest(scan: ScanPlan, _: RunSettings) -> ScanPlan:
+        read.append(scan.key)
+        return scan.model_copy(update={"lowest": -0.5})
+
+    monkeypatch.setattr(planning, "_with_lowest", with_lowest)
+    domains = {"resunet-3d": Domain(sign="non-negative", factor=(3.5, 4.5)), "unires": Domain()}
+    methods: Any = {name: SimpleNamespace(name=name, domain=domain, fuses=True) for name, domain in domains.items()}
+    monkeypatch.setattr(planning, "resolve", lambda _: lambda _: [("resunet-3d", "did best"), ("unires", "")])
+    for how in ({"method": "auto"}, {"method": "resunet-3d", "fallback": "unires"}):
+        settings, scans = RunSettings(input="in", out="out", **how), [thick("four", 4), thick("eight", 8)]
+        inside, _ = planning._chosen(scans, settings, methods)
+        looked_at = planning._looked_at(inside, settings, methods)
+        assert (read, list(looked_at)) == (["four"], ["four"])
+        again, refused = planning._chosen([looked_at.get(each.key, each) for each in scans], settings, methods)
+        assert ({each.key: each.method for each in again}, refused) == ({"four": "unires", "eight": "unires"}, ())
+        assert "values down to -0.5" in next(each.why for each in again if each.key == "four")
+        read.clear()
+    plain = RunSettings(input="in", out="out", method="resunet-3d")
+    assert planning._looked_at(inside, plain, methods) == {}
