@@ -31,6 +31,10 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
     claim.check(settings.out, [settings.cohort], "evaluate")
     total = STAGES * counted(settings.cohort, settings.selection)
     lock = files.join(settings.out, "lock.json")
-    with cohort_lock(lock), open_cluster(settings.compute) as pool, bars("scanning, harmonising and scoring persons", {"persons": total}) as tell:
+    with (
+        cohort_lock(lock),
+        open_cluster(settings.compute) as pool,
+        bars("scanning, harmonising and scoring persons", {"persons": total}) as tell,
+    ):
         claim.mark(settings.out, "evaluate")
         return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))
