@@ -34,7 +34,7 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
     with (
         cohort_lock(lock),
         open_cluster(settings.compute) as pool,
-        bars("scanning, harmonising and scoring persons", {"persons": total}) as tell,
+        bars("harmonising persons", {"persons": total}) as tell,
     ):
         claim.mark(settings.out, "evaluate")
         return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))
