@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +35,8 @@ EXPERIMENT = "isovox"
 BATCH = 100  # parameters or tags that MLflow takes at once
 METRICS = 1000  # figures that it takes at once
 LONGEST = 500  # characters of a value
+LONGEST_NAME = 250  # of a parameter
+UNNAMED = re.compile(r"[^\w\-. :/]")  # what MLflow has not in names
 REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})  # by a server that is there: telling it again would not help
 
 _log = logging.getLogger(__name__)
@@ -366,8 +369,13 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             parameters |= flat(value, f"{prefix}{name}.")
         else:
-            parameters[f"{prefix}{name}"] = str(value)[:LONGEST]
+            parameters[_allowed(f"{prefix}{name}")] = str(value)[:LONGEST]
     return parameters
+
+
+def _allowed(name: str) -> str:
+    """A name that MLflow takes: of its letters, no path that could be written shorter, not too long."""
+    return normpath(UNNAMED.sub("_", name))[:LONGEST_NAME]
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -16,7 +16,7 @@ import pytest
 from core.engine.records import ScanRecord
 from tasks.tracking import events
 from tasks.tracking import tracker as tracking
-from tasks.tracking.tracker import CohortTracker
+from tasks.tracking.tracker import CohortTracker, flat
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -345,3 +345,12 @@ def test_an_event_is_the_same_after_its_line() -> None:
         assert events.read_event(events.to_line(event)) == event
     with pytest.raises(ValueError, match="kind"):
         events.read_event('{"kind": "of another version"}')
+
+
+@pytest.mark.parametrize("name", ["T1 (1).nii.gz", "a//b", "./s/", "é'\"@#", "n" * 400, "sub-01/anat/sub-01_T1w.nii.gz"])
+def test_whatever_a_scan_is_named_mlflow_takes_its_parameters(name):
+    from mlflow.utils.validation import _validate_param_name
+
+    (key,) = flat({"Inputs": {name: "1"}})
+    _validate_param_name(key)
+    assert key == f"Inputs.{name}" or not name.startswith("sub-01")
