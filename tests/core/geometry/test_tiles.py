@@ -109,3 +109,8 @@ def test_a_volume_of_a_patchs_size_is_one_patch() -> None:
 def test_a_halo_too_large_says_how_large_the_patch_must_be():
     with pytest.raises(GridError, match=r"halo-too-large: .* got \(2, 9, 3\) for .*larger \(more than 18\)"):
         halo_patches((40, 40, 40), 16, (2, 9, 3))
+
+
+def test_an_overlap_too_large_says_how_large_it_may_be():
+    with pytest.raises(GridError, match=r"overlap-too-large: expected an overlap of 0 to 15 for patches of 16, but got 16"):
+        patches((40, 40, 40), 16, 16, "hann")
