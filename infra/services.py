@@ -164,6 +164,7 @@ def serve_ui(out: str, *, host: str = "127.0.0.1", tracking_uri: str | None = No
     Raises:
         ServiceError: a server does not start, or ``host`` can be reached from outside.
     """
+    free_port(host, 0)  # refuses one that is not loopback, before anything is written
     state = local_state(out)
     served = tracking_uri if tracking_uri and tracking_uri.startswith("http") else None
     with terminable(), ExitStack() as stack:
@@ -385,7 +386,8 @@ def _running(state: Path, name: str) -> str | None:
     """The address of a server that a live process on this machine runs for this state."""
     try:
         announced = json.loads(_announcement(state, name).read_text())
-        (State(state).secrets / name.lower()).read_bytes()
+        with suppress(FileNotFoundError):
+            (State(state).secrets / name.lower()).read_bytes()
         alive = abs(psutil.Process(announced["pid"]).create_time() - announced["born"]) < 1
         return announced["url"] if alive and _answers(announced["health"]) else None
     except (OSError, ValueError, KeyError, psutil.Error):  # a password that cannot be read: the server is another user's
