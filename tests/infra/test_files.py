@@ -382,7 +382,7 @@ def test_dask_takes_the_settings_of_slurm() -> None:
     found = dask.config.collect(paths=[str(INFRA / "slurm")], env={})["jobqueue"]["slurm"]
     assert found["walltime"]
     jobqueue = pytest.importorskip("dask_jobqueue", reason="needs isovox[slurm]")
-    with dask.config.set({"jobqueue.slurm": found}):
+    with dask.config.set({"jobqueue.slurm": dask.config.merge(dask.config.get("jobqueue.slurm"), found)}):
         script = jobqueue.SLURMCluster(cores=1, memory="4GiB", security=True).job_script()
     assert "#SBATCH --requeue" in script
 

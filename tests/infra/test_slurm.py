@@ -69,7 +69,8 @@ def cluster(one: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slur
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(slurm_keeper, "EVERY", 2.0)
-    with dask.config.set(dask.config.collect([str(tmp_path / "jobqueue.yaml")], env={})):
+    own = dask.config.collect([str(tmp_path / "jobqueue.yaml")], env={})["jobqueue"]["slurm"]
+    with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in own.items()}):
         yield one
 
 
