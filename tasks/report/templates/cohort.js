@@ -28,6 +28,7 @@
     const { picture, viewer, state } = row.dataset;
     if (picture) {
       const image = make("img", { loading: "lazy", decoding: "async", alt: `${name}, before and after`, src: picture });
+      image.addEventListener("error", () => image.replaceWith(make("div", { className: "blank", textContent: "The picture is not beside this page." })));
       figure.append(make("a", { href: viewer ?? row.cells[0].querySelector("a").getAttribute("href"), title: "every slice", ariaLabel: `every slice of ${name}` }, image));
     } else figure.append(make("div", { className: "blank", textContent: row.cells[1].querySelector(".why")?.textContent ?? "no picture" }));
     const link = row.cells[0].querySelector("a");
