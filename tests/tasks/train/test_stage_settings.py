@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,14 @@ from torch import nn
 
 from cli.helpers.options import add_settings, settings_from
 from core.errors import UsageError
+from core.methods import registry
+from core.models.bundle import read_bundle
+from core.models.scaling import Scaling
+from core.networks import build
 from core.settings.train import Training, TrainSettings
 from core.training.objectives.regression import Regression
-from core.training.recipe import Stage
+from core.training.recipe import Stage, Trained, write_network
+from tasks.train import training
 from tasks.train.training import check_stages
 
 
@@ -68,3 +74,29 @@ def test_a_stage_that_the_recipe_does_not_have_is_refused_with_the_nearest():
     check_stages(parsed("--steps", "network=3"))
     with pytest.raises(UsageError, match=r"stage-unknown: expected one of network, but got netwrk\. Did you mean network\?"):
         check_stages(parsed("--steps", "netwrk=3"))
+
+
+def test_units_are_measured_once_before_a_stage_begins_and_stand_in_the_model(tmp_path):
+    """A second look finds what the first kept; a training that had begun without measures none."""
+    asked: list[int] = []
+
+    def measure(examples: list[int]) -> Scaling:
+        asked.append(len(examples))
+        return Scaling(low=-1, high=len(examples))
+
+    one = Stage(lambda *_: Regression(nn.Identity()), "network", units=measure)
+    learning = SimpleNamespace(uri=str(tmp_path), label=lambda _: "", recipe=SimpleNamespace(stages=[one]))
+    for examples in ([1, 2], [1, 2, 3]):
+        training._measure_units(learning, one, examples)
+    assert asked == [2]
+    assert training._own_units(learning) == {"network": Scaling(low=-1, high=2)}
+    begun = SimpleNamespace(uri=str(tmp_path / "begun"), label=lambda _: "", recipe=learning.recipe)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "checkpoint.safetensors").write_bytes(b"")
+    training._measure_units(begun, one, [1])
+    assert (asked, training.units_of(begun, one)) == ([2], None)
+    chosen, units = registry.recipe("unet-3d").preset("tiny"), Scaling(low=-2, high=3)
+    weights = build(chosen.network, chosen.config).state_dict()
+    learned = Trained({"network": chosen}, {"network": weights}, "# For tests\n", {"network": units})
+    write_network(str(tmp_path / "model"), learned, residual=False, scaling=Scaling())
+    assert read_bundle(str(tmp_path / "model")).scaling == units
