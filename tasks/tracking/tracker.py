@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "isovox"
 BATCH = 100  # parameters or tags that MLflow takes at once
 METRICS = 1000  # figures that it takes at once
-LONGEST = 500  # characters of a value
-LONGEST_NAME = 250  # of a parameter
+LONGEST, LONGEST_NAME = 500, 250  # characters of a value, and of a parameter's name
 UNNAMED = re.compile(r"[^\w\-. :/]")  # what MLflow has not in names
 REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST"})  # by a server that is there: telling it again would not help
 
