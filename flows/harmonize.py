@@ -43,6 +43,7 @@ from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
 from tasks.pipeline.results import verified_records
 
+DOING = {"measure": "measuring", "prepare": "preparing", "harmonize": "harmonising"}  # what a bar says of a stage
 Refused = tuple[Piece, ScanRecord]  # a scan that was not restored, and why
 
 
@@ -244,7 +245,7 @@ class Run:
         return [member for member in members if member.piece.name not in failed]
 
     def _stage(self, name: str, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
-        with bars({"measure": "measuring", "harmonize": "harmonising"}[name], {"scans": len(pieces)}) as tell:
+        with bars(DOING[name], {"scans": len(pieces)}) as tell:
             return work.run(self._dispatch, function, pieces, self.settings.compute.workers, tell)
 
     def look_again(self, first: model.Harmonizer, members: Sequence[Member]) -> tuple[list[Member], dict[str, dict[str, Any]]]:

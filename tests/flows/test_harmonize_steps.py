@@ -27,9 +27,7 @@ class Here(Run):
     """Stages in this process."""
 
     def through(self, name, function, members):
-        del name
-        failed = work.run(here, function, [member.piece for member in members], 1)
-        assert not failed
+        assert not self._stage(name, function, [member.piece for member in members])
         return list(members)
 
 
