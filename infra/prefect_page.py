@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
     prefect.__ui_v2_static_path__ = prefect.__ui_v2_static_path__ / "none"  # else the first UI offers the second
     settings = get_current_settings().server
     level, patience = settings.logging_level.lower(), settings.api.keepalive_timeout
-    pages = closed(create_app(final=True))  # Starlette's names of the same types
+    pages = closed(create_app(final=True))
     uvicorn.run(pages, host=argv[0], port=int(argv[1]), log_level=level, timeout_keep_alive=patience)
     return 0
 
