@@ -376,8 +376,10 @@ def test_the_slurm_driver_runs_isovox_as_it_can_be_run(tmp_path: Path) -> None:
     assert submit("/data").returncode == 2
 
 
-def test_dask_takes_the_settings_of_slurm() -> None:
+def test_dask_takes_the_settings_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dask.config
+
+    monkeypatch.chdir(tmp_path)  # certificates are written there
 
     found = dask.config.collect(paths=[str(INFRA / "slurm")], env={})["jobqueue"]["slurm"]
     assert found["walltime"]

@@ -132,9 +132,9 @@ def test_where_no_worker_is_to_be_had_the_run_ends_with_its_reason(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_jobs_that_wait_for_their_turn_are_waited_for(cluster: Slurm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clusters, "RETURN", 6.0)
+    monkeypatch.setattr(clusters, "RETURN", 60.0)
     cluster.run("scontrol", "update", "PartitionName=normal", "State=DOWN")
-    threading.Timer(20, cluster.run, ("scontrol", "update", "PartitionName=normal", "State=UP")).start()
+    threading.Timer(75, cluster.run, ("scontrol", "update", "PartitionName=normal", "State=UP")).start()
     with open_cluster(TWO) as pool:
         time.sleep(3)
         outcomes = dict(run_bounded(pool, partial(worked, 0.1), range(4), window=4, deadline=300))
