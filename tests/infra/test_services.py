@@ -22,6 +22,7 @@ import pytest
 from infra import services
 from infra.group import health, secrets
 from infra.group.state import State
+from infra.programs import START
 from infra.quiet import ServiceError
 from infra.services import Service, guarded, local_state, prefect_environment, prefect_server, serve_ui
 
@@ -41,7 +42,7 @@ def test_state_lies_in_a_local_output_and_beside_the_user_for_a_remote_one(
 def test_prefect_is_quiet_and_at_home_in_the_state(tmp_path: Path) -> None:
     added = prefect_environment(tmp_path, {})
     assert added["PREFECT_HOME"] == str(tmp_path / "prefect")
-    assert float(added["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]) == 120
+    assert float(added["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"]) == START
     assert (added["DO_NOT_TRACK"], added["MLFLOW_DISABLE_TELEMETRY"]) == ("true", "true")
     assert (added["PREFECT_SERVER_ANALYTICS_ENABLED"], added["PREFECT_SERVER_UI_V2_ENABLED"]) == ("false", "false")
     assert "PREFECT_API_URL" not in added
@@ -63,7 +64,7 @@ print([str(s.home), seconds, s.server.analytics_enabled, s.server.ui.v2_enabled,
 """
     environment = {**os.environ, **prefect_environment(tmp_path, {})}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-    assert told == f"{[str(tmp_path / 'prefect'), 120, False, False, 'WARNING']}\n"
+    assert told == f"{[str(tmp_path / 'prefect'), int(START), False, False, 'WARNING']}\n"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "192.0.2.1", "example.org", "::"])  # noqa: S104
