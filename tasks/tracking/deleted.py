@@ -6,9 +6,11 @@ Only a database is looked at, as MLflow's own ``gc`` does: a server's is its ope
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,12 +51,24 @@ def kept_of(uri: str) -> list[Kept]:
     Args:
         uri: MLflow's tracking URI.
     """
-    if uri.startswith("http") or (uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()):
+    if uri.startswith("http") or (uri.startswith("sqlite:///") and not _is_mlflows(Path(uri.removeprefix("sqlite:///")))):
         return []
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     return [*_deleted_runs(client, uri), *_deleted_models(client, uri)]
+
+
+def _is_mlflows(path: Path) -> bool:
+    """Whether a database is there and holds MLflow's tables; another, or a damaged one, is not MLflow's to open and to fill."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("select run_uuid, lifecycle_stage from runs limit 1")
+    except sqlite3.Error:
+        return False
+    return True
 
 
 def drop(leftovers: Sequence[Kept]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,14 @@ def test_deleted_runs_and_models_are_dropped_and_no_others(tmp_path: Path, monke
     assert kept_of(uri) == []
     assert {made for made, place in places.items() if list(place.rglob("weights"))} == {here, models["used"]}
     assert client.get_run(here).info.run_name == "here"
+
+
+def test_a_database_that_is_not_mlflows_is_left_as_it_is(tmp_path: Path) -> None:
+    other, torn = tmp_path / "other.db", tmp_path / "torn.db"
+    with closing(sqlite3.connect(other)) as made:
+        made.execute("create table runs (a)")
+        made.commit()
+    torn.write_bytes(other.read_bytes()[:100])
+    before = {path: path.read_bytes() for path in (other, torn)}
+    assert [kept_of(f"sqlite:///{path}") for path in (other, torn, tmp_path / "none.db")] == [[], [], []]
+    assert {path: path.read_bytes() for path in before} == before
