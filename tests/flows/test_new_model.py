@@ -13,7 +13,7 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.io import files
-from core.io.output import Output
+from core.io.output import END_OF_SCRIPT, VOLUMES, Output
 from core.models import bundle as bundles
 from core.networks import build
 from core.settings.run import RunSettings
@@ -88,14 +88,12 @@ def finish(plan: CohortPlan) -> Output:
     for scan in plan.scans:
         path = f"{scan.stem}.nii.gz"
         files.write_atomic(out.path(path), scan.key.encode())
-        for page in (
-            out.scan_page(scan.key),
-            out.viewer_page(scan.key),
-            out.picture(scan.key),
-            out.cohort_page,
-            out.path("reports", "niivue.js"),
-        ):
+        for page in (out.scan_page(scan.key), out.viewer_page(scan.key), out.cohort_page):
             files.write_atomic(page, b"</html>")
+        for name in VOLUMES:
+            files.write_atomic(out.volume(scan.key, name), END_OF_SCRIPT)
+        for there in (out.picture(scan.key), out.thumbnail(scan.key), out.viewer_script):
+            files.write_atomic(there, b"a picture, or a script")
         made = {path: files.sha256(out.path(path))}
         out.write_record(
             ScanRecord(key=scan.key, state="done", digest=scan.digest, inputs={scan.relative: scan.sha256}, outputs=made)
