@@ -2,9 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
-CORE := tests/contract tests/core tests/families tests/mutations
+ONE_HALF := tests/contract tests/core tests/families tests/mutations tests/cases tests/tasks
 
-.PHONY: setup demo test test-core test-paths test-slow mutations lint bench docs lock clean
+.PHONY: setup demo test test-one-half test-other-half test-slow mutations lint bench docs lock clean
 
 # Extras of pyproject.toml by name, as in: make setup EXTRAS=slurm
 EXTRAS ?=
@@ -38,13 +38,13 @@ demo: setup
 
 # The fast tests in two halves side by side, a core each.
 test: setup
-	@$(MAKE) --no-print-directory --jobs 2 test-core test-paths
+	@$(MAKE) --no-print-directory --jobs 2 test-one-half test-other-half
 
-test-core: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(CORE)
+test-one-half: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ONE_HALF)
 
-test-paths: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests $(CORE:%=--ignore=%)
+test-other-half: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests $(ONE_HALF:%=--ignore=%)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
