@@ -14,10 +14,12 @@ from core.errors import FeaturesError, UsageError
 from core.harmonize.drift import Drift, drift, summary, worst
 from core.harmonize.table import Features
 from core.io import files
+from core.io.claim import check_place
 from core.settings.harmonize import MonitorSettings
 from flows.runs.names import flow_run_name
 
 TABLE = "features.tsv"
+WRITTEN = "drift.tsv"
 COLUMNS = ("feature", "verdict", "psi", "ks", "p_holm", "median_reference", "median_new", "n_reference", "n_new", "reason")
 NAMES = {"ok": "Completed", "unknown": "Unknown", "watch": "Watch", "drift": "Drift"}
 
@@ -64,6 +66,25 @@ def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+def check_table(out: str) -> None:
+    """Refuse a folder that can be none, or that holds a drift.tsv of somebody else's.
+
+    Args:
+        out: folder or s3:// prefix.
+
+    Raises:
+        UsageError: as ``check_place``, and out-taken.
+    """
+    check_place(out)
+    try:
+        first = files.read_bytes(files.join(out, WRITTEN)).partition(b"\n")[0]
+    except FileNotFoundError:
+        return
+    if first.rstrip(b"\r") != "\t".join(COLUMNS).encode():
+        wanted, remedy = f"a folder without a {WRITTEN} of others", "name another folder for the output"
+        raise UsageError("out-taken", wanted, f"one in {out}, which isovox did not write", remedy)
+
+
 def write_table(uri: str, lines: list[dict[str, Any]]) -> None:
     """The lines as a TSV."""
     cells = [["n/a" if line[name] in {None, ""} else str(line[name]) for name in COLUMNS] for line in lines]
@@ -83,11 +104,13 @@ def monitor_features(settings: MonitorSettings) -> State:
     Raises:
         UsageError: a table that is not there, or a feature that one of them has not.
     """
+    if settings.out:
+        check_table(settings.out)
     drifts = compare(settings)
     lines, verdict, text = rows(drifts), worst(drifts), summary(drifts)
     create_table_artifact(lines, key="drift", description="each feature of the new cohort against the reference's")
     if settings.out:
-        write_table(files.join(settings.out, "drift.tsv"), lines)
+        write_table(files.join(settings.out, WRITTEN), lines)
     if verdict in {"drift", "watch"}:
         get_run_logger().warning("%s", text)
         reasons = [

@@ -9,7 +9,7 @@ from cli import main as cli
 from core.errors import UsageError
 from core.harmonize.table import Features
 from core.settings.harmonize import MonitorSettings
-from flows.monitor import compare, rows, write_table
+from flows.monitor import check_table, compare, rows, write_table
 
 
 def table(path, *, shift: float = 0.0, names=("snr", "gm_ml"), n: int = 60, seed: int = 0) -> str:
@@ -49,6 +49,17 @@ def test_a_table_that_is_not_there_or_is_none_is_refused(tmp_path):
     (tmp_path / "features.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(UsageError, match="features-head"):
         compare(MonitorSettings(new=str(tmp_path), reference=str(tmp_path)))
+
+
+def test_a_table_of_others_and_a_file_are_not_written_over(tmp_path):
+    check_table(str(tmp_path / "new"))
+    write_table(str(tmp_path / "drift.tsv"), [])
+    check_table(str(tmp_path))  # of an earlier look
+    (tmp_path / "drift.tsv").write_text("mine\n")
+    with pytest.raises(UsageError, match=r"out-taken: expected a folder without a drift\.tsv of others, but got one in"):
+        check_table(str(tmp_path))
+    with pytest.raises(UsageError, match="out-is-file"):
+        check_table(str(tmp_path / "drift.tsv"))
 
 
 @pytest.mark.slow
