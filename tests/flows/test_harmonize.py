@@ -67,7 +67,8 @@ def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_three_sites_a_resumed_run_and_next_months_scans(tmp_path, capsys):
+def test_three_sites_a_resumed_run_and_next_months_scans(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ISOVOX_HOME", str(tmp_path / "home"))  # whose first model becomes its champion
     words = [f"{name}={site(tmp_path / name, gain, 3, seed)}" for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
     bad = tmp_path / "bonn" / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
     bad.write_bytes(bad.read_bytes()[:-300])
