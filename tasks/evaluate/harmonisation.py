@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,11 +175,9 @@ def _kept(piece: Piece, stage: str, make: Callable[[Trial, int], dict[str, Any]]
     trial = read_work(Trial, piece)
     path = trial.path("isovox", "trial", f"{stage}-{trial.person(piece.number)}.json")
     digest = digest_of([VERSION, __version__, _told(trial), trial.sources[piece.number].uris, trial.models, trial.rivals])
-    try:
+    with suppress(FileNotFoundError, ValueError):  # nothing was made before, or it was cut off: it is made now
         if (before := files.read_json(path)).get("Digest") == digest:
             return dict(before["Made"])
-    except (FileNotFoundError, ValueError):
-        pass
     made = make(trial, piece.number)
     files.write_json(path, {"Digest": digest, "Made": made})
     return made

@@ -7,6 +7,7 @@ heads and brains are the cohort's. Gains by cell, and what did best in each, are
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from core.evaluation.gains import Places, tables
@@ -15,22 +16,19 @@ from core.evaluation.protocol import Protocol
 SPACINGS = (2, 3, 4, 5, 6, 8)  # mm
 GAPS = (0.0, 0.2)
 PROFILES = ("box", "gaussian")
-PLACES: Places = {
-    f"{spacing}mm{round(100 * gap)}{profile}": (spacing, gap) for spacing in SPACINGS for gap in GAPS for profile in PROFILES
+SLICES = {
+    f"{spacing}mm{round(100 * gap)}{profile}": (spacing, gap, profile)
+    for spacing in SPACINGS
+    for gap in GAPS
+    for profile in PROFILES
 }
+PLACES: Places = {name: (spacing, gap) for name, (spacing, gap, _) in SLICES.items()}
 
 
-def degradations(places: Places) -> dict[str, dict[str, object]]:
+def degradations(names: Iterable[str]) -> dict[str, dict[str, object]]:
     """Settings of the degradations of these names."""
-    return {
-        name: {
-            "operator": "slice-profile",
-            "factor": factor,
-            "slice_gap": gap,
-            "slice_profile": next(profile for profile in PROFILES if name.endswith(profile)),
-        }
-        for name, (factor, gap) in places.items()
-    }
+    named = ("operator", "factor", "slice_gap", "slice_profile")
+    return {name: dict(zip(named, ("slice-profile", *SLICES[name]), strict=True)) for name in names}
 
 
 PROTOCOL = Protocol("any-scan", degradations(PLACES), tables=partial(tables, places=PLACES), baseline=True)
