@@ -4,6 +4,7 @@
   const at = (id) => document.getElementById(id);
   const fields = [...document.querySelectorAll("fieldset[data-question]")];
   const UNREACHED = "Not kept yet: the program that serves this page does not answer. Leave the page open; it tries again by itself.";
+  const UNLOADED = "A slice could not be loaded; the page asks for it again each second. Leave it open.";
   const waiting = []; // answers that are not on disk yet
   let number = 0; // of the series
   let timer = 0; // of playing
@@ -20,9 +21,11 @@
 
   // -- answers --------------------------------------------------------------------------------------------------------------
 
-  const trouble = (text) => {
-    at("alert").hidden = !text;
-    at("alert").textContent = text;
+  const troubles = { answer: "", slice: "" };
+  const trouble = (of, text) => {
+    troubles[of] = text;
+    at("alert").textContent = [troubles.answer, troubles.slice].filter(Boolean).join(" ");
+    at("alert").hidden = !at("alert").textContent;
   };
 
   const post = async (answer) => {
@@ -38,9 +41,9 @@
       try {
         await post(waiting[0]);
         waiting.shift();
-        trouble("");
+        trouble("answer", "");
       } catch (error) {
-        trouble(error instanceof TypeError ? UNREACHED : `Not kept: ${error.message}`);
+        trouble("answer", error instanceof TypeError ? UNREACHED : `Not kept: ${error.message}`);
         await new Promise((done) => setTimeout(done, 1000));
       }
     }
@@ -97,12 +100,24 @@
     }
   };
 
+  const lost = new Set(); // slices that could not be loaded yet
+  const lacking = (image) => {
+    lost.add(image);
+    trouble("slice", UNLOADED);
+    setTimeout(() => (image.src = image.src), 1000);
+  };
+  const arrived = (image) => {
+    lost.delete(image);
+    if (!lost.size) trouble("slice", "");
+  };
+
   const image = (each, slice) => {
     const made = new Image();
     made.src = `/series/${each.id}/${String(slice).padStart(2, "0")}.png`;
     made.alt = `${each.plane} slice ${slice} of ${each.places.length}`;
     made.draggable = false;
-    made.addEventListener("error", () => trouble("A slice could not be loaded. Reload the page."));
+    made.addEventListener("error", () => lacking(made));
+    made.addEventListener("load", () => arrived(made));
     return made;
   };
   const images = (each) => each.places.map((_, n) => image(each, n + 1));

@@ -235,6 +235,14 @@ def test_dpm_solver_takes_the_image_of_the_middle_of_its_step_also_on_uneven_tim
         torch.testing.assert_close(after, before * sigma_s / sigma_t + alpha_s * (1 - decay) * (half + next_half) / 2)
 
 
+@pytest.mark.parametrize("sampler", [dpm_solver, sde_dpm_solver])
+def test_a_step_to_where_no_noise_is_left_is_the_last_image_predicted(sampler) -> None:
+    """Nothing is drawn out of the two last images there: the step is infinite in the log-SNR."""
+    times = ve_times(4)
+    made = sampler(lambda x, t: x * 0 + t, ZERO + 1, VE, times, lambda _: ZERO)
+    torch.testing.assert_close(made, ZERO + times[-2])
+
+
 def test_adams_bashforth_weighs_to_one() -> None:
     assert all(sum(weights) == pytest.approx(1) and len(weights) == n for n, weights in ADAMS_BASHFORTH.items())
 
