@@ -6,7 +6,7 @@ A plan is a JSON value. It is written before any work begins, and every sidecar 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -252,7 +252,8 @@ def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = 
     """
     suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
     size, lowest = voxel_size_of([scan.source_grid], settings), scan.lowest if lowest is None else lowest
-    return facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
+    facts = facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
+    return replace(facts, repaired=settings.repair)
 
 
 def outside_domain(settings: RunSettings, reasons: Sequence[str]) -> InputError:

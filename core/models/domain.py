@@ -131,6 +131,7 @@ class Facts:
         lowest: smallest value over the 99.9th percentile.
         orientation: of the slices; None also where no axis is theirs.
         voxel_size: of the restored scan, mm.
+        repaired: whether the result is brought to agree with the scan afterwards.
     """
 
     contrast: str | None = None
@@ -144,6 +145,7 @@ class Facts:
     lowest: float | None = None
     orientation: Orientation | None = None
     voxel_size: float | None = None
+    repaired: bool = True
 
     @property
     def factor(self) -> float | None:

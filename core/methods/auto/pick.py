@@ -4,6 +4,7 @@ The table is what ``isovox evaluate any-scan CROPS --methods cubic cubic+repair 
 ``choice.json``: on cubes of 112 voxels from the brains of eight persons that models were validated, not trained on. What had the
 highest lower bound stands first, all repaired, as a run repairs them.
 
+Without the repair, the baseline of all gains gains nothing, and so is passed over; the others keep their order.
 What is in no cell goes to a method that is for any scan and needs no training; so does what every trained model refuses.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from core.methods.registry import baseline
 from core.models.domain import Facts
 from core.settings.base import Settings
 
@@ -86,4 +88,6 @@ def ranked(facts: Facts) -> list[tuple[str, str]]:
     """
     cell = next((cell for cell in table().cells if cell.holds(facts)), None)
     best = [(name, cell.why(place)) for place, name in enumerate(cell.before_otherwise())] if cell else []
+    if not facts.repaired:
+        best = [(name, why) for name, why in best if name != baseline()]
     return [*best, (OTHERWISE, "" if best else "no trained model was measured on such scans")]

@@ -383,12 +383,13 @@ def chosen(*scans: ScanPlan, others: dict[str, Weights] | None = None, **changes
 
 @pytest.fixture
 def cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table of one cell, in which the network that isovox brings did best."""
+    """Tables of two cells: in one the network that isovox brings did best, in the other cubic interpolation did."""
     from core.methods.auto import pick
 
     how = {"contrast": "T1w", "spacing": (1.5, 4.5), "gap": (0, 0.1), "persons": 8}
     cell = pick.Cell(**how, methods=("resunet-3d", "unires", "nearest"), gains=((2.3, 1.9), (0.9, 0.8), (0.1, 0.0)))
-    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,)))
+    flair = pick.Cell(**how | {"contrast": "FLAIR"}, methods=("cubic", "unires"), gains=((1.1, 1.0), (0.9, 0.8)))
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell, flair)))
 
 
 @pytest.mark.usefixtures("cells")
@@ -415,6 +416,13 @@ def test_a_choice_does_without_a_model_that_is_not_there() -> None:
     made = chosen(thick("four", 4))
     assert made.way(made.scans[0]).method == "unires"
     assert made.scans[0].why.endswith("but: its model is not there")
+
+
+@pytest.mark.usefixtures("cells")
+def test_without_the_repair_a_choice_passes_over_the_baseline_which_gains_by_nothing_else() -> None:
+    flair = thick("flair", 4, entities={"suffix": "FLAIR"})
+    repaired, plain = chosen(flair), chosen(flair, repair=False)
+    assert [made.way(made.scans[0]).method for made in (repaired, plain)] == ["cubic", "unires"]
 
 
 @pytest.mark.usefixtures("cells")
