@@ -1,8 +1,9 @@
 """Rows of InverseSR's table 1: ``python -m tests.benchmarks.prior_table MODEL DATA --persons 01 --rows decoder --set steps=40``.
 
-Axial slices of true scans are dropped, all but one in ``--factor``, and restored; figures are those of the protocol, without and
-with the measured slices put back. No services, one process. ``--set start=cubic`` begins where the prior's mean code is not
-wanted; ``--atlas`` then finds the prior's frame by the atlas that it was trained in, not by its mean image.
+Axial slices of true scans are dropped, all but one in ``--factor``, or with ``--thick`` averaged over so many, and restored;
+figures are those of the protocol, without and with the measured slices put back (dropped slices alone can be). No services, one
+process. ``--set start=cubic`` begins where the prior's mean code is not wanted; ``--atlas`` then finds the prior's frame by the
+atlas that it was trained in, not by its mean image.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from core.methods.inverse_sr.protocol import scores
 from core.methods.inverse_sr.windows import placed
 from core.methods.registry import build_method
 from core.operators.forward import Beside
-from core.operators.forward_model import DroppedSlices
+from core.operators.forward_model import DroppedSlices, SliceProfile
 from core.stats import scan_stats
 
 ROWS = {"decoder": "inverse-sr-decoder", "ldm": "inverse-sr-ldm", "red": "inverse-sr-red", "cg": "inverse-sr-cg"}
 
 
-def seen(path: Path, factor: int) -> tuple[Measured, Array, Grid]:
-    """A scan that lacks slices, its truth, and the truth's grid."""
+def seen(path: Path, factor: int, *, thick: bool) -> tuple[Measured, Array, Grid]:
+    """A scan that lacks slices, or whose slices are thick, its truth, and the truth's grid."""
     image, grid, _ = load(str(path))
-    box = Box((0, 0, 0), (*grid.shape[:2], (grid.shape[2] - 1) // factor * factor + 1))
-    truth, target, forward = np.ascontiguousarray(image[box.slices]), grid.crop(box), DroppedSlices(factor=factor)
+    whole = grid.shape[2] // factor * factor if thick else (grid.shape[2] - 1) // factor * factor + 1
+    box = Box((0, 0, 0), (*grid.shape[:2], whole))
+    truth, target = np.ascontiguousarray(image[box.slices]), grid.crop(box)
+    forward = SliceProfile(factor=factor) if thick else DroppedSlices(factor=factor)
     made = forward.degrade(truth, target, 2, np.random.default_rng(0), Beside(None))
     return Measured(made.image, made.grid, scan_stats(made.image), forward, noise=(1, 2)), truth, target
 
@@ -53,12 +56,14 @@ def main() -> None:
     words.add_argument("--persons", nargs="+", default=["01", "02", "03", "04"])
     words.add_argument("--rows", nargs="+", default=["decoder"], choices=[*ROWS, "unires"])
     words.add_argument("--factor", type=int, default=4)
+    words.add_argument("--thick", action="store_true")
     words.add_argument("--atlas", action="store_true")
     words.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the rows")
     said = words.parse_args()
     options: dict[str, Any] = dict(pair.split("=", 1) for pair in said.set)
     for person in said.persons:
-        scan, truth, target = seen(said.data / f"ds002748/sub-{person}/anat/sub-{person}_T1w.nii.gz", said.factor)
+        path = said.data / f"ds002748/sub-{person}/anat/sub-{person}_T1w.nii.gz"
+        scan, truth, target = seen(path, said.factor, thick=said.thick)
         cubic = build_method("cubic").restore([scan], target)[0]
         print(line(person, "cubic", "as it is", cubic, truth, 0), flush=True)  # noqa: T201
         if said.atlas:
