@@ -1,7 +1,10 @@
-"""A Prefect server in this very process, without the pages that ask outside hosts: ``python -m infra.prefect_page HOST PORT``.
+"""A Prefect server in this very process, without the pages that ask outside hosts.
 
-Prefect's second UI and FastAPI's /docs and /redoc fetch from elsewhere: here they are not found. And as the runs are processes of
-this machine, a run that is to read what is not there is refused as its form is sent.
+Prefect's second UI and FastAPI's /docs and /redoc fetch from elsewhere: here they are not found. And where the runs are processes
+of this machine, a run that is to read what is not there is refused as its form is sent.
+
+``python -m infra.prefect_page HOST PORT``; with the word ``elsewhere`` after it, runs work on other machines, and what they
+read is not looked for.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 HIDDEN = re.compile(r"((/api)?/(docs|redoc)|/v2)(/.*)?")
 STARTS = re.compile(r"/api/deployments/[0-9a-f-]+/create_flow_run")
 READ = ("input", "cohort", "reference", "labels", "new")  # settings that name what a run reads
+ELSEWHERE = "elsewhere"
 LARGEST = 2**20  # bytes of a form that is looked at
 
 Message = MutableMapping[str, Any]
@@ -26,15 +30,20 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def closed(app: App) -> App:
-    """An ASGI application without the pages of ``HIDDEN``, that refuses runs whose input is missing."""
+def closed(app: App, *, here: bool = True) -> App:
+    """An ASGI application without the pages of ``HIDDEN``.
+
+    Args:
+        app: the whole of it.
+        here: runs work on this machine; those whose input is missing are refused.
+    """
 
     async def without(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
         elif HIDDEN.fullmatch(scope["path"]):
             await _answer(send, 404, "no such page")
-        elif scope["method"] == "POST" and STARTS.fullmatch(scope["path"]) and _let_in(scope):
+        elif here and scope["method"] == "POST" and STARTS.fullmatch(scope["path"]) and _let_in(scope):
             messages = await _whole(receive)
             if reason := missing(b"".join(message.get("body", b"") for message in messages)):
                 await _answer(send, 409, reason)
@@ -103,7 +112,7 @@ def main(argv: list[str]) -> int:
     prefect.__ui_v2_static_path__ = prefect.__ui_v2_static_path__ / "none"  # else the first UI offers the second
     settings = get_current_settings().server
     level, patience = settings.logging_level.lower(), settings.api.keepalive_timeout
-    pages = closed(create_app(final=True))
+    pages = closed(create_app(final=True), here=ELSEWHERE not in argv[2:])
     uvicorn.run(pages, host=argv[0], port=int(argv[1]), log_level=level, timeout_keep_alive=patience)
     return 0
 

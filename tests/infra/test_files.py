@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra import prefect_page
 from infra.healthcheck import why_not
 from infra.quiet import QUIET
 from tests.infra.deployed import (
@@ -165,7 +166,14 @@ def test_commands_and_their_options_exist() -> None:
         text = help_of(*head)
         seen.add(" ".join(head))
         assert [word for word in words if word.startswith("--") and word not in text] == [], name
-    assert seen == {"prefect server start", "prefect worker start", "mlflow server"}
+    assert seen == {"python", "prefect worker start", "mlflow server"}
+
+
+def test_prefects_servers_have_no_pages_that_ask_outside_hosts() -> None:
+    servers = {name: words for name, words in commands() if words[0] == "python"}
+    assert len(servers) == 2  # of compose and of Kubernetes
+    for words in servers.values():
+        assert words == ["python", "-m", prefect_page.__name__, "0.0.0.0", "4200", prefect_page.ELSEWHERE]  # noqa: S104
 
 
 def test_options_of_the_object_store_exist() -> None:

@@ -126,6 +126,7 @@ def test_prefect_mlflow_and_the_worker_run_on_postgresql(tmp_path: Path, secrets
         login, password = ((secrets / name).read_text().strip() for name in ("prefect_login", "mlflow_password"))
         assert answer(f"{prefect}/api/admin/version") == 401
         assert answer(f"{prefect}/api/admin/version", login) == 200
+        assert {answer(f"{prefect}/{page}", login) for page in ("docs", "redoc", "api/docs", "v2")} == {404}
         search = f"{mlflow}/api/2.0/mlflow/experiments/search?max_results=10"
         assert answer(search) == 401
         assert answer(search, f"admin:{password}") == 200

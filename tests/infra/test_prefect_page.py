@@ -15,7 +15,7 @@ from infra.prefect_page import closed, missing
 START = "/api/deployments/0b5ba7c5-4fd3-4b0b-9a0e-9f4f7b1a2c3d/create_flow_run"
 
 
-def asked(path: str, body: bytes = b"", login: str = "", method: str = "POST") -> tuple[int, bytes]:
+def asked(path: str, body: bytes = b"", login: str = "", method: str = "POST", **how: bool) -> tuple[int, bytes]:
     """What a client hears; the application behind answers 200 with the body that it was given."""
     said: list[dict[str, Any]] = []
     parts = iter([{"body": body[:10], "more_body": True}, {"body": body[10:], "more_body": False}])
@@ -33,7 +33,7 @@ def asked(path: str, body: bytes = b"", login: str = "", method: str = "POST") -
 
     headers = [(b"authorization", b"Basic " + b64encode(login.encode()))] if login else []
     scope = {"type": "http", "path": path, "method": method, "headers": headers}
-    asyncio.run(closed(app)(scope, receive, send))
+    asyncio.run(closed(app, **how)(scope, receive, send))
     return said[0]["status"], said[1]["body"]
 
 
@@ -70,3 +70,10 @@ def test_what_is_to_be_read_must_be_there(name: str, tmp_path: Path, monkeypatch
 )
 def test_what_cannot_be_known_is_left_to_the_server(body: bytes) -> None:
     assert missing(body) == ""
+
+
+def test_what_runs_on_other_machines_read_is_not_looked_for() -> None:
+    body = form(input="/none/here")
+    assert asked(START, body)[0] == 409
+    assert asked(START, body, here=False) == (200, body)
+    assert asked("/docs", method="GET", here=False)[0] == 404
