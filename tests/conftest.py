@@ -88,7 +88,7 @@ def cohort_view(scan_view: ScanView) -> CohortView:
     from tasks.report import CohortView
 
     def record(number: int, state: str) -> ScanRecord:
-        quality = {check.figure: 0.01 for check in CHECKS} | {"consistency": 10.0 - number}
+        quality = {check.figure: 0.01 for check in CHECKS} | {"consistency": 10.0 - number, "noise_sd": number / 2}
         return ScanRecord(key=f"sub-{number:02}_T1w", state=state, quality=quality, metrics={"psnr": 30.0 + number})
 
     done = [record(number, "done") for number in (10, 2, 3, 4)]

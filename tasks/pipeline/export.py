@@ -26,8 +26,8 @@ from core.geometry.tiles import volume
 from core.io import derivatives, files, nifti, readers
 from core.io.output import Output
 from core.methods.base import Measured, Method
+from core.methods.maps import meaning_of
 from core.methods.registry import baseline
-from core.models.calibration import UNCERTAINTY
 from core.stats import looks_skull_stripped
 from tasks.pipeline.labels import write_labels
 from tasks.restore.maps import names_of, path_of_map
@@ -49,11 +49,6 @@ from tasks.restore.work import (
     write_image,
 )
 
-MAPS = {  # what a map says, by its name
-    UNCERTAINTY: "Half width of the interval around the restored image in which the truth lies with a probability of 90 %, in "
-    "the image's unit; as measured on persons held out, for contrasts that the model was measured on.",
-    "sd": "Standard deviation over several restorations of the scan, voxel by voxel, in the image's unit.",
-}
 PACKAGES = ("numpy", "scipy", "torch", "zarr", "nibabel", "numba")
 CUBIC: Order = 3
 
@@ -208,9 +203,7 @@ def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, 
         stem = derivatives.map_stem(scan.stem, name)
         image = store.read(path_of_map(path, name))
         written[f"{stem}.nii.gz"] = nifti.save(out.path(f"{stem}.nii.gz"), image, scan.target_grid, stored_as(job, scan))
-        meaning = (
-            f"{MAPS.get(name, f'{name} of the restored image, voxel by voxel.')} {about.get(name, {}).get('Description', '')}"
-        )
+        meaning = f"{meaning_of(name).description} {about.get(name, {}).get('Description', '')}"
         files.write_json(out.path(f"{stem}.json"), content | {"Description": meaning.strip()})
         written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
     return written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from core.engine.quality import CHECKS, Check, brief, limit_of
 from core.engine.records import ScanRecord, State
 from core.geometry.grid import Grid
 from core.io import files
+from core.methods.maps import meaning_of
 from core.operators.width import SliceWidth
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
@@ -43,8 +44,6 @@ TITLES = {
     "noise_sd": "noise SD of the measured scan, its units",
     "volume_mm3": "head in the restored scan, ml",
     "measured_volume_mm3": "head in the measured scan, ml",
-    "sd": "Uncertainty: standard deviation over several restorations",
-    "uncertainty": "Uncertainty: the truth lies so far off at most, with a probability of 90 %",
     "banding": "even slices over odd ones, share by which they are brighter",
     "banding_limit": "that share, from which it is banding",
     "banding_removed": "banding that was taken out, share",
@@ -177,7 +176,7 @@ def scan_page(view: ScanView) -> str:
         window=pictures.window,
         difference=pictures.difference,
         consistency=pictures.consistency,
-        maps=[(name, title_of(name), scale, _about(record, name)) for name, scale in pictures.maps.items()],
+        maps=[(name, meaning_of(name).title, scale, _about(record, name)) for name, scale in pictures.maps.items()],
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),
@@ -274,8 +273,27 @@ def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[
     return {"value": value, "text": text, "flagged": abs(value) > limit_of(check, record.quality, thresholds)}
 
 
-def _row(record: ScanRecord, view: CohortView, names: list[str], thresholds: QualityThresholds) -> dict[str, Any]:
+def _further(view: CohortView, names: Collection[str]) -> dict[str, str]:
+    """The figures that some scan has and no column shows, with their titles: scans are sorted and chosen by them too."""
+    checks = {check.figure: f"{check.title}{', ' + check.unit if check.unit else ''}" for check in CHECKS}
+    known = dict.fromkeys(name for record in view.records for name in record.metrics | record.quality)
+    return {name: checks.get(name) or title_of(name) for name in known if name not in names}
+
+
+def _plain(record: ScanRecord, name: str) -> str:
+    """A figure as pages tell it, in per cent or ml where they do; empty where the scan has none."""
+    value = (record.metrics | record.quality).get(name)
+    if value is None:
+        return ""
+    per_cent = any(check.figure == name and check.unit == "%" for check in CHECKS)
+    return f"{value * 100 if per_cent else value / 1000 if name.endswith('_mm3') else value:.4g}"
+
+
+def _row(
+    record: ScanRecord, view: CohortView, names: list[str], further: Iterable[str], thresholds: QualityThresholds
+) -> dict[str, Any]:
     return {
+        "further": ",".join(_plain(record, name) for name in further),
         "key": public(record.key),
         "link": view.links.get(record.key),
         "viewer": view.viewers.get(record.key),
@@ -321,6 +339,7 @@ def cohort_page(view: CohortView) -> str:
     thresholds = QualityThresholds.model_validate(view.settings.get("quality") or {})
     counts = Counter(record.state for record in view.records)
     columns, names = _columns(view)
+    further = _further(view, names)
     return render(
         "cohort.html",
         title=public(view.title),
@@ -331,7 +350,8 @@ def cohort_page(view: CohortView) -> str:
         plan_digest=view.plan_digest,
         columns=columns,
         choices=_choices(view),
-        rows=[_row(record, view, names, thresholds) for record in sorted(view.records, key=lambda record: record.key)],
+        further=further,
+        rows=[_row(record, view, names, further, thresholds) for record in sorted(view.records, key=lambda record: record.key)],
         charts=list(_charts(view, thresholds)),
         citation=view.citation,
         said=list(flat({"settings": view.settings, "versions": view.versions})),

@@ -95,33 +95,51 @@ class Window:
 
 @dataclass(frozen=True)
 class Scale:
-    """A diverging colour scale from -end to end, black at 0."""
+    """A colour scale, black at 0: from -end to end, or from 0 to end for what has no sign, which is of one hue."""
 
     end: float
+    signed: bool = True
 
     @classmethod
-    def of(cls, values: Array) -> Scale:
-        """A round end that holds all but a few of the values."""
+    def of(cls, values: Array, *, signed: bool = True) -> Scale:
+        """A round end that holds all but a few of the values.
+
+        Args:
+            values: of an image.
+            signed: some may be below 0; else that is as the values are.
+        """
         high = float(np.percentile(np.abs(values), 99.5)) if values.size else 0.0
-        return cls(float(next((step for step in LADDER if step >= high), LADDER[-1])))
+        end = float(next((step for step in LADDER if step >= high), LADDER[-1]))
+        return cls(end, signed=signed or bool(values.min(initial=0.0) < 0))
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """What the lowest, the middle and the highest colour stand for."""
+        return (-self.end, 0.0, self.end) if self.signed else (0.0, self.end / 2, self.end)
+
+    def levels(self, values: Array) -> Pixels:
+        """From 0 for the lowest to 254 for the highest."""
+        share = (np.nan_to_num(values) - self.ends[0]) / (self.end - self.ends[0])
+        return np.asarray(np.clip(np.rint(share * 254), 0, 254), dtype=np.uint8)
 
     def colour(self, values: Array) -> Pixels:
         """8 bits, with red, green and blue as the last axis."""
-        levels = np.clip(np.rint((np.nan_to_num(values) / self.end + 1) * 127), 0, 254)
-        return np.asarray(colour_table()[levels.astype(np.uint8)])
+        return np.asarray(colour_table(signed=self.signed)[self.levels(values)])
 
     @property
     def gradient(self) -> str:
         """As a CSS gradient."""
-        stops = (",".join(map(str, colour_table()[at])) for at in np.linspace(0, 254, 13).round().astype(int))
+        table = colour_table(signed=self.signed)
+        stops = (",".join(map(str, table[at])) for at in np.linspace(0, 254, 13).round().astype(int))
         return f"linear-gradient(90deg,{','.join(f'rgb({stop})' for stop in stops)})"
 
 
-@lru_cache(maxsize=1)
-def colour_table() -> Pixels:
-    """255 colours from the lowest to the highest value, black in the middle, (255, 3)."""
-    at = np.linspace(0, len(COLOURS) - 1, 255)
-    colours = np.stack([np.interp(at, np.arange(len(COLOURS)), channel) for channel in COLOURS.T], axis=1)
+@lru_cache(maxsize=2)
+def colour_table(*, signed: bool = True) -> Pixels:
+    """255 colours from the lowest to the highest value, black at 0: in the middle, or first; (255, 3)."""
+    stops = COLOURS if signed else COLOURS[len(COLOURS) // 2 :]
+    at = np.linspace(0, len(stops) - 1, 255)
+    colours = np.stack([np.interp(at, np.arange(len(stops)), channel) for channel in stops.T], axis=1)
     return np.asarray(colours.round(), dtype=np.uint8)
 
 
@@ -251,7 +269,7 @@ def scan_pictures(view: ScanView) -> Pictures:
         "consistency": (consistency, scales[1].colour),
     }
     shares = {name: image * np.float32(100 / (window.high - window.low)) for name, image in view.maps.items()}
-    of_maps = {name: Scale.of(image[box.slices]) for name, image in shares.items()}
+    of_maps = {name: Scale.of(image[box.slices], signed=False) for name, image in shares.items()}
     layers |= {name: (image, of_maps[name].colour) for name, image in shares.items()}
     planes = _fitted(view, box, layers)
     return Pictures(planes, window, *scales, of_maps, "input" if view.cubic is None else "cubic")

@@ -13,8 +13,9 @@ import numpy as np
 from core.errors import UsageError
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
+from core.methods.maps import meaning_of
 from core.stats import FAINT
-from tasks.report.pages import grid_text, render, title_of
+from tasks.report.pages import grid_text, render
 from tasks.report.pictures import COLOURS, Scale, Window, window_of
 from tasks.report.views import ScanView
 from tasks.report.volumes import Layer, packed
@@ -107,7 +108,8 @@ def _layers(view: ScanView, images: Mapping[str, Array]) -> dict[str, Layer]:
     shown = window_of(view)
     high = max(float(np.percentile(images[name], BRIGHTEST)) for name in GREY if name in images)
     window = Window(shown.low, max(high, shown.high))
-    return {name: Layer(image, window if name in GREY else Scale.of(image)) for name, image in images.items()}
+    scales = {name: Scale.of(image, signed=name == CONSISTENCY) for name, image in images.items() if name not in GREY}
+    return {name: Layer(image, scales.get(name, window)) for name, image in images.items()}
 
 
 def _told(name: str, layer: Layer, quality: Mapping[str, float]) -> dict[str, Any]:
@@ -116,6 +118,8 @@ def _told(name: str, layer: Layer, quality: Mapping[str, float]) -> dict[str, An
         return {"name": name, "grey": True}
     noise = quality.get("noise_sd", 0.0)
     unit = f"noise SD (1 SD = {noise:.3g} in the scan's units)" if name == CONSISTENCY else "% of the display range"
-    title = "Consistency: restored, seen through the acquisition, minus measured" if name == CONSISTENCY else title_of(name)
+    title = (
+        "Consistency: restored, seen through the acquisition, minus measured" if name == CONSISTENCY else meaning_of(name).title
+    )
     assert isinstance(layer.scale, Scale)  # noqa: S101 - what is not grey has a scale of colours
-    return {"name": name, "grey": False, "title": title, "unit": unit, "end": layer.scale.end}
+    return {"name": name, "grey": False, "title": title, "unit": unit, "end": layer.scale.end, "signed": layer.scale.signed}

@@ -30,7 +30,7 @@ class Layer:
 
     Attributes:
         image: on the page's grid.
-        scale: what it is drawn by: a window of grey, or a diverging scale of colours.
+        scale: what it is drawn by: a window of grey, or a scale of colours.
     """
 
     image: Array
@@ -39,14 +39,15 @@ class Layer:
     def levels(self) -> Pixels:
         """8 bits: square roots from black to white, or equal steps from end to end (255 stands for none)."""
         if isinstance(self.scale, Scale):
-            return np.asarray(np.clip(np.rint((np.nan_to_num(self.image) / self.scale.end + 1) * 127), 0, 254), dtype=np.uint8)
+            return self.scale.levels(self.image)
         share = (np.nan_to_num(self.image) - self.scale.low) / max(self.scale.high - self.scale.low, 1e-12)
         return np.asarray(np.rint(255 * np.sqrt(np.clip(share, 0, 1))), dtype=np.uint8)
 
     def values(self) -> tuple[str, float, float]:
         """How a level becomes a value: "square" or "linear", and the values of the lowest and the highest level."""
         if isinstance(self.scale, Scale):
-            return "linear", -self.scale.end, self.scale.end * (255 - 127) / 127
+            low, _, end = self.scale.ends
+            return "linear", low, low + (end - low) * 255 / 254
         return "square", self.scale.low, self.scale.high
 
 

@@ -12,6 +12,7 @@ import pytest
 from core.engine.records import ScanRecord
 from core.io.ratings import Rating, by_site, read_ratings
 from tasks.report import CohortView, cohort_page
+from tasks.report.citation import Citation
 
 Open = Callable[..., Any]
 COHORT = "report.html"
@@ -50,6 +51,33 @@ def test_pictures_sort_and_filter_as_the_table_does(opened: Open) -> None:
     assert names.count() == 3
     page.select_option("select.fact >> nth=0", "T1w")
     assert names.count() == 3
+
+
+def test_pictures_sort_and_filter_by_figures_that_the_table_does_not_show(opened: Open) -> None:
+    page = opened(COHORT)
+    names = page.locator(".tile:visible .name")
+    page.select_option("#order", label="noise SD of the measured scan, its units")
+    page.get_by_label("descending").check()
+    shown = [float(text.split()[-1]) for text in page.locator(".tile:visible .value").all_inner_texts() if "–" not in text]
+    assert len(set(shown)) > 2
+    assert shown == sorted(shown, reverse=True)
+    page.select_option("#figure", label="noise SD of the measured scan, its units")
+    page.get_by_label("least value of the figure").fill(str(shown[1]))
+    assert names.count() == 2
+
+
+def test_the_words_to_cite_are_copied(browser: Any, pages: Path, cohort_view: CohortView) -> None:
+    words = Citation("Scans were restored with isovox [1].", ("isovox, version 1.", "A paper. doi:10.1/x"))
+    (pages / "cited.html").write_text(cohort_page(dataclasses.replace(cohort_view, citation=words)), encoding="utf-8")
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto((pages / "cited.html").as_uri())
+    page.get_by_role("button", name="Copy the paragraph").click()
+    page.get_by_text("Copied.").or_(page.get_by_text("Selected: press")).wait_for()
+    copied = page.evaluate("navigator.clipboard.readText().catch(() => getSelection().toString())")
+    context.close()
+    assert copied.splitlines()[0] == words.paragraph
+    assert copied.splitlines()[-1].endswith("A paper. doi:10.1/x")
 
 
 def test_the_table_sorts_by_keyboard(opened: Open) -> None:

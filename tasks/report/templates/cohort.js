@@ -11,7 +11,10 @@
   const rated = ratings(location.href);
   const title = at("main").dataset.title;
   const key = (row) => row.cells[0].dataset.value;
-  const value = (row, column) => row.cells[column].dataset.value;
+  const further = (column) => (String(column).startsWith("further-") ? Number(column.slice(8)) : -1); // figures without a column
+  const value = (row, column) => (further(column) < 0 ? row.cells[column].dataset.value : row.dataset.further.split(",")[further(column)]);
+  const isNumber = (column) => further(column) >= 0 || heads[column].classList.contains("number");
+  const text = (row, column) => (further(column) < 0 ? row.cells[column].firstChild.textContent : value(row, column) || "–");
 
   // -- a tile a scan, made when pictures are first shown --
 
@@ -74,44 +77,55 @@
   });
   at("save").addEventListener("click", () => rated.save(title, rows.map(key).sort(collator.compare)));
 
+  at("copy-citation")?.addEventListener("click", async () => {
+    const [paragraph, list] = at("citation").children;
+    const references = [...list.children].map((each, n) => `${n + 1}. ${each.textContent}`);
+    try {
+      await navigator.clipboard.writeText([paragraph.textContent, "", ...references].join("\n"));
+      at("copied").textContent = "Copied.";
+    } catch {
+      getSelection().selectAllChildren(at("citation")); // a browser that lets no page copy: it is one key away
+      at("copied").textContent = "Selected: press Ctrl+C (⌘C) to copy.";
+    }
+  });
+
   // -- order and choice, of tiles and lines alike --
 
   const compare = (column, sign) => (a, b) => {
     const [one, other] = [a, b].map((row) => value(row, column));
     if (one === "" || other === "") return (one === "") - (other === "");
-    const numeric = heads[column].classList.contains("number");
-    return sign * (numeric ? one - other : collator.compare(one, other));
+    return sign * (isNumber(column) ? one - other : collator.compare(one, other));
   };
   const place = () => {
-    const column = Number(at("order").value);
+    const column = at("order").value;
     const direction = at("down").checked ? "descending" : "ascending";
-    heads.forEach((head, n) => head.setAttribute("aria-sort", n === column ? direction : "none"));
+    heads.forEach((head, n) => head.setAttribute("aria-sort", String(n) === column ? direction : "none"));
     rows.sort(compare(column, at("down").checked ? -1 : 1));
     body.append(...rows);
     if (tiles.size) at("mosaic").append(...rows.map((row) => tiles.get(row)));
     label();
   };
   const label = () => {
-    const figure = Number(heads[at("order").value].classList.contains("number") ? at("order").value : at("figure").value);
-    for (const [row, element] of tiles) element.querySelector(".value").textContent = `${heads[figure].innerText.trim()} ${row.cells[figure].firstChild.textContent}`;
+    const figure = isNumber(at("order").value) ? at("order").value : at("figure").value;
+    const name = at("figure").querySelector(`option[value="${figure}"]`).textContent;
+    for (const [row, element] of tiles) element.querySelector(".value").textContent = `${name} ${text(row, figure)}`;
   };
   const between = (row) => {
     const [least, most] = [at("least").value, at("most").value];
     if (least === "" && most === "") return true;
-    const text = row.cells[at("figure").value].firstChild.textContent.replace(/,/g, ""); // as it is shown: per cent are per cent
-    const number = parseFloat(text);
+    const number = parseFloat(text(row, at("figure").value).replace(/,/g, "")); // as it is shown: per cent are per cent
     return !Number.isNaN(number) && (least === "" || number >= Number(least)) && (most === "" || number <= Number(most));
   };
   const facts = [...document.querySelectorAll("select.fact")];
   const filter = () => {
     const state = states.querySelector("input:checked").value;
-    const text = at("search").value.trim().toLowerCase();
+    const words = at("search").value.trim().toLowerCase();
     const every = rated.all();
     let shown = 0;
     for (const row of rows) {
       const named = `${key(row)} ${row.cells[1].textContent}`.toLowerCase();
       const rating = every[key(row)]?.rating || "none";
-      row.hidden = (state !== "" && row.dataset.state !== state) || !named.includes(text) || !between(row)
+      row.hidden = (state !== "" && row.dataset.state !== state) || !named.includes(words) || !between(row)
         || (at("rated").value !== "" && at("rated").value !== rating) || facts.some((fact) => fact.value && value(row, fact.dataset.column) !== fact.value);
       if (tiles.has(row)) tiles.get(row).hidden = row.hidden;
       shown += !row.hidden;

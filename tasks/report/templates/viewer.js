@@ -181,9 +181,10 @@ const isovox = { arrived: {}, volume: (name, facts, content) => (isovox.arrived[
     await viewer.loadFromArrayBuffer(nifti(volume), `${name}.nii`);
     if (overlay) {
       await viewer.loadFromArrayBuffer(nifti(overlay), "overlay.nii");
-      const { end } = layer(at("overlay").value);
+      const { end, signed: hasSign } = layer(at("overlay").value);
       // colours fade towards 0, so that the anatomy is seen beneath
-      Object.assign(viewer.volumes[1], { colormap: "isovox-above", colormapNegative: "isovox-below", colormapType: 1, cal_min: end / 2, cal_max: end, cal_minNeg: -end / 2, cal_maxNeg: -end, opacity: 1 });
+      const below = hasSign ? { colormapNegative: "isovox-below", cal_minNeg: -end / 2, cal_maxNeg: -end } : {};
+      Object.assign(viewer.volumes[1], { colormap: "isovox-above", colormapType: 1, cal_min: end / 2, cal_max: end, opacity: 1, ...below });
     }
     if (place) viewer.scene.crosshairPos = viewer.mm2frac(place);
     images[n] = volume;

@@ -59,6 +59,21 @@ def test_colours_keep_their_sign_and_zero() -> None:
     assert levels.tolist() == [0, 127, 254, 127]
 
 
+def test_what_has_no_sign_is_of_one_hue_from_0() -> None:
+    image = np.linspace(0, 2, 255, dtype=np.float32).reshape(5, 51, 1)
+    scale = Scale.of(image, signed=False)
+    assert scale.ends == (0.0, 1.0, 2.0)
+    layer = Layer(image, scale)
+    assert (layer.levels().min(), layer.levels().max()) == (0, 254)
+    _, low, high = layer.values()
+    np.testing.assert_allclose(low + layer.levels() / 255.0 * (high - low), image, atol=1e-6)
+    red, green, blue = scale.colour(image).reshape(-1, 3).astype(int).T
+    assert (red[0], green[0], blue[0]) == (0, 0, 0)
+    assert ((red >= green) & (green >= blue)).all()
+    assert (np.diff(red + green + blue) >= 0).all()
+    assert Scale.of(image - 1, signed=False).signed
+
+
 def test_a_scan_beyond_the_budget_loses_levels_first_and_voxels_last(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     noise = rng.uniform(0, 100, (24, 24, 24)).astype(np.float32)
