@@ -18,6 +18,7 @@ from core.io.vocabulary import is_known, is_license
 BIDS_VERSION = "1.10.0"
 RAW = "raw"  # name of the input dataset in BIDS URIs
 DESCRIBED = "SeriesDescription"  # of a DICOM series, those words of it that its reader lets pass
+WITHHELD = "SeriesDescriptionWithheld"  # how many others there are; in memory alone
 UNNAMED = "MRI"  # suffix of outputs of which no name tells the contrast; BIDS has none
 ACQUIRED = {"SliceThickness", "SpacingBetweenSlices"}  # true of the scan, no longer of its restoration
 NO_BIDS = ("/isovox", "/reports", "*.html", "/CITATION.md", f"*_{UNNAMED}.nii.gz", f"*_{UNNAMED}.json")

@@ -31,6 +31,7 @@ class Source:
         evidence: identifiers that scans of one person share; kept in memory alone.
         simulation: what the sidecar of a simulated scan tells of how it was made (see ``core.operators.sidecar``).
         mask: beside it, that its table names.
+        withheld: words of its DICOM series' description that were left out, as they may name a person.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Source:
     evidence: tuple[str, ...] = ()
     simulation: dict[str, Any] = field(default_factory=dict)
     mask: str | None = None
+    withheld: int = 0
 
 
 @dataclass(frozen=True)

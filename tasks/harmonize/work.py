@@ -33,6 +33,7 @@ from core.harmonize.intensity import Reading, Values, inside, profile, read
 from core.harmonize.volume import VolumeModel, look_again, look_first
 from core.io import derivatives, files, nifti
 from core.io.output import Output
+from core.io.participants import write_people
 from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast
 from tasks.events import Advanced, Tell, nobody
@@ -361,3 +362,9 @@ def write_dataset(out: str, site: str, digest: str) -> None:
     if not files.exists(files.join(folder, "README.md")):
         files.write_atomic(files.join(folder, "README.md"), README.encode())
     derivatives.write_dataset_files(folder, files.join(out, site), {"Model": digest})
+
+
+def write_persons(out: str, site: str) -> None:
+    """The table of the persons whose harmonised scans are there, when they are."""
+    folder = Output(files.join(out, LABEL, site))
+    write_people(folder.uri, folder.records())

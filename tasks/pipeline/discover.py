@@ -202,8 +202,17 @@ def plan_cohort(
     refused += unfit
     plan = complete(settings, scans, refused, weights, {**_rates(settings), **rates}, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
-    notes = (*plan.notes, *width_notes(plan.scans))
+    notes = (*plan.notes, *width_notes(plan.scans), *_withheld(discovery.scans))
     return plan.model_copy(update={"files": discovery.ledger.account(), "notes": notes})
+
+
+def _withheld(scans: Sequence[Source | Refused]) -> tuple[str, ...]:
+    """What was left out of the descriptions of DICOM series, in numbers alone."""
+    counts = [scan.withheld for scan in scans if isinstance(scan, Source) and scan.withheld]
+    if not counts:
+        return ()
+    words = "1 word" if sum(counts) == 1 else f"{sum(counts)} words"
+    return (f"SeriesDescription of {len(counts)} series: {words} left out that may name a person",)
 
 
 def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:

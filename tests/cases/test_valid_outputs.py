@@ -115,11 +115,15 @@ def test_outputs_of_any_input_are_valid_bids_with_readable_names(tmp_path, make,
     assert "DOE" not in "".join(path.read_text() for path in out.rglob("*.json"))
 
 
-def test_a_description_is_told_without_what_may_be_a_name(tmp_path):
+def test_a_description_is_told_without_what_may_be_a_name(tmp_path, capsys):
     out = tmp_path / "out"
     restored(dicom(tmp_path / "in"), out)
     sidecar = json.loads((out / "sub-A1/anat/sub-A1_acq-mprageSag_desc-restored_T1w.json").read_text())
     assert sidecar["SeriesDescription"] == "t1 mprage sag"
+    capsys.readouterr()
+    assert main(["status", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "SeriesDescription of 1 series: 1 word left out that may name a person" in told
 
 
 def test_outputs_that_earlier_versions_named_otherwise_are_renamed(tmp_path):

@@ -13,9 +13,9 @@ from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io import validation as gate
 from core.io.arrays.slabs import StoredAs, empty_like_stored
-from core.io.derivatives import DESCRIBED, allowed
+from core.io.derivatives import DESCRIBED, WITHHELD, allowed
 from core.io.dicom.files import REMEDY, TAGS, WORDS, Dataset, Other, Slice, is_alike, look, read_file, unquoted
-from core.io.plain_names import safe_description
+from core.io.plain_names import safe_description, words_of
 from core.io.validation import Header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
@@ -212,7 +212,10 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
 
 
 def metadata(uris: str | Sequence[str]) -> dict[str, Any]:
-    """Allow-listed metadata of a series in BIDS names and units (times in s), from the first file that can be read."""
+    """Allow-listed metadata of a series in BIDS names and units (times in s), from the first file that can be read.
+
+    Of its description those words that say how it was made, and how many others there are (``WITHHELD``).
+    """
     for uri in _candidates([uris] if isinstance(uris, str) else uris):
         try:
             dataset = read_file(uri, pixels=False)
@@ -224,6 +227,8 @@ def metadata(uris: str | Sequence[str]) -> dict[str, Any]:
         tags: dict[str, Any] = {key: round(n * TAGS[key][1], 9) for key, n in numbers.items() if n is not None}
         with unquoted(files.name_of(uri)):
             tags |= {key: str(getattr(dataset, keyword)) for key, keyword in WORDS.items() if getattr(dataset, keyword, None)}
-            described = safe_description(str(getattr(dataset, "SeriesDescription", "") or ""))
-        return allowed(tags) | ({DESCRIBED: described} if described else {})
+            text = str(getattr(dataset, "SeriesDescription", "") or "")
+            described = safe_description(text)
+        withheld = len(words_of(text)) - len(described.split())
+        return allowed(tags) | ({DESCRIBED: described} if described else {}) | ({WITHHELD: withheld} if withheld else {})
     return {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import InputError
 from core.io import files, readers
-from core.io.derivatives import DESCRIBED, allowed, safe_key
+from core.io.derivatives import DESCRIBED, WITHHELD, allowed, safe_key
 from core.io.inventory.entries import Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.layouts.bids import group_of
@@ -82,6 +82,11 @@ def described(kind: str, sidecar: dict[str, Any]) -> dict[str, Any]:
     return {DESCRIBED: sidecar[DESCRIBED]} if kind == "dicom" and DESCRIBED in sidecar else {}
 
 
+def withheld(kind: str, sidecar: dict[str, Any]) -> int:
+    """How many words of a DICOM series' description its reader left out, as they may name a person."""
+    return int(sidecar.get(WITHHELD, 0)) if kind == "dicom" else 0
+
+
 def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, stem: str, discovery: Discovery) -> None:
     uri = files.join(root, image.path) if image.path else root
     try:
@@ -95,5 +100,6 @@ def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, st
         evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
         path = image.path or inside
         key, known, made = safe_key(inside), allowed(sidecar) | described(image.kind, sidecar), simulation(sidecar)
-        scan = Source(key, image.uris, image.kind, stem, group, path, entities, known, None, evidence, made)
+        words = withheld(image.kind, sidecar)
+        scan = Source(key, image.uris, image.kind, stem, group, path, entities, known, None, evidence, made, withheld=words)
         discovery.take(scan, image.files)

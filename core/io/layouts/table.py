@@ -13,7 +13,7 @@ from core.io import files, readers
 from core.io.derivatives import DESCRIBED, allowed, derivative_stem, safe_key
 from core.io.layouts.base import Discovery
 from core.io.layouts.bids import group_of, key_of
-from core.io.layouts.folder import described, why_left
+from core.io.layouts.folder import described, why_left, withheld
 from core.io.names import LABEL, Entities, entities_of, without_extension
 from core.io.plain_names import SUFFIXES, Unnamed, stems_of
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
@@ -103,7 +103,8 @@ def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
     group = group_of(entities) or key
     mask = absolute(row["mask"], folder) if row.get("mask") else None
     known, made = allowed(sidecar) | described(image.kind, sidecar), simulation(sidecar)
-    return Source(key, image.uris, image.kind, stem, group, relative, entities, known, reference, evidence, made, mask)
+    words = withheld(image.kind, sidecar)
+    return Source(key, image.uris, image.kind, stem, group, relative, entities, known, reference, evidence, made, mask, words)
 
 
 def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Discovery:

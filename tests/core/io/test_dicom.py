@@ -186,3 +186,8 @@ def test_metadata_are_in_bids_units_and_name_nobody(series):
         "Manufacturer": "SIEMENS",
         "ManufacturersModelName": "Avanto",
     }
+
+
+def test_words_of_a_description_that_may_be_a_name_are_counted(series):
+    found = dicom.metadata(series(SeriesDescription="t2_tse_tra DOE^JANE")[0])
+    assert (found["SeriesDescription"], found["SeriesDescriptionWithheld"]) == ("t2 tse tra", 2)
