@@ -96,7 +96,7 @@ def test_the_options_of_a_method_are_filled_in_by_name(page: Any, group: Group, 
     texts.nth(1).fill(str(tmp_path / "out"))
     page.get_by_role("button", name="unires", exact=True).click()
     rounds = page.locator(".schema-form-property", has_text="Iterations (Optional)").last
-    rounds.get_by_text("rounds of ADMM at most; few are best: the optimum is a staircase (default: 20)").wait_for()
+    rounds.get_by_text("rounds of ADMM at most; few are best: the optimum is a staircase (default: 10)").wait_for()
     rounds.locator("input").fill("3")
     page.get_by_role("button", name="Submit").click()  # while the method is still another one
     page.get_by_text("Validation failed for field 'settings.method_options'").first.wait_for()
