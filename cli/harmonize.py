@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import TYPE_CHECKING
 
-from cli.helpers.console import FAILED, OK, calm, console, raise_fault, say
+from cli.helpers.console import FAILED, OK, calm, console, raise_fault, refuse_while_busy, say
+from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from core.engine.plan import CohortPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +29,11 @@ def execute(options: argparse.Namespace) -> int:
     from cli.helpers.options import settings_from
     from core.io import claim
     from core.io.ratings import read_ratings
-    from flows.runs.progress import be_quiet
+    from flows.runs.beside import served
+    from flows.runs.progress import be_quiet, waiting
+    from flows.runs.sites import plans_of
     from infra.clusters import check_cluster
-    from infra.processes.signals import terminable
-    from infra.services import local_state, prefect_server
-    from tasks.harmonize.sites import inputs_of, sites_of
+    from tasks.harmonize.sites import inputs_of
 
     calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
@@ -33,17 +41,25 @@ def execute(options: argparse.Namespace) -> int:
     settings = settings_from(options, HarmonizeSettings)
     check_cluster(settings.compute)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
-    sites_of(settings.sites)  # what is wrong with a table is said before a server is started
+    refuse_while_busy(Output(settings.out), "one run at a time on an output folder")
     if settings.ratings:
         read_ratings(settings.ratings)
-    with terminable(), prefect_server(local_state(settings.out)):
-        from flows.harmonize import harmonize_sites
-
-        state = harmonize_sites(settings, return_state=True)
-        if state.is_crashed() or (state.is_failed() and state.name != "Incomplete"):
-            raise_fault(state)
+    waiting("starting services, and looking at the sites' scans meanwhile")
+    state = served(settings.out, partial(plans_of, settings), partial(_harmonize, settings), "flows.harmonize")
     _show(settings, state.message or "", quiet=options.quiet)
     return FAILED if state.is_failed() else OK
+
+
+def _harmonize(settings: HarmonizeSettings, plans: list[CohortPlan]) -> State:
+    """Run the flow; its state at the end."""
+    from flows.harmonize import harmonize_sites
+    from flows.reprocess import with_plans
+
+    with with_plans(plans):
+        state = harmonize_sites(settings, return_state=True)
+    if state.is_crashed() or (state.is_failed() and state.name != "Incomplete"):
+        raise_fault(state)
+    return state
 
 
 def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:

@@ -36,17 +36,10 @@ def make_plan(options: argparse.Namespace) -> CohortPlan:
 
 
 def plan_with(settings: RunSettings, choice: Choice, *, quiet: bool) -> CohortPlan:
-    """The plan of a run with weights that are chosen; a bar follows the scans, and a newer model than the output's is told."""
-    from flows.runs.progress import bars, note
-    from flows.runs.rates import rates_here
-    from infra.clusters import gpu_memory
-    from tasks.course import spoken
-    from tasks.pipeline.discover import check_plan, plan_cohort
+    """The plan of a run with weights that are chosen; a newer model than the output's is told."""
+    from flows.runs.planning import plan_run
 
-    with bars("looking at scans", {}) as tell:
-        plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings), tell=tell)
-    check_plan(plan, gpu_memory(settings.compute))
-    note(f"{len(plan.scans)} scans planned: {spoken(plan.forecast.seconds)} by the forecast")
+    plan = plan_run(settings, choice)
     if choice.newer and choice.weights and not quiet:
         newer, current = choice.newer, choice.weights
         say(

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cli.helpers.console import FAILED, OK, planned_run, say
+
+if TYPE_CHECKING:
+    from core.io.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("out", help="output folder of a run")
-    parser.add_argument("--watch", action="store_true", help="show how far the run that works there is, until it ends")
+    parser.add_argument("out", help="output folder of a run, or of another command")
+    parser.add_argument("--watch", action="store_true", help="show how far the work there is, until it ends")
     parser.add_argument("--ratings", metavar="FILE", help="table that the cohort's page wrote: what people said of each scan")
 
 
@@ -29,17 +34,51 @@ def _show_ratings(uri: str, keys: Sequence[str]) -> None:
     say(f"ratings: {len(ours)} of {len(known)} scans: {counts}{others}")
 
 
-def execute(options: argparse.Namespace) -> int:
-    """Print each planned scan's state, re-read from its files; exit code 0 while a run works, if none has failed."""
-    from cli.helpers.tables import show
+def _courses(out: Output) -> list[str]:
+    """Where the work on an output tells how far it is; that on the sites of a harmonisation tells in their own folders."""
+    from core.io import claim, files
+    from core.io.output import Output
+
+    harmonised = claim.kind_of(out.uri) == "harmonize"
+    inside = [files.join(out.uri, name) for name in files.listdir(out.uri)] if harmonised else []
+    return [Output(place).course for place in (out.uri, *inside)]
+
+
+def _other(out: Output, kind: str) -> int:
+    """Print how far what works on an output of another command is, and where to look on."""
+    from core.io import files
     from core.io.lock import owner
+    from flows.runs.progress import latest
+
+    if other := owner(out.lock):
+        say(f"isovox {kind} works here: {other}")
+        if standing := latest(_courses(out)):
+            say(standing.line())
+        return OK
+    page = files.join(out.uri, "report.html")
+    say(f"an output of isovox {kind}, on which nothing works" + (f"; report: {page}" if files.exists(page) else ""))
+    return OK
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Print each planned scan's state, re-read from its files; exit code 0 while a run works, if none has failed.
+
+    Of what other commands make, how far the work is.
+    """
+    from cli.helpers.tables import show
+    from core.io import claim
+    from core.io.lock import owner
+    from core.io.output import Output
     from tasks.pipeline.results import progress_of, verified_records
 
-    out, planned = planned_run(options.out)
+    place = Output(options.out)
     if options.watch:
         from flows.runs.progress import watch
 
-        watch(out.course, lambda: owner(out.lock))
+        watch(partial(_courses, place), partial(owner, place.lock))
+    if (kind := claim.kind_of(place.uri)) not in {None, "run"}:
+        return _other(place, str(kind))
+    out, planned = planned_run(options.out)
     records = verified_records(out, planned)
     progress = progress_of(out, planned, records)
     show(records, out, planned, progress)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cli.helpers.console import FAILED, OK, calm, say
 from core.settings.train import TrainSettings
+
+if TYPE_CHECKING:
+    from flows.train import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,23 +25,30 @@ def execute(options: argparse.Namespace) -> int:
     """Train a network, or go on where a training was stopped; exit code 3 where scans could not be taken."""
     from cli.helpers.options import settings_from
     from core.io import claim
+    from flows.runs.beside import served
     from flows.runs.home import training_folder
-    from flows.runs.progress import be_quiet
+    from flows.runs.progress import be_quiet, counted, waiting
     from infra.clusters import check_cluster
-    from infra.processes.signals import terminable
-    from infra.services import local_state, prefect_server
 
     calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
         be_quiet()
     settings = settings_from(options, TrainSettings)
     check_cluster(settings.compute)
-    claim.check(training_folder(settings), [settings.cohort], "train")
-    with terminable(), prefect_server(local_state(training_folder(settings))):  # each its own: trainings run side by side
-        from flows.train import train_network
-
-        outcome = train_network(settings)
+    folder = training_folder(settings)  # each has its own server: trainings run side by side
+    claim.check(folder, [settings.cohort], "train")
+    waiting("starting services, and looking through the input meanwhile")
+    outcome = served(folder, partial(counted, settings.cohort, settings.selection), partial(_train, settings), "flows.train")
     say(outcome.text)
     for key, why in outcome.failed.items():
         say(f"failed {key}: {why}")
     return FAILED if outcome.failed else OK
+
+
+def _train(settings: TrainSettings, scans: int) -> Outcome:
+    """Run the flow on a cohort in which so many scans were counted."""
+    from flows.runs.progress import counted_before
+    from flows.train import train_network
+
+    with counted_before(scans):
+        return train_network(settings)

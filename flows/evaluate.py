@@ -185,36 +185,43 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """
-    from core.io import claim, files
+    from core.io import claim
     from core.io.lock import cohort_lock
+    from core.io.output import Output
+    from flows.runs.address import tell_addresses
     from flows.runs.home import tracking_uri
+    from flows.runs.progress import note, waiting
     from tasks.evaluate import report as evaluation_report
 
+    waiting("looking at methods and their models")
     candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
     claim.check(settings.out, [settings.cohort], "evaluate")
-    with cohort_lock(files.join(settings.out, "lock.json")):
+    with cohort_lock(Output(settings.out).lock):
         claim.mark(settings.out, "evaluate")
         cases, rows = _scored(settings, candidates, scoring)
+        waiting("writing tables and page, and telling MLflow")
         evaluation_report.write(settings, cases, rows, scorer)
-        evaluation_report.tell_mlflow(tracking_uri(settings.tracking_uri), settings, rows)
+        tell_addresses(note, evaluation_report.tell_mlflow(tracking_uri(settings.tracking_uri), settings, rows))
     return rows
 
 
 def _scored(settings: EvaluationSettings, candidates: Sequence[Candidate], scoring: Scoring) -> tuple[list[Case], list[Score]]:
     """The cases and their rows, made where the settings say that work runs."""
-    from flows.runs.progress import bars, counted
-    from infra.clusters import open_cluster
+    from core.io.output import Output
+    from flows.runs.beside import counted_beside
+    from flows.runs.progress import bars
     from infra.dispatch import run_bounded
     from tasks.evaluate import cases, evaluation
     from tasks.evaluate.beside import with_beside
 
-    with open_cluster(settings.compute) as pool:
+    course = Output(settings.out).course
+    with counted_beside(settings.compute, settings.cohort, settings.selection) as (pool, scans):
         dispatch = partial(run_bounded, pool)
-        with bars("making cases", {"scans": counted(settings.cohort, settings.selection) * len(settings.degradations)}) as tell:
+        with bars("making cases", {"scans": scans * len(settings.degradations)}, told_at=course) as tell:
             chosen = cases.find_cases(settings, tell, dispatch)
         chosen = with_beside(chosen, [name for candidate in candidates for name in candidate.names], settings)
         work = evaluation.Evaluation(settings, tuple(chosen), tuple(candidates), scoring)
-        with bars("restoring and scoring", {"restored": len(chosen) * len(candidates)}) as tell:
+        with bars("restoring and scoring", {"restored": len(chosen) * len(candidates)}, told_at=course) as tell:
             return chosen, evaluation.evaluate(work, tell, dispatch)
 
 

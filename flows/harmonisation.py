@@ -21,20 +21,20 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """
-    from core.io import claim, files
+    from core.io import claim
     from core.io.lock import cohort_lock
-    from flows.runs.progress import bars, counted
-    from infra.clusters import open_cluster
+    from core.io.output import Output
+    from flows.runs.beside import counted_beside
+    from flows.runs.progress import bars
     from infra.dispatch import run_bounded
     from tasks.evaluate import harmonisation, harmonisation_table
 
     claim.check(settings.out, [settings.cohort], "evaluate")
-    total = STAGES * counted(settings.cohort, settings.selection)
-    lock = files.join(settings.out, "lock.json")
+    out = Output(settings.out)
     with (
-        cohort_lock(lock),
-        open_cluster(settings.compute) as pool,
-        bars("harmonising persons", {"persons": total}) as tell,
+        cohort_lock(out.lock),
+        counted_beside(settings.compute, settings.cohort, settings.selection) as (pool, scans),
+        bars("harmonising persons", {"persons": STAGES * scans}, told_at=out.course) as tell,
     ):
         claim.mark(settings.out, "evaluate")
         return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,18 +27,18 @@ from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.io.ratings import Rating, by_site, read_ratings
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
-from core.settings.run import RunSettings
-from core.settings.scans import Selection
 from flows.reprocess import reprocess_cohort
+from flows.runs.address import tell_addresses
 from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
-from flows.runs.progress import bars
+from flows.runs.progress import bars, note, waiting
+from flows.runs.sites import given_harmonizer, run_settings
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
-from tasks.harmonize.sites import Site, inputs_of, sites_of, write_table
+from tasks.harmonize.sites import Site, inputs_of, sites_of
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
 from tasks.pipeline.results import verified_records
@@ -48,37 +48,6 @@ Refused = tuple[Piece, ScanRecord]  # a scan that was not restored, and why
 
 
 # -- restore ----------------------------------------------------------------------------------------------------------------
-
-
-def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
-    """How the scans of a site are restored."""
-    out = files.join(settings.out, site.name)
-    table = files.join(settings.out, "isovox", "sites", f"{site.name}.tsv")
-    if site.rows:
-        write_table(table, site.rows)
-    labels = site.participants or settings.participant_label
-    return RunSettings(
-        input=table if site.rows else site.input,
-        out=out,
-        method=settings.method,
-        method_options=settings.method_options,
-        model=settings.weights,
-        outside_domain=settings.outside_domain,
-        voxel_size=settings.voxel_size,
-        trust=settings.trust,
-        selection=Selection(participant_label=labels, suffix=_suffixes(site, settings)),
-        slices=settings.slices,
-        tiling=settings.tiling,
-        compute=settings.compute,
-        quality=settings.quality,
-        seed=settings.seed,
-    )
-
-
-def _suffixes(site: Site, settings: HarmonizeSettings) -> tuple[str, ...]:
-    """The contrast's; a table or a single file names its scans itself."""
-    named = bool(site.rows) or site.input.endswith((".tsv", ".nii", ".nii.gz"))
-    return () if named else (settings.contrast,)
 
 
 def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], list[Refused]]:
@@ -130,22 +99,6 @@ def _piece(site: str, key: str, settings: HarmonizeSettings) -> Piece:
 
 
 # -- fit --------------------------------------------------------------------------------------------------------------------
-
-
-def _given(settings: HarmonizeSettings) -> model.Harmonizer | None:
-    """The harmoniser that the settings name.
-
-    Raises:
-        UsageError: it is not there, or was fitted on scans restored otherwise.
-        WeightsError: other bytes than were registered.
-    """
-    if settings.model is None:
-        return None
-    from tasks.registry.resolve import resolve
-
-    harmonizer = model.read(resolve(settings.model, tracking_uri(settings.tracking_uri), home() / "models").folder)
-    harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
-    return harmonizer
 
 
 def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None) -> HarmonizeSettings:
@@ -245,7 +198,7 @@ class Run:
         return [member for member in members if member.piece.name not in failed]
 
     def _stage(self, name: str, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
-        with bars(DOING[name], {"scans": len(pieces)}) as tell:
+        with bars(DOING[name], {"scans": len(pieces)}, told_at=Output(self.settings.out).course) as tell:
             return work.run(self._dispatch, function, pieces, self.settings.compute.workers, tell)
 
     def look_again(self, first: model.Harmonizer, members: Sequence[Member]) -> tuple[list[Member], dict[str, dict[str, Any]]]:
@@ -265,6 +218,8 @@ class Run:
         for site in tables.sizes(ready):
             work.write_dataset(self.settings.out, site, alone.digest)
         done = self.through("harmonize", work.harmonize, ready)
+        for site in tables.sizes(ready):
+            work.write_persons(self.settings.out, site)
         return [replace(member, record=_record_of(member)) for member in done]
 
 
@@ -301,8 +256,8 @@ def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adj
 
 @contextmanager
 def _opened(settings: HarmonizeSettings) -> Iterator[Run]:
-    with ExitStack() as stack:
-        pool = stack.enter_context(open_cluster(settings.compute))
+    waiting("starting workers")
+    with open_cluster(settings.compute) as pool:
         yield Run(settings, partial(run_bounded, pool))
 
 
@@ -320,6 +275,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, measured)
     rows = _rows(done, run.refused)
+    waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
     left_out = [note for site in sites for note in site.notes]
@@ -328,8 +284,8 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     registered = ""
     if given is None:
         registered = _register(settings, harmonizer.model_copy(update={"combat": adjusted.combat}), adjusted)
-    for note in adjusted.notes:
-        get_run_logger().warning("%s", note)
+    for caution in adjusted.notes:
+        get_run_logger().warning("%s", caution)
     return _tell(settings, rows, adjusted, registered), not any(row["state"] == "failed" for row in rows)
 
 
@@ -353,11 +309,12 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         BusyError: another run works on the same output.
     """
     settings = with_group(settings)
-    sites, given = sites_of(settings.sites), _given(settings)
+    sites, given = sites_of(settings.sites), given_harmonizer(settings)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     if len(sites) < 2:  # before anything is restored
         _check_sites(sites, (), given)
     with cohort_lock(Output(settings.out).lock):
         claim.mark(settings.out, "harmonize")
+        tell_addresses(note)
         text, whole = _harmonize(_with_method_of(settings, given), sites, given)
     return Completed(message=text) if whole else FailedState(message=text, name="Incomplete")

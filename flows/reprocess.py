@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -32,24 +32,25 @@ from flows.crashed_runs import remembered
 from flows.runs.address import tell_addresses
 from flows.runs.group import with_group
 from flows.runs.names import flow_run_name, run_name
+from flows.runs.planning import plan_run
 from flows.runs.progress import bars, note, waiting
-from flows.runs.rates import learn, rates_here
+from flows.runs.rates import learn
 from flows.weights import Choice, choose_weights
-from infra.clusters import gpu_memory, open_cluster
+from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from infra.services import local_state
 from tasks.course import Course
 from tasks.pipeline import stages
 from tasks.pipeline.changes import Changes, changes_of, note_removed, nothing_new, seen_now
 from tasks.pipeline.context import RunContext, run_context
-from tasks.pipeline.discover import check_plan, plan_cohort, unfinished
+from tasks.pipeline.discover import unfinished
 from tasks.pipeline.pages import write_cohort_page
 from tasks.pipeline.results import counts, verified_records, with_skipped
 from tasks.tracking.tracker import CohortTracker
 
 BATCH_VOXELS = 2**22  # restored voxels that share a task run; a head at 1 mm is twice that and has its own
 BATCH_SCANS = 64
-_PLAN: ContextVar[CohortPlan | None] = ContextVar("plan", default=None)
+_PLANS: ContextVar[tuple[CohortPlan, ...]] = ContextVar("plans", default=())
 
 
 def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]:
@@ -147,25 +148,24 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
 
 
 @contextmanager
-def with_plan(plan: CohortPlan) -> Iterator[None]:
-    """While the block runs, a flow with the plan's settings carries it out, where it would plan anew.
+def with_plans(plans: Iterable[CohortPlan]) -> Iterator[None]:
+    """While the block runs, a flow with a plan's settings carries it out, where it would plan anew.
 
     Inputs that changed since are found when they are read, by their sha256.
 
     Args:
-        plan: of a moment ago, checked.
+        plans: of a moment ago, checked.
     """
-    token = _PLAN.set(plan)
+    token = _PLANS.set(tuple(plans))
     try:
         yield
     finally:
-        _PLAN.reset(token)
+        _PLANS.reset(token)
 
 
 def _given(settings: RunSettings, choice: Choice) -> CohortPlan | None:
     """The plan that the caller made, if it is of these settings and this model."""
-    plan = _PLAN.get()
-    return plan if plan is not None and _is_of(plan, settings, choice) else None
+    return next((plan for plan in _PLANS.get() if _is_of(plan, settings, choice)), None)
 
 
 def _is_of(plan: CohortPlan, settings: RunSettings, choice: Choice) -> bool:
@@ -178,8 +178,7 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
     out = Output(settings.out)
     plan = _given(settings, choice)
     if plan is None:
-        plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings))
-        check_plan(plan, gpu_memory(settings.compute))
+        plan = plan_run(settings, choice)
     with remembered(out):
         todo = unfinished(plan)
         changes = changes_of(plan, todo, choice.newer)

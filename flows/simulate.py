@@ -22,16 +22,16 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
     from core.io import claim
     from core.io.lock import cohort_lock
     from core.io.output import Output
-    from flows.runs.progress import bars, counted
-    from infra.clusters import open_cluster
+    from flows.runs.beside import counted_beside
+    from flows.runs.progress import bars
     from infra.dispatch import run_bounded
     from tasks.evaluate import simulate as work
 
     claim.check(settings.out, [settings.input], "simulate")  # before the lock is written there
-    total = counted(settings.input, settings.selection)
+    out = Output(settings.out)
     with (
-        cohort_lock(Output(settings.out).lock),
-        open_cluster(settings.compute) as pool,
-        bars("simulating", {"scans": total}) as tell,
+        cohort_lock(out.lock),
+        counted_beside(settings.compute, settings.input, settings.selection) as (pool, scans),
+        bars("simulating", {"scans": scans}, told_at=out.course) as tell,
     ):
         return work.simulate(settings, tell, partial(run_bounded, pool))

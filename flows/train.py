@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from core.io import claim, files
+from core.io import claim
 from core.io.lock import cohort_lock
+from core.io.output import Output
 from core.settings.train import TrainSettings
 from flows.registry import bring_own
+from flows.runs.address import tell_addresses
+from flows.runs.beside import counted_beside
 from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri, training_folder
 from flows.runs.names import flow_run_name
-from flows.runs.progress import bars, counted, note
-from infra.clusters import open_cluster
+from flows.runs.progress import bars, note, waiting
 from infra.dispatch import run_bounded
 from infra.processes.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
@@ -66,21 +68,23 @@ def train_network(settings: TrainSettings) -> Outcome:
     training.check_stages(settings)
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")
-    with cohort_lock(files.join(place.uri, "lock.json")):
+    with cohort_lock(Output(place.uri).lock):
         claim.mark(place.uri, "train")
         cohort = _ingest(place, settings)
         split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test)
         training.remember(place, settings, split)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
+        waiting("opening the training's records in MLflow")
         with _told(learning) as log:
+            tell_addresses(note, log.page)
             _learn(learning)
             return Outcome(_finish(learning, cohort, log), cohort.failed)
 
 
 def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
     """The cohort in the training's store, taken in where the settings say that work runs."""
-    total = counted(settings.cohort, settings.selection)
-    with open_cluster(settings.compute) as pool, bars("taking in", {"scans": total}) as tell:
+    beside = counted_beside(settings.compute, settings.cohort, settings.selection)
+    with beside as (pool, scans), bars("taking in", {"scans": scans}, told_at=Output(place.uri).course) as tell:
         cohort = intake.ingest(place, settings, tell, partial(run_bounded, pool))
     for key, why in cohort.failed.items():  # before the hours of training
         note(f"failed {key}: {why}")
@@ -101,12 +105,12 @@ def _told(learning: Learning) -> Iterator[Log]:
 
 def _learn(learning: Learning) -> None:
     """Train on the CPU, on the GPU, or on all GPUs that there are."""
-    if (count := gpu_count()) > 1:
-        run_ranks(count, training.learn, learning)
-        return
     steps = sum(stage.training(learning.settings.training).steps for stage in learning.recipe.stages)
-    with bars("training", {"steps": steps}) as tell:
-        training.learn(learning, tell)
+    with bars("training", {"steps": steps}, told_at=Output(learning.uri).course) as tell:
+        if (count := gpu_count()) > 1:
+            run_ranks(count, training.learn, learning, tell)
+        else:
+            training.learn(learning, tell)
 
 
 def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ LINES = 30.0  # seconds between two lines where there is no terminal
 TOLD, TOLD_REMOTE = 2.0, 15.0  # seconds between two tellings to other processes; on S3
 
 _quiet = False
+_COUNTED: ContextVar[int | None] = ContextVar("counted", default=None)
 
 
 def be_quiet() -> None:
@@ -38,11 +41,23 @@ def counted(input_uri: str, selection: Selection) -> int:
     """
     from core.io.bids import survey
 
+    if (before := _COUNTED.get()) is not None:
+        return before
     waiting("looking through the input")
     discovery = survey(input_uri, selection)
     for line in discovery.ledger.account().lines():
         note(line)
     return len(discovery.scans)
+
+
+@contextmanager
+def counted_before(count: int) -> Iterator[None]:
+    """While the block runs, ``counted`` is told what was counted a moment ago."""
+    token = _COUNTED.set(count)
+    try:
+        yield
+    finally:
+        _COUNTED.reset(token)
 
 
 def note(line: str) -> None:
@@ -108,7 +123,7 @@ def _telling(course: Course, uri: str) -> Iterator[None]:
 
     def write() -> None:
         with suppress(Exception):  # whatever ails the storage, the work itself will meet it
-            files.write_json(uri, course.standing().to_json())
+            files.write_json(uri, course.standing().to_json() | {"at": time.time()})
 
     with _every(TOLD_REMOTE if files.is_remote(uri) else TOLD, write):
         yield
@@ -134,26 +149,36 @@ def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def watch(uri: str, alive: Callable[[], Any], pause: float = TOLD) -> None:
+def watch(places: Callable[[], Iterable[str]], alive: Callable[[], Any], pause: float = TOLD) -> None:
     """Show how far the work of another process is, until it ends.
 
     Args:
-        uri: of the file that it tells by.
+        places: URIs of the files that it may tell by.
         alive: whether it works still.
         pause: seconds between two looks.
     """
-    from core.io import files
-
     shown, since = "", -LINES
     while alive():
-        with suppress(OSError, ValueError, TypeError):
-            standing = Standing.of_json(files.read_json(uri))
-            if sys.stdout.isatty():
-                sys.stdout.write(f"\r\x1b[K{standing.line()}")
-                shown = "\n"
-            elif time.monotonic() - since >= LINES:
-                sys.stdout.write(f"{standing.line()}\n")
-                since = time.monotonic()
-            sys.stdout.flush()
+        standing = latest(places())
+        if standing is not None and sys.stdout.isatty():
+            sys.stdout.write(f"\r\x1b[K{standing.line()}")
+            shown = "\n"
+        elif standing is not None and time.monotonic() - since >= LINES:
+            sys.stdout.write(f"{standing.line()}\n")
+            since = time.monotonic()
+        sys.stdout.flush()
         time.sleep(pause)
     sys.stdout.write(shown)
+
+
+def latest(places: Iterable[str]) -> Standing | None:
+    """How far the work is that told last; None where none tells that can be read."""
+    from core.io import files
+
+    told: list[tuple[float, Standing]] = []
+    for uri in places:
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            value = files.read_json(uri)
+            at = float(value.pop("at", 0.0))
+            told.append((at, Standing.of_json(value)))
+    return max(told, key=itemgetter(0))[1] if told else None

@@ -254,22 +254,27 @@ def write(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Sc
     return page
 
 
-def tell_mlflow(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None:
+def tell_mlflow(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> str | None:
     """A run with settings, each method's means, tables and page; one an output, brought up to date by the next evaluation.
 
     A server that is away is warned of.
+
+    Returns:
+        where a server shows it; None where none does.
     """
     try:
-        _tell(uri, settings, rows)
+        return _tell(uri, settings, rows)
     except Exception as error:  # noqa: BLE001 - whatever ails the tracking, the evaluation stands
         _log.warning(
             "MLflow does not take what this evaluation tells it (%s); its tables are in the output", str(error)[:LONGEST]
         )
+        return None
 
 
-def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None:
+def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> str | None:
     from mlflow import MlflowClient
 
+    from tasks.tracking.address import run_page
     from tasks.tracking.tracker import experiment_id, flat
 
     client = MlflowClient(tracking_uri=uri)
@@ -288,6 +293,7 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> None
     _send(client, run.info.run_id, settings.out)
     failed = any(row.state == "failed" for row in rows)
     client.set_terminated(run.info.run_id, "FAILED" if failed else "FINISHED")
+    return run_page(uri, experiment, run.info.run_id)
 
 
 def figures_of(rows: Sequence[Score]) -> dict[str, float]:

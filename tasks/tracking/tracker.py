@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from core.engine.records import ScanRecord
 from core.io import files
+from tasks.tracking.address import run_page, without_password
 from tasks.tracking.events import CohortClosed, CohortOpened, Event, ReportWritten, ScanEnded, Status, read_event, to_line
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ class CohortTracker:
 
     def own_page(self) -> str | None:
         """The address where MLflow shows the cohort's run; None without a server, or where it is lost."""
-        if self._book is None or not self._uri.startswith("http"):
-            return None
-        return f"{_without_password(self._uri).rstrip('/')}/{self._book.route(self._plan)}"
+        return None if self._book is None else self._book.page(self._plan)
 
     def finish(self, status: Status, figures: Mapping[str, float] | None = None) -> None:
         """Close the cohort's run.
@@ -142,7 +141,7 @@ class CohortTracker:
         except Exception as error:  # noqa: BLE001 - whatever ails the tracking, the restoration goes on
             self._book = None
             text = "MLflow at %s does not take what this run tells it (%s); the run goes on, and the next one tells it again"
-            _log.warning(text, *map(_without_password, (self._uri, str(error)[:LONGEST])))
+            _log.warning(text, *map(without_password, (self._uri, str(error)[:LONGEST])))
             return False
         return True
 
@@ -205,7 +204,7 @@ class _Book:
         from mlflow import MlflowClient
 
         _hush()
-        self._client, self._owner = MlflowClient(tracking_uri=uri), owner
+        self._client, self._uri, self._owner = MlflowClient(tracking_uri=uri), uri, owner
         self._experiment = experiment_id(self._client, uri, EXPERIMENT)
         self._parents: dict[str, str] = {}
         self._children: dict[str, dict[tuple[str, str], _Child]] = {}
@@ -232,9 +231,9 @@ class _Book:
             case CohortClosed():
                 self._end(event)
 
-    def route(self, plan: str) -> str:
-        """Of a plan's run in MLflow's pages."""
-        return f"#/experiments/{self._experiment}/runs/{self._parents[plan]}"
+    def page(self, plan: str) -> str | None:
+        """Of a plan's run in MLflow's pages; None without a server."""
+        return run_page(self._uri, self._experiment, self._parents[plan])
 
     def sweep(self) -> None:
         """Mark the runs that a killed process left RUNNING."""
@@ -390,10 +389,6 @@ def _identity(state: Path) -> str:
         state.mkdir(parents=True, exist_ok=True)
         path.write_text(uuid.uuid4().hex[:16])
     return path.read_text()
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _now() -> int:

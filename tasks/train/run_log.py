@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from core.io import files
+from tasks.tracking.address import run_page
 from tasks.tracking.tracker import experiment_id
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class Log:
         name: of the model.
         key: of this training, by which its run is found again.
         params: settings.
+
+    Attributes:
+        page: the address where a server shows it; None without one.
     """
 
     def __init__(self, uri: str, name: str, key: str, params: dict[str, str]) -> None:
@@ -37,6 +41,7 @@ class Log:
         known = self._client.search_runs([experiment], f"tags.training = '{key}'", max_results=1)
         run = known[0] if known else self._client.create_run(experiment, run_name=name, tags={"training": key})
         self.run_id = run.info.run_id
+        self.page = run_page(uri, experiment, self.run_id)
         self._client.update_run(self.run_id, "RUNNING")
         for parameter, value in params.items():
             if parameter not in run.data.params:

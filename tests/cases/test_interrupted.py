@@ -241,13 +241,13 @@ def test_what_waits_runs_or_was_interrupted_is_no_failure(tmp_path, capsys):
 
 
 def test_a_flow_takes_the_plan_that_was_made_for_its_settings_and_no_other(tmp_path):
-    from flows.reprocess import _given, with_plan
+    from flows.reprocess import _given, with_plans
 
     root = bids(tmp_path / "in", "01")
     settings = RunSettings(input=str(root), out=str(tmp_path / "out"))
     plan = plan_cohort(settings)
     assert _given(settings, Choice(None)) is None
-    with with_plan(plan):
+    with with_plans([plan]):
         assert _given(settings, Choice(None)) is plan
         assert _given(settings.model_copy(update={"seed": 1}), Choice(None)) is None
     assert _given(settings, Choice(None)) is None
@@ -257,7 +257,7 @@ def test_a_flow_takes_the_plan_that_was_made_for_its_settings_and_no_other(tmp_p
 def test_a_run_plans_once(tmp_path, monkeypatch):
     import flows.reprocess
 
-    monkeypatch.setattr(flows.reprocess, "plan_cohort", None)  # called, it would fail
+    monkeypatch.setattr(flows.reprocess, "plan_run", None)  # called, it would fail
     root, out = bids(tmp_path / "in", "01"), tmp_path / "out"
     assert main(["run", str(root), str(out), "--voxel-size", "3", "--quiet"]) == 0
     assert json.loads((out / "isovox" / "run.json").read_text())["counts"]["done"] == 1

@@ -169,7 +169,7 @@ def test_what_cannot_be_meant_is_told_before_anything_is_done(cohort, tmp_path, 
 
 
 def test_one_evaluation_at_a_time_works_in_a_folder(cohort, tmp_path, home, capsys):
-    with cohort_lock(str(tmp_path / "out" / "lock.json")):
+    with cohort_lock(str(tmp_path / "out" / "isovox" / "lock.json")):
         assert isovox("evaluate", "thick-slice", cohort, "--out", tmp_path / "out", "--methods", "cubic") == 75
 
 

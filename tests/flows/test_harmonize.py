@@ -11,6 +11,7 @@ import pytest
 from cli import main as cli
 from core.harmonize.table import Features
 from core.settings.harmonize import HarmonizeSettings
+from tests.cases.test_valid_outputs import VALIDATOR, errors_of
 from tests.phantoms import brain
 
 SETTINGS = ("--voxel-size", 4, "--field-of-view", 160, 160, 160, "--workers", 2, "--quiet")
@@ -63,6 +64,11 @@ def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys):
     assert "left out: 1 scan rejected in ratings.tsv" in told
     assert len(volumes(out)) == 5
     assert not list((out / "bonn").rglob("sub-01*desc-harmonized*"))
+    table = (out / "harmonized" / "bonn" / "participants.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in table] == ["participant_id", "sub-00", "sub-02"]
+    if VALIDATOR:
+        for dataset in ("oslo", "bonn", "harmonized/oslo", "harmonized/bonn"):
+            assert errors_of(out / dataset) == [], dataset
     assert "rejected by rating: ghost; left out" in (out / "report.html").read_text()
 
 

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
 from core.errors import UsageError
-from core.io import files
+from core.io import claim, files
+from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.run import RunSettings
-from flows.runs import launch, progress, rates
+from core.settings.scans import Selection
+from flows.runs import beside, launch, progress, rates
 from infra import services
 from tasks.course import Standing
 from tasks.events import Advanced
@@ -82,16 +85,37 @@ def test_another_shell_sees_how_far_a_run_is(
             if files.exists(place):
                 break
             time.sleep(0.02)
-        progress.watch(place, lambda: next(looks), pause=0.01)
+        progress.watch(lambda: [place], lambda: next(looks), pause=0.01)
     assert capsys.readouterr().out.startswith("restoring: 50 %, 0/2 scans, 5/10 steps")
     assert not files.exists(place)
+
+
+def test_of_other_commands_too_it_is_told_how_far_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The latest that tells counts: a harmonisation's sites tell in their own folders; what a killed one left is not taken."""
+    out, site = Output(str(tmp_path)), Output(str(tmp_path / "oslo"))
+    claim.mark(out.uri, "harmonize")
+    for place, doing, at in ((out, "measuring", 1.0), (site, "restoring", 2.0)):
+        value = Standing(doing, 50.0, {"scans": (1, 2)}, None, "", None).to_json()
+        files.write_json(place.course, value | {"at": at})
+    assert main(["status", out.uri]) == 0
+    assert "on which nothing works" in capsys.readouterr().out
+    with cohort_lock(out.lock):
+        assert main(["status", out.uri]) == 0
+    assert re.search(r"isovox harmonize works here: .*\nrestoring: 50 %, 1/2 scans\n", capsys.readouterr().out)
+
+
+def test_what_was_counted_a_moment_ago_is_not_counted_again(tmp_path: Path) -> None:
+    with progress.counted_before(7):
+        assert progress.counted(str(tmp_path / "none"), Selection()) == 7
+    with pytest.raises(UsageError):
+        progress.counted(str(tmp_path / "none"), Selection())
 
 
 def test_what_cannot_be_read_of_a_run_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "course.json").write_text('{"doing": "restoring"}')
     looks = iter([True, False])
-    progress.watch(str(tmp_path / "course.json"), lambda: next(looks), pause=0.0)
-    progress.watch(str(tmp_path / "none.json"), lambda: False)
+    progress.watch(lambda: [str(tmp_path / "course.json")], lambda: next(looks), pause=0.0)
+    progress.watch(lambda: [str(tmp_path / "none.json")], lambda: False)
     assert capsys.readouterr().out == ""
     with pytest.raises(TypeError):
         Standing.of_json({"doing": "restoring"})
@@ -149,7 +173,7 @@ def test_a_plan_that_fails_late_ends_the_server_and_leaves_nothing(tmp_path: Pat
         time.sleep(0.1)
         raise UsageError("none", "scans", "none", "name others")
 
-    monkeypatch.setattr(launch, "SOON", 0.0)
+    monkeypatch.setattr(beside, "SOON", 0.0)
     monkeypatch.setattr(services, "prefect_server", server)
     with pytest.raises(UsageError, match="none: expected scans"):
         launch.run_beside(Output(str(tmp_path / "made" / "out")), fail)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""The sites of a harmonisation: how the scans of each are restored, the plans of that, and the harmoniser that is given."""
+
+from __future__ import annotations
+
+from core.engine.plan import CohortPlan
+from core.harmonize import model
+from core.io import files
+from core.settings.harmonize import HarmonizeSettings
+from core.settings.run import RunSettings
+from core.settings.scans import Selection
+from flows.runs.home import home, tracking_uri
+from flows.runs.planning import plan_run
+from flows.weights import choose_weights
+from tasks.harmonize.sites import Site, sites_of, write_table
+
+
+def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
+    """How the scans of a site are restored."""
+    out = files.join(settings.out, site.name)
+    table = files.join(settings.out, "isovox", "sites", f"{site.name}.tsv")
+    if site.rows:
+        write_table(table, site.rows)
+    labels = site.participants or settings.participant_label
+    return RunSettings(
+        input=table if site.rows else site.input,
+        out=out,
+        method=settings.method,
+        method_options=settings.method_options,
+        model=settings.weights,
+        outside_domain=settings.outside_domain,
+        voxel_size=settings.voxel_size,
+        trust=settings.trust,
+        selection=Selection(participant_label=labels, suffix=_suffixes(site, settings)),
+        slices=settings.slices,
+        tiling=settings.tiling,
+        compute=settings.compute,
+        quality=settings.quality,
+        seed=settings.seed,
+    )
+
+
+def _suffixes(site: Site, settings: HarmonizeSettings) -> tuple[str, ...]:
+    """The contrast's; a table or a single file names its scans itself."""
+    named = bool(site.rows) or site.input.endswith((".tsv", ".nii", ".nii.gz"))
+    return () if named else (settings.contrast,)
+
+
+def given_harmonizer(settings: HarmonizeSettings) -> model.Harmonizer | None:
+    """The harmoniser that the settings name.
+
+    Raises:
+        UsageError: it is not there, or was fitted on scans restored otherwise.
+        WeightsError: other bytes than were registered.
+    """
+    if settings.model is None:
+        return None
+    from tasks.registry.resolve import resolve
+
+    harmonizer = model.read(resolve(settings.model, tracking_uri(settings.tracking_uri), home() / "models").folder)
+    harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
+    return harmonizer
+
+
+def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
+    """The plan of each site's restoration, a bar a site; what else the settings name is looked at first.
+
+    Raises:
+        UsageError, PlanError, WeightsError: what is wrong with the sites, the harmoniser or a plan.
+    """
+    sites = sites_of(settings.sites)
+    given_harmonizer(settings)
+    runs = {site.name: run_settings(site, settings) for site in sites}
+    return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]
