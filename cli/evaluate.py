@@ -56,6 +56,7 @@ def _harmonisation(options: argparse.Namespace) -> int:
 
     from cli.helpers.options import settings_from
     from flows.harmonisation import trial
+    from infra.clusters import check_cluster
     from infra.processes.signals import terminable
     from tasks.evaluate.harmonisation_table import COLUMNS, text
 
@@ -64,6 +65,7 @@ def _harmonisation(options: argparse.Namespace) -> int:
         wanted = "options of a trial of harmonisation"
         raise UsageError("option-other", wanted, ", ".join(sorted(alien)), "leave it out: no method restores in it")
     settings = settings_from(options, HarmonisationTrial)
+    check_cluster(settings.compute)
     with terminable():
         rows = trial(settings)
     if not options.quiet:

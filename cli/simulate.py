@@ -25,11 +25,13 @@ def execute(options: argparse.Namespace) -> int:
     from cli.helpers.options import settings_from
     from flows.runs.progress import be_quiet
     from flows.simulate import simulate
+    from infra.clusters import check_cluster
     from infra.processes.signals import terminable
 
     if options.quiet:
         be_quiet()
     settings = settings_from(options, SimulateSettings)
+    check_cluster(settings.compute)
     with terminable():
         records = simulate(settings)
     if not options.quiet:

@@ -110,10 +110,16 @@ def _figures(name: str) -> str:
     return "\n".join(parts) or UNMEASURED
 
 
-def _picture(name: str) -> str:
-    if not (PICTURES / f"{name}.jpg").exists():
-        return "No picture: it needs a model or a program that isovox does not bring, or long work on each scan.\n"
-    return f"![{PICTURED.format(name)}](../pictures/{name}.jpg)\n\n{MADE.format(name)}\n"
+def _picture(entry: MethodEntry) -> str:
+    """A method's picture, or why there is none."""
+    name = entry.name
+    if (PICTURES / f"{name}.jpg").exists():
+        return f"![{PICTURED.format(name)}](../pictures/{name}.jpg)\n\n{MADE.format(name)}\n"
+    if not entry.takes.model or registry.shipped(name):
+        return "No picture: it calls a program that isovox does not bring, or works for hours on each scan.\n"
+    recipe = registry.recipe_of(name)
+    weights = f"`isovox train {recipe} SHARP` makes them" if recipe else "they are named by `--model`, or imported"
+    return f"No picture: no trained weights come with it; {weights}.\n"
 
 
 def _cost(name: str) -> str:
@@ -141,7 +147,7 @@ def method_page(entry: MethodEntry) -> str:
     sections = {
         "When to take it": _when(entry),
         "What it costs": _cost(entry.name),
-        "What was measured": f"{_figures(entry.name)}\n{_picture(entry.name)}",
+        "What was measured": f"{_figures(entry.name)}\n{_picture(entry)}",
         "Options": "".join(f"- `{name}`: {what}\n" for name, _, what in options) or "None.\n",
         "Trained by": trained,
         "Source": f"{entry.source}.\n\n{_sources(entry.name)}",

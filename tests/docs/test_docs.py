@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.methods import registry
+from tests.benchmarks.pictures import pictured
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "site"
@@ -36,6 +37,9 @@ def test_every_method_has_a_page_that_says_when_what_it_costs_and_whence(generat
         assert entry.source in page
         assert all(reference.doi in page for reference in registry.references_of(name))
         assert f"({name}.md)" in pages["methods/index.md"]
+        assert ("No picture: " in page) != (f"../pictures/{name}.jpg" in page)
+    assert all(f"../pictures/{name}.jpg" in pages[f"methods/{name}.md"] for name in pictured())
+    assert "no trained weights come with it; `isovox train esrgan-3d SHARP`" in pages["methods/esrgan-3d.md"]
     assert "+2.41" in pages["methods/resunet-3d.md"]
     assert "30.45" in pages["methods/unires.md"]
 

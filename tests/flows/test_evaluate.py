@@ -17,6 +17,7 @@ from core.io.lock import cohort_lock
 from core.models.bundle import save_model
 from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import candidates_of, paired_scores
+from tests.flows.shown import shown_by
 from tests.phantoms import brain
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2]}
@@ -63,10 +64,14 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_methods_are_ranked_in_tables_a_page_and_mlflow(cohort, tmp_path, home, capsys):
+def test_methods_are_ranked_in_tables_a_page_and_mlflow(cohort, tmp_path, home, capsys, monkeypatch):
+    shown = shown_by(monkeypatch)
     words = ("evaluate", "thick-slice", cohort, "--methods", "cubic,nearest", "--factor", 4, "--out", tmp_path / "out")
     assert isovox(*words, "--slice-profile", "gaussian") == 0
-    told = capsys.readouterr().out
+    course = str(tmp_path / "out" / "isovox" / "course.json")
+    assert shown == [("making cases", {"scans": 2}, course), ("restoring and scoring", {"restored": 4}, course)]
+    told, waits = capsys.readouterr()
+    assert "looking at methods and their models …" in waits
     assert "PSNR dB" in told
     assert "report.html" in told
     cubic, nearest = rows(tmp_path / "out" / "summary.csv")

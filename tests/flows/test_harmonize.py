@@ -11,6 +11,7 @@ import pytest
 from cli import main as cli
 from core.harmonize.table import Features
 from core.settings.harmonize import HarmonizeSettings
+from flows.runs import progress
 from tests.cases.test_valid_outputs import VALIDATOR, errors_of
 from tests.phantoms import brain
 
@@ -52,14 +53,18 @@ def test_unusable_words_end_with_2_and_nothing_is_made(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys):
+def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys, monkeypatch):
     words = [f"{name}={site(tmp_path / name, gain, 3, seed)}" for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
     table, out = tmp_path / "ratings.tsv", tmp_path / "out"
     table.write_text("cohort\tscan\trating\tremark\nbonn\tsub-01_T1w\treject\tghost\noslo\tsub-00_T1w\tdoubt\t\n")
     assert isovox("harmonize", *words, out, "--ratings", tmp_path / "none.tsv", *SETTINGS) == 2
     assert not out.exists()
-    assert isovox("harmonize", *words, out, "--ratings", table, *SETTINGS) == 0
-    told = capsys.readouterr().out
+    monkeypatch.setattr(progress, "_quiet", False)
+    assert isovox("harmonize", *words, out, "--ratings", table, *SETTINGS[:-1]) == 0
+    told, waits = capsys.readouterr()
+    assert "starting services, and looking at the sites' scans meanwhile …" in waits
+    assert waits.count("3 scans planned") == 2  # each site once, beside the start of services
+    assert waits.count("this run in Prefect: http://127.0.0.1:") == 1
     assert "planned 6 = 5 done + 0 flagged + 0 failed + 1 skipped" in told
     assert "left out: 1 scan rejected in ratings.tsv" in told
     assert len(volumes(out)) == 5

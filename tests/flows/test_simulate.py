@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from cli import main as cli
 from core.io.lock import cohort_lock
+from tests.flows.shown import shown_by
 from tests.phantoms import brain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +37,13 @@ def isovox(*words: object) -> int:
     return cli.main([str(word) for word in words])
 
 
-def test_a_cohort_is_made_told_and_skipped_on_a_second_call(cohort, tmp_path, capsys):
+def test_a_cohort_is_made_told_and_skipped_on_a_second_call(cohort, tmp_path, capsys, monkeypatch):
+    shown = shown_by(monkeypatch)
     words = ("simulate", cohort, tmp_path / "sim", "--operator", "low-field", "--factor", 8, "--seed", 3)
     assert isovox(*words) == 0
-    told = capsys.readouterr().out
+    assert shown == [("simulating", {"scans": 2}, str(tmp_path / "sim" / "isovox" / "course.json"))]
+    told, waits = capsys.readouterr()
+    assert re.search(r"looking through the input …\n(.*\n)*starting workers …", waits)
     assert "planned 2 = 2 done + 0 skipped" in told
     assert "sub-01_rec-lowfield8_T1w.nii.gz" in told
     assert isovox(*words) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,19 @@ def test_as_a_tile_it_gives_the_same_bytes(cohort: Path, tmp_path: Path) -> None
         tiles.assemble_blocks(part)
     tiles.finish_tiles(tiled)
     assert image(tiled).tobytes() == image(whole).tobytes()
+
+
+def test_the_bar_of_a_page_says_what_a_terminal_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        stages, "update_progress_artifact", lambda _, **said: moved.append((said["progress"], said["description"]))
+    )
+    tell = stages.with_bar(lambda _: None, None, Course("restoring", {"scans": 2, "tiles": 8}))  # type: ignore[arg-type]
+    tell(Advanced("tiles", 2))
+    tell(Reached(25.0))
+    ((progress, description),) = moved
+    assert progress == 25.0
+    assert re.fullmatch(r"restoring: 25 %.*, 0/2 scans, 2/8 tiles.*", description)
 
 
 def test_a_server_that_does_not_take_the_progress_stops_nothing(
