@@ -22,9 +22,11 @@ from core.io.output import Output
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
 from flows.runs import beside, launch, progress, rates
+from flows.runs.address import tell_addresses
 from infra import services
 from tasks.course import Standing
 from tasks.events import Advanced
+from tasks.tracking.address import run_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -179,3 +181,14 @@ def test_a_plan_that_fails_late_ends_the_server_and_leaves_nothing(tmp_path: Pat
         launch.run_beside(Output(str(tmp_path / "made" / "out")), fail)  # type: ignore[arg-type]
     assert up == [True]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_says_where_it_is_shown_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = run_page("http://jane:secret@host:5000/", "3", "abc")
+    assert page == "http://host:5000/#/experiments/3/runs/abc"
+    assert run_page("sqlite:///mlflow.db", "3", "abc") is None
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    told: list[str] = []
+    tell_addresses(told.append, page)
+    tell_addresses(told.append)
+    assert told == [f"this run in MLflow: {page}"]
