@@ -116,7 +116,7 @@ def _picture(entry: MethodEntry) -> str:
     if (PICTURES / f"{name}.jpg").exists():
         return f"![{PICTURED.format(name)}](../pictures/{name}.jpg)\n\n{MADE.format(name)}\n"
     if not entry.takes.model or registry.shipped(name):
-        return "No picture: it calls a program that isovox does not bring, or works for hours on each scan.\n"
+        return "No picture: it calls a program that isovox does not bring, or trains on each scan, which takes long.\n"
     recipe = registry.recipe_of(name)
     weights = f"`isovox train {recipe} SHARP` makes them" if recipe else "they are named by `--model`, or imported"
     return f"No picture: no trained weights come with it; {weights}.\n"

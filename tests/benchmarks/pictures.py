@@ -26,7 +26,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 THICKNESS = 4
 SLAB = 24  # voxels to either side of the plane
 TIMES = 1.5  # pixels a millimetre
-BEYOND = {"external", "eclare", "synthsr", "supersynth", "bme-x", "kernelgan-zssr"}  # programs of others; hours of one core
+BEYOND = {  # programs of others; those that train on each scan, for a quarter of an hour to hours of one core
+    *("external", "eclare", "synthsr", "supersynth", "bme-x"),
+    *("self-sr", "kernelgan-zssr"),
+}
 
 
 def pictured() -> list[str]:
