@@ -175,10 +175,10 @@ def latest(places: Iterable[str]) -> Standing | None:
     """How far the work is that told last; None where none tells that can be read."""
     from core.io import files
 
-    told: list[tuple[float, Standing]] = []
+    standings: list[tuple[float, Standing]] = []
     for uri in places:
         with suppress(OSError, ValueError, TypeError, AttributeError):
             value = files.read_json(uri)
             at = float(value.pop("at", 0.0))
-            told.append((at, Standing.of_json(value)))
-    return max(told, key=itemgetter(0))[1] if told else None
+            standings.append((at, Standing.of_json(value)))
+    return max(standings, key=itemgetter(0))[1] if standings else None
