@@ -30,7 +30,7 @@ class Training(Settings):
     accumulate: int = Field(1, ge=1, title="Accumulate", description="batches whose gradients are summed before a step")
     patch: int | None = Field(None, ge=16, title="Patch", description="edge in voxels; default: the preset's")
     learning_rate: Annotated[float, PerStage()] = Field(
-        3e-4, gt=0, title="Learning rate", description="of Adam, falling by half a cosine; or STAGE=NUMBER"
+        3e-4, gt=0, title="Learning rate", description="of Adam, at its height: it falls as the recipe says; or STAGE=NUMBER"
     )
     warmup: int = Field(100, ge=1, title="Warm-up", description="steps over which the learning rate rises")
     clip: float = Field(1.0, gt=0, title="Clip", description="largest norm of a gradient")

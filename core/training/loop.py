@@ -179,7 +179,7 @@ class Trainer:
                 loss.backward()
                 total += float(loss.detach()) if module == "network" else 0.0
             nn.utils.clip_grad_norm_(getattr(self.objective, module).parameters(), self.settings.clip)
-            _set_rate(optimizer, self.settings, step)
+            _set_rate(optimizer, self.settings, step, self.objective.pace(step / max(self.settings.steps, 1)))
             optimizer.step()
         if not math.isfinite(total):
             wanted = f"a finite loss at step {step}"
@@ -228,9 +228,8 @@ class Trainer:
         return held, restored.cpu(), scores.cpu()
 
 
-def _set_rate(optimizer: Optimizer, settings: Training, step: int) -> None:
-    """A linear rise over the first steps, then half a cosine down to a hundredth at the last."""
-    done = step / max(settings.steps, 1)
-    rate = settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+def _set_rate(optimizer: Optimizer, settings: Training, step: int, pace: float) -> None:
+    """The learning rate as far as it has fallen by the objective's pace, after a linear rise over the first steps."""
+    rate = settings.learning_rate * pace
     for group in optimizer.param_groups:
         group["lr"] = rate * min(1.0, (step + 1) / settings.warmup)

@@ -45,7 +45,7 @@ class Context:
         folder: URI where the stage may keep what is dear to make again; another where the networks of the stages before change.
         shared: URI where all stages may keep what does not depend on networks.
         device: for torch.
-        units: the network's, as ``Stage.units`` measured them; None where they are those of the examples.
+        measured: figures by name, as ``Stage.measures`` found them; empty where it measures none, or did not when it began.
     """
 
     preset: Preset
@@ -54,7 +54,7 @@ class Context:
     folder: str = ""
     shared: str = ""
     device: str = "cpu"
-    units: Scaling | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Stage:
         examples: to learn from and to validate with; a function of its arguments alone.
         share: of the steps that the settings say for all stages, that this one makes.
         rate: of the learning rate that the settings say for all stages, that this one learns by.
-        units: the network's, of the examples that it learns from, measured once before it begins; None: those of the examples.
+        measures: figures by name of the examples that it learns from, found once before it begins, such as the network's units;
+            None: there is nothing to measure.
     """
 
     objective: Callable[[nn.Module, Context], Objective]
@@ -101,7 +102,7 @@ class Stage:
     examples: Callable[[Draw, Context], Dataset[Batch]] = pairs
     share: float = 1.0
     rate: float = 1.0
-    units: Callable[[Dataset[Batch]], Scaling] | None = None
+    measures: Callable[[Dataset[Batch]], Mapping[str, float]] | None = None
 
     def training(self, training: Training) -> Training:
         """How it is trained, of how all stages are: its own steps and learning rate where they are said, else its shares."""
@@ -120,13 +121,13 @@ class Trained:
         presets: sizes of the networks by role.
         weights: by role and name.
         card: what there is to know of the model.
-        units: of networks that have their own, by role.
+        measured: figures of the examples by role and name, of stages that measured any.
     """
 
     presets: Mapping[str, Preset]
     weights: Mapping[str, Mapping[str, Tensor]]
     card: Card | str
-    units: Mapping[str, Scaling] = field(default_factory=dict)
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,9 +180,9 @@ def write_network(folder: str, trained: Trained, *, residual: bool, scaling: Sca
         folder: where, local or s3://.
         trained: by the recipe.
         residual: the network gives what is to be added to its input.
-        scaling: the network's units, where they are not those of the examples and its training measured none.
+        scaling: the network's units, where they are not those of the examples.
     """
-    (preset,), ((role, weights),) = trained.presets.values(), trained.weights.items()
+    (preset,), (weights,) = trained.presets.values(), trained.weights.values()
     save_model(
         folder,
         preset.network,
@@ -191,5 +192,5 @@ def write_network(folder: str, trained: Trained, *, residual: bool, scaling: Sca
         residual=residual,
         slices_last=True,
         multiple=preset.takes,
-        scaling=trained.units.get(role, scaling),
+        scaling=scaling,
     )

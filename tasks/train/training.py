@@ -15,7 +15,6 @@ from core.io import files
 from core.io.participants import people
 from core.methods import registry
 from core.models.domain import write_domain
-from core.models.scaling import Scaling
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
@@ -175,25 +174,26 @@ def context_of(learning: Learning, stage: Stage) -> Context:
         place.made(name),
         place.made("shared"),
         device,
-        units_of(learning, stage),
+        measured_by(learning, stage),
     )
 
 
-def _units_file(learning: Learning, stage: Stage) -> str:
-    return files.join(Place(learning.uri).made("shared"), f"units-{stage.role}.json")
+def _measured_file(learning: Learning, stage: Stage) -> str:
+    return files.join(Place(learning.uri).made("shared"), f"measured-{stage.role}.json")
 
 
-def units_of(learning: Learning, stage: Stage) -> Scaling | None:
-    """The network's units as they were measured; None where they are its examples' or were never measured."""
-    uri = _units_file(learning, stage)
-    return Scaling.model_validate(files.read_json(uri)) if stage.units and files.exists(uri) else None
+def measured_by(learning: Learning, stage: Stage) -> dict[str, float]:
+    """What a stage measured of its examples, by name; empty where it measures nothing, or did not when it began."""
+    uri = _measured_file(learning, stage)
+    figures: dict[str, float] = files.read_json(uri) if stage.measures and files.exists(uri) else {}
+    return figures
 
 
-def _measure_units(learning: Learning, stage: Stage, examples: Dataset[Batch]) -> None:
-    """Measure a stage's units where it wants any and has not begun; every process finds the same."""
+def _measure(learning: Learning, stage: Stage, examples: Dataset[Batch]) -> None:
+    """Measure the examples of a stage that wants it and has not begun; every process finds the same."""
     begun = files.exists(Place(learning.uri).checkpoint(learning.label(stage)))
-    if stage.units and not begun and units_of(learning, stage) is None:
-        files.write_json(_units_file(learning, stage), stage.units(examples).model_dump(mode="json"))
+    if stage.measures and not begun and not measured_by(learning, stage):
+        files.write_json(_measured_file(learning, stage), dict(stage.measures(examples)))
 
 
 def trained(learning: Learning, stage: Stage) -> tuple[Objective, Progress]:
@@ -223,10 +223,10 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
         return stage.examples(Draw(part, learning.subjects(part), forward, size, seed, count), context)
 
     examples = drawn("train", how.seed, length)
-    _measure_units(learning, stage, examples)
+    _measure(learning, stage, examples)
     torch.manual_seed(how.seed)
     return Trainer(
-        stage.begin(replace(context, units=units_of(learning, stage))),
+        stage.begin(replace(context, measured=measured_by(learning, stage))),
         how,
         examples,
         drawn("validation", how.seed + 1, how.validation_pairs),
@@ -254,10 +254,10 @@ def learn(learning: Learning, tell: Tell = nobody) -> None:
             break
 
 
-def _own_units(learning: Learning) -> dict[str, Scaling]:
-    """Of the networks that have their own, by role."""
-    measured = {stage.role: units_of(learning, stage) for stage in learning.recipe.stages}
-    return {role: units for role, units in measured.items() if units is not None}
+def _measured(learning: Learning) -> dict[str, dict[str, float]]:
+    """By role, of the stages that measured anything."""
+    measured = {stage.role: measured_by(learning, stage) for stage in learning.recipe.stages}
+    return {role: figures for role, figures in measured.items() if figures}
 
 
 def _hear(trainer: Trainer, curve: str, label: str, log: Log | None, tell: Tell, event: Event) -> None:
@@ -309,7 +309,7 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
     write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
-    learning.recipe.write(place.model, Trained(learning.presets, weights, text, _own_units(learning)))
+    learning.recipe.write(place.model, Trained(learning.presets, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     files.write_json(place.model_split, split | {"sha256": {key: cohort.sha256[key] for key in seen}})
     return learned[-1]

@@ -7,8 +7,7 @@ of standard deviation 1 is as strong as the image, and what is predicted is neve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from core.models.scaling import Scaling
 from core.training.batch import Batch
 from core.training.objectives.base import Objective
 from core.training.objectives.denoising import Denoising
-from core.training.recipe import Context, Recipe, Stage, write_network
+from core.training.recipe import Context, Recipe, Stage, Trained, write_network
 
 SCHEDULE = Cosine()
 LOOKED_AT = 64  # examples, by which mean and standard deviation are told
@@ -30,15 +29,15 @@ UNITS = Scaling(low=-MEAN / SD, high=(1 - MEAN) / SD)
 LEAST = 1e-3  # of a standard deviation
 
 
-def z_scores(examples: Dataset[Batch]) -> Scaling:
-    """Units in which the truths that are learned from have mean 0 and standard deviation 1.
+def z_scores(examples: Dataset[Batch]) -> dict[str, float]:
+    """Ends of the units in which the truths that are learned from have mean 0 and standard deviation 1.
 
     Args:
         examples: whose first are looked at, in units of the scans' 99.9th percentile.
     """
     truths = torch.stack([examples[n].truth for n in range(min(LOOKED_AT, len(examples)))]).double()  # type: ignore[arg-type]
     mean, sd = float(truths.mean()), max(LEAST, float(truths.std()))
-    return Scaling(low=-mean / sd, high=(1 - mean) / sd)
+    return {"low": -mean / sd, "high": (1 - mean) / sd}
 
 
 class ZScores(Denoising):
@@ -78,14 +77,21 @@ class ZScores(Denoising):
 
 
 def _denoising(network: nn.Module, context: Context) -> Objective:
-    return ZScores(network, context.units or UNITS)
+    return ZScores(network, _units(context.measured))
+
+
+def _units(measured: Mapping[str, float]) -> Scaling:
+    return Scaling(**measured) if measured else UNITS
+
+
+def _write(folder: str, trained: Trained) -> None:
+    (measured,) = trained.measured.values() or ({},)
+    write_network(folder, trained, residual=False, scaling=_units(measured))
 
 
 def _row(name: str, *, deep_feature: bool, cross_batch: bool) -> Recipe:
     presets = sizes(deep_feature=deep_feature, cross_batch=cross_batch)
-    return Recipe(
-        name, "diffusion-iqt", presets, [Stage(_denoising, units=z_scores)], partial(write_network, residual=False, scaling=UNITS)
-    )
+    return Recipe(name, "diffusion-iqt", presets, [Stage(_denoising, measures=z_scores)], _write)
 
 
 FULL = _row("diffusion-iqt", deep_feature=True, cross_batch=True)

@@ -11,11 +11,11 @@ MULTIPLE = 8  # of four levels
 SIGMA_DATA = 0.5  # about the root mean square of sharp patches (0.59 of brains), in units of the scan's 99.9th percentile
 LEAST = 0.01  # sigma
 PAPER_MOST = 378.0
-OWN_MOST = 46.0  # largest distance between 240 patches of 64 x 64 of four persons of ds002748 (after Song & Ermon 2020)
+OWN_MOST = 46.0  # of trainings that measured none: between 240 patches of 64 x 64 of four persons of ds002748
 
 
 def paper() -> Preset:
-    """15,381,377 weights; noise up to 378."""
+    """15,381,377 weights."""
     return Preset("NCSNpp", {"width": 64, "blocks": 4}, MULTIPLE, 128)
 
 
@@ -40,10 +40,16 @@ def mock() -> Preset:
     return Preset(preset.network, preset.config | {"multiples": [1, 1]}, 2, 16)
 
 
-def facts_of(preset: Preset) -> dict[str, Any]:
-    """What a model's config says beside its network: noise levels, what the network tells, and sides that it takes."""
+def facts_of(preset: Preset, most: float | None = None) -> dict[str, Any]:
+    """What a model's config says beside its network: noise levels, what the network tells, and sides that it takes.
+
+    Args:
+        preset: of the network.
+        most: largest sigma; None: where its training measured none.
+    """
     own = preset.config.get("preconditioned", False)
-    schedule = {"kind": "geometric", "first": LEAST, "last": OWN_MOST if own else PAPER_MOST}
+    last = most or (OWN_MOST if own else PAPER_MOST)
+    schedule = {"kind": "geometric", "first": LEAST, "last": last}
     return {"schedule": schedule, "prediction": "x0" if own else "score", "multiple": preset.multiple}
 
 

@@ -1,10 +1,14 @@
-"""How a score model is trained: on sharp slices alone, whatever a scan shows of them."""
+"""How a score model is trained: on sharp slices alone, whatever a scan shows of them.
+
+The largest noise is as strong as the training's slices are far from each other (Song & Ermon 2020, technique 1).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -19,14 +23,27 @@ from core.training.objectives.base import Objective
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained
 
 CORONAL = 1
+LOOKED_AT = 256  # slices, between which distances are taken
+MOST, LEAST_MOST = "largest_distance", 1.0  # of slices that are all alike
 
 
 def _by_role(preset: Callable[[], Preset]) -> dict[str, Preset]:
     return {SCORE: preset()}
 
 
+def farthest(examples: Dataset[Batch]) -> dict[str, float]:
+    """The largest distance between two slices that are learned from: root of the sum of squares over their pixels.
+
+    Args:
+        examples: whose first are looked at; of slices with neighbours, the middle ones.
+    """
+    slices = [examples[n].truth for n in range(min(LOOKED_AT, len(examples)))]  # type: ignore[arg-type]
+    pixels = torch.stack([each[len(each) // 2].flatten() for each in slices]).double()
+    return {MOST: max(LEAST_MOST, float(torch.cdist(pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist").max()))}
+
+
 def _matching(network: nn.Module, context: Context) -> Objective:
-    schedule = facts_of(context.preset)["schedule"]
+    schedule = facts_of(context.preset, context.measured.get(MOST))["schedule"]
     return ScoreMatching(network, Geometric(schedule["first"], schedule["last"]))
 
 
@@ -40,14 +57,15 @@ def slices(draw: Draw, context: Context) -> Dataset[Batch]:
 def write(folder: str, trained: Trained) -> None:
     """Write the score model."""
     (preset,), (weights,) = trained.presets.values(), trained.weights.values()
-    save_bundle(folder, {SCORE: Filled(preset.network, preset.config, weights)}, trained.card, **facts_of(preset))
+    facts = facts_of(preset, trained.measured.get(SCORE, {}).get(MOST))
+    save_bundle(folder, {SCORE: Filled(preset.network, preset.config, weights)}, trained.card, **facts)
 
 
 SCORE_MODEL = Recipe(
     "score-slices",
     "srmri",
     {size: partial(_by_role, preset) for size, preset in SIZES.items()},
-    [Stage(_matching, SCORE, slices)],
+    [Stage(_matching, SCORE, slices, measures=farthest)],
     write,
     degrades=False,
 )

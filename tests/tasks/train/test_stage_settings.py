@@ -18,7 +18,7 @@ from core.models.scaling import Scaling
 from core.networks import build
 from core.settings.train import Training, TrainSettings
 from core.training.objectives.regression import Regression
-from core.training.recipe import Stage, Trained, write_network
+from core.training.recipe import Stage, Trained
 from tasks.train import training
 from tasks.train.training import check_stages
 
@@ -76,27 +76,28 @@ def test_a_stage_that_the_recipe_does_not_have_is_refused_with_the_nearest():
         check_stages(parsed("--steps", "netwrk=3"))
 
 
-def test_units_are_measured_once_before_a_stage_begins_and_stand_in_the_model(tmp_path):
+def test_examples_are_measured_once_before_a_stage_begins_and_the_model_hears_of_it(tmp_path):
     """A second look finds what the first kept; a training that had begun without measures none."""
     asked: list[int] = []
 
-    def measure(examples: list[int]) -> Scaling:
+    def measure(examples: list[int]) -> dict[str, float]:
         asked.append(len(examples))
-        return Scaling(low=-1, high=len(examples))
+        return {"low": -1.0, "high": float(len(examples))}
 
-    one = Stage(lambda *_: Regression(nn.Identity()), "network", units=measure)
+    one = Stage(lambda *_: Regression(nn.Identity()), "network", measures=measure)
     learning = SimpleNamespace(uri=str(tmp_path), label=lambda _: "", recipe=SimpleNamespace(stages=[one]))
     for examples in ([1, 2], [1, 2, 3]):
-        training._measure_units(learning, one, examples)
+        training._measure(learning, one, examples)
     assert asked == [2]
-    assert training._own_units(learning) == {"network": Scaling(low=-1, high=2)}
+    assert training._measured(learning) == {"network": {"low": -1.0, "high": 2.0}}
     begun = SimpleNamespace(uri=str(tmp_path / "begun"), label=lambda _: "", recipe=learning.recipe)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "checkpoint.safetensors").write_bytes(b"")
-    training._measure_units(begun, one, [1])
-    assert (asked, training.units_of(begun, one)) == ([2], None)
-    chosen, units = registry.recipe("unet-3d").preset("tiny"), Scaling(low=-2, high=3)
+    training._measure(begun, one, [1])
+    assert (asked, training.measured_by(begun, one), training._measured(begun)) == ([2], {}, {})
+    recipe = registry.recipe("diffusion-iqt")
+    chosen = recipe.preset("tiny")
     weights = build(chosen.network, chosen.config).state_dict()
-    learned = Trained({"network": chosen}, {"network": weights}, "# For tests\n", {"network": units})
-    write_network(str(tmp_path / "model"), learned, residual=False, scaling=Scaling())
-    assert read_bundle(str(tmp_path / "model")).scaling == units
+    learned = Trained({"network": chosen}, {"network": weights}, "# For tests\n", {"network": {"low": -2.0, "high": 3.0}})
+    recipe.write(str(tmp_path / "model"), learned)
+    assert read_bundle(str(tmp_path / "model")).scaling == Scaling(low=-2, high=3)

@@ -1,7 +1,9 @@
 """How the supervised networks are trained: on sharp slices and the same reduced by one of five kernels, in absolute error.
 
-SRCNN in squared error (its paper); ESRGAN beside a discriminator for the second half of the steps. Its perceptual term there,
-features of VGG, is replaced by edges at three scales (``edges_apart``): those weights learned from photographs, and are not ours.
+The learning rate halves after a half and after three quarters of the steps. SRCNN learns in squared error (its paper); ESRGAN
+beside a discriminator for the second half of the steps. Its perceptual term there, features of VGG, is replaced by edges at three
+scales (``edges_apart``): those weights learned from photographs, and are not ours. All learn by Adam; SRCNN's authors went down
+the plain gradient, by a tenth of the rate in the last layer, which takes far more examples.
 """
 
 from __future__ import annotations
@@ -23,11 +25,17 @@ from core.training.objectives.base import Objective
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained
 
 SLOPE = 0.2  # of the discriminator's LeakyReLU
+HALVED = (0.5, 0.75)  # of the steps
 SCALES, TINY = 3, 1e-8  # of edges; so that the root has a slope where nothing is
 
 
 def _interpolated(batch: Batch) -> Tensor:
     return functional.interpolate(batch.inputs, batch.truth.shape[-2:], mode="bicubic")
+
+
+def halvings(done: float) -> float:
+    """Share of the learning rate after a share of the steps."""
+    return 0.5 ** sum(done >= place for place in HALVED)
 
 
 class Finer(Objective):
@@ -41,6 +49,10 @@ class Finer(Objective):
     def __init__(self, network: nn.Module, *, squared: bool = False) -> None:
         super().__init__(network)
         self.error = functional.mse_loss if squared else functional.l1_loss
+
+    def pace(self, done: float) -> float:
+        """See ``halvings``."""
+        return halvings(done)
 
     def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002
         """Mean error."""
@@ -70,6 +82,10 @@ def edges_apart(first: Tensor, second: Tensor) -> Tensor:
 
 class FinerAdversarial(Adversarial):
     """The same, then beside a relativistic discriminator and edges (see ``Adversarial`` and ``edges_apart``)."""
+
+    def pace(self, done: float) -> float:
+        """See ``halvings``."""
+        return halvings(done)
 
     def perceptual(self, restored: Tensor, truth: Tensor) -> Tensor:
         """Edges."""

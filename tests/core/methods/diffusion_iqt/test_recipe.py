@@ -9,6 +9,7 @@ from torch import nn
 
 from core.methods.diffusion_iqt import recipe as module
 from core.methods.diffusion_iqt.recipe import MEAN, SCHEDULE, SD, UNITS, ZScores, z_scores
+from core.models.scaling import Scaling
 from core.stats import ScanStats
 from core.training.batch import Batch
 
@@ -71,10 +72,10 @@ def test_units_are_those_of_the_trainings_own_examples() -> None:
     """Mean 0 and standard deviation 1 of what is learned from, and a scan is scaled by the bundle as its examples were."""
     draw = torch.Generator().manual_seed(3)
     truths = [0.5 + 0.1 * torch.randn((1, 8, 8, 8), generator=draw) for _ in range(70)]
-    units = z_scores([Batch(truth * 0, truth) for truth in truths])
+    units = Scaling(**z_scores([Batch(truth * 0, truth) for truth in truths]))
     z = ZScores(nn.Identity(), units).scored(Batch(torch.stack(truths), torch.stack(truths))).truth
     assert (float(z.mean()), float(z.std())) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
     image = np.linspace(0, 1200, 24, dtype=np.float32).reshape(2, 3, 4)
     scaled = units.apply(image, ScanStats(0, 1200, 1000, 400, 300, 5))
     np.testing.assert_allclose(scaled, (image / 1000 - 0.5) / 0.1, rtol=0.05, atol=0.05)
-    assert (module.FULL.stages[0].units, UNITS.low) == (z_scores, -MEAN / SD)
+    assert (module.FULL.stages[0].measures, UNITS.low) == (z_scores, -MEAN / SD)

@@ -14,7 +14,7 @@ from core.geometry.grid import Box, Grid
 from core.methods.srmri import mock, presets
 from core.methods.srmri.examples import PLANE, Reduced, Slices
 from core.methods.srmri.objectives import ScoreMatching
-from core.methods.srmri.recipe import SCORE_MODEL
+from core.methods.srmri.recipe import SCORE_MODEL, farthest
 from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.score_network import NCSNpp, denoised, doubled, halved
 from core.models.bundle import read_bundle, save_model
@@ -159,7 +159,21 @@ def test_what_the_recipe_writes_is_a_score_model(tmp_path: Path) -> None:
     model = ScoreModel.load(str(tmp_path))
     assert model.volume(np.zeros((9, 10, 2), np.float32), 0.1, 2).shape == (9, 10, 2)
     stage = SCORE_MODEL.stages[0]
-    assert isinstance(stage.begin(Context(sizes["score"], Training())), ScoreMatching)
+    assert stage.measures == farthest
+    begun, own = (stage.begin(Context(sizes["score"], Training(), measured=each)) for each in ({}, {"largest_distance": 20.0}))
+    assert isinstance(begun, ScoreMatching)
+    assert isinstance(own, ScoreMatching)
+    assert (begun.schedule.last, own.schedule.last) == (46.0, 20.0)
+    SCORE_MODEL.write(str(tmp_path / "own"), Trained(sizes, {"score": state}, "for tests", {"score": {"largest_distance": 20.0}}))
+    assert ScoreModel.load(str(tmp_path / "own")).schedule.alpha_sigma(1.0)[1] == pytest.approx(20)
+
+
+def test_noise_is_at_most_as_strong_as_the_trainings_slices_are_far_apart() -> None:
+    """Between the middle ones of three, over all pairs, in the pixels' units."""
+    slices = torch.zeros(3, 3, 4, 4)
+    slices[1, 1, 0, 0], slices[2, 1, 1, 1], slices[:, 0] = 3.0, -4.0, torch.arange(3.0)[:, None, None] * 100
+    assert farthest([Batch(each, each) for each in slices])["largest_distance"] == pytest.approx(5)  # type: ignore[arg-type]
+    assert farthest([Batch(slices[0], slices[0])] * 2)["largest_distance"] == 1.0  # type: ignore[arg-type]
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

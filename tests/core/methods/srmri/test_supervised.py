@@ -113,6 +113,7 @@ def test_a_few_steps_lower_the_loss_and_the_model_is_of_its_method(method: str, 
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
+    assert [objective.pace(done) for done in (0, 0.49, 0.5, 0.74, 0.75, 1)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
     for name in objective.trained:
         assert objective.loss(name, batch, torch.Generator(), 4).isfinite()
     restored = objective.restore(objective.network, batch).detach()
