@@ -112,7 +112,7 @@ def drive(
     Raises:
         RestorationError: where the method cannot give a finite answer.
     """
-    problem, state = _walked(method, measured, target, checkpoint, tell)
+    problem, state, _ = _walked(method, measured, target, checkpoint, tell)
     return method.result(problem, state), state.figures
 
 
@@ -122,20 +122,22 @@ def _walked(
     target: Grid,
     checkpoint: Checkpoint | None = None,
     tell: Tell | None = None,
-) -> tuple[Any, State]:
-    """The problem, and the state after the last step."""
+) -> tuple[Any, State, float | None]:
+    """The problem, the state after the last step, and the seconds a step took; None where none was left to make."""
     problem = method.prepare(measured, target)
     state = checkpoint.load() if checkpoint else None
     if state is None:
         state = method.start(problem)
     else:
         _log.info("goes on from step %d of %d", state.step, method.total())
+    made, start = state.step, time.monotonic()
     for _ in method.steps(problem, state):
         if tell:
             tell(state.step, method.total())
         if checkpoint:
             checkpoint.offer(state)
-    return problem, state
+    made = state.step - made
+    return problem, state, (time.monotonic() - start) / made if made else None
 
 
 @dataclass
@@ -148,6 +150,7 @@ class Driver:
         tell: told of the steps, as by ``drive``.
         figures: what the steps of the last restoration told.
         beside: its maps and figures.
+        step_seconds: what a step took on average; None where none was left to make.
     """
 
     method: IterativeMethod[Any]
@@ -155,13 +158,14 @@ class Driver:
     tell: Tell | None = None
     figures: Figures = field(default_factory=dict)
     beside: Beside = field(default_factory=Beside)
+    step_seconds: float | None = None
 
     def __call__(self, pieces: Sequence[Piece]) -> list[list[Array]]:
         """Restore each piece by steps."""
         return [self._restore(piece) for piece in pieces]
 
     def _restore(self, piece: Piece) -> list[Array]:
-        problem, state = _walked(self.method, piece.measured, piece.target, self.checkpoint, self.tell)
+        problem, state, self.step_seconds = _walked(self.method, piece.measured, piece.target, self.checkpoint, self.tell)
         self.figures, self.beside = state.figures, self.method.beside(problem, state)
         return self.method.result(problem, state)
 

@@ -26,6 +26,8 @@ class ScanRecord(Settings):
         metrics: figures against the reference by name (psnr, ssim, …); empty without one.
         steps: what the steps of an iterative method told, by name: number of the step and value, at most 200 of each.
         maps: names of the maps beside the restored image, such as "sd".
+        step_seconds: what such a step took on average, of those that the last process made; None of other methods.
+        pictures: small arrays by name that the method told, such as a kernel: rows of values.
         seconds: by stage (ingest, restore, export, report).
         provenance: what the sidecar says: settings, versions, model, grids.
     """
@@ -43,5 +45,7 @@ class ScanRecord(Settings):
     metrics: dict[str, float] = {}
     steps: dict[str, list[tuple[int, float]]] = {}
     maps: tuple[str, ...] = ()
+    step_seconds: float | None = None
+    pictures: dict[str, list[list[float]]] = {}
     seconds: dict[str, float] = {}
     provenance: dict[str, Any] = {}

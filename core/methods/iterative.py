@@ -60,11 +60,14 @@ class Beside:
     Attributes:
         maps: by a name of letters and digits ("sd"), for each scan a float32 image on the target grid; written beside the
             restored image as ``desc-restored<Name>``, and drawn on the scan's page.
+        pictures: by name, for each scan a small array (rows, columns) of finite values, such as a kernel; kept in the scan's
+            record and drawn on its page.
         figures: for each scan figures by name, finite; they join those of its quality.
     """
 
     maps: Mapping[str, Sequence[Array]] = field(default_factory=dict)
     figures: Sequence[Mapping[str, float]] = ()
+    pictures: Mapping[str, Sequence[Array]] = field(default_factory=dict)
 
 
 class IterativeMethod(Method, Generic[Problem]):

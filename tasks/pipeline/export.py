@@ -229,6 +229,8 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
         quality=quality.figures,
         metrics=metrics,
         steps=told_of(job, scan, "steps"),
+        pictures=told_of(job, scan, "pictures"),
+        **told_of(job, scan, "pace"),
         maps=names_of(store_of(job), path_of(job, scan, "restored")),
         provenance=said | {"Source": scan.source, "Target": scan.target},
     )

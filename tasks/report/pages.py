@@ -23,7 +23,7 @@ from core.operators.width import SliceWidth
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
 from tasks.report.charts import Chart, course, distribution, intensities
-from tasks.report.pictures import PlanePictures, scan_pictures, thinned
+from tasks.report.pictures import PlanePictures, drawing, scan_pictures, thinned
 from tasks.report.views import CohortView, ScanView
 
 PATH = re.compile(r"(?<![\w.:/])(?:\w+://|/|~/|[A-Za-z]:[\\/])[^\s'\"()]*[\\/](?=[^\s'\"\\/()]+)")  # a path up to its last name
@@ -180,6 +180,8 @@ def scan_page(view: ScanView) -> str:
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),
+        drawings=[(title_of(name).capitalize(), drawing(rows), _about_drawing(rows)) for name, rows in record.pictures.items()],
+        step_seconds=record.step_seconds,
         courses=[course(title_of(name).capitalize(), rows) for name, rows in record.steps.items() if rows],
         measured=grid_text(view.measured_grid),
         slices=_slices(record),
@@ -189,6 +191,12 @@ def scan_page(view: ScanView) -> str:
         together=_together(record),
         coarser=_coarser(view),
     )
+
+
+def _about_drawing(rows: list[list[float]]) -> str:
+    """What the greys of a small array mean."""
+    values = [value for row in rows for value in row]
+    return f"{len(rows)} by {len(rows[0])} values; black is {min(values):.3g}, white {max(values):.3g}"
 
 
 def _slices(record: ScanRecord) -> str:

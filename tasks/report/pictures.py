@@ -42,6 +42,7 @@ Pixels = NDArray[np.uint8]
 
 SLICES = 21  # a plane, where the budget allows
 BUDGET = 3_600_000  # characters of all pictures of a page
+DRAWN = 208  # pixels of a small array's longer side, or a little less
 TALLEST = 16_000  # pixels; the format ends at 16383
 QUALITY = 90  # of WebP and JPEG
 MARGIN = 4  # voxels around the head
@@ -216,6 +217,14 @@ def data_uri(pixels: Pixels) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=QUALITY, method=2)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def drawing(rows: Sequence[Sequence[float]]) -> str:
+    """A small array as a picture in a URI, from its least value in black to its largest in white, a square of pixels a value."""
+    values = np.asarray(rows, np.float64)
+    span = float(values.max() - values.min()) or 1.0
+    grey = np.round(255 * (values - values.min()) / span).astype(np.uint8)
+    return data_uri(np.kron(grey, np.ones((max(1, DRAWN // max(grey.shape)),) * 2, np.uint8)))
 
 
 def strip(image: Array | Lazy, plane: Plane, at: Sequence[int], box: Box, paint: Callable[[Array], Pixels]) -> str:

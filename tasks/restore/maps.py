@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core.geometry.grid import Array
 from core.io.arrays.store import Store
 from core.methods.iterative import Beside
 
@@ -40,7 +41,14 @@ def write_maps(store: Store, restored: str, beside: Beside, number: int, digest:
         for box in store.blocks(path):
             store.write_block(path, box, images[number][box.slices])
     attributes = finish(store, restored, tuple(beside.maps), digest)
-    return attributes | ({"figures": dict(beside.figures[number])} if beside.figures else {})
+    pictures = {name: _rounded(arrays[number]) for name, arrays in beside.pictures.items()}
+    figures = {"figures": dict(beside.figures[number])} if beside.figures else {}
+    return attributes | figures | ({"pictures": pictures} if pictures else {})
+
+
+def _rounded(picture: Array) -> list[list[float]]:
+    """A small array as JSON, to six digits."""
+    return [[float(f"{value:.6g}") for value in row] for row in picture.tolist()]
 
 
 def create(store: Store, restored: str, names: Sequence[str], digest: str) -> None:

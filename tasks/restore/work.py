@@ -26,7 +26,7 @@ from core.io.arrays.slabs import Slab, StoredAs
 from core.io.arrays.store import BLOCK_PLANES, Store
 from core.io.output import Output
 from core.methods.base import Measured, Method, Piece
-from core.methods.iterative import Beside, Figures, IterativeMethod
+from core.methods.iterative import Beside, IterativeMethod
 from core.models.domain import disagreements
 from core.noise import Key, field_key
 from core.operators.linear import Kept
@@ -273,17 +273,21 @@ def create_restored(job: Job) -> None:
         maps.create(store_of(job), path, method_of(job).maps, scan.restore_digest)
 
 
-def finish_restored(job: Job, steps: Figures | None = None, beside: Beside | None = None) -> None:
-    """Mark the restored images as done, with their maps and what their steps told."""
+def finish_restored(job: Job, driver: Driver | None = None) -> None:
+    """Mark the restored images as done, with their maps and what their steps told, where a driver made them."""
+    beside, steps = (driver.beside, driver.figures) if driver else (Beside(), {})
+    told: dict[str, Any] = {"steps": thinned(steps)} if steps else {}
+    if driver and driver.step_seconds is not None:
+        told["pace"] = {"step_seconds": float(f"{driver.step_seconds:.4g}")}
     for number, scan in enumerate(scans_of(job)):
         path = path_of(job, scan, "restored")
         written = maps.finish(store_of(job), path, method_of(job).maps, scan.restore_digest)
-        written |= maps.write_maps(store_of(job), path, beside or Beside(), number, scan.restore_digest)
-        store_of(job).finish(path, scan.restore_digest, ({"steps": thinned(steps)} if steps else {}) | written)
+        written |= maps.write_maps(store_of(job), path, beside, number, scan.restore_digest)
+        store_of(job).finish(path, scan.restore_digest, told | written)
 
 
-def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures"]) -> dict[str, Any]:
-    """What the steps that restored a scan told, or its figures beside them; empty where its method tells none."""
+def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures", "pictures", "pace"]) -> dict[str, Any]:
+    """What the steps that restored a scan told, what is told beside them, or their pace; empty where its method tells none."""
     attributes: dict[str, Any] = store_of(job).attrs(path_of(job, scan, "restored")).get(what, {})
     return attributes
 
@@ -302,7 +306,7 @@ def _restore(job: Job) -> None:
         if isinstance(method, IterativeMethod):
             driver = Driver(method, checkpoint_of(job), partial(tell, "steps"))
             _restore_by(job, driver)
-            finish_restored(job, driver.figures, driver.beside)
+            finish_restored(job, driver)
             checkpoint_of(job).remove()
         else:
             _restore_by(job, _counting(method, tell, len(tiling_of(job, scans_of(job)[0]))))

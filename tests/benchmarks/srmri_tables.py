@@ -65,7 +65,7 @@ def crop(image: Array, grid: Grid, side: int, slices: int, factor: int) -> tuple
 def cost_ratio(model: str, measured: Measured, target: Grid, repeats: int = 9) -> float:
     """r: medians of CPU time, an evaluation of each kind in turn."""
     method = build_method("dps", {"scales": 2}, model)
-    stack = method.prepare([measured], target)  # type: ignore[attr-defined]
+    stack = method.prepare([measured], target).posed  # type: ignore[attr-defined]
     state = slice_walk.begin(stack)
     scene = slice_walk._scene(stack, state.arrays["slices"], 0)
     x = torch.from_numpy(state.arrays["slices"][0].copy())[None, None]

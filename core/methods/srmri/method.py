@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from core.diffusion.samplers import Langevin
+from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, MethodSettings
-from core.methods.iterative import IterativeMethod, State
+from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.srmri.sampling import few_steps, sampler, slice_walk
 from core.methods.srmri.sampling.few_steps import Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
 from core.methods.srmri.sampling.slice_walk import Stack
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
 
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
 
@@ -37,6 +40,12 @@ class SamplerSettings(MethodSettings):
         "inverse", title="Projection", description="from measured to restored pixels: pseudo-inverse, or nearest (authors)"
     )
     noisy_end: bool = Field(default=False, title="Noisy end", description="keep the last noise, as the authors' code does")
+    kernel_steps: int = Field(
+        0,
+        ge=0,
+        title="Kernel steps",
+        description="of KernelGAN's search, before all else, for the kernel that reduced the slices; 0: the kernel is known",
+    )
 
 
 class SrmriSettings(SamplerSettings):
@@ -57,8 +66,21 @@ class SrmriSettings(SamplerSettings):
     noisy_band: bool = Field(default=True, title="Noisy band", description="noise in the fused band; the authors' has none")
 
 
-class SliceSampler(IterativeMethod[Stack]):
-    """What the samplers on slices have in common. A step is a noise level of all slices."""
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What the steps need.
+
+    Attributes:
+        posed: the slices of a scan, or scans as a volume.
+        unknown: a scan whose kernel is searched first; None: it is known.
+    """
+
+    posed: Stack | Volume
+    unknown: Unknown | None = None
+
+
+class SliceSampler(IterativeMethod[Problem]):
+    """What the samplers have in common. A step is one of the search for a kernel, or a noise level of all slices."""
 
     Settings: ClassVar[type[MethodSettings]] = SamplerSettings
     needs_model: ClassVar[bool] = True
@@ -72,26 +94,78 @@ class SliceSampler(IterativeMethod[Stack]):
         """How it walks."""
         return rules_of(self.settings, self.pull)
 
-    def total(self) -> int:
-        """Noise levels."""
+    @property
+    def levels(self) -> int:
+        """How many noise levels."""
         return self.settings.scales
 
-    def prepare(self, measured: Sequence[Measured], target: Grid) -> Stack:
-        """The slices; see ``stack_of``."""
-        (scan,) = measured
-        return slice_walk.stack_of(ScoreModel.load(self.settings.model), self.rules, self.settings.scales, scan, target)
+    def total(self) -> int:
+        """Steps of the search, and noise levels."""
+        return self.settings.kernel_steps + self.levels
 
-    def start(self, problem: Stack) -> State:
-        """Noise."""
-        return slice_walk.begin(problem)
+    def prepare(self, measured: Sequence[Measured], target: Grid) -> Problem:
+        """The scan, or scans, and the search for a kernel where one is wanted.
 
-    def step(self, problem: Stack, state: State) -> Mapping[str, float]:
-        """A level; tells how far the expected slices are from the scan."""
-        return slice_walk.advance(problem, state)
+        Raises:
+            RestorationError: slices-coupled, not-separable; kernel-mask, kernel-scans: no kernel can be searched.
+        """
+        unknown = None
+        if self.settings.kernel_steps:
+            if len(measured) > 1:
+                wanted, got = "one scan, where its kernel is searched", f"{len(measured)}"
+                raise RestorationError("kernel-scans", wanted, got, "restore them apart, or leave out the search")
+            unknown = Unknown.of(measured[0], target)
+        return Problem(self._posed(measured, target, unknown), unknown)
 
-    def result(self, problem: Stack, state: State) -> list[Array]:
-        """The slices as a scan."""
-        return [slice_walk.image_of(problem, state)]
+    def _posed(self, measured: Sequence[Measured], target: Grid, unknown: Unknown | None) -> Stack | Volume:
+        model, levels = ScoreModel.load(self.settings.model), self.settings.scales
+        if unknown is not None:
+            return slice_walk.unknown_stack(model, self.rules, levels, unknown, measured[0], target)
+        return slice_walk.stack_of(model, self.rules, levels, measured[0], target)
+
+    def start(self, problem: Problem) -> State:
+        """Noise, or a search that has found nothing."""
+        if problem.unknown is None:
+            return self._begin(problem.posed)
+        state = State({})
+        problem.unknown.search.begin(state)
+        return state
+
+    def step(self, problem: Problem, state: State) -> Mapping[str, float]:
+        """A step of the search, or a level; tells how far the expected slices are from the scan."""
+        number, unknown = state.step - self.settings.kernel_steps, problem.unknown
+        if unknown is None:
+            return self._advance(problem.posed, state, number)
+        if number >= 0:
+            return self._advance(_knowing(problem.posed, unknown, state), state, number)
+        figures = unknown.step(state, last=number == -1)
+        if number == -1:  # the networks of the search are done with
+            state.arrays = {KERNEL: state.arrays[KERNEL]} | self._begin(problem.posed).arrays
+        return figures
+
+    def result(self, problem: Problem, state: State) -> list[Array]:
+        """The restored scans."""
+        posed = problem.posed
+        return few_steps.images_of(posed, state) if isinstance(posed, Volume) else [slice_walk.image_of(posed, state)]
+
+    def beside(self, problem: Problem, state: State) -> Beside:
+        """The kernel that was found, where one was searched."""
+        return problem.unknown.told(state) if problem.unknown else Beside()
+
+    def _begin(self, posed: Stack | Volume) -> State:
+        assert isinstance(posed, Stack)  # noqa: S101 - what it poses
+        return slice_walk.begin(posed)
+
+    def _advance(self, posed: Stack | Volume, state: State, number: int) -> Mapping[str, float]:
+        assert isinstance(posed, Stack)  # noqa: S101
+        return slice_walk.advance(posed, state, number)
+
+
+def _knowing(posed: Stack | Volume, unknown: Unknown, state: State) -> Stack | Volume:
+    kernel = state.arrays[KERNEL]
+    if isinstance(posed, Volume):
+        return few_steps.knowing(posed, unknown, kernel)
+    return slice_walk.knowing(posed, kernel, unknown.factor)
 
 
 def rules_of(settings: SamplerSettings, pull: Pull) -> Rules:
@@ -134,13 +208,13 @@ class Mcg(SliceSampler):
     pull: ClassVar[Pull] = "mcg"
 
 
-class Srmri(IterativeMethod["Stack | Volume"]):
+class Srmri(SliceSampler):
     """Few levels on volumes, or the paper's algorithm 1 on slices."""
 
     name: ClassVar[str] = "srmri"
+    pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
     bytes_per_voxel: ClassVar[float] = 80.0
     voxels_per_second: ClassVar[float] = 5e3
     settings: SrmriSettings
@@ -155,25 +229,20 @@ class Srmri(IterativeMethod["Stack | Volume"]):
         """Whether it takes few levels."""
         return self.settings.sampler == "few"
 
-    def total(self) -> int:
-        """Noise levels."""
+    @property
+    def levels(self) -> int:
+        """How many noise levels."""
         return self.settings.levels if self.few else self.settings.scales
 
-    def prepare(self, measured: Sequence[Measured], target: Grid) -> Stack | Volume:
-        """The scans as a volume, or the slices of one."""
-        model = ScoreModel.load(self.settings.model)
+    def _posed(self, measured: Sequence[Measured], target: Grid, unknown: Unknown | None) -> Stack | Volume:
         if self.few:
-            return few_steps.volume_of(model, measured, target)
-        return slice_walk.stack_of(model, rules_of(self.settings, "srmri"), self.settings.scales, measured[0], target)
+            return few_steps.volume_of(ScoreModel.load(self.settings.model), measured, target)
+        return super()._posed(measured, target, unknown)
 
-    def start(self, problem: Stack | Volume) -> State:
-        """The interpolated scan under noise, or noise."""
-        return few_steps.begin(problem, self.pace) if isinstance(problem, Volume) else slice_walk.begin(problem)
+    def _begin(self, posed: Stack | Volume) -> State:
+        return few_steps.begin(posed, self.pace) if isinstance(posed, Volume) else super()._begin(posed)
 
-    def step(self, problem: Stack | Volume, state: State) -> Mapping[str, float]:
-        """A level."""
-        return few_steps.advance(problem, self.pace, state) if isinstance(problem, Volume) else slice_walk.advance(problem, state)
-
-    def result(self, problem: Stack | Volume, state: State) -> list[Array]:
-        """The restored scans."""
-        return few_steps.images_of(problem, state) if isinstance(problem, Volume) else [slice_walk.image_of(problem, state)]
+    def _advance(self, posed: Stack | Volume, state: State, number: int) -> Mapping[str, float]:
+        if isinstance(posed, Volume):
+            return few_steps.advance(posed, self.pace, state, number)
+        return super()._advance(posed, state, number)

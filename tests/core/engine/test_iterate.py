@@ -175,6 +175,8 @@ def test_the_engine_drives_a_method_in_the_place_of_its_tile(tmp_path: Path) -> 
     image = np.concatenate([arrays[0] for _, arrays in blocks], axis=2)
     assert image.tobytes() == method.restore([scan()], GRID)[0].tobytes()
     assert len(driver.figures["mean"]) == 8
+    assert driver.step_seconds is not None
+    assert 0 < driver.step_seconds < 10
 
 
 def test_of_many_figures_the_first_the_last_and_those_between_are_kept() -> None:

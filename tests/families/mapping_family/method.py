@@ -23,4 +23,5 @@ class Telling(IterativeMethod):
         return problem
 
     def beside(self, problem, state):  # noqa: ARG002
-        return Beside({"sd": [image / 10 for image in problem]}, [{"told": float(n)} for n in range(len(problem))])
+        pictures = {"kernel": [image[:2, :3, 0] for image in problem]}
+        return Beside({"sd": [image / 10 for image in problem]}, [{"told": float(n)} for n in range(len(problem))], pictures)

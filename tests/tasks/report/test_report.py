@@ -291,10 +291,13 @@ def test_a_short_course_is_drawn_too(rows: list[tuple[int, float]]) -> None:
 
 def test_a_page_shows_what_the_steps_told(scan_view: ScanView) -> None:
     assert "Steps of the restoration" not in scan_page(scan_view)
-    record = scan_view.record.model_copy(update={"steps": {"relative_change": [(1, 0.5), (2, 0.25)], "none": []}})
+    told = {"steps": {"relative_change": [(1, 0.5), (2, 0.25)], "none": []}, "step_seconds": 0.25}
+    record = scan_view.record.model_copy(update=told | {"pictures": {"kernel": [[0.0, 0.5], [0.25, 0.25]]}})
     text = scan_page(dataclasses.replace(scan_view, record=record))
     page = Page(text)
     assert text.count("Relative change: from 0.5 after step 1 to 0.25 after step 2") == 2  # for the eye and for the ear
+    assert "A step took 0.25 seconds" in text
+    assert "Kernel: 2 by 2 values; black is 0, white 0.5" in text
     assert ("id", "course-1") in page.attributes
     assert ("id", "course-2") not in page.attributes
 

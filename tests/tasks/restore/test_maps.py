@@ -70,7 +70,11 @@ def test_a_map_is_written_beside_the_image_and_drawn(cohort):
         f"sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w{end}" for end in (".nii.gz", ".json")
     }
     assert (record.maps, record.quality["told"]) == (("sd",), 0.0)
-    assert "Uncertainty: standard deviation" in Path(out.scan_page(record.key)).read_text()
+    assert np.shape(record.pictures["kernel"]) == (2, 3)
+    np.testing.assert_allclose(record.pictures["kernel"], image[:2, :3, 0], rtol=1e-5)
+    page = Path(out.scan_page(record.key)).read_text()
+    assert "Uncertainty: standard deviation" in page
+    assert "Kernel: 2 by 3 values" in page
     assert next(iter(record.outputs)).endswith("desc-restored_T1w.nii.gz")  # the image comes first
 
 

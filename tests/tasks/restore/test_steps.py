@@ -76,6 +76,7 @@ def test_it_goes_on_from_the_last_state_and_removes_it(cohort: Path, tmp_path: P
     assert not list(folder.iterdir())
     (scan,) = work.scans_of(job)
     assert [step for step, _ in work.told_of(job, scan, "steps")["relative_change"]] == list(range(1, STEPS + 1))
+    assert work.told_of(job, scan, "pace")["step_seconds"] > 0
     work.restore(job)
     assert made[0] == KILLED + STEPS - (KILLED - 1)  # done is done
 

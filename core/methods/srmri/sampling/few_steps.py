@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.iterative import State
 from core.methods.srmri.sampling.data_step import DataStep, Exact, Iterated
-from core.methods.srmri.sampling.planes import parts_of, plane_axes, reduced_axes
+from core.methods.srmri.sampling.kernel_operator import KernelOperator, SlicesOperator
+from core.methods.srmri.sampling.planes import check_uncoupled, parts_of, plane_axes, reduced_axes
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.zero_shot.unknown import Unknown
 from core.noise import normal
 from core.operators.forward import parallel
 from core.operators.trilinear import resample
@@ -103,6 +106,21 @@ def _onto(image: Array, grid: Grid, target: Grid) -> Array:
     return interpolate(image, grid, target, 3) if parallel(grid, target) else resample(grid, target).forward(image)
 
 
+def knowing(problem: Volume, unknown: Unknown, kernel: Array) -> Volume:
+    """The problem of one scan once the kernel of its slices, (k, k), is known.
+
+    Raises:
+        RestorationError: slices-coupled.
+    """
+    axis, shape = unknown.axis, problem.target.shape
+    check_uncoupled(len(unknown.slices), shape[axis], axis)
+    rows, columns = (n for at, n in enumerate(shape) if at != axis)
+    each = KernelOperator(torch.from_numpy(kernel.copy()), unknown.factor, (rows, columns))
+    seen = np.ascontiguousarray(np.moveaxis(unknown.slices, 0, axis))
+    axes = plane_axes([at for at in range(3) if at != axis])[: len(problem.axes)]
+    return replace(problem, data=Iterated([(SlicesOperator(each, axis, shape[axis]), seen)]), axes=axes)
+
+
 def noise_of(problem: Volume, number: int) -> Array:
     """Standard normal noise of the target's voxels."""
     return normal(Box.whole(problem.target.shape), problem.measured[0].noise, number)
@@ -113,9 +131,9 @@ def begin(problem: Volume, pace: Pace) -> State:
     return State({"image": problem.start + np.float32(pace.first) * noise_of(problem, 0)})
 
 
-def advance(problem: Volume, pace: Pace, state: State) -> Mapping[str, float]:
-    """A level."""
-    x, number = state.arrays["image"], state.step
+def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[str, float]:
+    """The level of that number."""
+    x = state.arrays["image"]
     now, then = pace.sigmas()[number : number + 2]
     along = number % len(problem.axes)
     estimate = problem.model.volume(x, now, problem.axes[along])

@@ -18,6 +18,7 @@ from torch import Tensor
 from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured
+from core.methods.srmri.sampling.kernel_operator import KernelOperator
 from core.operators.linear import Compose, Kept, LinearOperator, Mask, Matrix, Separable
 
 RANK = 1e-6  # singular values below this, of the largest, count as none
@@ -106,6 +107,27 @@ class PlaneOperator:
         return self.rows.shape[1] / self.rows.shape[0], self.columns.shape[1] / self.columns.shape[0]
 
 
+SliceOperator = PlaneOperator | KernelOperator
+
+
+def check_uncoupled(measured: int, restored: int, axis: int, *, alike: bool = True) -> None:
+    """Refuse slices along an axis that are not each measured by one.
+
+    Args:
+        measured: how many.
+        restored: likewise.
+        axis: along which they follow each other.
+        alike: whether each lies where its measured one does.
+
+    Raises:
+        RestorationError: slices-coupled.
+    """
+    if measured != restored or not alike:
+        got = f"{measured} measured and {restored} restored slices along axis {axis}"
+        remedy = "use the method srmri, whose data step takes whole volumes, without a search for the kernel"
+        raise RestorationError("slices-coupled", "one measured slice for each restored one", got, remedy)
+
+
 def plane_operators(measured: Measured, target: Grid, axis: int) -> list[PlaneOperator]:
     """The operator of each slice along an axis of the target.
 
@@ -113,10 +135,7 @@ def plane_operators(measured: Measured, target: Grid, axis: int) -> list[PlaneOp
         RestorationError: slices-coupled: a measured slice is not of one restored slice.
     """
     separable, kept = parts_of(measured.operator(target))
-    if not is_identity(separable.matrices[axis]):
-        got = f"{measured.grid.shape[axis]} measured and {target.shape[axis]} restored slices along axis {axis}"
-        remedy = "use the method srmri, whose data step takes whole volumes"
-        raise RestorationError("slices-coupled", "one measured slice for each restored one", got, remedy)
+    check_uncoupled(measured.grid.shape[axis], target.shape[axis], axis, alike=is_identity(separable.matrices[axis]))
     rows, columns = (torch.from_numpy(separable.matrices[at]).float() for at in range(3) if at != axis)
     if kept is None:
         return [PlaneOperator(rows, columns)] * target.shape[axis]
@@ -124,7 +143,7 @@ def plane_operators(measured: Measured, target: Grid, axis: int) -> list[PlaneOp
     return [PlaneOperator(rows, columns, torch.from_numpy(plane.astype(np.float32))) for plane in planes]
 
 
-def fusion_levels(operator: PlaneOperator) -> tuple[int, int]:
+def fusion_levels(operator: SliceOperator) -> tuple[int, int]:
     """Wavelet levels along rows and columns: log2 of the factor, so that the band is what the scan measured."""
     rows, columns = (max(0, round(math.log2(factor))) for factor in operator.factors)
     return rows, columns

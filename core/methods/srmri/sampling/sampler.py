@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from core.diffusion.samplers import Langevin, reverse_diffusion, ve_ancestral
-from core.methods.srmri.sampling.planes import PlaneOperator, fused, fusion_levels
+from core.methods.srmri.sampling.planes import SliceOperator, fused, fusion_levels
 
 Pull = Literal["score-sde", "dps", "mcg", "srmri"]
 Denoiser = Callable[[Tensor, float], Tensor]  # a slice (1, 1, h, w) and sigma to the expected one
@@ -42,7 +42,7 @@ class Scene:
     """
 
     denoise: Denoiser
-    operator: PlaneOperator
+    operator: SliceOperator
     seen: Tensor
     raised: Tensor | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -15,9 +15,18 @@ from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.iterative import State
-from core.methods.srmri.sampling.planes import PlaneOperator, fusion_levels, plane_axes, plane_operators, reduced_axes
+from core.methods.srmri.sampling.kernel_operator import KernelOperator
+from core.methods.srmri.sampling.planes import (
+    SliceOperator,
+    check_uncoupled,
+    fusion_levels,
+    plane_axes,
+    plane_operators,
+    reduced_axes,
+)
 from core.methods.srmri.sampling.sampler import USES, Noise, Rules, Scene, level
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.zero_shot.unknown import Unknown
 from core.noise import axis_key, normal_tensor
 
 
@@ -30,7 +39,7 @@ class Stack:
         rules: of the sampler.
         levels: how many.
         axis: along which the slices follow each other.
-        operators: of each restored slice.
+        operators: of each restored slice; none before a kernel that is searched is found.
         seen: measured slices (slices, m, k), over the 99.9th percentile.
         raised: them interpolated onto the target, (slices, h, w).
         measured: the scan.
@@ -41,7 +50,7 @@ class Stack:
     rules: Rules
     levels: int
     axis: int
-    operators: Sequence[PlaneOperator]
+    operators: Sequence[SliceOperator]
     seen: Array
     raised: Array
     measured: Measured
@@ -71,6 +80,25 @@ def stack_of(model: ScoreModel, rules: Rules, levels: int, measured: Measured, t
     return Stack(model, rules, levels, axis, plane_operators(measured, target, axis), seen, raised, measured, target)
 
 
+def unknown_stack(model: ScoreModel, rules: Rules, levels: int, unknown: Unknown, measured: Measured, target: Grid) -> Stack:
+    """The problem of a scan whose kernel is searched; see ``knowing``.
+
+    Raises:
+        RestorationError: slices-coupled.
+    """
+    axis = unknown.axis
+    check_uncoupled(len(unknown.slices), target.shape[axis], axis)
+    raised = np.moveaxis(interpolate(measured.image, measured.grid, target, 3) / unknown.upper, axis, 0)
+    return Stack(model, rules, levels, axis, (), unknown.slices, np.ascontiguousarray(raised), measured, target)
+
+
+def knowing(stack: Stack, kernel: Array, factor: int) -> Stack:
+    """The problem once the kernel of its slices, (k, k), is known."""
+    rows, columns = stack.raised.shape[1:]
+    operator = KernelOperator(torch.from_numpy(kernel.copy()), factor, (rows, columns))
+    return replace(stack, operators=[operator] * len(stack.raised))
+
+
 def slice_noise(stack: Stack, place: int, number: int) -> Tensor:
     """Standard normal noise of a slice, (1, 1, h, w), by its place and the number of the use alone."""
     box = Box((place, 0, 0), (place + 1, *stack.raised.shape[1:]))
@@ -83,9 +111,9 @@ def begin(stack: Stack) -> State:
     return State({"slices": np.ascontiguousarray((torch.stack(noise) * stack.sigmas[0]).cpu().numpy())})
 
 
-def advance(stack: Stack, state: State) -> Mapping[str, float]:
-    """A level of all slices: each sees its neighbours as they were before it; tells rho where there is a gradient."""
-    before, number = state.arrays["slices"], state.step
+def advance(stack: Stack, state: State, number: int) -> Mapping[str, float]:
+    """The level of that number, of all slices: each sees its neighbours as they were before it; tells rho at a gradient."""
+    before = state.arrays["slices"]
     after, apart = np.empty_like(before), 0.0
     now, then = stack.sigmas[number : number + 2]
     for place in range(len(before)):

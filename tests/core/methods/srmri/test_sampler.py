@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import pywt
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.diffusion.samplers import Langevin
 from core.methods.srmri.sampling.planes import PlaneOperator, fused, plane_axes
 from core.methods.srmri.sampling.sampler import Rules, Scene, gradient_of, level
 
+Runs = NDArray[np.float64]
 SIDE = 2
 N = SIDE * SIDE
 SIGMAS = [3.0, 1.5, 0.7, 0.3, 0.1, 0.0]
@@ -164,6 +167,74 @@ def test_with_the_exact_likelihood_the_samples_are_the_posterior_and_dps_is_bias
     along = torch.linalg.norm(H @ dps - SEEN) / torch.linalg.norm(H @ mean - SEEN)
     assert float(along) < 0.5  # nearer the noisy scan than the posterior's mean is
     assert float((H @ narrow @ H.T).trace() / (H @ covariance @ H.T).trace()) < 0.5  # and surer of it
+
+
+TRIED = 250  # runs of a sampler with norms, each on its own
+KNOWN = 20_000  # of the formulas, side by side
+
+
+def by_formulas(pull: str, rho: float, *, predictor_first: bool, period: int) -> Runs:
+    """The same walks of many slices (runs, pixels) side by side, with norms, by formulas that are written out once more."""
+    draw, inverse, project = np.random.default_rng(5), np.linalg.pinv(H.numpy()), H.numpy()
+    prior, middle, y, pixels = COVARIANCE.numpy(), MEAN.numpy(), SEEN.numpy(), len(SEEN)
+
+    def normal() -> Runs:
+        return draw.standard_normal((KNOWN, N))
+
+    def looked(x: Runs, sigma: float, number: int) -> tuple[Runs, Runs | None]:
+        """Score, and what a gradient takes away."""
+        gain = prior @ np.linalg.inv(prior + sigma**2 * np.eye(N))
+        expected = middle + (x - middle) @ gain.T
+        rest = y - expected @ project.T
+        slope = -(rest / np.linalg.norm(rest, axis=1, keepdims=True)) @ project @ gain
+        graded = pull in {"dps", "mcg"} or (pull == "srmri" and number % period == 0)
+        return (expected - x) / sigma**2, rho * pixels**0.5 * slope if graded else None
+
+    def pulled(x: Runs, taken: Runs | None, sigma: float) -> Runs:
+        x = x if taken is None else x - taken
+        if taken is not None and pull != "mcg":
+            return x
+        return x + (y + sigma * normal() @ project.T - x @ project.T) @ inverse.T
+
+    def corrected(x: Runs, score: Runs) -> Runs:
+        z = normal()
+        step = 2 * (SNR * np.linalg.norm(z, axis=1) / np.linalg.norm(score, axis=1)) ** 2
+        return x + step[:, None] * score + np.sqrt(2 * step)[:, None] * z
+
+    x = SIGMAS[0] * normal()
+    for number, (now, then) in enumerate(pairwise(SIGMAS)):
+        if not predictor_first:
+            score, taken = looked(x, now, number)
+            x = pulled(corrected(x, score), taken, now)
+        score, taken = looked(x, now, number)
+        x = x + (now**2 - then**2) * score + (then > 0) * np.sqrt(now**2 - then**2) * normal()
+        x = pulled(x, taken, then)
+        if predictor_first and then > 0:
+            x = corrected(x, looked(x, then, number)[0])
+    return x
+
+
+@pytest.mark.parametrize(
+    ("pull", "predictor_first"), [("score-sde", True), ("dps", False), ("mcg", True), ("srmri", False), ("srmri", True)]
+)
+def test_with_norms_mean_and_covariance_are_those_of_the_formulas_to_four_standard_errors(
+    pull: str, *, predictor_first: bool
+) -> None:
+    """Of runs cut at the formulas' 1st and 99th percentiles, for norms give long tails; errors from the spread of the formulas'."""
+    how = Rules(pull, 2, 0.3, predictor_first=predictor_first, corrector=Langevin(SNR))  # type: ignore[arg-type]
+    draw = torch.Generator().manual_seed(2)
+
+    def noise(_: int, __: int) -> Tensor:
+        return torch.randn(N, generator=draw, dtype=torch.float64)
+
+    ours = np.array([walked(how, noise, SIGMAS[0] * noise(0, 0)).numpy() for _ in range(TRIED)])
+    theirs = by_formulas(pull, 0.3, predictor_first=predictor_first, period=2)
+    ends, share = np.percentile(theirs, (1, 99), axis=0), (1 / TRIED + 1 / KNOWN) ** 0.5
+    middle = theirs.clip(*ends).mean(0)
+    away, known = (runs.clip(*ends) - middle for runs in (ours, theirs))
+    assert (abs(away.mean(0)) < 4 * share * known.std(0)).all()
+    spread = known[:, :, None] * known[:, None]
+    assert (abs((away[:, :, None] * away[:, None]).mean(0) - spread.mean(0)) < 4 * share * spread.std(0)).all()
 
 
 def test_with_every_level_a_gradient_srmri_is_dps_to_the_last_bit() -> None:

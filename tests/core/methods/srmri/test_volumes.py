@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +12,19 @@ import torch
 from core.diffusion.schedules import Geometric
 from core.errors import RestorationError
 from core.geometry.grid import Grid
+from core.methods import registry
 from core.methods.base import Measured
 from core.methods.iterative import State
 from core.methods.srmri import mock
 from core.methods.srmri.sampling import few_steps, slice_walk
 from core.methods.srmri.sampling.data_step import Exact, Iterated
 from core.methods.srmri.sampling.few_steps import Pace, volume_of
+from core.methods.srmri.sampling.kernel_operator import KernelOperator, SlicesOperator
 from core.methods.srmri.sampling.planes import parts_of, plane_operators
 from core.methods.srmri.sampling.sampler import Rules
 from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.score_network import NCSNpp
+from core.methods.srmri.zero_shot.kernel import reduced
 from core.operators.forward_model import ForwardModel, InPlane, KSpace, SliceProfile
 from core.stats import scan_stats
 from tests.phantoms import brain
@@ -67,7 +73,7 @@ def test_few_levels_keep_what_was_measured_and_take_both_planes_in_turn() -> Non
     state = few_steps.begin(problem, PACE)
     residuals = []
     for _ in range(PACE.levels):
-        figures = few_steps.advance(problem, PACE, state)
+        figures = few_steps.advance(problem, PACE, state, state.step)
         state.count(figures)
         residuals.append("residual" in figures)
     assert residuals == [True, False, True, True]
@@ -89,7 +95,7 @@ def walked(measured: Measured, target: Grid, rules: Rules, levels: int = 3) -> n
     stack = slice_walk.stack_of(model(), rules, levels, measured, target)
     state: State = slice_walk.begin(stack)
     for _ in range(levels):
-        state.count(slice_walk.advance(stack, state))
+        state.count(slice_walk.advance(stack, state, state.step))
     return slice_walk.image_of(stack, state)
 
 
@@ -111,10 +117,73 @@ def test_rho_is_told_where_there_is_a_gradient() -> None:
     state = slice_walk.begin(stack)
     told = []
     for _ in range(2):
-        figures = slice_walk.advance(stack, state)
+        figures = slice_walk.advance(stack, state, state.step)
         told.append(figures.get("rho"))
         state.count(figures)
     assert told == [pytest.approx(0.1 * 24**0.5), None]
+
+
+def uneven() -> KernelOperator:
+    """Of slices of 13 by 10 pixels, by a kernel that lies askew."""
+    kernel = torch.rand(13, 13, generator=torch.Generator().manual_seed(0)).cumsum(0)
+    return KernelOperator(kernel / kernel.sum(), 2, (13, 10))
+
+
+def test_the_operator_of_a_found_kernel_is_the_reduction_with_its_adjoint_and_inverse() -> None:
+    each = uneven()
+    every, draw = SlicesOperator(each, 1, 3), np.random.default_rng(0)
+    x, y = draw.standard_normal(every.shape_in, np.float32), draw.standard_normal(every.shape_out, np.float32)
+    assert (every.shape_in, every.shape_out) == ((13, 3, 10), (7, 3, 5))
+    seen = every.forward(x)
+    torch.testing.assert_close(torch.from_numpy(seen[:, 1]), reduced(torch.from_numpy(x[None, None, :, 1]), each.kernel, 2)[0, 0])
+    assert np.vdot(seen, y) == pytest.approx(np.vdot(x, every.adjoint(y)), rel=1e-4)
+    narrow = KernelOperator(torch.tensor([[0.0, 0, 0], [0, 0.4, 0.1], [0, 0.3, 0.2]]), 2, (12, 10))
+    slices = torch.rand(1, 1, 6, 5, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(narrow(narrow.inverse(slices)), slices, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("srmri", {"levels": 2}),
+        ("srmri", {"sampler": "slices", "scales": 2}),
+        ("score-sde", {"scales": 2}),
+        ("dps", {"scales": 2}),
+    ],
+)
+def test_samplers_take_the_kernel_that_is_found_in_the_scan(tmp_path: Path, method: str, options: dict[str, object]) -> None:
+    """What is told by the forward model has no say then: here, that there is another kernel."""
+    mock.write(str(tmp_path), method)
+    measured, target = scan(InPlane(axis="S"), shape=(12, 16, 2))
+    blind = registry.build_method(method, options | {"kernel_steps": 2}, str(tmp_path))
+    made = []
+    for how in (measured, replace(measured, forward=InPlane(axis="S", kernel="box"))):
+        problem = blind.prepare([how], target)  # type: ignore[attr-defined]
+        state = blind.start(problem)  # type: ignore[attr-defined]
+        assert len(list(blind.steps(problem, state))) == 4  # type: ignore[attr-defined]
+        assert set(state.arrays) == {"kernel", "image" if options.get("levels") else "slices"}
+        made.append(blind.result(problem, state)[0])  # type: ignore[attr-defined]
+        assert blind.beside(problem, state).pictures["kernel"][0].shape == (13, 13)  # type: ignore[attr-defined]
+    assert np.isfinite(made[0]).all()
+    assert made[0].tobytes() == made[1].tobytes()
+    known = registry.build_method(method, options, str(tmp_path)).restore([measured], target)[0]
+    assert not np.array_equal(known, made[0])
+
+
+def test_a_kernel_is_searched_in_one_whole_scan_with_a_slice_for_each_restored_one(tmp_path: Path) -> None:
+    mock.write(str(tmp_path), "srmri")
+    measured, target = scan(InPlane(axis="S"), shape=(12, 16, 2))
+    blind = registry.build_method("srmri", {"kernel_steps": 1, "levels": 1}, str(tmp_path))
+    with pytest.raises(RestorationError, match=r"kernel-scans: expected one scan.*, but got 2\. Restore them apart"):
+        blind.restore([measured, measured], target)
+    masked = replace(measured, mask=np.zeros(measured.grid.shape, bool))
+    with pytest.raises(RestorationError, match=r"kernel-mask: expected a scan without a mask.*Leave out the mask"):
+        blind.restore([masked], target)
+    thick, whole = scan(SliceProfile(factor=4), 2, (12, 16, 8))
+    slices = registry.build_method("dps", {"kernel_steps": 1, "scales": 2}, str(tmp_path))
+    assert slices.restore([thick], whole)[0].shape == (12, 16, 8)  # thick slices are rows of other planes
+    with pytest.raises(RestorationError, match=r"slices-coupled: expected one measured .*, but got 2 .* without a search"):
+        slices.restore([measured], Grid((24, 32, 4), target.affine @ np.diag([0.5, 0.5, 0.5, 1])))
 
 
 def test_slices_that_measured_ones_mix_are_refused() -> None:

@@ -14,7 +14,7 @@ from core.methods.iterative import IterativeMethod, State
 from core.methods.srmri.zero_shot import kernel_gan, zssr
 from core.methods.srmri.zero_shot.crops import Crops
 from core.methods.srmri.zero_shot.kernel import centre, centre_of_mass, cleaned, composed, raised, reduced, spreads, twice
-from core.methods.srmri.zero_shot.kernel_gan import Discriminator, Generator, border_mask
+from core.methods.srmri.zero_shot.kernel_gan import Discriminator, Generator, Search, border_mask
 from core.methods.srmri.zero_shot.zssr import Study, Undo
 from core.operators.forward_model import InPlane
 from core.stats import scan_stats
@@ -34,12 +34,13 @@ def gaussian(down: float, right: float, turned: float = 0.0, size: int = 13) -> 
 def leaves(side: int, seed: int = 0, count: int = 3000) -> np.ndarray:
     """Discs of all sizes, one on the other: the same at any scale."""
     draw, image = np.random.default_rng(seed), np.zeros((side, side), np.float32)
-    rows, columns = np.mgrid[:side, :side]
     least, most = 1.0, side / 4
     for _ in range(count):
         radius = (most**-2 + draw.random() * (least**-2 - most**-2)) ** -0.5
         at = draw.random(2) * side
-        image[(rows - at[0]) ** 2 + (columns - at[1]) ** 2 < radius**2] = draw.random()
+        box = tuple(slice(max(0, int(place - radius)), int(place + radius) + 2) for place in at)
+        rows, columns = np.ogrid[box]
+        image[box][(rows - at[0]) ** 2 + (columns - at[1]) ** 2 < radius**2] = draw.random()
     return image
 
 
@@ -144,6 +145,22 @@ def test_back_projection_brings_a_slice_onto_the_scan() -> None:
     assert apart[0] > 2 * apart[1] > 3 * apart[2]
 
 
+@pytest.mark.slow
+def test_a_planted_kernel_is_found_in_an_image_that_it_reduced_at_every_scale() -> None:
+    """After 300 steps: those that follow favour sparse kernels, and leave it narrower."""
+    image, kernel = leaves(2048, count=20_000), gaussian(2.0, 1.4, 0.4)
+    for _ in range(3):
+        image = seen(image, kernel)
+    search, state = Search.of(image[None], (0,)), State({})
+    search.begin(state)
+    for _ in range(300):
+        state.count(search.step(state))
+    made = cleaned(search.kernel(state))
+    np.testing.assert_allclose(spreads(made), spreads(kernel), rtol=0.2)
+    assert np.corrcoef(made.ravel(), kernel.ravel())[0, 1] > 0.95
+    assert np.corrcoef(made.T.ravel(), kernel.ravel())[0, 1] < np.corrcoef(made.ravel(), kernel.ravel())[0, 1] - 0.02
+
+
 def test_a_network_gains_over_interpolation_on_an_image_that_is_alike_at_all_scales() -> None:
     sharp, kernel = leaves(96, 3), gaussian(0.9, 0.9)
     coarse = seen(sharp, kernel)
@@ -168,11 +185,13 @@ def test_a_scan_reduced_within_its_slices_is_restored_with_its_kernel_told(facto
     method = registry.build_method("kernelgan-zssr", {"kernel_steps": 3, "steps": 3, "turns": 8})
     assert isinstance(method, IterativeMethod)
     problem = method.prepare([measured], target)
-    np.testing.assert_allclose(problem.slices * problem.upper, np.moveaxis(scan.image, 2, 0), rtol=1e-5)
+    np.testing.assert_allclose(problem.unknown.slices * problem.unknown.upper, np.moveaxis(scan.image, 2, 0), rtol=1e-5)
     state = method.start(problem)
     assert len(list(method.steps(problem, state))) == 6
     (image,) = method.result(problem, state)
     assert (image.shape, image.dtype) == (target.shape, np.float32)
-    (figures,) = method.beside(problem, state).figures
+    beside = method.beside(problem, state)
+    (figures,), (kernel,) = beside.figures, beside.pictures["kernel"]
+    assert (kernel.shape, float(kernel.sum())) == ((13, 13) if factor == 2 else (37, 37), pytest.approx(1, abs=1e-5))
     assert figures["kernel_factor"] == factor
     assert set(figures) >= {"kernel_sd_rows", "kernel_sd_columns", "kernel_bicubic_at"}
