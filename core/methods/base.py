@@ -146,6 +146,15 @@ class Method(ABC):
         """
         return {}
 
+    def about(self, source: Grid, target: Grid) -> dict[str, Any]:  # noqa: ARG002 - a subclass may ask
+        """What is to be known of how it restores one scan beyond its settings, as JSON values; the sidecar has it.
+
+        Args:
+            source: grid of the scan.
+            target: grid of the result.
+        """
+        return {}
+
     @abstractmethod
     def tiling(self, source: Grid, target: Grid, wanted: TilingSettings) -> Tiling:
         """How the target grid is split for this method."""

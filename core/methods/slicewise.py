@@ -173,6 +173,13 @@ class SliceMethod(Method):
             (n, channels, rows, columns) float32: the restored slices with one channel, or codes for ``decode``.
         """
 
+    def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
+        """Codes (n, channels, ...) between those of two of the scan's slices, a share (n, 1, 1, 1) of the way from below to above.
+
+        A subclass may interpolate otherwise; where the share is 0 the codes below must come back.
+        """
+        return below - (below - above) * shares
+
     def decode(self, codes: Tensor, slices: Sequence[Slice]) -> Tensor:  # noqa: ARG002 - a subclass may ask
         """Restored target slices (n, 1, rows, columns) of their codes (n, channels, ...); as they are by default."""
         return codes
@@ -254,7 +261,7 @@ class SliceMethod(Method):
 
         def restore(start: int, stop: int) -> None:
             low, high = (codes[places[start:stop].to(codes.device)] for places in (below, above))
-            _write(self.decode(low - (low - high) * shares[start:stop], slices[start:stop]), made[start:stop])
+            _write(self.decode(self.lerped(low, high, shares[start:stop]), slices[start:stop]), made[start:stop])
 
         in_parts(restore, len(slices), self._at_once(len(slices)))
 

@@ -17,6 +17,7 @@ from core.diffusion.schedules import CLEAN, Schedule, ddim_times
 from core.methods.latent_zoom.presets import LATENT
 from core.methods.slicewise import padded
 
+TIMES = 1000  # of the schedule
 CHUNK = 1 << 14  # places of codes whose distances to the codebook are held at once
 
 
@@ -48,9 +49,15 @@ def quantised(codes: Tensor, entries: Tensor) -> Tensor:
     return torch.cat(nearest).reshape(codes.movedim(1, -1).shape).movedim(-1, 1).contiguous()
 
 
-def times(steps: int, *, clean: bool) -> list[float]:
-    """Timesteps of latent diffusion's samplers, the last one 0, whose bit of noise quantisation hides, or the clean code."""
-    grid = ddim_times(steps)
+def times(steps: int, *, clean: bool, first: int = TIMES) -> list[float]:
+    """Timesteps of latent diffusion's samplers, the last one 0, whose bit of noise quantisation hides, or the clean code.
+
+    Args:
+        steps: as the papers count.
+        clean: whether the last is the clean code.
+        first: of the schedule's timesteps, from which on they are laid.
+    """
+    grid = ddim_times(steps, first)
     return [*grid[:-1], CLEAN] if clean else grid
 
 

@@ -11,26 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
-from core.diffusion.samplers import SAMPLERS, Noise, ddim, prior
+from core.diffusion.samplers import SAMPLERS, START, Noise, ddim, prior
 from core.geometry.grid import Array, Grid
 from core.geometry.slices import Padding
 from core.methods.base import Measured, MethodSettings
 from core.methods.latent_zoom import latent
-from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER, FINER, LATENT, SCHEDULE
+from core.methods.latent_zoom.presets import AUTOENCODER, BETWEEN, DEBLUR, DENOISER, FINER, LATENT, REGRESSION, SCHEDULE
+from core.methods.latent_zoom.window import Window, around
 from core.methods.latent_zoom.zoom import Zoom, ZoomSettings
 from core.methods.samples import SampledMethod, SampledSettings, Sampling, drawn, over_samples
 from core.methods.slicewise import Slice, slice_noise
 from core.models.bundle import NETWORK
 
 LEVELS = 255  # of 8 bits
+BLACK, FAINT = -1.0, 0.01  # in the networks' units; how much brighter still counts as black
 
 
 class LdmSettings(ZoomSettings, SampledSettings):
@@ -52,6 +54,20 @@ class LdmSettings(ZoomSettings, SampledSettings):
         title="Quantise",
         description="codes snap to the codebook after their interpolation, as the paper's, before, or not; default: after, and "
         "not for several samples",
+    )
+    begin: Literal["noise", "regression"] = Field(
+        "noise",
+        title="Begin",
+        description="sampling from noise, as the paper's, or from the codes of WDSR's slice under the noise of an earlier time",
+    )
+    begin_time: int = Field(300, ge=2, le=1000, title="Begin's time", description="of the schedule's 1000, where a regression begins")
+    between: Literal["lerp", "learned"] = Field(
+        "lerp", title="Between", description="codes between two slices: their lerp, as the paper's, or by a network that adds to it"
+    )
+    box: bool = Field(
+        default=True,
+        title="Box",
+        description="work within the part of a slice that is not black, and leave black what is beyond",
     )
     deblur: bool = Field(default=True, title="Deblur", description="sharpen decoded slices by EDSR, where the model has one")
     eight_bits: bool = Field(
@@ -77,12 +93,19 @@ class _Ldm(SampledMethod, Zoom):
         return self.settings.quantise or ("none" if self.settings.samples > 1 else "after")
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """See ``Zoom.needs``."""
+        wanted = {REGRESSION: self.settings.begin == "regression", BETWEEN: self.settings.between == "learned"}
+        return (*self.roles, *(role for role, needed in wanted.items() if needed))
+
+    @property
     def sampling(self) -> Sampling:
         """Of codes: by the paper's sampler, or, for a map, by one that keeps the spread."""
         settings = self.settings
         name = settings.sampler or ("plms" if settings.samples > 1 else "ddim")
         sampler = partial(ddim, eta=settings.eta) if name == "ddim" else SAMPLERS[name]
-        times = latent.times(settings.steps, clean=self.quantise == "none")
+        first = latent.TIMES if settings.begin == "noise" else settings.begin_time
+        times = latent.times(settings.steps, clean=self.quantise == "none", first=first)
         return Sampling(name, sampler, build_schedule(self.bundle.schedule or SCHEDULE), times)
 
     def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
@@ -92,25 +115,75 @@ class _Ldm(SampledMethod, Zoom):
 
     def coded(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Codes of coarse slices, by the diffusion model."""
+        window = self._window(planes, 1)
+        part, whole = window.cut(planes), self._noise(slices, (planes.shape[-2], planes.shape[-1]))
+        return self._within(window, lambda: self._drawn(part, lambda number: window.cut(whole(number))))
+
+    def _drawn(self, planes: Tensor, noise: Noise) -> Tensor:
+        """A sample of the codes of coarse slices."""
         sampling = self.sampling
         schedule = sampling.schedule
         denoise = latent.denoiser(self.network(DENOISER), planes, schedule)
-        noise = self._noise(slices, (planes.shape[-2], planes.shape[-1]))
-        codes = sampling.sampler(denoise, prior(schedule, noise), schedule, sampling.times, noise)
-        return self._snapped(codes, "before")
+        start = prior(schedule, noise) if self.settings.begin == "noise" else self._regressed(planes, noise)
+        return self._snapped(sampling.sampler(denoise, start, schedule, sampling.times, noise), "before")
+
+    def _regressed(self, planes: Tensor, noise: Noise) -> Tensor:
+        """Codes of what a regression makes of coarse slices, under the noise of the first time."""
+        sampling, regression = self.sampling, self.network(REGRESSION)
+        finer: Tensor = regression(planes.expand(-1, channels_of(regression), -1, -1)).mean(1, keepdim=True)
+        alpha, sigma = sampling.schedule.alpha_sigma(sampling.times[0])
+        return latent.encode(self.network(AUTOENCODER), finer) * alpha + noise(START) * sigma
 
     def encoded(self, planes: Tensor) -> Tensor:
         """Codes of sharp slices, by the autoencoder alone."""
-        padding = Padding((planes.shape[-2], planes.shape[-1]), FINER)
-        return self._snapped(latent.encode(self.network(AUTOENCODER), padding.apply(planes)), "before")
+        whole = Padding((planes.shape[-2], planes.shape[-1]), FINER).apply(planes)
+        window, autoencoder = self._window(whole, FINER), self.network(AUTOENCODER)
+        return self._within(window, lambda: self._snapped(latent.encode(autoencoder, window.cut(whole, FINER)), "before"))
 
     def decoded(self, codes: Tensor) -> Tensor:
-        """Slices (n, 1, …) of codes, sharpened where asked for."""
+        """Slices (n, 1, …) of codes, sharpened where asked for; black where the codes are that."""
+        window = around(codes != self._black, codes.shape) if self.settings.box else Window.all_of(codes)
+        image = codes.new_full((len(codes), 1, *(FINER * n for n in codes.shape[2:])), BLACK)
+        if window.empty:
+            return image
+        rows, columns = window.slices(FINER)
+        image[..., rows, columns] = self._shown(window.cut(codes))
+        return image
+
+    def _shown(self, codes: Tensor) -> Tensor:
         image = self.leveled(latent.decode(self.network(AUTOENCODER), self._snapped(codes, "after")))
         if self.settings.deblur and DEBLUR in self.bundle.parts:
             image = self.network(DEBLUR)(image)
             image = of_levels(image, torch.round) if self.settings.eight_bits else image
         return image.mean(1, keepdim=True)
+
+    # -- the part of slices that is not black -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _black(self) -> Tensor:
+        """The code of black, (1, channels, 1, 1)."""
+        edge = 8 * FINER
+        with torch.no_grad():
+            codes = latent.encode(self.network(AUTOENCODER), torch.full((1, 1, edge, edge), BLACK, device=self.device))
+        return self._snapped(codes[:, :, 4:5, 4:5], "before")
+
+    def _window(self, planes: Tensor, step: int) -> Window:
+        """The codes of what is not black in slices of which ``step`` rows and columns make one of a code."""
+        shape = (*planes.shape[:2], *(n // step for n in planes.shape[2:]))
+        if not self.settings.box:
+            return Window.all_of(planes[..., ::step, ::step])
+        seen = nn.functional.max_pool2d(planes, step) if step > 1 else planes
+        return around(seen > BLACK + FAINT, shape)
+
+    def _within(self, window: Window, make: Callable[[], Tensor]) -> Tensor:
+        """Codes of the window, with the code of black around them."""
+        if window.whole:
+            return make()
+        codes = self._black.expand(window.shape[0], -1, *window.shape[2:]).clone()
+        if not window.empty:
+            rows, columns = window.slices()
+            codes[..., rows, columns] = make()
+        return codes
 
     def leveled(self, planes: Tensor) -> Tensor:
         """Slices of 256 levels, cut off, where that is asked for."""
@@ -131,10 +204,23 @@ def of_levels(planes: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
     return whole((planes.clamp(-1, 1) + 1) * (LEVELS / 2)) * (2 / LEVELS) - 1
 
 
+def channels_of(network: nn.Module) -> int:
+    """How many equal channels a network is shown."""
+    return next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d)).in_channels
+
+
 class LatentZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of their codes."""
 
     name: ClassVar[str] = "latent-zoom"
+
+    def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
+        """See ``SliceMethod.lerped``; by the network that learned it, where asked for."""
+        plain = super().lerped(below, above, shares)
+        if self.settings.between == "lerp":
+            return plain
+        learned: Tensor = self.network(BETWEEN)(below, above, shares)
+        return torch.where((plain == self._black).all(1, keepdim=True), plain, learned)
 
     def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Codes."""

@@ -1,10 +1,11 @@
-"""The networks that are not diffusers': EDSR at scale 1, WDSR-B, SRGAN's two, the autoencoder of slices, a patch discriminator.
+"""The networks that are not diffusers': EDSR, codes between two, WDSR-B, SRGAN's two, autoencoder of slices, patch discriminator.
 
-All take and give slices (n, channels, rows, columns) in -1..1, but for the autoencoder of slices, whose are in 0..1.
+Slices (n, channels, rows, columns) are in -1..1, but for the autoencoder of slices, whose are in 0..1.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -55,6 +56,32 @@ class EDSR(nn.Module):
         features = self.head(image)
         made: Tensor = self.tail(features + self.body(features))
         return image + made if self.residual else made
+
+
+class CodesBetween(nn.Module):
+    """Codes between those of two slices: their lerp, and what a residual network of both adds, which is nothing at the two.
+
+    It begins as the lerp.
+
+    Args:
+        channels: of a code.
+        width: of the features.
+        blocks: residual blocks.
+    """
+
+    def __init__(self, channels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.head = _conv(2 * channels + 1, width, 3)
+        self.body = nn.Sequential(*(_EdsrBlock(width) for _ in range(blocks)))
+        self.tail = _conv(width, channels, 3)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+
+    def forward(self, below: Tensor, above: Tensor, share: Tensor) -> Tensor:
+        """Codes (n, channels, rows, columns) at a share (n, 1, 1, 1) of the way from those below to those above."""
+        shown = torch.cat([below, above, share.expand(-1, 1, *below.shape[2:])], 1)
+        added: Tensor = self.tail(self.body(self.head(shown)))
+        return below - (below - above) * share + 4 * share * (1 - share) * added
 
 
 class WDSR(nn.Module):

@@ -1,4 +1,4 @@
-"""What the networks learn: slices' codes, the noise in them, sharpness, finer slices, and codes whose middles are slices too.
+"""What the networks learn: slices' codes, the noise in them, sharpness, finer slices, and codes between which slices lie.
 
 Images are in -1..1, but for the autoencoder of slices: there they are in 0..1.
 """
@@ -16,14 +16,13 @@ from core.diffusion.predictions import Denoise
 from core.diffusion.samplers import ddim
 from core.errors import IsovoxError
 from core.methods.latent_zoom import latent
-from core.methods.latent_zoom.examples import ABOVE, COARSE
+from core.methods.latent_zoom.examples import ABOVE, COARSE, SHARE
 from core.methods.latent_zoom.presets import SCHEDULE
 from core.training.batch import Batch
 from core.training.losses import psnr
 from core.training.objectives.base import Objective
 from core.training.objectives.denoising import Denoising
 
-TIMES = 1000  # of the schedule
 SHOWN_STEPS = 10  # of the sampler of the validation
 SCALES = 3  # of gradients
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -154,7 +153,7 @@ class CodeDenoising(Denoising):
 
     def times(self, count: int, draw: torch.Generator) -> list[float]:
         """Evenly drawn."""
-        return [float(t) for t in torch.randint(TIMES, (count,), generator=draw).tolist()]
+        return [float(t) for t in torch.randint(latent.TIMES, (count,), generator=draw).tolist()]
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
         """Codes by DDIM without noise; of the truth the shape alone is known."""
@@ -232,6 +231,58 @@ class SrganTraining(OfImages):
         """What the generator makes of its inputs."""
         image: Tensor = network(_as_wide(network, batch.inputs))
         return image.mean(1, keepdim=True)
+
+
+# -- codes between two ----------------------------------------------------------------------------------------------------------
+
+
+class Betweening(OfImages):
+    """Absolute error of the slice that is decoded of codes between two, anywhere on the way.
+
+    Args:
+        network: of codes below and above, and the share of the way.
+        autoencoder: that codes and decodes; it does not learn any more.
+    """
+
+    def __init__(self, network: nn.Module, autoencoder: nn.Module) -> None:
+        super().__init__(network)
+        self._frozen = (autoencoder,)  # in a tuple: no part of the objective
+
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002 - draws nothing
+        """Mean absolute error."""
+        image = self._between(self.network, batch)
+        return nn.functional.l1_loss(image, batch.truth.expand_as(image))
+
+    def restore(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The slices of the network's codes."""
+        return self._between(network, batch).mean(1, keepdim=True)
+
+    def figures(self, held: Batch, restored: Tensor) -> dict[str, Tensor]:
+        """PSNR in dB of it, and of the slices of lerped codes."""
+        of_lerp = [self.restore(_lerp, each.to(self._device)).cpu() for each in _singles(held)]
+        return super().figures(held, restored) | {"psnr_lerp": psnr_of(torch.cat(of_lerp), held.truth)}
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._frozen[0].parameters()).device
+
+    def _between(self, network: Callable[..., Tensor], batch: Batch) -> Tensor:
+        (autoencoder,) = self._frozen
+        with torch.no_grad():
+            below, above = (latent.encode(autoencoder, each) for each in (batch.inputs, batch.conditions[ABOVE]))
+        return latent.decode(autoencoder, network(below, above, batch.conditions[SHARE].to(below).reshape(-1, 1, 1, 1)))
+
+
+def _lerp(below: Tensor, above: Tensor, share: Tensor) -> Tensor:
+    return below - (below - above) * share
+
+
+def _singles(batch: Batch) -> list[Batch]:
+    """Each example of a batch as a batch."""
+    return [
+        Batch(batch.inputs[n : n + 1], batch.truth[n : n + 1], {name: each[n : n + 1] for name, each in batch.conditions.items()})
+        for n in range(len(batch))
+    ]
 
 
 # -- the autoencoder of slices --------------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ autoencoder, with a narrow decoder and a small EDSR: at few steps these two are 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from core.networks.preset import Preset
 
 AUTOENCODER, DENOISER, DEBLUR = "autoencoder", "denoiser", "deblur"
-ROLES = (AUTOENCODER, DENOISER, DEBLUR)
+REGRESSION, BETWEEN = "regression", "between"  # beyond the paper: what sampling can start from, codes between two
 FINER = 4  # rows and columns of a slice for one of its code, and of the scan that the diffusion model is shown
 SCHEDULE: dict[str, Any] = {"kind": "scaled-linear", "steps": 1000, "first": 0.0015, "last": 0.0155}
 LATENT = 3  # channels of a code
@@ -54,12 +55,26 @@ def edsr(channels: int, width: int, blocks: int, *, residual: bool) -> dict[str,
     return {"channels": channels, "width": width, "blocks": blocks, "residual": residual}
 
 
-def _system(vq_config: dict[str, Any], unet_config: dict[str, Any], edsr_config: dict[str, Any], patch: int) -> dict[str, Preset]:
+def between(width: int, blocks: int) -> dict[str, Any]:
+    """Arguments of the network of codes between two."""
+    return {"channels": LATENT, "width": width, "blocks": blocks}
+
+
+def _system(
+    vq_config: dict[str, Any],
+    unet_config: dict[str, Any],
+    edsr_config: dict[str, Any],
+    finer: Preset,
+    between_config: dict[str, Any],
+    patch: int,
+) -> dict[str, Preset]:
     multiple = FINER * 2 ** (len(unet_config["block_out_channels"]) - 1)
     return {
         AUTOENCODER: Preset("VQModel", vq_config, multiple, patch),
         DENOISER: Preset("UNet2DModel", unet_config, multiple, patch),
         DEBLUR: Preset("EDSR", edsr_config, multiple, patch),
+        REGRESSION: replace(finer, patch=patch),
+        BETWEEN: Preset("CodesBetween", between_config, multiple, patch),
     }
 
 
@@ -67,11 +82,13 @@ def _system(vq_config: dict[str, Any], unet_config: dict[str, Any], edsr_config:
 
 
 def paper() -> dict[str, Preset]:
-    """55,322,782, 113,622,563 and 1,222,147 parameters."""
+    """55,322,782, 113,622,563 and 1,222,147 parameters; beyond the paper 615,088 and 599,811."""
     return _system(
         vq(3, (128, 256, 512), 2, 8192, 32, attention=True),
         unet(3, (160, 320, 320, 640), 2, 32, 32),
         edsr(3, 64, 16, residual=False),
+        wdsr("paper"),
+        between(64, 8),
         256,
     )
 
@@ -82,6 +99,8 @@ def small() -> dict[str, Preset]:
         vq(1, (32, 64, 128), 1, 2048, 16, attention=False),
         unet(1, (48, 96, 96, 144), 1, 16, 16),
         edsr(1, 16, 8, residual=True),
+        wdsr("small"),
+        between(32, 4),
         128,
     )
 
@@ -92,13 +111,17 @@ def tiny() -> dict[str, Preset]:
         vq(1, (16, 32, 64), 1, 512, 8, attention=False),
         unet(1, (32, 64, 64), 1, 16, 16),
         edsr(1, 16, 4, residual=True),
+        wdsr("tiny"),
+        between(16, 2),
         96,
     )
 
 
 def mock() -> dict[str, Preset]:
     """For tests."""
-    return _system(vq(1, (4, 4, 4), 1, 16, 2, attention=False), unet(1, (4, 8), 1, 4, 2), edsr(1, 4, 1, residual=True), 32)
+    finer = Preset("WDSR", {"channels": 1, "width": 5, "blocks": 1}, FINER, 32)
+    autoencoder, denoiser = vq(1, (4, 4, 4), 1, 16, 2, attention=False), unet(1, (4, 8), 1, 4, 2)
+    return _system(autoencoder, denoiser, edsr(1, 4, 1, residual=True), finer, between(4, 1), 32)
 
 
 # -- the systems that it is held against ----------------------------------------------------------------------------------------

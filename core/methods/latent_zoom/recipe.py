@@ -1,7 +1,8 @@
 """How the systems are trained, each on BSRGAN-light's coarse slices of the cohort's persons.
 
 latent-zoom: an autoencoder with a codebook; a diffusion model of its codes, which are kept on disk; EDSR on what the two make of
-persons that the diffusion model has not seen. The others: one network each.
+persons that the diffusion model has not seen; beyond the paper a regression that sampling can start from, and a network of codes
+between two. The others: one network each.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from core.diffusion.declared import build_schedule
 from core.diffusion.samplers import ddim, prior
 from core.methods.latent_zoom import examples, latent, presets
 from core.methods.latent_zoom.degrade import degraded, draw_of
-from core.methods.latent_zoom.examples import COARSE, Slices, scaled, share
-from core.methods.latent_zoom.objectives import Absolute, CodeDenoising, Middling, Quantising, SrganTraining
-from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER, FINER, LATENT, SCHEDULE
+from core.methods.latent_zoom.examples import COARSE, SHARE, Slices, scaled, share
+from core.methods.latent_zoom.objectives import Absolute, Betweening, CodeDenoising, Middling, Quantising, SrganTraining
+from core.methods.latent_zoom.presets import AUTOENCODER, BETWEEN, DEBLUR, DENOISER, FINER, LATENT, REGRESSION, SCHEDULE
 from core.models.bundle import NETWORK, Filled, save_bundle
 from core.networks import build
 from core.training.batch import Batch
@@ -28,6 +29,7 @@ from core.training.objectives.base import Objective
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained
 
 VARIANTS = 4  # crops of each slice whose codes are kept
+USES = 8  # of what is dear to make, at least: a short training keeps less
 SAMPLED = 512  # slices made by the diffusion model on which EDSR learns
 STEPS = 20  # of the sampler that makes them
 NUMBER = "number"
@@ -59,6 +61,10 @@ def _srgan(network: nn.Module, context: Context) -> Objective:
     return SrganTraining(network, discriminator, warmup=context.training.steps // 2)
 
 
+def _betweening(network: nn.Module, context: Context) -> Objective:
+    return Betweening(network, context.earlier[AUTOENCODER])
+
+
 def _middling(network: nn.Module, _: Context) -> Objective:
     return Middling(network)
 
@@ -78,7 +84,7 @@ class Coded(Dataset[Batch]):
     def __init__(self, draw: Draw, autoencoder: nn.Module, context: Context) -> None:
         self.of, self.crops = draw, Slices(draw, examples.alone)
         slices = sum(sum(subject.grid.shape) for subject in draw.subjects)
-        self.distinct = VARIANTS * slices if draw.part == "train" else draw.length
+        self.distinct = min(VARIANTS * slices, _uses(draw)) if draw.part == "train" else draw.length
 
         @torch.no_grad()
         def change(example: Batch) -> Batch:
@@ -98,6 +104,11 @@ class Coded(Dataset[Batch]):
         return Batch(code, code, {COARSE: seen})
 
 
+def _uses(draw: Draw) -> int:
+    """How many examples of a training are used often enough to be kept."""
+    return max(1, draw.length // USES)
+
+
 def coded(draw: Draw, context: Context) -> Dataset[Batch]:
     """Codes of crops, of the persons that are not kept for the network that sharpens."""
     return Coded(share(draw, last=False), context.earlier[AUTOENCODER], context)
@@ -114,29 +125,31 @@ class _Numbered(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         example = self.slices[index]
-        return Batch(example.inputs, example.truth, {NUMBER: torch.tensor(index)})
+        return Batch(example.inputs, example.truth, {**example.conditions, NUMBER: torch.tensor(index)})
 
 
 def blurred(draw: Draw, context: Context) -> Dataset[Batch]:
-    """What the diffusion model makes of coarse slices of persons whom it has not seen."""
+    """What the diffusion model makes of coarse slices of persons whom it has not seen, or of the codes between two of them."""
     autoencoder, unet, schedule = context.earlier[AUTOENCODER], context.earlier[DENOISER], build_schedule(SCHEDULE)
+    times = latent.times(STEPS, clean=False)
 
-    @torch.no_grad()
-    def change(example: Batch) -> Batch:
-        seen, number = example.inputs[None].to(context.device), int(example.conditions[NUMBER])
-
+    def codes(seen: Tensor, number: int) -> Tensor:
         def noise(use: int) -> Tensor:
             draw_noise = torch.Generator().manual_seed(number << 10 | use)
             return torch.randn((1, LATENT, *seen.shape[2:]), generator=draw_noise).to(seen)
 
-        times = latent.times(STEPS, clean=False)
-        codes = ddim(latent.denoiser(unet, seen, schedule), prior(schedule, noise), schedule, times, noise, eta=1.0)
-        image = latent.decode(autoencoder, latent.quantised(codes, latent.codebook(autoencoder)))
+        return ddim(latent.denoiser(unet, seen, schedule), prior(schedule, noise), schedule, times, noise, eta=1.0)
+
+    @torch.no_grad()
+    def change(example: Batch) -> Batch:
+        seen, number = example.inputs[:, None, None].to(context.device), int(example.conditions[NUMBER])
+        way, below = float(example.conditions[SHARE]), codes(seen[0], 2 * number)
+        made = below if way == 0 else below - (below - codes(seen[1], 2 * number + 1)) * way
+        image = latent.decode(autoencoder, latent.quantised(made, latent.codebook(autoencoder)))
         return Batch(image[0].cpu(), example.truth)
 
-    of = share(draw, last=True)
-    slices = _Numbered(Slices(of, examples.coarse))
-    distinct = min(SAMPLED, draw.length)
+    slices = _Numbered(Slices(share(draw, last=True), examples.coarse_pair))
+    distinct = min(SAMPLED, _uses(draw) if draw.part == "train" else draw.length)
     return Cached(slices, change, f"{context.folder}/{draw.part}", distinct=distinct, length=draw.length)
 
 
@@ -171,6 +184,8 @@ LATENT_ZOOM = Recipe(
         Stage(_quantising, AUTOENCODER, examples.drawn(examples.alone)),
         Stage(_denoising, DENOISER, coded),
         Stage(_absolute, DEBLUR, blurred, share=0.25),
+        Stage(_absolute, REGRESSION, examples.drawn(examples.coarse), share=0.5),
+        Stage(_betweening, BETWEEN, examples.drawn(examples.at_share, examples.anywhere), share=0.25),
     ],
     write,
     degrades=False,

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +30,8 @@ from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
 
 COARSE = 3.0  # times the target's voxels, along both axes of a slice, from which its rows and columns are restored
+MADE_FINER = "slices made 4 times finer within the plane, and zoomed through it"
+SHARP = "only zoomed through the plane: its slices are sharp already"
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -93,14 +95,26 @@ class Zoom(SliceMethod):
             WeightsError: a model of another method.
         """
         bundle = read_bundle(self.settings.model)
-        if not set(self.roles) <= set(bundle.parts):
-            wanted, got = f"a model of {self.name} with {', '.join(self.roles)}", f"one with {', '.join(bundle.parts)}"
+        if not set(self.needs) <= set(bundle.parts):
+            wanted, got = f"a model of {self.name} with {', '.join(self.needs)}", f"one with {', '.join(bundle.parts)}"
             raise WeightsError("model-unfit", wanted, got, "name another --model, or the method that it is for")
         return bundle
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Parts that its model must have, by its options."""
+        return self.roles
 
     def network(self, role: str) -> nn.Module:
         """A part of the model, on the device."""
         return load_network(self.settings.model, self.bundle, self.device, role)
+
+    def about(self, source: Grid, target: Grid) -> dict[str, Any]:
+        """Which slices were made finer, and which were sharp already."""
+        return {name: self._way(source, target, axis) for axis, name in enumerate(PLANES) if axis in self.axes(source)}
+
+    def _way(self, source: Grid, target: Grid, axis: int) -> str:
+        return MADE_FINER if is_coarse(source, target, axis) else SHARP
 
     # -- places -----------------------------------------------------------------------------------------------------------------
 
