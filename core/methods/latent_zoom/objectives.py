@@ -86,6 +86,8 @@ class Quantising(OfImages):
         network: diffusers' VQModel; its codebook term weighs commitment four times as much as the codebook itself.
         discriminator: logits of patches.
         warmup: steps without the discriminator.
+        plain: steps without the codebook, which then takes codes for its entries: begun at random within 1 / entries it draws all
+            codes to 0, and a short training (or any, for some hundred steps) learns nothing.
     """
 
     trained: ClassVar[tuple[str, ...]] = ("network", "discriminator")
@@ -93,21 +95,24 @@ class Quantising(OfImages):
     adversarial: ClassVar[float] = 0.75
     most: ClassVar[float] = 1e4  # of the adaptive weight
 
-    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
+    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int, plain: int = 0) -> None:
         super().__init__(network)
-        self.discriminator, self.warmup = discriminator, warmup
+        self.discriminator, self.warmup, self.plain = discriminator, warmup, plain
         self.perceptual, self._distance = perceptual()
 
     def learning(self, step: int) -> tuple[str, ...]:
         """The autoencoder alone, then both."""
         return self.trained if step >= self.warmup else self.trained[:1]
 
-    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002 - draws nothing
+    def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:
         """The loss of the autoencoder, or of the discriminator."""
         network: Any = self.network
         truth = batch.truth.expand(-1, network.config.in_channels, -1, -1)
         with torch.set_grad_enabled(module == "network" and torch.is_grad_enabled()):
-            snapped, codebook, _ = network.quantize(latent.encode(network, truth))
+            codes = latent.encode(network, truth)
+            if step == self.plain > 0 and module == "network":
+                self._take(codes, draw)
+            snapped, codebook = network.quantize(codes)[:2] if step >= self.plain else (codes, codes.new_zeros(()))
             image = latent.decode(network, snapped)
         if module == "discriminator":
             real, fake = self.discriminator(truth), self.discriminator(image.detach())
@@ -121,6 +126,13 @@ class Quantising(OfImages):
         weighed: Tensor = total + self.adversarial * self._weight(content, fooled) * fooled
         return weighed
 
+    @torch.no_grad()
+    def _take(self, codes: Tensor, draw: torch.Generator) -> None:
+        """The codebook's entries become codes (n, channels, rows, columns) of places that are drawn."""
+        places, entries = codes.movedim(1, -1).flatten(0, -2), latent.codebook(self.network)
+        chosen = torch.randint(len(places), (len(entries),), generator=draw)
+        entries.copy_(places[chosen.to(places.device)])
+
     def _weight(self, content: Tensor, fooled: Tensor) -> Tensor:
         """How much longer the content's gradient is at the last layer than the discriminator's; 1 where no gradient is wanted."""
         if not content.requires_grad:
@@ -133,8 +145,8 @@ class Quantising(OfImages):
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
         """The decoded entries of the codebook."""
-        codes = latent.quantised(latent.encode(network, batch.inputs), latent.codebook(network))
-        return latent.decode(network, codes).mean(1, keepdim=True)
+        codes = latent.encode(network, batch.inputs)
+        return latent.decode(network, latent.quantised(codes, latent.codebook(network))).mean(1, keepdim=True)
 
 
 def noise_in_codes(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:

@@ -29,6 +29,7 @@ from core.training.objectives.base import Objective
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained
 
 VARIANTS = 4  # crops of each slice whose codes are kept
+PLAIN = 10  # of an autoencoder's steps one in so many is without the codebook, at their beginning
 USES = 8  # of what is dear to make, at least: a short training keeps less
 SAMPLED = 512  # slices made by the diffusion model on which EDSR learns
 STEPS = 20  # of the sampler that makes them
@@ -40,11 +41,12 @@ SALT = 1  # added to the seed of the degradation of a crop that is drawn again
 
 
 def _quantising(network: nn.Module, context: Context) -> Objective:
-    """Without the discriminator for the first half of the steps."""
+    """Without the discriminator for the first half of the steps, and without the codebook for the first tenth."""
     config = context.preset.config
     width, depth = (64, 3) if config["in_channels"] == 3 else (16, 2)
     discriminator = build("PatchDiscriminator", {"channels": config["in_channels"], "width": width, "depth": depth})
-    return Quantising(network, discriminator, warmup=context.training.steps // 2)
+    steps = context.training.steps
+    return Quantising(network, discriminator, warmup=steps // 2, plain=steps // PLAIN)
 
 
 def _denoising(network: nn.Module, _: Context) -> Objective:
