@@ -174,7 +174,7 @@ class SliceMethod(Method):
         """
 
     def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
-        """Codes (n, channels, ...) between those of two of the scan's slices, a share (n, 1, 1, 1) of the way from below to above.
+        """Codes (n, channels, ...) between those of two slices, a share (n, 1, 1, 1) of the way from below to above.
 
         A subclass may interpolate otherwise; where the share is 0 the codes below must come back.
         """

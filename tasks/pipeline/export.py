@@ -175,7 +175,7 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         "Seed": plan.settings.seed,
         "Versions": versions(),
         **({"Maps": about} if (about := method_of(job).about_maps) else {}),
-        **({"Restoration": how} if (how := method_of(job).about(scan.grid, scan.target_grid)) else {}),
+        **({"Restoration": how} if (how := method_of(job).about(scan.source_grid, scan.target_grid)) else {}),
         **({"DependsOn": beside} if (beside := plan.depends_on.get(plan.way(scan).method)) else {}),
     }
 

@@ -1,14 +1,16 @@
 """What latent zoom costs here: ``python -m tests.benchmarks.latent_zoom_cost --preset paper --steps 200 --between 2 4 10``.
 
 A volume whose slices are 4 times coarser, of random voxels, is restored by networks of random weights; time and memory do not
-depend on either. For each number of slices between two: seconds, slices that the decoder made, peak of memory on a GPU; over
-them a line (R squared, seconds an added slice); beside it what the preset costs by count.
+depend on either. For each number of slices between two: seconds, slices that the decoder made, peak of memory (of the GPU, else of
+the process up to then, which no longer rises where memory does not depend on n); over them a line (R squared, seconds an added
+slice); beside it what the preset costs by count.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -72,7 +74,8 @@ def restored(folder: str, measured: Measured, between: int, options: dict[str, A
     took = time.perf_counter() - start
     latent.decode = decode
     told = {"between": between, "seconds": round(took, 3), "slices": target.shape[2], "decoded": sum(counts)}
-    return told | ({"peak GB": round(torch.cuda.max_memory_allocated() / 1e9, 2)} if gpu else {})
+    peak = torch.cuda.max_memory_allocated() if gpu else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return told | {"peak GB": round(peak / 1e9, 3)}
 
 
 def line(runs: Sequence[dict[str, float]]) -> dict[str, float]:

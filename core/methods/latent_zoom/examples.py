@@ -123,9 +123,7 @@ def _start(subject: Subject, axis: int, size: int, draw: np.random.Generator) ->
     return start
 
 
-def _around(
-    start: list[int], shape: tuple[int, int, int], axis: int, size: int, apart: tuple[int, int]
-) -> tuple[Box, int]:
+def _around(start: list[int], shape: tuple[int, int, int], axis: int, size: int, apart: tuple[int, int]) -> tuple[Box, int]:
     """The crop from the slice below its own to the one above, as far as the image reaches, and the number of its own in it."""
     stop = [min(a + size, n) for a, n in zip(start, shape, strict=True)]
     below, above = min(apart[0], start[axis]), min(apart[1], shape[axis] - 1 - start[axis])

@@ -77,7 +77,7 @@ FAMILY = Family(
             "latent-zoom",
             f"{HERE}.recipe:LATENT_ZOOM",
             "latent-zoom",
-            "an autoencoder of slices, a diffusion model of its codes, EDSR on what they make, a regression and codes between two",
+            "an autoencoder of slices, a diffusion model of its codes, EDSR on what they make, a regression, codes between two",
             SIZES,
         ),
         RecipeEntry("bicubic-ae", f"{HERE}.recipe:BICUBIC_AE", "bicubic-ae", "codes whose middles are slices too", SIZES),

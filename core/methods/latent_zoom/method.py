@@ -60,9 +60,13 @@ class LdmSettings(ZoomSettings, SampledSettings):
         title="Begin",
         description="sampling from noise, as the paper's, or from the codes of WDSR's slice under the noise of an earlier time",
     )
-    begin_time: int = Field(300, ge=2, le=1000, title="Begin's time", description="of the schedule's 1000, where a regression begins")
+    begin_time: int = Field(
+        300, ge=2, le=1000, title="Begin's time", description="of the schedule's 1000, where a regression begins"
+    )
     between: Literal["lerp", "learned"] = Field(
-        "lerp", title="Between", description="codes between two slices: their lerp, as the paper's, or by a network that adds to it"
+        "lerp",
+        title="Between",
+        description="codes between two slices: their lerp, as the paper's, or by a network that adds to it",
     )
     box: bool = Field(
         default=True,

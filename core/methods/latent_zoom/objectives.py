@@ -271,7 +271,7 @@ class Betweening(OfImages):
 
     def figures(self, held: Batch, restored: Tensor) -> dict[str, Tensor]:
         """PSNR in dB of it, and of the slices of lerped codes."""
-        of_lerp = [self.restore(_lerp, each.to(self._device)).cpu() for each in _singles(held)]
+        of_lerp = [self._between(_lerp, each.to(self._device)).mean(1, keepdim=True).cpu() for each in _singles(held)]
         return super().figures(held, restored) | {"psnr_lerp": psnr_of(torch.cat(of_lerp), held.truth)}
 
     @property

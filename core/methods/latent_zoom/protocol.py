@@ -7,6 +7,7 @@ both by its own, which hides errors of brightness.
 
 psnr_slices, ssim_slices    across the third axis, of slices with at least a twentieth tissue; no slice has more than 60 dB
 psnr_between, ssim_between  likewise, of those that were not measured and lie between two that were
+psnr_slices.12 and such     of each slice by its number: not in tables, but Almost Stochastic Order by slice is made of them
 invented, lost              structure under 5 voxels beyond the truth's, and of the truth that is lacking, of all that it has
 lesion_kept and others      of a lesion that is planted in the scan, see ``core.evaluation.planted``
 """
@@ -23,6 +24,7 @@ from core.evaluation.planted import planted_lesion
 from core.evaluation.protocol import RESTORATION, Mask, Measure, Metric, Protocol
 from core.geometry.grid import Array, Grid
 from core.geometry.slices import brackets
+from core.methods.latent_zoom.order import tables
 from core.stats import foreground_threshold
 
 TISSUE = 0.05  # share of a slice, from which it counts
@@ -99,11 +101,11 @@ def alike(restored: Array, truth: Array) -> tuple[Array, Array]:
 
 
 def of_slices(ours: Array, theirs: Array, places: Sequence[int], name: str) -> dict[str, float]:
-    """Mean PSNR and SSIM of slices across the third axis; none where there are none."""
+    """Mean PSNR and SSIM of slices across the third axis, and those of each; none where there are none."""
     figures = {"psnr": slice_psnr, "ssim": slice_ssim} if places else {}
-    return {
-        f"{figure}_{name}": float(np.mean([of(ours[..., n], theirs[..., n]) for n in places])) for figure, of in figures.items()
-    }
+    by_slice = {f"{figure}_{name}": [of(ours[..., n], theirs[..., n]) for n in places] for figure, of in figures.items()}
+    means = {title: float(np.mean(values)) for title, values in by_slice.items()}
+    return means | {f"{title}.{n}": value for title, values in by_slice.items() for n, value in zip(places, values, strict=True)}
 
 
 def between_scores(restored: Array, truth: Array, grid: Grid, measured: Grid) -> dict[str, float]:
@@ -128,7 +130,8 @@ DEGRADATIONS = {
 PROTOCOL = Protocol(
     "latent-zoom",
     DEGRADATIONS,
-    measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=2)),
+    measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=3)),
     probe=planted_lesion,
     probe_metrics=PLANTED,
+    tables=tables,
 )

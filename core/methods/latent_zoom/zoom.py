@@ -31,7 +31,7 @@ from core.models.cache import load_network
 
 COARSE = 3.0  # times the target's voxels, along both axes of a slice, from which its rows and columns are restored
 MADE_FINER = "slices made 4 times finer within the plane, and zoomed through it"
-SHARP = "only zoomed through the plane: its slices are sharp already"
+SHARP = "only zoomed through the plane, no diffusion: its slices are sharp already"
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 

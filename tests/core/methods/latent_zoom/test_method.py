@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,10 @@ from core.geometry.slices import SliceStack
 from core.methods.base import Measured, Method
 from core.methods.latent_zoom import latent, mock
 from core.methods.latent_zoom.method import LatentZoom
+from core.methods.latent_zoom.networks import CodesBetween
 from core.methods.latent_zoom.presets import SCHEDULE
-from core.methods.latent_zoom.zoom import coarse_grid, is_coarse
+from core.methods.latent_zoom.window import Window, around
+from core.methods.latent_zoom.zoom import MADE_FINER, SHARP, coarse_grid, is_coarse
 from core.methods.registry import build_method
 from core.methods.slicewise import Slice
 from core.operators.forward_model import SliceProfile
@@ -293,6 +297,123 @@ def test_scan_mode_equals_tile_mode_on_a_scan_that_is_coarse_everywhere(name: st
     assert image.shape == target.shape
     assert np.isfinite(image).all()
     assert gather(Box.whole(target.shape), tiling, lambda tile: made[tile.index]).tobytes() == image.tobytes()
+
+
+# -- within what is not black ---------------------------------------------------------------------------------------------------
+
+
+def bordered(border: int, depth: int = 0) -> Measured:
+    """A scan of sharp slices with black around it, and ``depth`` black slices above."""
+    inside = scan((1, 1, 3), (20, 24, 4))
+    image = np.pad(inside.image + np.float32(1), ((border, border), (border, border), (0, depth)))
+    return Measured(image, Grid(image.shape, np.diag([1.0, 1, 3, 1])), scan_stats(inside.image), SliceProfile())
+
+
+def test_what_is_black_around_a_scan_changes_nothing_and_stays_black(models: dict[str, str]) -> None:
+    made = {}
+    for border in (32, 48):
+        measured = bordered(border)
+        made[border] = whole(build_method("latent-zoom", {}, models["latent-zoom"]), measured, measured.grid.isotropic(1.0))
+    np.testing.assert_array_equal(made[32], made[48][16:-16, 16:-16])
+    assert made[32][32:-32, 32:-32].std() > 0.1
+    assert not made[32][:8].any()
+
+
+def test_a_black_slice_is_not_drawn_and_nothing_changes_without_black(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, ...]] = []
+    make = latent.denoiser
+    monkeypatch.setattr(latent, "denoiser", lambda net, shown, how: (drawn.append(tuple(shown.shape)), make(net, shown, how))[1])
+    measured = scan((4, 4, 4), (9, 10, 6))
+    measured.image[...] += 1
+    target = measured.grid.isotropic(1.0)
+    boxed, plain = (
+        whole(build_method("latent-zoom", {"steps": 2, "box": how}, models["latent-zoom"]), measured, target)
+        for how in (True, False)
+    )
+    assert boxed.tobytes() == plain.tobytes()
+    drawn.clear()
+    measured.image[..., 2:] = 0
+    made = whole(build_method("latent-zoom", {"steps": 2}, models["latent-zoom"]), measured, target)
+    assert len(drawn) < len(range(6))
+    assert not made[..., -8:].any()
+
+
+def test_a_window_has_its_margin_and_sides_that_are_multiples_where_there_is_room() -> None:
+    seen = torch.zeros(2, 1, 20, 9, dtype=torch.bool)
+    seen[0, 0, 6, 4] = seen[1, 0, 8, 5] = True
+    window = around(seen, seen.shape)
+    assert (window.start, window.stop) == ((4, 1), (12, 9))
+    assert window.cut(torch.arange(180.0).reshape(1, 1, 20, 9)).shape == (1, 1, 8, 8)
+    assert around(seen & False, seen.shape).empty
+    assert Window.all_of(seen).whole
+
+
+# -- beyond the paper -----------------------------------------------------------------------------------------------------------
+
+
+def test_sampling_begins_at_the_codes_of_a_regression_under_the_noise_of_its_time(
+    models: dict[str, str], linear: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = build_method("latent-zoom", PLAIN | {"begin": "regression", "steps": 10, "begin_time": 300}, models["latent-zoom"])
+    assert isinstance(method, LatentZoom)
+    finer = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Upsample(scale_factor=4)).requires_grad_(requires_grad=False)
+    monkeypatch.setattr(method, "network", lambda _: finer)
+    schedule, noise = build_schedule(SCHEDULE), torch.randn(1, 16, 5, 6)
+    assert (method.sampling.times[0], method.sampling.times[-2:]) == (271.0, [1.0, -1.0])
+    planes = torch.rand(1, 1, 5, 6)
+    alpha, sigma = schedule.alpha_sigma(271.0)
+    start = method._regressed(planes, lambda _: noise)
+    assert start.shape == noise.shape
+    code = (start - noise * sigma) / alpha
+    torch.testing.assert_close(code, code[:, :1].expand_as(code), atol=1e-5, rtol=0)  # each 4 x 4 of the regression is one value
+
+
+@pytest.mark.parametrize(("option", "role"), [({"begin": "regression"}, "regression"), ({"between": "learned"}, "between")])
+def test_a_model_without_what_an_option_needs_is_refused(tmp_path: Path, option: dict[str, str], role: str) -> None:
+    mock.write(str(tmp_path), "latent-zoom")
+    config = tmp_path / "config.json"
+    kept = json.loads(config.read_text())
+    del kept["parts"][role]
+    config.write_text(json.dumps(kept))
+    method = build_method("latent-zoom", option, str(tmp_path))
+    with pytest.raises(
+        WeightsError, match=f"model-unfit: expected a model of latent-zoom with autoencoder, denoiser, {role}, but"
+    ):
+        _ = method.bundle
+
+
+def test_codes_between_begin_as_the_lerp_and_end_at_the_two_whatever_was_learned() -> None:
+    torch.manual_seed(0)
+    network = CodesBetween(3, 8, 1)
+    below, above = torch.randn(2, 3, 5, 6), torch.randn(2, 3, 5, 6)
+    share = torch.tensor([0.25, 0.6]).reshape(-1, 1, 1, 1)
+    assert torch.equal(network(below, above, share), below - (below - above) * share)
+    nn.init.normal_(network.tail.weight)
+    assert not torch.allclose(network(below, above, share), below - (below - above) * share, atol=0.1)
+    assert torch.equal(network(below, above, torch.zeros(2, 1, 1, 1)), below)
+    torch.testing.assert_close(network(below, above, torch.ones(2, 1, 1, 1)), above)
+
+
+def test_learned_codes_between_change_new_slices_alone(models: dict[str, str]) -> None:
+    measured = scan((1, 1, 3), (16, 16, 4))
+    grid = measured.grid
+    target = Grid((16, 16, 7), np.diag([1.0, 1, 1.5, 1]))
+    assert grid.index_map(target)[2] == (0.5, 0.0)
+    lerped_codes, learned = (
+        whole(build_method("latent-zoom", PLAIN | {"between": how}, models["latent-zoom"]), measured, target)
+        for how in ("lerp", "learned")
+    )
+    np.testing.assert_array_equal(lerped_codes[..., ::2], learned[..., ::2])
+    assert np.abs(lerped_codes[..., 1::2] - learned[..., 1::2]).max() > 1e-3
+
+
+def test_it_says_which_slices_were_sharp_already(models: dict[str, str]) -> None:
+    for spacing, words in (((1, 1, 4), SHARP), ((4, 4, 4), MADE_FINER)):
+        measured = scan(spacing, (6, 6, 6))
+        method = build_method("latent-zoom", {}, models["latent-zoom"])
+        assert method.about(measured.grid, measured.grid.isotropic(1.0)) == {"axial": words}
 
 
 # -- the measured slices ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from core.errors import IsovoxError
+from core.evaluation.protocol import Entry
 from core.geometry.grid import Grid
+from core.methods.latent_zoom import order
 from core.methods.latent_zoom.protocol import METRICS, PROTOCOL, between_scores, counted, invented_and_lost, scores, slice_psnr
 from core.operators.forward_model import DroppedSlices
 from tests.phantoms import brain
@@ -59,7 +61,10 @@ def test_new_slices_are_those_between_measured_ones_and_alone_count() -> None:
     image = TRUTH.copy()
     image[..., ::4] = 0  # the measured ones
     image[..., 33 - 33 % 4 :] = 0  # and what lies beyond them
-    assert between_scores(image, TRUTH, grid, measured) == {"psnr_between": 60.0, "ssim_between": 1.0}
+    figures = between_scores(image, TRUTH, grid, measured)
+    assert (figures["psnr_between"], figures["ssim_between"]) == (60.0, 1.0)
+    new = [n for n in counted(TRUTH) if n % 4 and n < 32]
+    assert [name for name in figures if name.startswith("psnr_between.")] == [f"psnr_between.{n}" for n in new]
     assert between_scores(image, TRUTH, grid, grid) == {}
     image[..., 17] += 1
     assert between_scores(image, TRUTH, grid, measured)["psnr_between"] < 60
@@ -68,3 +73,27 @@ def test_new_slices_are_those_between_measured_ones_and_alone_count() -> None:
 def test_rates_and_new_slices_have_their_columns_and_both_ways_are_joined() -> None:
     assert {"invented", "lost", "psnr_between", "ssim_between"} <= {metric.name for metric in METRICS}
     assert PROTOCOL.degradations["plane4gap2"] == {"operator": "in-plane", "factor": 4, "every": 2}
+
+
+def entry(person: str, method: str, values: list[float], degradation: str = "gap2") -> Entry:
+    each = {f"psnr_between.{n}": value for n, value in enumerate(values)}
+    return Entry(person, "T1w", degradation, method, each | {"psnr_between": float(np.mean(values))})
+
+
+def test_order_is_told_by_person_and_by_slice_and_of_one_person_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two persons and six slices; that the slices are more shows in the bound, and that is what the note warns of."""
+    seen: list[tuple[list[float], list[float]]] = []
+
+    def bound(a: np.ndarray, b: np.ndarray, *, seed: int, bootstraps: int) -> float:
+        seen.append((a.tolist(), b.tolist()))
+        return 0.125
+
+    monkeypatch.setattr(order, "almost_stochastic_order", bound)
+    pairs = [entry("01", "latent-zoom", [30, 32, 34]), entry("02", "latent-zoom", [36, 37, 38])]
+    pairs += [entry("01", "cubic", [29, 30, 31]), entry("02", "cubic", [33, 34, 35])]
+    made = PROTOCOL.tables(pairs)
+    assert seen == [([32, 37], [30, 34]), ([30, 32, 34, 36, 37, 38], [29, 30, 31, 33, 34, 35])]
+    assert made["order.csv"].splitlines()[1] == "gap2,psnr_between,latent-zoom,cubic,2,0.125,6,0.125"
+    assert "not independent" in made["order.md"]
+    assert PROTOCOL.tables([pairs[0], pairs[2]]) == {}
+    assert PROTOCOL.tables(pairs[2:]) == {}

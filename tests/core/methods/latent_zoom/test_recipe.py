@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from core.geometry.grid import Array, Box, Grid
 from core.methods import registry
-from core.methods.latent_zoom import examples, mock, presets, recipe
-from core.methods.latent_zoom.examples import ABOVE, COARSE, Slices, share
-from core.methods.latent_zoom.objectives import Middling, gradients_apart
+from core.methods.latent_zoom import examples, latent, mock, presets, recipe
+from core.methods.latent_zoom.examples import ABOVE, COARSE, SHARE, Slices, share
+from core.methods.latent_zoom.objectives import Middling, Quantising, gradients_apart
 from core.methods.latent_zoom.presets import AUTOENCODER
 from core.models.bundle import NETWORK
 from core.networks.preset import Preset
@@ -70,6 +70,28 @@ def test_the_middle_slice_lies_between_its_neighbours() -> None:
         assert not torch.equal(example.inputs, example.conditions[ABOVE])
 
 
+def test_a_slice_between_two_lies_at_its_share_of_the_way() -> None:
+    """Of an image that rises in a line along all axes it is that lerp exactly, at shares of gaps of 2 to 6."""
+    places = np.stack(np.meshgrid(*(np.arange(EDGE),) * 3, indexing="ij")).sum(axis=0).astype(np.float32)
+    rising = replace(draw(), subjects=[replace(person("01"), upper=3.0 * EDGE, read=lambda box: places[box.slices])])
+    shares = set()
+    for index in range(24):
+        example = Slices(rising, examples.at_share, examples.anywhere)[index]
+        share = float(example.conditions[SHARE])
+        shares.add(round(share, 3))
+        between = (1 - share) * example.inputs + share * example.conditions[ABOVE]
+        torch.testing.assert_close(between, example.truth, atol=1e-5, rtol=0)
+    assert {0.5, 0.333, 0.25} <= shares
+    assert 0 < min(shares) <= max(shares) < 1
+
+
+def test_what_sharpens_learns_of_slices_and_of_those_between_two() -> None:
+    made = [Slices(draw(), examples.coarse_pair)[index] for index in range(12)]
+    alone = [example for example in made if float(example.conditions[SHARE]) == 0]
+    assert 2 < len(alone) < 10
+    assert all(example.inputs.shape == (2, 8, 8) and example.truth.shape == (1, 32, 32) for example in made)
+
+
 def test_crops_are_never_enlarged() -> None:
     """A pattern of period 2 survives, which any resizing would blur."""
     subject = person("01")
@@ -120,6 +142,24 @@ def test_gradients_are_none_between_images_that_differ_by_a_constant() -> None:
     assert float(gradients_apart(image, image + 3)) < 1e-12
     ramp = torch.arange(16.0)[None, None, :, None].expand(1, 1, 16, 16)
     assert float(gradients_apart(ramp, torch.zeros_like(ramp))) == pytest.approx(1 + 2 + 4)
+
+
+def test_the_codebook_takes_part_after_the_plain_steps_and_then_holds_codes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    objective = recipe.LATENT_ZOOM.stages[0].begin(context("latent-zoom", tmp_path, AUTOENCODER, {}))
+    assert isinstance(objective, Quantising)
+    objective.plain, objective.warmup = 1, 9
+    images = Slices(draw(), examples.alone)
+    batch = Batch(images[0].truth[None], images[0].truth[None])
+    entries = latent.codebook(objective.network)
+    begun = entries.detach().clone()
+    objective.loss("network", batch, torch.Generator(), 0).backward()
+    assert entries.grad is None
+    assert torch.equal(entries, begun)
+    objective.loss("network", batch, torch.Generator(), 1).backward()
+    assert entries.grad is not None
+    places = latent.encode(objective.network, batch.truth).movedim(1, -1).reshape(-1, 3)
+    assert torch.cdist(entries.detach(), places.detach()).min(1).values.max() < 1e-3
 
 
 class _Linear(nn.Module):
