@@ -10,7 +10,7 @@ from core.settings.harmonisation import HarmonisationTrial
 if TYPE_CHECKING:
     from tasks.evaluate.harmonisation_table import Row
 
-STAGES = 3
+STAGES = 5
 
 
 def trial(settings: HarmonisationTrial) -> list[Row]:

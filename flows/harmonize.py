@@ -21,7 +21,7 @@ from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
 from core.harmonize.intensity import CAUTIONS, Normaliser
-from core.harmonize.volume import Look, fit_resolution, fit_rest
+from core.harmonize.volume import Look, fit_again, fit_first, fit_last, last_looks
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
@@ -38,12 +38,18 @@ from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
+from tasks.harmonize.maps import write_maps
 from tasks.harmonize.sites import Site, inputs_of, sites_of
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
 from tasks.pipeline.results import verified_records
 
-DOING = {"measure": "measuring", "prepare": "preparing", "harmonize": "harmonising"}  # what a bar says of a stage
+DOING = {
+    "measure": "measuring",
+    "look": "looking at scans",
+    "harmonize": "harmonising",
+    "place": "registering",
+}  # what a bar says of a stage
 Refused = tuple[Piece, ScanRecord]  # a scan that was not restored, and why
 
 
@@ -137,23 +143,38 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     wanted, steps = settings.reference_site, settings.steps
     geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
     measured = {member.piece.name: work.read_measured(member.piece) or {} for member in members}
-    looks = {name: Look(name.partition("/")[0], said.get("Sharpness", [])) for name, said in measured.items()}
-    first = fit_resolution(steps, list(looks.values()), settings.voxel_size, settings.contrast)
+    looks = {member.piece.name: Look(member.piece.site, **measured[member.piece.name].get("Look", {})) for member in members}
+    readings = {name: said.get("Reading", []) for name, said in measured.items()}
+    chosen = _chosen(wanted, members)
+    volumes = fit_first(steps, list(looks.values()), wanted, settings.contrast)
     if steps.looked:
-        members, measured = run.look_again(model.Harmonizer(volume=first.to_json(), **geometry), members)
-        looks = {member.piece.name: looks[member.piece.name] for member in members}
+        members, looks = run.look(1, model.Harmonizer(volume=volumes.to_json(), **geometry), members)
+        readings, chosen = {name: look.reading for name, look in looks.items()}, _chosen(wanted, members)
+    fitted = None
+    if settings.intensity != "none":
+        known = [readings[member.piece.name] for member in chosen]
+        fitted = Normaliser.fit_readings(settings.intensity, known, settings.contrast)
+    intensity = None if fitted is None else fitted.to_json()
+    volumes = fit_again(volumes, list(looks.values()), fitted, wanted)
+    for number in range(last_looks(steps)):
+        at = model.Harmonizer(intensity=intensity, volume=volumes.to_json(), **geometry)
+        members, looks = run.look(2 + number, at, members)
+        volumes = fit_last(volumes, list(looks.values()))
+    volume = volumes.to_json() if steps.wanted() else None
+    return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
+
+
+def _chosen(wanted: str | None, members: Sequence[Member]) -> list[Member]:
+    """The scans that intensities are fitted on.
+
+    Raises:
+        UsageError: reference-empty.
+    """
     chosen = [member for member in members if wanted in {None, member.piece.site}]
     if not chosen:
         got = ", ".join(tables.sizes(members)) or "no scan that could be measured"
         raise UsageError("reference-empty", f"scans of {wanted or 'any site'} to fit on", got, "correct --reference-site")
-    fitted = None
-    if settings.intensity != "none":
-        readings = [measured[member.piece.name]["Reading"] for member in chosen]
-        fitted = Normaliser.fit_readings(settings.intensity, readings, settings.contrast)
-    whole = fit_rest(first, [replace(look, noise=measured[name].get("Noise")) for name, look in looks.items()], fitted)
-    volume = whole.to_json() if steps.wanted() else None
-    intensity = None if fitted is None else fitted.to_json()
-    return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
+    return chosen
 
 
 def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
@@ -190,25 +211,33 @@ class Run:
 
     def through(self, name: str, function: Any, members: Sequence[Member]) -> list[Member]:
         """Run a stage for all scans; those that came through. One bad scan never stops the others."""
-        stage = task(name=name, cache_policy=NO_CACHE)(self._stage)
-        failed: dict[str, BaseException] = stage(name, function, [member.piece for member in members])
+        failed = self.tried(name, function, members)
         for member in members:
             if (error := failed.get(member.piece.name)) is not None:
                 self.refused.append((member.piece, work.note_failed(member.piece, error)))
         return [member for member in members if member.piece.name not in failed]
 
+    def tried(self, name: str, function: Any, members: Sequence[Member]) -> dict[str, BaseException]:
+        """Run a stage for all scans; why some failed, by their names."""
+        failed: dict[str, BaseException] = task(name=name, cache_policy=NO_CACHE)(self._stage)(
+            name, function, [member.piece for member in members]
+        )
+        return failed
+
     def _stage(self, name: str, function: Any, pieces: Sequence[Piece]) -> dict[str, BaseException]:
         with bars(DOING[name], {"scans": len(pieces)}, told_at=Output(self.settings.out).course) as tell:
             return work.run(self._dispatch, function, pieces, self.settings.compute.workers, tell)
 
-    def look_again(self, first: model.Harmonizer, members: Sequence[Member]) -> tuple[list[Member], dict[str, dict[str, Any]]]:
-        """Measure all scans as they are prepared; those that came through, and what was found by their names."""
-        model.save(work.first_folder(self.settings.out), first, "What prepares these scans; see ../harmonizer.\n")
-        ready = {member.piece.name: replace(member.piece, model=first.digest) for member in members}
+    def look(self, number: int, at: model.Harmonizer, members: Sequence[Member]) -> tuple[list[Member], dict[str, Look]]:
+        """Look at all scans as a model makes them; those that came through, and what was seen by their names."""
+        folder = work.look_folder(self.settings.out, number)
+        model.save(folder, at, "What makes these scans as they were looked at; see ../harmonizer.\n")
+        ready = {member.piece.name: replace(member.piece, model=at.digest, look=number) for member in members}
         looking = [replace(member, piece=ready[member.piece.name]) for member in members]
-        through = {member.piece.name for member in self.through("prepare", work.prepare, looking)}
-        readings = {name: work.read_prepared(ready[name]) or {} for name in through}
-        return [member for member in members if member.piece.name in through], readings
+        through = {member.piece.name for member in self.through("look", work.look, looking)}
+        looks = {name: Look(ready[name].site, **(work.read_look(ready[name]) or {})) for name in through}
+        kept = [member for member in members if member.piece.name in through]
+        return kept, {member.piece.name: looks[member.piece.name] for member in kept}
 
     def apply(self, harmonizer: model.Harmonizer, members: Sequence[Member]) -> list[Member]:
         """Write all scans on the harmoniser's scale; with the records of what was written."""
@@ -274,13 +303,14 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         _check_sites(sites, measured, given)
         harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, measured)
+        told = write_maps(settings, run.tried, done) if settings.maps else ()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
     left_out = [note for site in sites for note in site.notes]
-    adjusted = replace(adjusted, notes=(*left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
-    report(settings.out, done, adjusted, _flags(rows))
+    adjusted = replace(adjusted, notes=(*told, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
+    report(settings.out, done, adjusted, _flags(rows), settings.combat_options)
     registered = ""
     if given is None:
         registered = _register(settings, harmonizer.model_copy(update={"combat": adjusted.combat}), adjusted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,22 @@ from numpy.typing import NDArray
 from core.errors import InputError
 from core.geometry.grid import Array, Grid
 from core.harmonize.intensity import Normaliser, Reading, inside, profile, read
-from core.harmonize.resolution import Curve, sharpness
-from core.harmonize.volume import Look, VolumeModel, fit_resolution, fit_rest, flattened, look_again
+from core.harmonize.volume import Look, Scan, VolumeModel, fit_again, fit_first, look_first
 from core.settings.harmonize import VolumeSteps
 
 Kept = NDArray[np.bool_]
 
 PLAIN = ("z-score", "nyul", "white-stripe", "fcm", "tissues")  # intensities alone
-OURS = {  # each with all before it; of the scan without its bias field
-    "tissues, bias": VolumeSteps(),
-    "tissues, bias, resolution": VolumeSteps(resolution=True),
-    "tissues, bias, resolution, noise": VolumeSteps(resolution=True, noise_level=True),
+OURS = {  # each with all before it
+    "tissues, bias": VolumeSteps(bias_field=True),
+    "tissues, bias, resolution": VolumeSteps(bias_field=True, resolution=True),
+    "tissues, bias, resolution, curve": VolumeSteps(bias_field=True, resolution=True, curve=True),
+    "tissues, bias, resolution, curve, noise": VolumeSteps(bias_field=True, resolution=True, curve=True, noise_level=True),
 }
+BIAS, ALL = next(iter(OURS)), list(OURS)[-1]  # of ours the first and the last; those between are made of the last's parts
 RAW, HISTOGRAM = "raw", "histogram"
 NAMES = (RAW, "z-score", "nyul", "white-stripe", "fcm", HISTOGRAM, "tissues", *OURS)
-STEPS = VolumeSteps(resolution=True, noise_level=True)  # that the fit looks at
+REFERENCE = "scanner0"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Seen:
         grid: of it.
         mask: True in the brain.
         name: of the scan.
-        flat: the image without its bias field, where that is known; it takes longer than all else.
+        trend: of its bias field, where that is known; it takes longer than all else.
     """
 
     scanner: int
@@ -47,16 +48,12 @@ class Seen:
     grid: Grid = field(hash=False)
     mask: Kept = field(hash=False)
     name: str = ""
-    flat: Array | None = field(default=None, hash=False)
+    trend: tuple[float, ...] | None = None
 
     @property
-    def site(self) -> str:
-        """The scanner as a site."""
-        return site_of(self.scanner)
-
-    def even(self) -> Seen:
-        """The scan without its bias field."""
-        return replace(self, image=flattened(self.image, self.grid, self.mask) if self.flat is None else self.flat)
+    def scan(self) -> Scan:
+        """As our model takes it."""
+        return Scan(self.image, self.grid, self.mask, site_of(self.scanner), self.name, trend=self.trend)
 
 
 def site_of(scanner: int) -> str:
@@ -69,20 +66,18 @@ class Readings:
     """What the fits need of a scan.
 
     Attributes:
-        site: of the scan.
+        look: of ours.
         plain: by method; of the reference scanner alone.
         quantiles: of the brain; likewise.
-        sharpness: without bias field.
     """
 
-    site: str
+    look: Look
     plain: Mapping[str, Reading]
     quantiles: list[float]
-    sharpness: Curve
 
 
 def read_first(seen: Seen) -> Readings:
-    """What all fits but the last need of a scan.
+    """What all fits need of a scan as it is.
 
     Raises:
         InputError: a scan that cannot be read.
@@ -91,7 +86,7 @@ def read_first(seen: Seen) -> Readings:
     known: Any = PLAIN if reference else ()
     plain = {method: reading for method in known if (reading := _read(method, seen)) is not None}
     quantiles = profile(inside(seen.image, seen.mask)) if reference else []
-    return Readings(seen.site, plain, quantiles, sharpness(seen.even().image, seen.mask))
+    return Readings(look_first(OURS[ALL], seen.scan), plain, quantiles)
 
 
 def _read(method: Any, seen: Seen) -> Reading | None:
@@ -100,12 +95,6 @@ def _read(method: Any, seen: Seen) -> Reading | None:
         return read(method, seen.image, seen.mask)
     except InputError:
         return None
-
-
-def read_second(seen: Seen, models: Mapping[str, VolumeModel]) -> dict[str, tuple[Reading, float | None]]:
-    """What the last fits need: of the scan as each model prepares it."""
-    even = seen.even()
-    return {name: look_again(model, "tissues", even.image, seen.grid, seen.mask, seen.site) for name, model in models.items()}
 
 
 @dataclass(frozen=True)
@@ -128,10 +117,9 @@ class Rivals:
         Raises:
             InputError: a scan that cannot be mapped.
         """
-        even = seen.even() if set(names) & set(self.ours) else seen
-        return {name: self._made(name, seen, even) for name in names}
+        return {name: self._made(name, seen) for name in names}
 
-    def _made(self, name: str, seen: Seen, even: Seen) -> Array:
+    def _made(self, name: str, seen: Seen) -> Array:
         if name == RAW:
             return seen.image
         if name == HISTOGRAM:
@@ -139,36 +127,32 @@ class Rivals:
         if name in self.plain:
             reading = _read(name, seen)
             return seen.image if reading is None else self.plain[name].apply_by(seen.image, reading)
-        return self.ours[name].apply(even.image, seen.grid, seen.mask, seen.site, seen.name).image
+        return self.ours[name].apply(seen.scan).image
 
 
-def begin(readings: Sequence[Readings], voxel: float) -> dict[str, VolumeModel]:
-    """Our models after the first look."""
-    looks = [Look(reading.site, reading.sharpness) for reading in readings]
-    return {name: fit_resolution(steps, looks, voxel) for name, steps in OURS.items()}
+def begin(looks: Sequence[Look]) -> dict[str, VolumeModel]:
+    """Our first and last model after the first look."""
+    return {name: fit_first(OURS[name], looks, REFERENCE) for name in (BIAS, ALL)}
 
 
-def fit(
-    readings: Sequence[Readings],
-    models: Mapping[str, VolumeModel],
-    second: Sequence[Mapping[str, tuple[Reading, float | None]]],
-) -> Rivals:
-    """All rivals: intensities by the reference scanner's scans, sharpness and noise by all scanners'.
+def fit_ours(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
+    """A model of ours after the second look: with intensities and curves."""
+    readings = [look.reading for look in looks if look.site == REFERENCE]
+    return fit_again(model, looks, _normaliser("tissues", readings), REFERENCE)
+
+
+def fit(readings: Sequence[Readings], models: Mapping[str, VolumeModel]) -> Rivals:
+    """All rivals, intensities by the reference scanner's scans.
 
     Args:
         readings: of the first look, a scan each.
-        models: of ``begin``.
-        second: of the second look, in the order of ``readings``.
+        models: our first and last, whole.
     """
-    reference = [number for number, reading in enumerate(readings) if reading.site == site_of(0)]
-    known = [readings[number].plain for number in reference]
+    reference = [reading for reading in readings if reading.look.site == REFERENCE]
+    known = [reading.plain for reading in reference]
     plain = {name: _normaliser(name, [said[name] for said in known if name in said]) for name in PLAIN}
-    quantiles = np.mean([readings[number].quantiles for number in reference], axis=0).tolist()
-    ours = {}
-    for name, model in models.items():
-        looks = [Look(reading.site, noise=said[name][1]) for reading, said in zip(readings, second, strict=True)]
-        ours[name] = fit_rest(model, looks, _normaliser("tissues", [second[number][name][0] for number in reference]))
-    return Rivals(plain, quantiles, ours)
+    quantiles = np.mean([reading.quantiles for reading in reference], axis=0).tolist()
+    return Rivals(plain, quantiles, {name: models[BIAS] if name == BIAS else models[ALL].only(OURS[name]) for name in OURS})
 
 
 def _normaliser(method: Any, readings: Sequence[Reading]) -> Normaliser:

@@ -6,7 +6,8 @@ scanners and sites, NeuroImage 167 (2018). A feature y of a scan at site i with 
     y = mean + x · slopes + sd · (location_i + sqrt(scale_i) · noise)      and becomes      mean + x · slopes + sd · noise
 
 where mean, slopes and sd are pooled over the sites (or are the reference site's), and location and scale come from empirical
-Bayes. Scans count as independent of one another: several of a person weigh as several persons.
+Bayes. Scans count as independent of one another: several of a person weigh as several persons, but where each has an intercept
+of its own (``persons``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from core.errors import FeaturesError
 from core.harmonize.bayes import Effect, effect_of
 from core.harmonize.design import Term, apart, check_separable, covariate_columns, lacking, site_columns, spreads_of, terms_of
+from core.harmonize.persons import least_squares, means_by_site, own
 from core.harmonize.table import Features, Values, some
 
 KIND, VERSION = "combat", 1
@@ -51,6 +53,7 @@ class Combat:
         notes: what else to know, by covariate.
         spreads: float64 (k, f), what the terms' columns add to the logarithm of the standard deviation; None: nothing.
         bayes: whether the sites' effects are drawn together over the features.
+        ratio: float64 (f,), of the variance of a person's intercept to that of the noise; None: persons have none.
     """
 
     names: tuple[str, ...]
@@ -66,6 +69,7 @@ class Combat:
     notes: Mapping[str, str] = field(default_factory=dict)
     spreads: Values | None = None
     bayes: bool = True
+    ratio: Values | None = None
 
     @classmethod
     def fit(
@@ -77,6 +81,8 @@ class Combat:
         single: Single = "location",
         bayes: bool = True,
         spread: bool = False,
+        smooth: bool = False,
+        intercept: bool = False,
     ) -> Combat:
         """Learn what each site does.
 
@@ -92,6 +98,9 @@ class Combat:
             bayes: draw the sites' effects together over the features (empirical Bayes); else each feature stands alone.
             spread: keep what the covariates do to the spread of a feature, too (ComBatLS: Gardner et al. 2024); without it the
                 site of those who differ more from each other, as the old do, is made as narrow as the others.
+            smooth: keep effects of numbers as a cubic spline has them, not a straight line.
+            intercept: give each person an intercept, so that repeated scans of one do not weigh as several (longitudinal ComBat:
+                Beer et al. 2020).
 
         Raises:
             FeaturesError: "covariate-missing" of a scan, "covariate-confounded" with the site, "site-single", "reference-site",
@@ -100,19 +109,20 @@ class Combat:
         _check_reference(features, reference_site)
         _check_singles(features, single)
         _check_known(features, preserve)
-        terms = terms_of(features, preserve)
+        terms = terms_of(features, preserve, smooth=smooth)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
         notes |= apart(features, terms) | check_separable(features, terms)
-        pooled = _Pooled.of(features, terms, reference_site)
+        pooled = _Pooled.of(features, terms, reference_site, intercept=intercept)
         sd, spreads = spreads_of(features, terms, pooled.sd, pooled.flags) if spread and terms else (pooled.sd, None)
-        about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes)
+        about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)
         fitted = cls(features.names, terms, pooled.mean, pooled.slopes, sd, {}, {}, *about)
         return fitted._with_sites(features, features.sites)
 
     def _with_sites(self, features: Features, sites: Sequence[str]) -> Combat:
         """The effects of ``sites`` estimated, all else as it is."""
         counts = dict(self.counts) | {name: count for name, count in Counter(features.site).items() if name in sites}
-        standardised = (features.values - self._expected(features)) / self._sd(features)
+        left = features.values - self._expected(features)
+        standardised = (left - self._persons(left - means_by_site(left, features), features)) / self._sd(features)
         used = np.array([name not in self.feature_flags for name in self.names], dtype=bool)
         effects = dict(self.effects)
         for site in sites:
@@ -135,6 +145,10 @@ class Combat:
             return self.sd
         wider: Values = self.sd * np.exp(covariate_columns(features, self.terms) @ self.spreads)
         return wider
+
+    def _persons(self, left: Values, features: Features) -> Values | float:
+        """The intercepts of the persons, (n, f), from what all else leaves; 0 where they have none."""
+        return 0.0 if self.ratio is None else own(left, features.persons, self.ratio)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -196,8 +210,9 @@ class Combat:
             return features
         location = np.stack([self.effects[site].location for site in features.site])
         scale = np.stack([self.effects[site].scale for site in features.site])
-        expected = self._expected(features)
-        harmonised = (features.values - expected - self._sd(features) * location) / np.sqrt(scale) + expected
+        expected, sd = self._expected(features), self._sd(features)
+        expected = expected + self._persons(features.values - expected - sd * location, features)
+        harmonised = (features.values - expected - sd * location) / np.sqrt(scale) + expected
         return features.with_values(np.where((location == 0) & (scale == 1), features.values, harmonised))
 
     def flags(self, features: Features) -> dict[str, str]:
@@ -238,7 +253,8 @@ class Combat:
     def _later(self) -> dict[str, Any]:
         """What came later is said where it is not as usual."""
         spreads = {} if self.spreads is None else {"spreads": self.spreads.tolist()}
-        return spreads | ({} if self.bayes else {"bayes": False})
+        ratio = {} if self.ratio is None else {"ratio": self.ratio.tolist()}
+        return spreads | ratio | ({} if self.bayes else {"bayes": False})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Combat:
@@ -260,7 +276,8 @@ class Combat:
         flags = value["feature_flags"], value["site_flags"], value["notes"]
         said = value.get("spreads")
         spreads = None if said is None else np.array(said, np.float64).reshape(-1, len(names))
-        later = (spreads, bool(value.get("bayes", True)))
+        ratio = None if value.get("ratio") is None else np.array(value["ratio"], np.float64)
+        later = (spreads, bool(value.get("bayes", True)), ratio)
         return cls(names, terms, mean, slopes, sd, effects, value["counts"], value["reference"], *flags, *later)
 
 
@@ -272,14 +289,17 @@ class _Pooled:
     slopes: Values
     sd: Values
     flags: dict[str, str]
+    ratio: Values | None = None
 
     @classmethod
-    def of(cls, features: Features, terms: Sequence[Term], reference: str | None) -> _Pooled:
+    def of(cls, features: Features, terms: Sequence[Term], reference: str | None, *, intercept: bool = False) -> _Pooled:
         """By least squares, each feature over the scans of which it is known."""
         sites, covariates = site_columns(features), covariate_columns(features, terms)
         f, width = len(features.names), sites.shape[1] + covariates.shape[1]
         _check_enough(features, width)
-        made = cls(np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), _flags(features))
+        made = cls(
+            np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), _flags(features), np.zeros(f) if intercept else None
+        )
         known = np.isfinite(features.values)
         patterns = {
             column.tobytes(): column for column in known.T
@@ -298,19 +318,21 @@ class _Pooled:
         if len(design) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
             self.flags.update({features.names[n]: "known for too few scans to tell site and covariates apart" for n in chosen})
             return
-        fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+        fitted, noise, ratio = least_squares(design, values, None if self.ratio is None else features.persons)
         counts = np.array([len(features.rows([site])) for site in features.sites])
         weights = counts / counts.sum() if reference is None else np.array(features.sites) == reference
         fitted_on = (
             np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
         )
-        left = (values - design @ fitted)[fitted_on]
+        left = noise[fitted_on]
         sd = np.sqrt((left**2).mean(axis=0))
         flat = np.atleast_1d(sd <= FLAT * np.abs(values).max(axis=0))
         self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})
         good = np.array(chosen)[~flat]
         self.mean[good], self.sd[good] = (weights @ fitted[:s])[~flat], sd[~flat]
         self.slopes[:, good] = fitted[s:, ~flat]
+        if self.ratio is not None:
+            self.ratio[good] = ratio[~flat]
 
 
 def _flat(reference: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ from core.errors import FeaturesError
 from core.harmonize.table import CATEGORIES, Covariate, Features, Values, some
 
 SAME = 1e-9  # share of a column's norm below which what others leave of it is rounding
+DEGREE = 3  # of splines
+THIRDS = 1 / 3, 2 / 3  # of the different values: where a spline's knots are
+FEWEST = 8  # different values that a spline takes
 NEAR = 0.95  # share of a covariate that the sites tell, from which it is hardly separable
 
 
 @dataclass(frozen=True)
 class Term:
-    """A covariate in a linear model: a number by one column, a category of k levels by k - 1.
+    """A covariate in a linear model: a number by one column, or by those of a cubic B-spline; a category of k levels by k - 1.
 
     Columns are centred on the scans that it was fitted on, so that 0 stands for their mean.
 
@@ -27,6 +30,7 @@ class Term:
         centre: mean of each column.
         low: least number that was seen; 0 for a category.
         high: the largest.
+        knots: within these of the spline; None for a straight line.
     """
 
     name: str
@@ -34,17 +38,29 @@ class Term:
     centre: tuple[float, ...]
     low: float = 0.0
     high: float = 0.0
+    knots: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, name: str, values: Covariate) -> Term:
-        """Fit to the known values; a name such as "sex" is a category even where it is coded by numbers."""
+    def of(cls, name: str, values: Covariate, *, smooth: bool = False) -> Term:
+        """Fit to the known values; a name such as "sex" is a category even where it is coded by numbers.
+
+        Args:
+            name: of the covariate.
+            values: of the scans.
+            smooth: a number by a spline with knots at its thirds, where it has values enough to tell.
+        """
         known = [value for value in values if value is not None]
         if name in CATEGORIES or any(isinstance(value, str) for value in known):
             levels = tuple(sorted({_level(value) for value in known}))
             columns = np.array([[_level(value) == level for level in levels[1:]] for value in known], dtype=np.float64)
             return cls(name, levels, tuple(columns.reshape(len(known), -1).mean(axis=0).tolist()) if known else ())
         numbers = [float(value) for value in known]
-        return cls(name, None, (float(np.mean(numbers)),), min(numbers), max(numbers)) if numbers else cls(name, (), ())
+        if not numbers:
+            return cls(name, (), ())
+        if smooth and len(set(numbers)) >= FEWEST:
+            line = cls(name, None, (0.0,) * (len(THIRDS) + DEGREE), min(numbers), max(numbers), _thirds(numbers))
+            return replace(line, centre=tuple(np.mean([line._spline(value) for value in numbers], axis=0).tolist()))
+        return cls(name, None, (float(np.mean(numbers)),), min(numbers), max(numbers))
 
     @property
     def constant(self) -> bool:
@@ -63,6 +79,9 @@ class Term:
     def _row(self, value: float | str | None, scan: str) -> list[float]:
         if value is None:
             return [0.0] * len(self.centre)
+        if self.levels is None and self.knots is not None:
+            columns = self._spline(_number(self.name, value, scan))
+            return [column - centre for column, centre in zip(columns, self.centre, strict=True)]
         if self.levels is None:
             return [_number(self.name, value, scan) - self.centre[0]]
         level = _level(value)
@@ -71,15 +90,31 @@ class Term:
             raise FeaturesError("covariate-level", wanted, got, "fit on scans of that level too, or correct the table")
         return [float(level == other) - centre for other, centre in zip(self.levels[1:], self.centre, strict=True)]
 
+    def _spline(self, value: float) -> list[float]:
+        """The basis of the cubic B-splines at a value but the first, for all of them sum to 1; beyond the fit as at its end."""
+        from scipy.interpolate import BSpline
+
+        ends = [self.low] * (DEGREE + 1), [self.high] * (DEGREE + 1)
+        knots = np.array([*ends[0], *(self.knots or ()), *ends[1]])
+        row = BSpline.design_matrix([min(max(value, self.low), self.high)], knots, DEGREE).toarray()[0]
+        return [float(share) for share in row[1:]]
+
     def to_json(self) -> dict[str, Any]:
         """As a JSON value."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "knots" or value is not None}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Term:
         """From what ``to_json`` gave."""
         levels = None if value["levels"] is None else tuple(value["levels"])
-        return cls(value["name"], levels, tuple(value["centre"]), value["low"], value["high"])
+        knots = value.get("knots")
+        about = (value["name"], levels, tuple(value["centre"]), value["low"], value["high"])
+        return cls(*about, None if knots is None else tuple(knots))
+
+
+def _thirds(numbers: Sequence[float]) -> tuple[float, ...]:
+    first, second = np.quantile(np.unique(numbers), THIRDS).tolist()
+    return first, second
 
 
 def _level(value: float | str) -> str:
@@ -93,8 +128,8 @@ def _number(name: str, value: float | str, scan: str) -> float:
     return float(value)
 
 
-def terms_of(features: Features, names: Sequence[str]) -> tuple[Term, ...]:
-    """The covariates of ``names`` as terms; those that are constant are left out.
+def terms_of(features: Features, names: Sequence[str], *, smooth: bool = False) -> tuple[Term, ...]:
+    """The covariates of ``names`` as terms, numbers by splines where ``smooth``; those that are constant are left out.
 
     Raises:
         FeaturesError: the table has no such covariate.
@@ -102,7 +137,7 @@ def terms_of(features: Features, names: Sequence[str]) -> tuple[Term, ...]:
     if missing := [name for name in names if name not in features.covariates]:
         wanted, got = f"columns for {some(names)}", f"no {some(missing)}"
         raise FeaturesError("covariate-column", wanted, got, "add the column, or do not ask to preserve it")
-    terms = [Term.of(name, features.covariates[name]) for name in names]
+    terms = [Term.of(name, features.covariates[name], smooth=smooth) for name in names]
     return tuple(term for term in terms if not term.constant)
 
 

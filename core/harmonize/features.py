@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from core.geometry.grid import Array, Grid
 from core.harmonize.brain import bounds
 from core.harmonize.intensity import inside
+from core.harmonize.spectrum import Spectrum
 from core.stats import scan_stats
 from core.tissues import CSF, GM, WM, Contrast, Tissues
 
@@ -90,7 +91,7 @@ def measure(image: Array, grid: Grid, mask: Kept, contrast: Contrast = "T1w") ->
         by name, all finite, in the units that ``FEATURES`` names.
 
     Raises:
-        InputError: tissues-not-found or intensity-flat.
+        InputError: tissues-not-found, intensity-flat or sharpness-unknown.
     """
     box = bounds(mask)
     brain, within, part = image[box.slices], mask[box.slices], grid.crop(box)
@@ -146,13 +147,9 @@ def _gradient(brain: Array, within: Kept, grid: Grid) -> float:
 
 
 def _spectrum(brain: Array, within: Kept) -> dict[str, float]:
-    """Radial power of the brain, its mean taken off, in bands of the frequency; of thin boxes along the axes that have any."""
-    from scipy.fft import rfftn
-
-    power = np.abs(rfftn(np.where(within, brain - brain[within].mean(dtype=np.float64), 0).astype(np.float32))) ** 2
-    x, y = (np.fft.fftfreq(n) * 2 for n in brain.shape[:2])
-    radius = np.sqrt(x[:, None, None] ** 2 + y[:, None] ** 2 + (np.fft.rfftfreq(brain.shape[2]) * 2) ** 2)
-    base, *bands = (float(power[(radius >= low) & (radius < high)].mean() or 0.0) for low, high in (BASE, *BANDS))
+    """Radial power deep in the brain, in bands of the frequency."""
+    spectrum = Spectrum.of(brain, within)
+    base, *bands = (spectrum.bands(edges)[0] for edges in (BASE, *BANDS))
     names = ("spectrum_low", "spectrum_middle", "spectrum_high")
     return {name: math.log10(max(band, 1e-20) / max(base, 1e-20)) for name, band in zip(names, bands, strict=True)}
 

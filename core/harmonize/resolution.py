@@ -1,51 +1,49 @@
 r"""How sharp a scan is along each axis, and all scans brought to the sharpness of the site that is least sharp.
 
-The mean square of differences of voxels k apart in the brain, V_k, grows with k the more slowly the sharper the scan, so that
+The power of anatomy falls with the frequency in much the same way in all brains; a transfer function makes it fall faster, along
+each axis by its own width. Fitted to the power P of a brain, its tissues at fixed brightnesses (``tissue_map``), is
 
-    r = V_1 / V_4
+    P = exp(level - STEEP log|f| - 4 pi^2 (v_x f_x^2 + v_y f_y^2 + v_z f_z^2))
 
-falls with the width of the transfer function. Contrast and noise would move it: so it is measured of the scan with its tissues at
-fixed brightnesses (``tissue_map``), seen through a Gaussian of two voxels along all axes, which leaves a 27th of the noise's
-variance. (Of 2 mm T1w brains r is the same within 2 % for all persons of a scanner.) What a Gaussian of a known width makes of r
-is measured on each scan, by ``gaussian_matrix``, the forward operators' own rows; a site's curve is the median of its scans'.
-Scans are only ever made less sharp: the common r is that of the least sharp site.
+by Whittle's likelihood (Whittle, J. R. Statist. Soc. B 15, 1953) over the frequencies below half the highest,
+where anatomy is far above the noise. The v are variances of the transfer function but for what anatomy itself has of such a fall,
+the same at every site: seen through a Gaussian, a scan's v grow by just the Gaussian's variance, and the difference of two sites
+is that of their transfer functions. A site's are the median of its scans'. Scans are only ever made less sharp: the common v are
+the largest of any site.
 
-        r |\___ site a
-          |    \____            a is seen through a Gaussian of so many mm more
-          |- - - - -\- - -  common r
-          |  b \____ \
-          +------------|---- FWHM, mm
+        v |          site b, the common v
+          |   site a -----> b      by a Gaussian of variance v_b - v_a, in ``gaussian_matrix``, the forward operators' own rows
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import InputError
 from core.geometry.grid import Array, Grid
 from core.harmonize.brain import bounds
+from core.harmonize.spectrum import Spectrum
 from core.harmonize.tissue_map import map_peaks, read_peaks
 from core.operators.linear import apply_axis
 from core.operators.profile import gaussian_matrix
 from core.tissues import DARK_TO_BRIGHT, Contrast
 
 Kept = NDArray[np.bool_]
-Curve = list[list[float]]  # r of each axis at each of WIDTHS
+Values = NDArray[np.float64]
 Widths = tuple[float, float, float]
 
-WIDTHS = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)  # voxels of the Gaussians that are tried
-FIRST = 2.0  # voxels of the Gaussian that takes the noise away before r is measured
-LEVELS = (30.0, 75.0, 105.0)  # of the tissues, from dark to bright, while r is measured
+LEVELS = (30.0, 75.0, 105.0)  # of the tissues, from dark to bright, while sharpness is measured
 PLAIN = {"range": [-np.inf, np.inf]}  # any scan is taken there
-LAGS = (1, 4)  # voxels
-MARGIN = 2  # voxels of the brain's border that are not looked at
-NEAR = 0.05  # of the common r: a scan that is so much less sharp is told
+BAND = 0.08, 0.5  # of the highest frequency: the fit looks at these
+STEEP = 3.0  # exponent of the fall of anatomy's power
+STEPS = 30  # of the fit
+SETTLED = 1e-6
+FWHM = float(np.sqrt(8 * np.log(2)))  # of a Gaussian of standard deviation 1
+NEAR = 0.5  # mm of FWHM: a scan that is so much less sharp is told
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Resolution:
     """A common sharpness.
 
     Attributes:
-        common: r of each axis that all scans are brought to.
+        common: variances, mm² an axis, that all scans are brought to.
         added: FWHM in mm, an axis, of the Gaussian through which the scans of a site are seen.
     """
 
@@ -61,25 +59,24 @@ class Resolution:
     added: dict[str, Widths]
 
     @classmethod
-    def fit(cls, curves: Mapping[str, Sequence[Curve]], voxel: float) -> Resolution:
+    def fit(cls, seen: Mapping[str, Sequence[Sequence[float]]]) -> Resolution:
         """The sharpness of the least sharp site, and what takes each site there.
 
         Args:
-            curves: of each site's scans, by ``sharpness``.
-            voxel: size in mm.
+            seen: of each site's scans, by ``sharpness``.
         """
-        by_site = {site: np.median(np.array(scans), axis=0) for site, scans in curves.items()}
-        common = np.min([curve[:, 0] for curve in by_site.values()], axis=0)
-        a, b, c = common.tolist()
-        return cls((a, b, c), {site: _added(curve.tolist(), (a, b, c), voxel) for site, curve in by_site.items()})
+        by_site = {site: np.median(np.array(scans), axis=0) for site, scans in seen.items()}
+        common = np.max(list(by_site.values()), axis=0)
+        return cls(_triple(common), {site: _added(own, common) for site, own in by_site.items()})
 
-    def widths(self, site: str, curve: Curve, voxel: float) -> Widths:
-        """FWHM in mm, an axis, that a scan is seen through: its site's, or of a site that is not known by its own curve."""
-        return self.added[site] if site in self.added else _added(curve, self.common, voxel)
+    def widths(self, site: str, own: Sequence[float]) -> Widths:
+        """FWHM in mm, an axis, that a scan is seen through: its site's, or of a site that is not known by its own sharpness."""
+        return self.added[site] if site in self.added else _added(own, self.common)
 
-    def beyond(self, curve: Curve) -> str:
+    def beyond(self, own: Sequence[float]) -> str:
         """Why a scan cannot be brought to the common sharpness, or nothing."""
-        short = [axis for axis, line, r in zip("RAS", curve, self.common, strict=True) if line[0] < r * (1 - NEAR)]
+        excess = np.array(own) - np.array(self.common)
+        short = [axis for axis, more in zip("RAS", excess, strict=True) if more > (NEAR / FWHM) ** 2]
         return f"less sharp along {' and '.join(short)} than what was fitted; it was not sharpened" if short else ""
 
     def to_json(self) -> dict[str, Any]:
@@ -92,32 +89,33 @@ class Resolution:
         return cls(_triple(value["common"]), {site: _triple(widths) for site, widths in value["added"].items()})
 
 
-def _triple(values: Sequence[float]) -> Widths:
+def _triple(values: Sequence[float] | Values) -> Widths:
     a, b, c = (float(value) for value in values)
     return a, b, c
 
 
-def sharpness(image: Array, mask: Kept, contrast: Contrast = "T1w") -> Curve:
-    """R along each axis, as it is and through Gaussians of ``WIDTHS``.
+def _added(own: Sequence[float] | Values, common: Sequence[float] | Values) -> Widths:
+    return _triple(FWHM * np.sqrt(np.maximum(np.array(common) - np.array(own), 0)))
+
+
+def sharpness(image: Array, mask: Kept, grid: Grid, contrast: Contrast = "T1w") -> list[float]:
+    """Variances of the transfer function in mm², an axis, but for what anatomy adds.
 
     Args:
         image: finite float32 (x, y, z).
         mask: True in the brain.
+        grid: of both.
         contrast: says which tissue is brightest.
 
     Raises:
         InputError: sharpness-unknown, where the brain is too small or too flat to tell; tissues-not-found, intensity-unfit.
     """
-    from scipy.ndimage import binary_erosion
-
     box = bounds(mask)
     brain, within = image[box.slices], mask[box.slices]
     peaks = read_peaks(brain, within, contrast)
-    brain = map_peaks(brain.astype(np.float64), peaks, PLAIN | {"peaks": _fixed(contrast)}, contrast).astype(np.float32)
-    core = binary_erosion(np.pad(within, 1), iterations=MARGIN)[1:-1, 1:-1, 1:-1]
-    calm = [reduce(lambda seen, other: _through(seen, other, FIRST), {0, 1, 2} - {axis}, brain) for axis in range(3)]
-    widths = [float(np.hypot(FIRST, width)) for width in WIDTHS]
-    return [[_ratio(_through(calm[axis], axis, width), core, axis) for width in widths] for axis in range(3)]
+    level = map_peaks(brain.astype(np.float64), peaks, PLAIN | {"peaks": _fixed(contrast)}, contrast).astype(np.float32)
+    variances = _fit(Spectrum.of(level, within))
+    return [float(variance) * size**2 for variance, size in zip(variances, grid.spacing, strict=True)]
 
 
 def _fixed(contrast: Contrast) -> list[float]:
@@ -126,40 +124,28 @@ def _fixed(contrast: Contrast) -> list[float]:
     return [LEVELS[order.index(tissue)] for tissue in range(3)]
 
 
+def _fit(spectrum: Spectrum) -> Values:
+    """The variances in voxels², by Fisher's scoring of Whittle's likelihood."""
+    far = spectrum.radius
+    used = (far >= BAND[0]) & (far < BAND[1])
+    power, r = spectrum.power[used].astype(np.float64), far[used]
+    columns = [np.ones(r.size)] + [-(np.pi**2) * np.broadcast_to(square, far.shape)[used] for square in spectrum.squares]
+    design = np.stack(columns, axis=1)  # frequencies are shares of half a cycle a voxel: 4 pi^2 f^2 is pi^2 of their square
+    theta = np.array([np.log(np.mean(power * r**STEEP)), 0.0, 0.0, 0.0])
+    for _ in range(STEPS):
+        ratio = power * r**STEEP / np.exp(np.clip(design @ theta, -50, 50))
+        move = np.clip(np.linalg.lstsq(design, ratio - 1, rcond=None)[0], -1, 1)
+        theta += move
+        if np.abs(move).max() < SETTLED:
+            break
+    variances: Values = theta[1:]
+    return variances
+
+
 def blurred(image: Array, grid: Grid, widths: Widths) -> Array:
     """The image as seen through Gaussians of ``widths``, FWHM in mm, an axis; the image itself where all are 0."""
     for axis, (width, size) in enumerate(zip(widths, grid.spacing, strict=True)):
-        image = _through(image, axis, width / size)
+        if width > 0:
+            n = image.shape[axis]
+            image = apply_axis(gaussian_matrix(n, n, 1.0, 0.0, width / size), image, axis)
     return image
-
-
-def _through(image: Array, axis: int, width: float) -> Array:
-    n = image.shape[axis]
-    return image if width <= 0 else apply_axis(gaussian_matrix(n, n, 1.0, 0.0, width), image, axis)
-
-
-def _ratio(image: Array, core: Kept, axis: int) -> float:
-    near, far = (_square(image, core, axis, lag) for lag in LAGS)
-    if not far > 0:
-        got = "too few voxels, or none that differ"
-        raise InputError("sharpness-unknown", "a brain whose sharpness can be told", got, "check the scan, or leave it out")
-    return near / far
-
-
-def _square(image: Array, core: Kept, axis: int, lag: int) -> float:
-    """Mean square of the differences of voxels so far apart, both in the core."""
-    near, far = (tuple(part if at == axis else slice(None) for at in range(3)) for part in (slice(lag, None), slice(None, -lag)))
-    both = core[near] & core[far]
-    differences = (image[near] - image[far])[both]
-    return float(np.square(differences, dtype=np.float64).mean()) if differences.size else 0.0
-
-
-def _added(curve: Curve, common: Widths, voxel: float) -> Widths:
-    """FWHM in mm an axis that takes r down to the common one."""
-    return _triple([voxel * _width(line, r) for line, r in zip(curve, common, strict=True)])
-
-
-def _width(line: Sequence[float], r: float) -> float:
-    """Where a falling curve over ``WIDTHS`` squared meets r; 0 where it begins below."""
-    falling = np.minimum.accumulate(np.array(line))
-    return float(np.sqrt(np.interp(-r, -falling, np.square(WIDTHS))))

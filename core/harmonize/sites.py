@@ -127,14 +127,12 @@ def _null(folds: Sequence[Fold], deals: Sequence[Labels], accuracy: float, class
     return np.array(null)
 
 
-def by_combat(
-    preserve: Sequence[str] = ("age", "sex"), *, bayes: bool = True, spread: bool = False
-) -> Callable[[Features], Transform]:
+def by_combat(preserve: Sequence[str] = ("age", "sex"), **options: Any) -> Callable[[Features], Transform]:
     """A ``fit`` for ``site_accuracy``: ComBat, unknown covariates taken as the mean; arguments as ``Combat.fit``."""
 
     def fit(features: Features) -> Transform:
         known = [name for name in preserve if any(value is not None for value in features.covariates.get(name, ()))]
-        fitted = Combat.fit(complete(features, known), known, bayes=bayes, spread=spread).extend(features, 1, missing="mean")
+        fitted = Combat.fit(complete(features, known), known, **options).extend(features, 1, missing="mean")
         return lambda others: fitted.apply(others, missing="mean")
 
     return fit

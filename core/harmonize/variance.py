@@ -13,6 +13,8 @@ from core.harmonize.table import Features, Values
 
 SITE = "site"
 SURE = 0.05  # p after Holm
+FEWEST = 3  # degrees of freedom of an interval
+Z95 = 1.959964  # of a normal distribution, both sides of 95 %
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Share:
         effect: of one more unit of a number, or of the second of two levels over the first, in the feature's unit; else None.
         error: standard error of the effect.
         n: scans.
+        free: degrees of freedom that the whole model leaves.
     """
 
     partial: float
@@ -35,6 +38,19 @@ class Share:
     effect: float | None
     error: float | None
     n: int
+    free: int = 0
+
+    @property
+    def correlation(self) -> tuple[float, float, float] | None:
+        """Of the feature with the factor, all others held fixed: partial r and its 95 % interval by Fisher's z.
+
+        Within sites, where the sites are among the others; None of a factor of several columns, or of too few scans.
+        """
+        if self.effect is None or self.free < FEWEST:
+            return None
+        r = float(np.copysign(np.sqrt(min(self.partial, 1 - SAME)), self.effect))
+        z, half = np.arctanh(r), Z95 / np.sqrt(self.free - 1)
+        return r, float(np.tanh(z - half)), float(np.tanh(z + half))
 
 
 @dataclass(frozen=True)
@@ -107,7 +123,7 @@ def _share(values: Values, rest: Values, tested: Values, term: Term | None) -> S
     ratio = ((small.rest - full.rest) / steps) / (full.rest / free) if full.rest > 0 else np.inf
     single = term is not None and len(term.centre) == 1 and steps == 1
     effect, error = (float(full.slopes[-1]), float(full.errors[-1])) if single else (None, None)
-    return Share(partial, float(fisher.sf(max(ratio, 0.0), steps, free)), 1.0, effect, error, len(y))
+    return Share(partial, float(fisher.sf(max(ratio, 0.0), steps, free)), 1.0, effect, error, len(y), free)
 
 
 def _fit(y: Values, columns: Values) -> _Fit:

@@ -1,48 +1,81 @@
-"""What makes volumes alike, as one model: bias field, resolution, intensities, noise, extent; each step where it is wanted.
+"""What makes volumes alike, as one model: bias field, resolution, intensities, curve, noise, extent; each if wanted.
 
-    restored --bias field--> --Gaussian per axis--> prepared --intensities--> --noise--> --rough mask--> harmonised
-                 N4          what its site needs                 normaliser    up to the noisiest site
+    restored --site's bias field--> --Gaussian per axis--> prepared --peaks, curve--> mapped --noise--> --rough mask--> harmonised
+              N4 beyond the          what its site needs            normaliser,              up to the noisiest site,
+              reference's                                           site's curve             band by band
 
-What is fitted is a handful of numbers a site. A scan that comes next month gets the same bytes whatever else comes with it: those
-of its site where the fit knew it, else what its own sharpness tells. Nothing is sharpened and no noise is taken away.
+What is fitted is a handful of numbers a site, in up to three looks at its scans: as they are, prepared, and mapped. A scan that
+comes next month gets the same bytes whatever else comes with it: those of its site where the fit knew it, else what it tells of
+itself. Nothing is sharpened and no noise is taken away.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import WeightsError
 from core.geometry.grid import Array, Grid
-from core.harmonize.bias import bias_field
-from core.harmonize.brain import bounds
+from core.harmonize.bias import Fields, Trend, bias_field, field_of, trend_of
+from core.harmonize.brain import brain
+from core.harmonize.curve import Curves, Landmarks, landmarks
 from core.harmonize.intensity import Normaliser, Reading, read
-from core.harmonize.resolution import Curve, Resolution, Widths, blurred, sharpness
+from core.harmonize.resolution import Resolution, Widths, blurred, sharpness
+from core.harmonize.texture import Powers, Texture, noise_of, powers
 from core.noise import field_key
 from core.settings.harmonize import VolumeSteps
-from core.stats import scan_stats
-from core.tissues import GM, WM, Contrast, Tissues
+from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-NOISIER = 1.25  # times the common noise, from which a scan is told
+VERSION = 2  # of what is fitted
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A scan whose bias field is gone and whose sharpness is the common one.
+class Made:
+    """A scan on its way.
 
     Attributes:
         image: float32.
+        mask: True in the brain: found anew, once all brains are as bright and as sharp, for blur moves a threshold.
         told: what could not be done, in words.
     """
 
     image: Array
+    mask: Kept
     told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A restored scan.
+
+    Attributes:
+        image: finite float32 (x, y, z), on cubic voxels.
+        grid: of it.
+        mask: True in the brain.
+        site: whose scan it is.
+        name: of the scan, from which its noise is drawn.
+        stripped: whether all but the brain was set to 0.
+        trend: of its bias field where that is known, for N4 takes longer than all else.
+    """
+
+    image: Array = field(hash=False)
+    grid: Grid = field(hash=False)
+    mask: Kept = field(hash=False)
+    site: str
+    name: str = ""
+    stripped: bool = True
+    trend: tuple[float, ...] | None = None
+
+    def own_trend(self) -> Trend:
+        """Of its bias field, as N4 sees it."""
+        return trend_of(bias_field(self.image, self.mask, self.grid), self.mask) if self.trend is None else list(self.trend)
 
 
 @dataclass(frozen=True)
@@ -52,164 +85,225 @@ class VolumeModel:
     Attributes:
         steps: that are taken.
         contrast: of the scans.
+        fields: of the sites; None where bias fields are left.
         resolution: common sharpness; None where it is left.
         normaliser: of intensities; None where they are left.
-        noise: common noise, as a share of the distance of grey and white matter; None where it is left.
+        curves: of the sites within tissues; None where they are left.
+        texture: common noise; None where it is left.
     """
 
     steps: VolumeSteps
     contrast: Contrast = "T1w"
+    fields: Fields | None = None
     resolution: Resolution | None = None
     normaliser: Normaliser | None = field(default=None, hash=False)
-    noise: float | None = None
+    curves: Curves | None = None
+    texture: Texture | None = None
 
-    def prepare(self, image: Array, grid: Grid, mask: Kept, site: str) -> Prepared:
+    def prepare(self, scan: Scan) -> Made:
         """Take the bias field away and bring the scan to the common sharpness.
-
-        Args:
-            image: finite float32 (x, y, z), on cubic voxels.
-            grid: of it.
-            mask: True in the brain.
-            site: whose scan it is.
 
         Raises:
             InputError: sharpness-unknown.
         """
-        even = flattened(image, grid, mask) if self.steps.bias_field else image
+        even = self._even(scan)
         if self.resolution is None:
-            return Prepared(even)
-        known = site in self.resolution.added
-        curve = [] if known else sharpness(even, mask, self.contrast)
-        widths, beyond = self.resolution.widths(site, curve, grid.spacing[0]), "" if known else self.resolution.beyond(curve)
-        return Prepared(blurred(even, grid, widths), (beyond,) if beyond else ())
+            return self._found_anew(even, scan)
+        known = scan.site in self.resolution.added
+        own = [] if known else sharpness(even, scan.mask, scan.grid, self.contrast)
+        beyond = "" if known else self.resolution.beyond(own)
+        seen = blurred(even, scan.grid, self.resolution.widths(scan.site, own))
+        return self._found_anew(seen, scan, beyond)
 
-    def apply(self, image: Array, grid: Grid, mask: Kept, site: str, name: str) -> Prepared:
-        """A restored scan as the harmonised one, and what could not be done.
+    def _found_anew(self, image: Array, scan: Scan, *told: str) -> Made:
+        mask = brain(image, scan.grid, stripped=scan.stripped) if self.steps.looked else scan.mask
+        return Made(image, mask, tuple(word for word in told if word))
 
-        Args:
-            image: finite float32 (x, y, z), on cubic voxels.
-            grid: of it.
-            mask: True in the brain.
-            site: whose scan it is.
-            name: of the scan, from which its noise is drawn.
+    def _even(self, scan: Scan) -> Array:
+        if self.fields is None:
+            return scan.image
+        own = [] if self.fields.known(scan.site) else scan.own_trend()
+        return scan.image / field_of(self.fields.beyond(scan.site, own), scan.mask)
+
+    def map(self, scan: Scan) -> Made:
+        """The prepared scan on the common scale of intensities, its brain found anew where scans were prepared.
 
         Raises:
-            InputError: sharpness-unknown, intensity-flat, intensity-unfit, tissues-not-found.
+            InputError: as ``prepare``; intensity-flat, intensity-unfit, tissues-not-found, brain-not-found.
         """
-        prepared = self.prepare(image, grid, mask, site)
-        mapped, notes = prepared.image, [*prepared.told]
+        made = self.prepare(scan)
+        image, told = made.image, [*made.told]
         if self.normaliser is not None:
-            reading = read(self.normaliser.method, mapped, mask, self.contrast)
-            mapped = self.normaliser.apply_by(mapped, reading)
-            notes += [beyond] if (beyond := self.normaliser.beyond(reading)) else []
-        if self.noise is not None:
-            mapped, level = self._noisy(mapped, mask, name)
-            notes += [f"noisier than what was fitted, by {level:.2g}; no noise was taken away"] if level > NOISIER else []
-        if self.steps.brain_only:
-            mapped = np.where(mask, mapped, np.float32(0))
-        return Prepared(mapped, tuple(notes))
+            reading = read(self.normaliser.method, image, made.mask, self.contrast)
+            image = self.normaliser.apply_by(image, reading)
+            told += [beyond] if (beyond := self.normaliser.beyond(reading)) else []
+        if self.curves is not None:
+            own = self.curves.sites.get(scan.site)
+            image = self.curves.apply(image, landmarks(image, made.mask, self.contrast) if own is None else own)
+        return self._found_anew(image, scan, *told)
 
-    def _noisy(self, image: Array, mask: Kept, name: str) -> tuple[Array, float]:
-        """The image with noise up to the common level, and its own level over the common one."""
-        level, step = noise_level(image, mask, self.contrast)
-        common = self.noise or 0.0
-        missing = step * float(np.sqrt(max(common**2 - level**2, 0.0)))
-        noise = np.random.default_rng(field_key(0, name)).standard_normal(image.shape, np.float32)
-        return np.where(image == 0, image, np.abs(image + np.float32(missing) * noise)), level / max(common, 1e-9)
+    def apply(self, scan: Scan) -> Made:
+        """A restored scan as the harmonised one, and what could not be done.
+
+        Raises:
+            InputError: as ``map``.
+        """
+        made = self.map(scan)
+        if self.texture is not None:
+            made = self._noisy(made, scan)
+        if self.steps.brain_only:
+            return replace(made, image=np.where(made.mask, made.image, np.float32(0)))
+        return made
+
+    def _noisy(self, made: Made, scan: Scan) -> Made:
+        """The image with what it lacks of the common noise; what was set to 0 stays so."""
+        assert self.texture is not None  # noqa: S101 - asked before
+        own = powers(made.image, made.mask)
+        draw = np.random.default_rng(field_key(0, scan.name))
+        noise = noise_of(made.image.shape, self.texture.lacking(scan.site, own), draw)
+        noisy = np.where(made.image == 0, made.image, np.abs(made.image + noise))
+        beyond = self.texture.beyond(own)
+        return Made(noisy, made.mask, (*made.told, beyond) if beyond else made.told)
 
     def widths_of(self, site: str) -> Widths:
         """FWHM in mm, an axis, that the scans of a known site are seen through."""
         return (0.0, 0.0, 0.0) if self.resolution is None else self.resolution.added[site]
 
+    def only(self, steps: VolumeSteps) -> VolumeModel:
+        """With fewer steps: of scans prepared alike, without what comes after."""
+        curves, texture = self.curves if steps.curve else None, self.texture if steps.noise_level else None
+        return replace(self, steps=steps, curves=curves, texture=texture)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON value that ``from_json`` turns back, bit for bit; the normaliser has a place of its own."""
-        return {
-            "steps": self.steps.model_dump(),
-            "resolution": None if self.resolution is None else self.resolution.to_json(),
-            "noise": self.noise,
+        parts = {name: getattr(self, name) for name in PARTS}
+        return {"version": VERSION, "steps": self.steps.model_dump()} | {
+            name: part.to_json() for name, part in parts.items() if part is not None
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], contrast: Contrast, normaliser: Normaliser | None) -> VolumeModel:
-        """What ``to_json`` wrote."""
-        resolution = None if value["resolution"] is None else Resolution.from_json(value["resolution"])
-        return cls(VolumeSteps.model_validate(value["steps"]), contrast, resolution, normaliser, value["noise"])
+        """What ``to_json`` wrote.
+
+        Raises:
+            WeightsError: harmonizer-version, of another version.
+        """
+        if (version := value.get("version")) != VERSION:
+            raise WeightsError("harmonizer-version", f"steps of version {VERSION}", f"version {version}", "fit it again")
+        parts: dict[str, Any] = {name: made.from_json(value[name]) for name, made in PARTS.items() if name in value}
+        return cls(VolumeSteps.model_validate(value["steps"]), contrast, normaliser=normaliser, **parts)
 
 
-def flattened(image: Array, grid: Grid, mask: Kept) -> Array:
-    """The image without its bias field."""
-    return image / bias_field(image, mask, grid)
+PARTS: dict[str, Any] = {"fields": Fields, "resolution": Resolution, "curves": Curves, "texture": Texture}
 
 
-def noise_level(image: Array, mask: Kept, contrast: Contrast) -> tuple[float, float]:
-    """The noise in the brain as a share of the distance of grey and white matter, and that distance.
-
-    Raises:
-        InputError: tissues-not-found.
-    """
-    box = bounds(mask)
-    brain, within = image[box.slices], mask[box.slices]
-    means = Tissues.fit(brain, within, contrast).means
-    step = max(abs(means[WM] - means[GM]), 1e-9)
-    return scan_stats(np.where(within, brain, np.float32(0))).noise_sd / step, step
+# -- the fit ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a fit needs to know of a scan, in two looks.
+    """What a fit needs to know of a scan, in three looks.
 
     Attributes:
         site: whose it is.
-        sharpness: of the restored scan without its bias field; empty where resolution is left.
+        trend: of the restored scan's bias field; empty where that is left.
+        sharpness: of the restored scan; empty where resolution is left.
         reading: of the prepared scan, for the normaliser.
-        noise: of the prepared scan; None where noise is left.
+        landmarks: of the prepared scan, for its site's curve; empty where that is left.
+        powers: of the mapped scan; empty where noise is left.
     """
 
     site: str
-    sharpness: Curve = field(default_factory=list, hash=False)
+    trend: Trend = field(default_factory=list, hash=False)
+    sharpness: list[float] = field(default_factory=list, hash=False)
     reading: Reading = field(default_factory=list, hash=False)
-    noise: float | None = None
+    landmarks: Landmarks = field(default_factory=list, hash=False)
+    powers: Powers = field(default_factory=list, hash=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was seen, without the site; bit for bit."""
+        return {name: value for name, value in vars(self).items() if name != "site" and value}
+
+    def seen(self, more: Mapping[str, Any]) -> Look:
+        """With what another look gave."""
+        return replace(self, **more)
 
 
-def look_first(steps: VolumeSteps, image: Array, grid: Grid, mask: Kept, contrast: Contrast = "T1w") -> Curve:
-    """The sharpness of a restored scan, where it is wanted.
+def look_first(steps: VolumeSteps, scan: Scan, contrast: Contrast = "T1w") -> Look:
+    """Bias field and sharpness of a restored scan, where they are wanted; sharpness without all that N4 takes for a field.
 
     Raises:
         InputError: sharpness-unknown.
     """
+    trend = scan.own_trend() if steps.bias_field else []
     if not steps.resolution:
-        return []
-    return sharpness(flattened(image, grid, mask) if steps.bias_field else image, mask, contrast)
+        return Look(scan.site, trend)
+    even = scan.image / field_of(trend, scan.mask) if trend else scan.image
+    return Look(scan.site, trend, sharpness(even, scan.mask, scan.grid, contrast))
 
 
-def look_again(model: VolumeModel, method: str, image: Array, grid: Grid, mask: Kept, site: str) -> tuple[Reading, float | None]:
-    """What the normaliser and the noise level are fitted on: of the scan as ``model`` prepares it.
+def look_again(model: VolumeModel, method: str, scan: Scan) -> Look:
+    """What the normaliser and the curves are fitted on: of the scan as ``model`` prepares it.
 
     Raises:
-        InputError: as ``VolumeModel.apply``.
+        InputError: as ``VolumeModel.map``.
     """
-    prepared = model.prepare(image, grid, mask, site).image
+    made = model.prepare(scan)
     known: Any = method
-    reading = [] if method == "none" else read(known, prepared, mask, model.contrast)
-    return reading, noise_level(prepared, mask, model.contrast)[0] if model.steps.noise_level else None
+    reading = [] if method == "none" else read(known, made.image, made.mask, model.contrast)
+    marks = landmarks(made.image, made.mask, model.contrast) if model.steps.curve else []
+    return Look(scan.site, reading=reading, landmarks=marks)
 
 
-def fit_resolution(steps: VolumeSteps, looks: Sequence[Look], voxel: float, contrast: Contrast = "T1w") -> VolumeModel:
+def look_last(model: VolumeModel, scan: Scan) -> Look:
+    """What the curves are mended by and the noise is fitted on: of the scan as ``model`` maps it.
+
+    Raises:
+        InputError: as ``VolumeModel.map``.
+    """
+    made = model.map(scan)
+    marks = landmarks(made.image, made.mask, model.contrast) if model.steps.curve else []
+    return Look(scan.site, landmarks=marks, powers=powers(made.image, made.mask) if model.steps.noise_level else [])
+
+
+def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, contrast: Contrast = "T1w") -> VolumeModel:
     """The model after the first look: all that prepares a scan."""
-    if not steps.resolution:
-        return VolumeModel(steps, contrast)
-    curves: dict[str, list[Curve]] = defaultdict(list)
+    fields = Fields.fit(_by_site(looks, "trend"), reference) if steps.bias_field else None
+    resolution = Resolution.fit(_by_site(looks, "sharpness")) if steps.resolution else None
+    return VolumeModel(steps, contrast, fields, resolution)
+
+
+def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser | None, reference: str | None) -> VolumeModel:
+    """The model after the second look: with the normaliser and the sites' curves, all but the noise."""
+    curves = None
+    if model.steps.curve:
+        mapped = [replace(look, landmarks=_on_scale(look, normaliser)) for look in looks]
+        curves = Curves.fit(_by_site(mapped, "landmarks"), reference)
+    return replace(model, normaliser=normaliser, curves=curves)
+
+
+def last_looks(steps: VolumeSteps) -> int:
+    """How often mapped scans are looked at: once for their noise, twice where curves are mended."""
+    return 2 if steps.curve else int(steps.noise_level)
+
+
+def fit_last(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
+    """The model after a look at mapped scans: its curves mended, its noise fitted."""
+    curves = None if model.curves is None else model.curves.refined(_by_site(looks, "landmarks"))
+    texture = Texture.fit(_by_site(looks, "powers")) if model.steps.noise_level else None
+    return replace(model, curves=curves, texture=texture)
+
+
+def _on_scale(look: Look, normaliser: Normaliser | None) -> Landmarks:
+    """Landmarks of a prepared scan where the normaliser puts them."""
+    if normaliser is None:
+        return look.landmarks
+    line = np.array(look.landmarks, np.float32).reshape(-1, 1, 1)
+    return [float(value) for value in normaliser.apply_by(line, look.reading).ravel()]
+
+
+def _by_site(looks: Sequence[Look], what: str) -> dict[str, list[Any]]:
+    parts: dict[str, list[Any]] = defaultdict(list)
     for look in looks:
-        curves[look.site].append(look.sharpness)
-    return VolumeModel(steps, contrast, Resolution.fit(curves, voxel))
-
-
-def fit_rest(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser | None) -> VolumeModel:
-    """The whole model after the second look: with the normaliser and the noise of the noisiest site."""
-    noise = None
-    if model.steps.noise_level:
-        levels: dict[str, list[float]] = defaultdict(list)
-        for look in looks:
-            levels[look.site].append(float(look.noise or 0.0))
-        noise = max(float(np.median(values)) for values in levels.values())
-    return VolumeModel(model.steps, model.contrast, model.resolution, normaliser, noise)
+        parts[look.site].append(getattr(look, what))
+    return dict(parts)

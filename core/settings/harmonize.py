@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.settings.base import Settings
 from core.settings.run import Compute, QualityThresholds
@@ -14,14 +14,25 @@ from core.settings.scans import TILING, AcquisitionSettings, TilingSettings
 class VolumeSteps(Settings):
     """What makes volumes alike beside their intensities; each step is taken where it is wanted, in this order."""
 
-    bias_field: bool = Field(default=False, title="Bias field", description="take each scan's bias field away, by N4")
+    bias_field: bool = Field(
+        default=False,
+        title="Bias field",
+        description="take away what N4 finds of a bias field beyond the reference's: anatomy, which it takes for one too, stays",
+    )
     resolution: bool = Field(
         default=False,
         title="Resolution",
         description="bring all scans to the sharpness of the least sharp site; none is sharpened",
     )
+    curve: bool = Field(
+        default=False,
+        title="Curve",
+        description="bring each site's contrast within tissues onto the reference's, by one rising curve a site",
+    )
     noise_level: bool = Field(
-        default=False, title="Noise level", description="add noise up to the level of the noisiest site; none is taken away"
+        default=False,
+        title="Noise level",
+        description="add noise up to that of the noisiest site at each frequency; none is taken away",
     )
     brain_only: bool = Field(
         default=False,
@@ -32,8 +43,8 @@ class VolumeSteps(Settings):
 
     @property
     def looked(self) -> bool:
-        """Whether scans are looked at twice before the model is whole: the second time as it prepares them."""
-        return self.bias_field or self.resolution or self.noise_level
+        """Whether scans are looked at again before the model is whole: as it prepares them."""
+        return self.bias_field or self.resolution or self.curve or self.noise_level
 
     def wanted(self) -> list[str]:
         """The names of the steps that are taken."""
@@ -69,6 +80,21 @@ class HarmonizeSettings(Settings):
         title="Spread",
         description="preserve also what age and sex do to the spread of the features (ComBatLS), not to their mean alone",
     )
+    smooth_age: bool = Field(
+        default=False, title="Smooth age", description="preserve the effect of age as a cubic spline has it, not a straight line"
+    )
+    person_intercept: bool = Field(
+        default=False,
+        title="Person's intercept",
+        description="give each person an intercept in ComBat, so that repeated scans of one do not weigh as several persons'",
+    )
+    maps: bool = Field(
+        default=False,
+        title="Maps",
+        description="also bring the harmonised scans to one space, by affine registration, and take there what is the sites' out "
+        "of each voxel (ComBat)",
+    )
+    map_voxel: float = Field(4.0, ge=1, le=10, title="Map's voxel", description="mm, cubic, of the maps")
     preserve: tuple[str, ...] = Field(
         ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"
     )
@@ -119,6 +145,17 @@ class HarmonizeSettings(Settings):
         None, title="MLflow tracking URI", description="of the registry; default: a sqlite file in isovox's own folder"
     )
     seed: int = Field(0, ge=0, title="Seed", description="of methods that draw random numbers, and of the report's classifier")
+
+    @model_validator(mode="after")
+    def _curves_have_a_scale(self) -> Self:
+        if self.steps.curve and self.intensity == "none" and self.model is None:
+            raise ValueError("curve: expected intensities on one scale, on which curves are held; choose --intensity tissues")
+        return self
+
+    @property
+    def combat_options(self) -> dict[str, Any]:
+        """How ComBat is fitted, as ``Combat.fit`` takes it."""
+        return {"bayes": self.bayes, "spread": self.spread, "smooth": self.smooth_age, "intercept": self.person_intercept}
 
 
 class MonitorSettings(Settings):

@@ -9,7 +9,7 @@ OUT/summary.tsv, summary.json    the table of all rivals
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +21,14 @@ from core import __version__
 from core.digest import digest_of
 from core.errors import UsageError
 from core.evaluation.metrics.image import psnr, ssim
-from core.evaluation.rivals import NAMES, RAW, Readings, Rivals, Seen, begin, fit, read_first, read_second
+from core.evaluation.rivals import ALL, NAMES, OURS, RAW, REFERENCE, Readings, Rivals, Seen, begin, fit, fit_ours, read_first
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 from core.harmonize.brain import brain
 from core.harmonize.features import measure
-from core.harmonize.intensity import Normaliser, Reading
+from core.harmonize.intensity import Normaliser
 from core.harmonize.resolution import blurred
-from core.harmonize.volume import VolumeModel, flattened
+from core.harmonize.volume import Look, Scan, VolumeModel, fit_last, last_looks, look_again, look_last
 from core.io import bids, files, readers
 from core.io.bids import Source
 from core.operators.forward import Beside
@@ -40,11 +40,10 @@ from core.tissues import Tissues
 from tasks.bounded import Dispatch, Piece, in_order, read_work, serially, write_work
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 1  # of the figures
+VERSION = 2  # of the figures
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
 ACROSS = 2  # axis across the slices: superior
-ALL = NAMES[-1]  # of ours, all steps
 FITTED = (RAW, ALL)  # rivals whose features of the fit's persons are kept, for ComBat
 
 
@@ -55,14 +54,16 @@ class Trial:
     Attributes:
         settings: of the trial.
         sources: the sharp scans, a person each.
-        models: ours after the first look, JSON by name; empty before.
+        models: ours as far as they are fitted, JSON by name; empty before.
         rivals: all, fitted, JSON; empty before.
+        look: how often mapped scans were looked at before.
     """
 
     settings: HarmonisationTrial
     sources: tuple[Source, ...] = ()
     models: dict[str, Any] = field(default_factory=dict)
     rivals: dict[str, Any] = field(default_factory=dict)
+    look: int = 0
 
     def person(self, number: int) -> str:
         """Label of a person."""
@@ -127,8 +128,8 @@ def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
         draw = np.random.default_rng([settings.seed, number, scanner])
         made = Scanner.drawn(scanner).degrade(truth, cubic, ACROSS, draw, Beside(tissues))
         image = np.maximum(interpolate(made.image, made.grid, cubic, 3), 0)
-        flat = flattened(image, cubic, brain(image, cubic, stripped=True))
-        shown |= {f"scan{scanner}": image, f"flat{scanner}": flat}
+        scan = Scan(image, cubic, brain(image, cubic, stripped=True), "")
+        shown |= {f"scan{scanner}": image, f"trend{scanner}": np.array(scan.own_trend())}
     quiet = Scanner.drawn(0).model_copy(update={"bias": 0.0, "noise": 0.0})
     shown["truth"] = quiet.degrade(truth, cubic, ACROSS, np.random.default_rng(0), Beside(tissues)).image
     return shown, cubic
@@ -146,11 +147,11 @@ def _load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
         files.write_atomic(path, buffer.getvalue())
     with np.load(io.BytesIO(files.read_bytes(path))) as kept:
         truth, affine = kept["truth"], kept["affine"]
-        scans = [(kept[f"scan{scanner}"], kept[f"flat{scanner}"]) for scanner in range(trial.settings.scanners)]
+        scans = [(kept[f"scan{scanner}"], tuple(kept[f"trend{scanner}"].tolist())) for scanner in range(trial.settings.scanners)]
     grid, name = Grid(truth.shape, affine), trial.person(number)
     seen = [
-        Seen(scanner, image, grid, brain(image, grid, stripped=True), f"{scanner}/{name}", flat)
-        for scanner, (image, flat) in enumerate(scans)
+        Seen(scanner, image, grid, brain(image, grid, stripped=True), f"{scanner}/{name}", trend)
+        for scanner, (image, trend) in enumerate(scans)
     ]
     return truth, grid, seen
 
@@ -193,19 +194,34 @@ def _first(trial: Trial, number: int) -> dict[str, Any]:
     if trial.scored(number):
         return {}
     readings = [read_first(scan) for scan in seen]
-    return {"readings": [[each.site, dict(each.plain), each.quantiles, each.sharpness] for each in readings]}
+    return {"readings": [[each.look.site, each.look.to_json(), dict(each.plain), each.quantiles] for each in readings]}
 
 
 def second_piece(piece: Piece) -> dict[str, Any]:
-    """What a worker runs then: read a person's scans as our models prepare them."""
+    """What a worker runs then: look at a person's scans as our models prepare them."""
     return _kept(piece, "second", _second)
 
 
 def _second(trial: Trial, number: int) -> dict[str, Any]:
+    return _looks(trial, number, lambda model, scan: look_again(model, "tissues", scan))
+
+
+def later_piece(piece: Piece) -> dict[str, Any]:
+    """What a worker runs then: look at a person's scans as our models map them."""
+    return _kept(piece, f"later{read_work(Trial, piece).look}", _later)
+
+
+def _later(trial: Trial, number: int) -> dict[str, Any]:
+    return _looks(trial, number, look_last)
+
+
+def _looks(trial: Trial, number: int, look: Callable[[VolumeModel, Scan], Look]) -> dict[str, Any]:
+    """Of each of our models, what it sees of a person's scans; of who is scored nothing."""
     if trial.scored(number):
         return {}
-    models = {name: VolumeModel.from_json(value, "T1w", None) for name, value in trial.models.items()}
-    return {"second": [read_second(scan, models) for scan in _load(trial, number)[2]]}
+    seen = _load(trial, number)[2]
+    models = {name: _model_from(value) for name, value in trial.models.items()}
+    return {name: [[each.site, each.to_json()] for each in (look(model, s.scan) for s in seen)] for name, model in models.items()}
 
 
 def third_piece(piece: Piece) -> dict[str, Any]:
@@ -216,7 +232,7 @@ def third_piece(piece: Piece) -> dict[str, Any]:
 def _third(trial: Trial, number: int) -> dict[str, Any]:
     rivals, (sharpest, grid, seen) = rivals_from(trial.rivals), _load(trial, number)
     scored, reference = trial.scored(number), seen[0].mask
-    truth = blurred(sharpest, grid, rivals.ours[ALL].widths_of(seen[0].site))
+    truth = blurred(sharpest, grid, rivals.ours[ALL].widths_of(REFERENCE))
     lines: dict[str, tuple[float, float]] = {}
     rows = []
     for scan in seen:
@@ -224,7 +240,7 @@ def _third(trial: Trial, number: int) -> dict[str, Any]:
             if scan.scanner == 0:
                 lines[name] = _line(image, truth, reference)
             figures = _alike(image, truth, reference, lines[name]) if scored else {}
-            rows.append([scan.scanner, name, figures, measure(image, grid, scan.mask)])
+            rows.append([scan.scanner, name, figures, measure(image, grid, brain(image, grid, stripped=True))])
     return {"rows": rows, "truth": measure(truth, grid, brain(truth, grid, stripped=True))}
 
 
@@ -245,20 +261,23 @@ def _alike(image: Array, truth: Array, mask: NDArray[np.bool_], line: tuple[floa
 
 def rivals_to_json(rivals: Rivals) -> dict[str, Any]:
     """A JSON value that ``rivals_from`` turns back, bit for bit."""
-    ours = {}
-    for name, model in rivals.ours.items():
-        ours[name] = {"model": model.to_json(), "normaliser": model.normaliser.to_json() if model.normaliser else None}
+    ours = {name: _model_to(model) for name, model in rivals.ours.items()}
     return {"plain": {name: each.to_json() for name, each in rivals.plain.items()}, "quantiles": rivals.quantiles, "ours": ours}
 
 
 def rivals_from(value: Mapping[str, Any]) -> Rivals:
     """What ``rivals_to_json`` wrote."""
     plain = {name: Normaliser.from_json(each) for name, each in value["plain"].items()}
-    ours = {
-        name: VolumeModel.from_json(each["model"], "T1w", Normaliser.from_json(each["normaliser"]))
-        for name, each in value["ours"].items()
-    }
-    return Rivals(plain, list(value["quantiles"]), ours)
+    return Rivals(plain, list(value["quantiles"]), {name: _model_from(each) for name, each in value["ours"].items()})
+
+
+def _model_to(model: VolumeModel) -> dict[str, Any]:
+    return {"model": model.to_json(), "normaliser": None if model.normaliser is None else model.normaliser.to_json()}
+
+
+def _model_from(value: Mapping[str, Any]) -> VolumeModel:
+    normaliser = None if value["normaliser"] is None else Normaliser.from_json(value["normaliser"])
+    return VolumeModel.from_json(value["model"], "T1w", normaliser)
 
 
 def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = serially) -> tuple[Trial, list[dict[str, Any]]]:
@@ -270,15 +289,23 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
     """
     trial = find(settings)
     first = _stage(trial, first_piece, tell, dispatch)
-    readings = [Readings(*reading) for made in first for reading in made.get("readings", ())]
-    models = begin(readings, settings.trial_voxel)
-    trial = Trial(settings, trial.sources, {name: model.to_json() for name, model in models.items()})
-    second: list[dict[str, tuple[Reading, float | None]]] = []
-    for made in _stage(trial, second_piece, tell, dispatch):
-        second += made.get("second", ())
-    rivals = fit(readings, models, second)
-    trial = Trial(settings, trial.sources, trial.models, rivals_to_json(rivals))
-    return trial, _stage(trial, third_piece, tell, dispatch)
+    readings = [
+        Readings(Look(site, **look), plain, quantiles)
+        for made in first
+        for site, look, plain, quantiles in made.get("readings", ())
+    ]
+    models = begin([reading.look for reading in readings])
+
+    def looked(function: Callable[[Piece], dict[str, Any]], names: Sequence[str], number: int = 0) -> dict[str, list[Look]]:
+        at = Trial(settings, trial.sources, {name: _model_to(models[name]) for name in names}, look=number)
+        made = _stage(at, function, tell, dispatch)
+        return {name: [Look(site, **look) for part in made for site, look in part.get(name, ())] for name in at.models}
+
+    models = {name: fit_ours(models[name], looks) for name, looks in looked(second_piece, list(models)).items()}
+    for number in range(last_looks(OURS[ALL])):
+        models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL])
+    whole = Trial(settings, trial.sources, rivals=rivals_to_json(fit(readings, models)))
+    return whole, _stage(whole, third_piece, tell, dispatch)
 
 
 def _stage(trial: Trial, function: Callable[[Piece], dict[str, Any]], tell: Tell, dispatch: Dispatch) -> list[dict[str, Any]]:

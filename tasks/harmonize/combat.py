@@ -71,7 +71,7 @@ def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, fl
         "site_accuracy_intensity": (adjusted.after, None),
     }
     if adjusted.combat is not None:
-        fit = by_combat(settings.preserve, bayes=settings.bayes, spread=settings.spread)
+        fit = by_combat(settings.preserve, **settings.combat_options)
         stages["site_accuracy_combat"] = (adjusted.after, fit)
     figures: dict[str, float] = {}
     for name, (features, fit) in stages.items():
@@ -85,7 +85,7 @@ def _fitted(before: Adjusted, settings: HarmonizeSettings) -> Adjusted:
     """Fitted on the scans of known age and sex; of the others the mean is taken, also to learn what their site does."""
     preserve = [name for name in settings.preserve if any(value is not None for value in before.after.covariates.get(name, ()))]
     known = complete(before.after, preserve)
-    combat = Combat.fit(known, preserve, bayes=settings.bayes, spread=settings.spread).extend(before.after, 1, missing="mean")
+    combat = Combat.fit(known, preserve, **settings.combat_options).extend(before.after, 1, missing="mean")
     adjusted = combat.apply(before.after, missing="mean")
     unknown = lacking(before.after, preserve)
     notes = [_lacking(before.after, unknown)] if unknown else []
@@ -127,7 +127,9 @@ def write_tables(out: str, adjusted: Adjusted) -> None:
         tables.write_dictionary(files.join(out, f"{name}.json"))
 
 
-def report(out: str, members: Sequence[Member], adjusted: Adjusted, flags: Mapping[str, str]) -> None:
+def report(
+    out: str, members: Sequence[Member], adjusted: Adjusted, flags: Mapping[str, str], options: Mapping[str, Any] | None = None
+) -> None:
     """Write the tables and the page.
 
     The page's "before" and "after" are of the same scans: those that ComBat took, or all where it took none.
@@ -148,4 +150,5 @@ def report(out: str, members: Sequence[Member], adjusted: Adjusted, flags: Mappi
         write_page(out, before, after, *histograms, reasons, notes=adjusted.notes)
         return
     kept_effects = [term["name"] for term in adjusted.combat["terms"]]
-    write_page(out, before, after, *histograms, reasons, between=adjusted.after, preserve=kept_effects, notes=adjusted.notes)
+    about: dict[str, Any] = {"preserve": kept_effects, "notes": adjusted.notes, "combat": options}
+    write_page(out, before, after, *histograms, reasons, between=adjusted.after, **about)

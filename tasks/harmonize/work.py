@@ -2,8 +2,8 @@
 
 OUT/<site>/…                               the site's restored scans, as ``isovox run`` writes them
 OUT/isovox/measured/<site>/<key>.json      what was measured of a restored scan: features, quantiles, what the method is fitted on
-OUT/isovox/prepared/<site>/<key>.json      likewise of the scan without bias field and as sharp as all will be, if wanted
-OUT/isovox/first/                          what makes a scan so
+OUT/isovox/look-<n>/<site>/<key>.json      what was seen of a scan as far as it is made alike, if further steps are wanted
+OUT/isovox/look-<n>/harmonizer.json        what makes a scan so
 OUT/isovox/model/                          the harmoniser: what was fitted, with its card
 OUT/harmonized/<site>/…                    scans on the common scale and field of view (BIDS derivatives), a record each
 OUT/features*.tsv, OUT/report.html         the tables and the report
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,7 +30,8 @@ from core.harmonize.brain import Kept, brain, common_view, view
 from core.harmonize.features import measure as features_of
 from core.harmonize.features import of_restoration
 from core.harmonize.intensity import Reading, Values, inside, profile, read
-from core.harmonize.volume import VolumeModel, look_again, look_first
+from core.harmonize.volume import Scan as Restored
+from core.harmonize.volume import VolumeModel, look_again, look_first, look_last
 from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.io.participants import write_people
@@ -38,7 +39,7 @@ from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 2  # of the measures: a change of their numbers measures scans anew
+VERSION = 3  # of the measures: a change of their numbers measures scans anew
 ATTEMPTS = 4  # at a storage that fails in passing
 DEADLINE = 3600.0  # seconds without any scan finishing
 BRAIN_ML = 500.0, 2300.0  # of a person: a mask beyond is no brain
@@ -69,6 +70,7 @@ class Piece:
         extent: field of view in mm.
         model: digest of the fitted harmoniser; empty before.
         steps: that are fitted beside intensities.
+        look: which look at the scan it is; 0 as it is, 1 as it is prepared, then as it is mapped.
     """
 
     out: str
@@ -79,6 +81,7 @@ class Piece:
     extent: tuple[float, float, float]
     model: str = ""
     steps: VolumeSteps = NO_STEPS
+    look: int = 0
 
     @property
     def name(self) -> str:
@@ -101,9 +104,9 @@ class Piece:
         return files.join(self.out, "isovox", "measured", self.site, f"{self.key}.json")
 
     @property
-    def prepared(self) -> str:
-        """What was measured of the scan as it is prepared."""
-        return files.join(self.out, "isovox", "prepared", self.site, f"{self.key}.json")
+    def looked(self) -> str:
+        """What was seen of the scan as far as it is made alike."""
+        return files.join(look_folder(self.out, self.look), self.site, f"{self.key}.json")
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,9 @@ def model_folder(out: str) -> str:
     return files.join(out, "isovox", "model")
 
 
-def first_folder(out: str) -> str:
-    """Where a harmonisation keeps what prepares scans, before the rest is fitted on them."""
-    return files.join(out, "isovox", "first")
+def look_folder(out: str, look: int) -> str:
+    """Where a harmonisation keeps what makes scans as they are in a look, and what was seen of them."""
+    return files.join(out, "isovox", f"look-{look}")
 
 
 def image_of(record: ScanRecord) -> str:
@@ -154,7 +157,8 @@ def _said(values: Values) -> dict[str, Any]:
     return {"Profile": [float(f"{intensity:.7g}") for intensity in profile(values)], "Voxels": int(values.size)}
 
 
-def _timed(work: Callable[[], None]) -> float:
+def timed(work: Callable[[], None]) -> float:
+    """Do it, once more where the storage fails in passing; seconds it took."""
     start = time.monotonic()
     files.retrying(work, ATTEMPTS)
     return round(time.monotonic() - start, 3)
@@ -192,8 +196,8 @@ def _measure(piece: Piece) -> None:
     scan = _load(piece)
     figures = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
     content: dict[str, Any] = {"Digest": _measured_digest(piece), "Features": _finite(figures)}
-    if piece.steps.resolution:
-        content["Sharpness"] = look_first(piece.steps, scan.image, scan.grid, scan.mask, piece.contrast)
+    if piece.steps.looked:
+        content["Look"] = look_first(piece.steps, _restored(piece, scan, {}), piece.contrast).to_json()
     files.write_json(piece.measured, content | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})
 
 
@@ -212,33 +216,42 @@ def measure(piece: Piece) -> float:
     Raises:
         InputError: a scan without a brain, or without intensities to fit on.
     """
-    return _timed(lambda: _measure(piece))
+    return timed(lambda: _measure(piece))
 
 
-# -- prepare ----------------------------------------------------------------------------------------------------------------
+# -- look -------------------------------------------------------------------------------------------------------------------
 
 
-def read_prepared(piece: Piece) -> dict[str, Any] | None:
-    """What was measured of a scan as it is prepared; None where that is of other bytes or was never done."""
-    return _read(piece.prepared, digest_of([_measured_digest(piece), piece.model]))
+def _restored(piece: Piece, scan: Scan, measured: Mapping[str, Any]) -> Restored:
+    """The scan as a volume model takes it."""
+    trend = measured.get("Look", {}).get("trend")
+    stripped = bool(scan.sidecar.get("SkullStripped", False))
+    return Restored(scan.image, scan.grid, scan.mask, piece.site, piece.name, stripped, None if trend is None else tuple(trend))
 
 
-def _prepare(piece: Piece) -> None:
-    if read_prepared(piece) is not None:
+def read_look(piece: Piece) -> dict[str, Any] | None:
+    """What was seen of a scan; None where that is of other bytes or was never done."""
+    content = _read(piece.looked, digest_of([_measured_digest(piece), piece.model]))
+    return None if content is None else content["Look"]
+
+
+def _look(piece: Piece) -> None:
+    if read_look(piece) is not None:
         return
-    scan, first = _load(piece), _volumes(first_folder(piece.out), piece.model)
-    reading, noise = look_again(first, piece.intensity, scan.image, scan.grid, scan.mask, piece.site)
+    scan, model_there = _load(piece), _volumes(look_folder(piece.out, piece.look), piece.model)
+    restored = _restored(piece, scan, read_measured(piece) or {})
+    seen = look_again(model_there, piece.intensity, restored) if piece.look == 1 else look_last(model_there, restored)
     digest = digest_of([_measured_digest(piece), piece.model])
-    files.write_json(piece.prepared, {"Digest": digest, "Reading": reading, "Noise": noise})
+    files.write_json(piece.looked, {"Digest": digest, "Look": seen.to_json()})
 
 
-def prepare(piece: Piece) -> float:
-    """Measure a scan as it is prepared; seconds it took.
+def look(piece: Piece) -> float:
+    """Look at a scan as far as it is made alike; seconds it took.
 
     Raises:
         InputError: a scan without tissues, or whose sharpness cannot be told.
     """
-    return _timed(lambda: _prepare(piece))
+    return timed(lambda: _look(piece))
 
 
 # -- harmonise --------------------------------------------------------------------------------------------------------------
@@ -281,17 +294,18 @@ def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, volumes: VolumeM
 
 def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
     volumes, out = _volumes(model_folder(piece.out), piece.model), piece.harmonized
-    made = volumes.apply(scan.image, scan.grid, scan.mask, piece.site, piece.name)
-    mapped = made.image
+    made = volumes.apply(_restored(piece, scan, read_measured(piece) or {}))
     before, after = common_view(scan.grid, scan.mask, piece.extent)
     grid = scan.grid.pad(before, after)  # type: ignore[arg-type]
-    image, mask = view(mapped, before, after), view(scan.mask, before, after)
+    image, mask = view(made.image, before, after), view(scan.mask, before, after)
     stem = scan.stem.replace(f"desc-{derivatives.DESC}", f"desc-{LABEL}")
     written = {f"{stem}.nii.gz": nifti.save(out.path(f"{stem}.nii.gz"), image, grid)}
     files.write_json(out.path(f"{stem}.json"), _sidecar(piece, scan, grid, digest, volumes))
     written[f"{stem}.json"] = files.sha256(out.path(f"{stem}.json"))
-    features = _finite(features_of(mapped, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality))
-    figures = _said(mapped[scan.mask & (scan.image > 0)].astype(np.float64))
+    seen = view(made.mask, before, after)
+    image, grid, _ = nifti.load(out.path(f"{stem}.nii.gz"))  # what is said of a volume is said of the file
+    features = _finite(features_of(image, grid, seen, piece.contrast) | of_restoration(scan.record.quality))
+    figures = _said(image[seen & view(scan.image > 0, before, after)].astype(np.float64))
     problems = _problems(piece, scan, mask, made.told)
     return ScanRecord(
         key=piece.key,
@@ -322,7 +336,7 @@ def harmonize(piece: Piece) -> float:
     Raises:
         InputError: a scan without a brain, or without intensities to fit on.
     """
-    return _timed(lambda: _harmonize(piece))
+    return timed(lambda: _harmonize(piece))
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------------

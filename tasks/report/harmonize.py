@@ -18,6 +18,7 @@ from core.harmonize.variance import SITE, Share, explained, giving
 from core.io import files
 from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
+from tasks.report.effects import effects
 from tasks.report.pages import flat, number, render
 
 PAGE = "report.html"
@@ -29,6 +30,7 @@ FOREST_DEALS = 20  # of the sites to the persons, each some hundred times as dea
 RARE = 0.002  # share of a site's voxels at each end that may lie beyond the drawing
 TITLES = {feature.name: feature for feature in FEATURES + RESTORATION}
 Histograms = Mapping[str, tuple[Any, Any]]
+Fit = Callable[[Features], Callable[[Features], Features]]
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def write_page(
     notes: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     seed: int = 0,
+    combat: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the page of a harmonisation, ``report.html``, whole or not at all.
 
@@ -157,12 +160,13 @@ def write_page(
         notes: what else is to be known of the cohort.
         settings: of the run, JSON.
         seed: of the classifier.
+        combat: how ComBat is fitted, as ``Combat.fit`` takes it.
 
     Returns:
         the URI of the page.
     """
     uri = files.join(out, PAGE)
-    tellings = _tellings(before, after, between, preserve, seed)
+    tellings = _tellings(before, after, between, by_combat(preserve, **(combat or {})), seed)
     text = render(
         "harmonize.html",
         tellings=tellings,
@@ -189,13 +193,13 @@ def write_page(
 # -- can the site be told -----------------------------------------------------------------------------------------------------
 
 
-def _tellings(before: Features, after: Features, between: Features | None, preserve: Sequence[str], seed: int) -> list[Telling]:
+def _tellings(before: Features, after: Features, between: Features | None, fit: Fit, seed: int) -> list[Telling]:
     volumes = after if between is None else between
     tried = _tries(f"volumes {BEFORE}", "features of the restored scans", partial(site_accuracy, before, seed=seed))
     tried += _tries(f"volumes {AFTER}", "features of the harmonised scans", partial(site_accuracy, volumes, seed=seed))
     if between is not None:
         why = "features of each harmonised scan by a ComBat that was fitted without it; the volumes are as above"
-        tried += _tries("table after ComBat", why, partial(site_accuracy, between, by_combat(preserve), seed=seed))
+        tried += _tries("table after ComBat", why, partial(site_accuracy, between, fit, seed=seed))
     persons = of_covariates(before)
     if persons.names:
         tried.append(_try("age and sex alone", "linear", "no image at all", partial(site_accuracy, persons, seed=seed)))
@@ -328,6 +332,7 @@ def _shares(before: Features, after: Features) -> dict[str, Any]:
     return {
         "factors": factors,
         "lines": [_line(name, pairs, after) for name in after.names],
+        "effects": effects(pairs),
         "totals": [_total(name, *pair) for name, pair in pairs.items()],
         "plots": [plot for name, pair in pairs.items() if (plot := _plot(name, *pair)) is not None],
     }

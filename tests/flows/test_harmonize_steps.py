@@ -19,7 +19,7 @@ from tasks.harmonize.work import Piece
 from tests.phantoms import brain
 from tests.tasks.harmonize.test_work import EXTENT, here, restored
 
-STEPS = VolumeSteps(bias_field=True, resolution=True, noise_level=True, brain_only=True)
+STEPS = VolumeSteps(bias_field=True, resolution=True, curve=True, noise_level=True, brain_only=True)
 NOISE = {"oslo": 1.0, "bonn": 6.0}
 
 
@@ -61,8 +61,8 @@ def test_steps_are_fitted_written_told_and_used_again(members, tmp_path):
     sidecar = json.loads((tmp_path / "harmonized/bonn/sub-00/anat/sub-00_desc-harmonized_T1w.json").read_text())
     assert sidecar["Isovox"]["Harmonized"]["Steps"] == STEPS.wanted()
     assert sidecar["Isovox"]["Harmonized"]["BrainMask"].startswith("rough")
-    noise = {member.piece.site: member.record.provenance["Features"]["noise"] for member in done}
-    assert noise["oslo"] == pytest.approx(noise["bonn"], rel=0.4)
+    power = {member.piece.site: member.record.provenance["Features"]["spectrum_high"] for member in done}
+    assert power["oslo"] == pytest.approx(power["bonn"], abs=0.15)
     white = [member.record.provenance["Features"]["wm_intensity"] for member in done]
     assert white == pytest.approx([white[0]] * 4, rel=0.05)
     next_month = model.Harmonizer.model_validate_json(fitted.model_dump_json())

@@ -425,3 +425,61 @@ def test_sites_without_a_common_age_are_told() -> None:
     fitted = Combat.fit(replace(features, covariates={"age": tuple(ages)}), ("age",))
     assert "a and b have no age in common" in fitted.notes["age"]
     assert "age" not in Combat.fit(features, ("age",)).notes
+
+
+def test_a_bent_effect_of_age_is_kept_where_that_is_wanted() -> None:
+    """One site has the young and middle-aged, one the middle-aged and old: a line takes part of a bend for the sites'."""
+    draw, n = np.random.default_rng(4), 150
+    age = np.concatenate([draw.uniform(20, 52, n), draw.uniform(48, 80, n)])
+    truth = 2 * np.tanh((age - 50) / 10)[:, None] + 0.3 * draw.standard_normal((2 * n, 5))
+    site = ["a"] * n + ["b"] * n
+    features = table((truth + np.where(np.array(site) == "b", 3.0, 0.0)[:, None]).tolist(), site, age=age.tolist())
+    apart = {}
+    for smooth in (False, True):
+        made = Combat.fit(features, ("age",), "a", smooth=smooth).apply(features).values
+        apart[smooth] = np.abs((made - truth)[n:].mean(axis=0)).max()
+    assert apart[False] > 0.3
+    assert apart[True] < apart[False] / 2
+    fitted = Combat.fit(features, ("age",), "a", smooth=True)
+    assert len(fitted.terms[0].centre) == 5
+    again = Combat.from_json(json.loads(json.dumps(fitted.to_json())))
+    assert np.array_equal(again.apply(features).values, fitted.apply(features).values)
+    assert "knots" not in Combat.fit(features, ("age",)).to_json()["terms"][0]
+    older = replace(features, covariates={"age": (90.0,) * (2 * n)})
+    oldest = replace(features, covariates={"age": (float(age.max()),) * (2 * n)})
+    assert np.array_equal(fitted.apply(older).values, fitted.apply(oldest).values)  # no spline runs away
+
+
+def repeated(persons: int = 60, visits: int = 4, own: float = 2.0) -> tuple[Features, np.ndarray]:
+    """Persons seen again and again, half at two sites; what is theirs, and the second site's shift of 1 and noise of 2."""
+    draw = np.random.default_rng(6)
+    theirs = own * draw.standard_normal((persons, 6))
+    who = np.repeat(np.arange(persons), visits)
+    second = (who % 2 == 0) & (np.arange(who.size) % visits >= visits // 2) | (who % 4 == 1)
+    truth = theirs[who]
+    noise = np.where(second, 2.0, 1.0)[:, None] * draw.standard_normal(truth.shape)
+    site = np.where(second, "b", "a").tolist()
+    features = table((truth + noise + second[:, None]).tolist(), site)
+    return replace(features, of=tuple(f"p{n:02d}" for n in who)), truth
+
+
+def test_the_variance_of_persons_is_found_and_repeated_scans_weigh_as_one_person() -> None:
+    features, truth = repeated()
+    fitted = Combat.fit(features, (), "a", intercept=True)
+    assert np.sqrt(fitted.ratio).mean() == pytest.approx(2.0 / np.sqrt((1 + 4) / 2), rel=0.25)
+    made, plain = fitted.apply(features).values, Combat.fit(features, (), "a").apply(features).values
+    b = features.rows(["b"])
+    left, without = (np.std((values - truth)[b]) for values in (made, plain))
+    assert left < 0.87 * without  # the noise of the second site comes down, what is the persons' does not
+    assert left < 0.7 * np.std((features.values - truth)[b])
+    assert np.array_equal(made[features.rows(["a"])], features.values[features.rows(["a"])])
+    again = Combat.from_json(json.loads(json.dumps(fitted.to_json())))
+    assert np.array_equal(again.apply(features).values, made)
+    assert again.extend(features).to_json() == fitted.to_json()
+
+
+def test_without_repeated_scans_there_is_no_intercept_to_find() -> None:
+    features = cohort({"a": 20, "b": 20}, features=3)
+    fitted, plain = (Combat.fit(features, intercept=intercept) for intercept in (True, False))
+    assert fitted.ratio.tolist() == [0.0] * 3
+    assert fitted.slopes == pytest.approx(plain.slopes, rel=1e-9)

@@ -33,6 +33,8 @@ def test_age_alone_is_the_correlation_squared() -> None:
     line = stats.linregress(age, values)
     assert share.partial == pytest.approx(line.rvalue**2)
     assert (share.effect, share.error, share.p) == pytest.approx((line.slope, line.stderr, line.pvalue))
+    interval = stats.pearsonr(age, values).confidence_interval()
+    assert share.correlation == pytest.approx((line.rvalue, interval.low, interval.high))
 
 
 def test_a_share_is_of_what_the_others_leave() -> None:

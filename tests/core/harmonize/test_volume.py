@@ -7,20 +7,32 @@ from functools import cache
 import numpy as np
 import pytest
 
-from core.errors import InputError
+from core.errors import InputError, WeightsError
 from core.geometry.grid import Grid
-from core.harmonize.bias import bias_field
+from core.harmonize.bias import POWERS, Fields, bias_field, field_of, trend_of
+from core.harmonize.curve import Curves, landmarks
 from core.harmonize.intensity import Normaliser, read
-from core.harmonize.resolution import WIDTHS, Resolution, blurred, sharpness
+from core.harmonize.resolution import FWHM, Resolution, blurred, sharpness
+from core.harmonize.texture import Texture, noise_of, powers
 from core.harmonize.tissue_map import beyond, map_peaks
-from core.harmonize.volume import Look, VolumeModel, fit_resolution, fit_rest, look_again, look_first, noise_level
+from core.harmonize.volume import (
+    Scan,
+    VolumeModel,
+    fit_again,
+    fit_first,
+    fit_last,
+    last_looks,
+    look_again,
+    look_first,
+    look_last,
+)
 from core.operators.scanner import bias_field as simulated_field
 from core.settings.harmonize import VolumeSteps
 from tests.phantoms import brain
 
 SHAPE = (48, 48, 48)
 GRID = Grid(SHAPE, np.diag([2.0, 2.0, 2.0, 1.0]))
-ALL = VolumeSteps(resolution=True, noise_level=True, brain_only=True)
+ALL = VolumeSteps(resolution=True, curve=True, noise_level=True, brain_only=True)
 
 
 def folded(fluid: float, *, seed: int = 0, noise: float = 3.0):
@@ -81,78 +93,145 @@ def phantom(seed: int, width: float = 0.0, noise: float = 2.0):
     return np.where(labels > 0, noisy, 0).astype(np.float32), labels > 0
 
 
-def test_sharpness_falls_with_blur_and_knows_neither_noise_nor_unit():
-    curve = np.array(sharpness(*phantom(0)))
-    assert (np.diff(curve, axis=1) < 0).all()
-    loud, scaled = (np.array(sharpness(*pair)) for pair in (phantom(1, 0.0, 6.0), (9 * phantom(0)[0], phantom(0)[1])))
-    assert loud[:, 0] == pytest.approx(curve[:, 0], rel=0.05)
-    assert scaled == pytest.approx(curve, abs=1e-5)
+def scan_of(image, mask, site="", name="") -> Scan:
+    return Scan(image, GRID, mask, site, name)
+
+
+def test_sharpness_is_a_variance_that_grows_by_that_of_a_blur_and_knows_neither_noise_nor_unit():
+    image, mask = phantom(0, 0.0, 0.2)
+    known = np.array(sharpness(image, mask, GRID))
+    widths = (3.0, 4.0, 5.0)
+    grown = np.array(sharpness(blurred(image, GRID, widths), mask, GRID)) - known
+    assert grown == pytest.approx(np.square(np.array(widths) / FWHM), rel=0.1)
+    loud, scaled = (np.array(sharpness(*pair, GRID)) for pair in (phantom(1, 0.0, 2.0), (9 * image, mask)))
+    assert loud == pytest.approx(known, abs=0.5)  # mm²: less than a tenth of a voxel
+    assert scaled == pytest.approx(known, abs=1e-3)
     with pytest.raises(InputError, match=r"sharpness-unknown: .* too few voxels"):
-        sharpness(phantom(0)[0], phantom(0)[1] & (np.abs(np.arange(48) - 23.5) < 2))
+        sharpness(image, mask & (np.abs(np.arange(48) - 23.5) < 2), GRID)
 
 
 def test_the_width_that_parts_two_sites_is_found_and_the_common_one_is_met():
     sites = {"sharp": 0.0, "soft": 4.0}
-    curves = {site: [sharpness(*phantom(seed, width)) for seed in range(2)] for site, width in sites.items()}
-    fitted = Resolution.fit(curves, 2.0)
+    seen = {site: [sharpness(*phantom(seed, width, 0.5), GRID) for seed in range(2)] for site, width in sites.items()}
+    fitted = Resolution.fit(seen)
     assert fitted.added["soft"] == (0, 0, 0)  # nothing is sharpened
-    assert fitted.added["sharp"][:2] == pytest.approx((4, 4), rel=0.35)
-    assert 0 < fitted.added["sharp"][2] < fitted.added["sharp"][0]
-    image, mask = phantom(5)
-    after = sharpness(blurred(image, GRID, fitted.widths("sharp", [], 2.0)), mask)
-    assert [line[0] for line in after] == pytest.approx(fitted.common, rel=0.05)
-    unknown = fitted.widths("elsewhere", sharpness(image, mask), 2.0)
+    assert fitted.added["sharp"] == pytest.approx((4, 4, 2), rel=0.2)
+    image, mask = phantom(5, 0.0, 0.5)
+    after = sharpness(blurred(image, GRID, fitted.widths("sharp", [])), mask, GRID)
+    assert after == pytest.approx(fitted.common, abs=0.5)
+    unknown = fitted.widths("elsewhere", sharpness(image, mask, GRID))
     assert unknown == pytest.approx(fitted.added["sharp"], rel=0.15)
-    softer = sharpness(*phantom(0, 7.0))
-    assert fitted.widths("elsewhere", softer, 2.0) == (0, 0, 0)
+    softer = sharpness(*phantom(0, 7.0, 0.5), GRID)
+    assert fitted.widths("elsewhere", softer) == (0, 0, 0)
     assert "it was not sharpened" in fitted.beyond(softer)
     assert Resolution.from_json(fitted.to_json()) == fitted
-    assert len(curves["sharp"][0][0]) == len(WIDTHS)
+
+
+def test_noise_has_the_power_that_is_asked_and_white_noise_has_its_variance():
+    lacking = [0.0, 4.0, 4.0, 4.0, 9.0, 9.0, 9.0]
+    noise = noise_of(SHAPE, lacking, np.random.default_rng(0))
+    found = powers(noise, np.ones(SHAPE, bool))
+    assert found[2:4] == pytest.approx([4, 5], rel=0.3)
+    assert found[5:] == pytest.approx([9, 9], rel=0.1)
+    white = np.random.default_rng(1).normal(0, 3, SHAPE).astype(np.float32)
+    assert powers(white, np.ones(SHAPE, bool)) == pytest.approx([9.0] * 7, rel=0.15)
+    fitted = Texture.fit({"loud": [[4.0] * 7], "calm": [[1.0] * 7]})
+    assert fitted.added == {"loud": [0.0] * 7, "calm": [3.0] * 7}
+    assert fitted.lacking("elsewhere", [5.0] * 7) == [0.0] * 7  # none is taken away
+    assert "no noise was taken away" in fitted.beyond([16.0] * 7)
+    assert not fitted.beyond([5.0] * 7)
+
+
+def test_a_curve_rises_keeps_the_reference_and_finds_what_a_scanner_bent():
+    image, mask = folded(0.15)
+    seen = np.where(mask, np.interp(image, [0, 30, 75, 105, 140], [0, 30, 75, 90, 125]), 0).astype(np.float32)
+    marks = {"reference": [landmarks(image, mask)], "bent": [landmarks(seen, mask)]}
+    curves = Curves.fit(marks, "reference")
+    assert curves.sites["reference"] == curves.common
+    assert curves.apply(image, curves.common) is image
+    back = curves.apply(seen, curves.sites["bent"])
+    inner = mask & (image > 20) & (image < 115)
+    assert np.abs(back - image)[inner].mean() < 0.25 * np.abs(seen - image)[inner].mean()
+    values = np.linspace(0, 200, 401).astype(np.float32)
+    assert (np.diff(curves.apply(values, curves.sites["bent"])) > 0).all()
+    shares = [landmarks(*folded(fluid, seed=2)) for fluid in (0.05, 0.3)]
+    assert shares[0] == pytest.approx(shares[1], abs=4)  # six times as much fluid moves no quartile far
+    assert Curves.from_json(curves.to_json()) == curves
 
 
 def model_of(scans, steps=ALL) -> VolumeModel:
-    """Fitted on (site, image, mask), the first of which is the reference's."""
-    looks = [Look(site, look_first(steps, image, GRID, mask)) for site, image, mask in scans]
-    model = fit_resolution(steps, looks, 2.0)
-    again = [look_again(model, "tissues", image, GRID, mask, site) for site, image, mask in scans]
-    looks = [Look(look.site, look.sharpness, *found) for look, found in zip(looks, again, strict=True)]
-    return fit_rest(model, looks, Normaliser.fit_readings("tissues", [looks[0].reading]))
+    """Fitted on scans, the first site's the reference."""
+    reference = scans[0].site
+    model = fit_first(steps, [look_first(steps, scan) for scan in scans], reference)
+    again = [look_again(model, "tissues", scan) for scan in scans]
+    readings = [look.reading for look in again if look.site == reference]
+    model = fit_again(model, again, Normaliser.fit_readings("tissues", readings), reference)
+    for _ in range(last_looks(steps)):
+        model = fit_last(model, [look_last(model, scan) for scan in scans])
+    return model
 
 
 def test_all_steps_bring_two_sites_together_and_new_scans_get_the_same_bytes():
     sites = {"sharp": (1.0, 0.0, 1.0), "soft": (5.0, 4.0, 4.0)}
-    scans = [
-        (site, gain * image, mask) for site, (gain, width, noise) in sites.items() for image, mask in [phantom(0, width, noise)]
-    ]
+    scans = []
+    for site, (gain, width, noise) in sites.items():
+        image, mask = phantom(0, width, noise)
+        scans.append(scan_of(gain * image, mask, site, f"{site}/x"))
     model = model_of(scans)
-    made = {site: model.apply(image, GRID, mask, site, f"{site}/x") for site, image, mask in scans}
-    mask = scans[0][2]
-    levels = [noise_level(one.image, mask, "T1w")[0] for one in made.values()]
-    apart = np.sqrt(np.square(made["sharp"].image - made["soft"].image)[mask].mean())
-    before = np.sqrt(np.square(scans[0][1] - scans[1][1] / 5)[mask].mean())
+    sharp, soft = (model.apply(scan) for scan in scans)
+    mask = scans[0].mask
+    apart = np.sqrt(np.square(sharp.image - soft.image)[mask].mean())
+    before = np.sqrt(np.square(scans[0].image - scans[1].image / 5)[mask].mean())
     assert apart < before
-    assert levels[0] == pytest.approx(levels[1], rel=0.25)
+    assert powers(sharp.image, mask)[3:] == pytest.approx(powers(soft.image, mask)[3:], rel=0.35)
     again = VolumeModel.from_json(model.to_json(), "T1w", model.normaliser)
-    alone = again.apply(scans[1][1], GRID, mask, "soft", "soft/x")
-    assert np.array_equal(alone.image, made["soft"].image)
-    assert (alone.image[~mask] == 0).all()
+    alone = again.apply(scans[1])
+    assert np.array_equal(alone.image, soft.image)
+    assert (alone.image[~alone.mask] == 0).all()
     assert not alone.told
+    with pytest.raises(WeightsError, match="harmonizer-version"):
+        VolumeModel.from_json(model.to_json() | {"version": 1}, "T1w", model.normaliser)
 
 
 def test_noise_is_never_taken_away():
-    scans = [("a", *phantom(0)), ("b", *phantom(1))]
-    model = model_of(scans, VolumeSteps(noise_level=True))
-    image, mask = phantom(3, 0.0, 9.0)
-    told = model.apply(image, GRID, mask, "a", "a/loud").told
+    model = model_of([scan_of(*phantom(seed), site) for seed, site in enumerate("ab")], VolumeSteps(noise_level=True))
+    told = model.apply(scan_of(*phantom(3, 0.0, 9.0), "a", "a/loud")).told
     assert len(told) == 1
     assert "no noise was taken away" in told[0]
 
 
-def test_a_bias_field_is_taken_away():
+@cache
+def fields() -> tuple[list[float], list[float]]:
+    """Trends of a phantom as it is, and under a field."""
     image, labels = brain(SHAPE)
     field = simulated_field(SHAPE, 0.3, 2, np.random.default_rng(0))
     mask = labels > 0
-    found = bias_field(image * field, mask, GRID) / bias_field(image, mask, GRID)
-    left = np.log(found / field)[mask]
-    assert left.std() < 0.5 * np.log(field)[mask].std()
-    assert np.array_equal(bias_field(image, mask, GRID), bias_field(image, mask, GRID))
+    even, bent = (trend_of(bias_field(seen, mask, GRID), mask) for seen in (image, image * field))
+    return even, bent
+
+
+def test_a_trend_is_that_of_a_field_of_low_degree():
+    mask = brain(SHAPE)[1] > 0
+    trend = np.random.default_rng(0).normal(0, 0.05, len(POWERS)).tolist()
+    assert trend_of(field_of(trend, mask), mask) == pytest.approx(trend, abs=1e-4)
+
+
+def test_a_field_is_what_a_site_has_beyond_the_reference_and_anatomy_is_none():
+    even, bent = fields()
+    fitted = Fields.fit({"reference": [even, even], "bent": [bent, bent]}, "reference")
+    assert fitted.beyond("reference", []) == [0.0] * len(POWERS)  # what N4 takes for a field stays
+    mask = brain(SHAPE)[1] > 0
+    left = np.log(field_of(fitted.beyond("bent", []), mask) / simulated_field(SHAPE, 0.3, 2, np.random.default_rng(0)))[mask]
+    assert left.std() < 0.25 * np.log(simulated_field(SHAPE, 0.3, 2, np.random.default_rng(0)))[mask].std()
+    assert Fields.from_json(fitted.to_json()) == fitted
+
+
+def test_a_scan_is_trusted_as_far_as_its_site_varies_more_than_the_calmest():
+    draw = np.random.default_rng(0)
+    calm, wild = (draw.normal(0, sd, (200, len(POWERS))) for sd in (0.01, 0.03))
+    fitted = Fields.fit({"calm": calm.tolist(), "wild": (wild + 0.1).tolist()}, "calm")
+    assert fitted.known("calm")
+    assert fitted.trust["wild"] == pytest.approx(1 - 1 / 9, abs=0.02)
+    own = [0.2] * len(POWERS)
+    assert fitted.beyond("wild", own) == pytest.approx([0.1 + 0.1 * fitted.trust["wild"]] * len(POWERS), abs=0.01)
+    assert fitted.elsewhere > 0.9

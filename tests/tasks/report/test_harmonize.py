@@ -11,6 +11,7 @@ import pytest
 from core.harmonize.combat import Combat
 from core.harmonize.features import NAMES
 from core.harmonize.table import Features
+from core.harmonize.variance import explained
 from tasks.report import harmonize
 from tasks.report.harmonize import _histograms, _judge, _keys, write_page
 from tests.core.harmonize.sites import cohort
@@ -72,6 +73,17 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     assert "grey matter of grey and white matter" in text
     assert all(f"<code>{name}</code>" in text for name in NAMES[:6])
     assert parsed.tags.count("h1") == 1
+
+
+def test_effects_of_age_and_sex_within_the_sites_have_intervals(tmp_path: Path) -> None:
+    before, after = tables()
+    text = page_of(tmp_path, before, after, between=before)
+    share = explained(before)["age"][NAMES[0]]
+    assert "{:+.2f} ({:+.2f} to {:+.2f})".format(*share.correlation).replace("-", "\N{MINUS SIGN}") in text
+    assert "Effects within the sites" in text
+    turned = after.with_values(-after.values)
+    assert ">differ</span>" in page_of(tmp_path, before, turned, between=before)
+    assert ">differ</span>" not in text
 
 
 def test_sites_that_are_left_are_not_called_gone(tmp_path: Path) -> None:

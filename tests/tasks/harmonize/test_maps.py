@@ -1,0 +1,59 @@
+"""Maps in one space: the table's ComBat and the images' are one to the bit, the reference stays, what is done is skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from core.geometry.grid import Grid
+from core.harmonize.brain import brain as mask_of
+from core.harmonize.combat import Combat
+from core.harmonize.common_space import brought
+from core.io import nifti
+from core.settings.harmonize import HarmonizeSettings
+from tasks.harmonize import work
+from tasks.harmonize.maps import COMBAT, map_of, table_of, template_of, write_maps
+from tests.phantoms import brain
+from tests.tasks.harmonize.test_work import cohort, harmonized, here  # noqa: F401 - a fixture
+
+
+def tried(name, function, members):
+    return work.run(here, function, [member.piece for member in members], 1)
+
+
+def test_table_and_images_are_one_to_the_bit_and_the_reference_is_untouched(cohort, tmp_path):  # noqa: F811
+    members = harmonized(cohort)
+    out, sites = str(tmp_path), (f"oslo={tmp_path}/a", f"bonn={tmp_path}/b")
+    settings = HarmonizeSettings(sites=sites, out=out, reference_site="oslo", map_voxel=8.0, preserve=("age",))
+    notes = write_maps(settings, tried, members)
+    assert not [note for note in notes if "no map" in note or "as they were" in note]
+    template, grid, _ = nifti.load(template_of(out))
+    voxels = [tuple(place) for place in np.argwhere(mask_of(template, grid, stripped=True)).tolist()]
+    table = table_of(members, voxels)
+    expected = Combat.fit(table, ("age",), "oslo").apply(table).values.astype(np.float32)
+    at = tuple(np.array(voxels).T)
+    for number, member in enumerate(members):
+        registered, made = (Path(map_of(member.piece, desc)) for desc in (work.LABEL, COMBAT))
+        assert np.array_equal(nifti.load(str(made))[0][at], expected[number])
+        assert (made.read_bytes() == registered.read_bytes()) == (member.piece.site == "oslo")
+    times = [Path(map_of(member.piece)).stat().st_mtime_ns for member in members]
+    assert write_maps(settings, tried, members) == notes
+    assert [Path(map_of(member.piece)).stat().st_mtime_ns for member in members] == times
+
+
+def test_a_moved_brain_is_brought_back_and_another_thing_is_refused():
+    image = brain((36, 36, 36), noise=1.0)[0]
+    grid = Grid(image.shape, np.diag([4.0, 4.0, 4.0, 1.0]))
+    turn, move = np.deg2rad(8), np.eye(4)
+    move[:2, :2], move[:3, 3] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], (6, -4, 9)
+    moved = Grid(image.shape, move @ np.diag([4.4, 4.0, 3.8, 1.0]))
+    back = brought(image, moved, image, grid)
+    mask = image > 0
+    assert np.corrcoef(back[mask], image[mask])[0, 1] > 0.75
+    assert np.array_equal(brought(image, moved, image, grid), back)
+    noise = np.random.default_rng(0).normal(50, 20, image.shape).astype(np.float32)
+    with pytest.raises(InputError, match="not-registered"):
+        brought(noise, grid, image, grid)
