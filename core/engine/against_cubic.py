@@ -6,9 +6,14 @@ With r = A x - y, r0 that of cubic interpolation (repaired, where the image was)
     slice_ratio         the same of one slice, the largest           a slice repeated, swapped, darker than it was
     cluster_ratio       |sum of r / l under a Gaussian|, largest,     a lesion invented or erased
                         over that of r0; l: see ``residual_ratios``
+    again_ratio         rms(e) / rms(e0), where e is what a second    noise that was added
+                        repair would explain of r, and e0 of r0
+    spot_ratio          |sum of e / l under a Gaussian|, largest,     a small lesion invented or erased
+                        over that of e0
     blur                detail of cubic within the slices over x's and the noise's
     grain               detail of x within the slices over cubic's  noise
     across              the same across the slices, x's over cubic's  stripes between slices
+    stripes             how much planes are brighter and darker in turn   stripes within slices
     repeated            q of a usual plane over the least, where q is the RMS difference of two neighbouring planes of x over
                         cubic's                                      a plane repeated
     levels              distinct values of y over those of x         few grey levels
@@ -31,15 +36,18 @@ from core.geometry.grid import Array, Grid
 from core.operators.linear import Kept
 
 WIDTHS = (5.0, 9.0, 14.0)  # mm: full widths at half maximum of the Gaussians under which r is summed
+SPOT = 4.0  # mm: likewise, of what a second repair would explain
 SIGMA = 2.3548200450309493  # full widths at half maximum to standard deviations
 MOST = 100.0  # that a plane is told to differ less than usual
 BLOCK_MM = 24.0  # edge of the cubes over which r0 says how large it is there
 STEEP = 0.01  # of the range of a voxel and its neighbours: beside a bright vessel what is left depends on how one interpolates
 LEAST_CLUSTER = 4.0  # white noise gives 4 to 5 over a head
+LEAST_SPOT, LEAST_AGAIN = 1.0, 0.1  # good restorations leave 0.3 to 2.5, and 0.03 to 0.3 of the noise
 SECOND_DIFFERENCE = 6.0  # variance of a - 2 b + c of white noise of variance 1
 SATURATED = 0.05  # of the scan's range: what is so near its maximum a restored image, which stays within it, may fail to reach
 LEAST_VOXELS = 100  # of the head, for a slice to be looked at
 FAINT = 0.2  # of the usual difference of planes, below which they are looked at no further: air, or a head's end
+TURNS = np.array([1, -1, 1, -1]) / 8
 SAMPLED = 1 << 18  # voxels of which the distinct values are counted
 
 
@@ -60,8 +68,28 @@ AS_MADE = Floors(1.0, 1.0)  # the truth itself leaves the noise
 REPAIRED = Floors(0.2, 0.5)
 
 
+@dataclass(frozen=True)
+class Again:
+    """What a second repair would explain of what is left of a scan; see ``core.engine.consistency.explained_again``.
+
+    Attributes:
+        residual: e, float32 (x, y, z), of the restored image's.
+        cubic: e0, of cubic interpolation's.
+    """
+
+    residual: Array
+    cubic: Array
+
+
 def residual_ratios(
-    residual: Array, cubic: Array, scan: Array, inside: Kept, grid: Grid, noise_sd: float, floors: Floors
+    residual: Array,
+    cubic: Array,
+    scan: Array,
+    inside: Kept,
+    grid: Grid,
+    noise_sd: float,
+    floors: Floors,
+    again: Again | None = None,
 ) -> dict[str, float]:
     """How much larger what is left of a scan is than what cubic interpolation leaves.
 
@@ -76,12 +104,15 @@ def residual_ratios(
         grid: of the scan.
         noise_sd: of the scan.
         floors: see there.
+        again: of images that were repaired.
 
     Returns:
-        "consistency_ratio", "slice_ratio" and "cluster_ratio"; 0 each where there is no head.
+        "consistency_ratio", "slice_ratio" and "cluster_ratio", with ``again`` "again_ratio" and "spot_ratio"; 0 each where there
+        is no head.
     """
     if not inside.any():
-        return dict.fromkeys(("consistency_ratio", "slice_ratio", "cluster_ratio"), 0.0)
+        more = () if again is None else ("again_ratio", "spot_ratio")
+        return dict.fromkeys(("consistency_ratio", "slice_ratio", "cluster_ratio", *more), 0.0)
     floor = floors.whole * noise_sd
     residual, cubic = _reachable(residual, scan), _reachable(cubic, scan)
     whole = _rms(residual[inside]) / float(np.hypot(_rms(cubic[inside]), floor))
@@ -93,7 +124,16 @@ def residual_ratios(
         "consistency_ratio": whole,
         "slice_ratio": _slices(residual, cubic, inside, grid, floor),
         "cluster_ratio": max(clusters),
+        **({} if again is None else _again(again, level, inside, grid, noise_sd)),
     }
+
+
+def _again(again: Again, level: Array, inside: Kept, grid: Grid, noise_sd: float) -> dict[str, float]:
+    """Figures of what a second repair would explain: a repair leaves nothing smooth, and small lesions and noise are."""
+    pair = (again.residual, again.cubic)
+    ours, theirs = (_rms(each[inside]) for each in pair)
+    spot, usual = (_largest(np.where(inside, each / level, np.float32(0)), grid, SPOT) for each in pair)
+    return {"again_ratio": ours / max(theirs, LEAST_AGAIN * noise_sd), "spot_ratio": spot / max(usual, LEAST_SPOT)}
 
 
 def _rms(values: Array) -> float:
@@ -187,6 +227,30 @@ def repeated_planes(image: Array, cubic: Array, axis: int, ends: int) -> float:
     ratios = ours[looked_at] / theirs[looked_at]
     usual = float(np.median(ratios)) if ratios.size else 0.0
     return usual / max(float(ratios.min()), usual / MOST) if usual > FAINT / MOST else 1.0
+
+
+def stripes(image: Array, axis: int, ends: int) -> float:
+    """How much planes are brighter and darker in turn: the amplitude, as a share of their brightness, of the worst four planes.
+
+    A plane's brightness g is that relative to the mean b of its two neighbours, <x, b> / <b, b> - 1. The amplitude of four planes
+    in a row is |g1 - g2 + g3 - g4| / 8, small for all that changes more slowly than from plane to plane.
+
+    Args:
+        image: float32 (x, y, z).
+        axis: across the planes.
+        ends: as for ``repeated_planes``.
+
+    Returns:
+        0 where there are not planes enough.
+    """
+    planes = np.moveaxis(image, axis, 0)[ends : image.shape[axis] - ends]
+    three = zip(planes, planes[1:], planes[2:], strict=False)
+    means = ((plane, (before + after).astype(np.float64) / 2) for before, plane, after in three)
+    products = np.array([(np.vdot(plane, mean), np.vdot(mean, mean)) for plane, mean in means]).reshape(-1, 2)
+    bright = products[:, 1] > FAINT**2 * np.median(products[:, 1]) if products.any() else np.zeros(len(products), np.bool_)
+    gains = np.zeros(len(products))
+    gains[bright] = products[bright, 0] / products[bright, 1] - 1
+    return float(np.abs(np.convolve(gains, TURNS, "valid")).max()) if len(gains) >= len(TURNS) else 0.0
 
 
 def _differences(image: Array, axis: int) -> NDArray[np.float64]:

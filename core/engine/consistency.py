@@ -14,6 +14,8 @@ from core.operators.linear import Kept, LinearOperator
 from core.operators.repair import CORRECTION, LEAST, correction, explained
 
 COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image for the two to be compared
+CLIPPED = 1e-6  # of an image's range: how near its ends a voxel is that was clipped there
+SEES = 1e-3  # of what a voxel of the scan sees
 
 
 def unrepaired(method: Method, forward: ForwardModel) -> str:
@@ -59,10 +61,46 @@ def left_by_repair(left: Array, target: Grid, measured: Measured) -> Array:
     """
     if measured.stats.upper <= 0:
         return left
+    return np.asarray(left - explained_by_repair(left, target, measured), np.float32)
+
+
+def explained_by_repair(left: Array, target: Grid, measured: Measured) -> Array:
+    """What the repair of an image would explain of ``left``; arguments and result are as of ``left_by_repair``."""
+    if measured.stats.upper <= 0:
+        return np.zeros_like(left)
     operator, (unit, noise) = measured.operator(target), _unit(measured)
     seen = np.where(_seen(operator), left, np.float32(0))
-    added = explained(operator, np.asarray(seen / np.float32(unit), np.float32), noise)
-    return np.asarray(left - np.float32(unit) * added, np.float32)
+    return np.float32(unit) * explained(operator, np.asarray(seen / np.float32(unit), np.float32), noise)
+
+
+def explained_again(image: Array, residual: Array, target: Grid, measured: Measured) -> Array:
+    """What a second repair of an image would take from it or add to it, as the scan sees it.
+
+    A repair leaves nothing smooth, so that this is small of an image that was not touched since. Where voxels of the image lie at
+    an end of its range the repair was clipped, and what would take them beyond is not counted.
+
+    Args:
+        image: float32, on ``target``, repaired.
+        residual: A x - y, float32, on the scan's grid.
+        target: grid of the image.
+        measured: the whole scan.
+
+    Returns:
+        float32, on the scan's grid; above 0 where the image is brighter than the scan.
+    """
+    again, operator = explained_by_repair(residual, target, measured), measured.operator(target)
+    low, high = float(image.min()), float(image.max())
+    lowest, highest = image <= low + CLIPPED * (high - low), image >= high - CLIPPED * (high - low)
+    clipped = (_beside(operator, lowest) & (again > 0)) | (_beside(operator, highest) & (again < 0))
+    return np.where(clipped, np.float32(0), again)
+
+
+def _beside(operator: LinearOperator, voxels: Kept) -> Kept:
+    """The voxels of the scan that see a voxel of the image, or one beside it."""
+    from scipy.ndimage import maximum_filter
+
+    near = maximum_filter(voxels.astype(np.uint8), 3).astype(np.float32)
+    return np.asarray(operator.forward(near) > SEES)
 
 
 def _unit(measured: Measured) -> tuple[float, float]:

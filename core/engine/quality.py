@@ -20,8 +20,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from core.engine.against_cubic import AS_MADE, REPAIRED, detail_ratios, grey_levels, repeated_planes, residual_ratios
-from core.engine.consistency import left_by_repair
+from core.engine.against_cubic import (
+    AS_MADE,
+    REPAIRED,
+    Again,
+    detail_ratios,
+    grey_levels,
+    repeated_planes,
+    residual_ratios,
+    stripes,
+)
+from core.engine.consistency import explained_again, explained_by_repair, left_by_repair
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tiling
 from core.methods.base import Measured
@@ -76,9 +85,12 @@ CHECKS = (
     Check("consistency_ratio", "max_consistency_ratio", "consistency relative to cubic interpolation's"),
     Check("slice_ratio", "max_slice_ratio", "consistency of a slice relative to cubic interpolation's"),
     Check("cluster_ratio", "max_cluster_ratio", "largest cluster of differences relative to cubic interpolation's"),
+    Check("again_ratio", "max_again_ratio", "what a second repair would change, relative to cubic interpolation's"),
+    Check("spot_ratio", "max_spot_ratio", "largest spot that a second repair would change, relative to cubic interpolation's"),
     Check("blur", "max_blur", "detail of cubic interpolation relative to that within the slices"),
     Check("grain", "max_grain", "detail within the slices relative to cubic interpolation's, by what sharp anatomy has"),
     Check("across", "max_across", "detail across the slices relative to cubic interpolation's, by what sharp anatomy has"),
+    Check("stripes", "max_stripes", "planes brighter and darker in turn", "%"),
     Check("repeated", "max_repeated", "likeness of two neighbouring planes relative to others"),
     Check("levels", "max_levels", "grey levels of the measured scan relative to the restored one's"),
 )
@@ -149,7 +161,7 @@ def assess(
     figures |= {"overshoot": _overshoot(measured, image), "seam": seam_score(image, target, measured, tiling)}
     if cubic is not None:
         plain = np.where(seen, operator.forward(cubic.image) - held.image, np.float32(0))
-        figures |= _against_cubic(held, residual, plain, target, cubic)
+        figures |= _against_cubic(held, image, residual, plain, target, cubic)
         figures |= {} if cubic.fused else _detail(held, image, cubic.image)
     return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), _problems(figures, thresholds))
 
@@ -194,14 +206,20 @@ def _consistency(measured: Measured, again: Array, residual: Array) -> dict[str,
     }
 
 
-def _against_cubic(measured: Measured, residual: Array, plain: Array, target: Grid, cubic: Baseline) -> dict[str, float]:
+def _against_cubic(
+    measured: Measured, restored: Array, residual: Array, plain: Array, target: Grid, cubic: Baseline
+) -> dict[str, float]:
     """Figures of A x - y relative to cubic interpolation's."""
     image, stats = measured.image, measured.stats
     inside = (image > head_threshold(image, stats)) | (image + residual > head_threshold(image, stats))
-    before = left_by_repair(plain, target, measured) if cubic.repaired else plain
-    ratios = residual_ratios(
-        residual, before, image, inside, measured.grid, stats.noise_sd, REPAIRED if cubic.repaired else AS_MADE
-    )
+    before, again = plain, None
+    if cubic.repaired:
+        before = left_by_repair(plain, target, measured)
+    if cubic.repaired and not cubic.fused:  # other scans' repairs undo this one's, in part
+        ours = explained_again(restored, residual, target, measured)
+        again = Again(ours, explained_by_repair(before, target, measured))
+    floors = REPAIRED if cubic.repaired else AS_MADE
+    ratios = residual_ratios(residual, before, image, inside, measured.grid, stats.noise_sd, floors, again)
     return ratios | {"local_cubic": _local(before, measured.grid) / (stats.foreground_mean or 1.0)}
 
 
@@ -224,9 +242,10 @@ def _detail(measured: Measured, image: Array, cubic: Array) -> dict[str, float]:
     ends = 0 if axis is None else math.ceil(image.shape[axis] / measured.image.shape[axis])
     repeated = 1.0 if axis is None else repeated_planes(image, cubic, axis, ends)
     factor = 1.0 if axis is None else image.shape[axis] / measured.image.shape[axis]
+    turns = stripes(image, axis, ends) if axis is not None and factor > 1 else 0.0
     ratios = detail_ratios(image, cubic, axis, measured.stats.noise_sd)
     ratios |= {name: ratios[name] / usual_detail(name, factor) for name in ("grain", "across") if name in ratios}
-    return ratios | {"repeated": repeated, "levels": grey_levels(image, measured.image)}
+    return ratios | {"stripes": turns, "repeated": repeated, "levels": grey_levels(image, measured.image)}
 
 
 def _gain_error(image: Array, residual: Array) -> float:

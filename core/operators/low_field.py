@@ -6,7 +6,7 @@ Image Analysis 87, 2023), as Kim et al. 2023 use it. With A the slices (see ``pr
     y = (1 + (g - 1) A p_GM) A x + sigma n,    sigma = mean_WM / SNR_WM,    g = SNR_GM sigma / mean_GM        (T1w)
     y = (1 + (w - 1) A p_WM) A x + sigma n,    sigma = mean_GM / SNR_GM,    w = SNR_WM sigma / mean_WM        (FLAIR)
 
-The means are those of the slices (``LowField.on_slices``), as published; in a crop drawn for training those of the sharp scan.
+The means are those of the slices (``LowField.on_slices``), as published, also of a crop drawn for training.
 White matter keeps its brightness in T1w, grey matter in FLAIR; the pair (SNR_WM, SNR_GM) is drawn for each scan. Where all maps
 are 0 (skull, air) the paper's sum of the three maps would erase the scan; here it keeps its brightness.
 """

@@ -51,7 +51,10 @@ class Compute(Settings):
 
 LATER = frozenset(  # thresholds that digests know only where they are set
     f"max_{name}"
-    for name in ("consistency_ratio", "slice_ratio", "cluster_ratio", "blur", "grain", "across", "repeated", "levels")
+    for name in (
+        *("consistency_ratio", "slice_ratio", "cluster_ratio", "blur", "grain", "across", "repeated", "levels"),
+        *("again_ratio", "spot_ratio", "stripes"),
+    )
 )
 
 
@@ -83,6 +86,15 @@ class QualityThresholds(Settings):
     max_cluster_ratio: float = Field(
         3.0, gt=0, title="Cluster against cubic", description="largest cluster of A x - y, 5 to 14 mm wide, over cubic's"
     )
+    max_again_ratio: float = Field(
+        2.5,
+        gt=0,
+        title="Repair again",
+        description="what a second repair would change, over that of cubic interpolation",
+    )
+    max_spot_ratio: float = Field(
+        4.0, gt=0, title="Spot against cubic", description="largest spot of 4 mm that a second repair would change, over cubic's"
+    )
     max_blur: float = Field(
         1.5, gt=0, title="Blur", description="detail within the slices of cubic interpolation over the restored scan's"
     )
@@ -97,6 +109,9 @@ class QualityThresholds(Settings):
         gt=0,
         title="Detail across",
         description="detail across the slices of the restored scan over cubic interpolation's, by what sharp anatomy has",
+    )
+    max_stripes: float = Field(
+        0.03, gt=0, title="Stripes", description="by how much planes are brighter and darker in turn, four in a row"
     )
     max_repeated: float = Field(
         30.0, gt=0, title="Repeated plane", description="difference of neighbouring planes, the usual one over the least"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from core.errors import UsageError
-from core.geometry.grid import Array
+from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io.participants import people
 from core.methods import registry
@@ -38,11 +38,19 @@ if TYPE_CHECKING:
     from core.training.recipe import Context, Recipe, Stage
 
 
-def _tissues(read: Callable[[], Array], contrast: Literal["T1w", "FLAIR"]) -> Tissues:
+def tissues_on_slices(image: Array, grid: Grid, how: Degradation) -> tuple[Tissues, Tissues, Tissues]:
+    """The tissues of a whole scan, by the axis of its slices as bright as they are on them.
+
+    Args:
+        image: float32 (x, y, z) on ``grid``.
+        grid: of the scan.
+        how: by which scans are degraded.
+    """
     from core.tissues import Tissues
 
-    image = read()
-    return Tissues.fit(image, contrast=contrast)
+    tissues, forward = Tissues.fit(image, contrast=how.contrast), how.forward
+    x, y, z = (forward.on_slices(tissues, image, grid, axis) for axis in range(3))
+    return x, y, z
 
 
 def subject(place: Place, name: str, key: str, how: Degradation, covariates: Mapping[str, float | str]) -> Subject:
@@ -52,7 +60,7 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
     path = f"{key}/measured"
     grid, attrs = place.store.grid(path), place.store.attrs(path)
     read = partial(place.store.read, path)
-    tissues = _tissues(read, how.contrast) if how.forward.needs_tissues else None
+    tissues = tissues_on_slices(read(), grid, how) if how.forward.needs_tissues else None
     stats = ScanStats(**attrs["stats"])
     return Subject(name, key, grid, stats.upper, occupancy(read, grid), tissues, read, covariates, stats.noise_sd)
 

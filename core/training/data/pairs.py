@@ -120,7 +120,7 @@ def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.G
     start = start_of(subject, patch, draw)
     box = _columns(subject.grid.shape, start, patch, axis, how, int(draw.integers(max(how.factors(axis)))))
     truth, grid = subject.read(box), subject.grid.crop(box)
-    seen = how.degrade(truth, grid, axis, draw, Beside(subject.tissues))
+    seen = how.degrade(truth, grid, axis, draw, Beside(subject.tissues and subject.tissues[axis]))
     inside = zip(start, box.start, truth.shape, strict=True)
     at = [min(max(a - b, 0), max(0, n - patch)) for a, b, n in inside]
     shape = [min(patch, n - a) for n, a in zip(truth.shape, at, strict=True)]

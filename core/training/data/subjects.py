@@ -26,7 +26,7 @@ class Subject:
         grid: canonical, of the whole image.
         upper: the image's 99.9th percentile, by which patches are divided.
         occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
-        tissues: for operators that need them.
+        tissues: by axis of the slices, as bright as they are on them (``Forward.on_slices``); for operators that need them.
         read: gives the voxels in a box as float32.
         covariates: of the person, by the columns of participants.tsv; those that are known.
         noise: standard deviation of the image's own noise, in its unit.
@@ -37,7 +37,7 @@ class Subject:
     grid: Grid
     upper: float
     occupied: Array
-    tissues: Tissues | None
+    tissues: tuple[Tissues, Tissues, Tissues] | None
     read: Callable[[Box], Array]
     covariates: Mapping[str, float | str] = field(default_factory=dict)
     noise: float = 0.0

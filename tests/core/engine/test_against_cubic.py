@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from core.engine.against_cubic import AS_MADE, REPAIRED, detail_ratios, grey_levels, repeated_planes, residual_ratios
-from core.engine.consistency import left_by_repair, repaired
+from core.engine.against_cubic import (
+    AS_MADE,
+    REPAIRED,
+    detail_ratios,
+    grey_levels,
+    repeated_planes,
+    residual_ratios,
+    stripes,
+)
+from core.engine.consistency import explained_again, explained_by_repair, left_by_repair, repaired
 from core.engine.quality import Baseline, Quality, assess
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
@@ -66,6 +74,9 @@ FAULTS = {
     "cluster-ratio": lambda image: image + 40 * ball(3.0),
     "grain": lambda image: image + 8 * np.random.default_rng(1).standard_normal(image.shape).astype(np.float32),
     "across": lambda image: image * (1 + np.float32(0.2) * np.resize(np.float32([1, -1]), image.shape[2])),
+    "again-ratio": lambda image: image + 2 * np.random.default_rng(1).standard_normal(image.shape).astype(np.float32),
+    "spot-ratio": lambda image: image + 10 * ball(2.0),
+    "stripes": lambda image: image * (1 + np.float32(0.05) * np.resize(np.float32([1, -1]), image.shape[2])),
     "repeated": lambda image: np.concatenate([image[..., :30], image[..., 31:32], image[..., 31:]], axis=2),
     "levels": lambda image: np.round(image / 8) * 8,
 }
@@ -101,6 +112,39 @@ def test_what_the_repair_would_leave_is_what_it_leaves(measured: Measured, cubic
     told = left_by_repair(operator.forward(cubic) - measured.image, TARGET, measured)
     inside = (measured.image > 20) & (measured.image < 120)  # where the image stays in the scan's range
     assert np.abs(left - told)[inside].max() < 0.05 * np.abs(operator.forward(cubic) - measured.image)[inside].max()
+
+
+def test_a_second_repair_would_change_little_but_what_was_planted_since(measured: Measured, cubic: Array) -> None:
+    operator, image = measured.operator(TARGET), repaired(cubic, TARGET, measured)
+    changed = image + 10 * ball(3.0)
+    residual, planted = operator.forward(image) - measured.image, operator.forward(10 * ball(3.0))
+    first, second = (explained_again(each, residual + more, TARGET, measured) for each, more in ((image, 0), (changed, planted)))
+    told = np.vdot(second - first, planted) / np.vdot(planted, planted)
+    assert 0.6 < told <= 1
+    away = np.abs(planted) < 1e-3  # but where the brightest voxels are other ones
+    assert np.median(np.abs(second - first - explained_by_repair(planted, TARGET, measured))[~away]) < 1e-3
+    assert np.abs(first).max() < 0.2 * np.abs(second).max()
+
+
+def test_what_a_repair_was_not_allowed_is_no_fault(measured: Measured, cubic: Array) -> None:
+    """Values end at the brightest: slices that ask for more there are not explained, and no one planted anything."""
+    image = np.minimum(repaired(cubic, TARGET, measured), np.float32(110))
+    residual = measured.operator(TARGET).forward(image) - measured.image
+    assert residual.min() < -5
+    wanted = explained_by_repair(residual, TARGET, measured)
+    assert wanted.min() < -5
+    assert explained_again(image, residual, TARGET, measured).min() > 0.3 * wanted.min()
+
+
+def test_stripes_are_told_by_their_amplitude() -> None:
+    image = 100 + np.random.default_rng(5).standard_normal((40, 40, 1)).astype(np.float32) * np.ones(24, np.float32)
+    turns, slope = np.resize([1, -1], 24), np.arange(24) / 24
+    for q in (0.02, 0.1):
+        assert stripes(np.asarray(image * (1 + q * turns), np.float32), 2, 2) == pytest.approx(q / (1 - q**2), rel=1e-3)
+    assert stripes(np.asarray(image * (1 + slope), np.float32), 2, 0) < 1e-3
+    dimmed = image * np.repeat(np.float32([1, 1, 0.95, 1, 1, 1]), 4)
+    assert stripes(dimmed, 2, 0) < 0.01  # a whole slice is another fault
+    assert stripes(image[..., :4], 2, 0) == stripes(0 * image, 2, 0) == 0
 
 
 def test_ratios_of_white_residuals_are_those_of_their_spreads() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ import torch
 from core.errors import UsageError
 from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
-from core.operators.forward_model import DroppedSlices, InPlane, KSpace, SliceProfile
+from core.operators.forward_model import DroppedSlices, InPlane, KSpace, LowField, SliceProfile
+from core.tissues import Tissues
 from core.training.data.pairs import BRAIN, BRIGHTNESS, Pairs, draw_pair
 from core.training.data.split import split_subjects
 from core.training.data.subjects import Subject, occupancy
@@ -29,6 +32,15 @@ def ball(radius=0.7) -> np.ndarray:
     inside = sum(one**2 for one in axes) < radius**2
     texture = np.random.default_rng(0).gamma(4, 15, SHAPE)
     return (inside * texture).astype(np.float32)
+
+
+def test_low_field_noise_is_told_by_the_tissues_on_slices_along_the_axis_that_is_drawn():
+    sharp, bright = (
+        Tissues((20.0, mean - 20, mean), (5.0, 5.0, 5.0), (0.3, 0.3, 0.4), mean - 20, mean) for mean in (80.0, 800.0)
+    )
+    flat = replace(subject(np.full(SHAPE, 80, np.float32)), tissues=(sharp, bright, sharp))
+    noise = [draw_pair(flat, LowField(factor=8), 16, np.random.default_rng(1), axis=axis).input.std() for axis in range(3)]
+    assert noise[1] > 5 * max(noise[0], noise[2])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

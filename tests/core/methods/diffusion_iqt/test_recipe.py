@@ -7,11 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from core.geometry.grid import Array, Box, Grid
 from core.methods.diffusion_iqt import recipe as module
 from core.methods.diffusion_iqt.recipe import MEAN, SCHEDULE, SD, UNITS, ZScores, z_scores
 from core.models.scaling import Scaling
+from core.operators.forward_model import SliceProfile
 from core.stats import ScanStats
 from core.training.batch import Batch
+from core.training.data.pairs import Pairs
+from core.training.data.subjects import Subject, occupancy
 
 
 class Knows(nn.Module):
@@ -79,3 +83,24 @@ def test_units_are_those_of_the_trainings_own_examples() -> None:
     scaled = units.apply(image, ScanStats(0, 1200, 1000, 400, 300, 5))
     np.testing.assert_allclose(scaled, (image / 1000 - 0.5) / 0.1, rtol=0.05, atol=0.05)
     assert (module.FULL.stages[0].measures, UNITS.low) == (z_scores, -MEAN / SD)
+
+
+def test_the_first_examples_stand_for_all():
+    """Each example is drawn from all persons anew: the first 64 are no person's own, and others have the same units."""
+    grid, draw = Grid((24, 24, 24), np.eye(4)), np.random.default_rng(6)
+
+    def person(number: int) -> Subject:
+        image = np.asarray((40 + 5 * number) * (draw.random(grid.shape) > 0.4), np.float32)
+
+        def read(box: Box) -> Array:
+            return image[box.slices]
+
+        return Subject(str(number), str(number), grid, 100.0, occupancy(read, grid), None, read)
+
+    pairs = Pairs([person(number) for number in range(12)], SliceProfile(factor=4), 8, 0, 128)
+    ours, others = Scaling(**z_scores(pairs)), Scaling(**z_scores([pairs[n] for n in range(64, 128)]))
+    alone = Scaling(**z_scores(Pairs(pairs.subjects[:1], pairs.how, 8, 0, 64)))
+    width = ours.high - ours.low
+    assert others.high - others.low == pytest.approx(width, rel=0.05)
+    assert others.low / (others.high - others.low) == pytest.approx(ours.low / width, abs=0.02)
+    assert abs((alone.high - alone.low) / width - 1) > 0.2
