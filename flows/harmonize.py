@@ -303,13 +303,13 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         _check_sites(sites, measured, given)
         harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, measured)
-        told = write_maps(settings, run.tried, done) if settings.maps else ()
+        of_maps = write_maps(settings, run.tried, done) if settings.maps else ()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
     left_out = [note for site in sites for note in site.notes]
-    adjusted = replace(adjusted, notes=(*told, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
+    adjusted = replace(adjusted, notes=(*of_maps, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     report(settings.out, done, adjusted, _flags(rows), settings.combat_options)
     registered = ""
     if given is None:

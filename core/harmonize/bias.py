@@ -96,7 +96,7 @@ def _frame(mask: Kept) -> list[Values]:
     for axis, n in enumerate(mask.shape):
         middle, half = (box.start[axis] + box.stop[axis] - 1) / 2, max((box.stop[axis] - box.start[axis]) / 2, 1.0)
         place = np.clip((np.arange(n) - middle) / half, -1, 1)
-        lines.append(np.polynomial.legendre.legvander(place, DEGREE).T)
+        lines.append(np.asarray(np.polynomial.legendre.legvander(place, DEGREE).T, np.float64))
     return lines
 
 

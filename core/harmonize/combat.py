@@ -6,8 +6,7 @@ scanners and sites, NeuroImage 167 (2018). A feature y of a scan at site i with 
     y = mean + x · slopes + sd · (location_i + sqrt(scale_i) · noise)      and becomes      mean + x · slopes + sd · noise
 
 where mean, slopes and sd are pooled over the sites (or are the reference site's), and location and scale come from empirical
-Bayes. Scans count as independent of one another: several of a person weigh as several persons, but where each has an intercept
-of its own (``persons``).
+Bayes. Scans count as independent of one another, also several of a person, but where each has an intercept (``persons``).
 """
 
 from __future__ import annotations

@@ -39,11 +39,11 @@ def landmarks(image: Array, mask: Kept, contrast: Contrast = "T1w") -> Landmarks
     values = image[mask & (image > 0)]
     counts, edges = np.histogram(values, BINS, (0.0, float(np.percentile(values, 99.9))))
     middles = ((edges[:-1] + edges[1:]) / 2).astype(np.float32)
-    found: list[float] = []
+    quartiles: list[float] = []
     for tissue in DARK_TO_BRIGHT[contrast]:
         below = np.cumsum(counts * tissues.share(middles, tissue).astype(np.float64))
-        found += [float(np.interp(share * below[-1], below, edges[1:])) for share in QUARTILES]
-    return _rising(found)
+        quartiles += [float(np.interp(share * below[-1], below, edges[1:])) for share in QUARTILES]
+    return _rising(quartiles)
 
 
 def _rising(values: Sequence[float]) -> Landmarks:
@@ -75,9 +75,9 @@ class Curves:
     sites: dict[str, Landmarks]
 
     @classmethod
-    def fit(cls, found: Mapping[str, Sequence[Landmarks]], reference: str | None) -> Self:
+    def fit(cls, landmarks: Mapping[str, Sequence[Landmarks]], reference: str | None) -> Self:
         """The median scan's landmarks at each site, and at the reference; None: the mean of the sites."""
-        sites = {site: np.median(np.array(theirs), axis=0) for site, theirs in found.items()}
+        sites = {site: np.median(np.array(theirs), axis=0) for site, theirs in landmarks.items()}
         common = np.mean(list(sites.values()), axis=0) if reference is None else sites[reference]
         return cls(_rising(common.tolist()), {site: _rising(known.tolist()) for site, known in sites.items()})
 
@@ -93,14 +93,14 @@ class Curves:
         mapped = _through(image, known, self.common).astype(np.float32)
         return np.where(image == 0, np.float32(0), mapped)
 
-    def refined(self, found: Mapping[str, Sequence[Landmarks]]) -> Self:
-        """With each site's landmarks where they must have been for ``found``, those of its mapped scans, to come about.
+    def refined(self, landmarks: Mapping[str, Sequence[Landmarks]]) -> Self:
+        """With each site's landmarks where they must have been for ``landmarks``, those of its mapped scans, to come about.
 
         Tissues are told anew of a mapped scan, and a little otherwise.
         """
         sites = {}
         for site, known in self.sites.items():
-            now = np.median(np.array(found[site]), axis=0) if site in found else np.array(self.common)
+            now = np.median(np.array(landmarks[site]), axis=0) if site in landmarks else np.array(self.common)
             sites[site] = known if known == self.common else _rising(_through(now, self.common, known).tolist())
         return replace(self, sites=sites)
 

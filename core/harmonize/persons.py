@@ -69,7 +69,7 @@ def least_squares(design: Values, values: Values, persons: Sequence[str] | None)
     With persons, what is left is without their intercepts.
     """
     if persons is None:
-        fitted = np.linalg.lstsq(design, values, rcond=None)[0]
+        fitted = np.asarray(np.linalg.lstsq(design, values, rcond=None)[0], np.float64)
         return fitted, values - design @ fitted, np.zeros(values.shape[1])
     fitted, ratio = intercepts(design, values, persons)
     left = values - design @ fitted

@@ -68,7 +68,8 @@ class Spectrum:
         x, y = x[:, None, None], y[:, None]
         even = np.square(sum(2 - 2 * np.cos(np.pi * f) for f in (x, y, z)))
         power = np.where(even > 0, power / np.maximum(even, 1e-12), 0)
-        return cls(np.asarray(power, np.float32), (x**2, y**2, z**2))
+        squared: list[Values] = [np.asarray(f**2, np.float64) for f in (x, y, z)]
+        return cls(np.asarray(power, np.float32), (squared[0], squared[1], squared[2]))
 
     @property
     def radius(self) -> Values:

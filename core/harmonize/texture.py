@@ -51,9 +51,9 @@ class Texture:
     added: dict[str, Powers]
 
     @classmethod
-    def fit(cls, found: Mapping[str, Sequence[Powers]]) -> Self:
+    def fit(cls, powers: Mapping[str, Sequence[Powers]]) -> Self:
         """The middle scan's powers at each site; the common ones are the largest of any."""
-        sites = {site: np.median(np.array(theirs), axis=0) for site, theirs in found.items()}
+        sites = {site: np.median(np.array(theirs), axis=0) for site, theirs in powers.items()}
         common = np.max(list(sites.values()), axis=0)
         return cls(common.tolist(), {site: (common - known).tolist() for site, known in sites.items()})
 

@@ -43,12 +43,12 @@ class Made:
     Attributes:
         image: float32.
         mask: True in the brain: found anew, once all brains are as bright and as sharp, for blur moves a threshold.
-        told: what could not be done, in words.
+        notes: what could not be done, in words.
     """
 
     image: Array
     mask: Kept
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class VolumeModel:
         seen = blurred(even, scan.grid, self.resolution.widths(scan.site, own))
         return self._found_anew(seen, scan, beyond)
 
-    def _found_anew(self, image: Array, scan: Scan, *told: str) -> Made:
+    def _found_anew(self, image: Array, scan: Scan, *notes: str) -> Made:
         mask = brain(image, scan.grid, stripped=scan.stripped) if self.steps.looked else scan.mask
-        return Made(image, mask, tuple(word for word in told if word))
+        return Made(image, mask, tuple(word for word in notes if word))
 
     def _even(self, scan: Scan) -> Array:
         if self.fields is None:
@@ -132,15 +132,15 @@ class VolumeModel:
             InputError: as ``prepare``; intensity-flat, intensity-unfit, tissues-not-found, brain-not-found.
         """
         made = self.prepare(scan)
-        image, told = made.image, [*made.told]
+        image, notes = made.image, [*made.notes]
         if self.normaliser is not None:
             reading = read(self.normaliser.method, image, made.mask, self.contrast)
             image = self.normaliser.apply_by(image, reading)
-            told += [beyond] if (beyond := self.normaliser.beyond(reading)) else []
+            notes += [beyond] if (beyond := self.normaliser.beyond(reading)) else []
         if self.curves is not None:
             own = self.curves.sites.get(scan.site)
             image = self.curves.apply(image, landmarks(image, made.mask, self.contrast) if own is None else own)
-        return self._found_anew(image, scan, *told)
+        return self._found_anew(image, scan, *notes)
 
     def apply(self, scan: Scan) -> Made:
         """A restored scan as the harmonised one, and what could not be done.
@@ -163,7 +163,7 @@ class VolumeModel:
         noise = noise_of(made.image.shape, self.texture.lacking(scan.site, own), draw)
         noisy = np.where(made.image == 0, made.image, np.abs(made.image + noise))
         beyond = self.texture.beyond(own)
-        return Made(noisy, made.mask, (*made.told, beyond) if beyond else made.told)
+        return Made(noisy, made.mask, (*made.notes, beyond) if beyond else made.notes)
 
     def widths_of(self, site: str) -> Widths:
         """FWHM in mm, an axis, that the scans of a known site are seen through."""

@@ -108,7 +108,7 @@ def table_of(members: Sequence[Member], voxels: Sequence[tuple[int, int, int]]) 
 
 def _combat(settings: HarmonizeSettings, members: Sequence[Member]) -> list[str]:
     template, grid, _ = nifti.load(template_of(settings.out))
-    places = [tuple(place) for place in np.argwhere(brain(template, grid, stripped=True)).tolist()]
+    places = [(x, y, z) for x, y, z in np.argwhere(brain(template, grid, stripped=True)).tolist()]
     step = max(2, HELD // len(members))
     notes: list[str] = []
     for start in range(0, len(places), step):

@@ -306,7 +306,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
     image, grid, _ = nifti.load(out.path(f"{stem}.nii.gz"))  # what is said of a volume is said of the file
     features = _finite(features_of(image, grid, seen, piece.contrast) | of_restoration(scan.record.quality))
     figures = _said(image[seen & view(scan.image > 0, before, after)].astype(np.float64))
-    problems = _problems(piece, scan, mask, made.told)
+    problems = _problems(piece, scan, mask, made.notes)
     return ScanRecord(
         key=piece.key,
         state="flagged" if problems else "done",

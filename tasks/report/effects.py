@@ -27,14 +27,14 @@ def effects(pairs: Mapping[str, tuple[Shares, Shares]]) -> list[EffectLine]:
     for factor in (factor for factor in pairs if factor != SITE):
         old, new = pairs[factor]
         for name in dict.fromkeys([*old, *new]):
-            found = [share.correlation if (share := shares.get(name)) else None for shares in (old, new)]
-            if any(found):
-                lines.append(EffectLine(factor, name, (_interval(found[0]), _interval(found[1])), _apart(*found)))
+            intervals = [share.correlation if (share := shares.get(name)) else None for shares in (old, new)]
+            if any(intervals):
+                lines.append(EffectLine(factor, name, (_interval(intervals[0]), _interval(intervals[1])), _apart(*intervals)))
     return lines
 
 
-def _interval(found: Interval | None) -> str:
-    return "–" if found is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*found).replace("-", "\N{MINUS SIGN}")
+def _interval(interval: Interval | None) -> str:
+    return "–" if interval is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*interval).replace("-", "\N{MINUS SIGN}")
 
 
 def _apart(old: Interval | None, new: Interval | None) -> bool:

@@ -276,14 +276,14 @@ def create_restored(job: Job) -> None:
 def finish_restored(job: Job, driver: Driver | None = None) -> None:
     """Mark the restored images as done, with their maps and what their steps told, where a driver made them."""
     beside, steps = (driver.beside, driver.figures) if driver else (Beside(), {})
-    told: dict[str, Any] = {"steps": thinned(steps)} if steps else {}
+    extra: dict[str, Any] = {"steps": thinned(steps)} if steps else {}
     if driver and driver.step_seconds is not None:
-        told["pace"] = {"step_seconds": float(f"{driver.step_seconds:.4g}")}
+        extra["pace"] = {"step_seconds": float(f"{driver.step_seconds:.4g}")}
     for number, scan in enumerate(scans_of(job)):
         path = path_of(job, scan, "restored")
         written = maps.finish(store_of(job), path, method_of(job).maps, scan.restore_digest)
         written |= maps.write_maps(store_of(job), path, beside, number, scan.restore_digest)
-        store_of(job).finish(path, scan.restore_digest, told | written)
+        store_of(job).finish(path, scan.restore_digest, extra | written)
 
 
 def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures", "pictures", "pace"]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What latent zoom costs here: ``python -m tests.benchmarks.latent_zoom_cost --preset paper --steps 200 --between 2 4 10``.
 
 A volume whose slices are 4 times coarser, of random voxels, is restored by networks of random weights; time and memory do not
-depend on either. For each number of slices between two: seconds, slices that the decoder made, peak of memory (of the GPU, else of
-the process up to then, which no longer rises where memory does not depend on n); over them a line (R squared, seconds an added
+depend on either. For each number of slices between two: seconds, slices that the decoder made, peak of memory (of the GPU, else
+of the process up to then, which no longer rises where memory does not depend on n); over them a line (R squared, seconds an added
 slice); beside it what the preset costs by count.
 """
 

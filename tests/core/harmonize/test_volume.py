@@ -188,14 +188,14 @@ def test_all_steps_bring_two_sites_together_and_new_scans_get_the_same_bytes():
     alone = again.apply(scans[1])
     assert np.array_equal(alone.image, soft.image)
     assert (alone.image[~alone.mask] == 0).all()
-    assert not alone.told
+    assert not alone.notes
     with pytest.raises(WeightsError, match="harmonizer-version"):
         VolumeModel.from_json(model.to_json() | {"version": 1}, "T1w", model.normaliser)
 
 
 def test_noise_is_never_taken_away():
     model = model_of([scan_of(*phantom(seed), site) for seed, site in enumerate("ab")], VolumeSteps(noise_level=True))
-    told = model.apply(scan_of(*phantom(3, 0.0, 9.0), "a", "a/loud")).told
+    told = model.apply(scan_of(*phantom(3, 0.0, 9.0), "a", "a/loud")).notes
     assert len(told) == 1
     assert "no noise was taken away" in told[0]
 
