@@ -81,7 +81,7 @@ def test_a_slice_between_two_lies_at_its_share_of_the_way() -> None:
         shares.add(round(share, 3))
         between = (1 - share) * example.inputs + share * example.conditions[ABOVE]
         torch.testing.assert_close(between, example.truth, atol=1e-5, rtol=0)
-    assert {0.5, 0.333, 0.25} <= shares
+    assert len(shares) > 4
     assert 0 < min(shares) <= max(shares) < 1
 
 
