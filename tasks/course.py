@@ -37,7 +37,7 @@ class Standing:
 
     def text(self) -> str:
         """All but what is done, in a line."""
-        parts = [f"{self.per_cent:.0f} %"] + ([] if self.left is None else [f"{spoken(self.left)} left"])
+        parts = [f"{self.per_cent:.0f} %"] + ([] if self.left is None or self.per_cent >= 100 else [f"{spoken(self.left)} left"])
         parts += [f"{done}/{total} {unit}" for unit, (done, total) in self.counts.items()]
         if self.rate:
             parts.append(

@@ -108,7 +108,7 @@ def _fused(plan: CohortPlan) -> str:
 def _checked(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
     flagged = sum(record.state == "flagged" for record in records)
     failed = plan.planned - len(records)
-    ends = f"{flagged} of them were flagged by these checks" + (
+    ends = f"{flagged} of them {'was' if flagged == 1 else 'were'} flagged by these checks" + (
         f"; {_count(failed, 'scan')} could not be restored" if failed else ""
     )
     return (

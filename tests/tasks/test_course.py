@@ -78,6 +78,13 @@ def test_a_total_that_becomes_known_later_is_counted(clock: Clock) -> None:
     assert course.standing().line() == "looking at scans: 25 %, about 3 s left, 1/4 scans, 1 scans/s"
 
 
+def test_what_is_over_has_no_time_left(clock: Clock) -> None:
+    course = Course("looking at scans", {"scans": 2}, clock=clock)
+    clock.now = 3.0
+    course.hear(Advanced("scans", 2))
+    assert course.standing().line() == "looking at scans: 100 %, 2/2 scans"
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0.2, "about 1 s"), (89, "about 89 s"), (600, "about 10 min"), (9000, "about 2.5 h")]
 )
