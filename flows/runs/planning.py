@@ -25,5 +25,6 @@ def plan_run(settings: RunSettings, choice: Choice, doing: str = "looking at sca
     with bars(doing, {}) as tell:
         plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings), tell=tell)
     check_plan(plan, gpu_memory(settings.compute))
-    note(f"{len(plan.scans)} scans planned: {spoken(plan.forecast.seconds)} by the forecast")
+    count = "1 scan" if len(plan.scans) == 1 else f"{len(plan.scans)} scans"
+    note(f"{count} planned: {spoken(plan.forecast.seconds)} by the forecast")
     return plan
