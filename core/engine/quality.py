@@ -34,7 +34,7 @@ from core.engine.consistency import explained_again, explained_by_repair, left_b
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tiling
 from core.methods.base import Measured
-from core.operators.linear import Kept
+from core.operators.linear import Kept, Separable
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold, head_threshold
 
@@ -215,7 +215,8 @@ def _against_cubic(
     before, again = plain, None
     if cubic.repaired:
         before = left_by_repair(plain, target, measured)
-    if cubic.repaired and not cubic.fused:  # other scans' repairs undo this one's, in part
+    # The repairs of several scans undo each other's in part; of turned scans, and beside masks, they are no closed form.
+    if cubic.repaired and not cubic.fused and isinstance(measured.operator(target), Separable):
         ours = explained_again(restored, residual, target, measured)
         again = Again(ours, explained_by_repair(before, target, measured))
     floors = REPAIRED if cubic.repaired else AS_MADE
