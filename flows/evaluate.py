@@ -193,9 +193,9 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     from flows.runs.progress import note, waiting
     from tasks.evaluate import report as evaluation_report
 
+    claim.check(settings.out, [settings.cohort], "evaluate")
     waiting("looking at methods and their models")
     candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
-    claim.check(settings.out, [settings.cohort], "evaluate")
     with cohort_lock(Output(settings.out).lock):
         claim.mark(settings.out, "evaluate")
         cases, rows = _scored(settings, candidates, scoring)

@@ -38,7 +38,7 @@ def leaves(side: int, seed: int = 0, count: int = 3000) -> np.ndarray:
     for _ in range(count):
         radius = (most**-2 + draw.random() * (least**-2 - most**-2)) ** -0.5
         at = draw.random(2) * side
-        box = tuple(slice(max(0, int(place - radius)), int(place + radius) + 2) for place in at)
+        box = tuple(slice(max(0, int(place - radius)), min(side, int(place + radius) + 2)) for place in at)
         rows, columns = np.ogrid[box]
         image[box][(rows - at[0]) ** 2 + (columns - at[1]) ** 2 < radius**2] = draw.random()
     return image
