@@ -16,6 +16,7 @@ from typing import Any
 
 GRACE = 30.0  # seconds to close what is open, before the process ends all the same: what is written is whole or absent
 SHOW_CURSOR = "\x1b[?25h"
+CLEAR_LINE = "\r\x1b[K"  # of a bar
 _came: list[int] = []  # numbers of the signals that came
 
 
@@ -99,7 +100,7 @@ def _keep_from_prefect() -> None:
 def _say(line: str) -> None:
     """Write the last line, and let nothing follow it."""
     terminal = sys.stdout.isatty() or sys.stderr.isatty()
-    os.write(2, (("\r" + SHOW_CURSOR if terminal else "") + line).encode())
+    os.write(2, ((CLEAR_LINE + SHOW_CURSOR if terminal else "") + line).encode())
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
     if not sys.stdout.isatty():
