@@ -15,7 +15,7 @@ from core.harmonize.common_space import brought
 from core.io import nifti
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import work
-from tasks.harmonize.maps import COMBAT, map_of, table_of, template_of, write_maps
+from tasks.harmonize.maps import COMBAT, map_of, place, table_of, template_of, write_maps
 from tests.phantoms import brain
 from tests.tasks.harmonize.test_work import cohort, harmonized, here  # noqa: F401 - a fixture
 
@@ -24,24 +24,25 @@ def tried(name, function, members):
     return work.run(here, function, [member.piece for member in members], 1)
 
 
+@pytest.mark.slow
 def test_table_and_images_are_one_to_the_bit_and_the_reference_is_untouched(cohort, tmp_path):  # noqa: F811
-    members = harmonized(cohort)
+    members = harmonized(cohort[:3] + cohort[4:7])
     out, sites = str(tmp_path), (f"oslo={tmp_path}/a", f"bonn={tmp_path}/b")
-    settings = HarmonizeSettings(sites=sites, out=out, reference_site="oslo", map_voxel=8.0, preserve=("age",))
+    settings = HarmonizeSettings(sites=sites, out=out, reference_site="oslo", map_voxel=8.0, preserve=("age",), bayes=False)
     notes = write_maps(settings, tried, members)
     assert not [note for note in notes if "no map" in note or "as they were" in note]
     template, grid, _ = nifti.load(template_of(out))
     voxels = [tuple(place) for place in np.argwhere(mask_of(template, grid, stripped=True)).tolist()]
     table = table_of(members, voxels)
-    expected = Combat.fit(table, ("age",), "oslo").apply(table).values.astype(np.float32)
+    expected = Combat.fit(table, ("age",), "oslo", bayes=False).apply(table).values.astype(np.float32)
     at = tuple(np.array(voxels).T)
     for number, member in enumerate(members):
         registered, made = (Path(map_of(member.piece, desc)) for desc in (work.LABEL, COMBAT))
         assert np.array_equal(nifti.load(str(made))[0][at], expected[number])
         assert (made.read_bytes() == registered.read_bytes()) == (member.piece.site == "oslo")
     times = [Path(map_of(member.piece)).stat().st_mtime_ns for member in members]
-    assert write_maps(settings, tried, members) == notes
-    assert [Path(map_of(member.piece)).stat().st_mtime_ns for member in members] == times
+    assert not tried("place", place, members)
+    assert [Path(map_of(member.piece)).stat().st_mtime_ns for member in members] == times  # what is done is skipped
 
 
 def test_a_moved_brain_is_brought_back_and_another_thing_is_refused():
