@@ -156,12 +156,13 @@ class VolumeModel:
         return made
 
     def _noisy(self, made: Made, scan: Scan) -> Made:
-        """The image with what it lacks of the common noise; what was set to 0 stays so."""
+        """The image with what it lacks of the common noise; of a stripped scan in the brain alone, whose border it would move."""
         assert self.texture is not None  # noqa: S101 - asked before
         own = powers(made.image, made.mask)
         draw = np.random.default_rng(field_key(0, scan.name))
         noise = noise_of(made.image.shape, self.texture.lacking(scan.site, own), draw)
-        noisy = np.where(made.image == 0, made.image, np.abs(made.image + noise))
+        where = made.mask if scan.stripped else made.image != 0
+        noisy = np.where(where, np.abs(made.image + noise), made.image)
         beyond = self.texture.beyond(own)
         return Made(noisy, made.mask, (*made.notes, beyond) if beyond else made.notes)
 
