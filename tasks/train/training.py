@@ -250,9 +250,10 @@ def learn(learning: Learning, tell: Tell = nobody) -> None:
         learning: what to train.
         tell: hears of steps as they are taken.
     """
-    minutes, started, log = learning.settings.training.minutes, time.monotonic(), None
+    minutes, started, log = learning.settings.training.minutes, None, None
     for stage in learning.recipe.stages:
         trainer = trainer_of(learning, stage)
+        started = time.monotonic() if started is None else started  # what is prepared first takes none of the minutes
         log = learning.log() if log is None and trainer.rank == 0 else log
         tell(Advanced("steps", trainer.progress.step))
         left = None if minutes is None else minutes - (time.monotonic() - started) / 60

@@ -220,7 +220,7 @@ def by_formulas(pull: str, rho: float, *, predictor_first: bool, period: int) ->
 def test_with_norms_mean_and_covariance_are_those_of_the_formulas_to_four_standard_errors(
     pull: str, *, predictor_first: bool
 ) -> None:
-    """Of runs cut at the formulas' 1st and 99th percentiles, for norms give long tails; errors from the formulas' spread."""
+    """Runs are cut at the formulas' 1st and 99th percentiles, for norms give long tails; errors by the formulas' spread."""
     how = Rules(pull, 2, 0.3, predictor_first=predictor_first, corrector=Langevin(SNR))  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(2)
 
