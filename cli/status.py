@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from cli.helpers.console import FAILED, OK, planned_run, say
 
 if TYPE_CHECKING:
     from core.io.output import Output
+
+STARTING = 300.0  # seconds at most from the start of a command's servers to its lock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,18 @@ def _courses(out: Output) -> list[str]:
     return [Output(place).course for place in (out.uri, *inside)]
 
 
+def _works(out: Output) -> bool:
+    """Whether a command works on an output, or has begun to: the folder of its servers is there before its lock is."""
+    from core.io import claim
+    from core.io.lock import owner
+    from infra.services import local_state
+
+    if owner(out.lock) is not None:
+        return True
+    state = local_state(out.uri)
+    return claim.kind_of(out.uri) is None and state.is_dir() and time.time() - state.stat().st_mtime < STARTING
+
+
 def _other(out: Output, kind: str) -> int:
     """Print how far what works on an output of another command is, and where to look on."""
     from core.io import files
@@ -75,7 +90,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.watch:
         from flows.runs.progress import watch
 
-        watch(partial(_courses, place), partial(owner, place.lock))
+        watch(partial(_courses, place), partial(_works, place))
     if (kind := claim.kind_of(place.uri)) not in {None, "run"}:
         return _other(place, str(kind))
     out, planned = planned_run(options.out)

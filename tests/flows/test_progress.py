@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import status
 from cli.main import main
 from core.errors import UsageError
 from core.io import claim, files
@@ -104,6 +105,19 @@ def test_of_other_commands_too_it_is_told_how_far_they_are(tmp_path: Path, capsy
     with cohort_lock(out.lock):
         assert main(["status", out.uri]) == 0
     assert re.search(r"isovox harmonize works here: .*\nrestoring: 50 %, 1/2 scans\n", capsys.readouterr().out)
+
+
+def test_a_command_whose_servers_start_is_watched_before_it_has_its_lock(tmp_path: Path) -> None:
+    out = Output(str(tmp_path))
+    assert not status._works(out)
+    state = services.local_state(out.uri)
+    state.mkdir()
+    assert status._works(out)
+    os.utime(state, (0, 0))  # of a command that was killed long ago
+    assert not status._works(out)
+    os.utime(state)
+    claim.mark(out.uri, "run")  # what is there is told, and not waited for
+    assert not status._works(out)
 
 
 def test_what_was_counted_a_moment_ago_is_not_counted_again(tmp_path: Path) -> None:
