@@ -31,7 +31,7 @@ def test_the_page_opens_on_pictures_and_each_leads_to_every_slice(opened: Open) 
     picture = page.get_by_role("img", name="sub-01_T1w, before and after")
     assert picture.get_attribute("loading") == "lazy"
     assert picture.evaluate("one => one.decode().then(() => one.naturalWidth)") > 100
-    assert "expected a scan" in page.locator(".tile[data-key=sub-99_T1w]").inner_text()
+    assert "expected a scan" in page.locator(".tile[data-key=sub-99_T1w]").text_content()
     picture.click()
     assert page.url.endswith("reports/sub-01_T1w_viewer.html")
 
@@ -40,13 +40,13 @@ def test_pictures_sort_and_filter_as_the_table_does(opened: Open) -> None:
     page = opened(COHORT)
     names = page.locator(".tile:visible .name")
     page.select_option("#order", label="Consistency, noise SD")
-    assert names.all_inner_texts() == [f"sub-{n:02}_T1w" for n in (10, 5, 4, 3, 2, 1)] + ["sub-99_T1w"]
+    assert names.all_text_contents() == [f"sub-{n:02}_T1w" for n in (10, 5, 4, 3, 2, 1)] + ["sub-99_T1w"]
     page.get_by_label("descending").check()
-    assert names.first.inner_text() == "sub-01_T1w"
+    assert names.first.text_content() == "sub-01_T1w"
     page.select_option("select.fact >> nth=1", "oslo")
     assert page.get_by_role("status").inner_text() == "4 of 7 shown"
     page.get_by_label("least value of the figure").fill("6.5")
-    assert names.all_inner_texts() == ["sub-02_T1w", "sub-03_T1w"]
+    assert names.all_text_contents() == ["sub-02_T1w", "sub-03_T1w"]
     page.select_option("select.fact >> nth=1", "")
     assert names.count() == 3
     page.select_option("select.fact >> nth=0", "T1w")
@@ -58,7 +58,7 @@ def test_pictures_sort_and_filter_by_figures_that_the_table_does_not_show(opened
     names = page.locator(".tile:visible .name")
     page.select_option("#order", label="noise SD of the measured scan, its units")
     page.get_by_label("descending").check()
-    shown = [float(text.split()[-1]) for text in page.locator(".tile:visible .value").all_inner_texts() if "–" not in text]
+    shown = [float(text.split()[-1]) for text in page.locator(".tile:visible .value").all_text_contents() if "–" not in text]
     assert len(set(shown)) > 2
     assert shown == sorted(shown, reverse=True)
     page.select_option("#figure", label="noise SD of the measured scan, its units")
@@ -154,5 +154,5 @@ def test_a_thousand_scans_are_a_page_of_3_mb_that_answers_at_once(opened: Open, 
           return performance.now() - start;
         }"""
     )
-    assert page.locator(".tile .name").first.inner_text() == "sub-0999_T1w"
+    assert page.locator(".tile .name").first.text_content() == "sub-0999_T1w"
     assert took < 2000
