@@ -111,7 +111,7 @@ class QualityThresholds(Settings):
         description="detail across the slices of the restored scan over cubic interpolation's, by what sharp anatomy has",
     )
     max_stripes: float = Field(
-        0.04, gt=0, title="Stripes", description="by how much planes are brighter and darker in turn, four in a row"
+        0.05, gt=0, title="Stripes", description="by how much planes are brighter and darker in turn, four in a row"
     )
     max_repeated: float = Field(
         30.0, gt=0, title="Repeated plane", description="difference of neighbouring planes, the usual one over the least"

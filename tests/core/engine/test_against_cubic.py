@@ -76,7 +76,7 @@ FAULTS = {
     "across": lambda image: image * (1 + np.float32(0.2) * np.resize(np.float32([1, -1]), image.shape[2])),
     "again-ratio": lambda image: image + 2 * np.random.default_rng(1).standard_normal(image.shape).astype(np.float32),
     "spot-ratio": lambda image: image + 10 * ball(2.0),
-    "stripes": lambda image: image * (1 + np.float32(0.05) * np.resize(np.float32([1, -1]), image.shape[2])),
+    "stripes": lambda image: image * (1 + np.float32(0.06) * np.resize(np.float32([1, -1]), image.shape[2])),
     "repeated": lambda image: np.concatenate([image[..., :30], image[..., 31:32], image[..., 31:]], axis=2),
     "levels": lambda image: np.round(image / 8) * 8,
 }
