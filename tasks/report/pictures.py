@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from core.errors import GridError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
-from core.stats import foreground_threshold
+from core.stats import FAINT, foreground_threshold
 from tasks.report.views import ScanView
 
 
@@ -262,6 +262,22 @@ class Pictures:
     baseline: str  # what the difference is taken from
 
 
+def map_shares(view: ScanView, window: Window) -> dict[str, Array]:
+    """The maps beside a restored image, in % of the window; 0 in the air, of whose errors nothing was measured.
+
+    Args:
+        view: of the scan.
+        window: of its pictures.
+    """
+    if not view.maps:
+        return {}
+    from scipy.ndimage import binary_fill_holes
+
+    head = binary_fill_holes(view.restored > FAINT * window.high)
+    share = np.float32(100 / (window.high - window.low))
+    return {name: np.where(head, image * share, np.float32(0)) for name, image in view.maps.items()}
+
+
 def scan_pictures(view: ScanView) -> Pictures:
     """Draw a scan's pictures, as many slices as the budget allows."""
     window, box = window_of(view), head_box(view)
@@ -277,7 +293,7 @@ def scan_pictures(view: ScanView) -> Pictures:
         "difference": (difference, scales[0].colour),
         "consistency": (consistency, scales[1].colour),
     }
-    shares = {name: image * np.float32(100 / (window.high - window.low)) for name, image in view.maps.items()}
+    shares = map_shares(view, window)
     of_maps = {name: Scale.of(image[box.slices], signed=False) for name, image in shares.items()}
     layers |= {name: (image, of_maps[name].colour) for name, image in shares.items()}
     planes = _fitted(view, box, layers)

@@ -16,7 +16,7 @@ from core.geometry.resample import interpolate
 from core.methods.maps import meaning_of
 from core.stats import FAINT
 from tasks.report.pages import grid_text, render
-from tasks.report.pictures import COLOURS, Scale, Window, window_of
+from tasks.report.pictures import COLOURS, Scale, Window, map_shares, window_of
 from tasks.report.views import ScanView
 from tasks.report.volumes import Layer, packed
 
@@ -99,8 +99,7 @@ def _images(view: ScanView) -> dict[str, Array]:
     """All volumes by name, on the target: the grey ones first; maps in % of the window."""
     cubic = {} if view.cubic is None else {"cubic": view.cubic}
     consistency = interpolate(view.consistency, view.measured_grid, view.target, 0)
-    window = window_of(view)
-    maps = {name: image * np.float32(100 / (window.high - window.low)) for name, image in view.maps.items()}
+    maps = map_shares(view, window_of(view))
     return {"input": view.source, **cubic, "restored": view.restored, CONSISTENCY: consistency, **maps}
 
 
@@ -117,7 +116,11 @@ def _told(name: str, layer: Layer, quality: Mapping[str, float]) -> dict[str, An
     if name in GREY:
         return {"name": name, "grey": True}
     noise = quality.get("noise_sd", 0.0)
-    unit = f"noise SD (1 SD = {noise:.3g} in the scan's units)" if name == CONSISTENCY else "% of the display range"
+    unit = (
+        f"noise SD (1 SD = {noise:.3g} in the scan's units)"
+        if name == CONSISTENCY
+        else "% of the display range (none is drawn in the air)"
+    )
     title = (
         "Consistency: restored, seen through the acquisition, minus measured" if name == CONSISTENCY else meaning_of(name).title
     )
