@@ -87,10 +87,6 @@ class Prior:
         """Signal and noise of each timestep."""
         return build_schedule(cast("dict[str, Any]", self.bundle.schedule))
 
-    def alpha_bar(self, t: float) -> float:
-        """The signal's share of the variance at timestep ``t``; 1 at -1."""
-        return self.schedule.alpha_sigma(t)[0] ** 2
-
     # -- its networks -----------------------------------------------------------------------------------------------------------
 
     @property

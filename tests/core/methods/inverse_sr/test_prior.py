@@ -78,8 +78,8 @@ def test_a_code_is_decoded_onto_the_window_and_encoded_again(prior: Prior) -> No
     assert prior.epsilon(code, 991, torch.full((2, 2), 0.5)).shape == code.shape
     assert prior.mean_image().shape == prior.window.shape
     assert prior.bytes_kept(2, 4) == cost_of(mock_size(), prior.window.shape, 2).bytes_kept(4)
-    assert prior.alpha_bar(0) == pytest.approx(0.9985)
-    assert prior.alpha_bar(991) == pytest.approx(1.143e-4, rel=1e-3)
+    assert prior.schedule.alpha_sigma(0)[0] ** 2 == pytest.approx(0.9985)
+    assert prior.schedule.alpha_sigma(991)[0] ** 2 == pytest.approx(1.143e-4, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_slice_between_two_lies_at_its_share_of_the_way() -> None:
         between = (1 - share) * example.inputs + share * example.conditions[ABOVE]
         torch.testing.assert_close(between, example.truth, atol=1e-5, rtol=0)
     assert len(shares) > 4
-    assert 0 < min(shares) <= max(shares) < 1
+    assert shares <= {round(below / gap, 3) for gap in range(2, 7) for below in range(1, gap)}
 
 
 def test_what_sharpens_learns_of_slices_and_of_those_between_two() -> None:
