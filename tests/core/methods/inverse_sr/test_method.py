@@ -15,6 +15,7 @@ from core.methods.inverse_sr import mock
 from core.methods.inverse_sr.frame import picked
 from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm, InversionSettings, LdmSettings, observed
 from core.methods.inverse_sr.prior import Prior
+from core.methods.inverse_sr.search import cg
 from core.methods.inverse_sr.search.cg import CgSettings, InverseCg
 from core.methods.inverse_sr.search.descent import begin
 from core.methods.inverse_sr.search.red import InverseRed, RedSettings
@@ -33,6 +34,7 @@ COMMON = {"model": "of the test", "register_scan": False, "features": "none", "l
 @pytest.fixture(autouse=True)
 def _prior(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Prior, "load", lambda _: PRIOR)
+    monkeypatch.setattr(cg, "WIDTH", 0.2)  # the images of this prior are not smooth
 
 
 def scan(forward=None, image=TRUTH, mask=None, axis=2):
@@ -50,16 +52,16 @@ def methods():
     yield InverseDecoder(InversionSettings(**COMMON, steps=150, rate=0.2))
     yield InverseLdm(LdmSettings(**COMMON, steps=100, rate=0.3, last=46))
     yield InverseRed(RedSettings(**COMMON, steps=150, rate=0.2, start="", prior_share=0))
-    yield InverseCg(CgSettings(**COMMON, levels=46, inner=60, trust=1e-4))
+    yield InverseCg(CgSettings(**COMMON, levels=30, inner=60, trust=1e-4, starts=8))
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda one: one.name)
 def test_the_image_that_made_the_scan_is_found(method):
-    """In the scan's units: 400 times the prior's and 100 beside."""
+    """In the scan's units: 400 times the prior's and 100 beside. The levels of CG draw samples: their mean."""
     (image,) = method.restore([scan()], TARGET)
     cubic = interpolate(scan().image, scan().grid, TARGET, 3)
-    assert error(image) < (0.1 if method.name.endswith("cg") else 0.03)
-    assert error(cubic) > 0.3
+    assert error(image) < (0.2 if method.name.endswith("cg") else 0.03)
+    assert error(cubic) > 0.8
 
 
 def test_the_loss_falls_and_is_told():
@@ -195,9 +197,17 @@ def test_the_last_pull_is_on_the_scans_own_grid():
     detail = np.zeros_like(TRUTH)
     detail[4, 5, 8] = 60
     made = scan(DroppedSlices(factor=4), image=TRUTH + detail)
-    method = InverseCg(CgSettings(**COMMON, levels=4, trust=1e-3, keep_measured=False))
+    method = InverseCg(CgSettings(**COMMON, levels=4, inner=60, trust=1e-3, keep_measured=False))
     (image,) = method.restore([made], TARGET)
     assert image[4, 5, 8] == pytest.approx(TRUTH[4, 5, 8] + 60, abs=1)
+
+
+def test_codes_stay_where_the_prior_has_samples():
+    """However large an estimate is, no code is taken further than three standard deviations."""
+    method = InverseCg(CgSettings(**COMMON))
+    problem = method.prepare([scan()], TARGET)
+    code, *_ = method._level(problem, 50 * method.start(problem).arrays["z"], 639)
+    assert np.abs(code).max() == pytest.approx(cg.HELD)
 
 
 def test_a_prior_of_another_voxel_size_and_place_is_brought_to_the_target():
