@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import pairwise
 from typing import NoReturn
 
 from infra.own_packages import HOME, REMEDY, foreign
@@ -57,18 +58,18 @@ class _Parser(argparse.ArgumentParser):
 
     Attributes:
         named: the program and its command, where that is known before its words are parsed.
+        method: the one that is named among the words; empty for none.
     """
 
     named = ""
+    method = ""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, what was probably meant and where all options stand, and end with exit code 2."""
         options = [word.rstrip(":") for word in message.split() if word.startswith("--")]
-        known = sorted({name for command in _every(self) for name in command._option_string_actions if name.startswith("--")})  # noqa: SLF001
-        near = {
-            word: get_close_matches(word.partition("=")[0], known, 1) for word in options if word.partition("=")[0] not in known
-        }
-        hints = [f"{word}: did you mean {match[0]}?" for word, match in near.items() if match]
+        known = {name[2:] for command in _every(self) for name in command._option_string_actions if name.startswith("--")}  # noqa: SLF001
+        unknown = [name for word in options if (name := word.partition("=")[0][2:]) not in known]
+        hints = [hint for name in unknown if (hint := _of_method(self.method, name) or _near(name, known))]
         if chosen := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
             hints += [
                 f"{chosen[1]}: did you mean {near_word}?"
@@ -76,6 +77,22 @@ class _Parser(argparse.ArgumentParser):
             ]
         sentences = [f"{message[:1].upper()}{message[1:]}.", *hints, f"See {self.named or self.prog} --help."]
         self.exit(USAGE, f"isovox: {' '.join(sentences)}\n")
+
+
+def _near(name: str, known: set[str]) -> str:
+    """Which option was probably meant; empty where none is near."""
+    near = get_close_matches(name, sorted(known), 1)
+    return f"--{name}: did you mean --{near[0]}?" if near else ""
+
+
+def _of_method(method: str, name: str) -> str:
+    """How an option is given that is one of the method's own; empty where it is none."""
+    from core.methods.registry import method_class, methods
+
+    option = name.replace("-", "_")
+    if method not in methods() or option not in method_class(method).Settings.model_fields:
+        return ""
+    return f"--{name} is an option of {method}: --method-options {option}=…"
 
 
 def _every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -87,7 +104,7 @@ def _every(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
                 yield from _every(command)
 
 
-def _parser(command: str | None) -> argparse.ArgumentParser:
+def _parser(command: str | None, words: list[str]) -> argparse.ArgumentParser:
     from core import __version__
 
     formatter = argparse.RawDescriptionHelpFormatter
@@ -95,6 +112,7 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         "isovox", description="Isotropic, comparable brain MRI from clinical cohorts.", epilog=EPILOG, formatter_class=formatter
     )
     parser.named = f"isovox {command}" if command else ""
+    parser.method = next((word for before, word in pairwise(words) if before == "--method"), "")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
@@ -135,7 +153,7 @@ def _not_text(word: str) -> Exception:
 
 
 def _execute(command: str | None, words: list[str]) -> int:
-    options = _parser(command).parse_args(words)
+    options = _parser(command, words).parse_args(words)
     if getattr(options, "verbose", False):
         from core import logs
 

@@ -136,6 +136,7 @@ def test_help_names_no_default_where_there_is_none(command: str, capsys: pytest.
         ("plan in out --particpant-label 01", "--particpant-label: did you mean --participant-label?"),
         ("run in out --voxelsize 2", "--voxelsize: did you mean --voxel-size?"),
         ("plann in out", "did you mean plan?"),
+        ("run in out --method unires --iterations 3", "--iterations is an option of unires: --method-options iterations=…"),
     ],
 )
 def test_a_word_that_is_typed_wrong_suggests_the_near_one(words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +161,7 @@ def test_verbose_shows_where_an_error_came_from_and_else_it_is_one_line(tmp_path
 
 def test_every_command_and_those_of_a_command_take_verbose() -> None:
     for words in (["run", "in", "out"], ["verify", "out"], ["models", "list"], ["demo", "out"]):
-        assert cli._parser(words[0]).parse_args([*words, "--verbose"]).verbose
+        assert cli._parser(words[0], words).parse_args([*words, "--verbose"]).verbose
 
 
 def test_logs_go_where_errors_go_at_that_moment_and_to_children() -> None:
