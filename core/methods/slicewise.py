@@ -126,6 +126,21 @@ def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
     return [(places[a], places[b - 1] + 1) for a, b in pairwise(cuts)]
 
 
+def across(grid: Grid) -> int:
+    """The axis across a scan's slices: that whose slices have the pixels nearest to squares, however thick the slices are.
+
+    Of axes that are alike in this the coarsest; axial slices where the voxels are cubes (see ``Grid.slice_axis``).
+    """
+    if grid.slice_axis is None:
+        return 2
+
+    def order(axis: int) -> tuple[float, bool]:
+        pixel = [size for at, size in enumerate(grid.spacing) if at != axis]
+        return -round(max(pixel) / min(pixel), 2), axis == grid.slice_axis
+
+    return max(range(3), key=order)
+
+
 class SliceMethod(Method):
     """A method that restores slice by slice.
 
@@ -141,9 +156,9 @@ class SliceMethod(Method):
     def axes(self, source: Grid) -> tuple[int, ...]:
         """World axes that the slices follow each other along; the predictions of several are averaged.
 
-        By default the scan's own slices; axial ones where it is isotropic.
+        By default the scan's own slices, see ``across``.
         """
-        return (2 if source.slice_axis is None else source.slice_axis,)
+        return (across(source),)
 
     def weights(self, source: Grid) -> Sequence[float] | None:  # noqa: ARG002 - a subclass may ask
         """Weights of the axes in their average, in the order of ``axes``; None for equal ones."""

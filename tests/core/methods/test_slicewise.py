@@ -304,7 +304,9 @@ def test_by_default_the_axis_is_the_scans_own() -> None:
         def encode(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:  # noqa: ARG002
             return planes
 
-    for voxels, axis in (((3, 1, 1), 0), ((1, 3, 1), 1), ((1, 1, 3), 2), ((1, 1, 1), 2)):
+    thick = (((3, 1, 1), 0), ((1, 3, 1), 1), ((1, 1, 3), 2), ((0.5, 0.7, 5), 2))
+    thin = (((1, 3, 3), 0), ((1.7, 0.9, 2), 1), ((3.5, 3.5, 2), 2), ((2, 2, 1), 2))  # pixels are what was reduced
+    for voxels, axis in (*thick, *thin, ((1, 1, 1), 2)):
         assert Own().axes(measured(voxels=voxels).grid) == (axis,)
 
 
