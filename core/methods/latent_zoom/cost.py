@@ -68,7 +68,7 @@ def cost_of(parts: Mapping[str, Preset], rows: int, columns: int) -> Cost:
         channels = parts[DEBLUR].config["channels"]
         codes = torch.empty(1, LATENT, rows // FINER, columns // FINER)
         shown, image = torch.empty(1, 1, *codes.shape[2:]), torch.empty(1, channels, rows, columns)
-        step, peak_of_step = counted(lambda: latent.epsilon(unet, codes, shown, torch.zeros(1)))
+        step, peak_of_step = counted(lambda: latent.told(unet, codes, shown, torch.zeros(1)))
         decoder, peak_of_decoder = counted(lambda: latent.decode(vq, codes))
         deblur, peak_of_deblur = counted(lambda: edsr(image))
     weights = sum(4 * weight.numel() for network in (vq, unet, edsr) for weight in network.parameters())

@@ -1,4 +1,4 @@
-"""How diffusers' two networks are asked: slices to codes and back, the nearest entries of the codebook, the noise in codes.
+"""How diffusers' two networks are asked: slices to codes and back, the nearest entries of the codebook, noisy codes.
 
 A network of several channels is shown a slice in each of them. Codes have no scale of their own here: ``scaling_factor`` of
 diffusers' class is never used, as in the paper's model.
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.diffusion.predictions import Denoise
+from core.diffusion.predictions import Denoise, Prediction
 from core.diffusion.predictions import denoiser as of_prediction
 from core.diffusion.schedules import CLEAN, Schedule, ddim_times
 from core.methods.latent_zoom.presets import LATENT
@@ -61,8 +61,8 @@ def times(steps: int, *, clean: bool, first: int = TIMES) -> list[float]:
     return [*grid[:-1], CLEAN] if clean else grid
 
 
-def epsilon(network: nn.Module, codes: Tensor, shown: Tensor, t: Tensor) -> Tensor:
-    """The noise that the network sees in codes (n, 3, rows, columns).
+def told(network: nn.Module, codes: Tensor, shown: Tensor, t: Tensor) -> Tensor:
+    """What the network tells of codes (n, 3, rows, columns) under noise: the noise, or another prediction.
 
     Args:
         network: diffusers' U-Net.
@@ -72,24 +72,25 @@ def epsilon(network: nn.Module, codes: Tensor, shown: Tensor, t: Tensor) -> Tens
     """
     unet: Any = network
     channels = unet.config.in_channels - LATENT
-    noise: Tensor = unet(torch.cat([codes, shown.expand(-1, channels, -1, -1)], 1), t).sample
-    return noise
+    prediction: Tensor = unet(torch.cat([codes, shown.expand(-1, channels, -1, -1)], 1), t).sample
+    return prediction
 
 
-def denoiser(network: nn.Module, shown: Tensor, schedule: Schedule) -> Denoise:
+def denoiser(network: nn.Module, shown: Tensor, schedule: Schedule, predicts: Prediction = "eps") -> Denoise:
     """The expected codes behind noisy ones, for the samplers; sides of any length.
 
     Args:
         network: diffusers' U-Net.
         shown: coarse slices (n, 1, rows, columns) in -1..1.
         schedule: signal and noise of a timestep.
+        predicts: what the network tells.
     """
     unet: Any = network
     multiple = 2 ** (len(unet.config.block_out_channels) - 1)
 
-    def noise(codes: Tensor, t: float) -> Tensor:
+    def prediction(codes: Tensor, t: float) -> Tensor:
         when = torch.full((len(codes),), int(t), dtype=torch.long, device=codes.device)
         both = torch.cat([codes, shown], 1)
-        return padded(lambda each: epsilon(network, each[:, :LATENT], each[:, LATENT:], when), multiple)(both)
+        return padded(lambda each: told(network, each[:, :LATENT], each[:, LATENT:], when), multiple)(both)
 
-    return of_prediction(noise, schedule, "eps")
+    return of_prediction(prediction, schedule, predicts)

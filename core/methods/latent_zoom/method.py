@@ -127,7 +127,7 @@ class _Ldm(SampledMethod, Zoom):
         """A sample of the codes of coarse slices."""
         sampling = self.sampling
         schedule = sampling.schedule
-        denoise = latent.denoiser(self.network(DENOISER), planes, schedule)
+        denoise = latent.denoiser(self.network(DENOISER), planes, schedule, self.bundle.prediction or "eps")
         start = prior(schedule, noise) if self.settings.begin == "noise" else self._regressed(planes, noise)
         return self._snapped(sampling.sampler(denoise, start, schedule, sampling.times, noise), "before")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
-from core.diffusion.predictions import Denoise
+from core.diffusion.predictions import Denoise, Prediction
 from core.diffusion.samplers import ddim
 from core.errors import IsovoxError
 from core.methods.latent_zoom import latent
@@ -149,19 +149,19 @@ class Quantising(OfImages):
         return latent.decode(network, latent.quantised(codes, latent.codebook(network))).mean(1, keepdim=True)
 
 
-def noise_in_codes(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
-    """What diffusers' U-Net takes for the noise in codes of whole timesteps, shown the coarse slices."""
+def told_of_codes(network: nn.Module, noisy: Tensor, batch: Batch, times: Sequence[float]) -> Tensor:
+    """What diffusers' U-Net tells of noisy codes at whole timesteps, shown the coarse slices."""
     whole = torch.tensor([int(t) for t in times], device=noisy.device)
-    return latent.epsilon(network, noisy, batch.conditions[COARSE], whole)
+    return latent.told(network, noisy, batch.conditions[COARSE], whole)
 
 
 class CodeDenoising(Denoising):
-    """The noise in codes at whole timesteps; see ``noise_in_codes``."""
+    """The noise in codes at whole timesteps, or their velocity; see ``told_of_codes``."""
 
     held_times: ClassVar[tuple[float, ...]] = (100, 300, 500, 700, 900)
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network, noise_in_codes, build_schedule(SCHEDULE), "eps")
+    def __init__(self, network: nn.Module, predicts: Prediction) -> None:
+        super().__init__(network, told_of_codes, build_schedule(SCHEDULE), predicts)
 
     def times(self, count: int, draw: torch.Generator) -> list[float]:
         """Evenly drawn."""

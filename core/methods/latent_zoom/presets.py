@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from core.diffusion.predictions import Prediction
 from core.networks.preset import Preset
 
 AUTOENCODER, DENOISER, DEBLUR = "autoencoder", "denoiser", "deblur"
@@ -48,6 +49,15 @@ def unet(shown: int, widths: tuple[int, ...], blocks: int, head: int, groups: in
         "attention_head_dim": head,
         "norm_num_groups": groups,
     }
+
+
+def predicts(unet_config: dict[str, Any]) -> Prediction:
+    """What a U-Net of these arguments learns to tell: the noise, as the paper's, or, on one channel, the velocity.
+
+    At the schedule's end an error of 0.01 in the noise is one of 0.39 in the codes, which only a long training takes away; an
+    error in the velocity never grows.
+    """
+    return "eps" if unet_config["in_channels"] == LATENT + 3 else "v"
 
 
 def edsr(channels: int, width: int, blocks: int, *, residual: bool) -> dict[str, Any]:

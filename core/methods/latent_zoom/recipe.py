@@ -8,6 +8,7 @@ between two. The others: one network each.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +50,8 @@ def _quantising(network: nn.Module, context: Context) -> Objective:
     return Quantising(network, discriminator, warmup=steps // 2, plain=steps // PLAIN)
 
 
-def _denoising(network: nn.Module, _: Context) -> Objective:
-    return CodeDenoising(network)
+def _denoising(network: nn.Module, context: Context) -> Objective:
+    return CodeDenoising(network, presets.predicts(context.preset.config))
 
 
 def _absolute(network: nn.Module, _: Context) -> Objective:
@@ -132,15 +133,16 @@ class _Numbered(Dataset[Batch]):
 
 def blurred(draw: Draw, context: Context) -> Dataset[Batch]:
     """What the diffusion model makes of coarse slices of persons whom it has not seen, or of the codes between two of them."""
-    autoencoder, unet, schedule = context.earlier[AUTOENCODER], context.earlier[DENOISER], build_schedule(SCHEDULE)
-    times = latent.times(STEPS, clean=False)
+    unet: Any = context.earlier[DENOISER]
+    autoencoder, schedule = context.earlier[AUTOENCODER], build_schedule(SCHEDULE)
+    times, predicts = latent.times(STEPS, clean=False), presets.predicts(dict(unet.config))
 
     def codes(seen: Tensor, number: int) -> Tensor:
         def noise(use: int) -> Tensor:
             draw_noise = torch.Generator().manual_seed(number << 10 | use)
             return torch.randn((1, LATENT, *seen.shape[2:]), generator=draw_noise).to(seen)
 
-        return ddim(latent.denoiser(unet, seen, schedule), prior(schedule, noise), schedule, times, noise, eta=1.0)
+        return ddim(latent.denoiser(unet, seen, schedule, predicts), prior(schedule, noise), schedule, times, noise, eta=1.0)
 
     @torch.no_grad()
     def change(example: Batch) -> Batch:
@@ -166,7 +168,7 @@ def write(folder: str, trained: Trained) -> None:
         parts,
         trained.card,
         schedule=SCHEDULE,
-        prediction="eps",
+        prediction=presets.predicts(trained.presets[DENOISER].config),
         multiple=max(preset.multiple for preset in trained.presets.values()),
     )
 

@@ -324,7 +324,7 @@ def test_a_black_slice_is_not_drawn_and_nothing_changes_without_black(
 ) -> None:
     drawn: list[tuple[int, ...]] = []
     make = latent.denoiser
-    monkeypatch.setattr(latent, "denoiser", lambda net, shown, how: (drawn.append(tuple(shown.shape)), make(net, shown, how))[1])
+    monkeypatch.setattr(latent, "denoiser", lambda net, seen, *how: (drawn.append(tuple(seen.shape)), make(net, seen, *how))[1])
     measured = scan((4, 4, 4), (9, 10, 6))
     measured.image[...] += 1
     target = measured.grid.isotropic(1.0)

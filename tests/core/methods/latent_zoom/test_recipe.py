@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from core.diffusion.declared import build_schedule
+from core.diffusion.predictions import v_from_x0
 from core.geometry.grid import Array, Box, Grid
 from core.methods import registry
 from core.methods.latent_zoom import examples, latent, mock, presets, recipe
 from core.methods.latent_zoom.examples import ABOVE, COARSE, SHARE, Slices, share
-from core.methods.latent_zoom.objectives import Middling, Quantising, gradients_apart
+from core.methods.latent_zoom.objectives import CodeDenoising, Middling, Quantising, gradients_apart
 from core.methods.latent_zoom.presets import AUTOENCODER
 from core.models.bundle import NETWORK
 from core.networks.preset import Preset
@@ -162,6 +165,36 @@ def test_the_codebook_takes_part_after_the_plain_steps_and_then_holds_codes(tmp_
     assert torch.cdist(entries.detach(), places.detach()).min(1).values.max() < 1e-3
 
 
+class _Velocity(nn.Module):
+    """Knows the codes, and tells their velocity; ``config`` as diffusers' U-Nets have it."""
+
+    config = SimpleNamespace(in_channels=4, block_out_channels=(1,))
+
+    def __init__(self, codes: Tensor) -> None:
+        super().__init__()
+        self.codes, self.schedule = codes, build_schedule(presets.SCHEDULE)
+
+    def forward(self, shown: Tensor, t: Tensor) -> SimpleNamespace:
+        level = self.schedule.alpha_sigma(float(t[0]))
+        return SimpleNamespace(sample=v_from_x0(shown[:, :3], self.codes, level))
+
+
+def test_small_presets_learn_the_velocity_and_samples_and_the_model_hear_of_it(tmp_path: Path) -> None:
+    codes, seen = torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    network = _Velocity(codes)
+    objective, batch = CodeDenoising(network, "v"), Batch(codes, codes, {COARSE: seen})
+    assert float(objective.loss("network", batch, torch.Generator(), 0)) < 1e-8
+    torch.testing.assert_close(objective.restore(network, batch), codes, atol=1e-4, rtol=0)
+    denoise = latent.denoiser(network, seen, network.schedule, "v")
+    torch.testing.assert_close(denoise(torch.randn(1, 3, 4, 4), 999.0), codes, atol=1e-4, rtol=0)
+    sizes = {name: size() for name, size in recipe.LATENT_ZOOM.presets.items()}
+    assert {name: presets.predicts(size["denoiser"].config) for name, size in sizes.items()} == {
+        "paper": "eps",
+        "small": "v",
+        "tiny": "v",
+    }
+
+
 class _Linear(nn.Module):
     """A linear autoencoder without loss."""
 
@@ -206,6 +239,7 @@ def test_a_recipe_leads_from_images_to_a_model_of_its_method_and_the_same_twice(
     RECIPES[name].write(str(tmp_path / "model"), both[0])
     method = registry.build_method(name, {}, str(tmp_path / "model"))
     assert set(method.roles) <= set(method.bundle.parts)
+    assert method.bundle.prediction == ("v" if name == "latent-zoom" else None)
     entry = registry.recipe_entry(name)
     assert tuple(RECIPES[name].presets) == entry.presets
     assert [stage.role for stage in RECIPES[name].stages] == list(RECIPES[name].networks("tiny"))
