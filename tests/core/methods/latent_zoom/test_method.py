@@ -19,7 +19,7 @@ from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import WeightsError
 from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
-from core.geometry.slices import SliceStack
+from core.geometry.slices import SliceStack, brackets
 from core.methods.base import Measured, Method
 from core.methods.latent_zoom import latent, mock
 from core.methods.latent_zoom.method import LatentZoom
@@ -72,6 +72,7 @@ def linear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latent, "decode", lambda _, codes: nn.functional.pixel_shuffle(codes, 4))
 
 
+FEW = {"steps": 2, "axes": ["axial"]}
 PLAIN = {"quantise": "none", "deblur": False}
 
 
@@ -99,6 +100,19 @@ def test_a_sharp_scan_of_pixel_zoom_is_interpolated_linearly(models: dict[str, s
     target = measured.grid.isotropic(1.0)
     made = whole(build_method("pixel-zoom", PLAIN, models["pixel-zoom"]), measured, target)
     np.testing.assert_allclose(made, lerped(measured, target), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_slice_between_two_is_made_of_these_alone(models: dict[str, str], name: str) -> None:
+    """So that it is all the same whether other slices are left out as well."""
+    measured = scan((4, 4, 2), (8, 8, 6))
+    target = measured.grid.isotropic(1.0)
+    between = np.flatnonzero(brackets(measured.grid, target, 2).below == 2)
+    method, others = build_method(name, FEW if name in ALL[:2] else {"axes": ["axial"]}, models[name]), measured.image.copy()
+    others[..., [0, 1, 4, 5]] = 7
+    made, again = (whole(method, each, target)[..., between] for each in (measured, replace(measured, image=others)))
+    assert made.tobytes() == again.tobytes()
+    assert made.std() > 0
 
 
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:

@@ -9,7 +9,16 @@ from core.errors import IsovoxError
 from core.evaluation.protocol import Entry
 from core.geometry.grid import Grid
 from core.methods.latent_zoom import order
-from core.methods.latent_zoom.protocol import METRICS, PROTOCOL, between_scores, counted, invented_and_lost, scores, slice_psnr
+from core.methods.latent_zoom.protocol import (
+    METRICS,
+    PROTOCOL,
+    between_scores,
+    counted,
+    drawn_slices,
+    invented_and_lost,
+    scores,
+    slice_psnr,
+)
 from core.operators.forward_model import DroppedSlices
 from tests.phantoms import brain
 
@@ -68,6 +77,25 @@ def test_new_slices_are_those_between_measured_ones_and_alone_count() -> None:
     assert between_scores(image, TRUTH, grid, grid) == {}
     image[..., 17] += 1
     assert between_scores(image, TRUTH, grid, measured)["psnr_between"] < 60
+
+
+def test_a_tenth_of_the_slices_is_drawn_of_those_between_two_and_scored() -> None:
+    new = np.arange(101) % 2 == 1
+    drawn = drawn_slices(new, list(range(10, 90)))
+    assert len(drawn) == 8
+    assert all(new[n] and 10 <= n < 90 for n in drawn)
+    assert min(np.diff(drawn)) > 1
+    assert drawn == drawn_slices(new, list(range(10, 90))) != drawn_slices(new, list(range(12, 92)))
+    assert drawn_slices(np.arange(101) % 3 > 0, list(range(101))) == []  # two left out side by side
+    assert drawn_slices(new, [1, 2]) == [1]
+    grid, image = Grid(TRUTH.shape, np.eye(4)), TRUTH.copy()
+    measured = DroppedSlices(factor=2).degraded_grid(grid, 2)
+    tenth = drawn_slices(np.arange(33) % 2 == 1, counted(TRUTH))
+    image[..., [n for n in range(33) if n not in tenth]] = 0
+    figures = between_scores(image, TRUTH, grid, measured)
+    assert (figures["psnr_tenth"], figures["ssim_tenth"]) == (60.0, 1.0)
+    assert figures["psnr_between"] < 60
+    assert not [name for name in figures if name.startswith("psnr_tenth.")]
 
 
 def test_rates_and_new_slices_have_their_columns_and_both_ways_are_joined() -> None:
