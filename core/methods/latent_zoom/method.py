@@ -73,7 +73,9 @@ class LdmSettings(ZoomSettings, SampledSettings):
         title="Box",
         description="work within the part of a slice that is not black, and leave black what is beyond",
     )
-    deblur: bool = Field(default=True, title="Deblur", description="sharpen decoded slices by EDSR, where the model has one")
+    deblur: bool = Field(
+        default=True, title="Deblur", description="sharpen by EDSR the slices that diffusion made, where the model has one"
+    )
     eight_bits: bool = Field(
         default=False,
         title="Eight bits",
@@ -144,19 +146,22 @@ class _Ldm(SampledMethod, Zoom):
         window, autoencoder = self._window(whole, FINER), self.network(AUTOENCODER)
         return self._within(window, lambda: self._snapped(latent.encode(autoencoder, window.cut(whole, FINER)), "before"))
 
-    def decoded(self, codes: Tensor) -> Tensor:
-        """Slices (n, 1, …) of codes, sharpened where asked for; black where the codes are that."""
+    def decoded(self, codes: Tensor, *, made: bool = True) -> Tensor:
+        """Slices (n, 1, …) of codes; black where the codes are that.
+
+        Sharpened where asked for, and where the diffusion model ``made`` the codes, of whose slices alone EDSR has learned.
+        """
         window = around(codes != self._black, codes.shape) if self.settings.box else Window.all_of(codes)
         image = codes.new_full((len(codes), 1, *(FINER * n for n in codes.shape[2:])), BLACK)
         if window.empty:
             return image
         rows, columns = window.slices(FINER)
-        image[..., rows, columns] = self._shown(window.cut(codes))
+        image[..., rows, columns] = self._shown(window.cut(codes), sharpen=made and self.settings.deblur)
         return image
 
-    def _shown(self, codes: Tensor) -> Tensor:
+    def _shown(self, codes: Tensor, *, sharpen: bool) -> Tensor:
         image = self.leveled(latent.decode(self.network(AUTOENCODER), self._snapped(codes, "after")))
-        if self.settings.deblur and DEBLUR in self.bundle.parts:
+        if sharpen and DEBLUR in self.bundle.parts:
             image = self.network(DEBLUR)(image)
             image = of_levels(image, torch.round) if self.settings.eight_bits else image
         return image.mean(1, keepdim=True)
@@ -217,6 +222,7 @@ class LatentZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of their codes."""
 
     name: ClassVar[str] = "latent-zoom"
+    revision: ClassVar[int] = 2  # slices that were sharp already are not sharpened any more
 
     def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
         """See ``SliceMethod.lerped``; by the network that learned it, where asked for."""
@@ -234,9 +240,9 @@ class LatentZoom(_Ldm):
         """Codes."""
         return self.encoded(planes)
 
-    def shown(self, codes: Tensor) -> Tensor:
+    def shown(self, codes: Tensor, *, made: bool) -> Tensor:
         """Decoded codes."""
-        return self.decoded(codes)
+        return self.decoded(codes, made=made)
 
 
 class PixelZoom(_Ldm):
@@ -274,7 +280,7 @@ class BicubicAutoencoder(Zoom):
         codes: Tensor = network.encode(Padding((planes.shape[-2], planes.shape[-1]), FINER).apply((planes + 1) / 2))
         return codes
 
-    def shown(self, codes: Tensor) -> Tensor:
+    def shown(self, codes: Tensor, *, made: bool) -> Tensor:  # noqa: ARG002 - the same for both
         """Decoded codes."""
         network: Any = self.network(NETWORK)
         image: Tensor = network.decode(codes) * 2 - 1

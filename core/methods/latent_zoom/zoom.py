@@ -83,8 +83,13 @@ class Zoom(SliceMethod):
     def sharp(self, planes: Tensor) -> Tensor:
         """Codes of slices (n, 1, rows, columns), sharp already, in the networks' units."""
 
-    def shown(self, codes: Tensor) -> Tensor:
-        """Slices (n, 1, …) in the networks' units of codes, with at least the target's rows and columns."""
+    def shown(self, codes: Tensor, *, made: bool) -> Tensor:  # noqa: ARG002 - a subclass may ask
+        """Slices (n, 1, …) in the networks' units of codes, with at least the target's rows and columns.
+
+        Args:
+            codes: of slices, or between those of two.
+            made: whether the slices were made finer; else they were sharp already.
+        """
         return codes
 
     @cached_property
@@ -133,14 +138,14 @@ class Zoom(SliceMethod):
         """Codes of the scan's slices, see ``SliceMethod.encode``."""
         black, white = self._ends(slices, planes)
         scaled = self.leveled((planes - black) * (2 / (white - black)) - 1)
-        coarse = is_coarse(slices[0].measured.grid, slices[0].target, slices[0].axis)
-        return self.finer(scaled, slices) if coarse else self.sharp(scaled)
+        return self.finer(scaled, slices) if _are_coarse(slices) else self.sharp(scaled)
 
     def decode(self, codes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """The target's slices, see ``SliceMethod.decode``."""
         rows, columns = (n for at, n in enumerate(slices[0].grid.shape) if at != slices[0].axis)
         black, white = self._ends(slices, codes)
-        return (self.shown(codes)[..., :rows, :columns] + 1) * ((white - black) / 2) + black
+        shown = self.shown(codes, made=_are_coarse(slices))[..., :rows, :columns]
+        return (shown + 1) * ((white - black) / 2) + black
 
     def leveled(self, planes: Tensor) -> Tensor:
         """Slices as the networks get them, of slices in their units."""
@@ -157,6 +162,10 @@ class Zoom(SliceMethod):
             ends[:] = np.transpose([_own_ends(plane) for plane in slices])
         black, white = torch.from_numpy(ends).to(like).reshape(2, -1, 1, 1, 1)
         return black, white
+
+
+def _are_coarse(slices: Sequence[Slice]) -> bool:
+    return is_coarse(slices[0].measured.grid, slices[0].target, slices[0].axis)
 
 
 def unit(measured: Measured) -> float:

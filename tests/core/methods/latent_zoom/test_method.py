@@ -102,6 +102,16 @@ def test_a_sharp_scan_of_pixel_zoom_is_interpolated_linearly(models: dict[str, s
     np.testing.assert_allclose(made, lerped(measured, target), atol=1e-4)
 
 
+@pytest.mark.parametrize(("spacing", "changes"), [((1, 1, 4), False), ((4, 4, 4), True)])
+def test_slices_that_were_sharp_already_are_not_sharpened(
+    models: dict[str, str], spacing: tuple[float, float, float], *, changes: bool
+) -> None:
+    measured = scan(spacing, (8, 8, 3))
+    methods = (build_method("latent-zoom", FEW | {"deblur": deblur}, models["latent-zoom"]) for deblur in (True, False))
+    made, plain = (whole(method, measured, measured.grid.isotropic(1.0)) for method in methods)
+    assert (made.tobytes() != plain.tobytes()) == changes
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_slice_between_two_is_made_of_these_alone(models: dict[str, str], name: str) -> None:
     """So that it is all the same whether other slices are left out as well."""
