@@ -141,7 +141,7 @@ def _of_method(method: str, model: str | None, settings: EvaluationSettings) -> 
         return candidate
     built = candidate.build()  # a wrong option is told before anything is done
     try:
-        return replace(candidate, domain=built.domain, depends_on=built.depends_on)
+        return replace(candidate, domain=built.domain, revision=built.revision, depends_on=built.depends_on)
     except RestorationError as error:  # a program that is not there takes no part, and its rows say why
         return replace(candidate, domain=built.domain, reason=str(error))
 

@@ -26,6 +26,7 @@ class Candidate:
         trained: what the model's makers say it was trained on.
         domain: the scans that the method and its model are for; others are restored too, and their rows say so.
         depends_on: what else the method's numbers depend on, such as the version of a program.
+        revision: of the method's numbers.
         repair: whether what it makes is brought to agree with its scan, as a run does.
         choices: of a choice by the scan, the methods among which it chooses.
         reason: why it cannot take part; empty where it can.
@@ -38,6 +39,7 @@ class Candidate:
     trained: Trained | None = None
     domain: Domain = field(default_factory=Domain)
     depends_on: dict[str, Any] = field(default_factory=dict)
+    revision: int = 1
     repair: bool = False
     choices: tuple[Candidate, ...] = ()
     reason: str = ""

@@ -178,6 +178,7 @@ class CaseEvaluation:
         masked = self.case.mask is not None and methods()[candidate.method].takes.mask != "none"
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
+        more += [f"revision {candidate.revision}"] if candidate.revision != 1 else []
         more += ["repair"] if candidate.repair else []
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)

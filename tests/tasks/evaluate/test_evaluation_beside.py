@@ -14,8 +14,10 @@ from core.engine import iterate
 from core.geometry.grid import Grid
 from core.io import nifti
 from core.methods.unires.joint_tv import Problem
+from core.methods.unires.method import UniRes
 from core.operators.forward_model import DroppedSlices, SliceProfile
 from core.settings.evaluate import EvaluationSettings
+from flows.evaluate import candidates_of
 from tasks.evaluate.beside import mask_on, with_beside
 from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import find_cases
@@ -103,6 +105,18 @@ def test_digests_know_what_lies_beside_a_scan_only_where_it_is_taken(cohort):
     third = digests()
     assert len({first[0], second[0], third[0]}) == 3
     assert len({first[1], second[1], third[1], first[0]}) == 2
+
+
+def test_a_new_revision_of_a_method_restores_its_scans_anew(cohort):
+    wanted = said(cohort)
+    of_methods = {
+        candidate.method: candidate for candidate in candidates_of(wanted.model_copy(update={"methods": ("cubic", "unires")}))
+    }
+    assert {name: candidate.revision for name, candidate in of_methods.items()} == {"cubic": 1, "unires": UniRes.revision}
+    assert UniRes.revision > 1
+    evaluation = CaseEvaluation(wanted, find_cases(wanted)[0], Scorer())
+    digests = {evaluation.restore_digest(replace(NEAREST, revision=number)) for number in (1, 2, 3)}
+    assert len(digests) == 3
 
 
 def test_a_scan_that_was_measured_brings_the_mask_on_its_own_grid(cohort):
