@@ -222,7 +222,7 @@ class LatentZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of their codes."""
 
     name: ClassVar[str] = "latent-zoom"
-    revision: ClassVar[int] = 2  # slices that were sharp already are not sharpened any more
+    revision: ClassVar[int] = 3  # slices that were sharp already are not sharpened any more; those with square pixels
 
     def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
         """See ``SliceMethod.lerped``; by the network that learned it, where asked for."""

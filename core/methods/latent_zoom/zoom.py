@@ -67,6 +67,7 @@ def coarse_grid(fine: Grid, axis: int) -> Grid:
 class Zoom(SliceMethod):
     """Base of the five methods."""
 
+    revision: ClassVar[int] = 2  # slices are those with square pixels
     needs_model: ClassVar[bool] = True
     between: ClassVar[bool] = True
     Settings: ClassVar[type[MethodSettings]] = ZoomSettings

@@ -54,6 +54,7 @@ class InverseCg(Inversion):
     """See the module. A step is a level; the state is the code at it."""
 
     name: ClassVar[str] = "inverse-sr-cg"
+    revision: ClassVar[int] = 2  # codes held, noise anew, smooth corrections
     Settings: ClassVar[type[MethodSettings]] = CgSettings
     strategy: ClassVar[Strategy | None] = "ldm"
     settings: CgSettings

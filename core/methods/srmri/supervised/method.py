@@ -31,6 +31,7 @@ class FinerSlices(SliceMethod):
     """What they have in common; slices between the scan's own are interpolated."""
 
     Settings: ClassVar[type[MethodSettings]] = FinerSettings
+    revision: ClassVar[int] = 2  # slices are those with square pixels
     needs_model: ClassVar[bool] = True
     between: ClassVar[bool] = True
     scans: ClassVar[Domain] = Domain(kinds=("in-plane",))
