@@ -5,6 +5,7 @@ A shared one is a module of ``core.evaluation.protocols`` that holds ``PROTOCOL`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,12 +163,19 @@ class Protocol:
             restored: float32 (x, y, z).
             truth: float32, of the same shape and in the same unit.
             grids: of these two, and of the measured scan; without them figures by place are left out.
+
+        Raises:
+            UsageError: figure-twice, for two measures that call a figure alike: one would stand for the other.
         """
         mask = self.mask(truth) if self.mask else None
-        figures = {name: value for measure in self.measures for name, value in measure.of(restored, truth, mask).items()}
-        for measure in self.measures if grids else ():
-            figures |= measure.placed(restored, truth, *grids) if measure.placed and grids else {}
-        return figures
+        parts = [measure.of(restored, truth, mask) for measure in self.measures]
+        if grids:
+            parts += [measure.placed(restored, truth, *grids) for measure in self.measures if measure.placed]
+        names = Counter(name for part in parts for name in part)
+        if twice := [name for name, count in names.items() if count > 1]:
+            remedy = "rename it in one of the protocol's measures"
+            raise UsageError("figure-twice", f"each figure of {self.name} by one measure", ", ".join(twice), remedy)
+        return {name: value for part in parts for name, value in part.items()}
 
     def fold(self, persons: Sequence[str], number: int) -> set[str]:
         """The persons of a part: of all in the order of their labels, every ``folds``-th.

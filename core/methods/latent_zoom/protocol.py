@@ -11,7 +11,7 @@ psnr_slices, ssim_slices    across the third axis, of slices with at least a twe
 psnr_between, ssim_between  likewise, of those that were not measured and lie between two that were
 psnr_tenth, ssim_tenth      likewise, of a tenth of all slices with tissue, drawn of those with measured ones at both sides
 psnr_slices.12 and such     of each slice by its number: not in tables, but Almost Stochastic Order by slice is made of them
-invented, lost              structure under 5 voxels beyond the truth's, and of the truth that is lacking, of all that it has
+structure_invented, _lost   structure under 5 voxels beyond the truth's, and of the truth that is lacking, of all that it has
 lesion_kept and others      of a lesion that is planted in the scan, see ``core.evaluation.planted``
 """
 
@@ -47,8 +47,16 @@ METRICS = (
     Metric("ssim_between", "SSIM of new slices", 4, "of the same slices"),
     Metric("psnr_tenth", "PSNR of a tenth", 2, "of a tenth of all slices, drawn of those with measured ones at both sides"),
     Metric("ssim_tenth", "SSIM of a tenth", 4, "of the same slices"),
-    Metric("invented", "Invented", 4, "small structure that the truth does not have, of all that it has", higher=False),
-    Metric("lost", "Lost", 4, "small structure of the truth that is not there, of all that it has", higher=False),
+    Metric(
+        "structure_invented",
+        "Structure invented",
+        4,
+        "small structure that the truth does not have, of all that it has",
+        higher=False,
+    ),
+    Metric(
+        "structure_lost", "Structure lost", 4, "small structure of the truth that is not there, of all that it has", higher=False
+    ),
 )
 
 
@@ -91,7 +99,7 @@ def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]
     """The figures; see the module."""
     ours, theirs = alike(restored, truth)
     invented, lost = invented_and_lost(ours, theirs)
-    return {**of_slices(ours, theirs, counted(truth), "slices"), "invented": invented, "lost": lost}
+    return {**of_slices(ours, theirs, counted(truth), "slices"), "structure_invented": invented, "structure_lost": lost}
 
 
 def alike(restored: Array, truth: Array) -> tuple[Array, Array]:
@@ -154,7 +162,7 @@ DEGRADATIONS = {
 PROTOCOL = Protocol(
     "latent-zoom",
     DEGRADATIONS,
-    measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=4)),
+    measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=5)),
     probe=planted_lesion,
     probe_metrics=PLANTED,
     tables=tables,

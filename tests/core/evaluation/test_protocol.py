@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from core.errors import UsageError
 from core.evaluation.metrics.restoration import restoration_scores
 from core.evaluation.protocol import RESTORATION, Measure, Metric, Protocol
+from core.geometry.grid import Grid
 from core.methods import registry
 from core.settings.evaluate import EvaluationSettings
 
@@ -47,6 +48,14 @@ def test_own_measures_come_beside_the_shared_ones_and_rows_of_before_are_not_tak
     own = replace(PLAIN, measures=(RESTORATION, BIAS))
     assert set(own.score(*images())) == {*restoration_scores(*images()), "bias"}
     assert own.identity != replace(own, measures=(RESTORATION, replace(BIAS, version=2))).identity != ()
+
+
+def test_two_measures_that_call_a_figure_alike_are_refused() -> None:
+    """One stood for the other, and nobody was told."""
+    placed = Measure(lambda *_: {}, placed=lambda *_: {"bias": 0.0})
+    both, grid = replace(PLAIN, measures=(BIAS, placed)), Grid((24, 24, 24), np.eye(4))
+    with pytest.raises(UsageError, match=r"figure-twice: expected each figure of plain by one measure, but got bias\. Rename it"):
+        both.score(*images(), (grid, grid))
 
 
 def test_a_fold_that_there_is_not_is_refused() -> None:
