@@ -32,9 +32,9 @@ from flows.crashed_runs import remembered
 from flows.runs.address import tell_addresses
 from flows.runs.group import with_group
 from flows.runs.names import flow_run_name, run_name
+from flows.runs.paces import learn
 from flows.runs.planning import plan_run
 from flows.runs.progress import bars, note, waiting
-from flows.runs.rates import learn
 from flows.weights import Choice, choose_weights
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
@@ -71,7 +71,7 @@ def batches(groups: Sequence[tuple[ScanPlan, ...]]) -> Iterator[list[list[str]]]
 def _work(context: RunContext, todo: set[str]) -> None:
     """Send the batches, a few at a time."""
     groups = [group for group in context.plan.groups() if any(scan.key in todo for scan in group)]
-    context.total = sum(map(len, groups))
+    context.expect(scan for group in groups for scan in group)
     flying: deque[PrefectFuture[None]] = deque()
     for number, batch in enumerate(batches(groups)):
         name = batch[0][0] if len(batch) == 1 else f"batch-{number}"
@@ -138,7 +138,7 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         tell = stages.with_bar(tell, stages.start_progress(), Course("restoring", totals, forecast))
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
         _work(context, todo)
-        learn(settings, context.speeds())
+        learn(settings, context.paces())
         records = _close(context, skipped, changes)
         by_state = counts(records)
         tracker.finish("FAILED" if by_state["failed"] else "FINISHED", {name: float(n) for name, n in by_state.items()})

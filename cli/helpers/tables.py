@@ -14,6 +14,7 @@ from rich.table import Table
 from cli.helpers.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
+from tasks.course import spoken
 from tasks.pipeline.results import REASONS, counts, row
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def plan_summary(plan: CohortPlan) -> str:
             f"{settings.compute.workers} workers"
         ),
         (
-            f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {cost.seconds:.0f} s of restoration, "
+            f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {spoken(cost.seconds)} of work, "
             f"{cost.objects} stored objects"
         ),
         *plan.files.lines(),

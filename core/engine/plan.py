@@ -56,7 +56,8 @@ class Way:
 class Forecast(Settings):
     """What a scan or a cohort will cost: bytes of memory at the peak, bytes on disk, seconds of one core, stored objects.
 
-    ``tile`` is the part of the memory that the tile in hand takes, on a GPU where there is one.
+    ``tile`` is the part of the memory that the tile in hand takes, on a GPU where there is one; ``stages`` are the seconds
+    of a scan by stage.
     """
 
     memory: int
@@ -64,6 +65,7 @@ class Forecast(Settings):
     disk: int
     seconds: float
     objects: int
+    stages: dict[str, float] = {}
 
 
 class LabelImage(Settings):

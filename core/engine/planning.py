@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.digest import digest_of
+from core.engine.pace import Pace, first_pace
 from core.engine.plan import (
     FINER,
     CohortPlan,
@@ -103,11 +104,12 @@ def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[Scan
     return [scan.model_copy(update={"target": target.to_json()}) for scan, target in zip(scans, targets, strict=True)]
 
 
-def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, rate: float) -> Forecast:
+def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, pace: Pace) -> Forecast:
     measured = sum(math.prod(member.source_grid.shape) for member in group)
     restored = math.prod(scan.target_grid.shape)
     tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
     working = method.bytes_per_tile_voxel * tile
+    stages = {stage: seconds * restored / 1e6 for stage, seconds in pace.items()}
     return Forecast(
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
         tile=round(working),
@@ -115,12 +117,13 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: Til
             4 * (2 * math.prod(scan.source_grid.shape) + (2 + 2 * len(method.maps)) * restored)
             + min(PAGES_VOXEL * restored, PAGES)
         ),
-        seconds=restored / rate,
+        seconds=sum(stages.values()),
         objects=3 * object_count(scan.source_grid) + (scan.tiles if scan.mode == "tile" else 0) + 10,
+        stages=stages,
     )
 
 
-def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, rate: float, *, spread: bool) -> list[ScanPlan]:
+def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings, pace: Pace, *, spread: bool) -> list[ScanPlan]:
     result = []
     for member in group:
         tiles = len(method.tiling(member.source_grid, member.target_grid, settings.tiling))
@@ -128,7 +131,7 @@ def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings
         mode: Literal["scan", "tile"] = "tile" if tiled and tiles > 1 and len(group) == 1 else "scan"
         steps = method.total() if isinstance(method, IterativeMethod) else 0
         scan = member.model_copy(update={"tiles": tiles, "mode": mode, "steps": steps})
-        result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, rate)}))
+        result.append(scan.model_copy(update={"forecast": _cost(scan, group, method, settings.tiling, pace)}))
     return result
 
 
@@ -247,7 +250,7 @@ def complete(
     scans: Sequence[ScanPlan],
     refused: Sequence[Refusal],
     weights: Weights | None = None,
-    rates: dict[str, float] | None = None,
+    paces: Mapping[str, Pace] | None = None,
     others: Mapping[str, Weights] | None = None,
 ) -> CohortPlan:
     """Turn the scans that were found into a plan.
@@ -257,7 +260,7 @@ def complete(
         scans: what is known of each from its files (targets, digests and costs are filled in here).
         refused: scans that the gate refused.
         weights: resolved weights of a network method.
-        rates: restored voxels a second as measured with these options, by method.
+        paces: seconds a million restored voxels as measured with these options, by method and stage.
         others: resolved weights of the methods that single scans may have of their own, by their names.
 
     Raises:
@@ -297,9 +300,9 @@ def complete(
     for group in groups:
         name = draft.way(group[0]).method
         method, how = methods[name], digest_of(_of_method(settings, ways[name], methods[name]))
-        rate = (rates or {}).get(name, method.voxels_per_second / method.passes)
+        pace = {**first_pace(method), **(paces or {}).get(name, {})}
         try:
-            placed = _with_costs(_with_targets(group, settings), method, settings, rate, spread=spread)
+            placed = _with_costs(_with_targets(group, settings), method, settings, pace, spread=spread)
             ready += _with_digests(placed, settings, how, method.domain)
         except IsovoxError as error:
             bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]

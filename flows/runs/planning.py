@@ -16,14 +16,14 @@ def plan_run(settings: RunSettings, choice: Choice, doing: str = "looking at sca
     Raises:
         UsageError, PlanError: as ``plan_cohort`` and ``check_plan``.
     """
+    from flows.runs.paces import paces_here
     from flows.runs.progress import bars, note
-    from flows.runs.rates import rates_here
     from infra.clusters import gpu_memory
     from tasks.course import spoken
     from tasks.pipeline.discover import check_plan, plan_cohort
 
     with bars(doing, {}) as tell:
-        plan = plan_cohort(settings, choice.weights, choice.others, rates=rates_here(settings), tell=tell)
+        plan = plan_cohort(settings, choice.weights, choice.others, paces=paces_here(settings), tell=tell)
     check_plan(plan, gpu_memory(settings.compute))
     count = "1 scan" if len(plan.scans) == 1 else f"{len(plan.scans)} scans"
     note(f"{count} planned: {spoken(plan.forecast.seconds)} by the forecast")

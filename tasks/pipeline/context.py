@@ -6,16 +6,19 @@ import errno
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from core.engine.plan import CohortPlan
+from core.engine.pace import Pace, pace_of
+from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
 from core.io.output import Output
 from tasks.events import Advanced, Reached, Tell
+from tasks.pipeline.effort import Effort
 from tasks.restore import tiles, work
 from tasks.restore.progress import Listener
 from tasks.restore.work import Job
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing or telling of progress
 SHOWING = 2.0  # seconds between two tellings of the run's progress
-RESTORING, EXPORTED = 0.9, 0.95  # of a scan's work that its restoration counts for while it goes on; once it is exported
 LARGE = 1000  # scans of a cohort above which MLflow and Prefect hear one by one only of those to be looked at
 TILE_SECONDS = 2.0  # of work to send at a time, so that sending it does not count
 Dispatch = Callable[..., Iterator[tuple[Any, Any]]]
@@ -45,8 +47,7 @@ class RunContext:
         tell: hears of scans, tiles and steps as they are finished, and every few seconds of the per cent that are over.
         failed: why, by key.
         seconds: by key and stage.
-        total: scans to do.
-        finished: scans of which all stages are over.
+        effort: how far the scans are that are to be done; all of the plan's, unless ``expect`` was told.
     """
 
     plan: CohortPlan
@@ -55,13 +56,19 @@ class RunContext:
     tell: Tell
     failed: dict[str, BaseException] = field(default_factory=dict)
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
-    total: int = 0
-    finished: int = 0
+    effort: Effort = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listener: Listener = field(default_factory=Listener)
-    _parts: dict[str, float] = field(default_factory=dict)
     _counted: dict[str, int] = field(default_factory=dict)
     _shown: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Expect all that is planned."""
+        self.expect(self.plan.scans)
+
+    def expect(self, scans: Iterable[ScanPlan]) -> None:
+        """Only these scans are to be done."""
+        self.effort = Effort({scan.key: scan.forecast.stages for scan in scans})
 
     @property
     def out(self) -> Output:
@@ -74,9 +81,8 @@ class RunContext:
         return Job(self.plan.settings.out, self.plan.digest, tuple(keys), seconds=seconds)
 
     def progress(self) -> float:
-        """Per cent of the scans that are over; those that are being restored count in part."""
-        with self._lock:
-            return 100.0 * (self.finished + RESTORING * sum(self._parts.values())) / max(self.total, 1)
+        """Per cent of the work that is over, by the seconds that it takes."""
+        return 100.0 * self.effort.share()
 
     def tells(self, record: ScanRecord) -> bool:
         """Whether MLflow has a run, and Prefect a picture, of this scan; of a large cohort, only of those to be looked at."""
@@ -84,13 +90,10 @@ class RunContext:
 
     def end(self, groups: Sequence[Sequence[str]]) -> None:
         """Count scans of which all stages are over."""
-        scans = sum(map(len, groups))
-        with self._lock:
-            self.finished += scans
-            for keys in groups:
-                self._parts.pop(keys[0], None)
-                self._listener.forget(self.out.progress(keys[0]))
-        self.tell(Advanced("scans", scans))
+        for keys in groups:
+            self.effort.end(keys)
+            self._listener.forget(self.out.progress(keys[0]))
+        self.tell(Advanced("scans", sum(map(len, groups))))
         self.tell(Reached(self.progress()))
 
     def heard(self, job: Job) -> bool:
@@ -105,12 +108,17 @@ class RunContext:
         with self._lock:
             more = done - self._counted.get(keys[0], 0)
             self._counted[keys[0]] = max(done, self._counted.get(keys[0], 0))
-            self._parts[keys[0]] = part * len(keys)
+        self.effort.part(keys, "restore", part)
+        if more > 0:
+            self.tell(Advanced(unit, more))
+        self._show()
+
+    def _show(self) -> None:
+        """Tell of the run's progress, where it is time."""
+        with self._lock:
             now = time.monotonic()
             if due := now - self._shown >= SHOWING:
                 self._shown = now
-        if more > 0:
-            self.tell(Advanced(unit, more))
         if due:
             self.tell(Reached(self.progress()))
 
@@ -142,17 +150,15 @@ class RunContext:
         for job, seconds in self.run(function, map(self.job, groups)):
             through.append(list(job.keys))
             on_done(job.keys)
-            if name == "export":
-                self._exported(job.keys)
-            for key in job.keys:
-                self.seconds.setdefault(key, {})[name] = seconds
+            self._took(job.keys, name, seconds)
         return through
 
-    def _exported(self, keys: Sequence[str]) -> None:
-        """Count that only the pages of scans are to be made still."""
-        with self._lock:
-            self._parts[keys[0]] = EXPORTED / RESTORING * len(keys)
-        self.tell(Reached(self.progress()))
+    def _took(self, keys: Sequence[str], stage: str, seconds: float) -> None:
+        """Note that scans came through a stage together, and what that took."""
+        for key in keys:
+            self.seconds.setdefault(key, {})[stage] = seconds
+        self.effort.over(keys, stage, seconds)
+        self._show()
 
     def restore(self, groups: Sequence[Sequence[str]]) -> list[list[str]]:
         """Restore groups of scans, each in the mode that the plan says; the groups that came through."""
@@ -166,7 +172,7 @@ class RunContext:
         counts = dict(self.run_any(tiles.prepare_tiles, [job])).get(job)
         if counts is None:
             return False
-        size = max(1, round(TILE_SECONDS / max(scan.forecast.seconds / scan.tiles, 1e-6)))
+        size = max(1, round(TILE_SECONDS / max(scan.forecast.stages["restore"] / scan.tiles, 1e-6)))
         share = -(-counts[0] // max(1, self.plan.settings.compute.workers))
         seconds, done = 0.0, 0
         for part, spent in self.run(tiles.restore_some_tiles, tiles.parts(job, counts[0], max(1, min(size, share)))):
@@ -177,22 +183,24 @@ class RunContext:
             seconds += sum(spent for _, spent in self.run(tiles.assemble_blocks, tiles.parts(job, counts[1], 1)))
         if keys[0] not in self.failed and counts[1]:
             seconds += sum(spent for _, spent in self.run(tiles.finish_tiles, [job]))
-        self.seconds.setdefault(keys[0], {})["restore"] = round(seconds, 3)
+        if keys[0] not in self.failed:
+            self._took(keys, "restore", round(seconds, 3))
         return keys[0] not in self.failed
 
     def run_any(self, function: Callable[[Job], tuple[int, int]], jobs: Iterable[Job]) -> Iterator[tuple[Job, tuple[int, int]]]:
         """As ``run``, for functions that count."""
         return self.run(function, jobs)  # type: ignore[arg-type, return-value]
 
-    def speeds(self) -> list[tuple[str, int, float]]:
-        """Of each scan that came through all stages: its method, its restored voxels, the seconds of its stages."""
-        through = [
-            key for key, seconds in self.seconds.items() if key not in self.failed and {"restore", "report"} <= set(seconds)
-        ]
-        scans = [self.plan.scan(key) for key in through]
+    def paces(self) -> list[tuple[str, Pace]]:
+        """Of each scan that came through all stages: its method, and what its stages took; of fused ones, its share."""
+        together = Counter(scan.group for scan in self.plan.scans)
+        through = (scan for scan in self.plan.scans if scan.key not in self.failed and "report" in self.seconds.get(scan.key, {}))
         return [
-            (self.plan.way(scan).method, math.prod(scan.target_grid.shape), sum(self.seconds[scan.key].values()))
-            for scan in scans
+            (
+                self.plan.way(scan).method,
+                pace_of(self.seconds[scan.key], math.prod(scan.target_grid.shape) * together[scan.group]),
+            )
+            for scan in through
         ]
 
     def write_failures(self) -> None:

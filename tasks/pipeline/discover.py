@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
@@ -13,6 +13,7 @@ from types import MappingProxyType
 import psutil
 
 from core.engine.fit import check_fits, check_not_mixed
+from core.engine.pace import Pace, median_pace, pace_of
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights
 from core.engine.planning import complete
 from core.errors import InputError, UsageError
@@ -97,15 +98,14 @@ def _references(settings: RunSettings) -> dict[str, str]:
     return {source.key: source.uris[0] for source in sources}
 
 
-def _rates(settings: RunSettings) -> dict[str, float]:
-    """Restored voxels a second by method, measured by earlier runs into the same output with the same options."""
-    rates: dict[str, list[float]] = {}
+def _paces(settings: RunSettings) -> dict[str, dict[str, float]]:
+    """Seconds a million restored voxels by method and stage, of earlier runs into the same output with the same options."""
+    paces: dict[str, list[Pace]] = {}
     for record in Output(settings.out).records():
         options = record.provenance.get("Settings", {}).get("method_options")
-        if options == settings.method_options and (seconds := record.seconds.get("restore")):
-            x, y, z = record.provenance["Target"]["shape"]
-            rates.setdefault(record.method, []).append(x * y * z / seconds)
-    return {method: statistics.median(values) for method, values in rates.items()}
+        if options == settings.method_options and record.seconds:
+            paces.setdefault(record.method, []).append(pace_of(record.seconds, math.prod(record.provenance["Target"]["shape"])))
+    return {method: median_pace(known) for method, known in paces.items()}
 
 
 def _check_settings(settings: RunSettings, weights: Weights | None) -> None:
@@ -176,7 +176,7 @@ def plan_cohort(
     weights: Weights | None = None,
     others: Mapping[str, Weights] | None = None,
     *,
-    rates: Mapping[str, float] = MappingProxyType({}),
+    paces: Mapping[str, Pace] = MappingProxyType({}),
     tell: Tell = nobody,
 ) -> CohortPlan:
     """Find the scans and plan the run; nothing is written.
@@ -185,7 +185,7 @@ def plan_cohort(
         settings: of the run.
         weights: of its method.
         others: of methods that single scans may have, by their names.
-        rates: restored voxels a second by method, as this machine had them; they come before what the output tells.
+        paces: by method, as this machine had them; they come before what the output tells.
         tell: hears of how many scans there are, and of each that was looked at.
 
     Raises:
@@ -200,7 +200,9 @@ def plan_cohort(
         scans = with_labels(scans, discovery.ledger, settings)
     scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
-    plan = complete(settings, scans, refused, weights, {**_rates(settings), **rates}, others)
+    told = _paces(settings)
+    known = {name: {**told.get(name, {}), **paces.get(name, {})} for name in {*told, *paces}}
+    plan = complete(settings, scans, refused, weights, known, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     notes = (*plan.notes, *width_notes(plan.scans), *_withheld(discovery.scans))
     return plan.model_copy(update={"files": discovery.ledger.account(), "notes": notes})

@@ -22,7 +22,7 @@ from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
-from flows.runs import beside, launch, progress, rates
+from flows.runs import beside, launch, paces, progress
 from flows.runs.address import tell_addresses
 from infra import services
 from tasks.course import Standing
@@ -151,19 +151,20 @@ def test_the_first_line_comes_before_anything_heavy() -> None:
     assert not any(module in before for module in (b"argparse", b"pydantic", b"numpy", b"prefect"))
 
 
-def test_rates_of_this_machine_serve_the_next_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paces_of_this_machine_serve_the_next_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ISOVOX_HOME", str(tmp_path))
     settings = RunSettings(input="in", out="out", method="cubic")
-    assert rates.rates_here(settings) == {}
-    rates.learn(settings, [("cubic", 1000, 10.0), ("cubic", 1000, 5.0), ("cubic", 1000, 1.0), ("sinc", 90, 3.0)])
-    assert rates.rates_here(settings) == {"cubic": 200.0, "sinc": 30.0}
+    assert paces.paces_here(settings) == {}
+    paces.learn(settings, [("cubic", {"restore": 1.0, "report": 5.0}), ("cubic", {"restore": 2.0}), ("cubic", {"restore": 9.0})])
+    paces.learn(settings, [("sinc", {"export": 3.0})])
+    assert paces.paces_here(settings) == {"cubic": {"restore": 2.0, "report": 5.0}, "sinc": {"export": 3.0}}
     other = settings.model_copy(update={"method_options": {"order": 1}})
-    assert rates.rates_here(other) == {"sinc": 30.0}
-    for _ in range(rates.KEPT):
-        rates.learn(settings, [("cubic", 10, 1.0)])
-    assert rates.rates_here(settings)["cubic"] == 10.0  # the latest count
-    (tmp_path / "rates.json").write_text("torn")
-    assert rates.rates_here(settings) == {}
+    assert paces.paces_here(other) == {"sinc": {"export": 3.0}}
+    paces.learn(settings, [("cubic", {"restore": 4.0})] * paces.KEPT)
+    assert paces.paces_here(settings)["cubic"] == {"restore": 4.0}  # the latest count
+    for damaged in ("torn", '{"cubic cpu": [200.0]}'):
+        (tmp_path / paces.FILE).write_text(damaged)
+        assert paces.paces_here(settings) == {}
 
 
 def test_a_plan_that_cannot_be_made_starts_no_server_and_leaves_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from core.io import files
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
 from tasks.events import Advanced, Reached
-from tasks.pipeline.context import RESTORING, RunContext
+from tasks.pipeline.context import RunContext
 from tasks.restore import progress
 from tasks.restore.progress import Listener, Progress, Reporter, read_progress
 
@@ -108,7 +108,7 @@ def make_plan(out: Path, scans: int = 2) -> CohortPlan:
 def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, heard = make_plan(tmp_path), []
     clock = Clock()
-    context = RunContext(plan, lambda *_, **__: iter(()), SimpleNamespace(), heard.append, total=2)
+    context = RunContext(plan, lambda *_, **__: iter(()), SimpleNamespace(), heard.append)
     context._listener = Listener(clock)
     monkeypatch.setattr("tasks.pipeline.context.time", SimpleNamespace(monotonic=clock))
     job, uri = context.job(["sub-0"]), context.out.progress("sub-0")
@@ -119,13 +119,15 @@ def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, mo
         assert context.heard(job) is True
     clock.now += 3.0
     assert context.heard(job) is False
-    parts = [Reached(pytest.approx(100 * RESTORING * part / 2)) for part in (0.25, 0.75)]
+    stages = plan.scans[0].forecast.stages
+    restoring = stages["restore"] / sum(stages.values())
+    parts = [Reached(pytest.approx(100 * restoring * part / 2)) for part in (0.25, 0.75)]
     assert heard == [Advanced("steps", 10), parts[0], Advanced("steps", 20), parts[1]]
     heard.clear()
-    monkeypatch.setattr(context, "dispatch", lambda _, jobs, **__: ((job, 1.0) for job in jobs))
+    monkeypatch.setattr(context, "dispatch", lambda _, jobs, **__: ((job, stages["restore"]) for job in jobs))
     assert context.restore([["sub-0"]]) == [["sub-0"]]
     assert heard[0] == Advanced("steps", 10)  # those that were left
-    assert context.progress() == pytest.approx(100 * RESTORING / 2)
+    assert context.progress() == pytest.approx(100 * restoring / 2)
     context.end([["sub-0"]])
-    assert heard[-2:] == [Advanced("scans", 1), Reached(50.0)]
-    assert context.progress() == 50
+    assert heard[-2:] == [Advanced("scans", 1), Reached(pytest.approx(50))]
+    assert context.progress() == pytest.approx(50)
