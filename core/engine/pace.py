@@ -30,5 +30,5 @@ def pace_of(seconds: Mapping[str, float], voxels: int) -> dict[str, float]:
 
 def median_pace(paces: Sequence[Pace]) -> dict[str, float]:
     """Of several scans, stage by stage; a stage that none of them tells of is left out."""
-    told = {stage: [pace[stage] for pace in paces if stage in pace] for stage in STAGES}
-    return {stage: statistics.median(values) for stage, values in told.items() if values}
+    by_stage = {stage: [pace[stage] for pace in paces if stage in pace] for stage in STAGES}
+    return {stage: statistics.median(values) for stage, values in by_stage.items() if values}

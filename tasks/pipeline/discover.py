@@ -200,8 +200,8 @@ def plan_cohort(
         scans = with_labels(scans, discovery.ledger, settings)
     scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
-    told = _paces(settings)
-    known = {name: {**told.get(name, {}), **paces.get(name, {})} for name in {*told, *paces}}
+    earlier = _paces(settings)
+    known = {name: {**earlier.get(name, {}), **paces.get(name, {})} for name in {*earlier, *paces}}
     plan = complete(settings, scans, refused, weights, known, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     notes = (*plan.notes, *width_notes(plan.scans), *_withheld(discovery.scans))
