@@ -33,12 +33,12 @@ from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, note, waiting
-from flows.runs.sites import given_harmonizer, run_settings
+from flows.runs.sites import given_harmonizer, given_maps, run_settings
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
-from tasks.harmonize.maps import write_maps
+from tasks.harmonize.maps import Mapped, write_maps
 from tasks.harmonize.sites import Site, inputs_of, sites_of
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
@@ -108,13 +108,12 @@ def _piece(site: str, key: str, settings: HarmonizeSettings) -> Piece:
 
 
 def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None) -> HarmonizeSettings:
-    """The settings with the given harmoniser's method for intensities."""
+    """The settings with the given harmoniser's method for intensities, and its maps."""
     if given is None:
         return settings
     method = "none" if given.normaliser is None else given.normaliser.method
-    return settings.model_copy(
-        update={"steps": VolumeSteps(), "intensity": method, "combat": settings.combat and given.combat is not None}
-    )
+    combat, maps = settings.combat and given.combat is not None, given.maps is not None
+    return settings.model_copy(update={"steps": VolumeSteps(), "intensity": method, "combat": combat, "maps": maps})
 
 
 def _check_sites(sites: Sequence[Site], measured: Sequence[Member], given: model.Harmonizer | None) -> None:
@@ -178,18 +177,19 @@ def _chosen(wanted: str | None, members: Sequence[Member]) -> list[Member]:
 
 
 def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
-    """What the mapped scans depend on; ComBat's part comes after them."""
-    return harmonizer.model_copy(update={"combat": None})
+    """What the mapped scans depend on; ComBat's part and maps come after them."""
+    return harmonizer.model_copy(update={"combat": None, "maps": None})
 
 
-def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, adjusted: Adjusted) -> str:
-    """Put what was fitted into the registry; its name there."""
+def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, adjusted: Adjusted, arrays: bytes) -> str:
+    """Put what was fitted into the registry, with the arrays of maps; its name there."""
     from tasks.registry.models import Models
 
     name = settings.name or f"harmonize-{settings.intensity}"
     folder = files.join(settings.out, "isovox", "harmonizer")
     about = {key: getattr(harmonizer, key) for key in model.GEOMETRY} | {"intensity": settings.intensity}
-    model.save(folder, harmonizer, tables.card(name, harmonizer.sites, about, adjusted.figures, adjusted.notes))
+    card = tables.card(name, harmonizer.sites, about, adjusted.figures, adjusted.notes, maps=harmonizer.maps is not None)
+    model.save(folder, harmonizer, card, arrays)
     version = Models(tracking_uri(settings.tracking_uri), home() / "models").add(folder, name, adjusted.figures)
     return f"{version.uri} ({', '.join(version.aliases) or 'no alias'})"
 
@@ -276,6 +276,7 @@ def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adj
     if left := sum(row["state"] == "skipped" for row in rows):
         parts.append(f"left out: {left} {'scan' if left == 1 else 'scans'} rejected in {files.name_of(settings.ratings or '')}")
     parts += [f"model: {registered}"] if registered else []
+    parts += [f"maps: {files.join(settings.out, 'maps')}"] if settings.maps else []
     files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": parts})
     create_table_artifact(rows, key="harmonized", description="every scan, its state and why")
     page = f"**Report:** `{files.join(settings.out, 'report.html')}`"
@@ -303,17 +304,18 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         _check_sites(sites, measured, given)
         harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, measured)
-        of_maps = write_maps(settings, run.tried, done) if settings.maps else ()
+        maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
     left_out = [note for site in sites for note in site.notes]
-    adjusted = replace(adjusted, notes=(*of_maps, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
+    adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     report(settings.out, done, adjusted, _flags(rows), settings.combat_options)
     registered = ""
     if given is None:
-        registered = _register(settings, harmonizer.model_copy(update={"combat": adjusted.combat}), adjusted)
+        fitted = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
+        registered = _register(settings, fitted, adjusted, maps.arrays)
     for caution in adjusted.notes:
         get_run_logger().warning("%s", caution)
     return _tell(settings, rows, adjusted, registered), not any(row["state"] == "failed" for row in rows)

@@ -21,7 +21,7 @@ import numpy as np
 from core.errors import FeaturesError
 from core.harmonize.bayes import Effect, effect_of
 from core.harmonize.design import Term, apart, check_separable, covariate_columns, lacking, site_columns, spreads_of, terms_of
-from core.harmonize.persons import least_squares, means_by_site, own
+from core.harmonize.persons import least_squares, linear, means_by_site, own
 from core.harmonize.table import Features, Values, some
 
 KIND, VERSION = "combat", 1
@@ -135,14 +135,14 @@ class Combat:
 
     def _expected(self, features: Features) -> Values:
         """What mean and covariates tell of each scan: (n, f)."""
-        expected: Values = self.mean + covariate_columns(features, self.terms) @ self.slopes
+        expected: Values = self.mean + linear(covariate_columns(features, self.terms), self.slopes)
         return expected
 
     def _sd(self, features: Features) -> Values:
         """The standard deviation of each scan's features: (f,), or (n, f) where covariates change it."""
         if self.spreads is None:
             return self.sd
-        wider: Values = self.sd * np.exp(covariate_columns(features, self.terms) @ self.spreads)
+        wider: Values = self.sd * np.exp(linear(covariate_columns(features, self.terms), self.spreads))
         return wider
 
     def _persons(self, left: Values, features: Features) -> Values | float:

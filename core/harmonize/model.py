@@ -1,4 +1,9 @@
-"""All that a cohort was harmonised by, as one model: a JSON file with a card, for a registry and for next month's scans."""
+"""All that a cohort was harmonised by, as one model, for a registry and for next month's scans.
+
+harmonizer.json     all numbers but those of maps, and the sha256 of these
+maps.safetensors    of maps, where they were made
+README.md           card
+"""
 
 from __future__ import annotations
 
@@ -10,12 +15,15 @@ from pydantic import SerializerFunctionWrapHandler, ValidationError, model_seria
 from core.errors import UsageError, WeightsError
 from core.harmonize.intensity import Normaliser
 from core.harmonize.volume import VolumeModel
+from core.harmonize.voxelwise import FILE as ARRAYS
+from core.harmonize.voxelwise import Maps, check
 from core.io import files
 from core.settings.base import Settings
 from core.settings.harmonize import VolumeSteps
 
 FILE, CARD = "harmonizer.json", "README.md"
 GEOMETRY = ("contrast", "method", "voxel_size", "field_of_view")
+LATER = ("volume", "maps")  # what came later is written where it is set
 
 
 class Harmonizer(Settings):
@@ -30,6 +38,7 @@ class Harmonizer(Settings):
         intensity: ``Normaliser.to_json``; None where intensities were left as they are.
         combat: ``Combat.to_json``; None where features were.
         volume: ``VolumeModel.to_json``; None where no step was wanted beside intensities.
+        maps: what ``Maps.pack`` says beside the arrays; None where no maps were made.
         sites: scans a site that it was fitted on.
     """
 
@@ -42,15 +51,16 @@ class Harmonizer(Settings):
     combat: dict[str, Any] | None = None
     sites: dict[str, int] = {}
     volume: dict[str, Any] | None = None
+    maps: dict[str, Any] | None = None
 
     @model_serializer(mode="wrap")
     def _set_ones(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A harmoniser without further steps keeps the digest that it had before there were any."""
-        return {name: value for name, value in write(self).items() if name != "volume" or value is not None}
+        return {name: value for name, value in write(self).items() if name not in LATER or value is not None}
 
     @property
     def sha256(self) -> str:
-        """The sha256 (hex) of all its numbers."""
+        """The sha256 (hex) of all its numbers, those of maps by their own."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
@@ -83,11 +93,19 @@ class Harmonizer(Settings):
             raise UsageError("harmonizer-other", f"scans as the model was fitted on: {fitted_on}", got, "give the same settings")
 
 
-def save(folder: str, harmonizer: Harmonizer, card: str) -> Harmonizer:
-    """Write a harmoniser; the JSON comes last, so that a folder without it is none."""
+def save(folder: str, harmonizer: Harmonizer, card: str, arrays: bytes = b"") -> Harmonizer:
+    """Write a harmoniser, its maps' ``arrays`` where it has some; the JSON comes last, so that a folder without it is none."""
     files.write_atomic(files.join(folder, CARD), card.encode())
+    if harmonizer.maps is not None:
+        check(arrays, harmonizer.maps)
+        files.write_atomic(files.join(folder, ARRAYS), arrays)
     files.write_atomic(files.join(folder, FILE), harmonizer.model_dump_json(indent=1).encode())
     return harmonizer
+
+
+def files_of(harmonizer: Harmonizer) -> tuple[str, ...]:
+    """Names of a harmoniser's files."""
+    return (FILE, CARD) if harmonizer.maps is None else (FILE, CARD, ARRAYS)
 
 
 def is_harmonizer(folder: str) -> bool:
@@ -99,7 +117,7 @@ def read(folder: str) -> Harmonizer:
     """The harmoniser in a folder.
 
     Raises:
-        WeightsError: there is none, or one that cannot be meant.
+        WeightsError: there is none, or one that cannot be meant, or other maps than its own.
     """
     try:
         harmonizer = Harmonizer.model_validate(files.read_json(files.join(folder, FILE)))
@@ -108,4 +126,22 @@ def read(folder: str) -> Harmonizer:
     except (ValueError, ValidationError) as error:
         raise WeightsError("harmonizer-unreadable", f"a harmoniser's {FILE}", str(error)[:200], "fit it again") from error
     harmonizer.volumes  # noqa: B018 - refuses one that cannot be read
+    if harmonizer.maps is not None:
+        check(_arrays(folder), harmonizer.maps)
     return harmonizer
+
+
+def read_maps(folder: str, harmonizer: Harmonizer) -> Maps | None:
+    """The maps of a harmoniser that lies in a folder; None where it has none.
+
+    Raises:
+        WeightsError: they are not there, or others.
+    """
+    return None if harmonizer.maps is None else Maps.unpack(_arrays(folder), harmonizer.maps)
+
+
+def _arrays(folder: str) -> bytes:
+    try:
+        return files.read_bytes(files.join(folder, ARRAYS))
+    except FileNotFoundError:
+        raise WeightsError("maps-missing", f"{ARRAYS} beside {FILE}", folder, "copy the model again") from None

@@ -76,6 +76,17 @@ def least_squares(design: Values, values: Values, persons: Sequence[str] | None)
     return fitted, left - own(left, persons, ratio), ratio
 
 
+def linear(columns: Values, coefficients: Values) -> Values:
+    """Columns (n, k) times coefficients (k, f), one column after the other: a row has the same bits whichever are beside it.
+
+    A matrix product rounds one row otherwise than many.
+    """
+    made: Values = np.zeros((len(columns), coefficients.shape[1]))
+    for column, row in zip(columns.T, coefficients, strict=True):
+        made += column[:, None] * row
+    return made
+
+
 def means_by_site(left: Values, features: Features) -> Values:
     """Of each scan's site, (n, f), of what is known; 0 where nothing is."""
     means = np.zeros_like(left)

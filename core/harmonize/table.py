@@ -133,10 +133,11 @@ class Features:
         Raises:
             FeaturesError: one is not there.
         """
-        if missing := [name for name in names if name not in self.names]:
+        places = {name: place for place, name in enumerate(self.names)}
+        if missing := [name for name in names if name not in places]:
             wanted, got = f"features {some(names)}", f"no {some(missing)} among {some(self.names)}"
             raise FeaturesError("feature-missing", wanted, got, "measure all scans with the same version and settings")
-        columns = [self.names.index(name) for name in names]
+        columns = [places[name] for name in names]
         return replace(self, names=tuple(names), values=self.values[:, columns])
 
     def with_values(self, values: Values) -> Features:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from core.engine.plan import CohortPlan
+from core.errors import UsageError
 from core.harmonize import model
+from core.harmonize.voxelwise import Maps
 from core.io import files
 from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
@@ -49,16 +51,32 @@ def given_harmonizer(settings: HarmonizeSettings) -> model.Harmonizer | None:
     """The harmoniser that the settings name.
 
     Raises:
-        UsageError: it is not there, or was fitted on scans restored otherwise.
+        UsageError: it is not there, was fitted on scans restored otherwise, or without the maps that are wanted.
         WeightsError: other bytes than were registered.
     """
     if settings.model is None:
         return None
+    harmonizer = model.read(_folder(settings.model, settings))
+    harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
+    if settings.maps and harmonizer.maps is None:
+        remedy = "leave out --maps, or fit again with it"
+        raise UsageError("harmonizer-no-maps", "a model that was fitted with --maps", f"{settings.model} without", remedy)
+    return harmonizer
+
+
+def given_maps(settings: HarmonizeSettings, given: model.Harmonizer | None) -> Maps | None:
+    """The maps of the harmoniser that the settings name; None where none is given, or it has none.
+
+    Raises:
+        WeightsError: other bytes than its own.
+    """
+    return None if settings.model is None or given is None else model.read_maps(_folder(settings.model, settings), given)
+
+
+def _folder(name: str, settings: HarmonizeSettings) -> str:
     from tasks.registry.resolve import resolve
 
-    harmonizer = model.read(resolve(settings.model, tracking_uri(settings.tracking_uri), home() / "models").folder)
-    harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
-    return harmonizer
+    return resolve(name, tracking_uri(settings.tracking_uri), home() / "models").folder
 
 
 def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:

@@ -3,12 +3,16 @@
 OUT/isovox/template.nii.gz                      mean of the reference's scans, registered to the first of them
 OUT/maps/<site>/…_space-common_desc-harmonized_T1w.nii.gz    a scan on the template's grid, by an affine registration
 OUT/maps/<site>/…_space-common_desc-combat_T1w.nii.gz        likewise, each voxel of the brain by ComBat
+
+Template and ComBat are fitted on the cohort and kept in its model, or are the given model's. A map is written whole, and anew
+only where something that it comes from has changed.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,7 @@ from core.harmonize.combat import Combat
 from core.harmonize.common_space import brought, coarse
 from core.harmonize.design import complete
 from core.harmonize.table import Features
+from core.harmonize.voxelwise import Maps, Voxels, joined, names_of
 from core.io import derivatives, files, nifti
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import tables, work
@@ -32,6 +37,21 @@ HELD = 1 << 24  # values that ComBat takes at once; of more it is fitted part by
 SPACE = "space-common_desc-"
 COMBAT = "combat"
 Tried = Callable[[str, Any, Sequence[Member]], dict[str, BaseException]]
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What came of a cohort's maps.
+
+    Attributes:
+        notes: what could not be done, and what else is to be known.
+        arrays: of the model by which they were made, as ``Maps.pack`` gives them; empty where there are no maps.
+        about: what it says beside them.
+    """
+
+    notes: tuple[str, ...] = ()
+    arrays: bytes = b""
+    about: dict[str, Any] | None = None
 
 
 def template_of(out: str) -> str:
@@ -56,8 +76,7 @@ def _image(piece: Piece, voxel: float) -> tuple[Array, Grid]:
 
 def make_template(settings: HarmonizeSettings, members: Sequence[Member]) -> None:
     """Write the mean of the reference's first scans, each registered to the first."""
-    wanted = settings.reference_site
-    chosen = [member.piece for member in members if wanted in {None, member.piece.site}][:AVERAGED]
+    chosen = [member.piece for member in members if settings.reference_site in {None, member.piece.site}][:AVERAGED]
     first, grid = _image(chosen[0], settings.map_voxel)
     others = [brought(*_image(piece, settings.map_voxel), first, grid) for piece in chosen[1:]]
     nifti.save(template_of(settings.out), np.mean([first, *others], axis=0, dtype=np.float32), grid)
@@ -73,58 +92,87 @@ def place(piece: Piece) -> float:
 
 
 def _place(piece: Piece) -> None:
-    path = map_of(piece)
-    said = path.replace(".nii.gz", ".json")
-    template, grid, _ = nifti.load(template_of(piece.out))
     digest = digest_of([_record(piece).outputs, files.sha256(template_of(piece.out))])
-    if files.exists(said) and files.exists(path) and files.read_json(said).get("Digest") == digest:
+    if _done(piece, LABEL, digest):
         return
-    nifti.save(path, brought(*_image(piece, grid.spacing[0]), template, grid), grid)
-    files.write_json(said, {"Digest": digest, "SpatialReference": "isovox/template.nii.gz", "Registration": "affine"})
+    template, grid, _ = nifti.load(template_of(piece.out))
+    _write(piece, LABEL, brought(*_image(piece, grid.spacing[0]), template, grid), grid, digest)
 
 
-def write_maps(settings: HarmonizeSettings, tried: Tried, members: Sequence[Member]) -> tuple[str, ...]:
-    """Write the maps of all scans; what could not be done, and what else is to be known of them."""
-    if not any(settings.reference_site in {None, member.piece.site} for member in members):
-        return ("no maps: no scan of the reference came through",)
-    make_template(settings, members)
+def _sidecar_of(piece: Piece, desc: str) -> str:
+    return map_of(piece, desc).replace(".nii.gz", ".json")
+
+
+def _done(piece: Piece, desc: str, digest: str) -> bool:
+    """Whether a map is there, made of the very same."""
+    said = _sidecar_of(piece, desc)
+    there = files.exists(said) and files.exists(map_of(piece, desc))
+    return there and bool(files.read_json(said).get("Digest") == digest)
+
+
+def _write(piece: Piece, desc: str, image: Array, grid: Grid, digest: str) -> None:
+    """A map, then its sidecar: a map without is made anew."""
+    said = {"Digest": digest, "SpatialReference": "isovox/template.nii.gz", "Registration": "affine"}
+    files.remove(_sidecar_of(piece, desc))
+    nifti.save(map_of(piece, desc), image, grid)
+    files.write_json(_sidecar_of(piece, desc), said | ({"Harmonization": "ComBat"} if desc == COMBAT else {}))
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------------
+
+
+def write_maps(settings: HarmonizeSettings, tried: Tried, members: Sequence[Member], given: Maps | None = None) -> Mapped:
+    """Write the maps of all scans.
+
+    Args:
+        settings: of the harmonisation.
+        tried: runs a stage for all scans, and tells which failed.
+        members: harmonised scans.
+        given: by what maps are made; fitted on these scans where None.
+    """
+    if given is not None:
+        nifti.save(template_of(settings.out), given.template, given.grid)
+    elif any(settings.reference_site in {None, member.piece.site} for member in members):
+        make_template(settings, members)
+    else:
+        return Mapped(("no maps: no scan of the reference came through",))
     failed = tried("place", place, members)
     notes = [f"{name} has no map: {error}" for name, error in failed.items()]
-    try:
-        notes += _combat(settings, [member for member in members if member.piece.name not in failed])
-    except FeaturesError as error:
-        notes.append(f"maps are as they were registered: {error}")
-    return tuple(notes)
-
-
-def table_of(members: Sequence[Member], voxels: Sequence[tuple[int, int, int]]) -> Features:
-    """The registered scans' values at some voxels as features, a scan each."""
-    at = tuple(np.array(voxels).T)
-    values = np.array([nifti.load(map_of(member.piece))[0][at] for member in members], np.float64)
-    people = tables.after(members)
-    names = tuple("voxel {} {} {}".format(*voxel) for voxel in voxels)
-    return replace(people, names=names, values=values)
-
-
-def _combat(settings: HarmonizeSettings, members: Sequence[Member]) -> list[str]:
-    template, grid, _ = nifti.load(template_of(settings.out))
-    places = [(x, y, z) for x, y, z in np.argwhere(brain(template, grid, stripped=True)).tolist()]
-    step = max(2, HELD // len(members))
-    notes: list[str] = []
-    for start in range(0, len(places), step):
-        voxels = places[start : start + step]
-        table = table_of(members, voxels)
-        fitted = fitted_on(settings, table)
-        notes += [note for note in fitted.notes.values() if note not in notes]
-        values = fitted.apply(table, missing="mean").values.astype(np.float32)
-        at = tuple(np.array(voxels).T)
-        for number, member in enumerate(members):
-            image = np.array(nifti.load(map_of(member.piece, COMBAT if start else LABEL))[0])
-            image[at] = values[number]
-            nifti.save(map_of(member.piece, COMBAT), image, grid)
-    for site in tables.sizes(members):
+    placed = [member for member in members if member.piece.name not in failed]
+    maps, more = (given, []) if given is not None else _fit(settings, placed)
+    arrays, about = maps.pack()
+    notes += more + _take_sites_out(maps, about, placed)
+    for site in tables.sizes(placed):
         derivatives.write_dataset_files(files.join(settings.out, "maps", site), files.join(settings.out, site), {})
-    return notes
+    return Mapped(tuple(notes), arrays, about)
+
+
+def table_of(members: Sequence[Member], voxels: Voxels) -> Features:
+    """The registered scans' values at some voxels (v, 3) as features, a scan each."""
+    at = tuple(voxels.T)
+    values = np.array([nifti.load(map_of(member.piece))[0][at] for member in members], np.float64)
+    return replace(tables.after(members), names=names_of(voxels), values=values)
+
+
+# -- fit --------------------------------------------------------------------------------------------------------------------
+
+
+def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, list[str]]:
+    """ComBat of the voxels of the template's brain, part by part where they are many; and what to know of it."""
+    template, grid, _ = nifti.load(template_of(settings.out))
+    maps = Maps(template, grid, brain(template, grid, stripped=True))
+    step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
+    parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
+    try:
+        combat = joined([fitted_on(settings, table_of(members, part)) for part in parts])
+    except FeaturesError as error:
+        return maps, [f"maps are as they were registered: {error}"]
+    return replace(maps, combat=combat), [f"maps: {note}" for note in _notes(combat)]
+
+
+def _notes(combat: Combat) -> list[str]:
+    stay = [f"{len(combat.feature_flags)} of {len(combat.names)} voxels stay as they were"] if combat.feature_flags else []
+    return stay + list(combat.notes.values())
 
 
 def fitted_on(settings: HarmonizeSettings, table: Features) -> Combat:
@@ -133,3 +181,55 @@ def fitted_on(settings: HarmonizeSettings, table: Features) -> Combat:
     reference, options = settings.reference_site, settings.combat_options
     fitted = Combat.fit(complete(table, preserve), preserve, reference, **options)
     return fitted.extend(table, 1, missing="mean")
+
+
+# -- apply ------------------------------------------------------------------------------------------------------------------
+
+
+def _take_sites_out(maps: Maps, about: dict[str, Any], members: Sequence[Member]) -> list[str]:
+    """Write the maps by ComBat, a person's at a time: a scan's does not depend on whose are beside it. What was not done."""
+    sites = () if maps.combat is None else maps.combat.sites
+    notes = []
+    for person in _by_person([member for member in members if member.piece.site in sites]):
+        try:
+            _write_person(maps, about, person)
+        except FeaturesError as error:
+            notes.append(f"{person[0].piece.name} has no map by ComBat: {error}")
+            _remove(person)
+    new = [member for member in members if member.piece.site not in sites]
+    _remove(new)
+    if new and sites:
+        notes.append(f"not in the maps' fit, so without maps by ComBat: {', '.join(tables.sizes(new))}")
+    return notes
+
+
+def _remove(members: Sequence[Member]) -> None:
+    """Take away what an earlier run made of scans that have no map by ComBat now."""
+    for member in members:
+        files.remove(_sidecar_of(member.piece, COMBAT))
+        files.remove(map_of(member.piece, COMBAT))
+
+
+def _by_person(members: Sequence[Member]) -> list[list[Member]]:
+    persons: dict[str, list[Member]] = defaultdict(list)
+    for member, person in zip(members, tables.after(members).persons, strict=True):
+        persons[person].append(member)
+    return list(persons.values())
+
+
+def _write_person(maps: Maps, about: dict[str, Any], members: Sequence[Member]) -> None:
+    digests = [files.read_json(_sidecar_of(member.piece, LABEL))["Digest"] for member in members]
+    whose = [[member.person.age, member.person.sex] for member in members]
+    todo = {
+        number: digest
+        for number, member in enumerate(members)
+        if not _done(member.piece, COMBAT, digest := digest_of([number, digests, whose, about]))
+    }
+    if not todo or maps.combat is None:
+        return
+    voxels = maps.voxels
+    values = maps.combat.apply(table_of(members, voxels), missing="mean").values.astype(np.float32)
+    for number, digest in todo.items():
+        image = np.array(nifti.load(map_of(members[number].piece))[0])
+        image[tuple(voxels.T)] = values[number]
+        _write(members[number].piece, COMBAT, image, maps.grid, digest)

@@ -30,9 +30,10 @@ Fitted on {scans}.
 
 {told}
 
-It holds medians, deciles and coefficients of the cohort, no scan and no person. Of a site that it has not seen, intensities are
-mapped; features are not harmonised.
+It holds medians, deciles and coefficients of the cohort, no scan and no person{but}. Of a site that it has not seen,
+intensities are mapped; features are not harmonised.
 """
+MAPS = ", but for `maps.safetensors`: the mean of a few of its scans in one space, and mean and spread of each voxel over all"
 Histograms = dict[str, tuple[Values, Values]]
 
 
@@ -140,7 +141,13 @@ def write_dictionary(uri: str) -> None:
 
 
 def card(
-    name: str, fitted: Mapping[str, int], settings: Mapping[str, Any], figures: Mapping[str, float], notes: Sequence[str]
+    name: str,
+    fitted: Mapping[str, int],
+    settings: Mapping[str, Any],
+    figures: Mapping[str, float],
+    notes: Sequence[str],
+    *,
+    maps: bool = False,
 ) -> str:
     """The card of a harmoniser, Markdown.
 
@@ -150,7 +157,9 @@ def card(
         settings: of the scans it is for.
         figures: found on the cohort.
         notes: what else is to be known.
+        maps: whether it holds some.
     """
     scans = ", ".join(f"{count} scans of {site}" for site, count in fitted.items())
     lines = [f"- {key}: {value}" for key, value in settings.items()] + [f"- {key}: {value:.4g}" for key, value in figures.items()]
-    return CARD.format(name=name, scans=scans, told="\n".join([*lines, *(f"- {note}" for note in notes)]))
+    told = "\n".join([*lines, *(f"- {note}" for note in notes)])
+    return CARD.format(name=name, scans=scans, told=told, but=MAPS if maps else "")

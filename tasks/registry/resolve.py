@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 EXPERIMENT = "isovox models"
 SHA256, DIGEST = "isovox.sha256", "isovox.digest"
 URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
-HARMONIZER = (harmonizers.FILE, harmonizers.CARD)
 Spec = Bundle | harmonizers.Harmonizer
 
 
@@ -117,7 +116,7 @@ def files_of(folder: str) -> list[str]:
     spec = read_spec(folder)
     if isinstance(spec, Bundle):
         return bundles.files_of(folder, spec)
-    return [name for name in HARMONIZER if files.exists(files.join(folder, name))]
+    return [name for name in harmonizers.files_of(spec) if files.exists(files.join(folder, name))]
 
 
 def _checked(folder: str) -> Spec:

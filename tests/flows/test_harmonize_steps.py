@@ -8,10 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.errors import UsageError
+from core.geometry.grid import Grid
 from core.harmonize import model
+from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
-from flows.harmonize import Run, _fit, _with_method_of
+from flows.harmonize import Run, _fit, _intensities_alone, _with_method_of
+from flows.runs.sites import given_harmonizer, given_maps
 from tasks.harmonize import work
 from tasks.harmonize.sites import Person
 from tasks.harmonize.tables import Member
@@ -80,3 +84,19 @@ def test_a_harmoniser_without_steps_says_nothing_of_them():
     plain = model.Harmonizer(contrast="T1w", method="cubic", voxel_size=1.0, field_of_view=EXTENT)
     assert "volume" not in json.loads(plain.model_dump_json())
     assert plain.volumes.steps == VolumeSteps()
+
+
+def test_maps_are_the_models_and_one_without_is_refused_where_they_are_wanted(tmp_path):
+    folder, said = str(tmp_path), {"contrast": "T1w", "method": "cubic", "voxel_size": 4.0, "field_of_view": EXTENT}
+    settings = HarmonizeSettings(sites=("a=a",), out="out", model=folder, voxel_size=4.0, field_of_view=EXTENT)
+    model.save(folder, model.Harmonizer(**said), "card")
+    assert given_maps(settings, given_harmonizer(settings)) is None
+    with pytest.raises(UsageError, match=r"harmonizer-no-maps: expected a model that was fitted with --maps.*Leave out --maps"):
+        given_harmonizer(settings.model_copy(update={"maps": True}))
+    grid = Grid((2, 2, 2), np.diag([4.0, 4.0, 4.0, 1.0]))
+    arrays, about = Maps(np.ones((2, 2, 2), np.float32), grid, np.ones((2, 2, 2), bool)).pack()
+    model.save(folder, model.Harmonizer(maps=about, **said), "card", arrays)
+    given = given_harmonizer(settings)
+    assert given_maps(settings, given).pack() == (arrays, about)
+    assert _with_method_of(settings, given).maps
+    assert _intensities_alone(given).digest == model.Harmonizer(**said).digest  # scans are the same with maps and without

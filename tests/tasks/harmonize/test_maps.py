@@ -1,7 +1,9 @@
-"""Maps in one space: the table's ComBat and the images' are one to the bit, the reference stays, what is done is skipped."""
+"""Maps in one space: the table's ComBat and the images' are one to the bit, the reference stays, a model gives the same bytes."""
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,16 @@ import pytest
 
 from core.errors import InputError
 from core.geometry.grid import Grid
+from core.harmonize import model
 from core.harmonize.brain import brain as mask_of
 from core.harmonize.combat import Combat
 from core.harmonize.common_space import brought
 from core.io import nifti
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import work
-from tasks.harmonize.maps import COMBAT, map_of, place, table_of, template_of, write_maps
+from tasks.harmonize.maps import COMBAT, map_of, table_of, template_of, write_maps
 from tests.phantoms import brain
-from tests.tasks.harmonize.test_work import cohort, harmonized, here  # noqa: F401 - a fixture
+from tests.tasks.harmonize.test_work import EXTENT, cohort, harmonized, here  # noqa: F401 - a fixture
 
 
 def tried(name, function, members):
@@ -29,20 +32,39 @@ def test_table_and_images_are_one_to_the_bit_and_the_reference_is_untouched(coho
     members = harmonized(cohort[:3] + cohort[4:7])
     out, sites = str(tmp_path), (f"oslo={tmp_path}/a", f"bonn={tmp_path}/b")
     settings = HarmonizeSettings(sites=sites, out=out, reference_site="oslo", map_voxel=8.0, preserve=("age",), bayes=False)
-    notes = write_maps(settings, tried, members)
-    assert not [note for note in notes if "no map" in note or "as they were" in note]
+    made = write_maps(settings, tried, members)
+    assert not [note for note in made.notes if "no map" in note or "as they were registered" in note]
     template, grid, _ = nifti.load(template_of(out))
-    voxels = [tuple(place) for place in np.argwhere(mask_of(template, grid, stripped=True)).tolist()]
+    voxels = np.argwhere(mask_of(template, grid, stripped=True))
     table = table_of(members, voxels)
     expected = Combat.fit(table, ("age",), "oslo", bayes=False).apply(table).values.astype(np.float32)
-    at = tuple(np.array(voxels).T)
+    at = tuple(voxels.T)
     for number, member in enumerate(members):
-        registered, made = (Path(map_of(member.piece, desc)) for desc in (work.LABEL, COMBAT))
-        assert np.array_equal(nifti.load(str(made))[0][at], expected[number])
-        assert (made.read_bytes() == registered.read_bytes()) == (member.piece.site == "oslo")
-    times = [Path(map_of(member.piece)).stat().st_mtime_ns for member in members]
-    assert not tried("place", place, members)
-    assert [Path(map_of(member.piece)).stat().st_mtime_ns for member in members] == times  # what is done is skipped
+        registered, adjusted = (Path(map_of(member.piece, desc)) for desc in (work.LABEL, COMBAT))
+        assert np.array_equal(nifti.load(str(adjusted))[0][at], expected[number])
+        assert (adjusted.read_bytes() == registered.read_bytes()) == (member.piece.site == "oslo")
+    paths = [Path(map_of(member.piece, desc)) for member in members for desc in (work.LABEL, COMBAT)]
+    times = [path.stat().st_mtime_ns for path in paths]
+    again = write_maps(settings, tried, members)
+    assert (again.arrays, again.about) == (made.arrays, made.about)
+    assert [path.stat().st_mtime_ns for path in paths] == times  # what is done is skipped
+    # next month, elsewhere, by the model: one scan alone, and one of a site that the model has not seen
+    said = {"contrast": "T1w", "method": "cubic", "voxel_size": 4.0, "field_of_view": EXTENT}
+    model.save(str(tmp_path / "model"), model.Harmonizer(maps=made.about, **said), "card", made.arrays)
+    later = str(tmp_path / "later")
+    shutil.copytree(tmp_path / "harmonized" / "bonn", tmp_path / "later" / "harmonized" / "bonn")
+    shutil.copytree(tmp_path / "harmonized" / "bonn", tmp_path / "later" / "harmonized" / "york")
+    shutil.copytree(tmp_path / "bonn", tmp_path / "later" / "bonn")
+    shutil.copytree(tmp_path / "bonn", tmp_path / "later" / "york")
+    alone = [replace(members[4], piece=replace(members[4].piece, out=later, site=site)) for site in ("bonn", "york")]
+    given = model.read_maps(str(tmp_path / "model"), model.read(str(tmp_path / "model")))
+    told = write_maps(settings.model_copy(update={"out": later}), tried, alone, given)
+    assert told.notes == ("not in the maps' fit, so without maps by ComBat: york",)
+    for desc in (work.LABEL, COMBAT):
+        before, after = (Path(map_of(member.piece, desc)).read_bytes() for member in (members[4], alone[0]))
+        assert before == after
+    assert Path(map_of(alone[1].piece)).exists()
+    assert not Path(map_of(alone[1].piece, COMBAT)).exists()
 
 
 def test_a_moved_brain_is_brought_back_and_another_thing_is_refused():
