@@ -161,5 +161,5 @@ def card(
     """
     scans = ", ".join(f"{count} scans of {site}" for site, count in fitted.items())
     lines = [f"- {key}: {value}" for key, value in settings.items()] + [f"- {key}: {value:.4g}" for key, value in figures.items()]
-    told = "\n".join([*lines, *(f"- {note}" for note in notes)])
-    return CARD.format(name=name, scans=scans, told=told, but=MAPS if maps else "")
+    account = "\n".join([*lines, *(f"- {note}" for note in notes)])
+    return CARD.format(name=name, scans=scans, told=account, but=MAPS if maps else "")
