@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("core", "tasks", "flows", "infra", "deployments", "cli")
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+|usage|storage")
 PICTURES = Path(__file__).with_name("pictures")
+FIGURES = Path(__file__).with_name("figures.md")
 
 
 # -- methods --------------------------------------------------------------------------------------------------------------------
@@ -81,8 +82,10 @@ def _span(values: list[float]) -> str:
 
 GAINS = ("contrast", "slices, mm apart", "gap", "method", "gain over cubic, dB", "at least (90 %)", "persons")
 HELD_OUT = "Repaired, against cubic interpolation as it is (`isovox evaluate any-scan`, persons held out):"
-IN_README = "From README, which says of what and how:"
-UNMEASURED = "No figures of it stand in README or in the table of `auto`; measure it on your own scans by `isovox evaluate`.\n"
+TOLD = "From [measured figures](../figures.md), where it stands of what and how:"
+UNMEASURED = (
+    "No figures of it stand in the documentation or in the table of `auto`; measure it on your own scans by `isovox evaluate`.\n"
+)
 PICTURED = "The middle sagittal plane as measured in slices of 4 mm, by cubic interpolation, and by {}"
 MADE = "The MNI152 head in slices of 4 mm with 1 % noise (nearest voxel); cubic interpolation; `{}`."
 
@@ -108,18 +111,17 @@ def _figures(name: str) -> str:
     if demo:
         rows = "".join(_row(*row) for row in demo)
         parts.append(f"In the demo (`make demo`):\n\n{_table('scan', 'PSNR, dB', 'SSIM', 'consistency')}{rows}")
-    parts += _told_in_readme(name)
+    parts += _rows_of(name)
     return "\n".join(parts) or UNMEASURED
 
 
-def _told_in_readme(name: str) -> list[str]:
-    """The rows of a method in README's tables of figures, which are those with decibels in their heads."""
-    tables = [part for part in (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n") if part.startswith("| ")]
+def _rows_of(name: str) -> list[str]:
+    """The rows of a method in the tables of measured figures, under their heads."""
+    tables = [part for part in FIGURES.read_text(encoding="utf-8").split("\n\n") if part.startswith("| ")]
     parts = []
     for head, rule, *rows in (table.splitlines() for table in tables):
-        own = [row for row in rows if row.startswith(f"| `{name}` |")]
-        if own and "dB" in head:
-            parts.append("\n".join([f"{IN_README}\n", head, rule, *own]) + "\n")
+        own = [row for row in rows if row.startswith(f"| `{name}`")]
+        parts += ["\n".join([f"{TOLD}\n", head, rule, *own]) + "\n"] if own else []
     return parts
 
 

@@ -45,13 +45,13 @@ def test_every_method_has_a_page_that_says_when_what_it_costs_and_whence(generat
     assert "| `wdsr-si` | 25.6 / 0.744 |" in pages["methods/wdsr-si.md"]
 
 
-def test_figures_in_readme_stand_on_the_pages_of_their_methods_under_their_heads(generate):
-    (told,) = generate._told_in_readme("pixel-zoom")
+def test_measured_figures_stand_on_the_pages_of_their_methods_under_their_heads(generate):
+    (told,) = generate._rows_of("pixel-zoom")
     lines = told.splitlines()
     assert lines[2].startswith("| method | new slices, dB / SSIM |")
     assert lines[4].startswith("| `pixel-zoom` | 22.0 / 0.591 |")
     assert len(lines) == 5
-    assert generate._told_in_readme("kernelgan-zssr") == []
+    assert generate._rows_of("kernelgan-zssr") == []
 
 
 def test_every_error_that_is_raised_by_name_has_its_remedy(generate):
