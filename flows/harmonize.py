@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,7 +42,9 @@ from tasks.harmonize.combat import Adjusted, adjust, report
 from tasks.harmonize.maps import Mapped, write_maps
 from tasks.harmonize.sites import Site, inputs_of, sites_of
 from tasks.harmonize.tables import Member
+from tasks.harmonize.words import words
 from tasks.harmonize.work import Piece
+from tasks.pipeline.export import versions
 from tasks.pipeline.results import verified_records
 
 DOING = {
@@ -311,11 +314,12 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
     left_out = [note for site in sites for note in site.notes]
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
-    report(settings.out, done, adjusted, _flags(rows), settings.combat_options)
-    registered = ""
     if given is None:
-        fitted = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
-        registered = _register(settings, fitted, adjusted, maps.arrays)
+        harmonizer = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
+    records, states = [member.record for members, _ in restored for member in members], Counter(row["state"] for row in rows)
+    cited = words(settings, harmonizer, records, adjusted, states, versions())
+    report(settings.out, done, adjusted, _flags(rows), settings.combat_options, cited)
+    registered = "" if given else _register(settings, harmonizer, adjusted, maps.arrays)
     for caution in adjusted.notes:
         get_run_logger().warning("%s", caution)
     return _tell(settings, rows, adjusted, registered), not any(row["state"] == "failed" for row in rows)

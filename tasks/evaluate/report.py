@@ -18,6 +18,7 @@ from core.evaluation.metrics.ring_correlation import measured_frequency, windows
 from core.evaluation.protocol import Entry, Metric
 from core.geometry.resample import interpolate
 from core.io import files, nifti
+from core.io.output import Output
 from core.methods import registry
 from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate.cases import Case, degradation_told
@@ -38,6 +39,8 @@ from tasks.evaluate.tables import (
     summaries,
     summary_csv,
 )
+from tasks.evaluate.words import words
+from tasks.pipeline.export import versions
 from tasks.report.evaluation import INPUT, Cell, Detail, EvaluationView, Line, evaluation_page, letters
 
 EXPERIMENT = "isovox evaluation"
@@ -225,10 +228,10 @@ def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
     """All that the page shows."""
     pairs, metrics = pairwise_comparisons(rows), _shown(rows, scorer)
-    missing = {name for name, _ in scorer.missing}
+    missing, facts = {name for name, _ in scorer.missing}, _facts(settings, cases)
     return EvaluationView(
         title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
-        facts=_facts(settings, cases),
+        facts=facts,
         columns=[(metric.title, metric.meaning) for metric in metrics],
         lines=_lines(rows, pairs, metrics, missing),
         values=_values(rows, [metric for metric in metrics if metric.name in DRAWN or metric.name not in BY_NAME]),
@@ -238,11 +241,12 @@ def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[
         failures=[(row.scan, labelled(row.method, row.degradation), row.reason) for row in rows if row.state == "failed"],
         settings=settings.model_dump(mode="json", exclude={"tracking_uri"}),
         detail=_detail(settings, cases, rows, scorer),
+        citation=words(settings, rows, pairs, facts["Degraded by"], versions()) if rows else None,
     )
 
 
 def write(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> str:
-    """Write tables and page into the output.
+    """Write tables, words to cite and page into the output.
 
     Returns:
         where the page is.
@@ -250,7 +254,10 @@ def write(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Sc
     write_tables(settings.out, rows, pairwise_comparisons(rows), scorer)
     write_own(settings, rows)
     page = files.join(settings.out, PAGE)
-    files.write_atomic(page, evaluation_page(view_of(settings, cases, rows, scorer)).encode())
+    view = view_of(settings, cases, rows, scorer)
+    if view.citation is not None:
+        files.write_atomic(Output(settings.out).citation, view.citation.markdown().encode())
+    files.write_atomic(page, evaluation_page(view).encode())
     return page
 
 

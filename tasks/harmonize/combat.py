@@ -15,9 +15,11 @@ from core.harmonize.model import Harmonizer
 from core.harmonize.sites import by_combat, site_accuracy
 from core.harmonize.table import Features
 from core.io import files
+from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import tables
 from tasks.harmonize.tables import Member
+from tasks.report.citation import Citation
 
 
 @dataclass(frozen=True)
@@ -128,15 +130,22 @@ def write_tables(out: str, adjusted: Adjusted) -> None:
 
 
 def report(
-    out: str, members: Sequence[Member], adjusted: Adjusted, flags: Mapping[str, str], options: Mapping[str, Any] | None = None
+    out: str,
+    members: Sequence[Member],
+    adjusted: Adjusted,
+    flags: Mapping[str, str],
+    options: Mapping[str, Any] | None = None,
+    citation: Citation | None = None,
 ) -> None:
-    """Write the tables and the page.
+    """Write the tables, the words to cite and the page.
 
     The page's "before" and "after" are of the same scans: those that ComBat took, or all where it took none.
     """
     from tasks.report.harmonize import write_page
 
     write_tables(out, adjusted)
+    if citation is not None:
+        files.write_atomic(Output(out).citation, citation.markdown().encode())
     if not members:
         return
     after = adjusted.after if adjusted.adjusted is None else adjusted.adjusted
@@ -147,8 +156,8 @@ def report(
         reasons[scan] = f"{reasons[scan]}; {why}" if reasons.get(scan) else why
     histograms = tables.histograms_before(members), tables.histograms_after(members)
     if adjusted.combat is None:
-        write_page(out, before, after, *histograms, reasons, notes=adjusted.notes)
+        write_page(out, before, after, *histograms, reasons, notes=adjusted.notes, citation=citation)
         return
     kept_effects = [term["name"] for term in adjusted.combat["terms"]]
-    about: dict[str, Any] = {"preserve": kept_effects, "notes": adjusted.notes, "combat": options}
+    about: dict[str, Any] = {"preserve": kept_effects, "notes": adjusted.notes, "combat": options, "citation": citation}
     write_page(out, before, after, *histograms, reasons, between=adjusted.after, **about)

@@ -1,9 +1,9 @@
-"""Words to cite: a paragraph of methods on a run, ready to paste, with the papers behind what was used."""
+"""Words to cite: a paragraph of methods, ready to paste, with the papers behind what was used; here that of a run."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core import __version__
@@ -39,12 +39,13 @@ class Citation:
         return f"{HEAD}{self.paragraph}\n\n## References\n\n{lines}"
 
 
-def _count(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
+    """A number of things, in words."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-class _Numbers:
-    """Numbers of references, in the order in which they are asked for."""
+class Numbers:
+    """Numbers of references, in the order in which they are asked for; the first is isovox itself."""
 
     def __init__(self) -> None:
         self.texts = [ITSELF]
@@ -64,17 +65,19 @@ def _model(record: ScanRecord) -> str:
     return f", with the model {name}SHA-256 {str(model.get('sha256', ''))[:12]}"
 
 
-def _method(name: str, count: int, models: Sequence[str], numbers: _Numbers) -> str:
+def titled(name: str, numbers: Numbers) -> str:
+    """A method's name, with what it is and the numbers of its papers."""
     entry = registry.methods().get(name)
-    title = f" ({entry.title}{numbers.of(registry.references_of(name))})" if entry else ""
-    return f"{count} by {name}{title}{' and'.join(models)}"
+    return f"{name} ({entry.title}{numbers.of(registry.references_of(name))})" if entry else name
 
 
-def _methods(records: Sequence[ScanRecord], numbers: _Numbers) -> str:
+def restored_by(records: Sequence[ScanRecord], numbers: Numbers) -> str:
+    """By which methods and models scans were restored, in a sentence."""
     counts = Counter(record.method for record in records)
     models = {name: sorted({_model(record) for record in records if record.method == name}) for name in counts}
-    parts = [_method(name, count, models[name], numbers) for name, count in sorted(counts.items(), key=lambda item: -item[1])]
-    return f"{_count(len(records), 'scan')} {'was' if len(records) == 1 else 'were'} restored: {'; '.join(parts)}."
+    most_first = sorted(counts.items(), key=lambda item: -item[1])
+    parts = [f"{count} by {titled(name, numbers)}{' and'.join(models[name])}" for name, count in most_first]
+    return f"{counted(len(records), 'scan')} {'was' if len(records) == 1 else 'were'} restored: {'; '.join(parts)}."
 
 
 def _choice(plan: CohortPlan) -> str:
@@ -89,7 +92,7 @@ def _voxels(plan: CohortPlan) -> str:
     size = plan.settings.voxel_size
     lost = [scan for scan in plan.scans if is_coarser(scan)]
     kept = "the smallest edge that each scan has" if size == "auto" else f"{size:g} mm"
-    finest = f" Of these, {_count(len(lost), 'scan')} had smaller voxels and became coarser." if lost else ""
+    finest = f" Of these, {counted(len(lost), 'scan')} had smaller voxels and became coarser." if lost else ""
     return f"to isotropic voxels ({kept}) with isovox {__version__} [1].{finest}"
 
 
@@ -102,19 +105,29 @@ def _fused(plan: CohortPlan) -> str:
     together = [len(group) for group in plan.groups() if len(group) > 1]
     if not together:
         return ""
-    return f"{_count(len(together), 'person')} had scans that were restored together, {sum(together)} in all."
+    return f"{counted(len(together), 'person')} had scans that were restored together, {sum(together)} in all."
 
 
 def _checked(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
     flagged = sum(record.state == "flagged" for record in records)
     failed = plan.planned - len(records)
     ends = f"{flagged} of them {'was' if flagged == 1 else 'were'} flagged by these checks" + (
-        f"; {_count(failed, 'scan')} could not be restored" if failed else ""
+        f"; {counted(failed, 'scan')} could not be restored" if failed else ""
     )
     return (
         "Each restored volume was seen again through the model of its acquisition and held against the scan as measured "
         f"(consistency, local differences, shift, gain, volume and seams); {ends}."
     )
+
+
+def ran_on(versions: Mapping[str, str]) -> str:
+    """What stood beneath isovox, in a sentence."""
+    return f"isovox ran on {', '.join(f'{name} {version}' for name, version in versions.items() if name != 'isovox')}."
+
+
+def cited(sentences: Iterable[str], numbers: Numbers) -> Citation:
+    """The sentences that say something, in one paragraph, with the references that they number."""
+    return Citation(" ".join(sentence for sentence in sentences if sentence), tuple(numbers.texts))
 
 
 def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[str, str]) -> Citation:
@@ -125,17 +138,16 @@ def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[
         records: of its scans, whatever became of them.
         versions: of what the numbers depend on, by name.
     """
-    made, numbers = [record for record in records if record.outputs], _Numbers()
+    made, numbers = [record for record in records if record.outputs], Numbers()
     repaired = "What a measured scan says and its restoration leaves was added to it smoothly." if plan.settings.repair else ""
-    stood = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "isovox")
     sentences = (
         f"Thick-slice MRI was restored {_voxels(plan)}",
-        _methods(made, numbers) if made else "No scan was restored.",
+        restored_by(made, numbers) if made else "No scan was restored.",
         _choice(plan),
         _fused(plan),
         repaired,
         _checked(plan, made),
         f"Random numbers began at seed {plan.settings.seed}; the plan's SHA-256 begins with {plan.digest[:12]}.",
-        f"isovox ran on {stood}.",
+        ran_on(versions),
     )
-    return Citation(" ".join(sentence for sentence in sentences if sentence), tuple(numbers.texts))
+    return cited(sentences, numbers)

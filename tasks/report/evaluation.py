@@ -11,6 +11,7 @@ import numpy as np
 
 from core.geometry.grid import Array, Box, Grid
 from tasks.report.box_plot import BoxPlot, box_plot
+from tasks.report.citation import Citation
 from tasks.report.pages import flat, render
 from tasks.report.pictures import PLANES, Plane, Scale, Window, head_box, places, positions, strip, window_of
 
@@ -79,6 +80,7 @@ class EvaluationView:
         failures: scan, method and reason.
         settings: JSON.
         detail: a scan to look at; None where no scan was restored by all.
+        citation: words to cite.
     """
 
     title: str
@@ -92,6 +94,7 @@ class EvaluationView:
     failures: Sequence[tuple[str, str, str]]
     settings: Mapping[str, Any]
     detail: Detail | None
+    citation: Citation | None = None
 
 
 def letters(count: int) -> list[str]:
@@ -171,5 +174,6 @@ def evaluation_page(view: EvaluationView) -> str:
         plots=box_plots(view),
         detail=_pictures(view.detail) if view.detail else None,
         said=list(flat(view.settings)),
+        citation=view.citation,
         placed=("left", "right", "up", "down"),
     )

@@ -18,8 +18,9 @@ from core.harmonize.variance import SITE, Share, explained, giving
 from core.io import files
 from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
+from tasks.report.citation import Citation
 from tasks.report.effects import effects
-from tasks.report.pages import flat, number, render
+from tasks.report.pages import number, render
 
 PAGE = "report.html"
 KEYS = 8  # colours of sites
@@ -141,7 +142,7 @@ def write_page(
     between: Features | None = None,
     preserve: Sequence[str] = ("age", "sex"),
     notes: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
+    citation: Citation | None = None,
     seed: int = 0,
     combat: Mapping[str, Any] | None = None,
 ) -> str:
@@ -154,11 +155,10 @@ def write_page(
         histograms_before: edges and counts of the restored scans' intensities by site.
         histograms_after: of the harmonised scans.
         flags: scans to be taken with care, with the reasons.
-        between: features that ComBat made ``after`` of; None where it was not used. With it the classifier is also tried on
-            scans that ComBat was not fitted on, which is what counts.
+        between: that ComBat made ``after`` of, for the classifier on scans that it was not fitted on; None without ComBat.
         preserve: covariates that ComBat kept.
         notes: what else is to be known of the cohort.
-        settings: of the run, JSON.
+        citation: words to cite.
         seed: of the classifier.
         combat: how ComBat is fitted, as ``Combat.fit`` takes it.
 
@@ -179,7 +179,7 @@ def write_page(
         + [(scan, "", reason) for scan, reason in flags.items() if reason and scan not in after.scans],
         sites=_sites(after, flags),
         notes=notes,
-        said=list(flat(settings or {})),
+        citation=citation,
         scans=len(after),
         features=len(after.names),
         preserve=preserve,

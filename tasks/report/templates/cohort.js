@@ -77,18 +77,6 @@
   });
   at("save").addEventListener("click", () => rated.save(title, rows.map(key).sort(collator.compare)));
 
-  at("copy-citation")?.addEventListener("click", async () => {
-    const [paragraph, list] = at("citation").children;
-    const references = [...list.children].map((each, n) => `${n + 1}. ${each.textContent}`);
-    try {
-      await navigator.clipboard.writeText([paragraph.textContent, "", ...references].join("\n"));
-      at("copied").textContent = "Copied.";
-    } catch {
-      getSelection().selectAllChildren(at("citation")); // a browser that lets no page copy: it is one key away
-      at("copied").textContent = "Selected: press Ctrl+C (⌘C) to copy.";
-    }
-  });
-
   // -- order and choice, of tiles and lines alike --
 
   const compare = (column, sign) => (a, b) => {

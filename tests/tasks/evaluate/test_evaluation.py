@@ -354,7 +354,12 @@ def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path
     )
     rows = run(wanted, [CUBIC, LINEAR, broken], Scoring("tissues"))
     text = Path(write(wanted, find_cases(wanted), rows, scorer)).read_text()
-    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+    assert not re.search(r"(src|href)=\"(?!data:|#|CITATION.md)", text)
+    words = (tmp_path / "CITATION.md").read_text()
+    assert "on 2 scans of 2 persons whose truth is known, degraded so: " in words
+    assert "10.1109/TIP.2003.819861" in words  # SSIM is among the figures
+    assert "10.1109/CVPR.2018.00068" not in words  # LPIPS could not be had
+    assert "2 others could not be made or scored" in words
     assert "<b>VGG</b>" not in text
     assert "/home/jane" not in text
     assert "2 persons cannot show a difference" in text

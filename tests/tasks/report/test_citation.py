@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
+
+import numpy as np
 
 from core.engine.records import ScanRecord
+from core.harmonize.intensity import Normaliser
+from core.harmonize.model import Harmonizer
+from core.harmonize.table import Features
+from core.harmonize.volume import VolumeModel
 from core.io import files
 from core.io.output import Output
+from core.settings.harmonize import HarmonizeSettings, VolumeSteps
 from core.settings.run import RunSettings
+from tasks.harmonize.combat import Adjusted
+from tasks.harmonize.words import INTENSITY, STEPS
+from tasks.harmonize.words import words as harmonisation
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.pages import write_cohort_page
 from tasks.report.citation import citation
@@ -61,3 +72,40 @@ def test_the_page_and_the_file_carry_the_paragraph(tmp_path):
     assert "10.1109/79.799930" in page
     assert made.paragraph.split(" (")[0] in page
     assert "which become 6 mm" in page
+
+
+def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
+    table = Features(("a", "b"), ("bonn", "oslo"), {}, ("f", "g"), np.zeros((2, 2)))
+    none = Harmonizer(contrast="T1w", method="cubic", voxel_size=2, field_of_view=(10, 10, 10))
+    wanted = HarmonizeSettings(sites=("a=a", "b=b"), out="out", voxel_size=2)
+    records = [record("a", "cubic"), record("b", "cubic")]
+    made = harmonisation(wanted, none, records, Adjusted(table, table), {"done": 2}, {"isovox": "1", "numpy": "2.0"})
+    assert "MRI of 2 sites was restored to isotropic voxels (2 mm) and harmonised with isovox" in made.paragraph
+    assert "Intensities were left as they are." in made.paragraph
+    assert "ComBat" not in made.paragraph
+    assert "N4" not in made.paragraph
+    assert len(made.references) == 2  # isovox and the splines
+    steps = VolumeSteps(bias_field=True, brain_only=True)
+    whole = none.model_copy(
+        update={
+            "intensity": Normaliser("nyul", "T1w", {}, 2).to_json(),
+            "volume": VolumeModel(steps).to_json(),
+            "combat": {"terms": [{"name": "age"}]},
+        }
+    )
+    states = {"done": 2, "failed": 1, "skipped": 3}
+    made = harmonisation(wanted, whole, records, Adjusted(table, table, table, whole.combat), states, {"numpy": "2.0"})
+    for words in (
+        "by the cohort's mean deciles (Nyúl) [4, 5], fitted on the scans of all sites",
+        "what N4 finds of a bias field beyond the reference's was taken away [3]; what lies beyond a rough brain mask",
+        "taken out of 2 image features by ComBat [6, 7]: the effects of age preserved, the sites' effects drawn together",
+        "1 scan could not be restored or measured; 3 scans were rejected by rating and left out",
+        whole.sha256[:12],
+    ):
+        assert words in made.paragraph
+    assert any("10.1093/biostatistics/kxj037" in reference for reference in made.references)
+
+
+def test_every_way_of_harmonising_has_its_words():
+    assert set(INTENSITY) == set(get_args(HarmonizeSettings.model_fields["intensity"].annotation)) - {"none"}
+    assert set(STEPS) == set(VolumeSteps.model_fields)

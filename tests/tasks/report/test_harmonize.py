@@ -13,6 +13,7 @@ from core.harmonize.features import NAMES
 from core.harmonize.table import Features
 from core.harmonize.variance import explained
 from tasks.report import harmonize
+from tasks.report.citation import Citation
 from tasks.report.harmonize import _histograms, _judge, _keys, write_page
 from tests.core.harmonize.sites import cohort
 from tests.tasks.report.test_report import Page
@@ -100,9 +101,12 @@ def test_nothing_comes_from_outside_and_all_text_is_escaped(tmp_path: Path) -> N
     evil = "<script>alert(1)</script>"
     site = tuple(evil if one == "a" else one for one in before.site)
     flags = {before.scans[0]: f"{evil} in /home/someone/data/scan.nii.gz"}
-    text = page_of(
-        tmp_path, replace(before, site=site), replace(after, site=site), flags, notes=[evil], settings={"intensity": evil}
-    )
+    cited = Citation(f"By {evil}.", (evil,))
+    pages = [page_of(tmp_path, replace(before, site=site), replace(after, site=site), flags, notes=[evil], citation=cited)]
+    pages.append(page_of(tmp_path, replace(before, site=site), replace(after, site=site), flags, notes=[evil]))
+    assert evil not in pages[0]
+    assert "Words to cite" in pages[0]
+    text = pages[1]
     parsed = Page(text)
     assert evil not in text
     assert "script" not in parsed.tags
