@@ -1,4 +1,4 @@
-"""A Prefect server in this very process, without the pages that ask outside hosts.
+"""A Prefect server in this very process, without the pages that ask outside hosts, and with one that asks for the password.
 
 Prefect's second UI and FastAPI's /docs and /redoc fetch from elsewhere: here they are not found. And where the runs are processes
 of this machine, a run that is to read what is not there is refused as its form is sent.
@@ -15,8 +15,10 @@ import os
 import re
 import sys
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
+
+from infra import prefect_login
+from infra.prefect_login import Message, Send
 
 HIDDEN = re.compile(r"((/api)?/(docs|redoc)|/v2)(/.*)?")
 STARTS = re.compile(r"/api/deployments/[0-9a-f-]+/create_flow_run")
@@ -24,9 +26,7 @@ READ = ("input", "cohort", "reference", "labels", "new")  # settings that name w
 ELSEWHERE = "elsewhere"
 LARGEST = 2**20  # bytes of a form that is looked at
 
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
@@ -49,10 +49,19 @@ def closed(app: App, *, here: bool = True) -> App:
                 await _answer(send, 409, reason)
             else:
                 await app(scope, _again(messages, receive), send)
+        elif scope["path"] == prefect_login.PATH:
+            await _send(send, 200, b"text/html; charset=utf-8", prefect_login.PAGE.encode())
+        elif scope["method"] == "GET" and _password():
+            await app(scope, receive, prefect_login.asking(send))
         else:
             await app(scope, receive, send)
 
     return without
+
+
+def _password() -> str:
+    """User and password that the server asks for, as user:password; empty where it asks for none."""
+    return os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
 
 
 def missing(body: bytes) -> str:
@@ -70,7 +79,7 @@ def missing(body: bytes) -> str:
 
 def _let_in(scope: Message) -> bool:
     """Whether who asks knows the password; the others hear nothing of what lies on this machine."""
-    login = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    login = _password()
     header = dict(scope["headers"]).get(b"authorization", b"")
     return not login or hmac.compare_digest(header, b"Basic " + b64encode(login.encode()))
 
@@ -97,8 +106,11 @@ def _again(messages: list[Message], receive: Receive) -> Receive:
 
 
 async def _answer(send: Send, status: int, text: str) -> None:
-    body = json.dumps({"detail": text}).encode()
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]})
+    await _send(send, status, b"application/json", json.dumps({"detail": text}).encode())
+
+
+async def _send(send: Send, status: int, kind: bytes, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
     await send({"type": "http.response.body", "body": body})
 
 

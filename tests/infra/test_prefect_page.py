@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from infra import prefect_login
 from infra.prefect_page import closed, missing
 
 START = "/api/deployments/0b5ba7c5-4fd3-4b0b-9a0e-9f4f7b1a2c3d/create_flow_run"
@@ -77,3 +78,36 @@ def test_what_runs_on_other_machines_read_is_not_looked_for() -> None:
     assert asked(START, body)[0] == 409
     assert asked(START, body, here=False) == (200, body)
     assert asked("/docs", method="GET", here=False)[0] == 404
+
+
+def served(path: str, kind: bytes, body: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """Headers and body that a browser hears of an application's answer in two parts."""
+    said: list[dict[str, Any]] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"etag", b"old")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body[:5], "more_body": True})
+        await send({"type": "http.response.body", "body": body[5:]})
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "path": path, "method": "GET", "headers": []}
+    asyncio.run(closed(app)(scope, None, send))  # type: ignore[arg-type]
+    return dict(said[0]["headers"]), b"".join(message["body"] for message in said[1:])
+
+
+def test_a_browser_without_the_password_is_led_to_a_page_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = b"<html><head><title>Prefect</title></head></html>"
+    assert served("/", b"text/html", page)[1] == page  # where no password is asked for
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "isovox:word")
+    headers, sent = served("/runs", b"text/html; charset=utf-8", page)
+    assert b"<head>" + prefect_login.ASKING.encode() + b"<title>" in sent
+    assert int(headers[b"content-length"]) == len(sent)
+    assert b"etag" not in headers
+    assert served("/api/flows", b"application/json", b'{"a": "<head>"}') == (
+        {b"content-type": b"application/json", b"content-length": b"15", b"etag": b"old"},
+        b'{"a": "<head>"}',
+    )
+    assert b'type="password"' in served(prefect_login.PATH, b"text/html", page)[1]

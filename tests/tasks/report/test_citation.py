@@ -88,7 +88,7 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
     steps = VolumeSteps(bias_field=True, brain_only=True)
     whole = none.model_copy(
         update={
-            "intensity": Normaliser("nyul", "T1w", {}, 2).to_json(),
+            "intensity": Normaliser("nyul", "T1w", {"percentiles": [], "scale": []}, 2).to_json(),
             "volume": VolumeModel(steps).to_json(),
             "combat": {"terms": [{"name": "age"}]},
         }
