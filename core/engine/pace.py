@@ -1,16 +1,30 @@
-"""How fast the stages of a restoration go: seconds of one worker a million restored voxels, by stage; for forecasts."""
+"""How fast the stages of a restoration go: seconds of one worker a million restored voxels, by stage; for forecasts.
+
+What is done beside a restoration costs something of each scan, however small it is: as much as ``EACH`` voxels.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 
 from core.methods.base import Method
 
 STAGES = ("ingest", "restore", "export", "report")
-BESIDES = {"ingest": 0.2, "export": 2.0, "report": 2.0}  # as measured at 1 mm on one core; plans start from them
+EACH = 5e6  # between scans of 0.4 and 7.6 million voxels, as measured
+BESIDES = {"ingest": 0.1, "export": 1.2, "report": 0.5}  # so measured, on one core of a busy machine; plans start from them
 
 Pace = Mapping[str, float]
+
+
+def seconds_at(pace: Pace, shape: Sequence[int]) -> dict[str, float]:
+    """What the stages of a scan take at a pace, by the shape of its restored image."""
+    return {stage: each * _millions(stage, shape) for stage, each in pace.items()}
+
+
+def _millions(stage: str, shape: Sequence[int]) -> float:
+    return (math.prod(shape) + (0.0 if stage == "restore" else EACH)) / 1e6
 
 
 def first_pace(method: Method) -> dict[str, float]:
@@ -18,14 +32,16 @@ def first_pace(method: Method) -> dict[str, float]:
     return {**BESIDES, "restore": 1e6 * method.passes / method.voxels_per_second}
 
 
-def pace_of(seconds: Mapping[str, float], voxels: int) -> dict[str, float]:
+def pace_of(seconds: Mapping[str, float], shape: Sequence[int], scans: int = 1) -> dict[str, float]:
     """Of one scan.
 
     Args:
         seconds: that its stages took.
-        voxels: of its restored image.
+        shape: of its restored image.
+        scans: that went through the stages together, of one shape.
     """
-    return {stage: float(f"{1e6 * seconds[stage] / voxels:.4g}") for stage in STAGES if seconds.get(stage, 0.0) > 0}
+    known = [stage for stage in STAGES if seconds.get(stage, 0.0) > 0]
+    return {stage: float(f"{seconds[stage] / scans / _millions(stage, shape):.4g}") for stage in known}
 
 
 def median_pace(paces: Sequence[Pace]) -> dict[str, float]:

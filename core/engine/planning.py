@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.pace import Pace, first_pace
+from core.engine.pace import Pace, first_pace, seconds_at
 from core.engine.plan import (
     FINER,
     CohortPlan,
@@ -109,7 +109,7 @@ def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: Til
     restored = math.prod(scan.target_grid.shape)
     tile = math.prod(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
     working = method.bytes_per_tile_voxel * tile
-    stages = {stage: seconds * restored / 1e6 for stage, seconds in pace.items()}
+    stages = seconds_at(pace, scan.target_grid.shape)
     return Forecast(
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
         tile=round(working),

@@ -129,6 +129,7 @@ class RunContext:
         for job, outcome in self.dispatch(function, jobs, window=window, deadline=DEADLINE, heard=heard):
             if isinstance(outcome, BaseException):
                 self.note(job.keys, outcome)
+                self.effort.end(job.keys)
             else:
                 yield job, outcome
 
@@ -198,7 +199,7 @@ class RunContext:
         return [
             (
                 self.plan.way(scan).method,
-                pace_of(self.seconds[scan.key], math.prod(scan.target_grid.shape) * together[scan.group]),
+                pace_of(self.seconds[scan.key], scan.target_grid.shape, together[scan.group]),
             )
             for scan in through
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,7 +103,7 @@ def _paces(settings: RunSettings) -> dict[str, dict[str, float]]:
     for record in Output(settings.out).records():
         options = record.provenance.get("Settings", {}).get("method_options")
         if options == settings.method_options and record.seconds:
-            paces.setdefault(record.method, []).append(pace_of(record.seconds, math.prod(record.provenance["Target"]["shape"])))
+            paces.setdefault(record.method, []).append(pace_of(record.seconds, record.provenance["Target"]["shape"]))
     return {method: median_pace(known) for method, known in paces.items()}
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 
 LATEST = 20  # pieces of work of a stage by which the others of that stage are judged
+NOTHING = 1e-6  # seconds, below which sums of floats are none
 
 
 class Effort:
@@ -47,11 +48,12 @@ class Effort:
                 self._set(key, stage, 1.0)
 
     def end(self, keys: Sequence[str]) -> None:
-        """Nothing is to be done for scans any more, whatever became of them."""
+        """Nothing is to be done for scans any more: what was not done, such as the pages of one that failed, is no work."""
         with self._lock:
             for key in keys:
-                for stage in self._forecasts.get(key, {}):
-                    self._set(key, stage, 1.0)
+                for stage, seconds in self._forecasts.get(key, {}).items():
+                    self._totals[stage] -= seconds * (1.0 - self._parts.get((key, stage), 0.0))
+                    self._parts[key, stage] = 1.0
 
     def _set(self, key: str, stage: str, part: float) -> None:
         said = self._forecasts.get(key, {}).get(stage, 0.0)
@@ -63,4 +65,6 @@ class Effort:
         with self._lock:
             ratios = {stage: statistics.median(self._ratios[stage]) if self._ratios[stage] else 1.0 for stage in self._totals}
             total = sum(ratios[stage] * seconds for stage, seconds in self._totals.items())
-            return min(sum(ratios[stage] * self._done[stage] for stage in ratios) / total, 1.0) if total else 0.0
+            if total < NOTHING:
+                return 1.0 if self._forecasts else 0.0
+            return min(sum(ratios[stage] * self._done[stage] for stage in ratios) / total, 1.0)

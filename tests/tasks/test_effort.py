@@ -41,13 +41,14 @@ def test_the_first_scan_which_imports_says_little_and_what_is_old_nothing() -> N
     assert effort.share() == pytest.approx(120 / 160)
 
 
-def test_scans_restored_together_share_their_seconds_and_what_failed_is_over() -> None:
+def test_scans_restored_together_share_their_seconds_and_what_failed_is_no_work() -> None:
     effort = Effort({"a": SAID, "b": SAID, "c": SAID})
     effort.over(["a", "b"], "restore", 4.0)  # as was said
     assert effort.share() == pytest.approx(4 / 30)
+    effort.over(["c"], "ingest", 1.0)
     effort.end(["c"])
     effort.end(["c"])
-    assert effort.share() == pytest.approx(14 / 30)
+    assert effort.share() == pytest.approx(5 / 21)  # what is not done of it is no work
     effort.end(["a", "b"])
     assert effort.share() == 1.0
     assert Effort({}).share() == 0.0
