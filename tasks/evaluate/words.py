@@ -42,7 +42,7 @@ def _methods(settings: EvaluationSettings, rows: Sequence[Score], numbers: Numbe
 
 
 def registered(label: str) -> str:
-    """The method of a row's label, which may go on with what sets it apart: "unires+repair", "anyscan (champion)"."""
+    """The method of a row's label, which may go on with what sets it apart: "METHOD+repair", "METHOD (champion)"."""
     return label.partition(" ")[0].partition("+")[0]
 
 
