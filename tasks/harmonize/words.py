@@ -88,6 +88,15 @@ def _features(harmonizer: Harmonizer, settings: HarmonizeSettings, adjusted: Adj
     return f"What is the sites' was taken out of {count} by ComBat{numbers.of((JOHNSON, FORTIN))}: {', '.join(how)}."
 
 
+def _maps(harmonizer: Harmonizer, settings: HarmonizeSettings, numbers: Numbers) -> str:
+    if harmonizer.maps is None or not settings.maps:
+        return ""
+    return (
+        f"The harmonised scans were brought to one space by affine registration, and what is the sites' was taken out of each "
+        f"voxel ({settings.map_voxel:g} mm) by ComBat{numbers.of((JOHNSON, FORTIN))}."
+    )
+
+
 def _left_out(states: Mapping[str, int]) -> str:
     parts = [f"{counted(states['failed'], 'scan')} could not be restored or measured"] if states.get("failed") else []
     parts += [f"{counted(states['skipped'], 'scan')} were rejected by rating and left out"] if states.get("skipped") else []
@@ -120,6 +129,7 @@ def words(
         _steps(harmonizer, numbers),
         _intensities(harmonizer, settings, numbers),
         _features(harmonizer, settings, adjusted, numbers),
+        _maps(harmonizer, settings, numbers),
         _left_out(states),
         f"Random numbers began at seed {settings.seed}; the harmoniser's SHA-256 begins with {harmonizer.sha256[:12]}.",
         ran_on(versions),

@@ -84,6 +84,7 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
     assert "Intensities were left as they are." in made.paragraph
     assert "ComBat" not in made.paragraph
     assert "N4" not in made.paragraph
+    assert "voxel (4 mm)" not in made.paragraph
     assert len(made.references) == 2  # isovox and the splines
     steps = VolumeSteps(bias_field=True, brain_only=True)
     whole = none.model_copy(
@@ -91,14 +92,16 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
             "intensity": Normaliser("nyul", "T1w", {"percentiles": [], "scale": []}, 2).to_json(),
             "volume": VolumeModel(steps).to_json(),
             "combat": {"terms": [{"name": "age"}]},
+            "maps": {},
         }
     )
-    states = {"done": 2, "failed": 1, "skipped": 3}
+    states, wanted = {"done": 2, "failed": 1, "skipped": 3}, wanted.model_copy(update={"maps": True})
     made = harmonisation(wanted, whole, records, Adjusted(table, table, table, whole.combat), states, {"numpy": "2.0"})
     for words in (
         "by the cohort's mean deciles (Nyúl) [4, 5], fitted on the scans of all sites",
         "what N4 finds of a bias field beyond the reference's was taken away [3]; what lies beyond a rough brain mask",
         "taken out of 2 image features by ComBat [6, 7]: the effects of age preserved, the sites' effects drawn together",
+        "out of each voxel (4 mm) by ComBat [6, 7].",
         "1 scan could not be restored or measured; 3 scans were rejected by rating and left out",
         whole.sha256[:12],
     ):
