@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import FeaturesError
 from core.harmonize.combat import Combat
-from core.harmonize.design import complete, lacking
+from core.harmonize.design import FEWEST, complete, lacking
 from core.harmonize.model import Harmonizer
 from core.harmonize.sites import by_combat, site_accuracy
 from core.harmonize.table import Features
@@ -92,7 +92,14 @@ def _fitted(before: Adjusted, settings: HarmonizeSettings) -> Adjusted:
     unknown = lacking(before.after, preserve)
     notes = [_lacking(before.after, unknown)] if unknown else []
     notes += [f"{name} is known of no scan, so its effect is not preserved" for name in settings.preserve if name not in preserve]
+    if settings.smooth_age:
+        notes += [f"{name} is preserved as a straight line: a spline takes {FEWEST} values" for name in _straight(combat)]
     return _told(replace(before, adjusted=adjusted, combat=combat.to_json(), notes=tuple(notes)), combat)
+
+
+def _straight(combat: Combat) -> list[str]:
+    """Numbers whose effects are kept as a straight line."""
+    return [term.name for term in combat.terms if term.levels is None and term.knots is None]
 
 
 def _applied(combat: Combat, before: Adjusted) -> Adjusted:

@@ -191,6 +191,8 @@ def test_combat_of_before_takes_known_sites_and_leaves_new_ones_out(cohort, tmp_
     made = harmonized(cohort)
     settings = HarmonizeSettings(sites=("x",), out=str(tmp_path))
     first = adjust(settings, made, None)
+    bent = adjust(settings.model_copy(update={"smooth_age": True}), made, None)
+    assert {*bent.notes} - {*first.notes} == {"age is preserved as a straight line: a spline takes 8 values"}
     given = fitted(cohort).model_copy(update={"combat": json.loads(json.dumps(first.combat))})
     again = adjust(settings, made, given)
     assert np.array_equal(again.adjusted.values, first.adjusted.values, equal_nan=True)
