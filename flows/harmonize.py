@@ -161,7 +161,7 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     for number in range(last_looks(steps)):
         at = model.Harmonizer(intensity=intensity, volume=volumes.to_json(), **geometry)
         members, looks = run.look(2 + number, at, members)
-        volumes = fit_last(volumes, list(looks.values()))
+        volumes = fit_last(volumes, list(looks.values()), wanted)
     volume = volumes.to_json() if steps.wanted() else None
     return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
 

@@ -26,6 +26,7 @@ Landmarks = list[float]
 
 QUARTILES = 0.25, 0.5, 0.75
 BINS = 2048
+STEP = 0.5  # of what is left that a round takes back: classes told anew answer by up to twice what a curve does
 APART = 1e-3  # of the distance of the outermost: no two landmarks are nearer
 
 
@@ -93,15 +94,17 @@ class Curves:
         mapped = _through(image, known, self.common).astype(np.float32)
         return np.where(image == 0, np.float32(0), mapped)
 
-    def refined(self, landmarks: Mapping[str, Sequence[Landmarks]]) -> Self:
-        """With each site's landmarks where they must have been for ``landmarks``, those of its mapped scans, to come about.
+    def refined(self, landmarks: Mapping[str, Sequence[Landmarks]], reference: str | None) -> Self:
+        """With each site's landmarks where they must have been for ``landmarks`` to come about, those of its harmonised scans.
 
-        Tissues are told anew of a mapped scan, and a little otherwise.
+        What a site's scans still show beside the reference's, tissues told anew and noise of all sites alike, is taken back.
         """
+        now = {site: np.array(_rising(np.median(np.array(theirs), axis=0).tolist())) for site, theirs in landmarks.items()}
+        wanted = np.mean(list(now.values()), axis=0) if reference is None else now[reference]
         sites = {}
         for site, known in self.sites.items():
-            now = np.median(np.array(landmarks[site]), axis=0) if site in landmarks else np.array(self.common)
-            sites[site] = known if known == self.common else _rising(_through(now, self.common, known).tolist())
+            seen = _through(np.array(self.common), wanted, wanted + STEP * (now.get(site, wanted) - wanted))
+            sites[site] = known if known == self.common else _rising(_through(seen, self.common, known).tolist())
         return replace(self, sites=sites)
 
     def to_json(self) -> dict[str, Any]:

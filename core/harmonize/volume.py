@@ -34,6 +34,7 @@ from core.tissues import Contrast
 Kept = NDArray[np.bool_]
 
 VERSION = 2  # of what is fitted
+ROUNDS = 6  # looks at mapped scans, where curves are mended
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,19 @@ class VolumeModel:
         Raises:
             InputError: as ``map``.
         """
-        made = self.map(scan)
-        if self.texture is not None:
-            made = self._noisy(made, scan)
+        made = self.made(scan)[1]
         if self.steps.brain_only:
             return replace(made, image=np.where(made.mask, made.image, np.float32(0)))
         return made
+
+    def made(self, scan: Scan) -> tuple[Made, Made]:
+        """The scan as mapped, and with the common noise; all of the head.
+
+        Raises:
+            InputError: as ``map``.
+        """
+        mapped = self.map(scan)
+        return mapped, mapped if self.texture is None else self._noisy(mapped, scan)
 
     def _noisy(self, made: Made, scan: Scan) -> Made:
         """The image with what it lacks of the common noise; of a stripped scan in the brain alone, whose border it would move."""
@@ -257,14 +265,19 @@ def look_again(model: VolumeModel, method: str, scan: Scan) -> Look:
 
 
 def look_last(model: VolumeModel, scan: Scan) -> Look:
-    """What the curves are mended by and the noise is fitted on: of the scan as ``model`` maps it.
+    """What the curves are mended by and the noise is fitted on: landmarks of the scan as harmonised, powers as mapped.
+
+    Noise widens what lies around a tissue's peak: the curves of sites of unlike noise are mended where all have the same.
 
     Raises:
         InputError: as ``VolumeModel.map``.
     """
-    made = model.map(scan)
-    marks = landmarks(made.image, made.mask, model.contrast) if model.steps.curve else []
-    return Look(scan.site, landmarks=marks, powers=powers(made.image, made.mask) if model.steps.noise_level else [])
+    mapped, made = model.made(scan)
+    loud = powers(mapped.image, mapped.mask) if model.steps.noise_level else []
+    if not model.steps.curve:
+        return Look(scan.site, powers=loud)
+    mask = mapped.mask if model.texture is None else brain(made.image, scan.grid, stripped=scan.stripped)
+    return Look(scan.site, landmarks=landmarks(made.image, mask, model.contrast), powers=loud)
 
 
 def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, contrast: Contrast = "T1w") -> VolumeModel:
@@ -284,13 +297,17 @@ def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser 
 
 
 def last_looks(steps: VolumeSteps) -> int:
-    """How often mapped scans are looked at: once for their noise, twice where curves are mended."""
-    return 2 if steps.curve else int(steps.noise_level)
+    """How often mapped scans are looked at: once for their noise, more often where curves are mended."""
+    return ROUNDS if steps.curve else int(steps.noise_level)
 
 
-def fit_last(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
-    """The model after a look at mapped scans: its curves mended, its noise fitted."""
-    curves = None if model.curves is None else model.curves.refined(_by_site(looks, "landmarks"))
+def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None) -> VolumeModel:
+    """The model after a look at mapped scans: its curves mended, its noise fitted.
+
+    Where noise is matched, too, the first of these looks tells the noise alone: curves are mended where all have the same.
+    """
+    early = model.steps.noise_level and model.texture is None
+    curves = model.curves if model.curves is None or early else model.curves.refined(_by_site(looks, "landmarks"), reference)
     texture = Texture.fit(_by_site(looks, "powers")) if model.steps.noise_level else None
     return replace(model, curves=curves, texture=texture)
 

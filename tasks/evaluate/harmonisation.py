@@ -303,7 +303,7 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
 
     models = {name: fit_ours(models[name], looks) for name, looks in looked(second_piece, list(models)).items()}
     for number in range(last_looks(OURS[ALL])):
-        models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL])
+        models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL], REFERENCE)
     whole = Trial(settings, trial.sources, rivals=rivals_to_json(fit(readings, models)))
     return whole, _stage(whole, third_piece, tell, dispatch)
 

@@ -167,8 +167,19 @@ def model_of(scans, steps=ALL) -> VolumeModel:
     readings = [look.reading for look in again if look.site == reference]
     model = fit_again(model, again, Normaliser.fit_readings("tissues", readings), reference)
     for _ in range(last_looks(steps)):
-        model = fit_last(model, [look_last(model, scan) for scan in scans])
+        model = fit_last(model, [look_last(model, scan) for scan in scans], reference)
     return model
+
+
+def test_curves_are_mended_by_half_and_the_reference_stays_as_it_is():
+    known = [float(value) for value in range(10, 100, 10)]
+    curves = Curves(known, {"reference": known, "other": known[:8] + [95.0]})
+    wanted = [value + 2 for value in known]  # noise moved the reference's own landmarks, too
+    still = curves.refined({"reference": [wanted], "other": [wanted]}, "reference")
+    assert still.sites["other"] == pytest.approx(curves.sites["other"])
+    off = curves.refined({"reference": [wanted], "other": [[value + 4 for value in wanted]]}, "reference")
+    assert off.sites["other"][:8] == pytest.approx([value + 2 for value in known[:8]])  # half of what is left
+    assert off.sites["reference"] == known == off.common
 
 
 def test_all_steps_bring_two_sites_together_and_new_scans_get_the_same_bytes():
