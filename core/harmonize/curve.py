@@ -100,7 +100,7 @@ class Curves:
         What a site's scans still show beside the reference's, tissues told anew and noise of all sites alike, is taken back.
         """
         now = {site: np.array(_rising(np.median(np.array(theirs), axis=0).tolist())) for site, theirs in landmarks.items()}
-        wanted = np.mean(list(now.values()), axis=0) if reference is None else now[reference]
+        wanted = np.mean(list(now.values()), axis=0) if reference is None else now.get(reference, np.array(self.common))
         sites = {}
         for site, known in self.sites.items():
             seen = _through(np.array(self.common), wanted, wanted + STEP * (now.get(site, wanted) - wanted))
