@@ -52,6 +52,13 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 
+def uncompressed(scope: Message) -> Message:
+    """A request for a page as of a browser that takes none compressed, so that a line can be put in; others as they are."""
+    if b"text/html" not in dict(scope["headers"]).get(b"accept", b""):
+        return scope
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]}
+
+
 def asking(send: Send) -> Send:
     """What sends an answer on; a page of HTML with the line that asks for the password."""
     start: Message = {}

@@ -52,7 +52,7 @@ def closed(app: App, *, here: bool = True) -> App:
         elif scope["path"] == prefect_login.PATH:
             await _send(send, 200, b"text/html; charset=utf-8", prefect_login.PAGE.encode())
         elif scope["method"] == "GET" and _password():
-            await app(scope, receive, prefect_login.asking(send))
+            await app(prefect_login.uncompressed(scope), receive, prefect_login.asking(send))
         else:
             await app(scope, receive, send)
 

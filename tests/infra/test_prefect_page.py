@@ -110,4 +110,8 @@ def test_a_browser_without_the_password_is_led_to_a_page_of_ours(monkeypatch: py
         {b"content-type": b"application/json", b"content-length": b"15", b"etag": b"old"},
         b'{"a": "<head>"}',
     )
+    page_asked = {"headers": [(b"accept", b"text/html,*/*"), (b"accept-encoding", b"gzip")]}
+    assert prefect_login.uncompressed(page_asked)["headers"] == page_asked["headers"][:1]
+    script_asked = {"headers": [(b"accept", b"*/*"), (b"accept-encoding", b"gzip")]}
+    assert prefect_login.uncompressed(script_asked) == script_asked
     assert b'type="password"' in served(prefect_login.PATH, b"text/html", page)[1]
