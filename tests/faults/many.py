@@ -89,7 +89,7 @@ def run(count: int, folder: str) -> dict[str, Any]:
     from tasks.restore import work
 
     plan, watched, memory = make_plan(count, folder), Watched(), []
-    me = psutil.Process()
+    me, lock = psutil.Process(), threading.Lock()
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=8), validate_parameters=False)
     def many() -> tuple[str, int]:
@@ -99,11 +99,12 @@ def run(count: int, folder: str) -> dict[str, Any]:
             def tell(event: Event) -> None:
                 if isinstance(event, Advanced) and event.unit == "scans":
                     watched.ask(pool)
-                    memory.append((context.finished, me.memory_info().rss))
+                    with lock:
+                        memory.append(((memory[-1][0] if memory else 0) + event.count, me.memory_info().rss))
 
             with run_context(plan, partial(run_bounded, pool), SimpleNamespace(), tell) as context:
                 reprocess._work(context, {scan.key for scan in plan.scans})
-                return str(flow_run.id), context.finished
+                return str(flow_run.id), memory[-1][0]
 
     pictures = SimpleNamespace(read_bytes=lambda _: b"")
     with (
