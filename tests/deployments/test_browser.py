@@ -92,7 +92,7 @@ def test_from_the_form_to_the_report(page: Any, group: Group, working: None, tmp
 def test_the_options_of_a_method_are_filled_in_by_name(page: Any, group: Group, working: None, tmp_path: Path) -> None:
     before = group.ask("flow_runs/count", {})
     texts = open_form(page, group)
-    texts.nth(0).fill(str(tmp_path / "none"))
+    texts.nth(0).fill(str(phantoms(tmp_path / "bids", 1)))
     texts.nth(1).fill(str(tmp_path / "out"))
     page.get_by_role("button", name="unires", exact=True).click()
     rounds = page.locator(".schema-form-property", has_text="Iterations (Optional)").last
@@ -109,7 +109,8 @@ def test_the_options_of_a_method_are_filled_in_by_name(page: Any, group: Group, 
     group.wait(lambda: group.ask("flow_runs/count", {}) > before)
     (run,) = group.ask("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})
     settings = run["parameters"]["settings"]
-    assert (settings["method"], settings["method_options"]) == ("unires", {"iterations": 3})
+    assert settings["method"] == "unires"
+    assert settings["method_options"] == {"iterations": 3, "scaling": True}  # a form says its switches
 
 
 def test_a_run_is_cancelled_on_its_page(page: Any, group: Group, working: None, tmp_path: Path) -> None:
