@@ -184,7 +184,7 @@ def read_prefect(page: Any, client: dict[str, str]) -> None:
     page.goto(url)
     page.locator("input[type=password]").fill(client["PREFECT_API_AUTH_STRING"])
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="Dashboard").or_(page.get_by_text("Flow Runs").first).first.wait_for(timeout=60_000)
+    page.get_by_text("Dashboard", exact=True).first.wait_for(timeout=60_000)
     for place in ("runs", "deployments", "work-pools", "work-pools/work-pool/isovox", "automations", "settings"):
         page.goto(f"{url}/{place}")
         page.wait_for_load_state("load")
