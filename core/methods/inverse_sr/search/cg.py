@@ -33,12 +33,11 @@ from core.methods.inverse_sr.search.chain import times_of
 from core.methods.inverse_sr.search.data_term import Line
 from core.methods.iterative import State
 from core.operators.linear import Kept, LinearOperator, Matrix, apply_axis
-from core.operators.repair import smooth_covariance
+from core.operators.repair import WIDTH, smooth_covariance
 from core.operators.solve import conjugate_gradients
 
-FIRST = 30  # of the 46 steps are left at the first level: there alpha is 0.2
+FIRST = 30  # of the 46 steps are left at the first level: there alpha is 0.17
 HELD = 3.0  # standard deviations of the prior's samples, within which codes stay
-WIDTH = 1.5  # voxels: of the kernel of corrections
 DRAWN = 2000  # number of the first level's noise, beyond those of the starts
 
 
@@ -178,7 +177,7 @@ class Equation:
 def pull(equations: Sequence[Equation], image: Array, trust: float, steps: int) -> Array:
     """Minimise sum |K (A x - y)|^2 + trust (x - v)' S^-1 (x - v): the image after ``steps`` steps from v = ``image``.
 
-    S is a Gaussian kernel of 1.5 voxels along each axis, 1 at its middle. With x = v + G u and G G = S the system of u is well
+    S is the repair's, a Gaussian kernel along each axis, 1 at its middle. With x = v + G u and G G = S the system of u is well
     behaved, and that is the one whose conjugate-gradient steps are counted.
 
     Args:

@@ -13,6 +13,7 @@ from core.geometry.grid import Grid
 from core.methods import registry
 from core.methods.base import Measured
 from core.methods.srmri import mock
+from core.methods.srmri.supervised import method as supervised
 from core.methods.srmri.supervised.presets import NETWORKS, sizes
 from core.methods.srmri.supervised.recipes import edges_apart
 from core.methods.srmri.supervised.swin import WindowAttention
@@ -94,6 +95,24 @@ def test_the_coarse_grid_is_that_of_the_scan_where_it_is_half_as_fine(tmp_path: 
     target = Grid((16, 20, 4), np.eye(4))
     source = InPlane(axis="S").degraded_grid(target, 2)
     assert registry.build_method("carn", {}, str(tmp_path)).plane_grid(source, target, 2) == source  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "axis"), [("R", 0), ("A", 1), ("S", 2)])
+@pytest.mark.parametrize("voxels", [(1, 1, 1), (0.9, 0.9, 1.1)])
+def test_a_network_that_repeats_pixels_repeats_those_of_the_scans_own_slices(
+    name: str, axis: int, voxels: tuple[float, float, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised, "load_network", lambda *_: lambda x: x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    mock.write(str(tmp_path), "carn")
+    sharp, _ = brain((16, 20, 24))
+    target, forward = Grid(sharp.shape, np.diag([*voxels, 1])), InPlane(axis=name)
+    seen = forward.degrade(sharp, target, axis, np.random.default_rng(0))
+    measured = Measured(seen.image, seen.grid, scan_stats(seen.image), forward)
+    (image,) = registry.build_method("carn", {}, str(tmp_path)).restore([measured], target)
+    wanted = seen.image
+    for at in {0, 1, 2} - {axis}:
+        wanted = wanted.repeat(2, at)
+    np.testing.assert_allclose(image, wanted, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", NETWORKS)
