@@ -13,18 +13,20 @@ from prefect import flow
 from core.io import claim
 from core.io.lock import cohort_lock
 from core.io.output import Output
+from core.methods.registry import recipe
 from core.settings.train import TrainSettings
-from flows.registry import bring_own
+from flows.registry import bring_own, registry
 from flows.runs.address import tell_addresses
 from flows.runs.beside import counted_beside
 from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri, training_folder
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, note, waiting
+from flows.weights import resolve_model
 from infra.dispatch import run_bounded
 from infra.processes.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
-from tasks.train import intake, training
+from tasks.train import intake, pretrained, training
 
 if TYPE_CHECKING:
     from tasks.train.intake import Cohort
@@ -58,7 +60,8 @@ def train_network(settings: TrainSettings) -> Outcome:
         what came of it, and the scans that could not be taken.
 
     Raises:
-        UsageError: no scans, a split that shares persons, or a folder of another training.
+        UsageError: no scans, a split that shares persons, a folder of another training, or a model to begin with that is not
+            there, does not fit or has seen who validates.
         RestorationError: the loss is no longer finite.
         ClusterError: the cluster cannot be had.
     """
@@ -70,10 +73,13 @@ def train_network(settings: TrainSettings) -> Outcome:
     claim.check(place.uri, [settings.cohort], "train")
     with cohort_lock(Output(place.uri).lock):
         claim.mark(place.uri, "train")
+        before = _pretrained(settings, place)
         cohort = _ingest(place, settings)
         split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test)
         training.remember(place, settings, split)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
+        if before:
+            training.begin_with(learning, before, cohort)
         waiting("opening the training's records in MLflow")
         with _told(learning) as log:
             tell_addresses(note, log.page)
@@ -89,6 +95,17 @@ def _ingest(place: intake.Place, settings: TrainSettings) -> Cohort:
     for key, why in cohort.failed.items():  # before the hours of training
         note(f"failed {key}: {why}")
     return cohort
+
+
+def _pretrained(settings: TrainSettings, place: intake.Place) -> str | None:
+    """The folder of the model to begin with: the copy beside the training, else what its name means now; None: there is none."""
+    if settings.pretrained is None or pretrained.is_kept(place.pretrained):
+        return settings.pretrained and place.pretrained
+    if settings.pretrained.startswith("models:"):
+        bring_own(settings.pretrained.removeprefix("models:/").partition("@")[0], registry(settings.tracking_uri))
+    folder = resolve_model(settings.pretrained, settings.tracking_uri).folder
+    pretrained.check_fit(folder, recipe(settings.recipe).networks(settings.preset))
+    return folder
 
 
 @contextmanager

@@ -129,6 +129,13 @@ class TrainSettings(Settings):
     out: str | None = Field(None, title="Output", description="folder of the training; default: by name in isovox's own folder")
     name: str | None = Field(None, title="Name", description="of the model in the registry; default: the recipe's")
     preset: str = Field("small", title="Preset", description="size of the network", json_schema_extra=_presets)
+    pretrained: str | None = Field(
+        None,
+        title="Pretrained",
+        description="model of this recipe and size whose weights the training begins with: a folder, or models:/name@alias; "
+        "default: random ones",
+        examples=["/data/model"],
+    )
     degradation: Degradation = DEGRADATION
     training: Training = Field(Training(), title="Training", description="steps, batches, learning rate and when to stop")
     split: Split = Field(Split(), title="Split", description="which persons validate, and which the training must never see")

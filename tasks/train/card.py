@@ -15,6 +15,7 @@ from core.settings.train import Training, TrainSettings
 
 if TYPE_CHECKING:
     from core.training.data.drawn_slices import SliceRanges
+    from tasks.train.pretrained import Lineage
 
 LIMITS = """Other contrasts, scanners, slice profiles and factors than those above, and pathology that the cohort does not show,
 were not seen in training. What the network adds is inferred, not measured: look at the consistency figures."""
@@ -50,6 +51,7 @@ def card(
     *,
     degraded: bool = True,
     drawn: SliceRanges | None = None,
+    before: Sequence[Lineage] = (),
 ) -> Card:
     """The model card.
 
@@ -61,6 +63,7 @@ def card(
         weights: parameters of all networks.
         degraded: whether a forward model took part; else the networks learned what images are like.
         drawn: slices that examples drew for themselves, where the recipe does not ask the settings for them.
+        before: the model that it began with; none: random weights.
     """
     forward, size = settings.degradation.forward, f"{settings.preset}, {weights:,} parameters"
     how = f"`{forward.kind}` ({forward.describe()})" if drawn is None else drawn.describe()
@@ -68,13 +71,14 @@ def card(
     purpose = f"Research: {of if degraded else 'what images like those below can be, for methods that search them'}."
     licence, source = _licence(settings.cohort)
     persons = {part: tuple(names) for part, names in split.items()}
+    stages = [_stage(stage, settings.training, several=len(learned) > 1) for stage in learned]
     data = TrainingData(name=files.name_of(settings.cohort), licence=licence, source=source, scans=scans, persons=persons)
     return Card(
         title=settings.name or settings.recipe,
         summary=f"A {settings.recipe} network ({size}), trained by isovox {__version__}.",
         purpose=f"{purpose} Not a medical device; not for diagnosis.",
-        data=(data,),
-        training="\n".join(_stage(stage, settings.training, several=len(learned) > 1) for stage in learned),
+        data=(data, *(each for model in before for each in model.data)),
+        training="\n".join([*stages, *(f"\n{model.describe()}" for model in before)]),
         figures=tuple(_figures(learned[-1].figures, settings)),
         limits=LIMITS,
         versions=versions(),

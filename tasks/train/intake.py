@@ -30,6 +30,7 @@ class Place:
         self.split = files.join(self.uri, "split.json")
         self.model = files.join(self.uri, "model")
         self.model_split = files.join(self.model, "split.json")
+        self.pretrained = files.join(self.uri, "pretrained")
 
     def checkpoint(self, stage: str = "") -> str:
         """Of a stage by its role; without, of a training of one stage."""

@@ -20,6 +20,7 @@ from core.settings.train import TrainSettings
 from core.stats import ScanStats
 from tasks.events import Advanced, Tell, nobody
 from tasks.tracking.tracker import flat
+from tasks.train import pretrained
 from tasks.train.card import Learned, card
 from tasks.train.domain import domain_of
 from tasks.train.intake import Cohort, Place
@@ -71,7 +72,8 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
     Raises:
         UsageError: where the folder is of a training with other settings or another split.
     """
-    dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"})
+    unsaid = set() if settings.pretrained else {"pretrained"}  # folders of before do not know it
+    dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"} | unsaid)
     how = dumped["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
     stated = {"settings": dumped | {"training": how}, "split": split}
     if files.exists(place.settings) and (before := _noted(place.settings)) != stated:
@@ -147,6 +149,11 @@ class Learning:
     def label(self, stage: Stage) -> str:
         """What files and figures of a stage are called by: its role; empty where the recipe has one stage."""
         return stage.role if len(self.recipe.stages) > 1 else ""
+
+    @property
+    def before(self) -> list[pretrained.Lineage]:
+        """The model that the training began with; none of one that began with random weights."""
+        return [pretrained.lineage(Place(self.uri).pretrained)] if self.settings.pretrained else []
 
     def subjects(self, part: str) -> list[Subject]:
         """All images of the persons of a part."""
@@ -233,14 +240,34 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
     examples = drawn("train", how.seed, length)
     _measure(learning, stage, examples)
     torch.manual_seed(how.seed)
+    objective = stage.begin(replace(context, measured=measured_by(learning, stage)))
+    if learning.settings.pretrained:
+        pretrained.begin(Place(learning.uri).pretrained, stage.role, objective.network)
     return Trainer(
-        stage.begin(replace(context, measured=measured_by(learning, stage))),
+        objective,
         how,
         examples,
         drawn("validation", how.seed + 1, how.validation_pairs),
         Place(learning.uri).checkpoint(learning.label(stage)),
         context.device,
     )
+
+
+def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
+    """Keep the model that the training is to begin with, unless it has seen the persons who validate.
+
+    Args:
+        learning: what to train.
+        folder: of the model.
+        cohort: that is trained on.
+
+    Raises:
+        UsageError: pretrained-saw.
+        WeightsError: weights that are not what its config says.
+    """
+    keys = [key for name in learning.split["validation"] for key in cohort.people[name]]
+    pretrained.check_unseen(folder, {key: cohort.sha256[key] for key in keys})
+    pretrained.keep(folder, Place(learning.uri).pretrained)
 
 
 def learn(learning: Learning, tell: Tell = nobody) -> None:
@@ -312,6 +339,7 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
         count,
         degraded=learning.recipe.degrades,
         drawn=learning.recipe.drawn,
+        before=learning.before,
     )
     weights = {part.role: objective.network.state_dict() for part, objective in zip(learned, objectives, strict=True)}
     place = Place(learning.uri)
@@ -320,5 +348,6 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
     learning.recipe.write(place.model, Trained(learning.presets, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
-    files.write_json(place.model_split, split | {"sha256": {key: cohort.sha256[key] for key in seen}})
+    digests = pretrained.learned_from({key: cohort.sha256[key] for key in seen}, learning.before)
+    files.write_json(place.model_split, split | {"sha256": digests})
     return learned[-1]

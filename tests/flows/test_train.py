@@ -104,3 +104,19 @@ def test_a_person_in_two_parts_and_another_training_s_folder_are_refused(cohort,
     done = train(home, cohort, tmp_path / "out", "--steps", "2", "--factor", "8", check=False)
     assert done.returncode == 2
     assert "other values of settings.degradation.factor" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_training_begins_with_a_model_of_the_registry(cohort, home, tmp_path):
+    train(home, cohort, tmp_path / "first", "--name", "first", "--steps", "4")
+    begun = train(home, cohort, tmp_path / "more", "--name", "more", "--pretrained", "models:/first@champion", "--seed", "1")
+    assert "models:/more/1 (champion)" in begun.stdout
+    assert "It began with the weights of first" in (tmp_path / "more" / "model" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_model_of_other_networks_is_refused_before_scans_are_read(cohort, home, tmp_path):
+    refused = train(home, cohort, tmp_path / "other", "--pretrained", "models:/resunet-3d@champion", check=False)
+    assert refused.returncode == 2
+    assert "pretrained-unfit" in refused.stderr
+    assert not (tmp_path / "other" / "cohort.zarr").exists()

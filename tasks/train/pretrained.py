@@ -1,0 +1,133 @@
+"""The model whose weights a training begins with: beside the training, fit for its networks, and blind to those held out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.errors import UsageError
+from core.io import files
+from core.models import bundle as bundles
+from core.models.card import TrainingData, read_card
+from core.settings.base import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from core.networks.preset import Preset
+
+
+class Lineage(Settings):
+    """What is to be said of a model that another began with.
+
+    Attributes:
+        title: of its card, else the name of its folder.
+        digest: of the whole model.
+        data: cohorts that it has seen; empty where it has no card.
+        sha256: of the files that it was trained on by their keys; empty where it does not say.
+    """
+
+    title: str
+    digest: str
+    data: tuple[TrainingData, ...] = ()
+    sha256: dict[str, str] = {}
+
+    def describe(self) -> str:
+        """A sentence."""
+        seen = "" if self.sha256 else " It does not say which files those were trained on."
+        return f"It began with the weights of {self.title} ({self.digest[:12]}).{seen}"
+
+
+def is_kept(place: str) -> bool:
+    """Whether a model lies there already."""
+    return files.exists(files.join(place, bundles.CONFIG))
+
+
+def keep(folder: str, place: str) -> None:
+    """Copy a model beside the training that begins with it, once: a name in the registry may mean another one later.
+
+    Args:
+        folder: of the model, local or s3://.
+        place: where it is kept.
+
+    Raises:
+        WeightsError: no model, or weights that are not what its config says.
+    """
+    if is_kept(place):
+        return
+    bundle = bundles.read_bundle(folder)
+    bundles.check_files(folder, bundle)
+    names = [name for name in bundles.files_of(folder, bundle) if name != bundles.CONFIG]
+    for name in [*names, bundles.CONFIG]:  # last: without it there is no model
+        files.write_atomic(files.join(place, name), files.read_bytes(files.join(folder, name)))
+
+
+def lineage(folder: str) -> Lineage:
+    """What a model's files say of its own training.
+
+    Args:
+        folder: of the model.
+    """
+    card, uri = read_card(folder), files.join(folder, bundles.SPLIT)
+    seen: Mapping[str, str] = files.read_json(uri).get("sha256", {}) if files.exists(uri) else {}
+    title = card.title if card else files.name_of(folder)
+    return Lineage(title=title, digest=bundles.read_bundle(folder).digest, data=card.data if card else (), sha256=dict(seen))
+
+
+def check_fit(folder: str, networks: Mapping[str, Preset]) -> None:
+    """Refuse a model of other networks.
+
+    Args:
+        folder: of the model.
+        networks: that are to be trained, by role.
+
+    Raises:
+        UsageError: pretrained-unfit.
+        WeightsError: no model.
+    """
+    parts = bundles.read_bundle(folder).parts
+    for role, preset in networks.items():
+        wanted = {"network": preset.network, "config": json.loads(json.dumps(preset.config))}
+        got = {"network": parts[role].network, "config": parts[role].config} if role in parts else "none"
+        if got != wanted:
+            remedy = "name a model that was trained by this recipe in this size, or another --preset"
+            raise UsageError("pretrained-unfit", f"the {role} {_said(wanted)} in {folder}", _said(got), remedy)
+
+
+def check_unseen(folder: str, held: Mapping[str, str]) -> None:
+    """Refuse a model that has learned from scans which the training holds out.
+
+    Args:
+        folder: of the model.
+        held: sha256 of the held-out scans by their keys.
+
+    Raises:
+        UsageError: pretrained-saw.
+    """
+    seen = set(lineage(folder).sha256.values())
+    if both := sorted(key for key, digest in held.items() if digest in seen):
+        wanted_scans = "a model that has not learned from the persons who are held out"
+        remedy = "hold out others (--validation, --test), or begin with another model"
+        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {', '.join(both[:5])}", remedy)
+
+
+def _said(network: Any) -> str:
+    return network if isinstance(network, str) else f"{network['network']} {json.dumps(network['config'], sort_keys=True)}"
+
+
+def begin(folder: str, role: str, network: nn.Module) -> None:
+    """Give a network the weights of the model.
+
+    Args:
+        folder: of the model.
+        role: of the network.
+        network: as ``check_fit`` found it fit; takes them in its own precision.
+    """
+    network.load_state_dict(bundles.read_part(folder, bundles.read_bundle(folder).parts[role]))
+
+
+def learned_from(own: Mapping[str, str], before: Sequence[Lineage]) -> dict[str, str]:
+    """The sha256 of all files that a model has learned from, by key; those of the models before it bear their names."""
+    seen = {f"{each.title}: {key}": digest for each in before for key, digest in each.sha256.items()}
+    return {key: digest for key, digest in seen.items() if digest not in own.values()} | dict(own)

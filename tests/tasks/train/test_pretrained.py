@@ -1,0 +1,136 @@
+"""A training that begins with the weights of a model: it takes them, keeps a copy, and says whom that model has seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import UsageError, WeightsError
+from core.io import files
+from core.methods import registry
+from core.models.bundle import read_bundle, read_part
+from core.models.card import read_card
+from tasks.evaluate.cases import trained_of
+from tasks.train import pretrained, training
+from tasks.train.intake import Cohort, Place
+from tasks.train.training import Learning
+from tests.tasks.train.test_training import cohort, learning, uri
+
+__all__ = ["cohort", "uri"]
+
+
+@pytest.fixture(scope="module")
+def model(cohort: Path, uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a training on person 01, which 02 validated."""
+    folder = tmp_path_factory.mktemp("first")
+    work, taken = learning(cohort, folder, uri)
+    training.learn(work)
+    training.finished(work, taken)
+    return folder / "model"
+
+
+def beginning(cohort: Path, out: Path, uri: str, model: Path) -> tuple[Learning, Cohort]:
+    """A training that begins with the model, and its cohort; persons 01 and 03 learn and 02 validates."""
+    work, taken = learning(cohort, out, uri, pretrained=str(model))
+    return replace(work, split={"train": ["01", "03"], "validation": ["02"], "test": []}), taken
+
+
+def weights_of(model: Path) -> dict[str, torch.Tensor]:
+    return read_part(str(model), read_bundle(str(model)).part)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_network_average_and_best_begin_with_the_model_s_weights(cohort, tmp_path, uri, model):
+    work, taken = beginning(cohort, tmp_path, uri, model)
+    training.begin_with(work, str(model), taken)
+    trainer = training.trainer_of(work, work.recipe.stages[0])
+    for network in (trainer.objective.network, trainer.average, trainer.best):
+        assert same(network.state_dict(), weights_of(model))
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_and_not_from_the_model(cohort, tmp_path, uri, model):
+    work, taken = beginning(cohort, tmp_path, uri, model)
+    training.begin_with(work, str(model), taken)
+    training.learn(work)
+    trainer = training.trainer_of(work, work.recipe.stages[0])
+    assert trainer.progress.step == 4
+    assert not same(trainer.objective.network.state_dict(), weights_of(model))
+
+
+def test_the_copy_beside_the_training_stays_when_the_name_means_another_model(cohort, tmp_path, uri, model):
+    work, taken = beginning(cohort, tmp_path / "out", uri, model)
+    moving = tmp_path / "moving"
+    shutil.copytree(model, moving)
+    training.begin_with(work, str(moving), taken)
+    (moving / "model.safetensors").write_bytes(b"")
+    training.begin_with(work, str(moving), taken)
+    assert same(weights_of(Path(Place(work.uri).pretrained)), weights_of(model))
+
+
+def test_the_model_says_whom_the_one_before_has_seen(cohort, tmp_path, uri, model):
+    work, taken = beginning(cohort, tmp_path, uri, model)
+    work = replace(work, split={"train": ["03"], "validation": ["02"], "test": []})
+    training.begin_with(work, str(model), taken)
+    training.learn(work)
+    training.finished(work, taken)
+    made = str(tmp_path / "model")
+    assert trained_of(made).sha256 == {taken.sha256["sub-01_T1w"], taken.sha256["sub-03_T1w"]}
+    card = read_card(made)
+    assert card is not None
+    assert [data.persons["train"] for data in card.data] == [("03",), ("01",)]
+    assert f"It began with the weights of unet-3d ({read_bundle(str(model)).digest[:12]})." in card.training
+    assert "It began with" not in (read_card(str(model)) or card).training
+
+
+def test_a_model_without_its_split_is_said_not_to_tell(cohort, tmp_path, uri, model):
+    bare = tmp_path / "bare"
+    shutil.copytree(model, bare)
+    (bare / "split.json").unlink()
+    assert "It does not say which files" in pretrained.lineage(str(bare)).describe()
+    assert "It does not say" not in pretrained.lineage(str(model)).describe()
+
+
+def test_a_model_of_another_size_or_of_other_roles_is_refused(model):
+    recipe = registry.recipe("unet-3d")
+    pretrained.check_fit(str(model), recipe.networks("tiny"))
+    with pytest.raises(UsageError, match="pretrained-unfit"):
+        pretrained.check_fit(str(model), recipe.networks("small"))
+    with pytest.raises(UsageError, match=r"the denoiser .* none"):
+        pretrained.check_fit(str(model), {"denoiser": recipe.preset("tiny")})
+
+
+def test_a_model_that_has_seen_who_validates_is_refused(cohort, tmp_path, uri, model):
+    work, taken = beginning(cohort, tmp_path, uri, model)
+    work = replace(work, split={"train": ["02"], "validation": ["01"], "test": []})
+    with pytest.raises(UsageError, match=r"pretrained-saw.*sub-01_T1w"):
+        training.begin_with(work, str(model), taken)
+    assert not files.exists(Place(work.uri).pretrained)
+
+
+def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort, tmp_path, uri, model):
+    work, taken = beginning(cohort, tmp_path / "out", uri, model)
+    broken = tmp_path / "broken"
+    shutil.copytree(model, broken)
+    (broken / "model.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsError):
+        training.begin_with(work, str(broken), taken)
+    assert not pretrained.is_kept(Place(work.uri).pretrained)
+
+
+def test_a_folder_knows_that_its_training_began_with_a_model(cohort, tmp_path, uri, model):
+    work, _ = beginning(cohort, tmp_path, uri, model)
+    place = Place(work.uri)
+    training.remember(place, work.settings, work.split)
+    with pytest.raises(UsageError, match=r"other values of settings\.pretrained"):
+        training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split)
+    shutil.rmtree(tmp_path)
+    training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split)
+    assert "pretrained" not in json.loads(Path(place.settings).read_text())["settings"]
