@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NoReturn
 
 from infra.own_packages import HOME, REMEDY, foreign
@@ -51,6 +51,13 @@ def _bids_app(argv: list[str]) -> list[str]:
     if len(argv) >= 3 and argv[0] not in COMMANDS and 2 in levels:
         return ["run", *argv[:2], *argv[3:]]
     return argv
+
+
+def _method_of(words: list[str]) -> str:
+    """The method that is named among the words; empty for none."""
+    apart = (word for before, word in pairwise(words) if before == "--method")
+    joined = (word.partition("=")[2] for word in words if word.startswith("--method="))
+    return next(chain(apart, joined), "")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,7 +119,7 @@ def _parser(command: str | None, words: list[str]) -> argparse.ArgumentParser:
         "isovox", description="Isotropic, comparable brain MRI from clinical cohorts.", epilog=EPILOG, formatter_class=formatter
     )
     parser.named = f"isovox {command}" if command else ""
-    parser.method = next((word for before, word in pairwise(words) if before == "--method"), "")
+    parser.method = _method_of(words)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():

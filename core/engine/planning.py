@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -68,8 +69,13 @@ def restoration_settings(
 
 
 def _of_method(settings: RunSettings, way: Way, method: Method) -> dict[str, Any]:
-    """The same, of a method that was built."""
-    return restoration_settings(settings, way, method.revision, method.depends_on)
+    """The same, of a method that was built.
+
+    A switch that says what the method does anyway counts as not said: a form sends every switch that it shows.
+    """
+    fields = type(method).Settings.model_fields
+    said = {name: value for name, value in way.options.items() if not (isinstance(value, bool) and value is fields[name].default)}
+    return restoration_settings(settings, dataclasses.replace(way, options=said), method.revision, method.depends_on)
 
 
 def _restored_from(scan: ScanPlan) -> list[Any]:

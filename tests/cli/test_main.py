@@ -137,6 +137,7 @@ def test_help_names_no_default_where_there_is_none(command: str, capsys: pytest.
         ("run in out --voxelsize 2", "--voxelsize: did you mean --voxel-size?"),
         ("plann in out", "did you mean plan?"),
         ("run in out --method unires --iterations 3", "--iterations is an option of unires: --method-options iterations=…"),
+        ("run in out --method=unires --iterations 3", "--iterations is an option of unires: --method-options iterations=…"),
     ],
 )
 def test_a_word_that_is_typed_wrong_suggests_the_near_one(words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:

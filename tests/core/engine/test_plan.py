@@ -168,6 +168,12 @@ def test_a_revision_of_a_method_makes_its_scans_anew_and_the_first_changes_nothi
     assert after.scans[0].digest != before.scans[0].digest
 
 
+def test_a_switch_that_says_what_is_done_anyway_counts_as_not_said() -> None:
+    """A form sends every switch that it shows: its run and that of the command line are one."""
+    digests = [by_network(thick("four", 4), method_options=said).digest for said in ({}, {"flips": False}, {"flips": True})]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_plan_says_how_many_steps_a_method_makes() -> None:
     made = complete(settings().model_copy(update={"method": "unires", "method_options": {"iterations": 7}}), (scan(),), ())
     assert made.scans[0].pieces == ("steps", 7)
