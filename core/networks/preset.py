@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from core.diffusion.predictions import Prediction
 from core.models.generative import GenerativePrior
 
 
@@ -19,6 +20,7 @@ class Preset:
         patch: edge in voxels that it is trained with.
         across: patches along each axis that the network must see together.
         only_as_trained: it restores patches of the size that it was trained with, and of no other.
+        prediction: of networks that tell of what lies under noise, what it is that they tell.
         prior: of networks that make images of themselves, where those lie and what they are told of a person.
     """
 
@@ -28,6 +30,7 @@ class Preset:
     patch: int
     across: int = 1
     only_as_trained: bool = False
+    prediction: Prediction | None = None
     prior: GenerativePrior | None = None
 
     @property

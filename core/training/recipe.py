@@ -46,6 +46,7 @@ class Context:
         shared: URI where all stages may keep what does not depend on networks.
         device: for torch.
         measured: figures by name, as ``Stage.measures`` found them; empty where it measures none, or did not when it began.
+        presets: sizes of the networks of all stages, by role.
     """
 
     preset: Preset
@@ -55,6 +56,7 @@ class Context:
     shared: str = ""
     device: str = "cpu"
     measured: Mapping[str, float] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,7 @@ def context_of(learning: Learning, stage: Stage) -> Context:
         place.made("shared"),
         device,
         measured_by(learning, stage),
+        learning.presets,
     )
 
 

@@ -29,7 +29,7 @@ def _wake(network: nn.Module) -> nn.Module:
 def write(folder: str, method: str) -> None:
     """Write a model with random weights."""
     sizes = {NETWORK: SYSTEMS[method]} if method in SYSTEMS else presets.mock()
-    facts = {} if method in SYSTEMS else {"schedule": presets.SCHEDULE, "prediction": "eps"}
+    facts = {} if method in SYSTEMS else {"schedule": presets.SCHEDULE, "prediction": sizes[presets.DENOISER].prediction}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         networks = {role: _wake(build(preset.network, preset.config)) for role, preset in sizes.items()}

@@ -51,15 +51,6 @@ def unet(shown: int, widths: tuple[int, ...], blocks: int, head: int, groups: in
     }
 
 
-def predicts(unet_config: dict[str, Any]) -> Prediction:
-    """What a U-Net of these arguments learns to tell: the noise, as the paper's, or, on one channel, the velocity.
-
-    At the schedule's end an error of 0.01 in the noise is one of 0.39 in the codes, which only a long training takes away; an
-    error in the velocity never grows.
-    """
-    return "eps" if unet_config["in_channels"] == LATENT + 3 else "v"
-
-
 def edsr(channels: int, width: int, blocks: int, *, residual: bool) -> dict[str, Any]:
     """Arguments of EDSR."""
     return {"channels": channels, "width": width, "blocks": blocks, "residual": residual}
@@ -77,11 +68,17 @@ def _system(
     finer: Preset,
     between_config: dict[str, Any],
     patch: int,
+    prediction: Prediction,
 ) -> dict[str, Preset]:
+    """The networks by role.
+
+    ``prediction`` is what the U-Net learns to tell: the noise, as the paper's, or the velocity. At the schedule's end an error of
+    0.01 in the noise is one of 0.39 in the codes, which only a long training takes away; an error in the velocity never grows.
+    """
     multiple = FINER * 2 ** (len(unet_config["block_out_channels"]) - 1)
     return {
         AUTOENCODER: Preset("VQModel", vq_config, multiple, patch),
-        DENOISER: Preset("UNet2DModel", unet_config, multiple, patch),
+        DENOISER: Preset("UNet2DModel", unet_config, multiple, patch, prediction=prediction),
         DEBLUR: Preset("EDSR", edsr_config, multiple, patch),
         REGRESSION: replace(finer, patch=patch),
         BETWEEN: Preset("CodesBetween", between_config, multiple, patch),
@@ -100,6 +97,7 @@ def paper() -> dict[str, Preset]:
         wdsr("paper"),
         between(64, 8),
         256,
+        "eps",
     )
 
 
@@ -112,6 +110,7 @@ def small() -> dict[str, Preset]:
         wdsr("small"),
         between(32, 4),
         128,
+        "v",
     )
 
 
@@ -124,6 +123,7 @@ def tiny() -> dict[str, Preset]:
         wdsr("tiny"),
         between(16, 2),
         96,
+        "v",
     )
 
 
@@ -131,7 +131,7 @@ def mock() -> dict[str, Preset]:
     """For tests."""
     finer = Preset("WDSR", {"channels": 1, "width": 5, "blocks": 1}, FINER, 32)
     autoencoder, denoiser = vq(1, (4, 4, 4), 1, 16, 2, attention=False), unet(1, (4, 8), 1, 4, 2)
-    return _system(autoencoder, denoiser, edsr(1, 4, 1, residual=True), finer, between(4, 1), 32)
+    return _system(autoencoder, denoiser, edsr(1, 4, 1, residual=True), finer, between(4, 1), 32, "eps")
 
 
 # -- the systems that it is held against ----------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ between two. The others: one network each.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from core.diffusion.declared import build_schedule
+from core.diffusion.predictions import Prediction
 from core.diffusion.samplers import ddim, prior
 from core.methods.latent_zoom import examples, latent, presets
 from core.methods.latent_zoom.degrade import degraded, draw_of
@@ -24,6 +24,7 @@ from core.methods.latent_zoom.objectives import Absolute, Betweening, CodeDenois
 from core.methods.latent_zoom.presets import AUTOENCODER, BETWEEN, DEBLUR, DENOISER, FINER, LATENT, REGRESSION, SCHEDULE
 from core.models.bundle import NETWORK, Filled, save_bundle
 from core.networks import build
+from core.networks.preset import Preset
 from core.training.batch import Batch
 from core.training.data.cached import Cached
 from core.training.objectives.base import Objective
@@ -51,7 +52,12 @@ def _quantising(network: nn.Module, context: Context) -> Objective:
 
 
 def _denoising(network: nn.Module, context: Context) -> Objective:
-    return CodeDenoising(network, presets.predicts(context.preset.config))
+    return CodeDenoising(network, _told(context.preset))
+
+
+def _told(preset: Preset) -> Prediction:
+    """What the U-Net of a size tells, the noise where the size says nothing."""
+    return preset.prediction or "eps"
 
 
 def _absolute(network: nn.Module, _: Context) -> Objective:
@@ -133,9 +139,8 @@ class _Numbered(Dataset[Batch]):
 
 def blurred(draw: Draw, context: Context) -> Dataset[Batch]:
     """What the diffusion model makes of coarse slices of persons whom it has not seen, or of the codes between two of them."""
-    unet: Any = context.earlier[DENOISER]
-    autoencoder, schedule = context.earlier[AUTOENCODER], build_schedule(SCHEDULE)
-    times, predicts = latent.times(STEPS, clean=False), presets.predicts(dict(unet.config))
+    unet, autoencoder, schedule = context.earlier[DENOISER], context.earlier[AUTOENCODER], build_schedule(SCHEDULE)
+    times, predicts = latent.times(STEPS, clean=False), _told(context.presets[DENOISER])
 
     def codes(seen: Tensor, number: int) -> Tensor:
         def noise(use: int) -> Tensor:
@@ -168,7 +173,7 @@ def write(folder: str, trained: Trained) -> None:
         parts,
         trained.card,
         schedule=SCHEDULE,
-        prediction=presets.predicts(trained.presets[DENOISER].config),
+        prediction=_told(trained.presets[DENOISER]),
         multiple=max(preset.multiple for preset in trained.presets.values()),
     )
 

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
-from core.diffusion.predictions import v_from_x0
+from core.diffusion.predictions import Denoise, Prediction, v_from_x0
+from core.diffusion.schedules import Schedule
 from core.geometry.grid import Array, Box, Grid
 from core.methods import registry
 from core.methods.latent_zoom import examples, latent, mock, presets, recipe
 from core.methods.latent_zoom.examples import ABOVE, COARSE, SHARE, Slices, share
 from core.methods.latent_zoom.objectives import CodeDenoising, Middling, Quantising, gradients_apart
-from core.methods.latent_zoom.presets import AUTOENCODER
-from core.models.bundle import NETWORK
+from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER
+from core.models.bundle import NETWORK, read_bundle
+from core.networks import build
 from core.networks.preset import Preset
 from core.operators.forward_model import Identity
 from core.settings.train import Training
@@ -116,11 +118,16 @@ def test_persons_are_parted_between_the_diffusion_model_and_what_sharpens() -> N
 
 def context(name: str, folder: Path, role: str, earlier: dict[str, nn.Module]) -> Context:
     sizes = networks(name)
-    return Context(sizes[role], HOW, earlier, str(folder / role), str(folder / "shared"))
+    return Context(sizes[role], HOW, earlier, str(folder / role), str(folder / "shared"), presets=sizes)
 
 
 def networks(name: str) -> dict[str, Preset]:
-    return presets.mock() if name == "latent-zoom" else {NETWORK: mock.SYSTEMS[name]}
+    return mocked("v") if name == "latent-zoom" else {NETWORK: mock.SYSTEMS[name]}
+
+
+def mocked(prediction: Prediction) -> dict[str, Preset]:
+    sizes = presets.mock()
+    return sizes | {DENOISER: replace(sizes[DENOISER], prediction=prediction)}
 
 
 def test_codes_are_kept_and_their_coarse_slices_are_degraded_anew(tmp_path: Path) -> None:
@@ -188,11 +195,31 @@ def test_small_presets_learn_the_velocity_and_samples_and_the_model_hear_of_it(t
     denoise = latent.denoiser(network, seen, network.schedule, "v")
     torch.testing.assert_close(denoise(torch.randn(1, 3, 4, 4), 999.0), codes, atol=1e-4, rtol=0)
     sizes = {name: size() for name, size in recipe.LATENT_ZOOM.presets.items()}
-    assert {name: presets.predicts(size["denoiser"].config) for name, size in sizes.items()} == {
-        "paper": "eps",
-        "small": "v",
-        "tiny": "v",
-    }
+    assert {name: size[DENOISER].prediction for name, size in sizes.items()} == {"paper": "eps", "small": "v", "tiny": "v"}
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_what_the_denoiser_tells_is_what_its_size_says_whatever_its_channels(
+    prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, asked = mocked(prediction), []
+    networks = {role: build(size.network, size.config) for role, size in sizes.items()}
+    assert networks[DENOISER].config.in_channels == 4
+    begun = recipe.LATENT_ZOOM.stages[1].begin(Context(sizes[DENOISER], HOW, presets=sizes))
+    denoiser = latent.denoiser
+
+    def asking(network: nn.Module, shown: Tensor, schedule: Schedule, predicts: Prediction) -> Denoise:
+        asked.append(predicts)
+        return denoiser(network, shown, schedule, predicts)
+
+    monkeypatch.setattr(latent, "denoiser", asking)
+    recipe.blurred(draw(persons=2), Context(sizes[DEBLUR], HOW, networks, str(tmp_path / "made"), presets=sizes))[0]
+    recipe.write(
+        str(tmp_path / "model"), Trained(sizes, {role: net.state_dict() for role, net in networks.items()}, "# For tests\n")
+    )
+    assert begun.predicts == prediction
+    assert set(asked) == {prediction}
+    assert read_bundle(str(tmp_path / "model")).prediction == prediction
 
 
 class _Linear(nn.Module):
