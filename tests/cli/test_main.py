@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from cli import main as cli
 from cli.helpers.options import add_settings, settings_from
 from core.errors import UsageError
 from core.settings.run import RunSettings
+from infra import clusters
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "torch", "prefect", "mlflow", "dask", "pydantic", "zarr", "nibabel", "rich")
@@ -114,6 +116,26 @@ def test_usage_errors_exit_2_with_the_remedy(tmp_path: Path, capsys, words: list
     assert cli.main([word.format(tmp=tmp_path) for word in words]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "train", "simulate", "evaluate", "harmonize"])
+def test_what_a_cluster_needs_is_told_before_anything_is_started(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clusters, "find_spec", lambda _: None)
+    monkeypatch.setattr(subprocess, "Popen", None)
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    words = {
+        "train": ["unet-3d", source],
+        "evaluate": ["thick-slice", source, "--methods", "cubic", "--out", out],
+        "harmonize": [f"a={source}", f"b={source}", out],
+    }
+    said = map(str, words.get(command, [source, out]))
+    assert cli.main([command, *said, "--cluster", "slurm", "--memory-limit", "1GiB"]) == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"extra-missing: expected dask-jobqueue .*: make -C \S+ setup EXTRAS=slurm", told)
+    assert not out.exists()
 
 
 def test_an_unknown_option_exits_2(capsys) -> None:

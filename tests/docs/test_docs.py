@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from core import __version__
 from core.methods import registry
 from tests.benchmarks.pictures import pictured
 
@@ -88,3 +90,9 @@ def test_pages_ask_no_other_host_for_anything():
         assert not fetched.search(text), page
         assert not linked.search(text), page
         assert "google" not in text
+
+
+def test_isovox_can_be_cited_as_it_is():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "version", "license"} <= cited.keys()
+    assert cited["version"] == __version__

@@ -320,3 +320,16 @@ def test_a_page_says_why_a_scan_has_a_method_of_its_own(scan_view: ScanView) -> 
     view = dataclasses.replace(scan_view, record=scan_view.record.model_copy(update={"provenance": chosen}))
     assert "</b>: did best on T1w</span>" in scan_page(view)
     assert "did best" not in scan_page(scan_view)
+
+
+def test_a_page_says_what_went_into_a_fused_scan_and_what_became_coarser(scan_view: ScanView) -> None:
+    plain = scan_page(scan_view)
+    assert "<b>Fused:</b>" not in plain
+    assert "<b>Coarser:</b>" not in plain
+    both = scan_view.record.inputs | {"/data/jane/sub-01_acq-sag_T1w.nii.gz": "ef" * 32}
+    source = Grid(scan_view.measured_grid.shape, scan_view.measured_grid.affine @ np.diag([0.7, 0.7, 1, 1]))
+    fused = scan_view.record.model_copy(update={"inputs": both})
+    text = scan_page(dataclasses.replace(scan_view, record=fused, measured_grid=source))
+    assert "restored from 2 scans of this person together: sub-01_T1w.nii.gz, sub-01_acq-sag_T1w.nii.gz" in text
+    assert "voxels of 0.7 mm became 1 mm: finer detail was left out" in text
+    assert "jane" not in text
