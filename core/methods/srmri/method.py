@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,8 @@ from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
-from core.methods.srmri.sampling import few_steps, sampler, slice_walk
+from core.methods.samples import SPREAD, SampledSettings, drawn
+from core.methods.srmri.sampling import few_steps, sampler, several, slice_walk
 from core.methods.srmri.sampling.few_steps import Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
 from core.methods.srmri.sampling.slice_walk import Stack
@@ -25,7 +26,7 @@ from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
 
 
-class SamplerSettings(MethodSettings):
+class SamplerSettings(SampledSettings):
     """Settings of the samplers on slices."""
 
     model: str = Field(title="Model", description="folder of a score model")
@@ -99,9 +100,22 @@ class SliceSampler(IterativeMethod[Problem]):
         """How many noise levels."""
         return self.settings.scales
 
+    @property
+    def passes(self) -> int:  # type: ignore[override]
+        """One for each sample."""
+        return super().passes * self.settings.samples
+
+    @property
+    def about_maps(self) -> dict[str, dict[str, Any]]:
+        """How samples are drawn; how much of a posterior's spread they keep is not known."""
+        if (samples := self.settings.samples) < 2:
+            return {}
+        words = f"Of {samples} samples in {self.levels} noise levels; what they keep of a posterior's spread is not known."
+        return {SPREAD: {"Description": words, "Samples": samples, "Steps": self.levels}}
+
     def total(self) -> int:
-        """Steps of the search, and noise levels."""
-        return self.settings.kernel_steps + self.levels
+        """Steps of the search, and noise levels of each sample."""
+        return self.settings.kernel_steps + self.settings.samples * self.levels
 
     def prepare(self, measured: Sequence[Measured], target: Grid) -> Problem:
         """The scan, or scans, and the search for a kernel where one is wanted.
@@ -134,23 +148,38 @@ class SliceSampler(IterativeMethod[Problem]):
     def step(self, problem: Problem, state: State) -> Mapping[str, float]:
         """A step of the search, or a level; tells how far the expected slices are from the scan."""
         number, unknown = state.step - self.settings.kernel_steps, problem.unknown
-        if unknown is None:
-            return self._advance(problem.posed, state, number)
         if number >= 0:
-            return self._advance(_knowing(problem.posed, unknown, state), state, number)
+            posed = problem.posed if unknown is None else _knowing(problem.posed, unknown, state)
+            return self._sampled(posed, state, *divmod(number, self.levels))
+        assert unknown is not None  # noqa: S101 - there are steps of a search
         figures = unknown.step(state, last=number == -1)
         if number == -1:  # the networks of the search are done with
             state.arrays = {KERNEL: state.arrays[KERNEL]} | self._begin(problem.posed).arrays
         return figures
 
+    def _sampled(self, posed: Stack | Volume, state: State, sample: int, number: int) -> Mapping[str, float]:
+        """A level of a sample; after the last, it is counted in, and the next begins."""
+        figures = self._advance(_drawn(posed, sample), state, number)
+        if number < self.levels - 1 or self.settings.samples == 1:
+            return figures
+        several.count_in(state, state.arrays[_place(posed)], sample)
+        last = sample == self.settings.samples - 1
+        following = {_place(posed): state.arrays[several.MEAN]} if last else self._begin(_drawn(posed, sample + 1)).arrays
+        state.arrays |= following
+        return figures
+
     def result(self, problem: Problem, state: State) -> list[Array]:
-        """The restored scans."""
+        """The restored scans: of several samples their mean."""
         posed = problem.posed
         return few_steps.images_of(posed, state) if isinstance(posed, Volume) else [slice_walk.image_of(posed, state)]
 
     def beside(self, problem: Problem, state: State) -> Beside:
-        """The kernel that was found, where one was searched."""
-        return problem.unknown.told(state) if problem.unknown else Beside()
+        """The kernel that was found, where one was searched, and the standard deviation of several samples."""
+        beside = problem.unknown.told(state) if problem.unknown else Beside()
+        if (samples := self.settings.samples) < 2:
+            return beside
+        spread = replace(state, arrays={_place(problem.posed): several.spread_of(state, samples)})
+        return replace(beside, maps={**beside.maps, SPREAD: self.result(problem, spread)})
 
     def _begin(self, posed: Stack | Volume) -> State:
         assert isinstance(posed, Stack)  # noqa: S101 - what it poses
@@ -159,6 +188,20 @@ class SliceSampler(IterativeMethod[Problem]):
     def _advance(self, posed: Stack | Volume, state: State, number: int) -> Mapping[str, float]:
         assert isinstance(posed, Stack)  # noqa: S101
         return slice_walk.advance(posed, state, number)
+
+
+def _place(posed: Stack | Volume) -> str:
+    """Name of the array that a sample grows in."""
+    return few_steps.IMAGE if isinstance(posed, Volume) else slice_walk.SLICES
+
+
+def _drawn(posed: Stack | Volume, sample: int) -> Stack | Volume:
+    """The problem with the noise of a sample; that of the first is the scan's own."""
+    if sample == 0:
+        return posed
+    if isinstance(posed, Volume):
+        return replace(posed, measured=drawn(posed.measured, sample))
+    return replace(posed, measured=drawn([posed.measured], sample)[0])
 
 
 def _knowing(posed: Stack | Volume, unknown: Unknown, state: State) -> Stack | Volume:

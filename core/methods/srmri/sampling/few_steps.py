@@ -33,6 +33,7 @@ from core.operators.trilinear import resample
 CURVE = 7.0  # rho of EDM
 LEAST_NOISE = 1e-3  # of the scan, of its 99.9th percentile
 FEWEST = 16  # slices along an axis, from which it takes part
+IMAGE = "image"  # name of what grows in the state
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,12 @@ def noise_of(problem: Volume, number: int) -> Array:
 
 def begin(problem: Volume, pace: Pace) -> State:
     """The interpolated scan under noise."""
-    return State({"image": problem.start + np.float32(pace.first) * noise_of(problem, 0)})
+    return State({IMAGE: problem.start + np.float32(pace.first) * noise_of(problem, 0)})
 
 
 def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[str, float]:
     """The level of that number."""
-    x = state.arrays["image"]
+    x = state.arrays[IMAGE]
     now, then = pace.sigmas()[number : number + 2]
     along = number % len(problem.axes)
     estimate = problem.model.volume(x, now, problem.axes[along])
@@ -142,14 +143,14 @@ def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[s
         figures["residual"] = problem.data.residual(estimate)
         pulled = problem.data(estimate, pace.trust * (problem.noise / now) ** 2)
     if then == 0:
-        state.arrays["image"] = pulled
+        state.arrays[IMAGE] = pulled
         return figures
     rest = (x - pulled) * np.float32(math.sqrt(1 - pace.fresh) * then / now)
     fresh = noise_of(problem, number + 1) * np.float32(math.sqrt(pace.fresh) * then)
-    state.arrays["image"] = np.ascontiguousarray(pulled + rest + fresh)
+    state.arrays[IMAGE] = np.ascontiguousarray(pulled + rest + fresh)
     return figures
 
 
 def images_of(problem: Volume, state: State) -> list[Array]:
     """The image in each scan's own unit."""
-    return [np.ascontiguousarray(state.arrays["image"] * np.float32(upper)) for upper in problem.uppers]
+    return [np.ascontiguousarray(state.arrays[IMAGE] * np.float32(upper)) for upper in problem.uppers]

@@ -29,6 +29,8 @@ from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.zero_shot.unknown import Unknown
 from core.noise import axis_key, normal_tensor
 
+SLICES = "slices"  # name of what grows in the state
+
 
 @dataclass(frozen=True, eq=False)
 class Stack:
@@ -108,12 +110,12 @@ def slice_noise(stack: Stack, place: int, number: int) -> Tensor:
 def begin(stack: Stack) -> State:
     """Pure noise of the largest sigma."""
     noise = [slice_noise(stack, place, 0)[0, 0] for place in range(len(stack.raised))]
-    return State({"slices": np.ascontiguousarray((torch.stack(noise) * stack.sigmas[0]).cpu().numpy())})
+    return State({SLICES: np.ascontiguousarray((torch.stack(noise) * stack.sigmas[0]).cpu().numpy())})
 
 
 def advance(stack: Stack, state: State, number: int) -> Mapping[str, float]:
     """The level of that number, of all slices: each sees its neighbours as they were before it; tells rho at a gradient."""
-    before = state.arrays["slices"]
+    before = state.arrays[SLICES]
     after, apart = np.empty_like(before), 0.0
     now, then = stack.sigmas[number : number + 2]
     for place in range(len(before)):
@@ -122,7 +124,7 @@ def advance(stack: Stack, state: State, number: int) -> Mapping[str, float]:
         x = torch.from_numpy(before[place].copy())[None, None].to(stack.model.device)
         moved, residual = level(scene, stack.rules, x, number, (now, then), noise)
         after[place], apart = moved[0, 0].cpu().numpy(), apart + residual / len(before)
-    state.arrays["slices"] = after
+    state.arrays[SLICES] = after
     figures = {"residual": apart, "sigma": now}
     return figures | ({"rho": stack.rules.length(stack.seen[0].size)} if stack.rules.differentiates(number) else {})
 
@@ -148,4 +150,4 @@ def _scene(stack: Stack, before: Array, place: int) -> Scene:
 
 def image_of(stack: Stack, state: State) -> Array:
     """The restored scan in its own unit."""
-    return np.ascontiguousarray(np.moveaxis(state.arrays["slices"], 0, stack.axis) * np.float32(stack.upper))
+    return np.ascontiguousarray(np.moveaxis(state.arrays[SLICES], 0, stack.axis) * np.float32(stack.upper))

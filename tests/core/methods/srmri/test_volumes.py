@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from core.diffusion.schedules import Geometric
+from core.engine.iterate import Checkpoint, drive
 from core.errors import RestorationError
 from core.geometry.grid import Grid
 from core.methods import registry
 from core.methods.base import Measured
-from core.methods.iterative import State
+from core.methods.iterative import IterativeMethod, State
+from core.methods.samples import drawn
 from core.methods.srmri import mock
 from core.methods.srmri.sampling import few_steps, slice_walk
 from core.methods.srmri.sampling.data_step import Exact, Iterated
@@ -111,6 +113,40 @@ def test_a_slice_alone_is_as_among_others(pull: str) -> None:
     assert alone.tobytes() == np.ascontiguousarray(whole[:, :, :1]).tobytes()
 
 
+@pytest.mark.parametrize(("name", "options"), [("srmri", {"levels": 2}), ("dps", {"scales": 2})])
+def test_samples_are_told_by_mean_and_spread(tmp_path: Path, name: str, options: dict[str, object]) -> None:
+    """As of as many restorations, each with noise of its own."""
+    mock.write(str(tmp_path), name)
+    measured, target = scan(InPlane(axis="S"), shape=(16, 18, 16))
+    method = registry.build_method(name, {**options, "samples": 3}, str(tmp_path))
+    assert isinstance(method, IterativeMethod)
+    assert (method.total(), method.passes, set(method.about_maps)) == (6, 3, {"sd"})
+    problem = method.prepare([measured], target)
+    state = method.start(problem)
+    assert len(list(method.steps(problem, state))) == 6
+    (mean,), (spread,) = method.result(problem, state), method.beside(problem, state).maps["sd"]
+    alone = registry.build_method(name, options, str(tmp_path))
+    each = np.stack([alone.restore(drawn([measured], number), target)[0] for number in range(3)]).astype(np.float64)
+    assert float(each.std(0).max()) > 0.01 * float(each.mean())
+    np.testing.assert_allclose(mean, each.mean(0), rtol=1e-4, atol=1e-5 * float(each.max()))
+    np.testing.assert_allclose(spread, each.std(0, ddof=1), rtol=1e-3, atol=1e-5 * float(each.max()))
+
+
+def test_samples_go_on_from_a_kept_state_with_the_same_bits(tmp_path: Path) -> None:
+    mock.write(str(tmp_path / "model"), "srmri")
+    measured, target = scan(InPlane(axis="S"), shape=(16, 18, 16))
+    method = registry.build_method("srmri", {"levels": 2, "samples": 3}, str(tmp_path / "model"))
+    assert isinstance(method, IterativeMethod)
+    (whole,), _ = drive(method, [measured], target)
+    problem = method.prepare([measured], target)
+    state = method.start(problem)
+    for _ in zip(range(3), method.steps(problem, state), strict=False):  # within the second sample
+        pass
+    Checkpoint(str(tmp_path / "state"), "digest", 0).save(state)
+    (resumed,), _ = drive(method, [measured], target, Checkpoint(str(tmp_path / "state"), "digest", 1e9))
+    assert resumed.tobytes() == whole.tobytes()
+
+
 def test_rho_is_told_where_there_is_a_gradient() -> None:
     measured, target = scan(InPlane(axis="S"), shape=(8, 12, 1))
     stack = slice_walk.stack_of(model(), Rules("srmri", 2, 0.1), 3, measured, target)
@@ -161,7 +197,7 @@ def test_samplers_take_the_kernel_that_is_found_in_the_scan(tmp_path: Path, meth
         problem = blind.prepare([how], target)  # type: ignore[attr-defined]
         state = blind.start(problem)  # type: ignore[attr-defined]
         assert len(list(blind.steps(problem, state))) == 4  # type: ignore[attr-defined]
-        assert set(state.arrays) == {"kernel", "image" if options.get("levels") else "slices"}
+        assert set(state.arrays) == {"kernel", few_steps.IMAGE if options.get("levels") else slice_walk.SLICES}
         made.append(blind.result(problem, state)[0])  # type: ignore[attr-defined]
         assert blind.beside(problem, state).pictures["kernel"][0].shape == (13, 13)  # type: ignore[attr-defined]
     assert np.isfinite(made[0]).all()
