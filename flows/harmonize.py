@@ -21,8 +21,8 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
-from core.harmonize.intensity import CAUTIONS, Normaliser
-from core.harmonize.volume import Look, fit_again, fit_first, fit_last, last_looks
+from core.harmonize.images.intensity import CAUTIONS, Normaliser
+from core.harmonize.images.volume import Look, fit_again, fit_first, fit_last, last_looks
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output

@@ -11,8 +11,8 @@ from prefect.events import emit_event
 from prefect.states import Completed
 
 from core.errors import FeaturesError, UsageError
-from core.harmonize.drift import Drift, drift, summary, worst
-from core.harmonize.table import Features
+from core.harmonize.tables.drift import Drift, drift, summary, worst
+from core.harmonize.tables.table import Features
 from core.io import files
 from core.io.claim import check_place
 from core.settings.harmonize import MonitorSettings

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array, Grid
-from core.harmonize.brain import bounds
-from core.harmonize.intensity import inside
-from core.harmonize.spectrum import Spectrum
+from core.harmonize.images.brain import bounds
+from core.harmonize.images.intensity import inside
+from core.harmonize.images.spectrum import Spectrum
 from core.stats import scan_stats
 from core.tissues import CSF, GM, WM, Contrast, Tissues
 
@@ -43,7 +43,7 @@ OVER = f"of that at {BASE[0]:g} to {BASE[1]:g}"
 FIT = "three normal distributions by expectation maximisation, core.tissues"
 MRIQC = "MRIQC (Esteban et al. 2017), on fitted classes"
 FEATURES = (
-    Feature("brain_ml", "ml", "volume of the brain mask", "core.harmonize.brain"),
+    Feature("brain_ml", "ml", "volume of the brain mask", "core.harmonize.images.brain"),
     Feature("csf_ml", "ml", "cerebrospinal fluid: sum of posteriors in the mask", FIT),
     Feature("gm_ml", "ml", "grey matter: likewise", FIT),
     Feature("wm_ml", "ml", "white matter: likewise", FIT),

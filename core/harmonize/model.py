@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from core.errors import UsageError, WeightsError
-from core.harmonize.intensity import Normaliser
-from core.harmonize.volume import VolumeModel
+from core.harmonize.images.intensity import Normaliser
+from core.harmonize.images.volume import VolumeModel
 from core.harmonize.voxelwise import FILE as ARRAYS
 from core.harmonize.voxelwise import Maps, check
 from core.io import files

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from core.errors import WeightsError
 from core.geometry.grid import Array, Grid
-from core.harmonize.bayes import Effect
-from core.harmonize.brain import Kept
-from core.harmonize.combat import Combat
-from core.harmonize.design import Term
-from core.harmonize.table import Values
+from core.harmonize.images.brain import Kept
+from core.harmonize.tables.bayes import Effect
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.design import Term
+from core.harmonize.tables.table import Values
 
 FILE = "maps.safetensors"
 Voxels = NDArray[np.int64]

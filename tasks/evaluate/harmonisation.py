@@ -24,11 +24,11 @@ from core.evaluation.metrics.image import psnr, ssim
 from core.evaluation.rivals import ALL, NAMES, OURS, RAW, REFERENCE, Readings, Rivals, Seen, begin, fit, fit_ours, read_first
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
-from core.harmonize.brain import brain
 from core.harmonize.features import measure
-from core.harmonize.intensity import Normaliser
-from core.harmonize.resolution import blurred
-from core.harmonize.volume import Look, Scan, VolumeModel, fit_last, last_looks, look_again, look_last
+from core.harmonize.images.brain import brain
+from core.harmonize.images.intensity import Normaliser
+from core.harmonize.images.resolution import blurred
+from core.harmonize.images.volume import Look, Scan, VolumeModel, fit_last, last_looks, look_again, look_last
 from core.io import bids, files, readers
 from core.io.bids import Source
 from core.operators.forward import Beside

@@ -9,9 +9,9 @@ import numpy as np
 
 from core.evaluation.agreement import icc, identified, slope_of
 from core.evaluation.rivals import NAMES, site_of
-from core.harmonize.combat import Combat
-from core.harmonize.sites import site_accuracy
-from core.harmonize.table import Features, Values
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.sites import site_accuracy
+from core.harmonize.tables.table import Features, Values
 from core.io import files
 from tasks.evaluate.harmonisation import FITTED, Trial
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import FeaturesError
-from core.harmonize.combat import Combat
-from core.harmonize.design import FEWEST, complete, lacking
 from core.harmonize.model import Harmonizer
-from core.harmonize.sites import by_combat, site_accuracy
-from core.harmonize.table import Features
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.design import FEWEST, complete, lacking
+from core.harmonize.tables.sites import by_combat, site_accuracy
+from core.harmonize.tables.table import Features
 from core.io import files
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings

@@ -20,11 +20,11 @@ import numpy as np
 from core.digest import digest_of
 from core.errors import FeaturesError
 from core.geometry.grid import Array, Grid
-from core.harmonize.brain import brain
-from core.harmonize.combat import Combat
-from core.harmonize.common_space import brought, coarse
-from core.harmonize.design import complete
-from core.harmonize.table import Features
+from core.harmonize.images.brain import brain
+from core.harmonize.images.common_space import brought, coarse
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.design import complete
+from core.harmonize.tables.table import Features
 from core.harmonize.voxelwise import Maps, Voxels, joined, names_of
 from core.io import derivatives, files, nifti
 from core.settings.harmonize import HarmonizeSettings

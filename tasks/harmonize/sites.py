@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.errors import UsageError
-from core.harmonize.table import some
+from core.harmonize.tables.table import some
 from core.io import bids, files
 from core.io.names import IMAGES
 from core.io.tables import Row, read_table

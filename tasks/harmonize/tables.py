@@ -12,8 +12,8 @@ import numpy as np
 
 from core.engine.records import ScanRecord
 from core.harmonize.features import FEATURES, NAMES, RESTORATION
-from core.harmonize.intensity import Values, histogram
-from core.harmonize.table import Features, person_of
+from core.harmonize.images.intensity import Values, histogram
+from core.harmonize.tables.table import Features, person_of
 from core.io import files
 from tasks.harmonize.sites import Person
 from tasks.harmonize.work import Piece, read_measured

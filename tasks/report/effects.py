@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.harmonize.variance import SITE, Share
+from core.harmonize.tables.variance import SITE, Share
 
 Shares = Mapping[str, Share]
 Interval = tuple[float, float, float]

@@ -12,9 +12,9 @@ import numpy as np
 
 from core.errors import FeaturesError
 from core.harmonize.features import FEATURES, RESTORATION
-from core.harmonize.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
-from core.harmonize.table import Features, Values
-from core.harmonize.variance import SITE, Share, explained, giving
+from core.harmonize.tables.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
+from core.harmonize.tables.table import Features, Values
+from core.harmonize.tables.variance import SITE, Share, explained, giving
 from core.io import files
 from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up

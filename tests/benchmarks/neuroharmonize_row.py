@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.harmonize.table import Features
+from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
 from tasks.evaluate.harmonisation import find
 from tasks.evaluate.harmonisation_table import COLUMNS, scores, text

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli import main as cli
-from core.harmonize.table import Features
+from core.harmonize.tables.table import Features
 from core.settings.harmonize import HarmonizeSettings
 from flows.runs import progress
 from tests.cases.test_valid_outputs import VALIDATOR, errors_of

@@ -7,7 +7,7 @@ import pytest
 
 from cli import main as cli
 from core.errors import UsageError
-from core.harmonize.table import Features
+from core.harmonize.tables.table import Features
 from core.settings.harmonize import MonitorSettings
 from flows.monitor import check_table, compare, rows, write_table
 

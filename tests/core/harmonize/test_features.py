@@ -10,9 +10,9 @@ import pytest
 from core.errors import InputError, UsageError, WeightsError
 from core.geometry.grid import Grid
 from core.harmonize import model
-from core.harmonize.brain import bounds, brain, common_view, view
 from core.harmonize.features import FEATURES, NAMES, measure, of_restoration
-from core.harmonize.intensity import Normaliser
+from core.harmonize.images.brain import bounds, brain, common_view, view
+from core.harmonize.images.intensity import Normaliser
 from tests.phantoms import brain as phantom
 
 

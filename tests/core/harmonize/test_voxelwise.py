@@ -10,8 +10,8 @@ import pytest
 from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.harmonize import model
-from core.harmonize.combat import Combat
-from core.harmonize.table import Features
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.table import Features
 from core.harmonize.voxelwise import FILE, Maps, joined, names_of
 
 SHAPE = (4, 3, 5)

@@ -12,7 +12,7 @@ import pytest
 from core.errors import UsageError
 from core.evaluation.rivals import NAMES
 from core.geometry.grid import Grid
-from core.harmonize.table import Features
+from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
 from tasks.evaluate.harmonisation import find, run, sharp
 from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, text, write

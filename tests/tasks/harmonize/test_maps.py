@@ -12,9 +12,9 @@ import pytest
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.harmonize import model
-from core.harmonize.brain import brain as mask_of
-from core.harmonize.combat import Combat
-from core.harmonize.common_space import brought
+from core.harmonize.images.brain import brain as mask_of
+from core.harmonize.images.common_space import brought
+from core.harmonize.tables.combat import Combat
 from core.io import nifti
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import work

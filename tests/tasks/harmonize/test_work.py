@@ -16,8 +16,8 @@ from core.errors import InputError
 from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.features import NAMES
-from core.harmonize.intensity import Normaliser
-from core.harmonize.table import Features
+from core.harmonize.images.intensity import Normaliser
+from core.harmonize.tables.table import Features
 from core.io import files, nifti
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings

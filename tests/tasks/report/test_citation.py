@@ -8,10 +8,10 @@ from typing import get_args
 import numpy as np
 
 from core.engine.records import ScanRecord
-from core.harmonize.intensity import Normaliser
+from core.harmonize.images.intensity import Normaliser
+from core.harmonize.images.volume import VolumeModel
 from core.harmonize.model import Harmonizer
-from core.harmonize.table import Features
-from core.harmonize.volume import VolumeModel
+from core.harmonize.tables.table import Features
 from core.io import files
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.harmonize.combat import Combat
 from core.harmonize.features import NAMES
-from core.harmonize.table import Features
-from core.harmonize.variance import explained
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.table import Features
+from core.harmonize.tables.variance import explained
 from tasks.report import harmonize
 from tasks.report.citation import Citation
 from tasks.report.harmonize import _histograms, _judge, _keys, write_page
-from tests.core.harmonize.sites import cohort
+from tests.core.harmonize.tables.sites import cohort
 from tests.tasks.report.test_report import Page
 
 EDGES = np.linspace(0, 10, 51)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.harmonize.table import Features, Values
+from core.harmonize.tables.table import Features, Values
 
 SHARES = np.concatenate([np.linspace(0, 0.95, 39), [0.97, 0.98, 0.99]])  # of the persons' variance in all: the grid
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.harmonize.table import Features
+from core.harmonize.tables.table import Features
 
 SHIFTS = {"a": 0.0, "b": 3.0, "c": -2.0}
 SCALES = {"a": 1.0, "b": 2.0, "c": 0.5}

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from core.digest import digest_of
 from core.errors import InputError, WeightsError
 from core.geometry.grid import Array
-from core.harmonize import tissue_map
+from core.harmonize.images import tissue_map
 from core.tissues import Contrast
 
 if TYPE_CHECKING:

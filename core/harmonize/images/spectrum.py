@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.geometry.grid import Array
-from core.harmonize.brain import bounds
+from core.harmonize.images.brain import bounds
 
 Kept = NDArray[np.bool_]
 Values = NDArray[np.float64]

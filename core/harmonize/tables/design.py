@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import FeaturesError
-from core.harmonize.table import CATEGORIES, Covariate, Features, Values, some
+from core.harmonize.tables.table import CATEGORIES, Covariate, Features, Values, some
 
 SAME = 1e-9  # share of a column's norm below which what others leave of it is rounding
 DEGREE = 3  # of splines

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from core.errors import WeightsError
 from core.geometry.grid import Array, Grid
-from core.harmonize.bias import Fields, Trend, bias_field, field_of, trend_of
-from core.harmonize.brain import brain
-from core.harmonize.curve import Curves, Landmarks, landmarks
-from core.harmonize.intensity import Normaliser, Reading, read
-from core.harmonize.resolution import Resolution, Widths, blurred, sharpness
-from core.harmonize.texture import Powers, Texture, noise_of, powers
+from core.harmonize.images.bias import Fields, Trend, bias_field, field_of, trend_of
+from core.harmonize.images.brain import brain
+from core.harmonize.images.curve import Curves, Landmarks, landmarks
+from core.harmonize.images.intensity import Normaliser, Reading, read
+from core.harmonize.images.resolution import Resolution, Widths, blurred, sharpness
+from core.harmonize.images.texture import Powers, Texture, noise_of, powers
 from core.noise import field_key
 from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast

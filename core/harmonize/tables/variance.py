@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.evaluation.metrics.significance import holm
-from core.harmonize.design import SAME, Term, complete, covariate_columns, site_columns, terms_of
-from core.harmonize.table import Features, Values
+from core.harmonize.tables.design import SAME, Term, complete, covariate_columns, site_columns, terms_of
+from core.harmonize.tables.table import Features, Values
 
 SITE = "site"
 SURE = 0.05  # p after Holm

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array
-from core.harmonize.spectrum import Spectrum
+from core.harmonize.images.spectrum import Spectrum
 
 Kept = NDArray[np.bool_]
 Values = NDArray[np.float64]

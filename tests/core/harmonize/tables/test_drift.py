@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.errors import FeaturesError
-from core.harmonize.drift import drift, psi, summary, worst
-from core.harmonize.table import Features
-from tests.core.harmonize.sites import table
+from core.harmonize.tables.drift import drift, psi, summary, worst
+from core.harmonize.tables.table import Features
+from tests.core.harmonize.tables.sites import table
 
 
 def features(values: np.ndarray) -> Features:

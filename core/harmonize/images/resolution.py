@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array, Grid
-from core.harmonize.brain import bounds
-from core.harmonize.spectrum import Spectrum
-from core.harmonize.tissue_map import map_peaks, read_peaks
+from core.harmonize.images.brain import bounds
+from core.harmonize.images.spectrum import Spectrum
+from core.harmonize.images.tissue_map import map_peaks, read_peaks
 from core.operators.linear import apply_axis
 from core.operators.profile import gaussian_matrix
 from core.tissues import DARK_TO_BRIGHT, Contrast

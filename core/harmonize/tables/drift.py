@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import FeaturesError
 from core.evaluation.metrics.significance import holm
-from core.harmonize.table import Features, Values, some
+from core.harmonize.tables.table import Features, Values, some
 
 Verdict = Literal["ok", "watch", "drift", "unknown"]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from core.errors import FeaturesError
-from core.harmonize.combat import Combat
-from core.harmonize.sites import Classifier, _dealt, _folds, _interval, by_combat, of_covariates, site_accuracy
-from core.harmonize.table import Features
-from tests.core.harmonize.sites import cohort, table
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.sites import Classifier, _dealt, _folds, _interval, by_combat, of_covariates, site_accuracy
+from core.harmonize.tables.table import Features
+from tests.core.harmonize.tables.sites import cohort, table
 
 COUNTS = {"a": 30, "b": 30, "c": 30}
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.geometry.grid import Array, Grid
-from core.harmonize.resolution import blurred
+from core.harmonize.images.resolution import blurred
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # world axes of SimpleITK as those of NIfTI
 BINS = 32  # of the joint histogram

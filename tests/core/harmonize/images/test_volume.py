@@ -9,13 +9,13 @@ import pytest
 
 from core.errors import InputError, WeightsError
 from core.geometry.grid import Grid
-from core.harmonize.bias import POWERS, Fields, bias_field, field_of, trend_of
-from core.harmonize.curve import Curves, landmarks
-from core.harmonize.intensity import Normaliser, read
-from core.harmonize.resolution import FWHM, Resolution, blurred, sharpness
-from core.harmonize.texture import Texture, noise_of, powers
-from core.harmonize.tissue_map import beyond, map_peaks
-from core.harmonize.volume import (
+from core.harmonize.images.bias import POWERS, Fields, bias_field, field_of, trend_of
+from core.harmonize.images.curve import Curves, landmarks
+from core.harmonize.images.intensity import Normaliser, read
+from core.harmonize.images.resolution import FWHM, Resolution, blurred, sharpness
+from core.harmonize.images.texture import Texture, noise_of, powers
+from core.harmonize.images.tissue_map import beyond, map_peaks
+from core.harmonize.images.volume import (
     Scan,
     VolumeModel,
     fit_again,

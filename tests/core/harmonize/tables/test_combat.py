@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import FeaturesError
-from core.harmonize.combat import Combat
-from core.harmonize.design import complete
-from core.harmonize.table import Features, concatenate
-from tests.core.harmonize.sites import AGE, SCALES, SEX, cohort, table
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.design import complete
+from core.harmonize.tables.table import Features, concatenate
+from tests.core.harmonize.tables.sites import AGE, SCALES, SEX, cohort, table
 
 COUNTS = {"a": 60, "b": 50, "c": 40}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError, WeightsError
-from core.harmonize.intensity import CAUTIONS, Normaliser, histogram, inside, profile, read
+from core.harmonize.images.intensity import CAUTIONS, Normaliser, histogram, inside, profile, read
 from tests.phantoms import brain
 
 METHODS = ("nyul", "z-score", "white-stripe", "fcm", "kde")
@@ -133,7 +133,7 @@ def test_figures_are_the_librarys_own():
 def test_a_scan_of_a_million_voxels_and_more_is_mapped_piece_by_piece_alike(cohort, monkeypatch):
     fitted, (image, mask, _) = Normaliser.fit("nyul", cohort), scan(8)
     whole = fitted.apply(image, mask)
-    monkeypatch.setattr("core.harmonize.intensity.SLAB", 1000)
+    monkeypatch.setattr("core.harmonize.images.intensity.SLAB", 1000)
     assert fitted.apply(image, mask).tobytes() == whole.tobytes()
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import FeaturesError
-from core.harmonize.combat import Combat
-from core.harmonize.design import complete, covariate_columns, terms_of
-from core.harmonize.table import Features, Values, some
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.design import complete, covariate_columns, terms_of
+from core.harmonize.tables.table import Features, Values, some
 
 FOLDS = 5
 FEWEST = 3  # persons of a site, below which it is left out

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.harmonize.combat import Combat
-from core.harmonize.variance import explained
-from tests.core.harmonize.sites import cohort, table
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.variance import explained
+from tests.core.harmonize.tables.sites import cohort, table
 
 
 def test_site_alone_is_the_classical_analysis_of_variance() -> None:

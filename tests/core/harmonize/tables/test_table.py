@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import FeaturesError
-from core.harmonize.table import Features, concatenate
+from core.harmonize.tables.table import Features, concatenate
 from core.io import files
 
 NUMBERS = st.floats(allow_infinity=False)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array, Grid
-from core.harmonize.brain import bounds
+from core.harmonize.images.brain import bounds
 
 Kept = NDArray[np.bool_]
 Values = NDArray[np.float64]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.harmonize.table import Values
+from core.harmonize.tables.table import Values
 
 CLOSE = 1e-10  # change at which the iteration ends, in the unit of the standardised features
 MOST = 10_000  # iterations

@@ -19,17 +19,26 @@ from typing import Any, Literal
 import numpy as np
 
 from core.errors import FeaturesError
-from core.harmonize.bayes import Effect, effect_of
-from core.harmonize.design import Term, apart, check_separable, covariate_columns, lacking, site_columns, spreads_of, terms_of
-from core.harmonize.persons import least_squares, linear, means_by_site, own
-from core.harmonize.table import Features, Values, some
+from core.harmonize.tables import conditions
+from core.harmonize.tables.bayes import Effect, effect_of
+from core.harmonize.tables.design import (
+    Term,
+    apart,
+    check_separable,
+    covariate_columns,
+    lacking,
+    site_columns,
+    spreads_of,
+    terms_of,
+)
+from core.harmonize.tables.persons import least_squares, linear, means_by_site, own
+from core.harmonize.tables.table import Features, Values, some
 
 KIND, VERSION = "combat", 1
 FEWEST = 10  # scans of an unseen site that are enough to estimate what it does
 SMALL = 5  # scans of a site below which it is flagged
 FLAT = 1e-10  # share of a feature's size below which its spread is rounding
 
-Single = Literal["location", "refuse"]
 Unseen = Literal["refuse", "fit"]
 Missing = Literal["refuse", "mean"]
 
@@ -77,7 +86,7 @@ class Combat:
         preserve: Sequence[str] = ("age", "sex"),
         reference_site: str | None = None,
         *,
-        single: Single = "location",
+        single: conditions.Single = "location",
         bayes: bool = True,
         spread: bool = False,
         smooth: bool = False,
@@ -105,9 +114,9 @@ class Combat:
             FeaturesError: "covariate-missing" of a scan, "covariate-confounded" with the site, "site-single", "reference-site",
                 "scans-few", "features-none".
         """
-        _check_reference(features, reference_site)
-        _check_singles(features, single)
-        _check_known(features, preserve)
+        conditions.check_reference(features, reference_site)
+        conditions.check_singles(features, single)
+        conditions.check_known(features, preserve)
         terms = terms_of(features, preserve, smooth=smooth)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
         notes |= apart(features, terms) | check_separable(features, terms)
@@ -173,7 +182,7 @@ class Combat:
             raise FeaturesError("site-small", f"at least {fewest} scans of a new site", got, remedy)
         theirs = features.only(self.names).select(features.rows(new))
         if missing == "refuse":
-            _check_known(theirs, [term.name for term in self.terms])
+            conditions.check_known(theirs, [term.name for term in self.terms])
         if unknown := [name for site in new for name in _unknown_at(theirs, site) if name not in self.feature_flags]:
             got = f"none of {some(dict.fromkeys(unknown))}"
             raise FeaturesError("site-unknown-feature", "known values of each feature at a new site", got, "measure it there too")
@@ -204,7 +213,7 @@ class Combat:
             remedy = 'fit again with all sites, or estimate the new one from its own scans (unseen="fit")'
             raise FeaturesError("site-unseen", wanted, f"some of {some(new)}", remedy)
         if missing == "refuse":
-            _check_known(features, [term.name for term in self.terms])
+            conditions.check_known(features, [term.name for term in self.terms])
         if not len(features):
             return features
         location = np.stack([self.effects[site].location for site in features.site])
@@ -295,7 +304,7 @@ class _Pooled:
         """By least squares, each feature over the scans of which it is known."""
         sites, covariates = site_columns(features), covariate_columns(features, terms)
         f, width = len(features.names), sites.shape[1] + covariates.shape[1]
-        _check_enough(features, width)
+        conditions.check_enough(features, width)
         made = cls(
             np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), _flags(features), np.zeros(f) if intercept else None
         )
@@ -365,36 +374,3 @@ def _beyond(term: Term, value: float | str | None) -> str:
     if term.levels is not None or not isinstance(value, (int, float)) or term.low <= value <= term.high:
         return ""
     return f"{term.name} {value:g} beyond the fit's {term.low:g} to {term.high:g}"
-
-
-def _check_reference(features: Features, reference: str | None) -> None:
-    if not features.names or not len(features):
-        got = f"{len(features)} scans, {len(features.names)} features"
-        raise FeaturesError("features-none", "scans with features", got, "measure them first")
-    if reference is not None and Counter(features.site)[reference] < 2:
-        got = f"{Counter(features.site)[reference]} of {reference}"
-        remedy = f"choose one of {some(name for name, count in Counter(features.site).items() if count > 1)}"
-        raise FeaturesError("reference-site", "a reference site with two scans or more", got, remedy)
-
-
-def _check_singles(features: Features, single: Single) -> None:
-    singles = sorted(site for site, count in Counter(features.site).items() if count == 1)
-    if singles and single == "refuse":
-        remedy = 'leave it out, merge it with another, or take away its location only (single="location")'
-        raise FeaturesError("site-single", "two scans or more of each site", f"one of {some(singles)}", remedy)
-
-
-def _check_known(features: Features, preserve: Sequence[str]) -> None:
-    absent = {name: column for name, column in features.covariates.items() if name in preserve}
-    if without := lacking(features, list(absent)):
-        scan, names = next(iter(without.items()))
-        got = f"{len(without)} without, first {scan} without {names}"
-        remedy = 'complete the table, leave these scans out, or (in apply) take the mean (missing="mean")'
-        raise FeaturesError("covariate-missing", f"{some(preserve)} of each scan", got, remedy)
-
-
-def _check_enough(features: Features, width: int) -> None:
-    if len(features) <= width:
-        wanted = f"more scans than sites and columns of covariates ({width})"
-        remedy = "add scans, merge sites, or preserve fewer covariates"
-        raise FeaturesError("scans-few", wanted, str(len(features)), remedy)
