@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cli import status
@@ -28,6 +30,7 @@ from infra import services
 from tasks.course import Standing
 from tasks.events import Advanced
 from tasks.tracking.address import run_page
+from tests.deployments.cohorts import phantoms
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,6 +152,30 @@ def test_the_first_line_comes_before_anything_heavy() -> None:
     os.close(ours)
     before = shown.partition(b"isovox run: looking")[0]
     assert not any(module in before for module in (b"argparse", b"pydantic", b"numpy", b"prefect"))
+
+
+@pytest.mark.slow
+def test_a_line_comes_within_2_seconds_and_a_bar_within_10(tmp_path: Path) -> None:
+    """Of the command's own time on a processor, which other work on the machine does not stretch."""
+    source, out = phantoms(tmp_path / "bids", 2), tmp_path / "out"
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", "run", str(source), str(out), "--method", "cubic"]
+    shown, took = b"", []
+    with subprocess.Popen(command, cwd=ROOT, stderr=theirs, stdout=theirs) as process:
+        os.close(theirs)
+        for sign in (b"isovox run: looking at options", "━".encode()):
+            while sign not in shown:
+                shown += os.read(ours, 1 << 16)
+            took.append(sum(psutil.Process(process.pid).cpu_times()[:2]))
+        process.send_signal(signal.SIGINT)
+        while True:
+            try:
+                os.read(ours, 1 << 16)
+            except OSError:
+                break
+    os.close(ours)
+    assert took[0] < 2
+    assert took[1] < 10
 
 
 def test_paces_of_this_machine_serve_the_next_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
