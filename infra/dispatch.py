@@ -118,7 +118,9 @@ class _Calls(Generic[Item, Result]):
             yield self.flying.pop(future), outcome
 
     def _wait(self) -> set[Future[Result]]:
-        """Until a call is done; one that is silent for much longer than others took is begun anew.
+        """Calls that are done, as soon as there are any; none where calls were lost, which are to be sent again first.
+
+        One that is silent for much longer than others took is begun anew.
 
         Raises:
             _LostError: the pool is lost, or no call was done or heard of before the deadline.
@@ -129,15 +131,22 @@ class _Calls(Generic[Item, Result]):
             if done := wait(self.flying, timeout=max(0.0, min(POLL, rest)), return_when=FIRST_COMPLETED).done:
                 return done
             self._check()
-            for future in filter(self._pool.lost, self.flying):
-                future.cancel()
-                future.set_running_or_notify_cancel()
+            if self._put_aside_lost():
+                return set()
             latest = max(latest, self._listen())
             if self._longest < math.inf:
                 self._pool.hurry(max(LEAST_STRAGGLING, STRAGGLING * self._longest))
             if time.monotonic() - latest >= self._deadline:
                 wanted = "a call that finishes or tells of progress before its deadline"
                 raise _LostError("too-late", wanted, f"nothing for {self._deadline:.0f} s", "run again, or raise the deadline")
+
+    def _put_aside_lost(self) -> bool:
+        """Put aside what is to be sent again, whatever its futures come to; whether there was any."""
+        gone = [future for future in self.flying if self._pool.lost(future)]
+        for future in gone:
+            self.lost.append(self.flying.pop(future))
+            del self._began[future]
+        return bool(gone)
 
     def _check(self) -> None:
         """Raises _LostError where the pool is lost."""
@@ -170,7 +179,7 @@ def _send(pool: Pool, function: Callable[[Item], Result], item: Item) -> Future[
         raise ClusterError("call-too-large", wanted, f"{size} bytes for {function!r}"[:200], "send tiles and URIs, not arrays")
     try:
         return pool.submit(function, item)
-    except Exception as error:  # noqa: BLE001 - the pool was closed or its connection broke: the item's outcome
+    except Exception as error:  # noqa: BLE001 - the pool was closed, or its connection broke for good: the item's outcome
         future: Future[Result] = Future()
         future.set_exception(error)
         return future

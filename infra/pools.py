@@ -142,6 +142,14 @@ def _closed() -> ClusterError:
     return ClusterError("cluster-closed", "an open cluster", "one that was closed or cancelled", "open it again")
 
 
+def _cancelled() -> Future[Any]:
+    """The future of a call that was never sent."""
+    future: Future[Any] = Future()
+    future.cancel()
+    future.set_running_or_notify_cancel()  # wakes who waits for it
+    return future
+
+
 def _single_threaded(workers: int) -> ExitStack:
     """Pin BLAS, torch and Zarr, whether they are imported yet or not, until the stack is closed."""
     import sys
@@ -207,12 +215,24 @@ class Workers(Pool):
         if self._fault:
             raise _closed()
         key = f"{getattr(fn, '__name__', 'call')}-{uuid.uuid4().hex}"
-        if families := os.environ.get(VARIABLE):
-            future: Future[Any] = self._executor.submit(_with_families, families, fn, *args, key=key, **kwargs)
-        else:
-            future = self._executor.submit(fn, *args, key=key, **kwargs)
+        families = os.environ.get(VARIABLE)
+        call = (_with_families, families, fn) if families else (fn,)
+        try:
+            future: Future[Any] = self._executor.submit(*call, *args, key=key, **kwargs)
+        except Exception as error:
+            if not self._cut_off(error):
+                raise
+            future = _cancelled()
         self._keys[future] = key
         return future
+
+    def _cut_off(self, error: Exception) -> bool:
+        """Whether a call could not be sent for want of a connection, which is then waited for as one that is found broken."""
+        with self._lock:
+            if self._again is None or self._client.status == "running":
+                return False
+            self._note_gone(error)
+            return True
 
     def slots(self) -> int:
         """Threads of the workers that are connected, as of a second ago."""
