@@ -1,8 +1,8 @@
 """What a browser asks first of a Prefect server with a password: the password.
 
 Prefect's own page, opened by a browser that does not know the password yet, says "Oops" and offers its makers' cloud. So its
-pages are sent with a line that leads such a browser to a page of ours. Both keep the password where Prefect's looks for it: in
-the browser's storage, as ``prefect-password``.
+pages are sent with a line that leads such a browser, and one that knows a password of before, to a page of ours. Both keep the
+password where Prefect's looks for it: in the browser's storage, as ``prefect-password``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,21 @@ from typing import Any
 
 PATH = "/log-in"
 STORED = "prefect-password"
-ASKING = (
-    f'<script>if(!localStorage.getItem("{STORED}"))'
-    f'location.replace("{PATH}?to="+encodeURIComponent(location.pathname+location.search))</script>'
-)
+ASKED = "/api/admin/version"  # answers 401 to who does not know the password
+# The question waits for its answer: Prefect's page must not begin with a password that is no longer the server's.
+ASKING = f"""<script>
+(() => {{
+  const kept = localStorage.getItem("{STORED}");
+  if (kept) {{
+    const question = new XMLHttpRequest();
+    question.open("GET", "{ASKED}", false);
+    question.setRequestHeader("Authorization", `Basic ${{kept}}`);
+    try {{ question.send(); }} catch {{ return; }}
+    if (question.status !== 401) return;
+  }}
+  location.replace("{PATH}?to=" + encodeURIComponent(location.pathname + location.search));
+}})();
+</script>"""
 PAGE = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Prefect · log in</title>
 <style>
@@ -36,7 +47,7 @@ document.querySelector("form").addEventListener("submit", async (event) => {{
   const said = document.getElementById("wrong");
   try {{
     const login = btoa(document.getElementById("login").value.trim());
-    const answer = await fetch("/api/admin/version", {{ headers: {{ Authorization: `Basic ${{login}}` }} }});
+    const answer = await fetch("{ASKED}", {{ headers: {{ Authorization: `Basic ${{login}}` }} }});
     if (!answer.ok) throw new Error(answer.status === 401 ? "wrong" : answer.statusText);
     localStorage.setItem("{STORED}", login);
     const to = new URL(new URLSearchParams(location.search).get("to") ?? "/", location.origin);

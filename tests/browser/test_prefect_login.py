@@ -58,3 +58,17 @@ def test_the_password_is_asked_for_once_and_kept_where_prefect_looks(browser: An
     page.get_by_role("button", name="Open").click()
     page.wait_for_url(f"{address}/")
     context.close()
+
+
+def test_a_password_of_before_is_asked_for_anew(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{address}/log-in")
+    page.evaluate("localStorage.setItem('prefect-password', btoa('isovox:one-of-before'))")
+    page.goto(f"{address}/runs?tab=logs")
+    page.get_by_label("Prefect's user and password").fill(LOGIN)
+    page.get_by_role("button", name="Open").click()
+    page.locator("#shown").wait_for()
+    assert page.url == f"{address}/runs?tab=logs"
+    assert page.evaluate("atob(localStorage.getItem('prefect-password'))") == LOGIN
+    context.close()
