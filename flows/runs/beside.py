@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from shutil import rmtree
 from threading import Event, Thread
@@ -27,7 +29,7 @@ SOON = 1.0  # seconds within which most of what cannot be had fails: nothing is 
 def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flow: str) -> Done:
     """Look through the input while the Prefect server starts, and work.
 
-    Where ``make`` fails, the output is left as it was.
+    Where ``make`` fails, the output is left as it was; what another command of the same output uses by then stays.
 
     Args:
         uri: of the output.
@@ -56,7 +58,7 @@ def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flo
         return made
 
     try:
-        with terminable(), looking(and_wait) as made, prefect_server(state):
+        with terminable(), looking(and_wait) as made, _used(state), prefect_server(state):
             up.set()
             waiting("loading Prefect")
             import_module(flow)
@@ -110,11 +112,42 @@ def looking(make: Callable[[], Made]) -> Iterator[Callable[[], Made]]:
     yield wait
 
 
+@contextmanager
+def _used(state: Path) -> Iterator[None]:
+    """While the block runs, no other command removes the services' folder, which is made."""
+    folder = _held(state)
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def _held(state: Path) -> int:
+    """The folder, open and locked as one of those who use it; the kernel lets go however this process ends."""
+    while True:
+        with suppress(FileNotFoundError):  # it, or one above it, was removed in this moment
+            state.mkdir(parents=True, exist_ok=True)
+            folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+            with suppress(OSError):  # a file system without such locks: there it is never removed
+                fcntl.flock(folder, fcntl.LOCK_SH)
+            if os.fstat(folder).st_nlink:
+                return folder
+            os.close(folder)
+
+
 def _remove(state: Path, new: list[Path]) -> None:
-    """Remove the services' folder of work that never began, and the folders above it that were made for it."""
-    rmtree(state, ignore_errors=True)
-    for folder in new[1:]:
+    """Remove the services' folder of work that never began, and the folders above it that were made for it, if nobody uses it."""
+    with suppress(FileNotFoundError):
+        folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            folder.rmdir()
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            rmtree(state, ignore_errors=True)
+        except OSError:
+            return
+        finally:
+            os.close(folder)
+    for above in new[1:]:
+        try:
+            above.rmdir()
         except OSError:
             return

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -223,6 +223,33 @@ def test_a_plan_that_fails_late_ends_the_server_and_leaves_nothing(tmp_path: Pat
         launch.run_beside(Output(str(tmp_path / "made" / "out")), fail)  # type: ignore[arg-type]
     assert up == [True]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_fails_leaves_the_services_of_another_run_of_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = ExitStack()
+
+    @contextmanager
+    def server(state: Path) -> Iterator[str]:
+        (state / "prefect").mkdir()
+        others.enter_context(beside._used(state))  # begun together with the one that fails
+        yield "http://127.0.0.1:1"
+
+    def fail() -> None:
+        time.sleep(0.1)
+        raise UsageError("none", "scans", "none", "name others")
+
+    monkeypatch.setattr(beside, "SOON", 0.0)
+    monkeypatch.setattr(services, "prefect_server", server)
+    state = tmp_path / "out" / "isovox"
+    with others, pytest.raises(UsageError, match="none: expected scans"):
+        launch.run_beside(Output(str(tmp_path / "out")), fail)  # type: ignore[arg-type]
+    assert (state / "prefect").is_dir()
+    beside._remove(state, [state, tmp_path / "out"])
+    assert list(tmp_path.iterdir()) == []
+    with beside._used(state):
+        assert state.is_dir()
 
 
 def test_a_run_says_where_it_is_shown_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
