@@ -11,6 +11,7 @@ from infra.group.state import State
 START = 300.0  # seconds within which a server answers: its first start makes its database, which a busy machine takes minutes for
 EXPERIMENT = "isovox"  # of restored cohorts
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # who holds a slot is known after a restart too
+FRESH = "PT0S"  # how old an event's tags may be: notices go by one that a run is given as it is begun anew
 
 
 def prefect_home(state: Path) -> dict[str, str]:
@@ -27,7 +28,8 @@ def prefect_program(state: Path, url: str) -> tuple[list[str], dict[str, str]]:
     """The arguments and the settings of a Prefect server whose page is at ``url``, at home in ``state``."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     pages = {"PREFECT_UI_URL": url, "PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_UI_API_URL": f"{url}/api"}
-    settings = {**prefect_home(state), **pages, "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES}
+    events = {"PREFECT_SERVER_EVENTS_RELATED_RESOURCE_CACHE_TTL": FRESH}
+    settings = {**prefect_home(state), **pages, **events, "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES}
     return ["-m", "infra.prefect_page", host.strip("[]"), port], settings
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from deployments.automations import notices
 from infra.group import health, sweeper
 from infra.group.state import AGAIN, TAG
 from infra.group.sweeper import Sweeper
@@ -60,6 +61,12 @@ def look(group: Group) -> list[str]:
     return Sweeper(f"{group.url}/api", "", "isovox").look()
 
 
+def crashes(group: Group, run: str) -> list[Any]:
+    """What the server told of a run's crashes, with what it was said to belong to; the latest first."""
+    which = {"event": {"name": ["prefect.flow-run.Crashed"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    return group.ask("events/filter", {"filter": which | {"order": "DESC"}})["events"]
+
+
 def pending(group: Group, run: str) -> str:
     """The state of a run that a worker takes, as its server says."""
     group.ask(f"flow_runs/{run}/set_state", {"state": {"type": "PENDING"}, "force": False})
@@ -71,6 +78,7 @@ def pending(group: Group, run: str) -> str:
 def test_a_worker_killed_while_its_run_is_pending_holds_nobody_up(
     group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    look(group)  # what other tests left crashed
     group.deploy("--cohort", f"pending={phantoms(tmp_path / 'bids', 1)}={tmp_path / 'out'}", "--cron", "")
     first, second = (group.start("reprocess-cohort/pending") for _ in range(2))
     assert pending(group, first) == "Pending"
@@ -88,3 +96,23 @@ def test_a_worker_killed_while_its_run_is_pending_holds_nobody_up(
     group.ask(f"flow_runs/{first}/set_state", {"state": {"type": "CRASHED"}, "force": True})
     assert look(group) == []
     assert group.run(first)["state"]["type"] == "CRASHED"
+
+
+@pytest.mark.slow
+def test_a_run_begun_anew_that_dies_before_it_runs_is_told(group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import ReceivedEvent
+
+    look(group)  # what other tests left crashed
+    group.deploy("--cohort", f"twice={phantoms(tmp_path / 'bids', 1)}={tmp_path / 'out'}", "--cron", "")
+    run = group.start("reprocess-cohort/twice")
+    monkeypatch.setattr(sweeper, "PENDING", 0.0)
+    assert pending(group, run) == "Pending"
+    assert len(look(group)) == 2
+    assert pending(group, run) == "Pending"
+    assert len(look(group)) == 1
+    assert group.run(run)["state"]["type"] == "CRASHED"
+    again, before = group.wait(lambda: len(known := crashes(group, run)) == 2 and known)
+    (notice,) = (made for made in notices([], 15) if made.name == "isovox: crashed cohorts")
+    trigger = EventTrigger.model_validate(notice.trigger.model_dump())
+    assert [trigger.covers(ReceivedEvent.model_validate(event)) for event in (again, before)] == [True, False]
