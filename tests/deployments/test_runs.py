@@ -82,7 +82,7 @@ def test_the_server_refuses_bad_values_before_a_run_is_made(group: Group, worker
     before = group.ask("flow_runs/count", {})
     for wrong in ({"method": "magic"}, {"input": "here"}, {"voxel_size": 0}):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            group.start("reprocess-cohort/reprocess-cohort", settings={"input": "/data/in", "out": "/data/out"} | wrong)
+            group.start("reprocess-cohort/reprocess-cohort", settings={"input": str(tmp_path), "out": "/data/out"} | wrong)
         assert refused.value.code in {409, 422}
         assert next(iter(wrong)) in refused.value.read().decode()
     assert group.ask("flow_runs/count", {}) == before
