@@ -57,8 +57,8 @@ class SrmriSettings(SamplerSettings):
     )
     levels: int = Field(15, ge=1, le=100, title="Levels", description="of the few")
     first: float = Field(0.4, gt=0, title="First", description="noise that the few begin with, of the 99.9th percentile")
-    trust: float = Field(8.0, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
-    fresh: float = Field(0.3, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
+    trust: float = Field(0.1, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
+    fresh: float = Field(1.0, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
     k: int = Field(2, ge=1, title="k", description="of the paper's: a gradient at every k-th scale, wavelet fusion at the others")
     fusion: bool = Field(default=True, title="Fusion", description="at those others; without, nothing pulls there")
     level: int | None = Field(
@@ -255,6 +255,7 @@ class Srmri(SliceSampler):
     """Few levels on volumes, or the paper's algorithm 1 on slices."""
 
     name: ClassVar[str] = "srmri"
+    revision: ClassVar[int] = 2  # trust and fresh as measured
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True
