@@ -99,8 +99,10 @@ def test_a_dead_machine_and_a_late_and_a_flagged_cohort_are_told(group: Group, t
         print(f"Crashed {time.monotonic() - began:.0f} s after the machine died")  # noqa: T201
         assert (ended["state"]["type"], "no sign of life for 90 s" in ended["state"]["message"]) == ("CRASHED", True)
 
-        subjects = {"reprocess-cohort failed", "study has flagged scans", "reprocess-cohort is late"}
-        group.wait(lambda: {f"isovox: {one}" for one in subjects} <= {one["subject"] for one in hook.told}, 150)
+        late = group.run(waits)["name"]
+        failed = f"reprocess-cohort ({source.name}, unires, {datetime.now(UTC).date()}) failed"
+        subjects = {f"isovox: {what}" for what in (failed, "study has flagged scans", f"reprocess-cohort ({late}) is late")}
+        group.wait(lambda: subjects <= {notice["subject"] for notice in hook.told}, 150)
         assert any("1 flagged, 2 done" in one["body"] for one in hook.told)
         assert any("Crashed: no sign of life" in one["body"] for one in hook.told)
         group.wait(lambda: "Subject: isovox: study has flagged scans" in mail.told, 30)
