@@ -26,9 +26,9 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 THICKNESS = 4
 SLAB = 24  # voxels to either side of the plane
 TIMES = 1.5  # pixels a millimetre
-BEYOND = {  # programs of others; those that train on each scan, for a quarter of an hour to hours of one core
+BEYOND = {  # programs of others; and what trains on each scan for a quarter of an hour or more of one core
     *("external", "eclare", "synthsr", "supersynth", "bme-x"),
-    *("self-sr", "kernelgan-zssr"),
+    "kernelgan-zssr",
 }
 
 
