@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ Made = TypeVar("Made")
 Done = TypeVar("Done")
 
 SOON = 1.0  # seconds within which most of what cannot be had fails: nothing is started for it
+TRIES = 100  # to make and lock a folder that others remove at the same moment
 
 
 def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flow: str) -> Done:
@@ -124,7 +126,7 @@ def _used(state: Path) -> Iterator[None]:
 
 def _held(state: Path) -> int:
     """The folder, open and locked as one of those who use it; the kernel lets go however this process ends."""
-    while True:
+    for _ in range(TRIES):
         with suppress(FileNotFoundError):  # it, or one above it, was removed in this moment
             state.mkdir(parents=True, exist_ok=True)
             folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
@@ -133,6 +135,7 @@ def _held(state: Path) -> int:
             if os.fstat(folder).st_nlink:
                 return folder
             os.close(folder)
+    raise FileNotFoundError(errno.ENOENT, "cannot be made", str(state))
 
 
 def _remove(state: Path, new: list[Path]) -> None:

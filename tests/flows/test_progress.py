@@ -252,6 +252,11 @@ def test_a_plan_that_fails_leaves_the_services_of_another_run_of_its_output(
         assert state.is_dir()
 
 
+def test_a_folder_that_can_never_be_made_is_not_tried_for_ever() -> None:
+    with pytest.raises(FileNotFoundError, match="/proc/none/isovox"), beside._used(Path("/proc/none/isovox")):
+        pass
+
+
 def test_a_run_says_where_it_is_shown_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     page = run_page("http://jane:secret@host:5000/", "3", "abc")
     assert page == "http://host:5000/#/experiments/3/runs/abc"
