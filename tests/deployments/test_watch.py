@@ -100,7 +100,7 @@ def test_a_dead_machine_and_a_late_and_a_flagged_cohort_are_told(group: Group, t
         assert (ended["state"]["type"], "no sign of life for 90 s" in ended["state"]["message"]) == ("CRASHED", True)
 
         late = group.run(waits)["name"]
-        failed = f"reprocess-cohort ({source.name}, unires, {datetime.now(UTC).date()}) failed"
+        failed = f"reprocess-cohort ({source.name}, unires, {datetime.now(UTC).astimezone().date()}) failed"
         subjects = {f"isovox: {what}" for what in (failed, "study has flagged scans", f"reprocess-cohort ({late}) is late")}
         group.wait(lambda: subjects <= {notice["subject"] for notice in hook.told}, 150)
         assert any("1 flagged, 2 done" in one["body"] for one in hook.told)
