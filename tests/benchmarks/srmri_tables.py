@@ -144,6 +144,7 @@ def main() -> None:
     words.add_argument("--factor", type=int, default=2)
     words.add_argument("--scales", type=int, default=2000)
     words.add_argument("--samples", type=int, default=1)
+    words.add_argument("--rho", type=float, default=1.0, help="gradients so many times as long as the authors'")
     words.add_argument("--size", default="tiny", choices=list(SIZES), help="of a mock")
     words.add_argument("--order", default="corrector", choices=["corrector", "predictor"])
     said = words.parse_args()
@@ -153,7 +154,8 @@ def main() -> None:
 
 
 def _rows(model: str, said: argparse.Namespace) -> Iterator[tuple[str, Method]]:
-    shared = {"scales": said.scales, "order": said.order, "samples": said.samples, "rho": RHO * PAPER_SCALES / said.scales}
+    rho = said.rho * RHO * PAPER_SCALES / said.scales
+    shared = {"scales": said.scales, "order": said.order, "samples": said.samples, "rho": rho}
     for name in sorted(said.rows, key=lambda row: row != "DPS"):
         method, options = PAPER[name]
         yield name, build_method(method, shared | options, model)

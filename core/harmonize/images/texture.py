@@ -24,8 +24,9 @@ Kept = NDArray[np.bool_]
 Values = NDArray[np.float64]
 Powers = list[float]
 
-EDGES = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 2.0)  # of the highest frequency of an axis; corners lie beyond 1
-MIDDLES = (0.3125, 0.4375, 0.5625, 0.6875, 0.8125, 0.9375, 1.2)
+EDGES = (0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.15, 1.3, 2.0)  # of the highest frequency of an axis; corners lie beyond 1
+MIDDLES = (0.3125, 0.4375, 0.5625, 0.6875, 0.8125, 0.9375, 1.075, 1.2, 1.4)
+BEFORE_CORNERS = 5  # of the bands: the last within an axis's highest frequency
 NOISIER = 1.25  # times the common noise, from which a scan is told
 
 
@@ -63,7 +64,7 @@ class Texture:
 
     def beyond(self, own: Sequence[float]) -> str:
         """Why a scan cannot be brought to the common noise, or nothing."""
-        level = float(np.sqrt(own[-2] / max(self.common[-2], 1e-20)))
+        level = float(np.sqrt(own[BEFORE_CORNERS] / max(self.common[BEFORE_CORNERS], 1e-20)))
         return f"noisier than what was fitted, by {level:.2g}; no noise was taken away" if level > NOISIER else ""
 
     def to_json(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 2  # of what is fitted
+VERSION = 3  # of what is fitted
 ROUNDS = 6  # looks at mapped scans, where curves are mended
 
 
