@@ -1,6 +1,6 @@
 """Where the brain is, by thresholds and balls: good enough to learn intensities and volumes from, no segmentation.
 
-    stripped   above 0.45 of its median, the largest piece, closed by a ball of 8 mm, holes filled: about where fluid begins,
+    stripped   above 0.35 of its median, the largest piece, closed by a ball of 8 mm, holes filled: about where fluid begins,
                and over sulci by their shape, for how bright fluid and the border's partial voxels are is the scanner's
                doing, and a brain whose border moves with them takes its volumes and percentiles along
     head       above 0.9 of Otsu's threshold, opened by a ball of 5 mm, which cuts the bridges to scalp and face:
@@ -26,7 +26,7 @@ from core.stats import foreground_threshold
 Kept = NDArray[np.bool_]
 
 FAINT = 0.2  # of Otsu's threshold: fluid in a stripped brain is above, ringing at its border below
-BORDER = 0.45  # of a stripped brain's median: most fluid, where it is dark, and the border's partial voxels are below
+BORDER = 0.35  # of a stripped brain's median: dark fluid and the border's partial voxels are below
 CLOSED = 8.0  # mm: sulci are narrower
 TISSUE = 0.9  # of Otsu's threshold: fluid between brain and skull is below
 OPENED = 5.0  # mm

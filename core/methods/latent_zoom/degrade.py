@@ -85,13 +85,18 @@ def _halved(image: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np
 
 
 def _coarser(image: NDArray[np.float64], left: int, draw: np.random.Generator) -> NDArray[np.float64]:
-    """A: a random size; one time in five a blur, shifted by half a coarse pixel, and every n-th pixel."""
+    """A: a random size; one time in five a blur about the middle of the n pixels of which the first is kept."""
     if draw.random() < RESIZED:
         factor = draw.uniform(1, 2 * left)
         rows, columns = (max(1, int(n / factor)) for n in image.shape)
         return resized(image, (rows, columns), _kernel(draw))
     variance = max(draw.uniform(0.1, 0.6 * left) ** 2, FLOOR)
-    return _convolved(image, gaussian(25, variance, variance, 0.0, (left - 1) / 2))[::left, ::left]
+    return every(image, left, variance)
+
+
+def every(image: NDArray[np.float64], n: int, variance: float) -> NDArray[np.float64]:
+    """The image seen by a Gaussian at the middle of each n by n pixels; a convolution turns its kernel about."""
+    return _convolved(image, gaussian(25, variance, variance, 0.0, -(n - 1) / 2))[::n, ::n]
 
 
 def _blurred(image: NDArray[np.float64], left: int, draw: np.random.Generator) -> NDArray[np.float64]:

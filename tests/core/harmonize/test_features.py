@@ -34,7 +34,7 @@ def overlap(a, b) -> float:
 def test_a_stripped_brain_is_what_is_left_and_a_head_is_opened(stripped):
     image, labels, grid = stripped
     found = brain(image, grid, stripped=True)
-    assert overlap(found, labels > 1) > 0.95
+    assert overlap(found, labels > 0) > 0.97
     assert found[labels > 1].all()
     head, labels = phantom((80, 80, 80), head=True)
     found = brain(head, grid_of(head.shape, 2.0), stripped=False)
@@ -54,7 +54,7 @@ def test_how_bright_fluid_is_and_noise_at_the_border_do_not_move_a_stripped_brai
     noisy = np.abs(image + np.random.default_rng(0).normal(0, 3, image.shape)).astype(np.float32)
     scan = np.where(image > 0.5, noisy, 0)
     found = brain(scan, grid_of(scan.shape), stripped=True)
-    assert overlap(found, depth < 73) > 0.98
+    assert overlap(found, depth < 73) > 0.97
     assert np.mean(found[sulcus & (depth < 70)]) > 0.95
 
 

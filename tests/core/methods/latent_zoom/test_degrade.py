@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from core.methods.latent_zoom.degrade import compressed, degraded, draw_of, gaussian, order_of, resized
+from core.methods.latent_zoom.degrade import compressed, degraded, draw_of, every, gaussian, order_of, resized
 
 
 def picture(rows: int = 64, columns: int = 48) -> np.ndarray:
@@ -60,6 +60,16 @@ def test_a_kernel_has_the_covariance_that_it_is_asked_for(one: float, other: flo
 def test_a_shift_moves_the_middle_of_a_kernel_and_an_even_one_lies_half_a_pixel_off() -> None:
     assert (gaussian(25, 2.0, 2.0, 0.0, 1.5).sum(1) * np.arange(25)).sum() == pytest.approx(12 + 1.5, abs=1e-6)
     assert (gaussian(8, 0.5, 0.5, 0.0).sum(1) * np.arange(8)).sum() == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_every_nth_pixel_is_seen_where_the_middle_of_its_block_lies(n) -> None:
+    ramp = np.arange(128.0)[None].repeat(128, 0)
+    seen = every(ramp, n, 2.0)
+    inner = slice(32 // n, 96 // n)
+    np.testing.assert_allclose(
+        seen[inner, inner], ((np.arange(128 // n) + 0.5) * n - 0.5)[None, inner].repeat(64 // n, 0), atol=1e-6
+    )
 
 
 def test_sizes_change_by_opencvs_geometry() -> None:
