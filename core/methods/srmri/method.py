@@ -85,6 +85,7 @@ class SliceSampler(IterativeMethod[Problem]):
 
     Settings: ClassVar[type[MethodSettings]] = SamplerSettings
     needs_model: ClassVar[bool] = True
+    revision: ClassVar[int] = 2  # noise of their own for slices mirrored beyond the ends
     bytes_per_voxel: ClassVar[float] = 5000.0
     voxels_per_second: ClassVar[float] = 20.0
     pull: ClassVar[Pull]
@@ -255,7 +256,7 @@ class Srmri(SliceSampler):
     """Few levels on volumes, or the paper's algorithm 1 on slices."""
 
     name: ClassVar[str] = "srmri"
-    revision: ClassVar[int] = 2  # trust and fresh as measured
+    revision: ClassVar[int] = 3  # noise of their own for slices mirrored beyond the ends
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True

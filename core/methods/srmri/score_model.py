@@ -66,11 +66,21 @@ class ScoreModel:
         slab(planes, [place], around, out)
         return torch.from_numpy(out).to(self.device)
 
-    def volume(self, noisy: Array, sigma: float, axis: int) -> Array:
-        """What it expects behind a noisy volume, slice after slice along an axis; alone on a CPU, where batches could round."""
+    def volume(self, noisy: Array, sigma: float, axis: int, beyond: Array) -> Array:
+        """What it expects behind a noisy volume, slice after slice along an axis; alone on a CPU, where batches could round.
+
+        Args:
+            noisy: the volume.
+            sigma: of its noise.
+            axis: that slices follow each other along.
+            beyond: noisy slices before its first and after its last, as many as the network sees on either side; mirrored ones
+                need noise of their own, for the network learned from neighbours whose noise is independent.
+        """
         made = np.empty_like(noisy)
-        planes = np.moveaxis(made, axis, 0)
+        planes, around = np.moveaxis(made, axis, 0), self.network.neighbours
+        before, after = np.split(np.moveaxis(beyond, axis, 0), 2)
+        whole = np.moveaxis(np.concatenate([before, np.moveaxis(noisy, axis, 0), after]), 0, axis)
         with torch.no_grad():
             for place in range(noisy.shape[axis]):
-                planes[place] = self.expected(self.slabs(noisy, place, axis), sigma, axis)[0, 0].cpu().numpy()
+                planes[place] = self.expected(self.slabs(whole, place + around, axis), sigma, axis)[0, 0].cpu().numpy()
         return made

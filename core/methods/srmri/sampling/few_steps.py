@@ -19,6 +19,7 @@ import torch
 
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
+from core.geometry.slices import mirrored
 from core.methods.base import Measured
 from core.methods.iterative import State
 from core.methods.srmri.sampling.data_step import DataStep, Exact, Iterated
@@ -132,12 +133,32 @@ def begin(problem: Volume, pace: Pace) -> State:
     return State({IMAGE: problem.start + np.float32(pace.first) * noise_of(problem, 0)})
 
 
+def beyond(problem: Volume, x: Array, axis: int, number: int, sigma: float) -> Array:
+    """Mirrored slices before the first and after the last, as many as the network sees, under noise of their own.
+
+    Args:
+        problem: the scans'.
+        x: the image under noise.
+        axis: that slices follow each other along.
+        number: of the noise.
+        sigma: of the noise of that number in ``x``, which is taken off the mirrored slices.
+    """
+    around, n = problem.model.network.neighbours, x.shape[axis]
+    places = [*range(-around, 0), *range(n, n + around)]
+    taken = mirrored(np.array(places, int), n)
+    start, stop = [0, 0, 0], [*x.shape]
+    start[axis], stop[axis] = n, n + len(places)
+    own = normal(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])), problem.measured[0].noise, number)
+    return np.take(x, taken, axis) + np.float32(sigma) * (own - np.take(noise_of(problem, number), taken, axis))
+
+
 def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[str, float]:
     """The level of that number."""
     x = state.arrays[IMAGE]
     now, then = pace.sigmas()[number : number + 2]
     along = number % len(problem.axes)
-    estimate = problem.model.volume(x, now, problem.axes[along])
+    drawn = now if number == 0 else now * math.sqrt(pace.fresh)
+    estimate = problem.model.volume(x, now, problem.axes[along], beyond(problem, x, problem.axes[along], number, drawn))
     pulled, figures = estimate, {"sigma": now}
     if along == 0 or then == 0:
         figures["residual"] = problem.data.residual(estimate)

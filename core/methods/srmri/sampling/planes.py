@@ -94,7 +94,7 @@ class PlaneOperator:
             RestorationError: a mask on a scan that is reduced, too.
         """
         if self.kept is not None:
-            if not all(is_identity(matrix.double().numpy()) for matrix in (self.rows, self.columns)):
+            if not all(is_identity(matrix.double().cpu().numpy()) for matrix in (self.rows, self.columns)):
                 wanted, got = "a mask or fewer voxels", "both"
                 raise RestorationError("not-separable", wanted, got, "use the method srmri, which takes any operator")
             return seen * self.kept
@@ -128,19 +128,19 @@ def check_uncoupled(measured: int, restored: int, axis: int, *, alike: bool = Tr
         raise RestorationError("slices-coupled", "one measured slice for each restored one", got, remedy)
 
 
-def plane_operators(measured: Measured, target: Grid, axis: int) -> list[PlaneOperator]:
-    """The operator of each slice along an axis of the target.
+def plane_operators(measured: Measured, target: Grid, axis: int, device: str = "cpu") -> list[PlaneOperator]:
+    """The operator of each slice along an axis of the target, on a torch device.
 
     Raises:
         RestorationError: slices-coupled: a measured slice is not of one restored slice.
     """
     separable, kept = parts_of(measured.operator(target))
     check_uncoupled(measured.grid.shape[axis], target.shape[axis], axis, alike=is_identity(separable.matrices[axis]))
-    rows, columns = (torch.from_numpy(separable.matrices[at]).float() for at in range(3) if at != axis)
+    rows, columns = (torch.from_numpy(separable.matrices[at]).float().to(device) for at in range(3) if at != axis)
     if kept is None:
         return [PlaneOperator(rows, columns)] * target.shape[axis]
     planes = np.moveaxis(np.broadcast_to(kept, separable.shape_out), axis, 0)
-    return [PlaneOperator(rows, columns, torch.from_numpy(plane.astype(np.float32))) for plane in planes]
+    return [PlaneOperator(rows, columns, torch.from_numpy(plane.astype(np.float32)).to(device)) for plane in planes]
 
 
 def fusion_levels(operator: SliceOperator) -> tuple[int, int]:

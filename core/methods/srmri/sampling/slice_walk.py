@@ -1,4 +1,8 @@
-"""The paper's samplers on all slices of a scan, one noise level a step; see ``sampler``."""
+"""The paper's samplers on all slices of a scan, one noise level a step; see ``sampler``.
+
+Where the network sees neighbours, mirrored slices beyond either end walk along with noise of their own: it learned from neighbours
+whose noise is independent, and takes noise that two slices share for what is there.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from torch import Tensor
 from core.diffusion.schedules import ve_times
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
+from core.geometry.slices import mirrored
 from core.methods.base import Measured
 from core.methods.iterative import State
 from core.methods.srmri.sampling.kernel_operator import KernelOperator
@@ -41,8 +46,8 @@ class Stack:
         rules: of the sampler.
         levels: how many.
         axis: along which the slices follow each other.
-        operators: of each restored slice; none before a kernel that is searched is found.
-        seen: measured slices (slices, m, k), over the 99.9th percentile.
+        operators: of each slice; none before a kernel that is searched is found.
+        seen: measured slices (slices, m, k), those mirrored beyond the ends with them, over the 99.9th percentile.
         raised: them interpolated onto the target, (slices, h, w).
         measured: the scan.
         target: grid of the result.
@@ -64,6 +69,11 @@ class Stack:
         return [self.model.schedule.alpha_sigma(t)[1] if t >= 0 else 0.0 for t in ve_times(self.levels)]
 
     @property
+    def around(self) -> int:
+        """How many slices are mirrored beyond either end."""
+        return self.model.network.neighbours
+
+    @property
     def upper(self) -> float:
         """The scan's 99.9th percentile."""
         return self.measured.stats.upper if self.measured.stats.upper > 0 else 1.0
@@ -78,8 +88,21 @@ def stack_of(model: ScoreModel, rules: Rules, levels: int, measured: Measured, t
     axis, _ = plane_axes(reduced_axes(measured, target))
     upper = np.float32(measured.stats.upper if measured.stats.upper > 0 else 1.0)
     raised = interpolate(measured.image, measured.grid, target, 3) / upper
-    seen, raised = (np.ascontiguousarray(np.moveaxis(each, axis, 0)) for each in (measured.image / upper, raised))
-    return Stack(model, rules, levels, axis, plane_operators(measured, target, axis), seen, raised, measured, target)
+    around = model.network.neighbours
+    seen, raised = (_extended(np.moveaxis(each, axis, 0), around) for each in (measured.image / upper, raised))
+    each = plane_operators(measured, target, axis, model.device)
+    operators = [each[place] for place in _places(len(each), around)]
+    return Stack(model, rules, levels, axis, operators, seen, raised, measured, target)
+
+
+def _places(count: int, around: int) -> list[int]:
+    """Which of so many slices stands at each place, those mirrored beyond the ends with them."""
+    places: list[int] = mirrored(np.arange(-around, count + around), count).tolist()
+    return places
+
+
+def _extended(slices: Array, around: int) -> Array:
+    return np.ascontiguousarray(slices[_places(len(slices), around)])
 
 
 def unknown_stack(model: ScoreModel, rules: Rules, levels: int, unknown: Unknown, measured: Measured, target: Grid) -> Stack:
@@ -91,19 +114,21 @@ def unknown_stack(model: ScoreModel, rules: Rules, levels: int, unknown: Unknown
     axis = unknown.axis
     check_uncoupled(len(unknown.slices), target.shape[axis], axis)
     raised = np.moveaxis(interpolate(measured.image, measured.grid, target, 3) / unknown.upper, axis, 0)
-    return Stack(model, rules, levels, axis, (), unknown.slices, np.ascontiguousarray(raised), measured, target)
+    seen, raised = (_extended(each, model.network.neighbours) for each in (unknown.slices, raised))
+    return Stack(model, rules, levels, axis, (), seen, raised, measured, target)
 
 
 def knowing(stack: Stack, kernel: Array, factor: int) -> Stack:
     """The problem once the kernel of its slices, (k, k), is known."""
     rows, columns = stack.raised.shape[1:]
-    operator = KernelOperator(torch.from_numpy(kernel.copy()), factor, (rows, columns))
+    operator = KernelOperator(torch.from_numpy(kernel.copy()).to(stack.model.device), factor, (rows, columns))
     return replace(stack, operators=[operator] * len(stack.raised))
 
 
 def slice_noise(stack: Stack, place: int, number: int) -> Tensor:
     """Standard normal noise of a slice, (1, 1, h, w), by its place and the number of the use alone."""
-    box = Box((place, 0, 0), (place + 1, *stack.raised.shape[1:]))
+    at = (place - stack.around) % len(stack.raised)  # slices of the scan first, as if none were mirrored
+    box = Box((at, 0, 0), (at + 1, *stack.raised.shape[1:]))
     return normal_tensor(box, axis_key(stack.measured.noise, stack.axis), number, stack.model.device)[None]
 
 
@@ -150,4 +175,5 @@ def _scene(stack: Stack, before: Array, place: int) -> Scene:
 
 def image_of(stack: Stack, state: State) -> Array:
     """The restored scan in its own unit."""
-    return np.ascontiguousarray(np.moveaxis(state.arrays[SLICES], 0, stack.axis) * np.float32(stack.upper))
+    slices = state.arrays[SLICES][stack.around : len(stack.raised) - stack.around]
+    return np.ascontiguousarray(np.moveaxis(slices, 0, stack.axis) * np.float32(stack.upper))

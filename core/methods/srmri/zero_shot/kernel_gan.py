@@ -32,7 +32,7 @@ CROP, LEAST = 64, 32  # pixels of G's input, and at the least
 RATE, BETAS, TENFOLD = 2e-4, (0.5, 0.999), 750  # steps after which the rate falls tenfold
 NOISE = 1 / 255  # of what D sees, of [-1, 1]
 BICUBIC, FALL, LEAST_BICUBIC, EVERY, ENOUGH = 5.0, 100.0, 5e-6, 200, 5e-3
-ALIKE, IN_A_ROW = 0.1, 3  # share of the variance that G's error is below, and how often, when G has found the bicubic kernel
+ALIKE, IN_A_ROW = 0.002, 3  # share of the picture's variance that G's error is below, how often, once it has the bicubic kernel
 SUM, BORDERS, CENTRED, SPARSE, POWER = 0.5, 0.5, 1.0, 5.0, 0.2
 
 
@@ -132,8 +132,7 @@ class Search:
     def begin(self, state: State) -> None:
         """Weights, and the schedule's values."""
         state.arrays |= self.generator.begin() | self.discriminator.begin()
-        variance = float(np.var(self.crops.padded, axis=(1, 2)).max())
-        state.values |= {"bicubic": BICUBIC, "in_a_row": 0, "alike_at": 0, "variance": max(variance, 1e-12)}
+        state.values |= {"bicubic": BICUBIC, "in_a_row": 0, "alike_at": 0}
 
     def step(self, state: State) -> dict[str, float]:
         """One of G, then one of D."""
@@ -166,12 +165,13 @@ class Search:
 def _losses(state: State, generator: Generator, shown: Tensor, fake: Tensor) -> tuple[Tensor, float]:
     """G's loss beside D's judgement, and its error against the bicubic picture over that one's variance."""
     kernel, bicubic = generator.kernel(), float(state.values["bicubic"])
-    error = functional.mse_loss(fake, _bicubic(shown, fake.shape[-2:]))
+    picture = _bicubic(shown, fake.shape[-2:])
+    error = functional.mse_loss(fake, picture)
     loss = bicubic * error + SUM * (kernel.sum() - 1).abs() + BORDERS * (kernel * border_mask().to(kernel)).abs().mean()
     if bicubic < ENOUGH:
         away = centre_of_mass(kernel) - centre(SIDE, FACTOR)
         loss = loss + CENTRED * away.square().mean() + SPARSE * (kernel.abs() + 1e-12).pow(POWER).mean()
-    return loss, float(error.detach()) / float(state.values["variance"])
+    return loss, float(error.detach()) / max(float(picture.var()), 1e-12)
 
 
 def _noisy(x: Tensor, draw: np.random.Generator) -> Tensor:

@@ -157,7 +157,8 @@ def test_what_the_recipe_writes_is_a_score_model(tmp_path: Path) -> None:
     bundle = read_bundle(str(tmp_path))
     assert (bundle.prediction, bundle.schedule) == ("x0", {"kind": "geometric", "first": 0.01, "last": 46.0})
     model = ScoreModel.load(str(tmp_path))
-    assert model.volume(np.zeros((9, 10, 2), np.float32), 0.1, 2).shape == (9, 10, 2)
+    beyond = np.zeros((9, 10, 2 * model.network.neighbours), np.float32)
+    assert model.volume(np.zeros((9, 10, 2), np.float32), 0.1, 2, beyond).shape == (9, 10, 2)
     stage = SCORE_MODEL.stages[0]
     assert stage.measures == farthest
     begun, own = (stage.begin(Context(sizes["score"], Training(), measured=each)) for each in ({}, {"largest_distance": 20.0}))

@@ -101,6 +101,44 @@ def walked(measured: Measured, target: Grid, rules: Rules, levels: int = 3) -> n
     return slice_walk.image_of(stack, state)
 
 
+@pytest.mark.parametrize("slices", [1, 2, 20])
+def test_slices_mirrored_beyond_the_ends_have_noise_of_their_own(slices: int) -> None:
+    """The network takes noise that two of its channels share for what is there."""
+    measured, target = scan(InPlane(axis="S"), shape=(48, 48, slices))
+    stack = slice_walk.stack_of(model(1), Rules("dps"), 5, measured, target)
+    assert (stack.axis, len(stack.raised), len(stack.operators)) == (2, slices + 2, slices + 2)
+    for place, meant in ((0, min(1, slices - 1)), (slices + 1, max(0, slices - 2))):
+        np.testing.assert_array_equal(stack.raised[place], stack.raised[1 + meant])
+        np.testing.assert_array_equal(stack.seen[place], stack.seen[1 + meant])
+    begun = slice_walk.begin(stack)
+    noise = begun.arrays[slice_walk.SLICES].reshape(slices + 2, -1) / stack.sigmas[0]
+    apart = np.corrcoef(noise) - np.eye(slices + 2)
+    assert np.abs(apart).max() < 0.1
+    plain = slice_walk.begin(slice_walk.stack_of(model(0), Rules("dps"), 5, measured, target))
+    np.testing.assert_array_equal(begun.arrays[slice_walk.SLICES][1:-1], plain.arrays[slice_walk.SLICES])
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_so_they_have_where_a_volume_is_walked_in_few_levels(axis: int) -> None:
+    measured, target = scan(InPlane(axis="S"))
+    problem = volume_of(model(1), [measured], target)
+    clean, noise = problem.start, few_steps.noise_of(problem, 3)
+    ends = np.moveaxis(few_steps.beyond(problem, clean + np.float32(0.2) * noise, axis, 3, 0.2), axis, 0)
+    planes, noise = (np.moveaxis(each, axis, 0) for each in (clean, noise))
+    for end, place in zip(ends, (1, len(planes) - 2), strict=True):
+        own = (end - planes[place]) / 0.2
+        assert own.std() == pytest.approx(1, rel=0.15)
+        assert abs(np.corrcoef(own.ravel(), noise[place].ravel())[0, 1]) < 0.2
+
+
+def test_operators_lie_on_the_device_of_the_model() -> None:
+    measured, target = scan(InPlane(axis="S"))
+    operator, *_ = plane_operators(measured, target, 2, "meta")
+    assert {operator.rows.device.type, operator.columns.device.type} == {"meta"}
+    seen = operator(torch.zeros(1, 1, 18, 20, device="meta"))
+    assert (operator.inverse(seen).device.type, tuple(seen.shape)) == ("meta", (1, 1, 9, 10))
+
+
 @pytest.mark.parametrize("pull", ["score-sde", "dps", "mcg", "srmri"])
 def test_a_slice_alone_is_as_among_others(pull: str) -> None:
     from core.geometry.grid import Box

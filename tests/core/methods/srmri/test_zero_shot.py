@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from core.geometry.grid import Grid
@@ -96,12 +97,25 @@ def test_the_mask_spares_the_middle_and_weighs_the_corners_most() -> None:
 def test_the_bicubic_part_falls_once_it_has_been_found_three_times_in_a_row() -> None:
     state = State({}, {"bicubic": 5.0, "in_a_row": 0, "alike_at": 0})
     weights = {}
-    for error in [0.05, 0.05, 0.2, 0.05, 0.05, 0.05, *[1.0] * 994]:
+    near, far = 0.5 * kernel_gan.ALIKE, 2 * kernel_gan.ALIKE
+    for error in [near, near, far, near, near, near, *[1.0] * 994]:
         kernel_gan._schedule(state, error)
         state.step += 1
         weights[state.step] = float(state.values["bicubic"])  # type: ignore[arg-type]
     assert state.values["alike_at"] == 6
     assert [weights[n] for n in (199, 200, 400, 600, 800, 1000)] == pytest.approx([5.0, 0.05, 5e-4, 5e-6, 5e-6, 5e-6])
+
+
+def test_a_blob_is_not_taken_for_the_bicubic_kernel() -> None:
+    """An image has so little in high frequencies that a wide blob errs by few per cent of its variance."""
+    smooth = gaussian_filter(leaves(64), 1.0)
+    shown = torch.from_numpy(2 * smooth[None, None] - 1)
+    bicubic = kernel_gan._bicubic(shown, (26, 26))
+    line = torch.exp(-((torch.arange(13.0) - 6.5) ** 2) / (2 * 1.45**2))
+    blob = (torch.outer(line, line) / line.sum() ** 2)[None, None]
+    seen = torch.nn.functional.conv2d(shown, blob, stride=2)
+    share = float((seen - bicubic).square().mean() / bicubic.var())
+    assert kernel_gan.ALIKE < share < 0.1
 
 
 def test_the_rate_falls_where_errors_fall_no_more_but_not_soon_after_it_fell() -> None:
