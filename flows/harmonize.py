@@ -155,7 +155,8 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     fitted = None
     if settings.intensity != "none":
         known = [readings[member.piece.name] for member in chosen]
-        fitted = Normaliser.fit_readings(settings.intensity, known, settings.contrast)
+        seen = [readings[member.piece.name] for member in members if member not in chosen]
+        fitted = Normaliser.fit_readings(settings.intensity, known, settings.contrast, seen)
     intensity = None if fitted is None else fitted.to_json()
     volumes = fit_again(volumes, list(looks.values()), fitted, wanted)
     for number in range(last_looks(steps)):

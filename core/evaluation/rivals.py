@@ -138,7 +138,8 @@ def begin(looks: Sequence[Look]) -> dict[str, VolumeModel]:
 def fit_ours(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
     """A model of ours after the second look: with intensities and curves."""
     readings = [look.reading for look in looks if look.site == REFERENCE]
-    return fit_again(model, looks, _normaliser("tissues", readings), REFERENCE)
+    seen = [look.reading for look in looks if look.site != REFERENCE]
+    return fit_again(model, looks, Normaliser.fit_readings("tissues", readings, seen=seen), REFERENCE)
 
 
 def fit(readings: Sequence[Readings], models: Mapping[str, VolumeModel]) -> Rivals:

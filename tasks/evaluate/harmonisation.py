@@ -40,7 +40,7 @@ from core.tissues import Tissues
 from tasks.bounded import Dispatch, Piece, in_order, read_work, serially, write_work
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 2  # of the figures
+VERSION = 3  # of the figures
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
 ACROSS = 2  # axis across the slices: superior

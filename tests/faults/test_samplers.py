@@ -19,12 +19,14 @@ pytestmark = pytest.mark.slow
 AT_ONCE = ("--state-minutes", "0", "--workers", "1")
 ALWAYS = {"core.engine.iterate:SHARE": 1e9}
 SLICES = "core.methods.srmri.sampling.slice_walk:advance"
-SEARCHES = {
-    "srmri": (("levels=8",), "core.methods.srmri.sampling.few_steps:advance"),
-    "score-sde": (("scales=8",), SLICES),
-    "dps": (("scales=4", "samples=2"), SLICES),
-    "mcg": (("scales=8",), SLICES),
-    "kernelgan-zssr": (("kernel_steps=2", "steps=6"), "core.methods.srmri.zero_shot.zssr:Study.step"),
+SEARCHES = {  # method, options, what a step calls, and steps before its first call
+    "srmri": ("srmri", ("levels=8",), "core.methods.srmri.sampling.few_steps:advance", 0),
+    "srmri on slices": ("srmri", ("sampler=slices", "k=2", "scales=8"), SLICES, 0),
+    "score-sde": ("score-sde", ("scales=8",), SLICES, 0),
+    "dps": ("dps", ("scales=4", "samples=2"), SLICES, 0),
+    "mcg": ("mcg", ("scales=8",), SLICES, 0),
+    "kernelgan": ("kernelgan-zssr", ("kernel_steps=8", "steps=3"), "core.methods.srmri.zero_shot.kernel_gan:Search.step", 0),
+    "zssr": ("kernelgan-zssr", ("kernel_steps=2", "steps=6"), "core.methods.srmri.zero_shot.zssr:Study.step", 2),
 }
 
 
@@ -40,11 +42,11 @@ def coarse(isovox: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "coarse"
 
 
-@pytest.mark.parametrize("method", SEARCHES)
+@pytest.mark.parametrize("search", SEARCHES)
 def test_what_was_killed_in_its_middle_goes_on_to_the_same_bytes(
-    isovox: Runner, coarse: Path, tmp_path: Path, method: str
+    isovox: Runner, coarse: Path, tmp_path: Path, search: str
 ) -> None:
-    options, step = SEARCHES[method]
+    method, options, step, before = SEARCHES[search]
     killed = 5  # the fifth call never ends
     if method != "kernelgan-zssr":
         write(str(tmp_path / "model"), method)
@@ -53,7 +55,6 @@ def test_what_was_killed_in_its_middle_goes_on_to_the_same_bytes(
     isovox("run", coarse, tmp_path / "whole", *words)
     faults = [{"at": step, "from": killed, "act": "kill"}]
     isovox("run", coarse, tmp_path / "out", *words, *AT_ONCE, faults=faults, constants=ALWAYS, code=-signal.SIGKILL)
-    before = 2 if method == "kernelgan-zssr" else 0
     (state,) = (tmp_path / "out" / "isovox" / "state").glob("*.safetensors")
     assert read_about(str(state))["step"] == before + killed - 1
     isovox("run", coarse, tmp_path / "out", *words)

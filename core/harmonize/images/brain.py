@@ -1,8 +1,9 @@
 """Where the brain is, by thresholds and balls: good enough to learn intensities and volumes from, no segmentation.
 
-    stripped   above 0.35 of its median, the largest piece, closed by a ball of 8 mm, holes filled: about where fluid begins,
-               and over sulci by their shape, for how bright fluid and the border's partial voxels are is the scanner's
-               doing, and a brain whose border moves with them takes its volumes and percentiles along
+    stripped   above 0.45 of its median, the largest piece, closed by a ball of 8 mm, holes filled, grown by 4 mm where the scan
+               is not 0: where brain ends, and the fluid about it and in its sulci by shape alone. How bright fluid and the
+               border's partial voxels are is the scanner's doing: a threshold among them moves the border, and volumes and
+               percentiles with it; without them there is too little fluid to fit a class to
     head       above 0.9 of Otsu's threshold, opened by a ball of 5 mm, which cuts the bridges to scalp and face:
 
         threshold  ->  deeper than 5 mm  ->  largest piece  ->  grown by 7 mm  ->  holes filled
@@ -26,8 +27,9 @@ from core.stats import foreground_threshold
 Kept = NDArray[np.bool_]
 
 FAINT = 0.2  # of Otsu's threshold: fluid in a stripped brain is above, ringing at its border below
-BORDER = 0.35  # of a stripped brain's median: dark fluid and the border's partial voxels are below
+BORDER = 0.45  # of a stripped brain's median: dark fluid and the border's partial voxels are below
 CLOSED = 8.0  # mm: sulci are narrower
+AROUND = 4.0  # mm of fluid about a stripped brain
 TISSUE = 0.9  # of Otsu's threshold: fluid between brain and skull is below
 OPENED = 5.0  # mm
 GROWN = 2.0  # mm more than was taken away: the fluid around the brain
@@ -69,7 +71,10 @@ def _of_stripped(image: Array, grid: Grid) -> Kept:
     grown = distance_transform_edt(~coarse, sampling=spacing) <= CLOSED
     closed = distance_transform_edt(grown, sampling=spacing) > CLOSED
     x, y, z = (slice(n, -n) for n in around)
-    return _largest_filled(mask | _refined(closed[x, y, z], steps, mask.shape))
+    tissue = _largest_filled(mask | _refined(closed[x, y, z], steps, mask.shape))
+    if not tissue.any():
+        return tissue
+    return np.asarray((distance_transform_edt(~tissue, sampling=grid.spacing) <= AROUND) & (image > 0), np.bool_)
 
 
 def _coarse(grid: Grid) -> tuple[list[int], list[float]]:

@@ -225,8 +225,16 @@ class Normaliser:
         return cls.fit_readings(method, [read(method, image, mask, contrast) for image, mask in scans], contrast)
 
     @classmethod
-    def fit_readings(cls, method: Method, readings: Sequence[Reading], contrast: Contrast = "T1w") -> Normaliser:
+    def fit_readings(
+        cls, method: Method, readings: Sequence[Reading], contrast: Contrast = "T1w", seen: Sequence[Reading] = ()
+    ) -> Normaliser:
         """Fit a method on what ``read`` gave of each scan.
+
+        Args:
+            method: which.
+            readings: of the scans that others are brought to.
+            contrast: says which tissue is brightest.
+            seen: of those of the other sites: "tissues" does not bend a scan whose contrast is that of none.
 
         Raises:
             InputError: no scan.
@@ -236,7 +244,7 @@ class Normaliser:
         if method == "nyul":
             return cls(method, contrast, _fit_nyul(readings), len(readings))
         if method == "tissues":
-            return cls(method, contrast, tissue_map.fit_peaks(readings, contrast), len(readings), OWN)
+            return cls(method, contrast, tissue_map.fit_peaks(readings, contrast, seen), len(readings), OWN)
         offset, scale = np.median(np.array(readings, np.float64), axis=0)
         return cls(method, contrast, {"offset": [float(offset)], "scale": [float(scale)]}, len(readings))
 

@@ -41,9 +41,9 @@ def read_peaks(image: Array, mask: NDArray[np.bool_], contrast: Contrast) -> lis
     return list(means)
 
 
-def fit_peaks(readings: Sequence[Sequence[float]], contrast: Contrast) -> State:
-    """The middle scan's tissues, and between what the middle tissue lay."""
-    places = [_place(reading, contrast) for reading in readings]
+def fit_peaks(readings: Sequence[Sequence[float]], contrast: Contrast, seen: Sequence[Sequence[float]] = ()) -> State:
+    """The middle scan's tissues, and between what the middle tissue lay, in these scans and in those ``seen`` beside them."""
+    places = [_place(reading, contrast) for reading in (*readings, *seen)]
     peaks = np.median(np.array(readings, np.float64), axis=0).tolist()
     return {"peaks": peaks, "range": [min(places) - MARGIN, max(places) + MARGIN]}
 

@@ -1,7 +1,7 @@
 """The paper's samplers on all slices of a scan, one noise level a step; see ``sampler``.
 
-Where the network sees neighbours, mirrored slices beyond either end walk along with noise of their own: it learned from neighbours
-whose noise is independent, and takes noise that two slices share for what is there.
+Where the network sees neighbours, mirrored slices beyond either end walk along with noise of their own: it learned from slices
+whose noise is independent, and takes noise that two of them share for what is there.
 """
 
 from __future__ import annotations

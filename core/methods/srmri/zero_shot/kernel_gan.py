@@ -32,7 +32,7 @@ CROP, LEAST = 64, 32  # pixels of G's input, and at the least
 RATE, BETAS, TENFOLD = 2e-4, (0.5, 0.999), 750  # steps after which the rate falls tenfold
 NOISE = 1 / 255  # of what D sees, of [-1, 1]
 BICUBIC, FALL, LEAST_BICUBIC, EVERY, ENOUGH = 5.0, 100.0, 5e-6, 200, 5e-3
-ALIKE, IN_A_ROW = 0.002, 3  # share of the picture's variance that G's error is below, how often, once it has the bicubic kernel
+ALIKE, IN_A_ROW = 0.05, 3  # share of the picture's variance that G's error is below, how often, once it has the bicubic kernel
 SUM, BORDERS, CENTRED, SPARSE, POWER = 0.5, 0.5, 1.0, 5.0, 0.2
 
 

@@ -107,15 +107,15 @@ def test_the_bicubic_part_falls_once_it_has_been_found_three_times_in_a_row() ->
 
 
 def test_a_blob_is_not_taken_for_the_bicubic_kernel() -> None:
-    """An image has so little in high frequencies that a wide blob errs by few per cent of its variance."""
-    smooth = gaussian_filter(leaves(64), 1.0)
+    """An image has so little in high frequencies that a wide blob errs by a tenth of its variance only."""
+    smooth = gaussian_filter(leaves(64), 0.5)
     shown = torch.from_numpy(2 * smooth[None, None] - 1)
     bicubic = kernel_gan._bicubic(shown, (26, 26))
     line = torch.exp(-((torch.arange(13.0) - 6.5) ** 2) / (2 * 1.45**2))
     blob = (torch.outer(line, line) / line.sum() ** 2)[None, None]
     seen = torch.nn.functional.conv2d(shown, blob, stride=2)
     share = float((seen - bicubic).square().mean() / bicubic.var())
-    assert kernel_gan.ALIKE < share < 0.1
+    assert kernel_gan.ALIKE < share < 0.2
 
 
 def test_the_rate_falls_where_errors_fall_no_more_but_not_soon_after_it_fell() -> None:
