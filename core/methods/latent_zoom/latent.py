@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from core.diffusion.predictions import Denoise, Prediction
 from core.diffusion.predictions import denoiser as of_prediction
 from core.diffusion.schedules import CLEAN, Schedule, ddim_times
+from core.errors import UsageError
 from core.methods.latent_zoom.presets import LATENT
 from core.methods.slicewise import padded
 
@@ -55,10 +56,27 @@ def times(steps: int, *, clean: bool, first: int = TIMES) -> list[float]:
     Args:
         steps: as the papers count.
         clean: whether the last is the clean code.
-        first: of the schedule's timesteps, from which on they are laid.
+        first: of the schedule's timesteps, from which on they are laid, 2 to 1000.
+
+    Raises:
+        UsageError: ddim-grid, of all the schedule, for a count by which the samplers' grid leaves it.
     """
-    grid = ddim_times(steps, first)
+    grid = _grid(steps, first)
     return [*grid[:-1], CLEAN] if clean else grid
+
+
+def _grid(steps: int, first: int) -> list[float]:
+    """The samplers' own grid; of a part of the schedule that it does not fit, even steps, at most through every timestep.
+
+    A count made for all the schedule seldom fits a part: the paper's 200 steps have no whole stride in 300 timesteps.
+    """
+    try:
+        return ddim_times(steps, first)
+    except UsageError:
+        if first == TIMES:
+            raise
+    count = min(steps, first - 1)
+    return [float(round((first - 1) * (1 - n / count))) for n in range(count + 1)]
 
 
 def told(network: nn.Module, codes: Tensor, shown: Tensor, t: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from core.diffusion.declared import build_schedule
 from core.diffusion.samplers import ddim, plms
 from core.engine.consistency import repaired
 from core.engine.restore import Source, restore_scan, restore_tiles
-from core.errors import WeightsError
+from core.errors import UsageError, WeightsError
 from core.geometry.blend import gather
 from core.geometry.grid import Box, Grid
 from core.geometry.slices import SliceStack, brackets
@@ -242,6 +243,30 @@ def test_samplers_on_the_papers_table_carry_a_normal_code_along_its_flow(sampler
 def test_times_end_at_the_first_entry_or_at_the_clean_code() -> None:
     assert latent.times(200, clean=False)[-2:] == [1.0, 0.0]
     assert latent.times(200, clean=True)[-2:] == [1.0, -1.0]
+
+
+@pytest.mark.parametrize("first", [2, 3, 50, 300, 999])
+def test_any_count_of_steps_that_all_the_schedule_takes_is_laid_below_an_earlier_time_too(first: int) -> None:
+    for steps in [*range(2, 27), 30, 50, 100, 150, 200, 250, 500]:
+        if steps in {3, 9}:  # by these the grid leaves the schedule itself
+            continue
+        assert latent.times(steps, clean=False)[0] < 1000
+        times = latent.times(steps, clean=False, first=first)
+        assert all(t == int(t) for t in times)
+        assert all(a > b for a, b in pairwise(times))
+        assert (times[0] < first, times[-1]) == (True, 0.0)
+    assert len(latent.times(200, clean=True, first=300)) == 201
+    assert latent.times(200, clean=True, first=300)[-1] == -1.0
+    assert latent.times(10, clean=False, first=300)[:2] == [271.0, 241.0]  # as ever where the samplers' own grid fits
+    with pytest.raises(UsageError, match="Ask for one step less"):
+        latent.times(333, clean=False)
+
+
+def test_a_regression_is_gone_on_with_in_the_papers_200_steps(models: dict[str, str]) -> None:
+    method = build_method("latent-zoom", {"begin": "regression", "steps": 200}, models["latent-zoom"])
+    assert isinstance(method, LatentZoom)
+    assert len(method.sampling.times) == 201
+    assert method.sampling.times[0] == 299.0
 
 
 @pytest.mark.parametrize("steps", [20, 50])
