@@ -13,12 +13,13 @@ import io
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array
-from core.operators.kernels import KERNELS, Kernel
+from core.operators.kernels import resize_matrix
 from core.operators.linear import Matrix
 
 FACTOR = 4
@@ -27,6 +28,9 @@ HALVED, JPEG = 0.25, 0.9  # probabilities
 ANISOTROPIC, RESIZED = 0.5, 0.8
 QUALITY = 80, 95  # of JPEG
 LEVELS = 255.0
+CUBIC = -0.75  # OpenCV's a; MATLAB's is -1/2
+
+Interpolation = Literal["linear", "cubic", "area"]
 
 
 def draw_of(seed: int, number: int) -> np.random.Generator:
@@ -52,7 +56,7 @@ def degraded(image: Array, draw: np.random.Generator) -> Array:
     steps: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
         "blur": lambda each: _blurred(each, left, draw),
         "A": lambda each: _coarser(each, left, draw),
-        "B": lambda each: resized(each, (before[0] // left, before[1] // left), _kernel(draw)),
+        "B": lambda each: resized(each, (before[0] // left, before[1] // left), _interpolation(draw)),
         "noise": lambda each: each + draw.normal(0, int(draw.integers(1, 3)) / LEVELS, each.shape),
         "jpeg": lambda each: compressed(each, draw) if draw.random() < JPEG else each,
     }
@@ -73,15 +77,17 @@ def order_of(draw: np.random.Generator) -> list[str]:
 # -- steps ----------------------------------------------------------------------------------------------------------------------
 
 
-def _kernel(draw: np.random.Generator) -> Kernel:
-    kinds: tuple[Kernel, ...] = ("bilinear", "bicubic", "box")
+def _interpolation(draw: np.random.Generator) -> Interpolation:
+    kinds: tuple[Interpolation, ...] = ("linear", "cubic", "area")
     return kinds[int(draw.integers(3))]
 
 
 def _halved(image: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
-    """Half the rows and columns: half of the time by an antialiased cubic."""
-    size = -(-image.shape[0] // 2), -(-image.shape[1] // 2)
-    return resized(image, size, "bicubic", smooth=True) if draw.random() < 0.5 else resized(image, size, _kernel(draw))
+    """Half of an even number of rows and columns: half of the time by MATLAB's antialiased cubic, whose a is -1/2."""
+    if draw.random() < 0.5:
+        rows, columns = (resize_matrix(n, 0.5, "bicubic") for n in image.shape)
+        return np.asarray(rows @ image @ columns.T, np.float64)
+    return resized(image, (image.shape[0] // 2, image.shape[1] // 2), _interpolation(draw))
 
 
 def _coarser(image: NDArray[np.float64], left: int, draw: np.random.Generator) -> NDArray[np.float64]:
@@ -89,7 +95,7 @@ def _coarser(image: NDArray[np.float64], left: int, draw: np.random.Generator) -
     if draw.random() < RESIZED:
         factor = draw.uniform(1, 2 * left)
         rows, columns = (max(1, int(n / factor)) for n in image.shape)
-        return resized(image, (rows, columns), _kernel(draw))
+        return resized(image, (rows, columns), _interpolation(draw))
     variance = max(draw.uniform(0.1, 0.6 * left) ** 2, FLOOR)
     return every(image, left, variance)
 
@@ -133,23 +139,36 @@ def _convolved(image: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArr
     return np.asarray(convolve(image, kernel, mode="mirror"), np.float64)
 
 
+def _cubic(x: Matrix) -> Matrix:
+    """Cubic convolution (Keys 1981) with OpenCV's a of -3/4."""
+    d = np.abs(x)
+    near, far = (CUBIC + 2) * d**3 - (CUBIC + 3) * d**2 + 1, CUBIC * (d**3 - 5 * d**2 + 8 * d - 4)
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
 @lru_cache(maxsize=256)
-def _matrix(n: int, to: int, kernel: Kernel, smooth: bool) -> Matrix:  # noqa: FBT001 - of a cached function
-    """OpenCV's geometry: pixel centres at (i + 1/2) n / to - 1/2, ends repeated; "box" averages, others only where smooth."""
-    stretch = max(n / to, 1.0) if smooth or kernel == "box" else 1.0
-    function, reach = KERNELS[kernel]
-    places = (np.arange(to) + 0.5) * n / to - 0.5
-    wide = math.ceil(reach * stretch) + 1
-    columns = np.floor(places).astype(int)[:, None] + np.arange(-wide, wide + 2)
-    weights = function((columns - places[:, None]) / stretch)
+def _matrix(n: int, to: int, how: Interpolation) -> Matrix:
+    """An axis of ``n`` pixels in ``to`` as OpenCV resizes it: float64 (to, n), rows that sum to 1."""
+    if how == "area":
+        edges, pixels = np.arange(to + 1) * (n / to), np.arange(n)
+        shared = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+        return np.asarray(shared.clip(0) * (to / n), np.float64)
+    places = (np.arange(to) + 0.5) * (n / to) - 0.5
+    columns = np.floor(places).astype(int)[:, None] + np.arange(-1, 3)
+    apart = columns - places[:, None]
+    weights = _cubic(apart) if how == "cubic" else (1 - np.abs(apart)).clip(0)
     matrix = np.zeros((to, n))
     np.add.at(matrix, (np.arange(to)[:, None], columns.clip(0, n - 1)), weights)
-    return np.asarray(matrix / matrix.sum(1, keepdims=True), np.float64)
+    return matrix
 
 
-def resized(image: NDArray[np.float64], size: tuple[int, int], kernel: Kernel, *, smooth: bool = False) -> NDArray[np.float64]:
-    """An image (rows, columns) in another size, without smoothing unless asked for or by "box"."""
-    rows, columns = (_matrix(n, to, kernel, smooth) for n, to in zip(image.shape, size, strict=True))
+def resized(image: NDArray[np.float64], size: tuple[int, int], how: Interpolation) -> NDArray[np.float64]:
+    """An image (rows, columns) in another size as OpenCV makes it (modules/imgproc/src/resize.cpp), in exact arithmetic.
+
+    Pixels lie over the same area in either size, and beyond the border the outermost repeats. "linear" takes 2 and "cubic" 4
+    pixels an axis, also where the image shrinks: nothing is smoothed. "area" weighs pixels by what a new one covers of them.
+    """
+    rows, columns = (_matrix(n, to, how) for n, to in zip(image.shape, size, strict=True))
     return np.asarray(rows @ image @ columns.T, np.float64)
 
 

@@ -72,14 +72,39 @@ def test_every_nth_pixel_is_seen_where_the_middle_of_its_block_lies(n) -> None:
     )
 
 
+def row_of(line: np.ndarray, count: int, how: str) -> np.ndarray:
+    return resized(np.asarray(line, float)[None].repeat(8, 0), (8, count), how)[0]
+
+
 def test_sizes_change_by_opencvs_geometry() -> None:
-    ramp = np.arange(8.0)[None].repeat(8, 0)
-    np.testing.assert_allclose(resized(ramp, (8, 4), "bilinear")[0], [0.5, 2.5, 4.5, 6.5])
-    np.testing.assert_allclose(resized(ramp, (2, 2), "box")[0], [1.5, 5.5])
-    spike = np.zeros((1, 8))
-    spike[0, 0] = 1
-    assert resized(spike, (1, 2), "bilinear")[0, 0] == 0  # nothing is smoothed: the outermost pixel is passed over
-    assert resized(spike, (1, 2), "bicubic", smooth=True)[0, 0] > 0.1
+    ramp = np.arange(8.0)
+    np.testing.assert_allclose(row_of(ramp, 4, "linear"), [0.5, 2.5, 4.5, 6.5])
+    np.testing.assert_allclose(row_of(ramp, 2, "area"), [1.5, 5.5])
+    spike = np.eye(8)[0]
+    assert row_of(spike, 2, "linear")[0] == 0  # nothing is smoothed: the outermost pixel is passed over
+    assert row_of(spike, 2, "area")[0] == pytest.approx(0.25)
+
+
+def test_opencvs_cubic_takes_four_pixels_and_its_own_a() -> None:
+    """At 4 to 1 a new pixel lies half-way between two: weights a / 8 and 1 / 2 - a / 8; at 8 to 9 anywhere."""
+    inner = np.eye(16)[4:8]
+    seen = [row_of(spike, 4, "cubic")[1] for spike in inner]
+    np.testing.assert_allclose(seen, [-0.75 / 8, 0.5 + 0.75 / 8, 0.5 + 0.75 / 8, -0.75 / 8])
+    place, a = 4.5 * 8 / 9 - 0.5, -0.75
+    x = place - 3
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * ((1 + x) ** 3 - 5 * (1 + x) ** 2 + 8 * (1 + x) - 4)
+    assert row_of(np.eye(8)[3], 9, "cubic")[4] == pytest.approx(near)
+    assert row_of(np.eye(8)[2], 9, "cubic")[4] == pytest.approx(far)
+    np.testing.assert_allclose(row_of(np.ones(8), 11, "cubic"), 1)
+
+
+def test_an_area_weighs_pixels_by_what_is_covered_of_them() -> None:
+    """Five pixels in two: each covers two and a half; two in three: as OpenCV enlarges by area, none is invented."""
+    np.testing.assert_allclose([row_of(spike, 2, "area")[0] for spike in np.eye(5)], [0.4, 0.4, 0.2, 0, 0])
+    np.testing.assert_allclose([row_of(spike, 2, "area")[1] for spike in np.eye(5)], [0, 0, 0.2, 0.4, 0.4])
+    np.testing.assert_allclose(row_of(np.array([0.0, 1.0]), 3, "area"), [0, 0.5, 1])
+    line = np.random.default_rng(0).random(23)
+    assert row_of(line, 7, "area").mean() == pytest.approx(line.mean())
 
 
 def test_jpeg_costs_a_little() -> None:
