@@ -32,6 +32,7 @@ class Learned:
         figures: of the validation of these weights.
         kept: which weights are kept, in words.
         total: steps that it takes at most.
+        about: what its loss is made of, where its objective says so; else empty.
     """
 
     role: str
@@ -40,6 +41,7 @@ class Learned:
     figures: Mapping[str, float]
     kept: str
     total: int
+    about: str = ""
 
 
 def card(
@@ -102,7 +104,8 @@ def _stage(stage: Learned, how: Training, *, several: bool) -> str:
     head = f"- {stage.role}: " if several else ""
     batch = how.batch * how.accumulate
     steps = f"{stage.step} steps, batch {batch}, seed {how.seed}"
-    return f"{head}{steps}; the weights are those of step {stage.best_step}:\n{stage.kept}."
+    about = f" {stage.about}." if stage.about else ""
+    return f"{head}{steps}; the weights are those of step {stage.best_step}:\n{stage.kept}.{about}"
 
 
 def _licence(cohort: str) -> tuple[str, str]:

@@ -328,7 +328,8 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
         objective, progress = trained(learning, stage)
         objectives.append(objective)
         total = stage.training(learning.settings.training).steps
-        learned.append(Learned(stage.role, progress.step, progress.best_step, progress.kept, objective.kept, total))
+        words = objective.kept, total, objective.about
+        learned.append(Learned(stage.role, progress.step, progress.best_step, progress.kept, *words))
         if not progress.best_step:
             return learned[-1]
     count = sum(parameter.numel() for objective in objectives for parameter in objective.network.parameters())

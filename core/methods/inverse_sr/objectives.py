@@ -42,18 +42,18 @@ class SlicesApart:
     """LPIPS of slices across all three axes, every fourth (the "2.5-D" term of the authors' later training).
 
     Args:
-        network: takes two (n, 3, height, width) tensors in 0..1.
+        network: module that takes two (n, 3, height, width) tensors in 0..1; it goes to the device of the images.
     """
 
-    def __init__(self, network: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, network: Any) -> None:
         self._network = network
 
     def __call__(self, image: Tensor, truth: Tensor) -> Tensor:
         """The mean over the axes."""
-        parts = []
+        parts, network = [], self._network.to(image.device)
         for axis in (2, 3, 4):
             pair = [volume.movedim(axis, 1).flatten(0, 1)[::4].expand(-1, 3, -1, -1) for volume in (image, truth)]
-            parts.append(self._network(*pair))
+            parts.append(network(*pair))
         return torch.stack(parts).mean()
 
 
@@ -88,7 +88,8 @@ class Autoencoding(Objective):
     def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
         super().__init__(network)
         self.discriminator, self.warmup = discriminator, warmup
-        self.perceptual, self.weight, self._distance = perceptual()
+        name, self.weight, self._distance = perceptual()
+        self.about = f"Perceptual term: {name}"
 
     def learning(self, step: int) -> tuple[str, ...]:
         """The autoencoder alone, then both."""

@@ -47,13 +47,13 @@ def perceptual() -> tuple[str, Distance]:
     from core.evaluation.metrics.perceptual import vgg
 
     try:
-        network = vgg()
+        network: Any = vgg()
     except IsovoxError:
         return "gradients at three resolutions, in place of LPIPS, whose VGG is not at hand", gradients_apart
 
     def lpips(image: Tensor, truth: Tensor) -> Tensor:
         shown = [((each + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1) for each in (image, truth)]
-        distance: Tensor = network(*shown)
+        distance: Tensor = network.to(image.device)(*shown)  # no part of the objective, and so not moved with it
         return distance
 
     return "LPIPS", lpips
@@ -98,7 +98,8 @@ class Quantising(OfImages):
     def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int, plain: int = 0) -> None:
         super().__init__(network)
         self.discriminator, self.warmup, self.plain = discriminator, warmup, plain
-        self.perceptual, self._distance = perceptual()
+        name, self._distance = perceptual()
+        self.about = f"Perceptual term: {name}"
 
     def learning(self, step: int) -> tuple[str, ...]:
         """The autoencoder alone, then both."""
@@ -221,7 +222,8 @@ class SrganTraining(OfImages):
     def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
         super().__init__(network)
         self.discriminator, self.warmup = discriminator, warmup
-        self.perceptual, self._distance = perceptual()
+        name, self._distance = perceptual()
+        self.about = f"Perceptual term: {name}"
 
     def learning(self, step: int) -> tuple[str, ...]:
         """The generator alone, then both."""
@@ -310,7 +312,8 @@ class Middling(Objective):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
-        self.perceptual, self._distance = perceptual()
+        name, self._distance = perceptual()
+        self.about = f"Perceptual term: {name}"
 
     def loss(self, module: str, batch: Batch, draw: torch.Generator, step: int) -> Tensor:  # noqa: ARG002 - draws nothing
         """Both."""

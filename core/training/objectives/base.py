@@ -25,6 +25,7 @@ class Objective(nn.Module, ABC):
     Attributes:
         network: the one that will restore; its moving average is validated and kept.
         trained: names of the submodules that learn, in the order in which they take their steps.
+        about: what the loss is made of where its class alone does not say it, a sentence without a full stop; empty for most.
         betas: of Adam.
         kept: which weights of the network are kept, in words.
         keeps_last: whether those of the last validation are kept, rather than those with the highest score.
@@ -34,6 +35,7 @@ class Objective(nn.Module, ABC):
     kept: ClassVar[str] = "the best by the validation's PSNR"
     keeps_last: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
+    about: str = ""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

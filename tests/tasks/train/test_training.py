@@ -58,7 +58,8 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def learning(cohort: Path, out: Path, uri: str, **changed) -> tuple[Learning, intake.Cohort]:
     how = Training(steps=4, batch=2, validate_every=2, validation_pairs=2)
-    settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", training=how, **changed)
+    usual = {"recipe": "unet-3d", "cohort": str(cohort), "preset": "tiny", "training": how}
+    settings = TrainSettings(**usual | changed)
     taken = intake.ingest(Place(str(out)), settings, lambda *_: None)
     split = split_subjects(list(taken.people), ("02",), ("03",))
     return Learning(settings, str(out), taken.people, split, uri), taken
@@ -93,6 +94,19 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
     assert domain.slice_spacing == (3.5, 4.5)
     split = json.loads(Path(model, "split.json").read_text())
     assert list(split["sha256"]) == ["sub-01_T1w"]
+
+
+def test_the_card_names_the_perceptual_term_that_was_learned_by(cohort, tmp_path, uri, monkeypatch):
+    def missing():
+        raise UsageError("lpips-missing", "VGG", "none", "fetch it")
+
+    monkeypatch.setattr("core.evaluation.metrics.perceptual.vgg", missing)
+    how = Training(steps=2, batch=2, validate_every=2, validation_pairs=2, patch=32)
+    work, taken = learning(cohort, tmp_path, uri, recipe="bicubic-ae", training=how)
+    training.learn(work)
+    training.finished(work, taken)
+    card = Path(Place(work.uri).model, "README.md").read_text()
+    assert "Perceptual term: gradients at three resolutions, in place of LPIPS, whose VGG is not at hand." in card
 
 
 def test_validation_draws_other_patches_than_training(cohort, tmp_path, uri):

@@ -218,7 +218,7 @@ def _network() -> Callable[[Any, Any], Any]:
     from core.evaluation.metrics.perceptual import vgg
 
     network: Any = vgg()
-    return lambda image, other: network.net(image, other, normalize=True).mean()
+    return lambda image, other: network.to(image.device).net(image, other, normalize=True).mean()
 
 
 def features_of(kind: Kind, fill: float) -> Features | None:

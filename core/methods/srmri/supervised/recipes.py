@@ -83,6 +83,8 @@ def edges_apart(first: Tensor, second: Tensor) -> Tensor:
 class FinerAdversarial(Adversarial):
     """The same, then beside a relativistic discriminator and edges (see ``Adversarial`` and ``edges_apart``)."""
 
+    about = "Perceptual term: edges at three scales, in place of VGG's features"
+
     def pace(self, done: float) -> float:
         """See ``halvings``."""
         return halvings(done)

@@ -8,6 +8,7 @@ import torch
 
 from core.errors import RestorationError
 from core.geometry.grid import Grid
+from core.methods.inverse_sr.search import data_term
 from core.methods.inverse_sr.search.cg import WIDTH, Equation, pull
 from core.methods.inverse_sr.search.data_term import DataTerm, Lpips, Observation, features_of, gradients, line_through
 from core.operators.forward_model import InPlane, KSpace, SliceProfile
@@ -147,3 +148,20 @@ def test_conjugate_gradients_solve_a_system_in_as_many_steps_as_it_has_unknowns(
     right = DRAW.random(12)
     np.testing.assert_allclose(conjugate_gradients(lambda x: matrix @ x, right, 14), np.linalg.solve(matrix, right), rtol=1e-8)
     np.testing.assert_array_equal(conjugate_gradients(lambda x: matrix @ x, np.zeros(12), 5), np.zeros(12))
+
+
+def test_lpips_goes_where_the_images_are(monkeypatch):
+    moved = []
+
+    class Network(torch.nn.Module):
+        net = staticmethod(lambda a, b, normalize: (a - b).abs() * normalize)
+
+        def to(self, device):
+            moved.append(device.type)
+            return self
+
+    monkeypatch.setattr("core.evaluation.metrics.perceptual.vgg", Network)
+    distance = data_term._network.__wrapped__()
+    for device in ("cpu", "meta"):
+        assert distance(*(torch.ones(1, 3, 4, 4, device=device) for _ in range(2))).device.type == device
+    assert moved == ["cpu", "meta"]

@@ -155,17 +155,25 @@ def test_gradients_ignore_a_shift_of_brightness_and_count_an_edge() -> None:
 def test_lpips_takes_the_place_of_gradients_where_it_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.evaluation.metrics import perceptual
 
-    seen = []
+    seen, moved = [], []
 
-    def network(image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        seen.append(tuple(image.shape))
-        return (image - truth).abs().mean()
+    class Network(torch.nn.Module):
+        def to(self, device: torch.device) -> Network:
+            moved.append(device.type)
+            return self
 
-    monkeypatch.setattr(perceptual, "vgg", lambda: network)
+        def forward(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(image.shape))
+            return (image - truth).abs().mean()
+
+    monkeypatch.setattr(perceptual, "vgg", Network)
     name, weight, distance = objectives.perceptual()
     assert (name, weight) == ("LPIPS of slices", 0.002)
     assert distance(torch.ones(1, 1, 8, 12, 16), torch.zeros(1, 1, 8, 12, 16)) == 1
     assert seen == [(2, 3, 12, 16), (3, 3, 8, 16), (4, 3, 8, 12)]
+    distance(*(torch.ones(1, 1, 8, 8, 8, device="meta") for _ in range(2)))
+    assert moved == ["cpu", "meta"]
+    assert autoencoding(warmup=1).about == "Perceptual term: LPIPS of slices"
 
     def missing() -> None:
         raise IsovoxError("lpips-missing", "VGG", "none", "fetch it")

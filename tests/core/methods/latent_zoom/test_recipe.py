@@ -154,6 +154,25 @@ def test_gradients_are_none_between_images_that_differ_by_a_constant() -> None:
     assert float(gradients_apart(ramp, torch.zeros_like(ramp))) == pytest.approx(1 + 2 + 4)
 
 
+def test_lpips_goes_where_the_slices_are_and_the_objective_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Weighted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1), requires_grad=False)
+
+        def forward(self, image: Tensor, truth: Tensor) -> Tensor:
+            assert image.shape[1] == 3
+            return self.weight * (image - truth).abs().mean()
+
+    monkeypatch.setattr("core.evaluation.metrics.perceptual.vgg", Weighted)
+    objective = Middling(build("SliceAutoencoder", mock.SYSTEMS["bicubic-ae"].config))
+    assert objective.about == "Perceptual term: LPIPS"
+    assert objective._distance(torch.ones(1, 1, 8, 8), -torch.ones(1, 1, 8, 8)) == 1
+    there = torch.empty(1, 1, 8, 8, device="meta")
+    assert objective._distance(there, there).device.type == "meta"  # of weights left elsewhere torch refuses
+    assert not [name for name, _ in objective.named_parameters() if not name.startswith("network.")]  # VGG does not learn
+
+
 def test_the_codebook_takes_part_after_the_plain_steps_and_then_holds_codes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     objective = recipe.LATENT_ZOOM.stages[0].begin(context("latent-zoom", tmp_path, AUTOENCODER, {}))
