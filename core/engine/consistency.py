@@ -21,7 +21,8 @@ SEES = 1e-3  # of what a voxel of the scan sees
 def unrepaired(method: Method, forward: ForwardModel) -> str:
     """Why an image is left as its method made it; empty where it is brought to agree with its scan."""
     if not forward.linear:
-        return f"the scan has another contrast than the anatomy ({forward.describe()})"
+        why = "has another contrast than the anatomy" if forward.needs_tissues else "came about by draws that it does not tell"
+        return f"the scan {why} ({forward.describe()})"
     return "" if method.keeps_contrast else f"{method.name} makes another contrast than the scan's"
 
 

@@ -45,6 +45,7 @@ def label_of(how: Degradation, axis: str = "S") -> str:
         "slice-mask": f"phase{how.phase}" if how.phase else "",
         "in-plane": f"{kernel}{every}",
         "scanner": "",
+        "bsrgan-light": "",
         "k-space": f"centre{100 * how.centre:.4g}".replace(".", "p") if how.centre is not None else "",
     }[how.operator]
     number = (how.scanner or 0) if how.operator == "scanner" else how.factor

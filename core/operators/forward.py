@@ -80,7 +80,7 @@ class Forward(Settings):
     """What all kinds share. The scan y is A x, for x the anatomy on a target grid.
 
     Attributes:
-        kind: which of the eight.
+        kind: which of the nine.
         axis: world axis nearest to that on which the kind acts (across the slices; for "k-space" the phase-encoding axis);
             None: the slice axis of the scan's grid (see ``Grid.slice_axis``).
     """

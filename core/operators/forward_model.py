@@ -1,4 +1,4 @@
-"""How a scan came from the anatomy: one value, of one of eight kinds, for all who make, restore, train on or check scans.
+"""How a scan came from the anatomy: one value, of one of nine kinds, for all who make, restore, train on or check scans.
 
 kind          the scan is                                                                      source
 slice-profile thick slices: averages over a slice by its profile, with a gap                   Brudfors et al. 2018
@@ -7,6 +7,7 @@ in-plane      within the slices an antialiased reduction by one of five kernels 
 k-space       one phase-encoding line in ``factor`` and the centre, zero-filled                Cartesian undersampling
 low-field     thick slices, another contrast, noise                                            Lin et al. 2023
 scanner       brightness by tissue, bias field, transfer function, voxels, noise               see ``scanner``
+bsrgan-light  within each slice blurred, 4 times coarser, noisy, compressed, as drawn          see ``bsrgan_light``
 lesion-mask   the anatomy but for the voxels of a mask                                         InverseSR, figure 3
 none          the anatomy
 
@@ -30,6 +31,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from core.errors import GridError, UsageError
 from core.geometry.grid import Array, Box, Centres, Grid, Triple
+from core.operators.bsrgan_light import BsrganLight
 from core.operators.forward import Beside, Forward, filled
 from core.operators.kernels import Kernel, kernel_matrix
 from core.operators.kspace import zero_filled_matrix
@@ -314,7 +316,8 @@ class Identity(Forward):
 
 
 ForwardModel = Annotated[
-    SliceProfile | DroppedSlices | InPlane | KSpace | LowField | Scanner | LesionMask | Identity, Field(discriminator="kind")
+    SliceProfile | DroppedSlices | InPlane | KSpace | LowField | Scanner | BsrganLight | LesionMask | Identity,
+    Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[Forward]] = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(ForwardModel)[0])}
 _ADAPTER: TypeAdapter[ForwardModel] = TypeAdapter(ForwardModel)

@@ -11,17 +11,19 @@ from core.settings.base import Settings
 if TYPE_CHECKING:
     from core.operators.forward_model import ForwardModel
 
+FACTOR = 4  # of BSRGAN-light
 LATER = ("phase", "kernel", "centre", "every", "scanner")  # fields that digests know only where they are set
 
 
 class Degradation(Settings):
     """How scans of low resolution are made from sharp ones: flat, for options and forms; ``forward`` is what is meant."""
 
-    operator: Literal["slice-profile", "slice-mask", "low-field", "in-plane", "k-space", "scanner"] = Field(
+    operator: Literal["slice-profile", "slice-mask", "low-field", "in-plane", "k-space", "scanner", "bsrgan-light"] = Field(
         "slice-profile",
         title="Operator",
         description="thick slices, dropped slices, the low-field simulator of Lin et al. 2023, coarser voxels within the slices, "
-        "k-space lines left out, or a scanner of another brightness, bias field, sharpness, voxel size and noise",
+        "k-space lines left out, a scanner of another brightness, bias field, sharpness, voxel size and noise, or slices 4 times "
+        "coarser, blurred, noisy and compressed by BSRGAN-light's draws",
     )
     factor: int = Field(
         4,
@@ -67,6 +69,12 @@ class Degradation(Settings):
     def _phase_within(self) -> Degradation:
         if self.phase is not None and self.phase >= self.factor:
             raise ValueError(f"expected a phase below the factor {self.factor}, but got {self.phase}. Count slices from 0.")
+        return self
+
+    @model_validator(mode="after")
+    def _only_by_four(self) -> Degradation:
+        if self.operator == "bsrgan-light" and self.factor != FACTOR:
+            raise ValueError(f"expected a factor of {FACTOR} of bsrgan-light, but got {self.factor}. Leave the factor out.")
         return self
 
     @model_serializer(mode="wrap")

@@ -125,9 +125,11 @@ def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) ->
 
 def _digest(job: Job, source: Source, sha256: str) -> str:
     uri = job.labels.get(source.group) or job.labels.get("")
-    low = job.settings.degradation.forward.needs_tissues
+    forward = job.settings.degradation.forward
     settings = job.settings.model_dump(mode="json", include={"degradation", "trust"}) | {"axis": job.axis}
-    drawn = {"noise": "of the slices", "seed": job.settings.seed, "labels": files.sha256(uri) if uri else None} if low else {}
+    drawn: dict[str, Any] = {} if forward.linear else {"seed": job.settings.seed}
+    if forward.needs_tissues:
+        drawn |= {"noise": "of the slices", "labels": files.sha256(uri) if uri else None}
     return simulated.simulation_digest(sha256, settings | drawn)
 
 

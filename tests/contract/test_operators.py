@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from core.geometry.grid import Box, Grid, Orientation
 from core.operators.autograd import as_torch
+from core.operators.bsrgan_light import BsrganLight
 from core.operators.forward import Beside, Forward
 from core.operators.forward_model import ForwardModel, forward_of
 from core.operators.linear import Mask, Separable
@@ -71,7 +72,7 @@ def operator_of(forward: Forward, axis: int = 2, grid: Grid = SHARP):
 
 def test_every_member_is_named_once_and_every_field_tried():
     kinds = [member.model_fields["kind"].default for member in MEMBERS]
-    assert len(set(kinds)) == len(kinds) == 8
+    assert len(set(kinds)) == len(kinds) == 9
     for member in MEMBERS:
         tried = [one.model_dump() for one in ALL if isinstance(one, member)]
         for name in set(member.model_fields) - {"kind", "axis", "factor"}:
@@ -129,6 +130,8 @@ def test_it_comes_back_from_a_sidecar(forward, axis):
 @pytest.mark.parametrize("axis", range(3))
 def test_a_degraded_image_is_the_operator_applied(forward, axis):
     """Contrast, bias and noise aside: no tissue changes, there is no bias, and noise of an SNR without end is none."""
+    if isinstance(forward, BsrganLight):
+        pytest.skip("each slice has an A of its own, which is drawn; what they have in common is tested by itself")
     forward = forward.model_copy(update={"bias": 0.0}) if "bias" in type(forward).model_fields else forward
 
     class Silent:
@@ -208,7 +211,7 @@ def test_plain_ones_are_separable_so_that_solvers_may_be_exact(forward):
 
 def test_gradients_through_it_are_those_of_finite_differences(forward):
     """Of the data term of a search, |A x - y|^2, once and twice."""
-    small = SHARP.crop(Box((0, 0, 0), (3, 4, 6)))
+    small = SHARP.crop(Box((0, 0, 0), (4, 4, 6)))
     apply = as_torch(operator_of(forward, grid=small))
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(2, 1, *small.shape, dtype=torch.float64, generator=rng, requires_grad=True)

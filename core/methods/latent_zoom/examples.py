@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from core.errors import UsageError
 from core.geometry.grid import Array, Box
 from core.geometry.slices import mirrored
-from core.methods.latent_zoom.degrade import degraded, draw_of
+from core.operators.bsrgan_light import degraded, draw_of
 from core.training.batch import Batch
 from core.training.data.subjects import CELL, Subject
 from core.training.recipe import Context, Draw

@@ -18,13 +18,13 @@ from core.diffusion.declared import build_schedule
 from core.diffusion.predictions import Prediction
 from core.diffusion.samplers import ddim, prior
 from core.methods.latent_zoom import examples, latent, presets
-from core.methods.latent_zoom.degrade import degraded, draw_of
 from core.methods.latent_zoom.examples import COARSE, SHARE, Slices, scaled, share
 from core.methods.latent_zoom.objectives import Absolute, Betweening, CodeDenoising, Middling, Quantising, SrganTraining
 from core.methods.latent_zoom.presets import AUTOENCODER, BETWEEN, DEBLUR, DENOISER, FINER, LATENT, REGRESSION, SCHEDULE
 from core.models.bundle import NETWORK, Filled, save_bundle
 from core.networks import build
 from core.networks.preset import Preset
+from core.operators.bsrgan_light import degraded, draw_of
 from core.training.batch import Batch
 from core.training.data.cached import Cached
 from core.training.objectives.base import Objective

@@ -11,6 +11,7 @@ from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
 from core.methods.registry import build_method
+from core.operators.bsrgan_light import BsrganLight
 from core.operators.forward_model import LowField, SliceProfile
 from core.stats import scan_stats
 
@@ -91,3 +92,4 @@ def test_another_contrast_than_the_anatomys_is_not_held_against_it() -> None:
     cubic = build_method("cubic", {})
     assert unrepaired(cubic, SliceProfile()) == ""
     assert "another contrast" in unrepaired(cubic, LowField())
+    assert "draws that it does not tell" in unrepaired(cubic, BsrganLight())

@@ -37,6 +37,7 @@ def how(operator="slice-profile", factor=4, **more):
         (how("in-plane", 4, every=2), "S", "inplane4every2"),
         (how("scanner"), "S", "scanner0"),
         (how("scanner", scanner=12), "A", "scanner12A"),
+        (how("bsrgan-light"), "S", "bsrganlight4"),
         (how("k-space"), "S", "kspace4"),
         (how("k-space", centre=0.125), "S", "kspace4centre12p5"),
     ],

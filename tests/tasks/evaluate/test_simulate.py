@@ -13,6 +13,7 @@ import pytest
 
 from core.errors import UsageError
 from core.io import bids, nifti
+from core.operators.bsrgan_light import BsrganLight
 from core.operators.forward_model import DroppedSlices, InPlane, KSpace, LowField, SliceProfile
 from core.operators.scanner import Scanner
 from core.operators.sidecar import simulated_by
@@ -93,6 +94,23 @@ def test_scanners_see_the_same_persons_and_say_what_they_did_to_them(cohort):
     assert said[1]["NoiseSD"] > 0
     again = simulate(settings(cohort, degradation=Degradation(operator="scanner", scanner=3)))
     assert set(states(again).values()) == {"skipped"}
+
+
+def test_slices_of_bsrgan_light_are_drawn_by_the_seed_and_lie_where_the_truth_does(cohort):
+    made = {}
+    for seed in (0, 1):
+        assert set(states(simulate(settings(cohort, "bsrgan-light", seed=seed))).values()) == {"done"}  # other draws: made anew
+        made[seed] = nifti.load(bids.discover(str(cohort.parent / "sim"))[-1].uris[0])
+    assert set(states(simulate(settings(cohort, "bsrgan-light", seed=1))).values()) == {"skipped"}
+    (first, grid, _), (other, _, _) = made.values()
+    assert first.shape == (10, 10, 43)
+    assert not np.array_equal(first, other)
+    truth, sharp, _ = nifti.load(bids.discover(str(cohort))[-1].uris[0])
+    scales, offsets = zip(*sharp.index_map(grid), strict=True)
+    assert scales == pytest.approx((4, 4, 1), abs=1e-4)
+    assert offsets == pytest.approx((1.5, 1.5, 0), abs=1e-3)
+    blocks = truth[:40, :40].reshape(10, 4, 10, 4, 43).mean(axis=(1, 3))
+    assert np.corrcoef(first.ravel(), blocks.ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(("axis", "shape"), [("R", (5, 42, 43)), ("A", (40, 5, 43)), ("auto", (40, 42, 5))])
@@ -217,6 +235,7 @@ HOWS = [
     ("low-field", {"factor": 4, "contrast": "FLAIR"}, LowField(factor=4, contrast="FLAIR")),
     ("in-plane", {"factor": 2, "kernel": "lanczos2", "axis": "R"}, InPlane(factor=2, kernel="lanczos2", axis="R")),
     ("k-space", {"factor": 3, "centre": 0.2, "axis": "A"}, KSpace(factor=3, centre=0.2, axis="A")),
+    ("bsrgan-light", {"axis": "A"}, BsrganLight(axis="A")),
 ]
 
 

@@ -1,4 +1,4 @@
-"""BSRGAN-light: kernels and sizes in closed form, the order of its steps, draws by counter."""
+"""BSRGAN-light: kernels and sizes in closed form, the order of its steps, draws by counter; whole scans, slice by slice."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from core.methods.latent_zoom.degrade import compressed, degraded, draw_of, every, gaussian, order_of, resized
+from core.errors import GridError
+from core.geometry.grid import Grid
+from core.operators.bsrgan_light import BsrganLight, compressed, degraded, draw_of, every, gaussian, order_of, resized
+from core.operators.forward_model import InPlane
+from core.settings.degradation import Degradation
 
 
 def picture(rows: int = 64, columns: int = 48) -> np.ndarray:
@@ -110,3 +115,66 @@ def test_an_area_weighs_pixels_by_what_is_covered_of_them() -> None:
 def test_jpeg_costs_a_little() -> None:
     image = picture().astype(float)
     assert 0 < np.abs(compressed(image, draw_of(0, 0)) - image).max() < 0.1
+
+
+# -- scans ----------------------------------------------------------------------------------------------------------------------
+
+
+def seen(image: np.ndarray, axis: int = 2, seed: int = 0) -> np.ndarray:
+    made = BsrganLight().degrade(image.astype(np.float32), Grid(image.shape, np.eye(4)), axis, np.random.default_rng(seed))
+    assert made.image.shape == made.grid.shape
+    assert made.image.dtype == np.float32
+    return made.image
+
+
+def blobs(at: tuple[float, float], count: int = 24) -> np.ndarray:
+    """The same round spot on each of some slices of 64 x 80 pixels, 0 to 900."""
+    x, y = np.indices((64, 80)) - np.reshape(at, (2, 1, 1))
+    return np.repeat(900 * np.exp(-(x**2 + y**2) / 72)[..., None], count, axis=2)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_scan_becomes_coarser_within_its_slices_on_the_grid_of_averages(axis: int) -> None:
+    grid = Grid((21, 24, 18), np.array([[0.9, 0.1, 0, -3], [-0.1, 1.1, 0, 5], [0, 0, 1.2, 7], [0, 0, 0, 1]]))
+    coarse = BsrganLight().degraded_grid(grid, axis)
+    assert coarse == InPlane(factor=4).degraded_grid(grid, axis)
+    assert coarse.shape == tuple(n if at == axis else n // 4 for at, n in enumerate(grid.shape))
+    image = np.random.default_rng(0).random(grid.shape, np.float32)
+    assert BsrganLight().degrade(image, grid, axis, np.random.default_rng(0)).image.shape == coarse.shape
+    with pytest.raises(GridError, match="factor-too-large"):
+        BsrganLight().degraded_grid(Grid((3, 3, 3), np.eye(4)), axis)
+
+
+def test_what_is_constant_stays_so_in_the_scans_own_unit() -> None:
+    image = np.full((32, 32, 12), -200.0)
+    assert (seen(image) == -200).all()
+    image[..., 6:] = 800
+    coarse = seen(image)
+    assert coarse[..., 6:].mean() == pytest.approx(800, abs=10)  # noise beyond the range is cut off
+    assert coarse[..., :6].mean() == pytest.approx(-200, abs=10)
+    assert np.abs(coarse - image[::4, ::4]).max() < 0.05 * 1000
+
+
+def test_draws_are_the_scans_and_each_slices_own() -> None:
+    image = blobs((30, 42), 4)
+    first = seen(image)
+    assert first.tobytes() == seen(image).tobytes()
+    assert not np.array_equal(first, seen(image, seed=1))
+    assert not np.array_equal(first[..., 0], first[..., 1])
+    image[..., 1] = image[::-1, :, 1]  # of the same range
+    np.testing.assert_array_equal(seen(image)[..., [0, 2, 3]], first[..., [0, 2, 3]])
+
+
+@pytest.mark.parametrize("at", [(31.5, 39.5), (22.0, 51.0)])
+def test_a_spot_stays_where_it_is_within_the_shifts_that_are_drawn(at: tuple[float, float]) -> None:
+    coarse = seen(blobs(at)).clip(90) - 90
+    x, y = np.indices(coarse.shape[:2]) * 4 + 1.5
+    centres = np.stack([(where[..., None] * coarse).sum((0, 1)) / coarse.sum((0, 1)) for where in (x, y)])
+    assert np.median(np.hypot(*(centres - np.reshape(at, (2, 1))))) < 2.5
+    assert np.abs(np.median(centres, axis=1) - at).max() < 1
+
+
+def test_settings_mean_it_by_its_only_factor() -> None:
+    assert Degradation(operator="bsrgan-light").forward == BsrganLight()
+    with pytest.raises(ValidationError, match=r"expected a factor of 4 of bsrgan-light, but got 2\. Leave the factor out"):
+        Degradation(operator="bsrgan-light", factor=2)

@@ -5,6 +5,9 @@
 Its numbers are those of the code by which the paper trains; three things there mean nothing for one channel or are slips:
 noise of colours and correlated noise are plain noise here; an anisotropic blur's l1 and l2 are variances and get a floor, for 0
 is no Gaussian; slices are cut to multiples along their own axes. All that is random comes from a counter (``draw_of``).
+
+As a kind of forward model it degrades each slice of a scan by draws of its own. No A is drawn: that between two grids, by which
+others see an image through the scan, is the antialiased cubic reduction about which the draws lie.
 """
 
 from __future__ import annotations
@@ -13,14 +16,16 @@ import io
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.geometry.grid import Array
-from core.operators.kernels import resize_matrix
+from core.geometry.grid import Array, Grid, Triple
+from core.operators.forward import Beside, Forward
+from core.operators.kernels import kernel_matrix, resize_matrix
 from core.operators.linear import Matrix
+from core.operators.profile import FINEST
 
 FACTOR = 4
 FLOOR = 1e-3  # of a variance, in pixels squared
@@ -31,6 +36,44 @@ LEVELS = 255.0
 CUBIC = -0.75  # OpenCV's a; MATLAB's is -1/2
 
 Interpolation = Literal["linear", "cubic", "area"]
+
+
+class BsrganLight(Forward):
+    """Slices 4 times coarser along both of their axes, each blurred, noisy and compressed by draws of its own.
+
+    ``degrade`` scales a scan to 0..1 by its range and back: noise and the 256 levels of JPEG are shares of that. One that is
+    constant only becomes coarser.
+    """
+
+    linear: ClassVar[bool] = False
+
+    kind: Literal["bsrgan-light"] = "bsrgan-light"
+
+    def factors(self, axis: int) -> Triple:
+        """See ``Forward.factors``."""
+        x, y, z = (1 if at == axis else FACTOR for at in range(3))
+        return x, y, z
+
+    def describe(self) -> str:
+        """See ``Forward.describe``."""
+        return f"within the slices blurred, {FACTOR} times coarser, noisy and compressed as by BSRGAN-light, drawn slice by slice"
+
+    def averaged(self, grid: Grid) -> tuple[int, ...]:
+        """See ``Forward.averaged``: those within the slices."""
+        return tuple(at for at in range(3) if at != self._slices(grid))
+
+    def _rows(self, n_target: int, n_source: int, scale: float, offset: float, *, across: bool) -> Matrix:
+        if across or scale <= FINEST:
+            return super()._rows(n_target, n_source, scale, offset, across=across)
+        return kernel_matrix(n_target, n_source, scale, offset, "bicubic")
+
+    def _measure(self, image: Array, axis: int, draw: np.random.Generator, beside: Beside) -> tuple[Array, dict[str, Any]]:  # noqa: ARG002
+        seed, low, high = int(draw.integers(1 << 63)), float(image.min()), float(image.max())
+        if not high > low:
+            return self._reduced(image, axis), {}
+        shares = np.moveaxis((image - np.float32(low)) / np.float32(high - low), axis, 0)
+        slices = [degraded(each, draw_of(seed, number)) for number, each in enumerate(shares)]
+        return np.stack(slices, axis) * np.float32(high - low) + np.float32(low), {}
 
 
 def draw_of(seed: int, number: int) -> np.random.Generator:
