@@ -13,6 +13,7 @@ from core.methods.latent_zoom.protocol import (
     METRICS,
     PROTOCOL,
     between_scores,
+    by_own,
     counted,
     drawn_slices,
     invented_and_lost,
@@ -58,6 +59,32 @@ def test_psnr_of_slices_is_known_for_a_constant_error_and_bounded() -> None:
     assert scores(TRUTH, TRUTH, None)["ssim_slices"] == pytest.approx(1)
 
 
+def test_slices_by_their_own_range_hide_brightness_and_nothing_else() -> None:
+    brighter = TRUTH * np.linspace(0.5, 1, TRUTH.shape[2], dtype=np.float32) + 7
+    figures = scores(brighter, TRUTH, None)
+    assert (figures["psnr_slices_own"], figures["ssim_slices_own"]) == pytest.approx((60, 1))
+    assert figures["psnr_slices"] < 30
+    assert not [name for name in figures if name.startswith("psnr_slices_own.")]
+    noisy = TRUTH + np.random.default_rng(0).normal(0, 5, TRUTH.shape).astype(np.float32)
+    own, volume = (scores(noisy, TRUTH, None)[name] for name in ("psnr_slices_own", "psnr_slices"))
+    assert own < volume < 40  # dim slices count for more
+    half = np.where(np.arange(8) < 4, 2, 6).astype(np.float32)[:, None, None].repeat(8, 1)
+    np.testing.assert_array_equal(by_own(np.concatenate([half, half * 0 + 3], 2))[[0, 7], 0], [[0, 0], [1, 0]])
+
+
+def test_structure_of_new_slices_is_summed_within_them() -> None:
+    grid = Grid(SMOOTH.shape, np.eye(4))
+    measured = DroppedSlices(factor=4).degraded_grid(grid, 2)
+    image = SMOOTH.copy()
+    image[16, 16, 16] += 50  # in a measured slice
+    figures = between_scores(image, SMOOTH, grid, measured)
+    assert figures["structure_invented_between"] < 1e-3 < scores(image, SMOOTH, None)["structure_invented"]
+    image[16, 16, 18] += 50
+    figures = between_scores(image, SMOOTH, grid, measured)
+    assert figures["structure_invented_between"] > 3e-3
+    assert figures["structure_lost_between"] < figures["structure_invented_between"]
+
+
 def test_a_constant_truth_is_refused() -> None:
     flat = np.ones((16, 16, 16), np.float32)
     with pytest.raises(IsovoxError, match=r"metric-range: expected a truth that varies, but got 1 everywhere\. Check the truth"):
@@ -94,12 +121,14 @@ def test_a_tenth_of_the_slices_is_drawn_of_those_between_two_and_scored() -> Non
     image[..., [n for n in range(33) if n not in tenth]] = 0
     figures = between_scores(image, TRUTH, grid, measured)
     assert (figures["psnr_tenth"], figures["ssim_tenth"]) == (60.0, 1.0)
+    assert (figures["psnr_tenth_own"], figures["ssim_tenth_own"]) == (60.0, 1.0)
     assert figures["psnr_between"] < 60
     assert not [name for name in figures if name.startswith("psnr_tenth.")]
 
 
 def test_rates_and_new_slices_have_their_columns_and_both_ways_are_joined() -> None:
     assert {"structure_invented", "structure_lost", "psnr_between", "ssim_between"} <= {metric.name for metric in METRICS}
+    assert {"psnr_slices_own", "ssim_tenth_own", "structure_lost_between"} <= {metric.name for metric in METRICS}
     assert "invented" not in {metric.name for metric in METRICS}  # the name of a shared figure
     assert PROTOCOL.degradations["plane4gap2"] == {"operator": "in-plane", "factor": 4, "every": 2}
 
