@@ -15,7 +15,7 @@ from core.methods.base import Measured
 from core.methods.srmri import mock
 from core.methods.srmri.supervised import method as supervised
 from core.methods.srmri.supervised.presets import NETWORKS, sizes
-from core.methods.srmri.supervised.recipes import edges_apart
+from core.methods.srmri.supervised.recipes import FinerAdversarial, edges_apart
 from core.methods.srmri.supervised.swin import WindowAttention
 from core.models.bundle import read_bundle
 from core.networks import build
@@ -150,6 +150,7 @@ def test_edges_tell_a_blurred_slice_but_not_a_brighter_one() -> None:
     assert float(edges_apart(step, blurred)) > 0.01
     ramp = torch.arange(32.0).expand(1, 1, 32, 32)
     assert float(edges_apart(ramp, 0 * ramp)) == pytest.approx((2 + 4 + 8) / 3, rel=1e-3)
+    assert FinerAdversarial.about == "Perceptual term: edges at three scales, in place of VGG's features"  # so cards say
 
 
 def test_the_network_of_another_method_is_refused(tmp_path: Path) -> None:
