@@ -256,7 +256,7 @@ class NetworkMethod(Method):
     def _forward(self, inputs: Tensor, pieces: Sequence[Piece], precision: str) -> Tensor:
         import torch
 
-        with torch.no_grad(), steady(tf32=precision == "tf32"), _arithmetic(self.device, precision):
+        with torch.no_grad(), steady(tf32=precision == "tf32"), arithmetic(self.device, precision):
             return self._restored(self._network(), inputs.to(self.device, memory_format=self._layout), pieces).cpu()
 
     @property
@@ -324,7 +324,8 @@ def steady(*, tf32: bool) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
 
 
-def _arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
+def arithmetic(device: str, precision: str) -> AbstractContextManager[object]:
+    """Convolutions and products in half precision where asked for; sums and what is said of float32 stay as they are."""
     import torch
 
     return nullcontext() if precision in {"float32", "tf32"} else torch.autocast(device, getattr(torch, precision))

@@ -24,7 +24,7 @@ from core.geometry.resample import SPLINE_REACH, Order, interpolate, reach_box
 from core.geometry.slices import Padding, SliceStack, brackets, slab, slab_tiling
 from core.geometry.tiles import Tile, Tiling
 from core.methods.base import Measured, Method, Piece
-from core.methods.patch_network import is_out_of_memory, steady
+from core.methods.patch_network import arithmetic, is_out_of_memory, steady
 from core.noise import axis_key, normal_tensor
 from core.settings.scans import TilingSettings
 
@@ -199,6 +199,11 @@ class SliceMethod(Method):
         """Restored target slices (n, 1, rows, columns) of their codes (n, channels, ...); as they are by default."""
         return codes
 
+    @property
+    def precision(self) -> str:
+        """Of the networks' arithmetic: "float32", or "tf32" or "bfloat16" where a subclass lets it be asked for."""
+        return "float32"
+
     @cached_property
     def device(self) -> str:
         """The GPU where there is one."""
@@ -243,7 +248,7 @@ class SliceMethod(Method):
 
         stack = SliceStack(piece.target, self._axis(piece.measured[0].grid, piece.part))
         made = np.empty(piece.target.shape, np.float32)
-        with torch.no_grad(), steady(tf32=False):
+        with torch.no_grad(), steady(tf32=self.precision == "tf32"), arithmetic(self.device, self.precision):
             if self.between:
                 self._between(piece, stack, stack.planes(made))
             else:
@@ -290,7 +295,7 @@ class SliceMethod(Method):
         slices = _slices(stack, piece.crops[0].start[axis] if piece.crops else 0, piece)
 
         def encode(start: int, stop: int) -> Tensor:
-            return self.encode(self._slabs(planes, range(low + start, low + stop)), slices[low + start : low + stop])
+            return self.encode(self._slabs(planes, range(low + start, low + stop)), slices[low + start : low + stop]).float()
 
         return torch.cat(in_parts(encode, high - low, self._at_once(high - low)))
 

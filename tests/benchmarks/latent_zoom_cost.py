@@ -101,12 +101,13 @@ def main() -> None:
     words.add_argument("--between", type=int, nargs="+", default=(2, 4, 10))
     words.add_argument("--steps", type=int, default=200)
     words.add_argument("--sampler", default="ddim")
+    words.add_argument("--precision", default="float32", choices=["float32", "tf32", "bfloat16"])
     words.add_argument("--repeats", type=int, default=1, help="of each run, of which the fastest counts")
     words.add_argument("--brain", type=float, default=1.0, help="share of rows and columns that is not black")
     said = words.parse_args()
     cost = cost_of(SIZES[said.preset](), said.shape[0], said.shape[1])
     measured = measured_of(tuple(said.shape), said.brain)
-    options = {"steps": said.steps, "sampler": said.sampler}
+    options = {"steps": said.steps, "sampler": said.sampler, "precision": said.precision}
     with tempfile.TemporaryDirectory() as folder:
         write_model(folder, said.preset)
         restored(folder, measured_of((said.shape[0], said.shape[1], 4)), 1, options | {"steps": 2})  # to warm up

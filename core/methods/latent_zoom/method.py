@@ -174,7 +174,7 @@ class _Ldm(SampledMethod, Zoom):
         edge = 8 * FINER
         with torch.no_grad():
             codes = latent.encode(self.network(AUTOENCODER), torch.full((1, 1, edge, edge), BLACK, device=self.device))
-        return self._snapped(codes[:, :, 4:5, 4:5], "before")
+        return self._snapped(codes[:, :, 4:5, 4:5].float(), "before")
 
     def _window(self, planes: Tensor, step: int) -> Window:
         """The codes of what is not black in slices of which ``step`` rows and columns make one of a code."""

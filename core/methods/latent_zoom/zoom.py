@@ -47,6 +47,9 @@ class ZoomSettings(MethodSettings):
         title="Scaling",
         description="of intensities for the networks: by the whole scan, or by each slice's least and largest, as the paper's",
     )
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        "float32", title="Precision", description="of the networks' arithmetic; tf32 is that of a GPU alone"
+    )
 
 
 def is_coarse(source: Grid, target: Grid, axis: int) -> bool:
@@ -92,6 +95,11 @@ class Zoom(SliceMethod):
             made: whether the slices were made finer; else they were sharp already.
         """
         return codes
+
+    @property
+    def precision(self) -> str:
+        """As asked for."""
+        return self.settings.precision
 
     @cached_property
     def bundle(self) -> Bundle:

@@ -511,3 +511,14 @@ def test_several_samples_come_with_their_spread_by_a_faithful_sampler(models: di
     tiling = quick.tiling(measured.grid, target, TilingSettings())
     spreads = [arrays[1] for _, arrays in restore_scan(quick, [Source.in_memory(measured)], target, tiling, 7)]
     np.testing.assert_array_equal(np.concatenate(spreads, axis=2), sd)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_half_precision_is_near(models: dict[str, str], name: str) -> None:
+    measured = scan((4, 4, 2), (10, 9, 4))
+    target = measured.grid.isotropic(1.0)
+    options = {"steps": 4, "quantise": "none"} if name in {"latent-zoom", "pixel-zoom"} else {}
+    plain, half = (build_method(name, options | {"precision": each}, models[name]) for each in ("float32", "bfloat16"))
+    made, near = whole(plain, measured, target), whole(half, measured, target)
+    assert np.abs(near - made).max() > 0
+    assert np.abs(near - made).mean() < 0.02 * measured.stats.upper
