@@ -67,8 +67,11 @@ def cost_of(parts: Mapping[str, Preset], rows: int, columns: int) -> Cost:
         vq, unet, edsr = (build(parts[role].network, parts[role].config).eval() for role in (AUTOENCODER, DENOISER, DEBLUR))
         channels = parts[DEBLUR].config["channels"]
         codes = torch.empty(1, LATENT, rows // FINER, columns // FINER)
-        shown, image = torch.empty(1, 1, *codes.shape[2:]), torch.empty(1, channels, rows, columns)
-        step, peak_of_step = counted(lambda: latent.told(unet, codes, shown, torch.zeros(1)))
+        coarsest = 2 ** (len(unet.config.block_out_channels) - 1)
+        sides = [-(-n // coarsest) * coarsest for n in codes.shape[2:]]  # that the U-Net is shown, see ``latent.denoiser``
+        noisy, shown = torch.empty(1, LATENT, *sides), torch.empty(1, 1, *sides)
+        image = torch.empty(1, channels, rows, columns)
+        step, peak_of_step = counted(lambda: latent.told(unet, noisy, shown, torch.zeros(1)))
         decoder, peak_of_decoder = counted(lambda: latent.decode(vq, codes))
         deblur, peak_of_deblur = counted(lambda: edsr(image))
     weights = sum(4 * weight.numel() for network in (vq, unet, edsr) for weight in network.parameters())

@@ -82,6 +82,8 @@ def test_the_work_of_the_papers_networks_is_what_was_counted_and_grows_in_a_line
     cost = cost_of(presets.paper(), 256, 256)
     assert [each / 1e12 for each in (cost.step, cost.decoder, cost.deblur)] == pytest.approx([0.0805, 0.671, 0.160], rel=0.01)
     assert cost.flops(155, 10, 200) / 1e15 == pytest.approx(3.9, rel=0.01)
+    odd = cost_of(presets.paper(), 240, 240)  # whose codes of 60 x 60 the U-Net sees as 64 x 64
+    assert (odd.step, odd.decoder < cost.decoder) == (cost.step, True)
     assert cost.flops(155, 10, 20) / 1e15 == pytest.approx(1.66, rel=0.01)
     many = 10_000  # slices, whose last one no longer matters
     assert cost.flops(many, 10, 200) / cost.flops(many, 2, 200) == pytest.approx(1.36, abs=0.02)
