@@ -67,7 +67,7 @@ def cost_of(parts: Mapping[str, Preset], rows: int, columns: int) -> Cost:
         vq, unet, edsr = (build(parts[role].network, parts[role].config).eval() for role in (AUTOENCODER, DENOISER, DEBLUR))
         channels = parts[DEBLUR].config["channels"]
         codes = torch.empty(1, LATENT, rows // FINER, columns // FINER)
-        coarsest = 2 ** (len(unet.config.block_out_channels) - 1)
+        coarsest = 2 ** (len(parts[DENOISER].config["block_out_channels"]) - 1)
         sides = [-(-n // coarsest) * coarsest for n in codes.shape[2:]]  # that the U-Net is shown, see ``latent.denoiser``
         noisy, shown = torch.empty(1, LATENT, *sides), torch.empty(1, 1, *sides)
         image = torch.empty(1, channels, rows, columns)
