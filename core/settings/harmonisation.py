@@ -17,7 +17,7 @@ class HarmonisationTrial(Settings):
         description="sharp T1w scans, one a person: BIDS dataset, folder or table; local or s3://",
         examples=["/data/sharp"],
     )
-    out: str = Field(title="Output", description="folder of simulated scans, features, tables and page; local or s3://")
+    out: str = Field(title="Output", description="folder of simulated scans, features and tables; local or s3://")
     scanners: int = Field(4, ge=2, le=32, title="Scanners", description="that see each person; the first is the reference")
     trial_voxel: float = Field(
         2.0, ge=0.5, le=4, title="Voxel", description="mm, cubic, of the sharp scans and of what is compared"
