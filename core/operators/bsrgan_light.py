@@ -2,7 +2,7 @@
 
     one time in four halved first; then in random order blur, coarser A, coarser B, noise, JPEG (A before B); then JPEG again
 
-Its numbers are those of the code by which the paper trains; three things there mean nothing for one channel or are slips:
+Its numbers are those of latent diffusion's code; three things there mean nothing for one channel or are slips:
 noise of colours and correlated noise are plain noise here; an anisotropic blur's l1 and l2 are variances and get a floor, for 0
 is no Gaussian; slices are cut to multiples along their own axes. All that is random comes from a counter (``draw_of``).
 

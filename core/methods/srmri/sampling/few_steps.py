@@ -144,12 +144,19 @@ def beyond(problem: Volume, x: Array, axis: int, number: int, sigma: float) -> A
         sigma: of the noise of that number in ``x``, which is taken off the mirrored slices.
     """
     around, n = problem.model.network.neighbours, x.shape[axis]
-    places = [*range(-around, 0), *range(n, n + around)]
-    taken = mirrored(np.array(places, int), n)
-    start, stop = [0, 0, 0], [*x.shape]
-    start[axis], stop[axis] = n, n + len(places)
-    own = normal(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2])), problem.measured[0].noise, number)
-    return np.take(x, taken, axis) + np.float32(sigma) * (own - np.take(noise_of(problem, number), taken, axis))
+    places = mirrored(np.array([*range(-around, 0), *range(n, n + around)], int), n)
+
+    def drawn(place: int) -> Array:
+        start, stop = [0, 0, 0], [*x.shape]
+        start[axis], stop[axis] = place, place + 1
+        box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+        return normal(box, problem.measured[0].noise, number)
+
+    ends = np.take(x, places, axis)
+    for at, place in enumerate(places.tolist()):
+        own = np.moveaxis(drawn(n + at) - drawn(place), axis, 0)[0]  # places from n on are of no slice
+        np.moveaxis(ends, axis, 0)[at] += np.float32(sigma) * own
+    return ends
 
 
 def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[str, float]:
