@@ -21,6 +21,7 @@ from core.methods.base import Measured, Method
 
 Mask = NDArray[np.bool_]
 Entities = Mapping[str, str]
+Distance = Callable[[Array, Array], float]
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Measure:
         of: of restored scan and truth, float32 (x, y, z), and the mask or None, to figures by name.
         metrics: what they are; of a protocol's own, for the tables know the shared ones.
         placed: more figures, by where the scan was measured: of restored scan, truth, their grid and that of the scan.
+        perceptual: more figures, where LPIPS is scored: of restored scan, truth and the LPIPS of two slices, (x, y).
         version: changes with their definition, so that rows of before are scored anew.
     """
 
     of: Callable[[Array, Array, Mask | None], Mapping[str, float]]
     metrics: Sequence[Metric] = ()
     placed: Callable[[Array, Array, Grid, Grid], Mapping[str, float]] | None = None
+    perceptual: Callable[[Array, Array, Distance], Mapping[str, float]] | None = None
     version: int = 1
 
 
@@ -156,13 +159,16 @@ class Protocol:
             return ()
         return (self.name, [measure.version for measure in self.measures], *([self.probed] if self.probe else []))
 
-    def score(self, restored: Array, truth: Array, grids: tuple[Grid, Grid] | None = None) -> dict[str, float]:
+    def score(
+        self, restored: Array, truth: Array, grids: tuple[Grid, Grid] | None = None, perceptual: Distance | None = None
+    ) -> dict[str, float]:
         """All figures of a restored scan, by name.
 
         Args:
             restored: float32 (x, y, z).
             truth: float32, of the same shape and in the same unit.
             grids: of these two, and of the measured scan; without them figures by place are left out.
+            perceptual: LPIPS of two slices, (x, y); without it figures by it are left out.
 
         Raises:
             UsageError: figure-twice, for two measures that call a figure alike: one would stand for the other.
@@ -171,6 +177,8 @@ class Protocol:
         parts = [measure.of(restored, truth, mask) for measure in self.measures]
         if grids:
             parts += [measure.placed(restored, truth, *grids) for measure in self.measures if measure.placed]
+        if perceptual:
+            parts += [measure.perceptual(restored, truth, perceptual) for measure in self.measures if measure.perceptual]
         names = Counter(name for part in parts for name in part)
         if twice := [name for name, count in names.items() if count > 1]:
             remedy = "rename it in one of the protocol's measures"

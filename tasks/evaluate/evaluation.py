@@ -312,8 +312,9 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
     images = evaluation.images
-    figures = evaluation.protocol.score(scan.image, images.truth, (images.target, images.measured.grid))
-    figures |= evaluation.scorer.score(scan.image, images.target, evaluation.prepared)
+    scorer, grids = evaluation.scorer, (images.target, images.measured.grid)
+    figures = evaluation.protocol.score(scan.image, images.truth, grids, scorer.perceptual)
+    figures |= scorer.score(scan.image, images.target, evaluation.prepared)
     if (half_width := scan.maps.get(UNCERTAINTY)) is not None:
         figures |= interval_scores(scan.image, images.truth, half_width)
     figures |= _probed(evaluation, candidate, scan.image)

@@ -38,7 +38,7 @@ class Scorer:
 
     Attributes:
         segmenter: for the mean IoU; None leaves it out.
-        perceptual: LPIPS of an image and its truth; None where it is not wanted or cannot be had.
+        perceptual: LPIPS of an image and its truth, or of a slice and its; None where it is not wanted or cannot be had.
         missing: why a figure that was asked for cannot be had, by its name.
     """
 

@@ -27,11 +27,13 @@ def lpips_slices(image: Array) -> Array:
     """The slices that are compared: eight across axis 1, every tenth from 40 before the middle, each scaled to 0..1.
 
     Args:
-        image: (x, y, z).
+        image: (x, y, z), or one slice, (x, y), which is then compared alone.
 
     Returns:
-        float32 (8, 3, x, z), the three channels alike.
+        float32 (8, 3, x, z) or (1, 3, x, y), the three channels alike.
     """
+    if image.ndim == 2:
+        return np.repeat(minmax(image)[None, None], 3, axis=1)
     n = image.shape[1]
     step = max(1, min(STEP, n // (2 * SLICES)))
     at = np.clip(n // 2 + step * (np.arange(SLICES) - SLICES // 2), 0, n - 1)
@@ -40,10 +42,10 @@ def lpips_slices(image: Array) -> Array:
 
 
 class Lpips:
-    """LPIPS of volumes.
+    """LPIPS of volumes, and of single slices.
 
     Args:
-        network: takes two (8, 3, x, z) tensors in 0..1 and gives one figure; by default torchmetrics' with VGG-16.
+        network: takes two (n, 3, height, width) tensors in 0..1 and gives one figure; by default torchmetrics' with VGG-16.
 
     Raises:
         IsovoxError: lpips-missing, where a package or the weights are not to be had.
@@ -53,7 +55,7 @@ class Lpips:
         self._network = vgg() if network is None else network
 
     def __call__(self, image: Array, truth: Array) -> float:
-        """The distance of two volumes of one shape, 0 where equal; less is better."""
+        """The distance of two volumes, or of two slices, of one shape, 0 where equal; less is better."""
         import torch
 
         with torch.no_grad():

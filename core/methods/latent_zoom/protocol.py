@@ -12,6 +12,7 @@ psnr_between, ssim_between  likewise, of those that were not measured and lie be
 psnr_tenth, ssim_tenth      likewise, of a tenth of all slices with tissue, drawn of those with measured ones at both sides
 psnr_slices_own, ssim_…     of the slices of ``psnr_slices``, each restored and each true one from 0 to 1 by its own range
 psnr_tenth_own, ssim_…      likewise of those of ``psnr_tenth``: the paper's condition
+lpips_slices                LPIPS of the slices of ``psnr_slices``, each by its own range, where it is scored
 psnr_slices.12 and such     of each slice by its number: not in tables, but Almost Stochastic Order by slice is made of them
 structure_invented, _lost   structure under 5 voxels beyond the truth's, and of the truth that is lacking, of all that it has
 structure_…_between         likewise, within the slices of ``psnr_between`` alone
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from core.errors import IsovoxError
 from core.evaluation.planted import METRICS as PLANTED
 from core.evaluation.planted import planted_lesion
-from core.evaluation.protocol import RESTORATION, Mask, Measure, Metric, Protocol
+from core.evaluation.protocol import RESTORATION, Distance, Mask, Measure, Metric, Protocol
 from core.geometry.grid import Array, Grid
 from core.geometry.slices import brackets
 from core.methods.latent_zoom.order import tables
@@ -49,6 +50,7 @@ METRICS = (
     Metric("ssim_slices", "SSIM of slices", 4, "2-D, gaussian window, mean over the same slices"),
     Metric("psnr_slices_own", "PSNR of slices, own range", 2, f"of the same slices, {OWN}"),
     Metric("ssim_slices_own", "SSIM of slices, own range", 4, f"of the same slices, {OWN}"),
+    Metric("lpips_slices", "LPIPS of slices", 4, f"VGG features of the same slices, {OWN}; less is better", higher=False),
     Metric("psnr_between", "PSNR of new slices", 2, "of the slices that were not measured, between two that were"),
     Metric("ssim_between", "SSIM of new slices", 4, "of the same slices"),
     Metric("psnr_tenth", "PSNR of a tenth", 2, "of a tenth of all slices, drawn of those with measured ones at both sides"),
@@ -114,6 +116,18 @@ def scores(restored: Array, truth: Array, mask: Mask | None) -> dict[str, float]
     invented, lost = invented_and_lost(*both)
     figures = of_slices(*both, places, "slices") | means(of_slices(by_own(both[0]), by_own(both[1]), places, "slices_own"))
     return figures | {"structure_invented": invented, "structure_lost": lost}
+
+
+def perceptual_scores(restored: Array, truth: Array, distance: Distance) -> dict[str, float]:
+    """LPIPS of the slices across the third axis with tissue: their mean, and each.
+
+    Args:
+        restored: (x, y, z).
+        truth: likewise.
+        distance: LPIPS of two slices, which scales each by its own range.
+    """
+    each = {n: distance(restored[..., n], truth[..., n]) for n in counted(truth)}
+    return {"lpips_slices": float(np.mean([*each.values()]))} | {f"lpips_slices.{n}": value for n, value in each.items()}
 
 
 def alike(restored: Array, truth: Array) -> tuple[Array, Array]:
@@ -191,7 +205,7 @@ DEGRADATIONS = {
 PROTOCOL = Protocol(
     "latent-zoom",
     DEGRADATIONS,
-    measures=(RESTORATION, Measure(scores, METRICS, between_scores, version=6)),
+    measures=(RESTORATION, Measure(scores, METRICS, between_scores, perceptual_scores, version=6)),
     probe=planted_lesion,
     probe_metrics=PLANTED,
     tables=tables,

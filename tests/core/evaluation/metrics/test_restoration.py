@@ -72,6 +72,14 @@ def test_lpips_sees_eight_slices_across_axis_1_each_scaled_by_itself():
     assert seen == [((8, 3, 16, 20), (8, 3, 16, 20))]
 
 
+def test_lpips_of_a_slice_is_of_it_alone_scaled_by_itself():
+    seen = []
+    row = np.arange(12, dtype=np.float32).reshape(3, 4)
+    assert Lpips(lambda a, b: seen.append((a, b)) or (a - b).abs().mean())(100 + row, 7 * row) == 0
+    assert {tuple(one.shape) for one in seen[0]} == {(1, 3, 3, 4)}
+    assert float(seen[0][0].max()) == 1
+
+
 def test_lpips_takes_the_planes_that_the_paper_names(monkeypatch):
     asked = []
     monkeypatch.setattr("core.evaluation.metrics.perceptual.minmax", lambda one: asked.append(int(one[0, 0])) or one)

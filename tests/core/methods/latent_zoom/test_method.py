@@ -184,6 +184,23 @@ def test_each_slice_is_decoded_once_and_none_is_drawn_where_they_are_sharp(
     assert sum(counts) == target.shape[2] == 14 * factor
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_slabs_hold_the_same_number_of_slices_however_many_lie_between_two(models: dict[str, str], name: str) -> None:
+    """What is in memory at once, measured slices, codes and restored slices, does not grow with the factor."""
+    method = build_method(name, {"axes": ["axial"]}, models[name])
+    largest = []
+    for factor in (2, 5, 11):
+        measured = scan((1, 1, factor), (8, 8, 70))
+        target = measured.grid.isotropic(1.0)
+        tiles = list(method.tiling(measured.grid, target, TilingSettings()).tiles())
+        seen = (method.source_box(measured.grid, target, tile).shape[2] for tile in tiles)
+        largest.append((max(tile.read.shape[2] for tile in tiles), max(seen)))
+    (slices, *same), fewer = zip(*largest, strict=True)
+    assert slices == method.thickness
+    assert same == [slices, slices]
+    assert list(fewer) == sorted(fewer, reverse=True)
+
+
 # -- the codebook -------------------------------------------------------------------------------------------------------------
 
 

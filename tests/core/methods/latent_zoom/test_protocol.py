@@ -133,6 +133,25 @@ def test_rates_and_new_slices_have_their_columns_and_both_ways_are_joined() -> N
     assert PROTOCOL.degradations["plane4gap2"] == {"operator": "in-plane", "factor": 4, "every": 2}
 
 
+def test_lpips_is_of_each_slice_with_tissue_where_it_is_scored() -> None:
+    truth = np.zeros((16, 16, 12), np.float32)
+    truth[..., 9:] = 100 + np.arange(256, dtype=np.float32).reshape(16, 16, 1)
+    restored = truth + np.arange(12, dtype=np.float32)
+
+    def distance(image: np.ndarray, wanted: np.ndarray) -> float:
+        assert image.shape == wanted.shape == (16, 16)
+        return float(np.abs(image - wanted).max())
+
+    figures = PROTOCOL.score(restored, truth, perceptual=distance)
+    assert {name: value for name, value in figures.items() if name.startswith("lpips")} == {
+        "lpips_slices": 10,
+        "lpips_slices.9": 9,
+        "lpips_slices.10": 10,
+        "lpips_slices.11": 11,
+    }
+    assert not [name for name in PROTOCOL.score(restored, truth) if name.startswith("lpips")]
+
+
 def entry(person: str, method: str, values: list[float], degradation: str = "gap2") -> Entry:
     each = {f"psnr_between.{n}": value for n, value in enumerate(values)}
     return Entry(person, "T1w", degradation, method, each | {"psnr_between": float(np.mean(values))})
