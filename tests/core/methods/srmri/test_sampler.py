@@ -16,6 +16,7 @@ from torch import Tensor
 from core.diffusion.samplers import Langevin
 from core.methods.srmri.sampling.planes import PlaneOperator, fused, plane_axes
 from core.methods.srmri.sampling.sampler import Rules, Scene, gradient_of, level
+from tests.benchmarks.srmri_tables import ceiling
 
 Runs = NDArray[np.float64]
 SIDE = 2
@@ -246,6 +247,28 @@ def test_with_every_level_a_gradient_srmri_is_dps_to_the_last_bit() -> None:
         a, b = (walked(Rules(pull, 1, 0.1, squared), noise, start) for pull in ("srmri", "dps"))
         assert torch.equal(a, b)
         assert not torch.equal(a, walked(Rules("srmri", 2, 0.1, squared), noise, start))
+
+
+def cost(how: Rules, levels: int, ratio: float) -> float:
+    """Of that many levels, where an evaluation without gradient costs 1 and one with it ``ratio``."""
+    counts = {False: 0, True: 0}
+
+    def counted(x: Tensor, sigma: float) -> Tensor:
+        counts[x.requires_grad] += 1
+        return gaussian(x, sigma)
+
+    x, nothing = (torch.zeros(1, 1, SIDE, SIDE, dtype=torch.float64) for _ in range(2))
+    for number in range(levels):
+        x, _ = level(replace(scene(), denoise=counted), how, x, number, (0.5, 0.4), lambda _: nothing)
+    return counts[False] + ratio * counts[True]
+
+
+@pytest.mark.parametrize("predictor_first", [False, True])
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
+def test_the_speed_over_dps_has_the_ceiling_that_its_evaluations_give(*, k: int, predictor_first: bool) -> None:
+    levels, ratio = 5 * k, 2.5
+    dps, ours = (cost(Rules(pull, k, predictor_first=predictor_first), levels, ratio) for pull in ("dps", "srmri"))
+    assert dps / ours == pytest.approx(ceiling(k, ratio, predictor_first=predictor_first))
 
 
 @pytest.mark.parametrize("fusion", [True, False])
