@@ -40,7 +40,9 @@ class SamplerSettings(SampledSettings):
     projection: Literal["inverse", "nearest"] = Field(
         "inverse", title="Projection", description="from measured to restored pixels: pseudo-inverse, or nearest (authors)"
     )
-    noisy_end: bool = Field(default=False, title="Noisy end", description="keep the last noise, as the authors' code does")
+    noisy_end: bool = Field(
+        default=False, title="Noisy end", description="keep the last noise, as the authors' code does; of 200 scales and more"
+    )
     kernel_steps: int = Field(
         0,
         ge=0,
