@@ -102,7 +102,7 @@ class Rivals:
     """All of them, fitted.
 
     Attributes:
-        plain: normalisers by name; a scan that one refuses is left as it is.
+        plain: normalisers by name; a scan that one refuses is left as it is, see ``refuses``.
         quantiles: mean of the reference's.
         ours: volume models by name.
     """
@@ -110,6 +110,10 @@ class Rivals:
     plain: Mapping[str, Normaliser]
     quantiles: list[float]
     ours: Mapping[str, VolumeModel]
+
+    def refuses(self, name: str, seen: Seen) -> bool:
+        """Whether a rival cannot read a scan."""
+        return name in self.plain and _read(name, seen) is None
 
     def made(self, seen: Seen, names: Sequence[str] = NAMES) -> dict[str, Array]:
         """The scan by each of ``names``.

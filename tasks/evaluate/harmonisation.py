@@ -40,7 +40,7 @@ from core.tissues import Tissues
 from tasks.bounded import Dispatch, Piece, in_order, read_work, serially, write_work
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 3  # of the figures
+VERSION = 4  # of the figures
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
 ACROSS = 2  # axis across the slices: superior
@@ -240,7 +240,8 @@ def _third(trial: Trial, number: int) -> dict[str, Any]:
             if scan.scanner == 0:
                 lines[name] = _line(image, truth, reference)
             figures = _alike(image, truth, reference, lines[name]) if scored else {}
-            rows.append([scan.scanner, name, figures, measure(image, grid, brain(image, grid, stripped=True))])
+            features = measure(image, grid, brain(image, grid, stripped=True))
+            rows.append([scan.scanner, name, figures, features, rivals.refuses(name, scan)])
     return {"rows": rows, "truth": measure(truth, grid, brain(truth, grid, stripped=True))}
 
 

@@ -120,6 +120,8 @@ class Fields:
     def fit(cls, trends: Mapping[str, Sequence[Trend]], reference: str | None) -> Self:
         """By empirical Bayes: scans of the calmest site differ by anatomy and N4's errors alone.
 
+        So does the one scan of a site from what its next one will show: as far as that may be all it shows, it is no field.
+
         Args:
             trends: of each site's scans.
             reference: the site whose mean is the common one; None: the mean of the sites.
@@ -129,11 +131,12 @@ class Fields:
         spreads = {site: float(np.var(np.array(t), axis=0, ddof=1).sum()) for site, t in trends.items() if len(t) > 1}
         least = min(spreads.values(), default=0.0)
         between = float(np.mean([((mean - common) ** 2).sum() for mean in means.values()]))
+        lone = _share(between, least)
         return cls(
             common.tolist(),
-            {site: (mean - common).tolist() for site, mean in means.items()},
+            {site: ((mean - common) * (1.0 if site in spreads else lone)).tolist() for site, mean in means.items()},
             {site: _share(spreads.get(site, 0.0) - least, least) for site in means},
-            _share(between, least),
+            lone,
         )
 
     def known(self, site: str) -> bool:

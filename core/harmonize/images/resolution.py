@@ -9,16 +9,16 @@ by Whittle's likelihood (Whittle, J. R. Statist. Soc. B 15, 1953) over the frequ
 where anatomy is far above the noise. The v are variances of the transfer function but for what anatomy itself has of such a fall,
 the same at every site: seen through a Gaussian, a scan's v grow by just the Gaussian's variance, and the difference of two sites
 is that of their transfer functions. A site's are the median of its scans'. Scans are only ever made less sharp: the common v are
-the largest of any site.
+the largest of any site. What harmonised scans still differ by is taken back, for no scanner's transfer function is a Gaussian.
 
         v |          site b, the common v
-          |   site a -----> b      by a Gaussian of variance v_b - v_a, in ``gaussian_matrix``, the forward operators' own rows
+          |   site a -----> b      by a Gaussian of variance v_b - v_a, exact at every frequency however narrow it is
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,6 @@ from core.geometry.grid import Array, Grid
 from core.harmonize.images.brain import bounds
 from core.harmonize.images.spectrum import Spectrum
 from core.harmonize.images.tissue_map import map_peaks, read_peaks
-from core.operators.linear import apply_axis
-from core.operators.profile import gaussian_matrix
 from core.tissues import DARK_TO_BRIGHT, Contrast
 
 Kept = NDArray[np.bool_]
@@ -44,6 +42,22 @@ STEPS = 30  # of the fit
 SETTLED = 1e-6
 FWHM = float(np.sqrt(8 * np.log(2)))  # of a Gaussian of standard deviation 1
 NEAR = 0.5  # mm of FWHM: a scan that is so much less sharp is told
+TAIL = 8  # voxels of a narrow kernel, beyond which it is next to 0
+STEP = 0.5  # of what harmonised scans still differ by, that a round takes back
+
+
+def raised(added: Mapping[str, Sequence[float]], seen: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Values]:
+    """What each site gets, so that all come nearer to the largest that is seen of any; at no place do all get some.
+
+    Args:
+        added: what each site got.
+        seen: what came of it, of each site's scans; a site without scans keeps what it has.
+    """
+    now = {site: np.median(np.array(scans), axis=0) for site, scans in seen.items()}
+    most = np.max(list(now.values()), axis=0)
+    wanted = {site: np.array(values) + STEP * (most - now.get(site, most)) for site, values in added.items()}
+    least = np.min(list(wanted.values()), axis=0)
+    return {site: values - least for site, values in wanted.items()}
 
 
 @dataclass(frozen=True)
@@ -53,10 +67,12 @@ class Resolution:
     Attributes:
         common: variances, mm² an axis, that all scans are brought to.
         added: FWHM in mm, an axis, of the Gaussian through which the scans of a site are seen.
+        softest: the largest variances of a scan that a site was fitted on.
     """
 
     common: Widths
     added: dict[str, Widths]
+    softest: dict[str, Widths]
 
     @classmethod
     def fit(cls, seen: Mapping[str, Sequence[Sequence[float]]]) -> Resolution:
@@ -67,15 +83,26 @@ class Resolution:
         """
         by_site = {site: np.median(np.array(scans), axis=0) for site, scans in seen.items()}
         common = np.max(list(by_site.values()), axis=0)
-        return cls(_triple(common), {site: _added(own, common) for site, own in by_site.items()})
+        softest = {site: _triple(np.max(np.array(scans), axis=0)) for site, scans in seen.items()}
+        return cls(_triple(common), {site: _added(own, common) for site, own in by_site.items()}, softest)
+
+    def refined(self, seen: Mapping[str, Sequence[Sequence[float]]]) -> Resolution:
+        """With widths by which harmonised scans come nearer to each other in sharpness.
+
+        Args:
+            seen: of each site's harmonised scans, by ``sharpness``.
+        """
+        variances = {site: np.square(np.array(widths) / FWHM) for site, widths in self.added.items()}
+        wider = raised({site: values.tolist() for site, values in variances.items()}, seen)
+        return replace(self, added={site: _triple(FWHM * np.sqrt(values)) for site, values in wider.items()})
 
     def widths(self, site: str, own: Sequence[float]) -> Widths:
         """FWHM in mm, an axis, that a scan is seen through: its site's, or of a site that is not known by its own sharpness."""
         return self.added[site] if site in self.added else _added(own, self.common)
 
-    def beyond(self, own: Sequence[float]) -> str:
-        """Why a scan cannot be brought to the common sharpness, or nothing."""
-        excess = np.array(own) - np.array(self.common)
+    def beyond(self, site: str, own: Sequence[float]) -> str:
+        """Why a scan is less sharp than it should be, or nothing: than its site's, or of a site that is not known, than any."""
+        excess = np.array(own) - np.array(self.softest.get(site, self.common))
         short = [axis for axis, more in zip("RAS", excess, strict=True) if more > (NEAR / FWHM) ** 2]
         return f"less sharp along {' and '.join(short)} than what was fitted; it was not sharpened" if short else ""
 
@@ -86,7 +113,8 @@ class Resolution:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Resolution:
         """What ``to_json`` wrote."""
-        return cls(_triple(value["common"]), {site: _triple(widths) for site, widths in value["added"].items()})
+        added, softest = ({site: _triple(each) for site, each in value[name].items()} for name in ("added", "softest"))
+        return cls(_triple(value["common"]), added, softest)
 
 
 def _triple(values: Sequence[float] | Values) -> Widths:
@@ -144,8 +172,20 @@ def _fit(spectrum: Spectrum) -> Values:
 
 def blurred(image: Array, grid: Grid, widths: Widths) -> Array:
     """The image as seen through Gaussians of ``widths``, FWHM in mm, an axis; the image itself where all are 0."""
+    from scipy.ndimage import convolve1d
+
     for axis, (width, size) in enumerate(zip(widths, grid.spacing, strict=True)):
         if width > 0:
-            n = image.shape[axis]
-            image = apply_axis(gaussian_matrix(n, n, 1.0, 0.0, width / size), image, axis)
+            image = convolve1d(image, gaussian((width / size / FWHM) ** 2), axis, mode="nearest")
     return image
+
+
+def gaussian(variance: float) -> Values:
+    """The kernel, of odd length and sum 1, of a variance in voxels²: its transfer function is the Gaussian's up to the highest.
+
+    Averages of a Gaussian over voxels are wider than it by a twelfth of a voxel², or narrower where it is narrow itself.
+    """
+    radius = TAIL + int(np.ceil(6 * np.sqrt(variance)))
+    frequencies = np.fft.rfftfreq(2 * radius + 1)
+    kernel: Values = np.fft.fftshift(np.fft.irfft(np.exp(-2 * np.pi**2 * variance * frequencies**2), 2 * radius + 1))
+    return kernel

@@ -11,13 +11,14 @@ power |\                       once sharpness and intensities are the common one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array
+from core.harmonize.images.resolution import raised
 from core.harmonize.images.spectrum import Spectrum
 
 Kept = NDArray[np.bool_]
@@ -57,6 +58,16 @@ class Texture:
         sites = {site: np.median(np.array(theirs), axis=0) for site, theirs in powers.items()}
         common = np.max(list(sites.values()), axis=0)
         return cls(common.tolist(), {site: (common - known).tolist() for site, known in sites.items()})
+
+    def refined(self, powers: Mapping[str, Sequence[Powers]]) -> Self:
+        """With noise by which harmonised scans come nearer to each other in each band.
+
+        Bands are wide and power falls within them, noise beats with what a scan has: what is added is not what comes of it.
+
+        Args:
+            powers: of each site's harmonised scans.
+        """
+        return replace(self, added={site: values.tolist() for site, values in raised(self.added, powers).items()})
 
     def lacking(self, site: str, own: Sequence[float]) -> Powers:
         """What a scan lacks: what its site does, or of a site that is not known, what it does itself by its ``own`` powers."""

@@ -33,8 +33,8 @@ from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 3  # of what is fitted
-ROUNDS = 6  # looks at mapped scans, where curves are mended
+VERSION = 4  # of what is fitted
+ROUNDS = 6  # looks at harmonised scans, by which what was fitted is mended
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class VolumeModel:
             return self._found_anew(even, scan)
         known = scan.site in self.resolution.added
         own = [] if known else sharpness(even, scan.mask, scan.grid, self.contrast)
-        beyond = "" if known else self.resolution.beyond(own)
+        beyond = "" if known else self.resolution.beyond(scan.site, own)
         seen = blurred(even, scan.grid, self.resolution.widths(scan.site, own))
         return self._found_anew(seen, scan, beyond)
 
@@ -150,9 +150,17 @@ class VolumeModel:
             InputError: as ``map``.
         """
         made = self.made(scan)[1]
+        if softer := self._softer(scan):
+            made = replace(made, notes=(softer, *made.notes))
         if self.steps.brain_only:
             return replace(made, image=np.where(made.mask, made.image, np.float32(0)))
         return made
+
+    def _softer(self, scan: Scan) -> str:
+        """Why a scan of a known site, which is seen through its site's Gaussian, comes out less sharp than the others."""
+        if self.resolution is None or scan.site not in self.resolution.added:
+            return ""
+        return self.resolution.beyond(scan.site, sharpness(self._even(scan), scan.mask, scan.grid, self.contrast))
 
     def made(self, scan: Scan) -> tuple[Made, Made]:
         """The scan as mapped, and with the common noise; all of the head.
@@ -216,10 +224,10 @@ class Look:
     Attributes:
         site: whose it is.
         trend: of the restored scan's bias field; empty where that is left.
-        sharpness: of the restored scan; empty where resolution is left.
+        sharpness: of the restored scan, in the last looks of the mapped one; empty where resolution is left.
         reading: of the prepared scan, for the normaliser.
         landmarks: of the prepared scan, for its site's curve; empty where that is left.
-        powers: of the mapped scan; empty where noise is left.
+        powers: of the scan as harmonised; empty where noise is left.
     """
 
     site: str
@@ -265,7 +273,7 @@ def look_again(model: VolumeModel, method: str, scan: Scan) -> Look:
 
 
 def look_last(model: VolumeModel, scan: Scan) -> Look:
-    """What the curves are mended by and the noise is fitted on: landmarks of the scan as harmonised, powers as mapped.
+    """What the model is mended by: sharpness of the scan as mapped, landmarks and powers as harmonised.
 
     Noise widens what lies around a tissue's peak: the curves of sites of unlike noise are mended where all have the same.
 
@@ -273,11 +281,12 @@ def look_last(model: VolumeModel, scan: Scan) -> Look:
         InputError: as ``VolumeModel.map``.
     """
     mapped, made = model.made(scan)
-    loud = powers(mapped.image, mapped.mask) if model.steps.noise_level else []
+    sharp = sharpness(mapped.image, mapped.mask, scan.grid, model.contrast) if model.steps.resolution else []
+    loud = powers(made.image, mapped.mask) if model.steps.noise_level else []
     if not model.steps.curve:
-        return Look(scan.site, powers=loud)
+        return Look(scan.site, sharpness=sharp, powers=loud)
     mask = mapped.mask if model.texture is None else brain(made.image, scan.grid, stripped=scan.stripped)
-    return Look(scan.site, landmarks=landmarks(made.image, mask, model.contrast), powers=loud)
+    return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud)
 
 
 def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, contrast: Contrast = "T1w") -> VolumeModel:
@@ -297,19 +306,24 @@ def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser 
 
 
 def last_looks(steps: VolumeSteps) -> int:
-    """How often mapped scans are looked at: once for their noise, more often where curves are mended."""
-    return ROUNDS if steps.curve else int(steps.noise_level)
+    """How often harmonised scans are looked at."""
+    return ROUNDS if steps.resolution or steps.curve or steps.noise_level else 0
 
 
 def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None) -> VolumeModel:
-    """The model after a look at mapped scans: its curves mended, its noise fitted.
+    """The model after a look at harmonised scans: widths, curves and noise are mended.
 
-    Where noise is matched, too, the first of these looks tells the noise alone: curves are mended where all have the same.
+    Where noise is matched, the first of these looks is of scans without any: it is fitted, and curves are mended from the next
+    on, where all have the same.
     """
     early = model.steps.noise_level and model.texture is None
     curves = model.curves if model.curves is None or early else model.curves.refined(_by_site(looks, "landmarks"), reference)
-    texture = Texture.fit(_by_site(looks, "powers")) if model.steps.noise_level else None
-    return replace(model, curves=curves, texture=texture)
+    resolution = None if model.resolution is None else model.resolution.refined(_by_site(looks, "sharpness"))
+    seen = _by_site(looks, "powers")
+    texture = None
+    if model.steps.noise_level:
+        texture = Texture.fit(seen) if model.texture is None else model.texture.refined(seen)
+    return replace(model, resolution=resolution, curves=curves, texture=texture)
 
 
 def _on_scale(look: Look, normaliser: Normaliser | None) -> Landmarks:
