@@ -55,18 +55,20 @@ class LdmSettings(ZoomSettings, SampledSettings):
         description="codes snap to the codebook after their interpolation, as the paper's, before, or not; default: after, and "
         "not for several samples",
     )
-    begin: Literal["noise", "regression"] = Field(
-        "noise",
+    begin: Literal["noise", "regression"] | None = Field(
+        None,
         title="Begin",
-        description="sampling from noise, as the paper's, or from the codes of WDSR's slice under the noise of an earlier time",
+        description="sampling from noise, as the paper's, or from the codes of WDSR's slice under the noise of an earlier time; "
+        "default: 'regression' where the model has it and one sample is drawn",
     )
     begin_time: int = Field(
         300, ge=2, le=1000, title="Begin's time", description="of the schedule's 1000, where a regression begins"
     )
-    between: Literal["lerp", "learned"] = Field(
-        "lerp",
+    between: Literal["lerp", "learned"] | None = Field(
+        None,
         title="Between",
-        description="codes between two slices: their lerp, as the paper's, or by a network that adds to it",
+        description="codes between two slices: their lerp, as the paper's, or by a network that adds to it; default: 'learned' "
+        "where the model has it",
     )
     box: bool = Field(
         default=True,
@@ -99,6 +101,17 @@ class _Ldm(SampledMethod, Zoom):
         return self.settings.quantise or ("none" if self.settings.samples > 1 else "after")
 
     @property
+    def begin(self) -> Literal["noise", "regression"]:
+        """What sampling starts from; samples that tell a spread from noise, for the earlier the time, the less they differ."""
+        known = REGRESSION in self.bundle.parts and self.settings.samples == 1
+        return self.settings.begin or ("regression" if known else "noise")
+
+    @property
+    def between_two(self) -> Literal["lerp", "learned"]:
+        """How codes between two slices are made."""
+        return self.settings.between or ("learned" if BETWEEN in self.bundle.parts else "lerp")
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """See ``Zoom.needs``."""
         wanted = {REGRESSION: self.settings.begin == "regression", BETWEEN: self.settings.between == "learned"}
@@ -110,7 +123,7 @@ class _Ldm(SampledMethod, Zoom):
         settings = self.settings
         name = settings.sampler or ("plms" if settings.samples > 1 else "ddim")
         sampler = partial(ddim, eta=settings.eta) if name == "ddim" else SAMPLERS[name]
-        first = latent.TIMES if settings.begin == "noise" else settings.begin_time
+        first = latent.TIMES if self.begin == "noise" else settings.begin_time
         times = latent.times(settings.steps, clean=self.quantise == "none", first=first)
         return Sampling(name, sampler, build_schedule(self.bundle.schedule or SCHEDULE), times)
 
@@ -130,7 +143,7 @@ class _Ldm(SampledMethod, Zoom):
         sampling = self.sampling
         schedule = sampling.schedule
         denoise = latent.denoiser(self.network(DENOISER), planes, schedule, self.bundle.prediction or "eps")
-        start = prior(schedule, noise) if self.settings.begin == "noise" else self._regressed(planes, noise)
+        start = prior(schedule, noise) if self.begin == "noise" else self._regressed(planes, noise)
         return self._snapped(sampling.sampler(denoise, start, schedule, sampling.times, noise), "before")
 
     def _regressed(self, planes: Tensor, noise: Noise) -> Tensor:
@@ -222,12 +235,12 @@ class LatentZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of their codes."""
 
     name: ClassVar[str] = "latent-zoom"
-    revision: ClassVar[int] = 3  # slices that were sharp already are not sharpened any more; those with square pixels
+    revision: ClassVar[int] = 4  # begins with a regression and takes learned codes between slices, where the model has both
 
     def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
         """See ``SliceMethod.lerped``; by the network that learned it, where asked for."""
         plain = super().lerped(below, above, shares)
-        if self.settings.between == "lerp":
+        if self.between_two == "lerp":
             return plain
         learned: Tensor = self.network(BETWEEN)(below, above, shares)
         return torch.where((plain == self._black).all(1, keepdim=True), plain, learned)
@@ -249,6 +262,7 @@ class PixelZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of the decoded slices."""
 
     name: ClassVar[str] = "pixel-zoom"
+    revision: ClassVar[int] = 3  # begins with a regression where the model has one
 
     def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Decoded slices."""

@@ -21,7 +21,7 @@ from core.stats import scan_stats
 from tests.phantoms import brain
 
 LDM, OTHERS = ("latent-zoom", "pixel-zoom"), ("bicubic-ae", "srgan-si", "wdsr-si")
-PLAIN: dict[str, Any] = {"quantise": "none", "deblur": False, "steps": 4}
+PLAIN: dict[str, Any] = {"quantise": "none", "deblur": False, "steps": 4, "begin": "noise", "between": "lerp"}
 
 
 def repeating(image: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def linear(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 FEW = {"steps": 2, "axes": ["axial"]}
-PLAIN = {"quantise": "none", "deblur": False}
+PLAIN = {"quantise": "none", "deblur": False, "begin": "noise", "between": "lerp"}
 
 
 @pytest.mark.parametrize("factor", [4, 5, 4.5, 7, 11])
@@ -448,6 +448,25 @@ def test_a_model_without_what_an_option_needs_is_refused(tmp_path: Path, option:
         WeightsError, match=f"model-unfit: expected a model of latent-zoom with autoencoder, denoiser, {role}, but"
     ):
         _ = method.bundle
+
+
+def test_what_a_model_has_learned_beyond_the_paper_is_used_unless_it_is_left_or_samples_tell_a_spread(tmp_path: Path) -> None:
+    mock.write(str(tmp_path), "latent-zoom")
+
+    def ways(**options: object) -> tuple[str, str]:
+        method = build_method("latent-zoom", options, str(tmp_path))
+        assert isinstance(method, LatentZoom)
+        return method.begin, method.between_two
+
+    assert ways() == ("regression", "learned")
+    assert ways(begin="noise", between="lerp") == ("noise", "lerp")
+    assert ways(samples=4) == ("noise", "learned")
+    config = tmp_path / "config.json"
+    kept = json.loads(config.read_text())
+    for role in ("regression", "between"):
+        del kept["parts"][role]
+    config.write_text(json.dumps(kept))
+    assert ways() == ("noise", "lerp")
 
 
 def test_codes_between_begin_as_the_lerp_and_end_at_the_two_whatever_was_learned() -> None:
