@@ -118,10 +118,12 @@ def _distance(grid: Grid) -> float:
 def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings) -> bool:
     """Whether anyone tells how thick the slices of a scan are: the user, its simulation or its sidecar's thickness.
 
+    A profile tells no thickness, but for "point": slices that were dropped have none.
+
     Args:
         sidecar: JSON values by name.
         said: by the user, of all scans.
     """
     simulated = isinstance(own := sidecar.get(KEY), dict) and "Degradation" in own
-    by_user = said.slice_gap is not None or said.slice_profile is not None
+    by_user = said.slice_gap is not None or said.slice_profile == "point"
     return by_user or simulated or _is_thickness(sidecar.get("SliceThickness"))

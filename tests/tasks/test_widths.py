@@ -59,6 +59,15 @@ def test_what_the_user_says_wins(cohort: Path) -> None:
     assert {scan.width for scan in plan.scans} == {None}
 
 
+def test_a_profile_alone_tells_no_thickness(cohort: Path) -> None:
+    """So the voxels are asked all the same; but slices that were dropped have none."""
+    silent = planned(cohort).scan("silent")
+    for profile in ("box", "gaussian"):
+        scan = planned(cohort, slices={"slice_profile": profile}).scan("silent")
+        assert (scan.width, scan.forward.slices) == (silent.width, (profile, silent.forward.slices[1]))
+    assert planned(cohort, slices={"slice_profile": "point"}).scan("silent").width is None
+
+
 def test_slices_without_gaps_are_taken_so(tmp_path: Path) -> None:
     scan, grid = sliced(field(1) + 200, 2, 4.0, 4.0)
     (tmp_path / "cohort").mkdir()
