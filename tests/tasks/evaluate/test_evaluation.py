@@ -139,6 +139,20 @@ def test_what_is_repaired_agrees_with_its_scan_as_after_a_run(cohort, tmp_path):
     assert left[1] < 0.5 * left[0]
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_choice_by_the_scan_is_repaired_or_not_as_its_candidate_says(cohort, tmp_path, monkeypatch, repair):
+    """Without the repair the baseline gains nothing, and is passed over."""
+    from core.methods.auto import pick
+
+    gains = {"methods": ("cubic", "unires"), "gains": ((1.1, 1.0), (0.9, 0.8))}
+    cell = pick.Cell(contrast="T1w", spacing=(5, 7), gap=(0, 0.1), persons=8, **gains)
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,)))
+    chooser = Candidate("chosen", "auto", choices=(CUBIC, UNIRES), repair=repair)
+    wanted = said(cohort, tmp_path, selection={"participant_label": ["01"]})
+    (chosen,) = run(wanted, [chooser])
+    assert chosen.note.startswith("cubic: " if repair else "unires: ")
+
+
 def test_a_choice_by_the_scan_takes_part_as_the_method_that_it_chose(cohort, tmp_path):
     chooser = Candidate("auto", "auto", choices=(Candidate("anyscan", "anyscan", reason="model-missing"), UNIRES))
     chosen, itself = run(said(cohort, tmp_path), [chooser, UNIRES])[:2]
