@@ -17,7 +17,7 @@ import numpy as np
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.consistency import repaired, unrepaired
+from core.engine.consistency import explained_by, repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver
 from core.errors import InputError
 from core.evaluation.metrics.interval import interval_scores
@@ -179,7 +179,7 @@ class CaseEvaluation:
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         more += [f"revision {candidate.revision}"] if candidate.revision != 1 else []
-        more += ["repair"] if candidate.repair else []
+        more += ["repair", *(["evened"] if candidate.build().evens else [])] if candidate.repair else []
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)
 
@@ -219,7 +219,7 @@ def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Chec
     driver = Driver(method, checkpoint) if isinstance(method, IterativeMethod) else None
     image, *maps = restored_by(method, evaluation.measured(candidate), images.target, evaluation.settings.tiling, driver)
     if candidate.repair and not unrepaired(method, images.measured.forward):
-        image = repaired(image, images.target, images.measured)
+        image = repaired(image, images.target, explained_by(method, images.measured))
     return image, dict(zip(method.maps, maps, strict=True))
 
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.banding import banding
 from core.engine.plan import Weights
 from core.errors import InputError, IsovoxError, UsageError, WeightsError
 from core.evaluation.metrics.restoration import restoration_scores
@@ -33,6 +34,7 @@ from core.models.domain import Domain
 from core.operators.forward_model import SliceProfile
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
+from core.stats import scan_stats
 from tasks.evaluate import candidates as who
 from tasks.evaluate import evaluation
 from tasks.evaluate.candidates import Candidate
@@ -137,6 +139,25 @@ def test_what_is_repaired_agrees_with_its_scan_as_after_a_run(cohort, tmp_path):
         image, on, _ = nifti.load(str(tmp_path / one.image))
         left.append(float(np.abs(scan.image - forward.operator(scan.grid, on).forward(image)).mean()))
     assert left[1] < 0.5 * left[0]
+
+
+def test_a_repair_does_not_bring_back_the_banding_that_a_method_takes_out(cohort, tmp_path):
+    wanted = said(cohort, tmp_path / "even", factor=2, selection={"participant_label": ["01"]})
+    run(wanted, [CUBIC])
+    (path,) = (tmp_path / "even" / "simulated").rglob("*_T1w.nii.gz")
+    scan, grid, stored = nifti.load(str(path))
+    nifti.save(str(path), scan * np.where(np.arange(scan.shape[2]) % 2, 1, 1.12).astype(np.float32), grid, stored)
+    given = said(tmp_path / "even" / "simulated", tmp_path / "out")
+    left = {}
+    for each in run(given, [CUBIC, UNIRES, replace(UNIRES, label="unires+repair", repair=True)]):
+        image, on, _ = nifti.load(str(tmp_path / "out" / each.image))
+        seen_again = np.maximum(SliceProfile().operator(grid, on).forward(image), np.float32(0))
+        bands = banding(seen_again, grid, scan_stats(seen_again))
+        assert bands is not None
+        left[each.method] = abs(bands.gain)
+    assert left["cubic"] > 0.06
+    assert left["unires"] < 0.02
+    assert left["unires+repair"] < 0.02
 
 
 @pytest.mark.parametrize("repair", [True, False])
