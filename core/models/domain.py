@@ -89,7 +89,7 @@ class Domain(Settings):
         in_plane: voxel sizes within the slices, mm.
         anatomy: skull-stripped brains or whole heads.
         sign: "non-negative" where background is 0, or dark and above it.
-        orientations: of the slices.
+        orientations: of the slices; where they are stated scans without slices are refused too.
         voxel_size: of the restored scan, mm: what the model gives.
         tested: where it was held against cubic interpolation: a scan whose nearest cell is no gain is refused.
         persons: how many it has seen; told, nothing is refused by it.
@@ -146,6 +146,11 @@ class Facts:
     orientation: Orientation | None = None
     voxel_size: float | None = None
     repaired: bool = True
+
+    @property
+    def sliced(self) -> bool | None:
+        """Whether an axis is that of slices; None where the voxel sizes are not known."""
+        return None if self.in_plane is None else self.orientation is not None
 
     @property
     def factor(self) -> float | None:
@@ -234,6 +239,8 @@ def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
     if facts.in_plane and domain.in_plane and not all(_within(edge, domain.in_plane) for edge in facts.in_plane):
         got = " x ".join(map(_number, facts.in_plane))
         yield f"voxels of {got} mm within the slices; trained for {_span(domain.in_plane, 'mm')}"
+    if domain.orientations and facts.sliced is False:
+        yield f"no slices; trained for {' or '.join(domain.orientations)} ones"
 
 
 def _sign(domain: Domain, facts: Facts) -> Iterator[str]:

@@ -46,8 +46,8 @@ class Cell(Settings):
 
     def holds(self, facts: Facts) -> bool:
         """Whether a scan lies in the cell."""
-        if facts.contrast != self.contrast or facts.slice_spacing is None or facts.slice_gap is None:
-            return False
+        if facts.contrast != self.contrast or facts.slice_spacing is None or facts.slice_gap is None or facts.orientation is None:
+            return False  # cubes have no slices, though their edge counts as a distance
         return self.spacing[0] <= facts.slice_spacing <= self.spacing[1] and self.gap[0] <= facts.slice_gap <= self.gap[1]
 
     def why(self, place: int) -> str:
@@ -90,4 +90,9 @@ def ranked(facts: Facts) -> list[tuple[str, str]]:
     best = [(name, cell.why(place)) for place, name in enumerate(cell.before_otherwise())] if cell else []
     if not facts.repaired:
         best = [(name, why) for name, why in best if name != baseline()]
-    return [*best, (OTHERWISE, "" if best else "no trained model was measured on such scans")]
+    return [*best, (OTHERWISE, "" if best else _why_otherwise(facts))]
+
+
+def _why_otherwise(facts: Facts) -> str:
+    """Why no other method was thought of for a scan."""
+    return "the scan has no slices" if facts.sliced is False else "no trained model was measured on such scans"
