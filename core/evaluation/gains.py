@@ -5,7 +5,7 @@ Student's two-sided 90 % interval. ``domain.md`` is for readers; ``domain.json``
 ``core.models.domain.GainCell``, and ``isovox models tested FOLDER domain.json`` writes them into a model's card and domain, by
 which the plan then refuses scans whose nearest cell is no gain. ``choice.json`` ranks, in each cell, the methods that were
 repaired as a run repairs them (``METHOD+repair``): a table by which a method is chosen for a scan. What is not surely better than
-the method for any scan stands behind that.
+the method for any scan stands behind that. Its cells are by the slices' distance in mm, as the scans' own grids have it.
 ``calibration.json`` holds, of methods that tell their uncertainty, how far it must be stretched at each factor
 (``core.models.calibration``); ``isovox models calibrated FOLDER calibration.json`` writes it beside a model.
 """
@@ -132,16 +132,18 @@ def ranking(entries: Sequence[Entry], places: Places) -> list[dict[str, Any]]:
     Surely better is a method whose difference to it, paired by person, has a 90 % interval above 0; ties go to it. Within each
     part they stand by the lower ends of their gains. Cells without it, and those of one person, are left out.
 
-    A cell reaches halfway to the next that was measured of the same contrast; the outermost a little beyond themselves.
+    A cell is of slices that are so many whole mm apart, the nearest to what they are on the scans' own grids. It reaches halfway
+    to the next that was measured of the same contrast; the outermost a little beyond themselves.
 
     Args:
         entries: rows of an evaluation.
-        places: factor and gap of the degradations that count.
+        places: factor and gap of the degradations that count; the factor stands for mm where a row does not tell them.
     """
     otherwise = f"{for_any_scan()}{REPAIRED}"
 
     def place(entry: Entry) -> Place:
-        return places[entry.degradation]
+        factor, gap = places[entry.degradation]
+        return max(1, round(factor if entry.spacing is None else entry.spacing)), gap
 
     beyond = {key: interval(each) for key, each in _by_person(_over(entries, places, otherwise), place).items()}
     tried: dict[tuple[str, float, int], list[Tried]] = {}

@@ -45,6 +45,7 @@ from tasks.evaluate.probing import other_truth, probed, restored_by
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
+SAID = ("person", "contrast", "spacing")  # of a row, which rows of before do not all say
 VERSION = 2  # of the figures: a change of their definition scores anew
 
 State = Literal["done", "failed"]
@@ -58,6 +59,7 @@ class Score(Settings):
         degradation: name of the one of the protocol's by which the scan was made; empty of a protocol with one.
         person: label of the person; empty where it is not known, and each scan counts as another's.
         contrast: BIDS suffix of the scan; empty where it has none.
+        spacing: distance of the scan's slices, mm.
         method: label of the method.
         model: of a learned method; name and version.
         state: done or failed.
@@ -74,6 +76,7 @@ class Score(Settings):
     degradation: str = ""
     person: str = ""
     contrast: str = ""
+    spacing: float | None = None
     method: str
     model: str = ""
     state: State = "done"
@@ -121,6 +124,11 @@ class CaseEvaluation:
     def protocol(self) -> Protocol:
         """By which the case is scored."""
         return registry.protocol(self.settings.protocol)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Distance of the measured scan's slices, mm."""
+        return max(readers.header(self.case.kind, self.case.measured, self.settings.trust).grid.spacing)
 
     @cached_property
     def images(self) -> CaseImages:
@@ -302,12 +310,12 @@ def _row(case: Case, candidate: Candidate) -> Score:
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
-    row = _row(evaluation.case, candidate)
+    row = _row(evaluation.case, candidate).model_copy(update={"spacing": evaluation.spacing})
     note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
     digest = evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
     if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
-        return stored.model_copy(update={"person": row.person, "contrast": row.contrast})  # rows of before did not say
+        return stored.model_copy(update={name: getattr(row, name) for name in SAID})
     scan = restored_scan(evaluation, candidate)
     if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))

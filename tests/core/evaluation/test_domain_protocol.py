@@ -64,11 +64,12 @@ STEADY, VARYING, LITTLE, OTHERWISE = (2.0, 2.0, 2.1), (1.5, 2.5, 3.0), (1.0, 1.0
 ALL_THICK = ((2, 0), (4, 0), (4, 20))
 
 
-def rows_of(gains: dict[str, tuple[float, ...]], slices=ALL_THICK) -> list[Entry]:
+def rows_of(gains: dict[str, tuple[float, ...]], slices=ALL_THICK, voxel: float | None = None) -> list[Entry]:
     """Rows of both profiles: cubic interpolation at 30 dB, and methods above it by person."""
     return [
         Entry(
             *(str(person), "T1w", f"{spacing}mm{gap}{profile}", method, {"psnr": 30 + gain[person]}),
+            spacing=None if voxel is None else voxel * spacing,
         )
         for spacing, gap in slices
         for profile in ("box", "gaussian")
@@ -115,6 +116,18 @@ def test_ties_go_to_the_method_for_any_scan() -> None:
 
 def test_without_the_method_for_any_scan_nothing_can_be_said_to_be_better() -> None:
     assert choice(rows_of({"a+repair": STEADY})) == ()
+
+
+def test_the_choice_counts_slices_in_mm_as_the_scans_grids_have_them() -> None:
+    """Of voxels of 0.868 mm four make slices 3.47 mm apart, which are no 4 mm; the gains by factor stay as they are."""
+    gains = {"a+repair": STEADY, "unires+repair": OTHERWISE}
+    rows = rows_of(gains, slices=((4, 0), (8, 0)), voxel=0.868)
+    assert [cell.spacing for cell in choice(rows)] == [(2.85, 5.0), (5.0, 7.35)]
+    assert ANY_SCAN.tables is not None
+    factors = [cell["factor"] for cell in json.loads(ANY_SCAN.tables(rows)["domain.json"])["a+repair"]]
+    assert factors == [4, 8]
+    whole = rows_of(gains, slices=((4, 0), (8, 0)), voxel=1.0)
+    assert choice(whole) == choice(rows_of(gains, slices=((4, 0), (8, 0))))
 
 
 def cell(factor: float, gain: float, gap: float = 0.0, contrast: str = "T1w") -> GainCell:
