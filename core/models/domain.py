@@ -132,6 +132,7 @@ class Facts:
         orientation: of the slices; None also where no axis is theirs.
         voxel_size: of the restored scan, mm.
         repaired: whether the result is brought to agree with the scan afterwards.
+        agent: contrast agent that the person was given, by the BIDS entity ``ce``.
     """
 
     contrast: str | None = None
@@ -146,6 +147,12 @@ class Facts:
     orientation: Orientation | None = None
     voxel_size: float | None = None
     repaired: bool = True
+    agent: str | None = None
+
+    @property
+    def look(self) -> str | None:
+        """The contrast as evaluations call it: with an agent it is another one, see ``look_of``."""
+        return look_of(self.contrast, self.agent) if self.contrast else None
 
     @property
     def sliced(self) -> bool | None:
@@ -166,6 +173,7 @@ def facts_of(
     suffix: str | None = None,
     skull_stripped: bool | None = None,
     lowest: float | None = None,
+    agent: str | None = None,
 ) -> Facts:
     """What a scan's header, name and sidecar tell.
 
@@ -176,6 +184,7 @@ def facts_of(
         suffix: of its BIDS name; one that is no contrast of BIDS tells nothing.
         skull_stripped: as its sidecar says.
         lowest: its smallest value over its 99.9th percentile.
+        agent: of its BIDS name, ``ce``.
     """
     axis = grid.slice_axis
     first, second, spacing = sorted(grid.spacing) if axis is None else [*_but(grid.spacing, axis), grid.spacing[axis]]
@@ -192,7 +201,18 @@ def facts_of(
         lowest=lowest,
         orientation=None if axis is None else NORMALS[grid.codes[axis]],
         voxel_size=voxel_size,
+        agent=agent,
     )
+
+
+def look_of(suffix: str, agent: str | None) -> str:
+    """What a contrast is called that may be due to an agent: "T1w", "ce-gadolinium_T1w".
+
+    Args:
+        suffix: of BIDS.
+        agent: of the BIDS entity ``ce``; None or empty without.
+    """
+    return f"ce-{agent}_{suffix}" if agent and suffix else suffix
 
 
 def _but(spacing: Sequence[float], axis: int) -> list[float]:

@@ -30,7 +30,7 @@ from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import methods
 from core.models.calibration import UNCERTAINTY
-from core.models.domain import Facts, disagreements, facts_of
+from core.models.domain import Facts, disagreements, facts_of, look_of
 from core.noise import field_key
 from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings
@@ -58,7 +58,7 @@ class Score(Settings):
         scan: key of the truth.
         degradation: name of the one of the protocol's by which the scan was made; empty of a protocol with one.
         person: label of the person; empty where it is not known, and each scan counts as another's.
-        contrast: BIDS suffix of the scan; empty where it has none.
+        contrast: BIDS suffix of the scan, with its contrast agent where it tells one; empty where it has none.
         spacing: distance of the scan's slices, mm.
         method: label of the method.
         model: of a learned method; name and version.
@@ -207,6 +207,7 @@ class CaseEvaluation:
             measured.forward,
             voxel_size=max(self.images.target.spacing),
             suffix=self.case.truth.entities.get("suffix"),
+            agent=self.case.truth.entities.get("ce"),
             skull_stripped=metadata.get("SkullStripped"),
             lowest=measured.stats.minimum / measured.stats.upper if measured.stats.upper > 0 else None,
         )
@@ -304,8 +305,8 @@ def _kept_score(uri: str, out: str, digest: str) -> Score | None:
 
 
 def _row(case: Case, candidate: Candidate) -> Score:
-    suffix = case.truth.entities.get("suffix", "")
-    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person, "contrast": suffix}
+    contrast = look_of(case.truth.entities.get("suffix", ""), case.truth.entities.get("ce"))
+    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person, "contrast": contrast}
     return Score(**named, method=candidate.label, model=candidate.model)
 
 

@@ -30,7 +30,7 @@ class Cell(Settings):
     """Scans that are alike, and what did best on them.
 
     Attributes:
-        contrast: BIDS suffix.
+        contrast: BIDS suffix, with the contrast agent where one was given: "ce-gadolinium_T1w".
         spacing: of the slices, mm: least and most.
         gap: between slices, as a fraction of the spacing: least and most.
         methods: the best first; measured as ``isovox evaluate`` scores whole volumes.
@@ -49,7 +49,7 @@ class Cell(Settings):
 
     def holds(self, facts: Facts) -> bool:
         """Whether a scan lies in the cell."""
-        if facts.contrast != self.contrast or facts.slice_spacing is None or facts.slice_gap is None or facts.orientation is None:
+        if facts.look != self.contrast or facts.slice_spacing is None or facts.slice_gap is None or facts.orientation is None:
             return False  # cubes have no slices, though their edge counts as a distance
         return self.spacing[0] <= facts.slice_spacing <= self.spacing[1] and self.gap[0] <= facts.slice_gap <= self.gap[1]
 

@@ -7,6 +7,7 @@ import pytest
 
 from core.engine.planning import best
 from core.geometry.grid import Grid
+from core.methods.auto import pick
 from core.methods.auto.pick import OTHERWISE, among, ranked
 from core.methods.registry import build_method, methods, shipped
 from core.models.domain import Facts, disagreements, facts_of, read_domain
@@ -51,6 +52,16 @@ def test_clinical_scans_stay_with_the_network(within: tuple[float, float]) -> No
             sizes = list(within)
             sizes.insert(orientation, spacing)
             assert choice(facts((sizes[0], sizes[1], sizes[2])))[0] == "anyscan"
+
+
+def test_with_a_contrast_agent_a_scan_is_of_another_contrast_unless_a_cell_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, enhanced = facts((1.0, 1.0, 5.0)), facts((1.0, 1.0, 5.0), agent="gadolinium")
+    assert choice(plain)[0] == "anyscan"
+    assert choice(enhanced) == (OTHERWISE, "no trained model was measured on such scans")
+    cells = [cell.model_copy(update={"contrast": "ce-gadolinium_T1w"}) for cell in pick.table().cells]
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=tuple(cells)))
+    assert choice(enhanced)[0] == "anyscan"
+    assert choice(plain)[0] == OTHERWISE
 
 
 def test_cubes_are_outside_the_networks_domain_whoever_asks() -> None:
