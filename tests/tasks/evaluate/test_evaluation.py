@@ -193,6 +193,7 @@ def test_figures_are_those_of_degrading_restoring_and_scoring_by_hand(cohort, tm
         by_hand = interpolate(made.image, made.grid, grid.crop(box), BY_HAND[one.method])
         seen = restoration_scores(by_hand, truth[box.slices]) | invented(by_hand, truth[box.slices], grid.crop(box), made.grid)
         assert one.figures == pytest.approx(seen, rel=1e-6)
+        assert one.spacing == pytest.approx(6.0)  # mm: four sharp voxels of 1.5
         image, on, _ = nifti.load(str(tmp_path / one.image))
         np.testing.assert_array_equal(image, by_hand)
         np.testing.assert_allclose(on.affine, grid.affine, atol=1e-5)
