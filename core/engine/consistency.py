@@ -5,8 +5,11 @@ image x --A--> the scan as it would be --y - A x--> what the scan says beyond it
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from core.banding import evened
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
 from core.operators.forward_model import ForwardModel
@@ -24,6 +27,18 @@ def unrepaired(method: Method, forward: ForwardModel) -> str:
         why = "has another contrast than the anatomy" if forward.needs_tissues else "came about by draws that it does not tell"
         return f"the scan {why} ({forward.describe()})"
     return "" if method.keeps_contrast else f"{method.name} makes another contrast than the scan's"
+
+
+def explained_by(method: Method, measured: Measured) -> Measured:
+    """The scan that a restored image explains: as measured, without its banding where the method takes that out.
+
+    Args:
+        method: that made the image.
+        measured: the whole scan.
+    """
+    if not method.evens:
+        return measured
+    return replace(measured, image=evened(measured.image, measured.grid, measured.stats)[0])
 
 
 def repaired(image: Array, target: Grid, measured: Measured) -> Array:

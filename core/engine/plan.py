@@ -255,7 +255,7 @@ def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = 
     suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
     size, lowest = voxel_size_of([scan.source_grid], settings), scan.lowest if lowest is None else lowest
     facts = facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
-    return replace(facts, repaired=settings.repair)
+    return replace(facts, repaired=settings.repair, agent=scan.entities.get("ce"))
 
 
 def outside_domain(settings: RunSettings, reasons: Sequence[str]) -> InputError:

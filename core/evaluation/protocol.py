@@ -105,6 +105,7 @@ class Entry:
         degradation: name of the protocol's.
         method: label.
         figures: by name.
+        spacing: distance of the slices' centres on the scan's own grid, mm; None where it is not known.
     """
 
     person: str
@@ -112,6 +113,7 @@ class Entry:
     degradation: str
     method: str
     figures: Mapping[str, float]
+    spacing: float | None = None
 
 
 def every_scan(entities: Entities) -> bool:  # noqa: ARG001 - what a protocol is asked with

@@ -88,7 +88,7 @@ class PickerEntry:
         where: "module:function" of (facts: ``core.models.domain.Facts``) -> Sequence[tuple[str, str]]: methods by name, the best
             first, each with why. Of these the first one takes the scan that is for all that is known of it; the last one
             must be for any scan.
-        among: "module:function" of () -> Sequence[str]: all methods that it may name.
+        among: "module:function" of () -> Sequence[str]: all methods that it may name, the one for any scan last.
         title: one line.
         source: what the choice rests on.
     """

@@ -89,7 +89,7 @@ class Domain(Settings):
         in_plane: voxel sizes within the slices, mm.
         anatomy: skull-stripped brains or whole heads.
         sign: "non-negative" where background is 0, or dark and above it.
-        orientations: of the slices.
+        orientations: of the slices; where they are stated scans without slices are refused too.
         voxel_size: of the restored scan, mm: what the model gives.
         tested: where it was held against cubic interpolation: a scan whose nearest cell is no gain is refused.
         persons: how many it has seen; told, nothing is refused by it.
@@ -132,6 +132,7 @@ class Facts:
         orientation: of the slices; None also where no axis is theirs.
         voxel_size: of the restored scan, mm.
         repaired: whether the result is brought to agree with the scan afterwards.
+        agent: contrast agent that the person was given, by the BIDS entity ``ce``.
     """
 
     contrast: str | None = None
@@ -146,6 +147,17 @@ class Facts:
     orientation: Orientation | None = None
     voxel_size: float | None = None
     repaired: bool = True
+    agent: str | None = None
+
+    @property
+    def look(self) -> str | None:
+        """The contrast as evaluations call it: with an agent it is another one, see ``look_of``."""
+        return look_of(self.contrast, self.agent) if self.contrast else None
+
+    @property
+    def sliced(self) -> bool | None:
+        """Whether an axis is that of slices; None where the voxel sizes are not known."""
+        return None if self.in_plane is None else self.orientation is not None
 
     @property
     def factor(self) -> float | None:
@@ -161,6 +173,7 @@ def facts_of(
     suffix: str | None = None,
     skull_stripped: bool | None = None,
     lowest: float | None = None,
+    agent: str | None = None,
 ) -> Facts:
     """What a scan's header, name and sidecar tell.
 
@@ -171,6 +184,7 @@ def facts_of(
         suffix: of its BIDS name; one that is no contrast of BIDS tells nothing.
         skull_stripped: as its sidecar says.
         lowest: its smallest value over its 99.9th percentile.
+        agent: of its BIDS name, ``ce``.
     """
     axis = grid.slice_axis
     first, second, spacing = sorted(grid.spacing) if axis is None else [*_but(grid.spacing, axis), grid.spacing[axis]]
@@ -187,7 +201,18 @@ def facts_of(
         lowest=lowest,
         orientation=None if axis is None else NORMALS[grid.codes[axis]],
         voxel_size=voxel_size,
+        agent=agent,
     )
+
+
+def look_of(suffix: str, agent: str | None) -> str:
+    """What a contrast is called that may be due to an agent: "T1w", "ce-gadolinium_T1w".
+
+    Args:
+        suffix: of BIDS.
+        agent: of the BIDS entity ``ce``; None or empty without.
+    """
+    return f"ce-{agent}_{suffix}" if agent and suffix else suffix
 
 
 def _but(spacing: Sequence[float], axis: int) -> list[float]:
@@ -234,6 +259,8 @@ def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
     if facts.in_plane and domain.in_plane and not all(_within(edge, domain.in_plane) for edge in facts.in_plane):
         got = " x ".join(map(_number, facts.in_plane))
         yield f"voxels of {got} mm within the slices; trained for {_span(domain.in_plane, 'mm')}"
+    if domain.orientations and facts.sliced is False:
+        yield f"no slices; trained for {' or '.join(domain.orientations)} ones"
 
 
 def _sign(domain: Domain, facts: Facts) -> Iterator[str]:

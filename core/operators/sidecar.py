@@ -19,6 +19,7 @@ from core.settings.scans import AcquisitionSettings
 
 KEY = "Isovox"
 THINNER = 0.99  # of the slices' distance: a thickness from here on is no gap, but rounding
+THICKER = 1.01  # of the slices' distance: a thickness from here on is no rounding, but slices that overlap
 
 
 def fields_of(forward: ForwardModel, axis: int, voxel: float) -> dict[str, Any]:
@@ -104,6 +105,31 @@ def _gap(thickness: Any, grid: Grid) -> float:
     return round(1 - float(thickness) / distance, 3)
 
 
+def overlap(
+    sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | None = None, width: SliceWidth | None = None
+) -> str:
+    """What slices that are thicker than they are apart are taken as, in words, for no forward model knows such slices.
+
+    Args:
+        sidecar: JSON values by name.
+        grid: canonical, of the scan.
+        said: by the user, of all scans.
+        width: of its slices, by its voxels; for scans whose thickness nobody tells.
+
+    Returns:
+        "5 mm thick every 2.5 mm; taken as 2.5 mm thick"; empty of other slices, and where the user says their gap.
+    """
+    thickness: Any = sidecar.get("SliceThickness")
+    distance = _distance(grid)
+    if said is not None and said.slice_gap is not None:
+        return ""
+    if _is_thickness(thickness):
+        thick = f"{thickness:.3g} mm" if thickness > distance * THICKER else ""
+    else:
+        thick = width.describe() if width is not None and width.low > distance else ""
+    return f"{thick} thick every {distance:.3g} mm; taken as {distance:.3g} mm thick" if thick else ""
+
+
 def _is_thickness(thickness: Any) -> bool:
     """Whether a sidecar's value is a thickness in mm."""
     return isinstance(thickness, int | float) and thickness > 0
@@ -118,10 +144,12 @@ def _distance(grid: Grid) -> float:
 def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings) -> bool:
     """Whether anyone tells how thick the slices of a scan are: the user, its simulation or its sidecar's thickness.
 
+    A profile tells no thickness, but for "point": slices that were dropped have none.
+
     Args:
         sidecar: JSON values by name.
         said: by the user, of all scans.
     """
     simulated = isinstance(own := sidecar.get(KEY), dict) and "Degradation" in own
-    by_user = said.slice_gap is not None or said.slice_profile is not None
+    by_user = said.slice_gap is not None or said.slice_profile == "point"
     return by_user or simulated or _is_thickness(sidecar.get("SliceThickness"))

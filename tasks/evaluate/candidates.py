@@ -69,10 +69,11 @@ class Candidate:
         """Who restores a scan by the name of this candidate, and why; of a method that is itself, without a word.
 
         Args:
-            facts: what is known of the scan.
+            facts: what is known of the scan; whether it is repaired is this candidate's to say.
         """
         if not self.choices:
             return self, ""
+        facts = replace(facts, repaired=self.repair)
         able = {choice.method: choice.build() for choice in self.choices if not choice.reason}
         name, why = best(resolve(pickers()[self.method].where)(facts), [facts], able)
         choice = next(choice for choice in self.choices if choice.method == name)

@@ -17,7 +17,7 @@ import numpy as np
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.consistency import repaired, unrepaired
+from core.engine.consistency import explained_by, repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver
 from core.errors import InputError
 from core.evaluation.metrics.interval import interval_scores
@@ -30,7 +30,7 @@ from core.methods.base import Measured
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import methods
 from core.models.calibration import UNCERTAINTY
-from core.models.domain import Facts, disagreements, facts_of
+from core.models.domain import Facts, disagreements, facts_of, look_of
 from core.noise import field_key
 from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings
@@ -45,6 +45,7 @@ from tasks.evaluate.probing import other_truth, probed, restored_by
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
+SAID = ("person", "contrast", "spacing")  # of a row, which rows of before do not all say
 VERSION = 2  # of the figures: a change of their definition scores anew
 
 State = Literal["done", "failed"]
@@ -57,7 +58,8 @@ class Score(Settings):
         scan: key of the truth.
         degradation: name of the one of the protocol's by which the scan was made; empty of a protocol with one.
         person: label of the person; empty where it is not known, and each scan counts as another's.
-        contrast: BIDS suffix of the scan; empty where it has none.
+        contrast: BIDS suffix of the scan, with its contrast agent where it tells one; empty where it has none.
+        spacing: distance of the scan's slices, mm.
         method: label of the method.
         model: of a learned method; name and version.
         state: done or failed.
@@ -74,6 +76,7 @@ class Score(Settings):
     degradation: str = ""
     person: str = ""
     contrast: str = ""
+    spacing: float | None = None
     method: str
     model: str = ""
     state: State = "done"
@@ -121,6 +124,11 @@ class CaseEvaluation:
     def protocol(self) -> Protocol:
         """By which the case is scored."""
         return registry.protocol(self.settings.protocol)
+
+    @cached_property
+    def spacing(self) -> float:
+        """Distance of the measured scan's slices, mm."""
+        return max(readers.header(self.case.kind, self.case.measured, self.settings.trust).grid.spacing)
 
     @cached_property
     def images(self) -> CaseImages:
@@ -179,7 +187,7 @@ class CaseEvaluation:
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         more += [f"revision {candidate.revision}"] if candidate.revision != 1 else []
-        more += ["repair"] if candidate.repair else []
+        more += ["repair", *(["evened"] if candidate.build().evens else [])] if candidate.repair else []
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)
 
@@ -199,6 +207,7 @@ class CaseEvaluation:
             measured.forward,
             voxel_size=max(self.images.target.spacing),
             suffix=self.case.truth.entities.get("suffix"),
+            agent=self.case.truth.entities.get("ce"),
             skull_stripped=metadata.get("SkullStripped"),
             lowest=measured.stats.minimum / measured.stats.upper if measured.stats.upper > 0 else None,
         )
@@ -219,7 +228,7 @@ def _restored(evaluation: CaseEvaluation, candidate: Candidate, checkpoint: Chec
     driver = Driver(method, checkpoint) if isinstance(method, IterativeMethod) else None
     image, *maps = restored_by(method, evaluation.measured(candidate), images.target, evaluation.settings.tiling, driver)
     if candidate.repair and not unrepaired(method, images.measured.forward):
-        image = repaired(image, images.target, images.measured)
+        image = repaired(image, images.target, explained_by(method, images.measured))
     return image, dict(zip(method.maps, maps, strict=True))
 
 
@@ -296,18 +305,18 @@ def _kept_score(uri: str, out: str, digest: str) -> Score | None:
 
 
 def _row(case: Case, candidate: Candidate) -> Score:
-    suffix = case.truth.entities.get("suffix", "")
-    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person, "contrast": suffix}
+    contrast = look_of(case.truth.entities.get("suffix", ""), case.truth.entities.get("ce"))
+    named = {"scan": case.scan, "degradation": case.degradation, "person": case.person, "contrast": contrast}
     return Score(**named, method=candidate.label, model=candidate.model)
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
-    row = _row(evaluation.case, candidate)
+    row = _row(evaluation.case, candidate).model_copy(update={"spacing": evaluation.spacing})
     note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
     digest = evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
     if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
-        return stored.model_copy(update={"person": row.person, "contrast": row.contrast})  # rows of before did not say
+        return stored.model_copy(update={name: getattr(row, name) for name in SAID})
     scan = restored_scan(evaluation, candidate)
     if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
         note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))

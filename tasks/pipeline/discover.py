@@ -203,7 +203,7 @@ def plan_cohort(
     known = {name: {**earlier.get(name, {}), **paces.get(name, {})} for name in {*earlier, *paces}}
     plan = complete(settings, scans, refused, weights, known, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
-    notes = (*plan.notes, *width_notes(plan.scans), *_withheld(discovery.scans))
+    notes = (*plan.notes, *width_notes(plan.scans, settings.slices), *_withheld(discovery.scans))
     return plan.model_copy(update={"files": discovery.ledger.account(), "notes": notes})
 
 

@@ -30,6 +30,7 @@ from core.methods.maps import meaning_of
 from core.methods.registry import baseline
 from core.stats import looks_skull_stripped
 from tasks.pipeline.labels import write_labels
+from tasks.pipeline.widths import overlap_of
 from tasks.restore.maps import names_of, path_of_map
 from tasks.restore.work import (
     Job,
@@ -172,6 +173,7 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         "Model": model.model_dump(mode="json", exclude={"folder"}) if (model := plan.way(scan).weights) else None,
         "Acquisition": scan.forward.digested(),
         **({"SliceWidth": scan.width.model_dump(mode="json")} if scan.width else {}),
+        **({"SliceOverlap": overlap} if (overlap := overlap_of(scan, plan.settings.slices)) else {}),
         "Seed": plan.settings.seed,
         "Versions": versions(),
         **({"Maps": about} if (about := method_of(job).about_maps) else {}),

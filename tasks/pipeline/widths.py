@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,9 +17,10 @@ from core.io import files, readers
 from core.io.bids import Source
 from core.io.output import Output
 from core.io.validation import Trust
-from core.operators.sidecar import is_told
+from core.operators.sidecar import is_told, overlap
 from core.operators.width import SliceWidth, can_tell, slice_width
 from core.settings.run import RunSettings
+from core.settings.scans import AcquisitionSettings
 
 
 def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> SliceWidth | None:
@@ -59,8 +61,33 @@ def _measured(sha256: str, kind: str, uris: tuple[str, ...], trust: Trust | None
     return slice_width(image, grid)
 
 
-def notes(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
-    """What a plan says of widths that were read from voxels: how many, and each scan whose slices have gaps by it."""
+def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ...]:
+    """What a plan says of how thick slices are: of widths that were read from voxels, and of slices that overlap.
+
+    Args:
+        scans: of the plan.
+        said: of their slices by the user.
+    """
+    return *_read(scans), *_overlapping(scans, said)
+
+
+def overlap_of(scan: ScanPlan, said: AcquisitionSettings) -> str:
+    """What a scan's slices are taken as where they are thicker than they are apart, in words; else empty."""
+    return overlap(scan.metadata, scan.source_grid, said, scan.width)
+
+
+def _overlapping(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ...]:
+    """Of slices that overlap, whose and how they are taken; those that are alike in one line."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for scan in scans:
+        if how := overlap_of(scan, said):
+            alike[how].append(scan.key)
+    names = {how: keys[0] if len(keys) == 1 else f"{len(keys)} scans" for how, keys in alike.items()}
+    return tuple(f"slices of {name} overlap: {how}" for how, name in names.items())
+
+
+def _read(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
+    """How many widths were read from voxels, and each scan whose slices have gaps by it."""
     seen = [scan for scan in scans if scan.width is not None]
     if not seen:
         return ()

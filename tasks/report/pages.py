@@ -200,7 +200,9 @@ def _about_drawing(rows: list[list[float]]) -> str:
 
 
 def _slices(record: ScanRecord) -> str:
-    """How thick the slices are by the scan's voxels, and what the restoration took; empty where someone told it."""
+    """How thick the slices are by the scan's voxels, and what was taken; empty where someone told it and they do not overlap."""
+    if overlap := record.provenance.get("SliceOverlap"):
+        return f"they overlap: {overlap}"
     if "SliceWidth" not in record.provenance:
         return ""
     width, gap = SliceWidth.model_validate(record.provenance["SliceWidth"]), record.provenance["Acquisition"].get("slice_gap")

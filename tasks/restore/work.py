@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from core.banding import evened
-from core.engine.consistency import repaired, unrepaired
+from core.engine.consistency import explained_by, repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver, thinned
 from core.engine.plan import CohortPlan, ScanPlan, facts_of_scan, outside_domain
 from core.engine.restore import Restore, Source, restore_scan
@@ -241,14 +240,6 @@ def is_repaired(job: Job, scan: ScanPlan) -> bool:
     return read_plan(job.out, job.plan).settings.repair and not unrepaired(method_of(job), scan.forward)
 
 
-def _explained(job: Job, scan: ScanPlan) -> Measured:
-    """The scan that a restored image explains: as measured, without its banding where the method takes that out."""
-    measured = measured_of(job, scan)
-    if not method_of(job).evens:
-        return measured
-    return replace(measured, image=evened(measured.image, measured.grid, measured.stats)[0])
-
-
 def repaired_blocks(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iterator[tuple[Box, list[Array]]]:
     """The blocks of the images that a method made, after what their scans say was added to them."""
     scans, boxes = scans_of(job), []
@@ -260,7 +251,8 @@ def repaired_blocks(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iter
         del arrays, array  # before the next block is made
     for number, scan in enumerate(scans):
         if is_repaired(job, scan):
-            images[number] = repaired(images[number], scan.target_grid, _explained(job, scan))
+            explained = explained_by(method_of(job), measured_of(job, scan))
+            images[number] = repaired(images[number], scan.target_grid, explained)
     for box in boxes:
         yield box, [image[box.slices] for image in images]
 

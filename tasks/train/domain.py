@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FAINT = 0.5  # of the threshold of the foreground: fluid within a brain counts
 LARGEST_BRAIN = 2.2  # litres; heads have three and more
 MM3_PER_LITRE = 1e6
-SLACK = 0.125  # of spacing and factor on either side, over which the network that isovox brings was tested
+SLACK = 0.125  # of spacing, factor and restored voxels on either side, over which the network that isovox brings was tested
 SLICED = (SliceProfile, DroppedSlices, LowField)
 
 
@@ -36,10 +36,13 @@ def domain_of(
         keys: of the scans that were trained on.
         persons: how many they are of.
         forward: by which they were degraded; None where they were not: then their slices say nothing, and what they show does.
-        drawn: slices and contrasts that examples drew for themselves: these count in the place of ``forward`` and the scans' own.
+        drawn: slices and contrasts that examples drew for themselves: these count in the place of ``forward`` and the scans' own;
+            what voxels the model makes is as the scans' own.
     """
     if drawn is not None:
-        return drawn.domain.model_copy(update={"persons": persons})
+        sizes = _sharp(store, keys)
+        voxel_size = (min(sizes) * (1 - SLACK), max(sizes) * (1 + SLACK)) if sizes else None
+        return drawn.domain.model_copy(update={"persons": persons, "voxel_size": voxel_size})
     suffixes = {key.rpartition("_")[2] for key in keys}
     domain = Domain(
         contrasts=tuple(sorted(suffixes)) if suffixes and suffixes <= CONTRASTS else None,
@@ -49,10 +52,15 @@ def domain_of(
         return domain.model_copy(update={"anatomy": _anatomy(store, keys)})
     if not isinstance(forward, SLICED) or forward.factor is None or not keys:
         return domain
-    sharp = [size for key in keys for size in store.grid(f"{key}/measured").spacing]
+    sharp = _sharp(store, keys)
     spacing = forward.factor * min(sharp) * (1 - SLACK), forward.factor * max(sharp) * (1 + SLACK)
     factor = forward.factor * (1 - SLACK), forward.factor * (1 + SLACK)
     return domain.model_copy(update={"slice_spacing": spacing, "factor": factor})
+
+
+def _sharp(store: Store, keys: Sequence[str]) -> list[float]:
+    """The voxel sizes of scans, along all their axes, mm."""
+    return [size for key in keys for size in store.grid(f"{key}/measured").spacing]
 
 
 def _anatomy(store: Store, keys: Sequence[str]) -> tuple[Anatomy, ...] | None:

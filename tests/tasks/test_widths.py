@@ -59,6 +59,29 @@ def test_what_the_user_says_wins(cohort: Path) -> None:
     assert {scan.width for scan in plan.scans} == {None}
 
 
+def test_a_profile_alone_tells_no_thickness(cohort: Path) -> None:
+    """So the voxels are asked all the same; but slices that were dropped have none."""
+    silent = planned(cohort).scan("silent")
+    for profile in ("box", "gaussian"):
+        scan = planned(cohort, slices={"slice_profile": profile}).scan("silent")
+        assert (scan.width, scan.forward.slices) == (silent.width, (profile, silent.forward.slices[1]))
+    assert planned(cohort, slices={"slice_profile": "point"}).scan("silent").width is None
+
+
+def test_slices_that_overlap_are_taken_as_thick_as_they_are_apart_and_the_plan_says_so(cohort: Path) -> None:
+    words = "overlap: 7.5 mm thick every 5 mm; taken as 5 mm thick"
+    (cohort / "told.json").write_text(json.dumps({"SliceThickness": 7.5}))
+    plan = planned(cohort)
+    assert plan.scan("told").forward.slices == ("box", 0.0)
+    assert [note for note in plan.notes if "overlap" in note] == [f"slices of told {words}"]
+    (cohort / "silent.json").write_text(json.dumps({"SliceThickness": 7.5}))
+    assert [note for note in planned(cohort).notes if "overlap" in note] == [f"slices of 2 scans {words}"]
+    for thickness in (5.0, 5.04, 4.5):  # rounding is no overlap
+        for name in ("silent", "told"):
+            (cohort / f"{name}.json").write_text(json.dumps({"SliceThickness": thickness}))
+        assert not any("overlap" in note for note in planned(cohort).notes)
+
+
 def test_slices_without_gaps_are_taken_so(tmp_path: Path) -> None:
     scan, grid = sliced(field(1) + 200, 2, 4.0, 4.0)
     (tmp_path / "cohort").mkdir()

@@ -1,8 +1,9 @@
-"""Slices 2 to 8 mm apart, without and with gaps, of box and Gaussian profiles.
+"""Slices 2 to 8 sharp voxels apart, without and with gaps, of box and Gaussian profiles.
 
-Of sharp scans with voxels of 1 mm along the slices' axis. The degradations are named by distance, gap in percent and profile,
-``4mm20gaussian``; ``--degradation`` takes some of them, ``--axis`` tilts the slices: S axial, A coronal, R sagittal. Contrasts,
-heads and brains are the cohort's. Gains by cell, and what did best in each, are written as ``core.evaluation.gains`` says.
+The degradations are named by distance, gap in percent and profile, ``4mm20gaussian``: in mm where voxels are of 1 mm along the
+slices' axis; else the distance is what the scan's grid says, and so the choice by the scan is told it. ``--degradation`` takes
+some of them, ``--axis`` tilts the slices: S axial, A coronal, R sagittal. Contrasts, heads and brains are the cohort's. Gains by
+cell, and what did best in each, are written as ``core.evaluation.gains`` says.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from core.evaluation.gains import Places, tables
 from core.evaluation.protocol import Protocol
 
-SPACINGS = (2, 3, 4, 5, 6, 8)  # mm
+SPACINGS = (2, 3, 4, 5, 6, 8)  # sharp voxels
 GAPS = (0.0, 0.2)
 PROFILES = ("box", "gaussian")
 SLICES = {

@@ -1,8 +1,9 @@
 """The choice: a table of cells by contrast, distance of slices and gap, each with what did best there on persons held out.
 
 The table is what ``isovox evaluate any-scan CROPS --methods cubic cubic+repair unires+repair anyscan+repair …`` wrote as
-``choice.json``: on cubes of 112 voxels from the brains of eight persons that models were validated, not trained on. What had the
-highest lower bound stands first, all repaired, as a run repairs them.
+``choice.json``: on cubes of 112 voxels from the brains of eight persons that models were validated, not trained on, all repaired,
+as a run repairs them. What is surely better than the method for any scan, paired by person, stands before it, the highest lower
+bound first; what ties with it stands behind. (A table of before, without paired figures, has the highest lower bound first.)
 
 Without the repair, the baseline of all gains gains nothing, and so is passed over; the others keep their order.
 What is in no cell goes to a method that is for any scan and needs no training; so does what every trained model refuses.
@@ -29,11 +30,12 @@ class Cell(Settings):
     """Scans that are alike, and what did best on them.
 
     Attributes:
-        contrast: BIDS suffix.
+        contrast: BIDS suffix, with the contrast agent where one was given: "ce-gadolinium_T1w".
         spacing: of the slices, mm: least and most.
         gap: between slices, as a fraction of the spacing: least and most.
         methods: the best first; measured as ``isovox evaluate`` scores whole volumes.
         gains: of each, repaired, over cubic interpolation as it is: dB, mean by person; and its 90 % interval's lower end.
+        paired: the same of its difference to the method for any scan, by person; None of that one, and where it was not measured.
         persons: on whom it was measured.
     """
 
@@ -42,19 +44,24 @@ class Cell(Settings):
     gap: tuple[float, float]
     methods: tuple[str, ...] = Field(min_length=1)
     gains: tuple[tuple[float, float], ...]
+    paired: tuple[tuple[float, float] | None, ...] = ()
     persons: int
 
     def holds(self, facts: Facts) -> bool:
         """Whether a scan lies in the cell."""
-        if facts.contrast != self.contrast or facts.slice_spacing is None or facts.slice_gap is None:
-            return False
+        if facts.look != self.contrast or facts.slice_spacing is None or facts.slice_gap is None or facts.orientation is None:
+            return False  # cubes have no slices, though their edge counts as a distance
         return self.spacing[0] <= facts.slice_spacing <= self.spacing[1] and self.gap[0] <= facts.slice_gap <= self.gap[1]
+
+    def scans(self) -> str:
+        """Which scans, in words."""
+        return f"{self.contrast} with slices {self.spacing[0]:g} to {self.spacing[1]:g} mm apart"
 
     def why(self, place: int) -> str:
         """What was measured of the method at that place, in words."""
-        (low, high), (gain, least) = self.spacing, self.gains[place]
+        gain, least = self.gains[place]
         return (
-            f"did {'' if place == 0 else 'next '}best on {self.contrast} with slices {low:g} to {high:g} mm apart: repaired, "
+            f"did {'' if place == 0 else 'next '}best on {self.scans()}: repaired, "
             f"{gain:+.2f} dB over cubic ({least:+.2f} at least, {self.persons} persons)"
         )
 
@@ -90,4 +97,11 @@ def ranked(facts: Facts) -> list[tuple[str, str]]:
     best = [(name, cell.why(place)) for place, name in enumerate(cell.before_otherwise())] if cell else []
     if not facts.repaired:
         best = [(name, why) for name, why in best if name != baseline()]
-    return [*best, (OTHERWISE, "" if best else "no trained model was measured on such scans")]
+    return [*best, (OTHERWISE, "" if best else _why_otherwise(facts, cell))]
+
+
+def _why_otherwise(facts: Facts, cell: Cell | None) -> str:
+    """Why no other method was thought of for a scan of a cell, or of none."""
+    if cell:
+        return f"nothing did surely better on {cell.scans()} ({cell.persons} persons)"
+    return "the scan has no slices" if facts.sliced is False else "no trained model was measured on such scans"

@@ -21,12 +21,15 @@ class SliceRanges:
         gap: the largest, as a fraction of that distance; half of the scans have none.
         profiles: sensitivities across a slice, equally often.
         noise: the largest standard deviation of noise that is added, as a fraction of the image's 99.9th percentile.
+        in_plane: least and most voxel size within the slices of the scans that a model is for, mm; examples have the sharp scans'
+            own, to which what restores brings a scan first; None: not stated.
     """
 
     spacing: tuple[float, float]
     gap: float
     profiles: tuple[Profile, ...]
     noise: float
+    in_plane: tuple[float, float] | None = None
 
     def draw(self, draw: np.random.Generator) -> tuple[SliceProfile, float]:
         """A forward model, and the distance of its slices in mm."""
@@ -36,8 +39,14 @@ class SliceRanges:
 
     @property
     def domain(self) -> Domain:
-        """The scans that a model is for that has seen such slices."""
-        return Domain(slice_spacing=self.spacing, slice_gap=(0.0, self.gap), slice_profiles=self.profiles)
+        """The scans that a model is for that has seen such slices; what voxels it makes hangs on the sharp scans."""
+        return Domain(
+            slice_spacing=self.spacing,
+            slice_gap=(0.0, self.gap),
+            slice_profiles=self.profiles,
+            in_plane=self.in_plane,
+            orientations=("axial", "coronal", "sagittal"),
+        )
 
     def describe(self) -> str:
         """In words, as cards say it."""

@@ -402,12 +402,14 @@ def cells(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("cells")
 def test_a_choice_takes_what_did_best_where_it_is_for_the_scan_and_all_of_that_is_known() -> None:
     scans = thick("four", 4), thick("two", 2), thick("untold", 4, metadata={}), thick("t2", 4, entities={"suffix": "T2w"})
+    scans += (thick("agent", 4, entities={"suffix": "T1w", "ce": "gadolinium"}),)
     made = chosen(*scans, others={"resunet-3d": WEIGHTS})
     assert {each.key: made.way(each).method for each in made.scans} == {
         "four": "resunet-3d",
         "two": "unires",
         "untold": "unires",
         "t2": "unires",
+        "agent": "unires",
     }
     assert "+2.30 dB over cubic" in made.scan("four").why
     assert "no trained model was measured on such scans" in made.scan("t2").why

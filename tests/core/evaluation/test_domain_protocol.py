@@ -14,7 +14,7 @@ from core.evaluation.gains import interval
 from core.evaluation.protocol import Entry
 from core.evaluation.protocols.any_scan import PROTOCOL as ANY_SCAN
 from core.evaluation.protocols.domain import PROTOCOL
-from core.methods.auto.pick import Table
+from core.methods.auto.pick import Cell, Table
 from core.models.card import Card, Figure, read_card, write_card
 from core.models.domain import Domain, Facts, GainCell, both, disagreements, read_domain
 from core.models.tested import METRIC, note_tested, read_cells
@@ -60,29 +60,74 @@ def test_tables_hold_every_cell_and_persons_count_once() -> None:
     assert [(cell["factor"], cell["gap"]) for cell in cells] == [(2, 0), (4, 0), (4, 0.2)]
 
 
+STEADY, VARYING, LITTLE, OTHERWISE = (2.0, 2.0, 2.1), (1.5, 2.5, 3.0), (1.0, 1.0, 1.2), (0.5, 0.4, 0.6)
+ALL_THICK = ((2, 0), (4, 0), (4, 20))
+
+
+def rows_of(gains: dict[str, tuple[float, ...]], slices=ALL_THICK, voxel: float | None = None) -> list[Entry]:
+    """Rows of both profiles: cubic interpolation at 30 dB, and methods above it by person."""
+    return [
+        Entry(
+            *(str(person), "T1w", f"{spacing}mm{gap}{profile}", method, {"psnr": 30 + gain[person]}),
+            spacing=None if voxel is None else voxel * spacing,
+        )
+        for spacing, gap in slices
+        for profile in ("box", "gaussian")
+        for method, gain in {"cubic": (0.0,) * 9, **gains}.items()
+        for person in range(min(map(len, gains.values())))
+    ]
+
+
+def choice(rows: list[Entry]) -> tuple[Cell, ...]:
+    assert ANY_SCAN.tables is not None
+    return Table.model_validate_json(ANY_SCAN.tables(rows)["choice.json"]).cells
+
+
 def test_the_choice_ranks_repaired_methods_by_their_lower_ends() -> None:
     """A steady gain stands before a larger one of the mean that varies; profiles of one place count together."""
-    gains = {"a+repair": (2.0, 2.0, 2.1), "b+repair": (1.0, 3.0, 5.0), "c": (9.0, 9.0, 9.1), "d+repair": (1.0, 1.0, 1.2)}
-    rows = [
-        Entry(str(person), "T1w", f"{spacing}mm{gap}{profile}", method, {"psnr": 30 + (gain[person] if method != "cubic" else 0)})
-        for spacing, gap in ((2, 0), (4, 0), (4, 20))
-        for profile in ("box", "gaussian")
-        for method, gain in {"cubic": (0.0,) * 3, **gains}.items()
-        for person in range(3)
-    ]
+    gains = {"a+repair": STEADY, "b+repair": VARYING, "c": (9.0, 9.0, 9.1), "d+repair": LITTLE, "unires+repair": OTHERWISE}
+    rows = rows_of(gains)
     rows.append(Entry("alone", "T2w", "4mm0box", "a+repair", {"psnr": 9.0}))
     rows.append(Entry("alone", "T2w", "4mm0box", "cubic", {"psnr": 1.0}))
-    assert ANY_SCAN.tables is not None
-    cells = Table.model_validate_json(ANY_SCAN.tables(rows)["choice.json"]).cells
-    assert [cell.methods for cell in cells] == [("a", "d", "b")] * 3
+    cells = choice(rows)
+    assert [cell.methods for cell in cells] == [("a", "b", "d", "unires")] * 3
     assert [(cell.spacing, cell.gap) for cell in cells] == [
         ((1.9, 3.0), (0.0, 0.1)),
         ((3.0, 4.2), (0.0, 0.1)),
         ((3.8, 4.2), (0.1, 0.3)),
     ]
     assert {cell.persons for cell in cells} == {3}
-    assert [gain for gain, _ in cells[0].gains] == pytest.approx([2.03, 1.07, 3.0])
+    assert [gain for gain, _ in cells[0].gains] == pytest.approx([2.03, 2.33, 1.07, 0.5])
     assert all(least < gain for gain, least in cells[0].gains)
+
+
+def test_ties_go_to_the_method_for_any_scan() -> None:
+    """Its gain may be the smaller one: what counts is the difference, paired by person, and that its interval lies above 0."""
+    varies = {"cubic+repair": (0.9, 1.1, 1.0, 1.2), "unires+repair": (1.0, 0.9, 1.1, 0.95)}
+    (cell,) = choice(rows_of(varies, slices=((2, 0),)))
+    assert cell.methods == ("unires", "cubic")
+    assert cell.before_otherwise() == ()
+    ahead = {"cubic+repair": (0.1, 2.1, 4.1, 6.1), "unires+repair": (0.0, 2.0, 4.05, 6.0)}  # far apart, each a little better
+    (cell,) = choice(rows_of(ahead, slices=((2, 0),)))
+    assert cell.methods == ("cubic", "unires")
+    assert cell.paired[0] == (pytest.approx(0.09), pytest.approx(0.06))
+    assert cell.paired[1] is None
+
+
+def test_without_the_method_for_any_scan_nothing_can_be_said_to_be_better() -> None:
+    assert choice(rows_of({"a+repair": STEADY})) == ()
+
+
+def test_the_choice_counts_slices_in_mm_as_the_scans_grids_have_them() -> None:
+    """Of voxels of 0.868 mm four make slices 3.47 mm apart, which are no 4 mm; the gains by factor stay as they are."""
+    gains = {"a+repair": STEADY, "unires+repair": OTHERWISE}
+    rows = rows_of(gains, slices=((4, 0), (8, 0)), voxel=0.868)
+    assert [cell.spacing for cell in choice(rows)] == [(2.85, 5.0), (5.0, 7.35)]
+    assert ANY_SCAN.tables is not None
+    factors = [cell["factor"] for cell in json.loads(ANY_SCAN.tables(rows)["domain.json"])["a+repair"]]
+    assert factors == [4, 8]
+    whole = rows_of(gains, slices=((4, 0), (8, 0)), voxel=1.0)
+    assert choice(whole) == choice(rows_of(gains, slices=((4, 0), (8, 0))))
 
 
 def cell(factor: float, gain: float, gap: float = 0.0, contrast: str = "T1w") -> GainCell:

@@ -8,7 +8,8 @@ import pytest
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.operators.forward_model import DroppedSlices, InPlane, LowField, SliceProfile
-from core.operators.sidecar import fields_of, read_forward, simulated_by
+from core.operators.sidecar import fields_of, overlap, read_forward, simulated_by
+from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
 THICK = Grid((20, 20, 8), np.diag([1, 1, 4, 1.0]))
@@ -98,3 +99,17 @@ def test_what_an_older_version_told_is_read():
 
 def test_a_gap_is_told_to_a_thousandth():
     assert read_forward({"SliceThickness": 2.5}, Grid((20, 20, 8), np.diag([1, 1, 3.6, 1.0]))).slice_gap == 0.306
+
+
+def test_slices_thicker_than_they_are_apart_are_named_with_what_they_are_taken_as():
+    assert overlap({"SliceThickness": 6.0}, THICK) == "6 mm thick every 4 mm; taken as 4 mm thick"
+    by_voxels = overlap({}, THICK, width=SliceWidth(mm=5.5, low=4.5, high=6.5))
+    assert by_voxels == "5.5 mm (4.5 to 6.5) thick every 4 mm; taken as 4 mm thick"
+    assert overlap({"SliceThickness": 6.0}, THICK, said(slice_profile="gaussian"))
+    for sidecar, how, width in (
+        ({"SliceThickness": 4.03}, said(), None),
+        ({}, said(), SliceWidth(mm=4.3, low=3.9, high=5.3)),
+        ({"SliceThickness": 6.0}, said(slice_gap=0.0), None),
+        ({}, said(), None),
+    ):
+        assert overlap(sidecar, THICK, how, width) == ""

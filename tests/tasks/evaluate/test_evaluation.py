@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.banding import banding
 from core.engine.plan import Weights
 from core.errors import InputError, IsovoxError, UsageError, WeightsError
 from core.evaluation.metrics.restoration import restoration_scores
@@ -33,6 +34,7 @@ from core.models.domain import Domain
 from core.operators.forward_model import SliceProfile
 from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
+from core.stats import scan_stats
 from tasks.evaluate import candidates as who
 from tasks.evaluate import evaluation
 from tasks.evaluate.candidates import Candidate
@@ -139,6 +141,39 @@ def test_what_is_repaired_agrees_with_its_scan_as_after_a_run(cohort, tmp_path):
     assert left[1] < 0.5 * left[0]
 
 
+def test_a_repair_does_not_bring_back_the_banding_that_a_method_takes_out(cohort, tmp_path):
+    wanted = said(cohort, tmp_path / "even", factor=2, selection={"participant_label": ["01"]})
+    run(wanted, [CUBIC])
+    (path,) = (tmp_path / "even" / "simulated").rglob("*_T1w.nii.gz")
+    scan, grid, stored = nifti.load(str(path))
+    nifti.save(str(path), scan * np.where(np.arange(scan.shape[2]) % 2, 1, 1.12).astype(np.float32), grid, stored)
+    given = said(tmp_path / "even" / "simulated", tmp_path / "out")
+    left = {}
+    for each in run(given, [CUBIC, UNIRES, replace(UNIRES, label="unires+repair", repair=True)]):
+        image, on, _ = nifti.load(str(tmp_path / "out" / each.image))
+        seen_again = np.maximum(SliceProfile().operator(grid, on).forward(image), np.float32(0))
+        bands = banding(seen_again, grid, scan_stats(seen_again))
+        assert bands is not None
+        left[each.method] = abs(bands.gain)
+    assert left["cubic"] > 0.06
+    assert left["unires"] < 0.02
+    assert left["unires+repair"] < 0.02
+
+
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_choice_by_the_scan_is_repaired_or_not_as_its_candidate_says(cohort, tmp_path, monkeypatch, repair):
+    """Without the repair the baseline gains nothing, and is passed over."""
+    from core.methods.auto import pick
+
+    gains = {"methods": ("cubic", "unires"), "gains": ((1.1, 1.0), (0.9, 0.8))}
+    cell = pick.Cell(contrast="T1w", spacing=(5, 7), gap=(0, 0.1), persons=8, **gains)
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=(cell,)))
+    chooser = Candidate("chosen", "auto", choices=(CUBIC, UNIRES), repair=repair)
+    wanted = said(cohort, tmp_path, selection={"participant_label": ["01"]})
+    (chosen,) = run(wanted, [chooser])
+    assert chosen.note.startswith("cubic: " if repair else "unires: ")
+
+
 def test_a_choice_by_the_scan_takes_part_as_the_method_that_it_chose(cohort, tmp_path):
     chooser = Candidate("auto", "auto", choices=(Candidate("anyscan", "anyscan", reason="model-missing"), UNIRES))
     chosen, itself = run(said(cohort, tmp_path), [chooser, UNIRES])[:2]
@@ -158,6 +193,7 @@ def test_figures_are_those_of_degrading_restoring_and_scoring_by_hand(cohort, tm
         by_hand = interpolate(made.image, made.grid, grid.crop(box), BY_HAND[one.method])
         seen = restoration_scores(by_hand, truth[box.slices]) | invented(by_hand, truth[box.slices], grid.crop(box), made.grid)
         assert one.figures == pytest.approx(seen, rel=1e-6)
+        assert one.spacing == pytest.approx(6.0)  # mm: four sharp voxels of 1.5
         image, on, _ = nifti.load(str(tmp_path / one.image))
         np.testing.assert_array_equal(image, by_hand)
         np.testing.assert_allclose(on.affine, grid.affine, atol=1e-5)

@@ -155,6 +155,13 @@ def test_a_page_has_every_part(scan_view: ScanView) -> None:
     assert "cd" * 32 in text
 
 
+def test_a_page_says_how_slices_that_overlap_are_taken(scan_view: ScanView) -> None:
+    words = "5 mm thick every 2.5 mm; taken as 2.5 mm thick"
+    record = scan_view.record.model_copy(update={"provenance": scan_view.record.provenance | {"SliceOverlap": words}})
+    assert f"they overlap: {words}" in scan_page(dataclasses.replace(scan_view, record=record))
+    assert "overlap: " not in scan_page(scan_view)
+
+
 def test_images_have_words_and_ids_are_unique(scan_view: ScanView, cohort_view: CohortView) -> None:
     for text in (scan_page(scan_view), cohort_page(cohort_view)):
         page = Page(text)

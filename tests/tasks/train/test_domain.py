@@ -10,6 +10,7 @@ import pytest
 from core.geometry.grid import Grid
 from core.io.arrays.store import Store
 from core.operators.forward_model import SliceProfile
+from core.training.data.drawn_slices import SliceRanges
 from tasks.restore.work import write_image
 from tasks.train.domain import domain_of
 
@@ -39,3 +40,12 @@ def test_a_restoring_model_is_for_slices_like_those_that_it_saw(tmp_path: Path) 
     domain = domain_of(*stored(tmp_path, 65), 1, SliceProfile(factor=4))
     assert domain.anatomy is None
     assert domain.factor == (3.5, 4.5)
+
+
+def test_a_model_of_drawn_slices_makes_voxels_like_those_of_its_sharp_scans(tmp_path: Path) -> None:
+    """Their edges are 5 mm here; what scans it is for within the slices the recipe says."""
+    ranges = SliceRanges(spacing=(2.0, 8.0), gap=0.3, profiles=("box",), noise=0.03, in_plane=(0.4, 2.61))
+    domain = domain_of(*stored(tmp_path, 65), 1, None, ranges)
+    assert domain.voxel_size == (5 * 0.875, 5 * 1.125)
+    assert (domain.in_plane, domain.orientations) == ((0.4, 2.61), ("axial", "coronal", "sagittal"))
+    assert domain_of(stored(tmp_path / "none")[0], [], 0, None, ranges).voxel_size is None

@@ -22,6 +22,7 @@ from core.methods.anyscan.inputs import CHANNELS, SUB, Units, network_inputs, sl
 from core.methods.anyscan.recipe import RECIPE, Laplace
 from core.methods.base import Measured
 from core.models.calibration import Stretch, note_stretches
+from core.models.domain import read_domain
 from core.models.mock import write_mock
 from core.networks import build
 from core.operators.forward_model import SliceProfile
@@ -238,4 +239,9 @@ def test_the_small_network_has_a_million_weights() -> None:
 def test_the_ranges_say_what_scans_the_model_is_for() -> None:
     assert RANGES.domain.slice_spacing == (2.0, 8.0)
     assert RANGES.domain.slice_gap == (0.0, 0.3)
+    shipped = registry.shipped("anyscan")
+    assert shipped is not None
+    beside = read_domain(str(shipped))
+    for name in ("slice_spacing", "slice_gap", "slice_profiles", "in_plane", "orientations"):
+        assert getattr(beside, name) == getattr(RANGES.domain, name)
     assert "2 to 8 mm" in RANGES.describe()

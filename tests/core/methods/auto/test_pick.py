@@ -1,0 +1,70 @@
+"""What a choice by the scan thinks of a scan: cells are for slices, and a network is for what it was trained and measured on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.engine.planning import best
+from core.geometry.grid import Grid
+from core.methods.auto import pick
+from core.methods.auto.pick import OTHERWISE, among, ranked
+from core.methods.registry import build_method, methods, shipped
+from core.models.domain import Facts, disagreements, facts_of, read_domain
+from core.operators.forward_model import SliceProfile
+
+
+def facts(sizes: tuple[float, float, float], voxel_size: float = 1.0, **more) -> Facts:
+    grid = Grid((60, 60, 40), np.diag([*sizes, 1.0]))
+    return facts_of(grid, SliceProfile(), voxel_size=voxel_size, suffix="T1w", skull_stripped=True, lowest=0.0, **more)
+
+
+def choice(scan: Facts) -> tuple[str, str]:
+    able = {name: build_method(name, {}, str(own) if (own := shipped(name)) else None) for name in among() if name in methods()}
+    return best(ranked(scan), [scan], able)
+
+
+@pytest.mark.parametrize("edge", [2.2, 2.6, 3.0, 4.0])
+def test_scans_without_slices_go_to_the_method_for_any_scan(edge: float) -> None:
+    assert choice(facts((edge, edge, edge))) == (OTHERWISE, "the scan has no slices")
+    assert choice(facts((edge, edge, 1.05 * edge)))[0] == OTHERWISE
+
+
+@pytest.mark.parametrize(
+    ("sizes", "voxel_size", "why"),
+    [
+        ((0.45, 0.45, 8.0), 0.2, r"restored voxels of 0.2 mm; trained for 0.76 to 1.5 mm"),
+        ((1.0, 1.0, 5.0), 4.0, r"restored voxels of 4 mm; trained for 0.76 to 1.5 mm"),
+        ((3.0, 3.0, 5.0), 1.0, r"voxels of 3 x 3 mm within the slices; trained for 0.4 to 2.61 mm"),
+    ],
+)
+def test_scans_beyond_what_the_network_was_trained_and_measured_on_go_there_too(sizes, voxel_size: float, why: str) -> None:
+    name, words = choice(facts(sizes, voxel_size))
+    assert name == OTHERWISE
+    assert words.startswith("anyscan did ")
+    assert why in words
+
+
+@pytest.mark.parametrize("within", [(0.4, 0.4), (0.45, 0.45), (0.868, 1.0), (1.0, 1.0), (2.6, 2.6)])
+def test_clinical_scans_stay_with_the_network(within: tuple[float, float]) -> None:
+    for spacing in (5.0, 6.0):
+        for orientation in range(3):
+            sizes = list(within)
+            sizes.insert(orientation, spacing)
+            assert choice(facts((sizes[0], sizes[1], sizes[2])))[0] == "anyscan"
+
+
+def test_with_a_contrast_agent_a_scan_is_of_another_contrast_unless_a_cell_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, enhanced = facts((1.0, 1.0, 5.0)), facts((1.0, 1.0, 5.0), agent="gadolinium")
+    assert choice(plain)[0] == "anyscan"
+    assert choice(enhanced) == (OTHERWISE, "no trained model was measured on such scans")
+    cells = [cell.model_copy(update={"contrast": "ce-gadolinium_T1w"}) for cell in pick.table().cells]
+    monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=tuple(cells)))
+    assert choice(enhanced)[0] == "anyscan"
+    assert choice(plain)[0] == OTHERWISE
+
+
+def test_cubes_are_outside_the_networks_domain_whoever_asks() -> None:
+    domain = read_domain(str(shipped("anyscan")))
+    assert disagreements(domain, facts((2.6, 2.6, 2.6))) == ["no slices; trained for axial or coronal or sagittal ones"]
+    assert disagreements(domain, Facts(contrast="T1w", slice_spacing=2.6)) == []  # of a scan whose voxels nobody knows
