@@ -137,10 +137,12 @@ def test_a_network_that_adds_nothing_gives_the_corrected_interpolation(axis: int
     assert np.abs(made - wanted).max() < 0.06 * np.ptp(wanted)
     assert np.abs(made - wanted).mean() < 0.002 * np.ptp(wanted)
     np.testing.assert_allclose(half_width, math.log(10) * Units.of(whole.stats).scale, rtol=1e-5)  # of a Laplace error of scale 1
-    note_stretches(model, [Stretch(factor=2, stretch=1.0, persons=1), Stretch(factor=6, stretch=3.0, persons=1)])
+    note_stretches(model, [Stretch(spacing=2, stretch=1.0, persons=1), Stretch(spacing=6, stretch=3.0, persons=1)])
     again = registry.build_method("anyscan", {}, model)
     assert again.depends_on != method.depends_on
-    np.testing.assert_allclose(again.restore([whole], grid)[1], 2 * half_width, rtol=1e-5)  # slices lie 4 voxels apart
+    np.testing.assert_allclose(again.restore([whole], grid)[1], 2 * half_width, rtol=1e-5)  # slices lie 4 mm apart
+    finer = grid.isotropic(0.5)
+    np.testing.assert_allclose(again.restore([whole], finer)[1], 2 * half_width.max(), rtol=1e-5)  # whatever the voxels
 
 
 def test_a_scan_below_zero_gets_its_background_at_zero() -> None:
