@@ -30,7 +30,7 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 2  # uncertainty by the distance of slices in mm
+    revision: ClassVar[int] = 2  # uncertainty by the distance of slices in mm; voxels far below the air don't count
     maps = (UNCERTAINTY,)
 
     @cached_property
