@@ -74,5 +74,5 @@ def calibrated(options: argparse.Namespace) -> int:
 
     made = note_stretches(options.folder, read_stretches(options.stretches, options.method))
     for each in made.stretches:
-        say(f"factor {each.factor:g}: {each.stretch:.2f} times as wide as the network says ({each.persons} persons)")
+        say(f"slices {each.spacing:g} mm apart: {each.stretch:.2f} times as wide as the network says ({each.persons} persons)")
     return OK

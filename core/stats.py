@@ -43,6 +43,7 @@ class ScanStats:
         foreground_mean: mean over the foreground (above Otsu's threshold of the positive voxels).
         contrast: distance between the two classes' means, ``mu`` of Brudfors et al. 2018; above 0.
         noise_sd: standard deviation of the noise; above 0.
+        lower: 0.1st percentile, which no single voxel moves; None of a scan that was read before it was taken.
     """
 
     minimum: float
@@ -51,6 +52,7 @@ class ScanStats:
     foreground_mean: float
     contrast: float
     noise_sd: float
+    lower: float | None = None
 
 
 def scan_stats(image: Array) -> ScanStats:
@@ -103,14 +105,15 @@ class RunningStatistics:
 
 def _stats(image: Array, minimum: float, maximum: float) -> ScanStats:
     """The statistics of a sample of an image with that range."""
-    upper = float(np.percentile(image, 99.9))
+    lower, upper = (float(np.percentile(image, share)) for share in (0.1, 99.9))
     positive = image[image > 0]
     if positive.size == 0:
-        return ScanStats(minimum, maximum, upper, 0.0, max(maximum - minimum, 1.0), NOISE_FLOOR * max(maximum - minimum, 1.0))
+        contrast = max(maximum - minimum, 1.0)
+        return ScanStats(minimum, maximum, upper, 0.0, contrast, NOISE_FLOOR * contrast, lower)
     foreground_mean = float(positive[positive > _otsu(positive)].mean(dtype=np.float64)) if minimum < maximum else maximum
     contrast, noise = _noise(image, positive, upper)
     contrast = contrast if contrast > 0 else maximum
-    return ScanStats(minimum, maximum, upper, foreground_mean, contrast, max(noise, NOISE_FLOOR * contrast))
+    return ScanStats(minimum, maximum, upper, foreground_mean, contrast, max(noise, NOISE_FLOOR * contrast), lower)
 
 
 def _noise(image: Array, positive: Array, upper: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from core.errors import InputError
-from core.geometry.grid import Grid
+from core.geometry.grid import SAME_STEP, Grid
 from core.io.inventory.ledger import Account
 from core.methods.base import Method
 from core.methods.registry import build_method
@@ -24,7 +24,7 @@ from core.settings.base import Settings
 from core.settings.run import RunSettings
 
 FINER = 0.95  # of the restored voxels' edge: below it a scan is told to become coarser
-DIGITS = 3  # of millimetres that are taken of voxel sizes in headers
+DIGITS = 3  # of millimetres, to which people round the voxel sizes that they ask for
 
 
 class Weights(Settings):
@@ -235,13 +235,18 @@ class CohortPlan(Settings):
 def voxel_size_of(grids: Sequence[Grid], settings: RunSettings) -> float:
     """Edge of the restored voxels, mm, of scans that are restored together: as set, or the smallest that they have.
 
+    It is that of the scans to the last digit, also where it was set to that size rounded: of 288 voxels of 0.8680556 mm, voxels
+    of 0.868 mm are 289 in the same field of view, each half a voxel beside those that were measured.
+
     Args:
         grids: of the scans.
         settings: of the run.
     """
-    if settings.voxel_size == "auto":
-        return round(min(min(grid.spacing) for grid in grids), DIGITS)
-    return settings.voxel_size
+    sizes, size = [size for grid in grids for size in grid.spacing], settings.voxel_size
+    if size == "auto":
+        return min(sizes)
+    rounded = [own for own in sizes if round(own, DIGITS) == size and abs(own / size - 1) >= SAME_STEP]
+    return min(rounded, default=size)
 
 
 def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = None) -> Facts:

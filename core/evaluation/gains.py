@@ -6,7 +6,7 @@ Student's two-sided 90 % interval. ``domain.md`` is for readers; ``domain.json``
 which the plan then refuses scans whose nearest cell is no gain. ``choice.json`` ranks, in each cell, the methods that were
 repaired as a run repairs them (``METHOD+repair``): a table by which a method is chosen for a scan. What is not surely better than
 the method for any scan stands behind that. Its cells are by the slices' distance in mm, as the scans' own grids have it.
-``calibration.json`` holds, of methods that tell their uncertainty, how far it must be stretched at each factor
+``calibration.json`` holds, of methods that tell their uncertainty, how far it must be stretched at each distance of slices
 (``core.models.calibration``); ``isovox models calibrated FOLDER calibration.json`` writes it beside a model.
 """
 
@@ -107,21 +107,23 @@ def tables(entries: Sequence[Entry], places: Places) -> dict[str, str]:
 
 
 def stretches_of(entries: Sequence[Entry], places: Places) -> dict[str, list[dict[str, Any]]]:
-    """How far the intervals of each method must be stretched to cover nine voxels in ten: by factor, the mean over persons.
+    """How far the intervals of each method must be stretched to cover nine voxels in ten: by degradation, means over persons.
+
+    Each stands at the distance of the slices in mm: on the slices' own grid the errors know no size of restored voxels.
 
     Args:
         entries: rows of an evaluation.
         places: factor and gap of the degradations that count.
     """
-    asked: dict[tuple[str, int], dict[str, list[float]]] = {}
+    asked: dict[tuple[str, int], dict[str, list[tuple[float, float]]]] = {}
     for entry in entries:
         if "stretch" in entry.figures and entry.degradation in places:
             persons = asked.setdefault((entry.method, places[entry.degradation][0]), {})
-            persons.setdefault(entry.person, []).append(entry.figures["stretch"])
+            persons.setdefault(entry.person, []).append((entry.figures["spacing"], entry.figures["stretch"]))
     stretches: dict[str, list[dict[str, Any]]] = {}
-    for (method, factor), persons in sorted(asked.items()):
-        mean = float(np.mean([np.mean(each) for each in persons.values()]))
-        row = Stretch(factor=factor, stretch=round(mean, 4), persons=len(persons))
+    for (method, _), persons in sorted(asked.items()):
+        spacing, stretch = np.mean([np.mean(each, axis=0) for each in persons.values()], axis=0).tolist()
+        row = Stretch(spacing=round(spacing, 4), stretch=round(stretch, 4), persons=len(persons))
         stretches.setdefault(method, []).append(row.model_dump(mode="json"))
     return stretches
 

@@ -223,8 +223,11 @@ class NetworkMethod(Method):
         import torch
 
         scaling, scans = self.spec.scaling or UPPER, [piece.measured[0] for piece in pieces]
-        images = [interpolate(piece.measured[0].image, piece.measured[0].grid, piece.target, 3) for piece in pieces]
-        orders = [self._order(piece.measured[0].grid) for piece in pieces]
+        measured = [scaling.without_faults(scan.image, scan.stats) for scan in scans]
+        images = [
+            interpolate(image, scan.grid, piece.target, 3) for image, scan, piece in zip(measured, scans, pieces, strict=True)
+        ]
+        orders = [self._order(scan.grid) for scan in scans]
         turned = [image.transpose(order) for image, order in zip(images, orders, strict=True)]
         scaled = [scaling.apply(image, scan.stats) for image, scan in zip(turned, scans, strict=True)]
         inputs = np.stack([padded(image, self.spec.multiple) for image in scaled])

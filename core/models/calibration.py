@@ -1,8 +1,8 @@
 """How far a model's own idea of its errors is from what they are, as measured on persons that it was not trained on.
 
 A map of uncertainty is the half width of the interval in which the truth lies with a probability of 90 %. What a network makes of
-it by itself is stretched by the factor that held-out persons ask for at the scan's distance of slices: split conformal prediction
-(Angelopoulos & Bates 2021, section 2.3) with |error| / map as the score.
+it by itself is stretched as far as held-out persons ask for at the scan's distance of slices, whatever the size of the restored
+voxels: split conformal prediction (Angelopoulos & Bates 2021, section 2.3) with |error| / map as the score.
 """
 
 from __future__ import annotations
@@ -27,26 +27,29 @@ class Stretch(Settings):
     """By how much maps must be stretched at a distance of slices.
 
     Attributes:
-        factor: distance of the slices' centres over the restored voxels' size.
+        spacing: distance of the slices' centres, mm.
         stretch: by which a map of before this calibration is multiplied.
         persons: on whom it was measured.
     """
 
-    factor: Annotated[float, Field(gt=0)]
+    spacing: Annotated[float, Field(gt=0)]
     stretch: Annotated[float, Field(gt=0)]
     persons: int
 
 
 class Calibration(Settings):
-    """Stretches of a model by rising factor; empty: its maps are as the network makes them."""
+    """Stretches of a model by rising distance of slices; empty: its maps are as the network makes them."""
 
     stretches: tuple[Stretch, ...] = ()
 
-    def at(self, factor: float) -> float:
-        """The stretch at a factor: linear between those that were measured, and beyond them as at the nearest; 1 without any."""
+    def at(self, spacing: float) -> float:
+        """The stretch where slices lie so many mm apart; 1 without any.
+
+        Linear between the distances that were measured, and beyond them as at the nearest.
+        """
         if not self.stretches:
             return 1.0
-        return float(np.interp(factor, [each.factor for each in self.stretches], [each.stretch for each in self.stretches]))
+        return float(np.interp(spacing, [each.spacing for each in self.stretches], [each.stretch for each in self.stretches]))
 
 
 def read_calibration(folder: str) -> Calibration:
@@ -99,9 +102,9 @@ def note_stretches(folder: str, stretches: Sequence[Stretch]) -> Calibration:
         the model's calibration from now on.
     """
     before = read_calibration(folder)
-    rows = sorted(stretches, key=lambda each: each.factor)
+    rows = sorted(stretches, key=lambda each: each.spacing)
     made = Calibration(
-        stretches=tuple(each.model_copy(update={"stretch": round(each.stretch * before.at(each.factor), 4)}) for each in rows)
+        stretches=tuple(each.model_copy(update={"stretch": round(each.stretch * before.at(each.spacing), 4)}) for each in rows)
     )
     files.write_atomic(files.join(folder, FILE), (json.dumps(made.model_dump(mode="json"), indent=2) + "\n").encode())
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -16,13 +17,27 @@ from core.stats import ScanStats
 def background(stats: ScanStats) -> float:
     """The intensity of the air around a head, which networks are shown as 0.
 
-    It is 0 of magnitudes, also where interpolation left ringing a little below it. A scan that goes further down was shifted
-    (z-scores, an offset): its smallest value is that of the air.
+    It is 0 of magnitudes, also where interpolation left ringing a little below it. A scan of which more than a few voxels go
+    further down was shifted (z-scores, an offset): its 0.1st percentile is the air.
 
     Args:
         stats: of the whole scan.
     """
-    return stats.minimum if stats.minimum < -RINGING * stats.upper else 0.0
+    lowest = stats.minimum if stats.lower is None else stats.lower
+    return lowest if lowest < -RINGING * stats.upper else 0.0
+
+
+def floor(stats: ScanStats) -> float:
+    """The intensity to which what is darker is raised before a network is shown a scan; minus infinity where none is too dark.
+
+    A voxel far below the air is a fault of the scan. Interpolation would spread it, and networks have never seen its like.
+
+    Args:
+        stats: of the whole scan.
+    """
+    if stats.lower is None or stats.minimum >= -RINGING * stats.upper:
+        return -math.inf
+    return min(stats.lower, 0.0)
 
 
 class Scaling(Settings):
@@ -30,6 +45,7 @@ class Scaling(Settings):
 
     Attributes:
         kind: what becomes ``low`` and ``high``: "upper": the background and the 99.9th percentile; "range": minimum and maximum.
+            By "upper" single voxels that are darker than all others do not count.
         low, high: in the network's units.
     """
 
@@ -49,6 +65,11 @@ class Scaling(Settings):
             return np.float32(lowest - self.low * scale), np.float32(scale)
         scale = (stats.maximum - stats.minimum) / (self.high - self.low) or 1.0
         return np.float32(stats.minimum - self.low * scale), np.float32(scale)
+
+    def without_faults(self, image: Array, stats: ScanStats) -> Array:
+        """A scan, or a crop of it, none of whose voxels lies far below the background; float32, as it is where none does."""
+        lowest = floor(stats) if self.kind == "upper" else -math.inf
+        return image if lowest == -math.inf else np.maximum(image, np.float32(lowest))
 
     def apply(self, image: Array, stats: ScanStats) -> Array:
         """The image in the network's units; float32, a new array."""

@@ -325,7 +325,7 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     figures = evaluation.protocol.score(scan.image, images.truth, grids, scorer.perceptual)
     figures |= scorer.score(scan.image, images.target, evaluation.prepared)
     if (half_width := scan.maps.get(UNCERTAINTY)) is not None:
-        figures |= interval_scores(scan.image, images.truth, half_width)
+        figures |= interval_scores(scan.image, images.truth, half_width) | {"spacing": max(images.measured.grid.spacing)}
     figures |= _probed(evaluation, candidate, scan.image)
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": scan.seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)

@@ -24,7 +24,7 @@ import numpy as np
 
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
-from core.models.scaling import background
+from core.models.scaling import background, floor
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Separable, apply_axis
 from core.operators.repair import CORRECTION, LEAST, repair_matrix
@@ -43,18 +43,20 @@ class Units:
         background: becomes 0.
         scale: becomes 1 above that; above 0.
         noise: standard deviation, in the scan's unit.
+        floor: what is darker in the scan becomes that, see ``core.models.scaling.floor``.
     """
 
     background: float
     scale: float
     noise: float
+    floor: float = -math.inf
 
     @classmethod
     def of(cls, stats: ScanStats) -> Units:
-        """By the figures of a whole scan; of one that goes below 0, its smallest value is the background."""
+        """By the figures of a whole scan; of one that goes below 0, its air is the background."""
         lowest = background(stats)
         scale = stats.upper - lowest
-        return cls(lowest, scale if scale > 0 else 1.0, stats.noise_sd)
+        return cls(lowest, scale if scale > 0 else 1.0, stats.noise_sd, floor(stats))
 
 
 def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardModel, units: Units) -> Array:
@@ -70,7 +72,7 @@ def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardMod
     axis = slices_of(source)
     scale, offset = source.index_map(target)[axis]
     before, fine = _fine(source, target, axis, scale, offset)
-    scaled = (image - np.float32(units.background)) / np.float32(units.scale)
+    scaled = (np.maximum(image, np.float32(units.floor)) - np.float32(units.background)) / np.float32(units.scale)
     rough = interpolate(scaled, source, fine, 3)
     noise = float(np.hypot(LEAST, units.noise / units.scale / CORRECTION))
     missing = _missing(scaled, rough, source, fine, axis, forward, noise)

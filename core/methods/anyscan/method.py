@@ -30,6 +30,7 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
+    revision: ClassVar[int] = 2  # uncertainty by the distance of slices in mm; voxels far below the air don't count
     maps = (UNCERTAINTY,)
 
     @cached_property
@@ -86,5 +87,4 @@ class AnyScan(NetworkMethod):
     def _stretch(self, piece: Piece) -> float:
         """The half width of the interval over the scale of the Laplace error."""
         source = piece.measured[0].grid
-        axis = slices_of(source)
-        return -math.log(1 - LEVEL) * self.calibration.at(source.spacing[axis] / piece.target.spacing[axis])
+        return -math.log(1 - LEVEL) * self.calibration.at(source.spacing[slices_of(source)])

@@ -38,9 +38,9 @@ def test_the_interval_of_a_laplace_error_covers_its_level() -> None:
     assert scores["half_width"] == pytest.approx(100 * float(half[0, 0, 0]) / float(np.percentile(truth, 99.9)), rel=1e-3)
 
 
-def test_stretches_are_linear_between_factors_and_constant_beyond() -> None:
-    known = Calibration(stretches=(Stretch(factor=2, stretch=1.0, persons=8), Stretch(factor=4, stretch=2.0, persons=8)))
-    assert [known.at(factor) for factor in (1, 2, 3, 4, 9)] == pytest.approx([1, 1, 1.5, 2, 2])
+def test_stretches_are_linear_between_distances_and_constant_beyond() -> None:
+    known = Calibration(stretches=(Stretch(spacing=2, stretch=1.0, persons=8), Stretch(spacing=4, stretch=2.0, persons=8)))
+    assert [known.at(spacing) for spacing in (1, 2, 3, 4, 9)] == pytest.approx([1, 1, 1.5, 2, 2])
     assert Calibration().at(3) == 1
 
 
@@ -48,29 +48,29 @@ def test_an_evaluation_writes_stretches_and_the_command_puts_them_beside_a_model
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = [
-        Entry(person, "T1w", f"{spacing}mm0{profile}", "net+repair", {"psnr": 30.0, "stretch": stretch})
+        Entry(
+            person, "T1w", f"{spacing}mm0{profile}", "net+repair", {"psnr": 30.0, "stretch": stretch, "spacing": 0.75 * spacing}
+        )
         for spacing, each in ((2, {"a": 1.0, "b": 3.0}), (4, {"a": 2.0, "b": 2.0}))
         for person, stretch in each.items()
         for profile in ("box", "gaussian")
     ]
     assert PROTOCOL.tables is not None
     written = PROTOCOL.tables(entries)["calibration.json"]
-    assert [(row["factor"], row["stretch"], row["persons"]) for row in json.loads(written)["net+repair"]] == [
-        (2, 2, 2),
-        (4, 2, 2),
-    ]
+    rows = [(row["spacing"], row["stretch"], row["persons"]) for row in json.loads(written)["net+repair"]]
+    assert rows == [(1.5, 2, 2), (3, 2, 2)]  # of mm, which the names of degradations are for voxels of 1 mm alone
     assert "calibration.json" not in PROTOCOL.tables([Entry("a", "T1w", "2mm0box", "cubic", {"psnr": 3.0})])
     (tmp_path / "stretches.json").write_text(written)
     model = tmp_path / "model"
     model.mkdir()
     assert main(["models", "calibrated", str(model), str(tmp_path / "stretches.json")]) == 0
-    assert "factor 4: 2.00 times as wide as the network says (2 persons)" in capsys.readouterr().out
-    assert note_stretches(str(model), [Stretch(factor=2, stretch=0.5, persons=3)]).at(2) == 1.0  # what is there is multiplied
+    assert "slices 3 mm apart: 2.00 times as wide as the network says (2 persons)" in capsys.readouterr().out
+    assert note_stretches(str(model), [Stretch(spacing=2, stretch=0.5, persons=3)]).at(2) == 1.0  # what is there is multiplied
     assert read_calibration(str(model)).stretches[0].persons == 3
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "calibration.json").write_text('{"stretches": [{"factor": -1, "stretch": 1, "persons": 1}]}')
+    (tmp_path / "calibration.json").write_text('{"stretches": [{"spacing": -1, "stretch": 1, "persons": 1}]}')
     with pytest.raises(WeightsError, match=r"calibration-unreadable: expected a model's calibration\.json, but got .*Correct or"):
         read_calibration(str(tmp_path))
     with pytest.raises(UsageError, match=r"calibration-unreadable: expected stretches of an evaluation"):

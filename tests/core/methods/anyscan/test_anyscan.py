@@ -138,18 +138,32 @@ def test_a_network_that_adds_nothing_gives_the_corrected_interpolation(axis: int
     assert np.abs(made - wanted).max() < 0.06 * np.ptp(wanted)
     assert np.abs(made - wanted).mean() < 0.002 * np.ptp(wanted)
     np.testing.assert_allclose(half_width, math.log(10) * Units.of(whole.stats).scale, rtol=1e-5)  # of a Laplace error of scale 1
-    note_stretches(model, [Stretch(factor=2, stretch=1.0, persons=1), Stretch(factor=6, stretch=3.0, persons=1)])
+    note_stretches(model, [Stretch(spacing=2, stretch=1.0, persons=1), Stretch(spacing=6, stretch=3.0, persons=1)])
     again = registry.build_method("anyscan", {}, model)
     assert again.depends_on != method.depends_on
-    np.testing.assert_allclose(again.restore([whole], grid)[1], 2 * half_width, rtol=1e-5)  # slices lie 4 voxels apart
+    np.testing.assert_allclose(again.restore([whole], grid)[1], 2 * half_width, rtol=1e-5)  # slices lie 4 mm apart
+    finer = grid.isotropic(0.5)
+    np.testing.assert_allclose(again.restore([whole], finer)[1], 2 * half_width.max(), rtol=1e-5)  # whatever the voxels
 
 
 def test_a_scan_below_zero_gets_its_background_at_zero() -> None:
     image, _ = anatomy()
     units = Units.of(scan_stats(image * 2 - 1))
+    assert units.floor == -1
     assert (units.background, units.scale) == pytest.approx((-1, 2 * np.percentile(image, 99.9)), rel=1e-4)
     assert Units.of(scan_stats(image)).background == 0
     assert Units.of(scan_stats(image)).scale == pytest.approx(np.percentile(image, 99.9), rel=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 12])
+def test_a_voxel_far_below_the_air_moves_neither_channel_elsewhere(depth: int) -> None:
+    image, grid = anatomy(40)
+    coarse = coarse_grid(grid, 2, 4.0, 0.0)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0))
+    faulty = scan.copy()
+    faulty[0, 0, 0] = -depth
+    shown, wanted = (network_inputs(each, coarse, grid, BOX, Units.of(scan_stats(each)))[:2] for each in (faulty, scan))
+    assert np.abs(shown - wanted).max() < 1e-3
 
 
 def test_an_example_depends_on_its_number_alone_and_keeps_what_it_knows(tmp_path: Path) -> None:
