@@ -74,7 +74,7 @@ def test_a_protocol_that_there_is_not_is_refused_with_the_nearest() -> None:
 
 def test_shared_protocols_are_listed_without_importing_them() -> None:
     assert [(one.name, one.title) for one in registry.shared_protocols().values()] == [
-        ("any-scan", "Slices 2 to 8 mm apart, without and with gaps, of box and Gaussian profiles"),
+        ("any-scan", "Slices 2 to 8 sharp voxels apart, without and with gaps, of box and Gaussian profiles"),
         (
             "domain",
             "Averaged slices over a grid of factors and gaps: for which scans a method is better than cubic interpolation",
