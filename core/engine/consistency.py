@@ -13,8 +13,9 @@ from core.banding import evened
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
 from core.operators.forward_model import ForwardModel
-from core.operators.linear import Kept, LinearOperator
-from core.operators.repair import CORRECTION, LEAST, correction, explained
+from core.operators.linear import Kept, LinearOperator, Separable
+from core.operators.repair import CORRECTION, LEAST, Goal, correction, explained
+from core.stats import head_threshold
 
 COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image for the two to be compared
 CLIPPED = 1e-6  # of an image's range: how near its ends a voxel is that was clipped there
@@ -57,8 +58,9 @@ def repaired(image: Array, target: Grid, measured: Measured) -> Array:
     if measured.stats.upper <= 0:
         return image
     operator, (unit, noise) = measured.operator(target), _unit(measured)
-    left = np.where(_seen(operator), measured.image - operator.forward(image), np.float32(0)) / np.float32(unit)
-    added = correction(operator, np.asarray(left, np.float32), noise)
+    seen = _seen(operator)
+    left = np.where(seen, measured.image - operator.forward(image), np.float32(0)) / np.float32(unit)
+    added = correction(operator, np.asarray(left, np.float32), noise, _goal(operator, measured, seen))
     low = min(float(image.min()), measured.stats.minimum)
     high = max(float(image.max()), measured.stats.maximum)
     return np.clip(image + np.float32(unit) * added, np.float32(low), np.float32(high))
@@ -85,8 +87,10 @@ def explained_by_repair(left: Array, target: Grid, measured: Measured) -> Array:
     if measured.stats.upper <= 0:
         return np.zeros_like(left)
     operator, (unit, noise) = measured.operator(target), _unit(measured)
-    seen = np.where(_seen(operator), left, np.float32(0))
-    return np.float32(unit) * explained(operator, np.asarray(seen / np.float32(unit), np.float32), noise)
+    seen = _seen(operator)
+    scaled = np.where(seen, left, np.float32(0)) / np.float32(unit)
+    goal = _goal(operator, measured, seen)
+    return np.float32(unit) * explained(operator, np.asarray(scaled, np.float32), noise, goal)
 
 
 def explained_again(image: Array, residual: Array, target: Grid, measured: Measured) -> Array:
@@ -123,6 +127,14 @@ def _unit(measured: Measured) -> tuple[float, float]:
     """The correction's standard deviation, and the noise in units of it."""
     unit = CORRECTION * measured.stats.upper
     return unit, float(np.hypot(LEAST, measured.stats.noise_sd / unit))
+
+
+def _goal(operator: LinearOperator, measured: Measured, seen: Kept) -> Goal | None:
+    """The noise, over the voxels of the head that the image is held against; None where W has a closed form."""
+    if isinstance(operator, Separable):
+        return None
+    threshold = head_threshold(np.where(seen, measured.image, np.float32(0)), measured.stats)
+    return Goal(measured.stats.noise_sd / _unit(measured)[0], seen & (measured.image > threshold))
 
 
 def _seen(operator: LinearOperator) -> Kept:

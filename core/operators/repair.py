@@ -7,23 +7,41 @@ leaves of y is (Tarantola 2005, section 3.2, linear problems with normal noise)
 
 S is a Gaussian kernel of 1.5 voxels along each axis. Where the scan's axes are the image's, A and S are one matrix an axis, so
 that W is a closed form: with K = A S A' = U diag(w) U' of each axis, A S A' + s^2 I has the eigenvectors U x U x U and the
-eigenvalues w w w + s^2. Elsewhere W is applied by conjugate gradients.
+eigenvalues w w w + s^2. Elsewhere W is applied by conjugate gradients, until what is left of the scan's head is its noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.geometry.grid import Array
-from core.operators.linear import LinearOperator, Matrix, Separable, apply_axis
-from core.operators.solve import conjugate_gradients
+from core.operators.linear import Kept, LinearOperator, Matrix, Separable, apply_axis
 
 WIDTH = 1.5  # voxels: standard deviation of the kernel
 CORRECTION = 0.1  # standard deviation of the correction, of the scan's 99.9th percentile
 LEAST = 0.1  # noise that is assumed at least, in standard deviations of the correction
 ROUNDS = 20  # of conjugate gradients at most
+NEAR = 1e-3  # of the first residual, at which conjugate gradients have come to the closed form whatever the noise
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What conjugate gradients may leave of a scan.
+
+    Attributes:
+        noise: RMS of what is left, in standard deviations of the correction.
+        within: the voxels of the scan that it is taken over: most of a scan is air, in which nothing is left from the start.
+    """
+
+    noise: float
+    within: Kept
+
+    def rms(self, left: Array) -> float:
+        """Of what is left there."""
+        return float(np.sqrt(np.mean(np.square(left[self.within], dtype=np.float64)))) if self.within.any() else 0.0
 
 
 def smooth_covariance(n: int, width: float = WIDTH) -> Matrix:
@@ -48,30 +66,31 @@ def repair_matrix(rows: Matrix, noise: float, width: float = WIDTH) -> Matrix:
     return np.asarray(np.linalg.solve(seen, spread.T).T, np.float64)
 
 
-def correction(operator: LinearOperator, left: Array, noise: float) -> Array:
+def correction(operator: LinearOperator, left: Array, noise: float, goal: Goal | None = None) -> Array:
     """The smooth correction of an image that explains what it leaves of a scan, W (y - A x).
 
     Args:
         operator: A, of images (x, y, z) to scans.
         left: y - A x, float32, in standard deviations of the correction.
-        noise: s, in the same unit; above 0. Conjugate gradients end where what they leave has this RMS, or after 20 rounds.
+        noise: s, in the same unit; above 0.
+        goal: at which conjugate gradients end before their 20 rounds; None: only where they have come to W.
 
     Returns:
         float32 (x, y, z), in the same unit.
     """
     if isinstance(operator, Separable):
         return _in_closed_form(operator.matrices, left, noise)
-    return _by_rounds(operator, left, noise)
+    return _by_rounds(operator, left, noise, goal)
 
 
-def explained(operator: LinearOperator, left: Array, noise: float) -> Array:
+def explained(operator: LinearOperator, left: Array, noise: float, goal: Goal | None = None) -> Array:
     """What of ``left`` the correction explains, A W left; the arguments are those of ``correction``.
 
     Returns:
         float32 of the scan's shape, in the unit of ``left``.
     """
     if not isinstance(operator, Separable):
-        return np.asarray(operator.forward(_by_rounds(operator, left, noise)), np.float32)
+        return np.asarray(operator.forward(_by_rounds(operator, left, noise, goal)), np.float32)
     parts = [_eigen(rows) for rows in operator.matrices]
     for axis, (_, vectors, _) in enumerate(parts):
         left = apply_axis(vectors.T, left, axis)
@@ -112,9 +131,29 @@ def _smoothed(image: Array) -> Array:
     return image
 
 
-def _by_rounds(operator: LinearOperator, left: Array, noise: float) -> Array:
-    def system(scan: Array) -> Array:
-        return np.asarray(operator.forward(_smoothed(operator.adjoint(scan))) + np.float32(noise**2) * scan, np.float32)
+def _by_rounds(operator: LinearOperator, left: Array, noise: float, wanted: Goal | None) -> Array:
+    """The d of least |left - A d|^2 + s^2 d' S^-1 d, by conjugate gradients that S conditions: of each it is p = S q.
 
-    weights = conjugate_gradients(system, left, ROUNDS, goal=noise * left.size**0.5)
-    return np.asarray(_smoothed(operator.adjoint(weights)), np.float32)
+    So the sum falls in every round, and the first few are a repair of their own. (Rounds towards (A S A' + s^2 I)^-1 left, of
+    which d is S A', come to the same, but what they are at before is worse than no repair.)
+    """
+    goal, s2 = wanted or Goal(0.0, np.ones(left.shape, np.bool_)), np.float32(noise**2)
+    rest = np.asarray(operator.adjoint(left), np.float32)
+    smooth = _smoothed(rest)
+    p, q, made = smooth.copy(), rest.copy(), np.zeros_like(smooth)
+    first = size = _dot(rest, smooth)
+    for _ in range(ROUNDS):
+        if size <= NEAR**2 * first or goal.rms(left) <= goal.noise:
+            break
+        seen = np.asarray(operator.forward(p), np.float32)
+        image = np.asarray(operator.adjoint(seen) + s2 * q, np.float32)
+        length = np.float32(size / _dot(p, image))
+        made, left, rest = made + length * p, left - length * seen, rest - length * image
+        smooth = _smoothed(rest)
+        before, size = size, _dot(rest, smooth)
+        p, q = smooth + np.float32(size / before) * p, rest + np.float32(size / before) * q
+    return made
+
+
+def _dot(first: Array, second: Array) -> float:
+    return float(np.vdot(first.astype(np.float64), second.astype(np.float64)))

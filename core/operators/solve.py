@@ -11,18 +11,17 @@ from core.geometry.grid import Array
 SMALL = 1e-12  # of the first residual: nothing is left to do
 
 
-def conjugate_gradients(system: Callable[[Array], Array], right: Array, steps: int, goal: float = 0.0) -> Array:
+def conjugate_gradients(system: Callable[[Array], Array], right: Array, steps: int) -> Array:
     """The solution of a symmetric positive definite system after so many steps from 0 (Hestenes & Stiefel 1952).
 
     Args:
         system: the matrix as a function.
         right: side, float32 or float64; sums are float64.
         steps: at most; fewer where nothing is left to do.
-        goal: norm of what is left of the right side, at which that is enough.
     """
     solution, rest = np.zeros_like(right), right.copy()
     direction, size = rest.copy(), _dot(rest, rest)
-    enough = max(SMALL**2 * size, goal**2)
+    enough = SMALL**2 * size
     for _ in range(steps):
         if size <= enough:
             break

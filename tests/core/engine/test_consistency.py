@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from core.engine.consistency import repaired, unrepaired
 from core.geometry.grid import Grid
@@ -93,3 +94,35 @@ def test_another_contrast_than_the_anatomys_is_not_held_against_it() -> None:
     assert unrepaired(cubic, SliceProfile()) == ""
     assert "another contrast" in unrepaired(cubic, LowField())
     assert "draws that it does not tell" in unrepaired(cubic, BsrganLight())
+
+
+def test_rounds_come_near_the_closed_form_of_a_head_in_much_air() -> None:
+    """A mask in which nothing is hidden takes the closed form away and nothing else."""
+    roomy = Grid((56, 56, 48), np.eye(4))
+    truth = np.zeros(roomy.shape, np.float32)
+    truth[18:38, 17:39, 12:36] = head()
+    made = SliceProfile(factor=4).degrade(truth, roomy, 2, np.random.default_rng(0))
+    stats = replace(scan_stats(made.image), noise_sd=0.1)
+    closed = Measured(made.image, made.grid, stats, SliceProfile())
+    rounds = replace(closed, mask=np.zeros(made.image.shape, bool))
+    rough = interpolate(made.image, made.grid, roomy, 3)
+    wanted = repaired(rough, roomy, closed) - rough
+    assert np.linalg.norm(repaired(rough, roomy, rounds) - rough - wanted) < 0.15 * np.linalg.norm(wanted)
+
+
+def test_rounds_end_where_what_is_left_of_the_head_is_noise() -> None:
+    truth, noisy = head(), scan_of(head(), noise=4.0)
+    unseen = np.zeros(noisy.image.shape, bool)
+    measured = replace(noisy, mask=unseen, stats=replace(noisy.stats, noise_sd=5.0))
+    assert (repaired(truth, FINE, measured) == truth).all()
+    dim, inside = 0.8 * truth, measured.image > 20
+    met = (measured.operator(FINE).forward(repaired(dim, FINE, measured)) - measured.image)[inside]
+    assert np.sqrt(np.mean(met**2)) < 5.5
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0, 4.0])
+def test_rounds_that_end_at_the_noise_are_a_gain(noise: float) -> None:
+    truth = head()
+    measured = replace(scan_of(truth, noise), mask=np.zeros(scan_of(truth).image.shape, bool))
+    rough = interpolate(measured.image, measured.grid, FINE, 3)
+    assert np.mean((repaired(rough, FINE, measured) - truth) ** 2) < np.mean((rough - truth) ** 2)
