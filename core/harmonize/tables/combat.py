@@ -27,17 +27,15 @@ from core.harmonize.tables.design import (
     check_separable,
     covariate_columns,
     lacking,
-    site_columns,
-    spreads_of,
     terms_of,
 )
-from core.harmonize.tables.persons import least_squares, linear, means_by_site, own
+from core.harmonize.tables.persons import linear, means_by_site, own
+from core.harmonize.tables.pooled import Pooled, spreads_of, unknown_at
 from core.harmonize.tables.table import Features, Values, some
 
 KIND, VERSION = "combat", 1
 FEWEST = 10  # scans of an unseen site that are enough to estimate what it does
 SMALL = 5  # scans of a site below which it is flagged
-FLAT = 1e-10  # share of a feature's size below which its spread is rounding
 
 Unseen = Literal["refuse", "fit"]
 Missing = Literal["refuse", "mean"]
@@ -120,8 +118,8 @@ class Combat:
         terms = terms_of(features, preserve, smooth=smooth)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
         notes |= apart(features, terms) | check_separable(features, terms)
-        pooled = _Pooled.of(features, terms, reference_site, intercept=intercept)
-        sd, spreads = spreads_of(features, terms, pooled.sd, pooled.flags) if spread and terms else (pooled.sd, None)
+        pooled = Pooled.of(features, terms, reference_site, intercept=intercept)
+        sd, spreads = spreads_of(features, terms, pooled) if spread and terms else (pooled.sd, None)
         about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)
         fitted = cls(features.names, terms, pooled.mean, pooled.slopes, sd, {}, {}, *about)
         return fitted._with_sites(features, features.sites)
@@ -183,7 +181,7 @@ class Combat:
         theirs = features.only(self.names).select(features.rows(new))
         if missing == "refuse":
             conditions.check_known(theirs, [term.name for term in self.terms])
-        if unknown := [name for site in new for name in _unknown_at(theirs, site) if name not in self.feature_flags]:
+        if unknown := [name for site in new for name in unknown_at(theirs, site) if name not in self.feature_flags]:
             got = f"none of {some(dict.fromkeys(unknown))}"
             raise FeaturesError("site-unknown-feature", "known values of each feature at a new site", got, "measure it there too")
         return self._with_sites(theirs, new)
@@ -287,80 +285,6 @@ class Combat:
         ratio = None if value.get("ratio") is None else np.array(value["ratio"], np.float64)
         later = (spreads, bool(value.get("bayes", True)), ratio)
         return cls(names, terms, mean, slopes, sd, effects, value["counts"], value["reference"], *flags, *later)
-
-
-@dataclass(frozen=True)
-class _Pooled:
-    """What the sites have in common; of a feature that is flagged: mean 0, no slope, sd 1."""
-
-    mean: Values
-    slopes: Values
-    sd: Values
-    flags: dict[str, str]
-    ratio: Values | None = None
-
-    @classmethod
-    def of(cls, features: Features, terms: Sequence[Term], reference: str | None, *, intercept: bool = False) -> _Pooled:
-        """By least squares, each feature over the scans of which it is known."""
-        sites, covariates = site_columns(features), covariate_columns(features, terms)
-        f, width = len(features.names), sites.shape[1] + covariates.shape[1]
-        conditions.check_enough(features, width)
-        made = cls(
-            np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), _flags(features), np.zeros(f) if intercept else None
-        )
-        known = np.isfinite(features.values)
-        patterns = {
-            column.tobytes(): column for column in known.T
-        }  # features that are known for the same scans are fitted together
-        for pattern in patterns.values():
-            alike = (known == pattern[:, None]).all(axis=0)
-            chosen = [n for n in np.flatnonzero(alike).tolist() if features.names[n] not in made.flags]
-            if chosen:
-                design = np.concatenate([sites, covariates], axis=1)[pattern]
-                made._fit(features.select(np.flatnonzero(pattern).tolist()), chosen, design, reference)
-        return made
-
-    def _fit(self, features: Features, chosen: list[int], design: Values, reference: str | None) -> None:
-        """Fit the features at ``chosen``, all known for all scans of ``features``."""
-        values, s = features.values[:, chosen], len(features.sites)
-        if len(design) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
-            self.flags.update({features.names[n]: "known for too few scans to tell site and covariates apart" for n in chosen})
-            return
-        fitted, noise, ratio = least_squares(design, values, None if self.ratio is None else features.persons)
-        counts = np.array([len(features.rows([site])) for site in features.sites])
-        weights = counts / counts.sum() if reference is None else np.array(features.sites) == reference
-        fitted_on = (
-            np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
-        )
-        left = noise[fitted_on]
-        sd = np.sqrt((left**2).mean(axis=0))
-        flat = np.atleast_1d(sd <= FLAT * np.abs(values).max(axis=0))
-        self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})
-        good = np.array(chosen)[~flat]
-        self.mean[good], self.sd[good] = (weights @ fitted[:s])[~flat], sd[~flat]
-        self.slopes[:, good] = fitted[s:, ~flat]
-        if self.ratio is not None:
-            self.ratio[good] = ratio[~flat]
-
-
-def _flat(reference: str | None) -> str:
-    """Why a feature without spread is left."""
-    return "the same for all scans of a site" if reference is None else f"the same for all scans of {reference}"
-
-
-def _flags(features: Features) -> dict[str, str]:
-    """Features that cannot be fitted, told from their values alone."""
-    flags = {name: f"unknown for all scans of {site}" for site in features.sites for name in _unknown_at(features, site)}
-    for name, column in zip(features.names, features.values.T, strict=True):
-        known = column[np.isfinite(column)]
-        if known.size and name not in flags and known.min() == known.max():
-            flags[name] = "constant"
-    return flags
-
-
-def _unknown_at(features: Features, site: str) -> list[str]:
-    known = np.atleast_1d(np.isfinite(features.values[features.rows([site])]).any(axis=0))
-    return [features.names[n] for n in np.flatnonzero(~known).tolist()]
 
 
 def _site_flag(count: int) -> str:

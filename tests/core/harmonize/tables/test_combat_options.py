@@ -1,0 +1,36 @@
+"""Options of ComBat crossed with one another: each keeps its promise beside the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.table import Features
+from tests.core.harmonize.tables.sites import table
+
+
+def twice_seen(persons: int = 150) -> Features:
+    """Persons who differ by 3 and were seen at both sites, with noise of 1."""
+    draw = np.random.default_rng(0)
+    theirs = 3 * draw.standard_normal((persons, 6))
+    second = np.arange(2 * persons) % 2
+    values = theirs.repeat(2, axis=0) + draw.standard_normal((2 * persons, 6)) + second[:, None]
+    age = draw.uniform(20, 80, persons).repeat(2)
+    features = table(values.tolist(), ["ab"[which] for which in second], age=age.tolist())
+    return replace(features, of=tuple(f"p{number // 2}" for number in range(2 * persons)))
+
+
+def within(values: np.ndarray) -> float:
+    """The standard deviation of a scan about its person, the sites' means aside."""
+    apart = values[::2] - values[1::2]
+    return float((apart - apart.mean(axis=0)).std() / np.sqrt(2))
+
+
+@pytest.mark.parametrize("reference", [None, "a"])
+def test_a_spread_that_is_kept_beside_persons_intercepts_is_that_of_the_noise(reference: str | None) -> None:
+    before = twice_seen()
+    after = Combat.fit(before, ("age",), reference, spread=True, intercept=True).apply(before)
+    assert within(after.values) == pytest.approx(within(before.values), rel=0.05)
