@@ -119,7 +119,7 @@ class Combat:
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
         notes |= apart(features, terms) | check_separable(features, terms)
         pooled = Pooled.of(features, terms, reference_site, intercept=intercept)
-        sd, spreads = spreads_of(features, terms, pooled) if spread and terms else (pooled.sd, None)
+        sd, spreads = spreads_of(features, terms, pooled, reference_site) if spread and terms else (pooled.sd, None)
         about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)
         fitted = cls(features.names, terms, pooled.mean, pooled.slopes, sd, {}, {}, *about)
         return fitted._with_sites(features, features.sites)

@@ -66,11 +66,7 @@ class Pooled:
         fitted, noise, ratio = least_squares(design, values, None if self.ratio is None else features.persons)
         counts = np.array([len(features.rows([site])) for site in features.sites])
         weights = counts / counts.sum() if reference is None else np.array(features.sites) == reference
-        fitted_on = (
-            np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
-        )
-        left = noise[fitted_on]
-        sd = np.sqrt((left**2).mean(axis=0))
+        sd = np.sqrt((noise[_spread_of(np.array(features.site), reference)] ** 2).mean(axis=0))
         flat = np.atleast_1d(sd <= FLAT * np.abs(values).max(axis=0))
         self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})
         good = np.array(chosen)[~flat]
@@ -79,6 +75,14 @@ class Pooled:
         self.noise[np.ix_(rows, good)] = noise[:, ~flat]
         if self.ratio is not None:
             self.ratio[good] = ratio[~flat]
+
+
+def _spread_of(site: NDArray[np.str_], reference: str | None) -> NDArray[np.bool_]:
+    """The scans whose noise the pooled standard deviation is of: the reference's, or those of sites of more than one scan."""
+    if reference is not None:
+        return np.asarray(site == reference)
+    names, counts = np.unique(site, return_counts=True)
+    return np.isin(site, names[counts > 1])
 
 
 def _flat(reference: str | None) -> str:
@@ -102,7 +106,7 @@ def unknown_at(features: Features, site: str) -> list[str]:
     return [features.names[n] for n in np.flatnonzero(~known).tolist()]
 
 
-def spreads_of(features: Features, terms: Sequence[Term], pooled: Pooled) -> tuple[Values, Values]:
+def spreads_of(features: Features, terms: Sequence[Term], pooled: Pooled, reference: str | None) -> tuple[Values, Values]:
     """What covariates do to the spread of features, beside the sites.
 
     By least squares of the logarithm of the pooled fit's noise, on the same columns. The noise is without the persons' intercepts
@@ -112,12 +116,13 @@ def spreads_of(features: Features, terms: Sequence[Term], pooled: Pooled) -> tup
         features: of the fit.
         terms: covariates.
         pooled: that fit.
+        reference: its reference site, if any: the standard deviations are of that site's scans.
 
     Returns:
         the pooled standard deviations (f,) once that is taken off, and by how much a unit of each column of the terms adds to the
         logarithm of the standard deviation, (k, f).
     """
-    covariates = covariate_columns(features, terms)
+    covariates, site = covariate_columns(features, terms), np.array(features.site)
     design, sites = np.concatenate([site_columns(features), covariates], axis=1), len(features.sites)
     spreads, sd = np.zeros((covariates.shape[1], len(features.names))), pooled.sd.copy()
     for number, name in enumerate(features.names):
@@ -127,5 +132,6 @@ def spreads_of(features: Features, terms: Sequence[Term], pooled: Pooled) -> tup
         noise = pooled.noise[known, number]
         logs = np.log(np.maximum(np.abs(noise), SAME * sd[number]))
         spreads[:, number] = np.linalg.lstsq(design[known], logs, rcond=None)[0][sites:]
-        sd[number] = np.sqrt(np.mean((noise / np.exp(covariates[known] @ spreads[:, number])) ** 2))
+        narrowed = noise / np.exp(covariates[known] @ spreads[:, number])
+        sd[number] = np.sqrt(np.mean(narrowed[_spread_of(site[known], reference)] ** 2))
     return sd, spreads

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.harmonize.tables.combat import Combat
-from core.harmonize.tables.table import Features
+from core.harmonize.tables.table import Features, concatenate
 from tests.core.harmonize.tables.sites import table
 
 
@@ -34,3 +34,31 @@ def test_a_spread_that_is_kept_beside_persons_intercepts_is_that_of_the_noise(re
     before = twice_seen()
     after = Combat.fit(before, ("age",), reference, spread=True, intercept=True).apply(before)
     assert within(after.values) == pytest.approx(within(before.values), rel=0.05)
+
+
+def unlike(scans: int = 400) -> Features:
+    """A site of spread 1, another of 3; age does nothing to either."""
+    draw = np.random.default_rng(1)
+    values = draw.standard_normal((2 * scans, 6)) * np.repeat([1.0, 3.0], scans)[:, None]
+    return table(values.tolist(), ["a"] * scans + ["b"] * scans, age=draw.uniform(20, 80, 2 * scans).tolist())
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize(("reference", "spread"), [("a", 1.0), ("b", 3.0)])
+def test_where_the_spread_is_kept_the_others_come_to_the_references(reference: str, spread: float, *, intercept: bool) -> None:
+    before = unlike()
+    after = Combat.fit(before, ("age",), reference, spread=True, intercept=intercept).apply(before)
+    assert after.values[:400].std() == pytest.approx(spread, rel=0.05)
+    assert after.values[400:].std() == pytest.approx(spread, rel=0.05)
+    rows = before.rows([reference])
+    assert np.array_equal(after.values[rows], before.values[rows])
+
+
+def test_a_single_scan_does_not_pull_a_spread_that_is_kept() -> None:
+    before = unlike(20)
+    age = float(np.mean(before.covariates["age"]))
+    sites = [f"s{number}" for number in range(30)]
+    more = table(np.zeros((30, 6)).tolist(), sites, age=[age] * 30)
+    more = replace(more, scans=tuple(f"single {number}" for number in range(30)))
+    alone, beside = (Combat.fit(features, ("age",), spread=True) for features in (before, concatenate([before, more])))
+    assert beside.sd == pytest.approx(alone.sd, rel=1e-6)
