@@ -11,13 +11,14 @@ from typing import Any
 from core.errors import FeaturesError
 from core.harmonize.model import Harmonizer
 from core.harmonize.tables.combat import Combat
-from core.harmonize.tables.design import FEWEST, complete, lacking
+from core.harmonize.tables.design import FEWEST, lacking
 from core.harmonize.tables.sites import by_combat, site_accuracy
 from core.harmonize.tables.table import Features
 from core.io import files
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import tables
+from tasks.harmonize.fits import fitted_on, preserved
 from tasks.harmonize.tables import Member
 from tasks.report.citation import Citation
 
@@ -84,10 +85,8 @@ def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, fl
 
 
 def _fitted(before: Adjusted, settings: HarmonizeSettings) -> Adjusted:
-    """Fitted on the scans of known age and sex; of the others the mean is taken, also to learn what their site does."""
-    preserve = [name for name in settings.preserve if any(value is not None for value in before.after.covariates.get(name, ()))]
-    known = complete(before.after, preserve)
-    combat = Combat.fit(known, preserve, **settings.combat_options).extend(before.after, 1, missing="mean")
+    """By a ComBat that is fitted on these very scans."""
+    preserve, combat = preserved(settings, before.after), fitted_on(settings, before.after)
     adjusted = combat.apply(before.after, missing="mean")
     unknown = lacking(before.after, preserve)
     notes = [_lacking(before.after, unknown)] if unknown else []
