@@ -17,6 +17,8 @@ from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.features import NAMES
 from core.harmonize.images.intensity import Normaliser
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.sites import site_accuracy
 from core.harmonize.tables.table import Features
 from core.io import files, nifti
 from core.io.output import Output
@@ -26,6 +28,7 @@ from tasks.harmonize.combat import adjust, write_tables
 from tasks.harmonize.sites import Person
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
+from tasks.report.harmonize import ByCombat
 from tests.phantoms import brain
 
 EXTENT = (150.0, 160.0, 170.0)
@@ -204,6 +207,23 @@ def test_combat_of_before_takes_known_sites_and_leaves_new_ones_out(cohort, tmp_
     found = adjust(settings, [*made, *rome], given)
     assert found.adjusted.scans == first.adjusted.scans
     assert "rome" in found.notes[0]
+
+
+def test_the_page_of_a_given_model_tells_volumes_from_the_table_and_fits_nothing(cohort, tmp_path, monkeypatch):
+    made, pages = harmonized(cohort), []
+    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path))
+    first = adjust(settings.model_copy(update={"bayes": False}), made, None)
+    given = fitted(cohort).model_copy(update={"combat": json.loads(json.dumps(first.combat))})
+    monkeypatch.setattr(Combat, "fit", None)
+    later = adjust(settings, made, given)
+    monkeypatch.setattr("tasks.report.harmonize.write_page", lambda *args, **options: pages.append((args, options)))
+    combat.report(settings, made, later, {})
+    (_, before, after, *_), options = pages[0]
+    for shown, table in ((before, later.before), (after, first.adjusted), (options["between"], later.after)):
+        assert np.array_equal(shown.values, table.values, equal_nan=True)
+    assert options["combat"] == ByCombat(["age", "sex"], None, given=True)
+    assert later.figures["site_accuracy_intensity"] == site_accuracy(later.after, permutations=1).balanced
+    assert later.figures["site_accuracy_combat"] == site_accuracy(first.adjusted, permutations=1).balanced
 
 
 def test_features_of_the_reference_stay_and_a_table_has_the_numbers_of_maps(cohort, tmp_path):

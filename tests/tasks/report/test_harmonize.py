@@ -14,7 +14,8 @@ from core.harmonize.tables.table import Features
 from core.harmonize.tables.variance import explained
 from tasks.report import harmonize
 from tasks.report.citation import Citation
-from tasks.report.harmonize import _histograms, _judge, _keys, write_page
+from tasks.report.harmonize import ByCombat, _histograms, _keys, write_page
+from tasks.report.shares import _judge
 from tests.core.harmonize.tables.sites import cohort
 from tests.tasks.report.test_report import Page
 
@@ -74,6 +75,16 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     assert "grey matter of grey and white matter" in text
     assert all(f"<code>{name}</code>" in text for name in NAMES[:6])
     assert parsed.tags.count("h1") == 1
+
+
+def test_a_given_combat_is_not_held_out_and_says_so(tmp_path: Path) -> None:
+    before, after = tables()
+    text = page_of(tmp_path, before, after, between=before, combat=ByCombat(given=True))
+    assert "by the model" in text
+    assert "fitted without it" not in text
+    assert "table as written" not in text
+    share = round(100 * harmonize.site_accuracy(after, seed=0).balanced)
+    assert f"from the table after ComBat it told {share}\N{NO-BREAK SPACE}%" in text
 
 
 def test_effects_of_age_and_sex_within_the_sites_have_intervals(tmp_path: Path) -> None:
