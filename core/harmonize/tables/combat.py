@@ -27,6 +27,7 @@ from core.harmonize.tables.design import (
     check_separable,
     covariate_columns,
     lacking,
+    site_columns,
     terms_of,
 )
 from core.harmonize.tables.persons import linear, means_by_site, own
@@ -122,13 +123,19 @@ class Combat:
         sd, spreads = spreads_of(features, terms, pooled, reference_site) if spread and terms else (pooled.sd, None)
         about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)
         fitted = cls(features.names, terms, pooled.mean, pooled.slopes, sd, {}, {}, *about)
-        return fitted._with_sites(features, features.sites)
+        return fitted._with_sites(features, features.sites, site_columns(features) @ pooled.shifts)
 
-    def _with_sites(self, features: Features, sites: Sequence[str]) -> Combat:
-        """The effects of ``sites`` estimated, all else as it is."""
+    def _with_sites(self, features: Features, sites: Sequence[str], shifts: Values) -> Combat:
+        """The effects of ``sites`` estimated, all else as it is.
+
+        Args:
+            features: scans of these sites.
+            sites: to be estimated.
+            shifts: (n, f), what each scan's site adds, as far as it is known beside the persons' intercepts.
+        """
         counts = dict(self.counts) | {name: count for name, count in Counter(features.site).items() if name in sites}
         left = features.values - self._expected(features)
-        standardised = (left - self._persons(left - means_by_site(left, features), features)) / self._sd(features)
+        standardised = (left - self._persons(left - shifts, features)) / self._sd(features)
         used = np.array([name not in self.feature_flags for name in self.names], dtype=bool)
         effects = dict(self.effects)
         for site in sites:
@@ -184,7 +191,7 @@ class Combat:
         if unknown := [name for site in new for name in unknown_at(theirs, site) if name not in self.feature_flags]:
             got = f"none of {some(dict.fromkeys(unknown))}"
             raise FeaturesError("site-unknown-feature", "known values of each feature at a new site", got, "measure it there too")
-        return self._with_sites(theirs, new)
+        return self._with_sites(theirs, new, means_by_site(theirs.values - self._expected(theirs), theirs))
 
     def apply(
         self, features: Features, *, unseen: Unseen = "refuse", missing: Missing = "refuse", fewest: int = FEWEST

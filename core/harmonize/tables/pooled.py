@@ -24,6 +24,7 @@ class Pooled:
         mean: float64 (f,), over the scans, or of the reference site.
         slopes: float64 (k, f), by the terms' columns.
         sd: float64 (f,), of the noise.
+        shifts: float64 (s, f), by how much each of the sites, sorted, is above the mean.
         noise: float64 (n, f), what mean, site, covariates and the persons' intercepts leave; NaN where unknown.
         flags: features that cannot be fitted, with the reason.
         ratio: float64 (f,), of the variance of a person's intercept to that of the noise; None: persons have none.
@@ -32,6 +33,7 @@ class Pooled:
     mean: Values
     slopes: Values
     sd: Values
+    shifts: Values
     noise: Values
     flags: dict[str, str]
     ratio: Values | None = None
@@ -42,8 +44,8 @@ class Pooled:
         sites, covariates = site_columns(features), covariate_columns(features, terms)
         f, width = len(features.names), sites.shape[1] + covariates.shape[1]
         conditions.check_enough(features, width)
-        empty = np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), np.full((len(features), f), np.nan)
-        made = cls(*empty, _flags(features), np.zeros(f) if intercept else None)
+        coefficients = np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), np.zeros((sites.shape[1], f))
+        made = cls(*coefficients, np.full((len(features), f), np.nan), _flags(features), np.zeros(f) if intercept else None)
         known = np.isfinite(features.values)
         patterns = {
             column.tobytes(): column for column in known.T
@@ -71,7 +73,7 @@ class Pooled:
         self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})
         good = np.array(chosen)[~flat]
         self.mean[good], self.sd[good] = (weights @ fitted[:s])[~flat], sd[~flat]
-        self.slopes[:, good] = fitted[s:, ~flat]
+        self.slopes[:, good], self.shifts[:, good] = fitted[s:, ~flat], fitted[:s, ~flat] - self.mean[good]
         self.noise[np.ix_(rows, good)] = noise[:, ~flat]
         if self.ratio is not None:
             self.ratio[good] = ratio[~flat]

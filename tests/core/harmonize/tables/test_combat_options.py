@@ -62,3 +62,26 @@ def test_a_single_scan_does_not_pull_a_spread_that_is_kept() -> None:
     more = replace(more, scans=tuple(f"single {number}" for number in range(30)))
     alone, beside = (Combat.fit(features, ("age",), spread=True) for features in (before, concatenate([before, more])))
     assert beside.sd == pytest.approx(alone.sd, rel=1e-6)
+
+
+def generalised(features: Features, persons: float) -> np.ndarray:
+    """By how much b is above a: generalised least squares where persons' variance is known, the noise's being 1."""
+    who, site = np.array(features.persons), np.array(features.site)
+    covariance = np.eye(len(who)) + persons * (who[:, None] == who)
+    design = np.column_stack([np.ones(len(who)), site == "b"])
+    weighted = np.linalg.solve(covariance, design)
+    fitted: np.ndarray = np.linalg.solve(design.T @ weighted, weighted.T @ features.values)[1]
+    return fitted
+
+
+def test_beside_persons_intercepts_a_sites_effect_is_by_generalised_least_squares() -> None:
+    """Of 92 persons at a 12 were at b, too: how these differ from the others is nothing of b's."""
+    draw = np.random.default_rng(2)
+    who = [*range(12), *range(12), *range(12, 92)]
+    site = ["a"] * 12 + ["b"] * 12 + ["a"] * 80
+    values = 3 * draw.standard_normal((92, 6))[who] + draw.standard_normal((104, 6))
+    values[12:24] += 1.0
+    features = replace(table(values.tolist(), site), of=tuple(f"p{number}" for number in who))
+    fitted = Combat.fit(features, (), "a", intercept=True, bayes=False)
+    expected = [generalised(features, ratio)[number] for number, ratio in enumerate(fitted.ratio)]
+    assert fitted.effects["b"].location * fitted.sd == pytest.approx(expected, rel=1e-6)
