@@ -24,7 +24,7 @@ from core.harmonize.images.brain import brain
 from core.harmonize.images.common_space import brought, coarse
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.table import Features
-from core.harmonize.voxelwise import Maps, Voxels, joined, names_of
+from core.harmonize.voxelwise import Maps, Voxels, names_of
 from core.io import derivatives, files, nifti
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import tables, work
@@ -164,7 +164,7 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
     step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
     parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
     try:
-        combat = joined([fitted_on(settings, table_of(members, part)) for part in parts])
+        combat = Combat.joined([fitted_on(settings, table_of(members, part)) for part in parts])
     except FeaturesError as error:
         return maps, [f"maps are as they were registered: {error}"]
     return replace(maps, combat=combat), [f"maps: {note}" for note in _notes(combat)]

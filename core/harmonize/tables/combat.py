@@ -20,7 +20,7 @@ import numpy as np
 
 from core.errors import FeaturesError
 from core.harmonize.tables import conditions
-from core.harmonize.tables.bayes import Effect, effect_of
+from core.harmonize.tables.bayes import Effect, Moments, effect_of
 from core.harmonize.tables.design import (
     Term,
     apart,
@@ -61,6 +61,7 @@ class Combat:
         spreads: float64 (k, f), what the terms' columns add to the logarithm of the standard deviation; None: nothing.
         bayes: whether the sites' effects are drawn together over the features.
         ratio: float64 (f,), of the variance of a person's intercept to that of the noise; None: persons have none.
+        moments: of the sites' features, while the model is being fitted: what the effects are drawn of. No part of its JSON.
     """
 
     names: tuple[str, ...]
@@ -77,6 +78,7 @@ class Combat:
     spreads: Values | None = None
     bayes: bool = True
     ratio: Values | None = None
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -136,16 +138,26 @@ class Combat:
         counts = dict(self.counts) | {name: count for name, count in Counter(features.site).items() if name in sites}
         left = features.values - self._expected(features)
         standardised = (left - self._persons(left - shifts, features)) / self._sd(features)
+        moments = {
+            site: Moments.of(standardised[features.rows([site])])
+            for site in sites
+            if site != self.reference and len(counts) > 1  # one alone has nothing to be compared with
+        }
+        flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
+        about = {"counts": counts, "site_flags": dict(self.site_flags) | flags, "moments": dict(self.moments) | moments}
+        grown: Combat = replace(self, **about)
+        return grown._drawn(sites)
+
+    def _drawn(self, sites: Sequence[str]) -> Combat:
+        """The effects of ``sites`` from their moments, over all features that are fitted; none where a site has no moments."""
         used = np.array([name not in self.feature_flags for name in self.names], dtype=bool)
         effects = dict(self.effects)
         for site in sites:
             effects[site] = Effect(np.zeros(len(self.names)), np.ones(len(self.names)))
-            if site != self.reference and len(counts) > 1 and used.any():
-                theirs = standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))]
-                effect = effect_of(theirs, drawn_together=self.bayes)
+            if site in self.moments and used.any():
+                effect = effect_of(self.moments[site].at(used), drawn_together=self.bayes)
                 effects[site].location[used], effects[site].scale[used] = effect.location, effect.scale
-        flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
-        return replace(self, effects=effects, counts=counts, site_flags=dict(self.site_flags) | flags)
+        return replace(self, effects=effects)
 
     def _expected(self, features: Features) -> Values:
         """What mean and covariates tell of each scan: (n, f)."""
@@ -162,6 +174,26 @@ class Combat:
     def _persons(self, left: Values, features: Features) -> Values | float:
         """The intercepts of the persons, (n, f), from what all else leaves; 0 where they have none."""
         return 0.0 if self.ratio is None else own(left, features.persons, self.ratio)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Combat]) -> Combat:
+        """One ComBat of those of different features of the same scans, the sites' effects drawn of all features."""
+        first = parts[0]
+        spreads = [part.spreads for part in parts if part.spreads is not None]
+        ratios = [part.ratio for part in parts if part.ratio is not None]
+        whole: Combat = replace(
+            first,
+            names=tuple(name for part in parts for name in part.names),
+            mean=np.concatenate([part.mean for part in parts]),
+            slopes=np.concatenate([part.slopes for part in parts], axis=1),
+            sd=np.concatenate([part.sd for part in parts]),
+            feature_flags={name: why for part in parts for name, why in part.feature_flags.items()},
+            notes={name: why for part in parts for name, why in part.notes.items()},
+            spreads=np.concatenate(spreads, axis=1) if spreads else None,
+            ratio=np.concatenate(ratios) if ratios else None,
+            moments={site: Moments.joined([part.moments[site] for part in parts]) for site in first.moments},
+        )
+        return whole._drawn(first.sites)
 
     @property
     def sites(self) -> tuple[str, ...]:
