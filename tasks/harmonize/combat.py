@@ -169,11 +169,13 @@ def report(
         return
     before = _same_scans(adjusted.before, adjusted.volumes)
     after = adjusted.volumes if adjusted.adjusted is None else adjusted.adjusted
-    about: dict[str, Any] = {"notes": adjusted.notes, "citation": citation}
+    about: dict[str, Any] = {"notes": adjusted.notes, "citation": citation, "seed": settings.seed}
     if adjusted.combat is not None:
         kept_effects = [term["name"] for term in adjusted.combat["terms"]]
         fit = None if adjusted.given else by_combat(settings.preserve, **settings.combat_options)
-        about |= {"between": adjusted.volumes, "combat": ByCombat(kept_effects, fit, given=adjusted.given)}
+        intercept = adjusted.combat.get("ratio") is not None
+        way = ByCombat(kept_effects, fit, given=adjusted.given, intercept=intercept)
+        about |= {"between": adjusted.volumes, "combat": way}
     histograms = tables.histograms_before(members), tables.histograms_after(members)
     write_page(settings.out, before, after, *histograms, _reasons(flags, adjusted.flags), **about)
 

@@ -18,11 +18,12 @@ from core.io import files
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
 from tasks.report.citation import Citation
 from tasks.report.pages import number, render
-from tasks.report.shares import AFTER, BEFORE, TITLES, shares_of
+from tasks.report.shares import TITLES, shares_of
 
 PAGE = "report.html"
 KEYS = 8  # colours of sites
 BAR, FOOT = 40, 40  # heights of a bar's row and of the axis in the drawing
+BEFORE, AFTER = "before", "after"
 FOREST_DEALS = 20  # of the sites to the persons, each some hundred times as dear as a linear one; the least p is 1 in 21
 RARE = 0.002  # share of a site's voxels at each end that may lie beyond the drawing
 HELD_OUT = "features of each harmonised scan by a ComBat that was fitted without it; the volumes are as above"
@@ -71,11 +72,13 @@ class ByCombat:
         fit: for the classifier, from the scans that are learned from to what harmonises others; None: a plain ComBat of these,
             or the given one.
         given: whether by a model of before, to which these scans were nothing.
+        intercept: whether each person has an intercept.
     """
 
     preserve: Sequence[str] = ("age", "sex")
     fit: Fit | None = None
     given: bool = False
+    intercept: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,11 +171,18 @@ def write_page(
         scans=len(after),
         features=len(after.names),
         preserve=how.preserve,
+        intercept=how.intercept,
         combat=between is not None,
-        **shares_of(before, after),
+        **shares_of(_stages(before, after, between)),
     )
     files.write_atomic(uri, text.encode())
     return uri
+
+
+def _stages(before: Features, after: Features, between: Features | None) -> dict[str, Features]:
+    """The tables by what they are of: volumes, and what ComBat made of the last of these."""
+    volumes = {"restored": before, "harmonised": after if between is None else between}
+    return volumes if between is None else volumes | {"table": after}
 
 
 # -- can the site be told -----------------------------------------------------------------------------------------------------

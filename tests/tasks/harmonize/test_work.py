@@ -211,8 +211,8 @@ def test_combat_of_before_takes_known_sites_and_leaves_new_ones_out(cohort, tmp_
 
 def test_the_page_of_a_given_model_tells_volumes_from_the_table_and_fits_nothing(cohort, tmp_path, monkeypatch):
     made, pages = harmonized(cohort), []
-    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path))
-    first = adjust(settings.model_copy(update={"bayes": False}), made, None)
+    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path), seed=7)
+    first = adjust(settings.model_copy(update={"bayes": False, "person_intercept": True}), made, None)
     given = fitted(cohort).model_copy(update={"combat": json.loads(json.dumps(first.combat))})
     monkeypatch.setattr(Combat, "fit", None)
     later = adjust(settings, made, given)
@@ -221,9 +221,10 @@ def test_the_page_of_a_given_model_tells_volumes_from_the_table_and_fits_nothing
     (_, before, after, *_), options = pages[0]
     for shown, table in ((before, later.before), (after, first.adjusted), (options["between"], later.after)):
         assert np.array_equal(shown.values, table.values, equal_nan=True)
-    assert options["combat"] == ByCombat(["age", "sex"], None, given=True)
-    assert later.figures["site_accuracy_intensity"] == site_accuracy(later.after, permutations=1).balanced
-    assert later.figures["site_accuracy_combat"] == site_accuracy(first.adjusted, permutations=1).balanced
+    assert options["combat"] == ByCombat(["age", "sex"], None, given=True, intercept=True)
+    assert options["seed"] == 7
+    assert later.figures["site_accuracy_intensity"] == site_accuracy(later.after, permutations=1, seed=7).balanced
+    assert later.figures["site_accuracy_combat"] == site_accuracy(first.adjusted, permutations=1, seed=7).balanced
 
 
 def test_features_of_the_reference_stay_and_a_table_has_the_numbers_of_maps(cohort, tmp_path):
