@@ -144,8 +144,8 @@ class Combat:
             if site != self.reference and len(counts) > 1  # one alone has nothing to be compared with
         }
         flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
-        about = {"counts": counts, "site_flags": dict(self.site_flags) | flags, "moments": dict(self.moments) | moments}
-        grown: Combat = replace(self, **about)
+        said = dict(self.site_flags) | flags
+        grown: Combat = replace(self, counts=counts, site_flags=said, moments=dict(self.moments) | moments)
         return grown._drawn(sites)
 
     def _drawn(self, sites: Sequence[str]) -> Combat:
