@@ -319,7 +319,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         harmonizer = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
     records, states = [member.record for members, _ in restored for member in members], Counter(row["state"] for row in rows)
     cited = words(settings, harmonizer, records, adjusted, states, versions())
-    report(settings.out, done, adjusted, _flags(rows), settings.combat_options, cited)
+    report(settings, done, adjusted, _flags(rows), cited)
     registered = "" if given else _register(settings, harmonizer, adjusted, maps.arrays)
     for caution in adjusted.notes:
         get_run_logger().warning("%s", caution)

@@ -8,8 +8,8 @@ maps.safetensors of v voxels (``mask``, in C order), k columns of covariates and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from core.harmonize.images.brain import Kept
 from core.harmonize.tables.bayes import Effect
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.design import Term
-from core.harmonize.tables.table import Values
 
 FILE = "maps.safetensors"
 Voxels = NDArray[np.int64]
@@ -93,35 +92,6 @@ def check(content: bytes, about: Mapping[str, Any]) -> None:
 def names_of(voxels: Voxels) -> tuple[str, ...]:
     """The features' names of voxels (v, 3)."""
     return tuple("voxel {} {} {}".format(*voxel) for voxel in voxels.tolist())
-
-
-def joined(parts: Sequence[Combat]) -> Combat:
-    """One ComBat of those that were fitted on different features of the same scans."""
-    first = parts[0]
-    spreads = None if first.spreads is None else np.concatenate([_known(part.spreads) for part in parts], axis=1)
-    ratio = None if first.ratio is None else np.concatenate([_known(part.ratio) for part in parts])
-    return replace(
-        first,
-        names=tuple(name for part in parts for name in part.names),
-        mean=np.concatenate([part.mean for part in parts]),
-        slopes=np.concatenate([part.slopes for part in parts], axis=1),
-        sd=np.concatenate([part.sd for part in parts]),
-        effects={site: _effect([part.effects[site] for part in parts]) for site in first.effects},
-        feature_flags={name: why for part in parts for name, why in part.feature_flags.items()},
-        notes={name: why for part in parts for name, why in part.notes.items()},
-        spreads=spreads,
-        ratio=ratio,
-    )
-
-
-def _known(values: Values | None) -> Values:
-    if values is None:
-        raise ValueError("parts of one fit have the same arrays")
-    return values
-
-
-def _effect(parts: Sequence[Effect]) -> Effect:
-    return Effect(np.concatenate([part.location for part in parts]), np.concatenate([part.scale for part in parts]))
 
 
 def _arrays(combat: Combat | None) -> dict[str, NDArray[Any]]:

@@ -99,7 +99,10 @@ class HarmonizeSettings(Settings):
         ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"
     )
     reference_site: str | None = Field(
-        None, title="Reference site", description="on whose scans intensities are fitted; default: on all sites'"
+        None,
+        title="Reference site",
+        description="on whose scans intensities are fitted, and whose features and maps ComBat leaves as they are; "
+        "default: all sites'",
     )
     model: str | None = Field(
         None,
@@ -155,7 +158,8 @@ class HarmonizeSettings(Settings):
     @property
     def combat_options(self) -> dict[str, Any]:
         """How ComBat is fitted, as ``Combat.fit`` takes it."""
-        return {"bayes": self.bayes, "spread": self.spread, "smooth": self.smooth_age, "intercept": self.person_intercept}
+        options = {"bayes": self.bayes, "spread": self.spread, "smooth": self.smooth_age, "intercept": self.person_intercept}
+        return options | {"reference_site": self.reference_site}
 
 
 class MonitorSettings(Settings):

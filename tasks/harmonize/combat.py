@@ -11,13 +11,14 @@ from typing import Any
 from core.errors import FeaturesError
 from core.harmonize.model import Harmonizer
 from core.harmonize.tables.combat import Combat
-from core.harmonize.tables.design import FEWEST, complete, lacking
+from core.harmonize.tables.design import FEWEST, lacking
 from core.harmonize.tables.sites import by_combat, site_accuracy
 from core.harmonize.tables.table import Features
 from core.io import files
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import tables
+from tasks.harmonize.fits import fitted_on, preserved
 from tasks.harmonize.tables import Member
 from tasks.report.citation import Citation
 
@@ -30,7 +31,8 @@ class Adjusted:
         before: of the restored scans.
         after: of the harmonised scans.
         adjusted: of those that ComBat could take, without what is the sites'; None where it took none.
-        combat: as fitted, JSON.
+        combat: by which, as fitted here or before, JSON; None where it took none.
+        given: whether it was fitted before.
         figures: of the cohort, by name.
         notes: what was left out, and why.
         flags: scans whose harmonised features are to be taken with care, and why.
@@ -40,13 +42,25 @@ class Adjusted:
     after: Features
     adjusted: Features | None = None
     combat: dict[str, Any] | None = None
+    given: bool = False
     figures: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     flags: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def volumes(self) -> Features:
+        """Of the harmonised scans that ComBat took, as they were measured; of all where it took none."""
+        return self.after if self.adjusted is None else _same_scans(self.after, self.adjusted)
+
     def lines(self) -> list[str]:
         """For a terminal."""
         return [f"{name}: {value:.3g}" for name, value in self.figures.items()] + [f"note: {note}" for note in self.notes]
+
+
+def _same_scans(features: Features, wanted: Features) -> Features:
+    """The scans and features of another table."""
+    scans = set(wanted.scans)
+    return features.select([row for row, scan in enumerate(features.scans) if scan in scans]).only(wanted.names)
 
 
 def adjust(settings: HarmonizeSettings, members: Sequence[Member], given: Harmonizer | None) -> Adjusted:
@@ -67,14 +81,14 @@ def adjust(settings: HarmonizeSettings, members: Sequence[Member], given: Harmon
 
 
 def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, float]:
-    """How well the site of a scan is told from its features, at each stage; ComBat is fitted without the scans that are told."""
+    """How well the site of a scan is told from its features, at each stage, ComBat fitted before or without those scans."""
     stages: dict[str, tuple[Features, Any]] = {
         "site_accuracy_restored": (adjusted.before, None),
         "site_accuracy_intensity": (adjusted.after, None),
     }
-    if adjusted.combat is not None:
-        fit = by_combat(settings.preserve, **settings.combat_options)
-        stages["site_accuracy_combat"] = (adjusted.after, fit)
+    if adjusted.adjusted is not None:
+        held_out = adjusted.volumes, by_combat(settings.preserve, **settings.combat_options)
+        stages["site_accuracy_combat"] = (adjusted.adjusted, None) if adjusted.given else held_out
     figures: dict[str, float] = {}
     for name, (features, fit) in stages.items():
         with suppress(FeaturesError):  # one site, or too few persons of each
@@ -84,10 +98,8 @@ def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, fl
 
 
 def _fitted(before: Adjusted, settings: HarmonizeSettings) -> Adjusted:
-    """Fitted on the scans of known age and sex; of the others the mean is taken, also to learn what their site does."""
-    preserve = [name for name in settings.preserve if any(value is not None for value in before.after.covariates.get(name, ()))]
-    known = complete(before.after, preserve)
-    combat = Combat.fit(known, preserve, **settings.combat_options).extend(before.after, 1, missing="mean")
+    """By a ComBat that is fitted on these very scans."""
+    preserve, combat = preserved(settings, before.after), fitted_on(settings, before.after)
     adjusted = combat.apply(before.after, missing="mean")
     unknown = lacking(before.after, preserve)
     notes = [_lacking(before.after, unknown)] if unknown else []
@@ -108,7 +120,8 @@ def _applied(combat: Combat, before: Adjusted) -> Adjusted:
     new = sorted(set(before.after.site) - set(combat.sites))
     adjusted = combat.apply(before.after.select(known), missing="mean")
     notes = [f"not in the fit, so left out of features_harmonized.tsv: {', '.join(new)}"] if new else []
-    return _told(replace(before, adjusted=adjusted if known else None, notes=tuple(notes)), combat)
+    made = replace(before, adjusted=adjusted, combat=combat.to_json(), given=True) if known else before
+    return _told(replace(made, notes=tuple(notes)), combat)
 
 
 def _told(adjusted: Adjusted, combat: Combat) -> Adjusted:
@@ -137,34 +150,37 @@ def write_tables(out: str, adjusted: Adjusted) -> None:
 
 
 def report(
-    out: str,
+    settings: HarmonizeSettings,
     members: Sequence[Member],
     adjusted: Adjusted,
     flags: Mapping[str, str],
-    options: Mapping[str, Any] | None = None,
     citation: Citation | None = None,
 ) -> None:
     """Write the tables, the words to cite and the page.
 
     The page's "before" and "after" are of the same scans: those that ComBat took, or all where it took none.
     """
-    from tasks.report.harmonize import write_page
+    from tasks.report.harmonize import ByCombat, write_page
 
-    write_tables(out, adjusted)
+    write_tables(settings.out, adjusted)
     if citation is not None:
-        files.write_atomic(Output(out).citation, citation.markdown().encode())
+        files.write_atomic(Output(settings.out).citation, citation.markdown().encode())
     if not members:
         return
-    after = adjusted.after if adjusted.adjusted is None else adjusted.adjusted
-    scans = set(after.scans)
-    before = adjusted.before.select([row for row, scan in enumerate(adjusted.before.scans) if scan in scans]).only(after.names)
-    reasons = dict(flags)
-    for scan, why in adjusted.flags.items():
-        reasons[scan] = f"{reasons[scan]}; {why}" if reasons.get(scan) else why
+    before = _same_scans(adjusted.before, adjusted.volumes)
+    after = adjusted.volumes if adjusted.adjusted is None else adjusted.adjusted
+    about: dict[str, Any] = {"notes": adjusted.notes, "citation": citation, "seed": settings.seed}
+    if adjusted.combat is not None:
+        kept_effects = [term["name"] for term in adjusted.combat["terms"]]
+        fit = None if adjusted.given else by_combat(settings.preserve, **settings.combat_options)
+        intercept = adjusted.combat.get("ratio") is not None
+        way = ByCombat(kept_effects, fit, given=adjusted.given, intercept=intercept)
+        about |= {"between": adjusted.volumes, "combat": way}
     histograms = tables.histograms_before(members), tables.histograms_after(members)
-    if adjusted.combat is None:
-        write_page(out, before, after, *histograms, reasons, notes=adjusted.notes, citation=citation)
-        return
-    kept_effects = [term["name"] for term in adjusted.combat["terms"]]
-    about: dict[str, Any] = {"preserve": kept_effects, "notes": adjusted.notes, "combat": options, "citation": citation}
-    write_page(out, before, after, *histograms, reasons, between=adjusted.after, **about)
+    write_page(settings.out, before, after, *histograms, _reasons(flags, adjusted.flags), **about)
+
+
+def _reasons(flags: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Why scans are flagged, by all that flagged them."""
+    scans = dict.fromkeys([*flags, *more])
+    return {scan: "; ".join(why for why in (flags.get(scan), more.get(scan)) if why) for scan in scans}

@@ -23,12 +23,12 @@ from core.geometry.grid import Array, Grid
 from core.harmonize.images.brain import brain
 from core.harmonize.images.common_space import brought, coarse
 from core.harmonize.tables.combat import Combat
-from core.harmonize.tables.design import complete
 from core.harmonize.tables.table import Features
-from core.harmonize.voxelwise import Maps, Voxels, joined, names_of
+from core.harmonize.voxelwise import Maps, Voxels, names_of
 from core.io import derivatives, files, nifti
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize import tables, work
+from tasks.harmonize.fits import fitted_on
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import LABEL, Piece
 
@@ -164,7 +164,7 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
     step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
     parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
     try:
-        combat = joined([fitted_on(settings, table_of(members, part)) for part in parts])
+        combat = Combat.joined([fitted_on(settings, table_of(members, part)) for part in parts])
     except FeaturesError as error:
         return maps, [f"maps are as they were registered: {error}"]
     return replace(maps, combat=combat), [f"maps: {note}" for note in _notes(combat)]
@@ -173,14 +173,6 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
 def _notes(combat: Combat) -> list[str]:
     stay = [f"{len(combat.feature_flags)} of {len(combat.names)} voxels stay as they were"] if combat.feature_flags else []
     return stay + list(combat.notes.values())
-
-
-def fitted_on(settings: HarmonizeSettings, table: Features) -> Combat:
-    """ComBat of a table of features or of voxels: the very same call."""
-    preserve = [name for name in settings.preserve if any(value is not None for value in table.covariates.get(name, ()))]
-    reference, options = settings.reference_site, settings.combat_options
-    fitted = Combat.fit(complete(table, preserve), preserve, reference, **options)
-    return fitted.extend(table, 1, missing="mean")
 
 
 # -- apply ------------------------------------------------------------------------------------------------------------------

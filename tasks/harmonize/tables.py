@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,18 +111,19 @@ def sizes(members: Sequence[Member]) -> dict[str, int]:
 
 
 def lone_groups(members: Sequence[Member]) -> list[str]:
-    """Groups, such as patients, that are at one site alone where others are at several sites: what to know of each."""
-    sites = {member.piece.site for member in members}
-    groups = sorted({member.person.group for member in members} - {""})
-    notes = []
-    for group in groups if len(sites) > 1 else ():
-        where = {member.piece.site for member in members if member.person.group == group}
-        if len(where) == 1 and len(groups) > 1:
-            site = next(iter(where))
-            notes.append(
-                f"{group} are at {site} alone: what is of their illness cannot be told from what is of {site}, and may go"
-            )
-    return notes
+    """Groups, such as patients, that are at one site alone while there are scans elsewhere: what to know of each.
+
+    Scans of no known group are none of it: one dataset may name its patients, another be all of healthy persons.
+    """
+    sites, groups = defaultdict(set), {member.person.group for member in members} - {""}
+    for member in members:
+        sites[member.person.group].add(member.piece.site)
+    alone = {group: next(iter(sites[group])) for group in sorted(groups) if len(sites[group]) == 1}
+    return [
+        f"{group} are at {site} alone: what is theirs cannot be told from what is of {site}, and may go"
+        for group, site in alone.items()
+        if any(member.piece.site != site for member in members)
+    ]
 
 
 def write_dictionary(uri: str) -> None:

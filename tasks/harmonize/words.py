@@ -81,6 +81,7 @@ def _features(harmonizer: Harmonizer, settings: HarmonizeSettings, adjusted: Adj
     how = [f"the effects of {kept} preserved" if kept else "no covariate preserved"]
     if settings.model is None:
         how += ["the sites' effects drawn together by empirical Bayes" if settings.bayes else "each feature alone"]
+        how += [f"the others brought to {settings.reference_site}"] if settings.reference_site else []
         how += ["effects on the spread preserved too"] if settings.spread else []
         how += ["age as a cubic spline"] if settings.smooth_age else []
         how += ["an intercept for each person"] if settings.person_intercept else []

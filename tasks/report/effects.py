@@ -1,8 +1,8 @@
-"""What age and sex do to features within the sites, before and after a harmonisation, with intervals."""
+"""What age and sex do to features within the sites, restored and harmonised, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.harmonize.tables.variance import SITE, Share
@@ -13,23 +13,26 @@ Interval = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class EffectLine:
-    """What a factor does to a feature within the sites: partial correlations, before and after."""
+    """What a factor does to a feature within the sites: partial correlations by stage; of the later ones, whether they differ."""
 
     factor: str
     name: str
-    texts: tuple[str, str]
-    apart: bool
+    texts: list[str]
+    apart: list[bool]
 
 
-def effects(pairs: Mapping[str, tuple[Shares, Shares]]) -> list[EffectLine]:
-    """Of each factor but the site, of each feature; said to be apart where neither interval holds the other's middle."""
+def effects(by_factor: Mapping[str, Sequence[Shares]]) -> list[EffectLine]:
+    """Of each factor but the site, of each feature, by stage.
+
+    A later stage is said to be apart from the first where neither interval holds the other's middle.
+    """
     lines = []
-    for factor in (factor for factor in pairs if factor != SITE):
-        old, new = pairs[factor]
-        for name in dict.fromkeys([*old, *new]):
-            intervals = [share.correlation if (share := shares.get(name)) else None for shares in (old, new)]
+    for factor in (factor for factor in by_factor if factor != SITE):
+        for name in dict.fromkeys(name for shares in by_factor[factor] for name in shares):
+            intervals = [share.correlation if (share := shares.get(name)) else None for shares in by_factor[factor]]
             if any(intervals):
-                lines.append(EffectLine(factor, name, (_interval(intervals[0]), _interval(intervals[1])), _apart(*intervals)))
+                apart = [_apart(intervals[0], later) for later in intervals[1:]]
+                lines.append(EffectLine(factor, name, [_interval(interval) for interval in intervals], apart))
     return lines
 
 

@@ -11,25 +11,26 @@ from typing import Any
 import numpy as np
 
 from core.errors import FeaturesError
-from core.harmonize.features import FEATURES, RESTORATION
 from core.harmonize.tables.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
 from core.harmonize.tables.table import Features, Values
-from core.harmonize.tables.variance import SITE, Share, explained, giving
+from core.harmonize.tables.variance import giving
 from core.io import files
-from tasks.report.box_plot import BoxPlot, box_plot
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
 from tasks.report.citation import Citation
-from tasks.report.effects import effects
 from tasks.report.pages import number, render
+from tasks.report.shares import TITLES, shares_of
 
 PAGE = "report.html"
 KEYS = 8  # colours of sites
-BEFORE, AFTER = "before", "after"
 BAR, FOOT = 40, 40  # heights of a bar's row and of the axis in the drawing
-LEVEL = 0.05
-FOREST_DEALS = 20  # of the sites to the persons, each some hundred times as dear as a linear one; the least p is 1 in 21
+BEFORE, AFTER = "before", "after"
+FOREST_DEALS = 39  # of the sites to the persons, each some hundred times as dear as a linear one: fewer have no middle 95 %
 RARE = 0.002  # share of a site's voxels at each end that may lie beyond the drawing
-TITLES = {feature.name: feature for feature in FEATURES + RESTORATION}
+HELD_OUT = "features of each harmonised scan by a ComBat that was fitted without it; the volumes are as above"
+GIVEN = (
+    "features of each harmonised scan by the model's ComBat; no proof for scans that it was fitted on; the volumes are as above"
+)
+AS_WRITTEN = "their ComBat knew these very scans, which makes their sites more alike than chance; no proof of anything"
 Histograms = Mapping[str, tuple[Any, Any]]
 Fit = Callable[[Features], Callable[[Features], Features]]
 
@@ -63,6 +64,24 @@ class Telling:
 
 
 @dataclass(frozen=True)
+class ByCombat:
+    """How the table came of the volumes' features.
+
+    Attributes:
+        preserve: covariates that were kept.
+        fit: for the classifier, from the scans that are learned from to what harmonises others; None: a plain ComBat of these,
+            or the given one.
+        given: whether by a model of before, to which these scans were nothing.
+        intercept: whether each person has an intercept.
+    """
+
+    preserve: Sequence[str] = ("age", "sex")
+    fit: Fit | None = None
+    given: bool = False
+    intercept: bool = False
+
+
+@dataclass(frozen=True)
 class Bar:
     """An accuracy in the drawing: places along the axis."""
 
@@ -90,36 +109,6 @@ class Bars:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A share of the variance, and whether it is more than chance."""
-
-    text: str
-    sure: bool
-
-
-@dataclass(frozen=True)
-class FeatureLine:
-    """A feature in the table: a pair of cells, before and after, a factor."""
-
-    name: str
-    title: str
-    unit: str
-    cells: list[Cell]
-    note: str
-
-
-@dataclass(frozen=True)
-class FactorLine:
-    """A factor over all features: mean share and how many features it surely explains, before and after."""
-
-    name: str
-    mean: tuple[str, str]
-    sure: tuple[str, str]
-    verdict: str
-    good: bool | None
-
-
-@dataclass(frozen=True)
 class SiteLine:
     """Whose the scans of a site are."""
 
@@ -140,11 +129,10 @@ def write_page(
     flags: Mapping[str, str],
     *,
     between: Features | None = None,
-    preserve: Sequence[str] = ("age", "sex"),
+    combat: ByCombat | None = None,
     notes: Sequence[str] = (),
     citation: Citation | None = None,
     seed: int = 0,
-    combat: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the page of a harmonisation, ``report.html``, whole or not at all.
 
@@ -156,17 +144,17 @@ def write_page(
         histograms_after: of the harmonised scans.
         flags: scans to be taken with care, with the reasons.
         between: that ComBat made ``after`` of, for the classifier on scans that it was not fitted on; None without ComBat.
-        preserve: covariates that ComBat kept.
+        combat: how it did.
         notes: what else is to be known of the cohort.
         citation: words to cite.
         seed: of the classifier.
-        combat: how ComBat is fitted, as ``Combat.fit`` takes it.
 
     Returns:
         the URI of the page.
     """
     uri = files.join(out, PAGE)
-    tellings = _tellings(before, after, between, by_combat(preserve, **(combat or {})), seed)
+    how = combat or ByCombat()
+    tellings = _tellings(before, after, between, how, seed)
     text = render(
         "harmonize.html",
         tellings=tellings,
@@ -182,30 +170,36 @@ def write_page(
         citation=citation,
         scans=len(after),
         features=len(after.names),
-        preserve=preserve,
+        preserve=how.preserve,
+        intercept=how.intercept,
         combat=between is not None,
-        **_shares(before, after),
+        **shares_of(_stages(before, after, between)),
     )
     files.write_atomic(uri, text.encode())
     return uri
 
 
+def _stages(before: Features, after: Features, between: Features | None) -> dict[str, Features]:
+    """The tables by what they are of: volumes, and what ComBat made of the last of these."""
+    volumes = {"restored": before, "harmonised": after if between is None else between}
+    return volumes if between is None else volumes | {"table": after}
+
+
 # -- can the site be told -----------------------------------------------------------------------------------------------------
 
 
-def _tellings(before: Features, after: Features, between: Features | None, fit: Fit, seed: int) -> list[Telling]:
+def _tellings(before: Features, after: Features, between: Features | None, how: ByCombat, seed: int) -> list[Telling]:
     volumes = after if between is None else between
     tried = _tries(f"volumes {BEFORE}", "features of the restored scans", partial(site_accuracy, before, seed=seed))
     tried += _tries(f"volumes {AFTER}", "features of the harmonised scans", partial(site_accuracy, volumes, seed=seed))
     if between is not None:
-        why = "features of each harmonised scan by a ComBat that was fitted without it; the volumes are as above"
-        tried += _tries("table after ComBat", why, partial(site_accuracy, between, fit, seed=seed))
+        held_out = HELD_OUT, partial(site_accuracy, between, how.fit or by_combat(how.preserve), seed=seed)
+        tried += _tries("table after ComBat", *((GIVEN, partial(site_accuracy, after, seed=seed)) if how.given else held_out))
     persons = of_covariates(before)
     if persons.names:
         tried.append(_try("age and sex alone", "linear", "no image at all", partial(site_accuracy, persons, seed=seed)))
-    if between is not None:
-        why = "their ComBat knew these very scans, which makes their sites more alike than chance; no proof of anything"
-        written = _try("table as written", "linear", why, partial(site_accuracy, after, seed=seed))
+    if between is not None and not how.given:
+        written = _try("table as written", "linear", AS_WRITTEN, partial(site_accuracy, after, seed=seed))
         tried.append(replace(written, drawn=False))
     return tried
 
@@ -319,68 +313,6 @@ def _extent(edges: Values, counts: Values) -> tuple[float, float]:
     shares = np.cumsum(counts) / counts.sum()
     first, last = int(np.searchsorted(shares, RARE, side="right")), int(np.searchsorted(shares, 1 - RARE))
     return float(edges[first]), float(edges[last + 1])
-
-
-# -- what explains the features -----------------------------------------------------------------------------------------------
-
-
-def _shares(before: Features, after: Features) -> dict[str, Any]:
-    """The template's ``factors``, ``lines``, ``totals`` and ``plots``."""
-    old, new = explained(before), explained(after)
-    factors = [name for name in dict.fromkeys([SITE, *old, *new]) if name in old or name in new]
-    pairs = {name: (old.get(name, {}), new.get(name, {})) for name in factors}
-    return {
-        "factors": factors,
-        "lines": [_line(name, pairs, after) for name in after.names],
-        "effects": effects(pairs),
-        "totals": [_total(name, *pair) for name, pair in pairs.items()],
-        "plots": [plot for name, pair in pairs.items() if (plot := _plot(name, *pair)) is not None],
-    }
-
-
-def _line(name: str, pairs: Mapping[str, tuple[Mapping[str, Share], Mapping[str, Share]]], after: Features) -> FeatureLine:
-    cells = [_cell(shares.get(name)) for pair in pairs.values() for shares in pair]
-    known = TITLES.get(name)
-    values = after.values[:, after.names.index(name)]
-    unknown = int(np.count_nonzero(~np.isfinite(values)))
-    notes = [f"unknown for {unknown} of {len(values)}"] if unknown else []
-    if (finite := values[np.isfinite(values)]).size and finite.min() == finite.max():
-        notes.append("the same for all scans")
-    return FeatureLine(name, known.title if known else "", known.unit if known else "", cells, "; ".join(notes))
-
-
-def _cell(share: Share | None) -> Cell:
-    return Cell("–", sure=False) if share is None else Cell(f"{100 * share.partial:.1f}", share.p_holm < LEVEL)
-
-
-def _total(name: str, old: Mapping[str, Share], new: Mapping[str, Share]) -> FactorLine:
-    sure = tuple(sum(share.p_holm < LEVEL for share in shares.values()) for shares in (old, new))
-    mean = tuple(float(np.mean([share.partial for share in shares.values()])) if shares else None for shares in (old, new))
-    texts = tuple("–" if share is None else f"{100 * share:.1f}" for share in mean)
-    counts = tuple(f"{count} of {len(shares)}" for count, shares in zip(sure, (old, new), strict=True))
-    verdict, good = _judge(name, mean, sure)
-    return FactorLine(name, (texts[0], texts[1]), (counts[0], counts[1]), verdict, good)
-
-
-def _judge(name: str, mean: tuple[float | None, ...], sure: tuple[int, ...]) -> tuple[str, bool | None]:
-    """Site: gone or not; what is of the persons: kept or not."""
-    old, new = mean
-    if old is None or new is None:
-        return "not to be told", None
-    if name == SITE:
-        return ("gone", True) if not sure[1] else (f"left in {sure[1]}", False)
-    if not sure[0]:
-        return "too weak to tell", None
-    return ("kept", True) if new >= 0.8 * old else ("weaker", False)
-
-
-def _plot(name: str, old: Mapping[str, Share], new: Mapping[str, Share]) -> BoxPlot | None:
-    values = {
-        label: [(feature, 100 * share.partial) for feature, share in shares.items()]
-        for label, shares in ((BEFORE, old), (AFTER, new))
-        if shares
-    }
-    return box_plot(f"{name.capitalize()}, %", values, AFTER) if values else None
 
 
 # -- sites --------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ moments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,32 +44,64 @@ class _Priors:
     middle: float
 
 
-def effect_of(standardised: Values, *, drawn_together: bool = True) -> Effect:
-    """The effect of a site on its own standardised features.
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What a site's standardised features tell of its effect: all that there is to keep of the scans.
+
+    Attributes:
+        count: int64 (f,), known values.
+        mean: float64 (f,), of these; 0 where there is none.
+        squares: float64 (f,), sum of their squared distances from the mean.
+    """
+
+    count: NDArray[np.int64]
+    mean: Values
+    squares: Values
+
+    @classmethod
+    def of(cls, standardised: Values) -> Moments:
+        """Of values (n, f), NaN where unknown."""
+        known = np.isfinite(standardised)
+        count = known.sum(axis=0)
+        mean = np.where(known, standardised, 0.0).sum(axis=0) / np.maximum(count, 1)
+        return cls(count, mean, (np.where(known, standardised - mean, 0.0) ** 2).sum(axis=0))
+
+    def at(self, used: NDArray[np.bool_]) -> Moments:
+        """Those of some of the features."""
+        return Moments(self.count[used], self.mean[used], self.squares[used])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Moments]) -> Moments:
+        """Of the features of all parts, one after another."""
+        arrays = ([getattr(part, name) for part in parts] for name in ("count", "mean", "squares"))
+        return cls(*map(np.concatenate, arrays))
+
+
+def effect_of(moments: Moments, *, drawn_together: bool = True) -> Effect:
+    """The effect of a site from its own standardised features.
 
     Only one known value of a feature, or several without spread, tell a location and no scale, which is then 1. One feature alone
     has nobody to be drawn towards: its plain mean and variance.
 
     Args:
-        standardised: (n, f), NaN where unknown; at least one known value of each feature.
+        moments: at least one known value of each feature.
         drawn_together: by empirical Bayes; else each feature has its own mean and variance.
     """
-    count = np.isfinite(standardised).sum(axis=0)
-    mean = np.nanmean(standardised, axis=0)
-    spread = np.nansum((standardised - mean) ** 2, axis=0) / np.maximum(count - 1, 1)
-    varies = (count > 1) & (spread > STILL)
-    if standardised.shape[1] < 2 or not drawn_together:
-        return Effect(mean, np.where(varies, spread, 1.0))
-    return _posterior(standardised, count, mean, np.where(varies, spread, 1.0), varies)
+    spread = moments.squares / np.maximum(moments.count - 1, 1)
+    varies = (moments.count > 1) & (spread > STILL)
+    if len(moments.mean) < 2 or not drawn_together:
+        return Effect(moments.mean, np.where(varies, spread, 1.0))
+    return _posterior(moments, np.where(varies, spread, 1.0), varies)
 
 
-def _posterior(values: Values, count: NDArray[np.int64], mean: Values, spread: Values, varies: NDArray[np.bool_]) -> Effect:
+def _posterior(moments: Moments, spread: Values, varies: NDArray[np.bool_]) -> Effect:
     """The posterior modes, in turn until neither moves (equations 3.1 and 3.2 of the supplement)."""
+    count, mean = moments.count, moments.mean
     priors = _priors(mean, spread[varies])
     location, scale = mean, spread
     for _ in range(MOST):
         moved = (count * priors.variance * mean + scale * priors.mean) / (count * priors.variance + scale)
-        squares = np.nansum((values - moved) ** 2, axis=0)
+        squares = moments.squares + count * (mean - moved) ** 2
         scaled = np.where(varies, _scale(squares, count, priors), 1.0)
         change = max(np.abs(moved - location).max(), np.abs(scaled / scale - 1).max())
         location, scale = moved, scaled

@@ -20,7 +20,7 @@ import numpy as np
 
 from core.errors import FeaturesError
 from core.harmonize.tables import conditions
-from core.harmonize.tables.bayes import Effect, effect_of
+from core.harmonize.tables.bayes import Effect, Moments, effect_of
 from core.harmonize.tables.design import (
     Term,
     apart,
@@ -28,16 +28,15 @@ from core.harmonize.tables.design import (
     covariate_columns,
     lacking,
     site_columns,
-    spreads_of,
     terms_of,
 )
-from core.harmonize.tables.persons import least_squares, linear, means_by_site, own
+from core.harmonize.tables.persons import linear, means_by_site, own
+from core.harmonize.tables.pooled import Pooled, spreads_of, unknown_at
 from core.harmonize.tables.table import Features, Values, some
 
 KIND, VERSION = "combat", 1
 FEWEST = 10  # scans of an unseen site that are enough to estimate what it does
 SMALL = 5  # scans of a site below which it is flagged
-FLAT = 1e-10  # share of a feature's size below which its spread is rounding
 
 Unseen = Literal["refuse", "fit"]
 Missing = Literal["refuse", "mean"]
@@ -62,6 +61,7 @@ class Combat:
         spreads: float64 (k, f), what the terms' columns add to the logarithm of the standard deviation; None: nothing.
         bayes: whether the sites' effects are drawn together over the features.
         ratio: float64 (f,), of the variance of a person's intercept to that of the noise; None: persons have none.
+        moments: of the sites' features, while the model is being fitted: what the effects are drawn of. No part of its JSON.
     """
 
     names: tuple[str, ...]
@@ -78,6 +78,7 @@ class Combat:
     spreads: Values | None = None
     bayes: bool = True
     ratio: Values | None = None
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -120,27 +121,43 @@ class Combat:
         terms = terms_of(features, preserve, smooth=smooth)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
         notes |= apart(features, terms) | check_separable(features, terms)
-        pooled = _Pooled.of(features, terms, reference_site, intercept=intercept)
-        sd, spreads = spreads_of(features, terms, pooled.sd, pooled.flags) if spread and terms else (pooled.sd, None)
+        pooled = Pooled.of(features, terms, reference_site, intercept=intercept)
+        sd, spreads = spreads_of(features, terms, pooled, reference_site) if spread and terms else (pooled.sd, None)
         about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)
         fitted = cls(features.names, terms, pooled.mean, pooled.slopes, sd, {}, {}, *about)
-        return fitted._with_sites(features, features.sites)
+        return fitted._with_sites(features, features.sites, site_columns(features) @ pooled.shifts)
 
-    def _with_sites(self, features: Features, sites: Sequence[str]) -> Combat:
-        """The effects of ``sites`` estimated, all else as it is."""
+    def _with_sites(self, features: Features, sites: Sequence[str], shifts: Values) -> Combat:
+        """The effects of ``sites`` estimated, all else as it is.
+
+        Args:
+            features: scans of these sites.
+            sites: to be estimated.
+            shifts: (n, f), what each scan's site adds, as far as it is known beside the persons' intercepts.
+        """
         counts = dict(self.counts) | {name: count for name, count in Counter(features.site).items() if name in sites}
         left = features.values - self._expected(features)
-        standardised = (left - self._persons(left - means_by_site(left, features), features)) / self._sd(features)
+        standardised = (left - self._persons(left - shifts, features)) / self._sd(features)
+        moments = {
+            site: Moments.of(standardised[features.rows([site])])
+            for site in sites
+            if site != self.reference and len(counts) > 1  # one alone has nothing to be compared with
+        }
+        flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
+        said = dict(self.site_flags) | flags
+        grown: Combat = replace(self, counts=counts, site_flags=said, moments=dict(self.moments) | moments)
+        return grown._drawn(sites)
+
+    def _drawn(self, sites: Sequence[str]) -> Combat:
+        """The effects of ``sites`` from their moments, over all features that are fitted; none where a site has no moments."""
         used = np.array([name not in self.feature_flags for name in self.names], dtype=bool)
         effects = dict(self.effects)
         for site in sites:
             effects[site] = Effect(np.zeros(len(self.names)), np.ones(len(self.names)))
-            if site != self.reference and len(counts) > 1 and used.any():
-                theirs = standardised[np.ix_(np.array(features.rows([site])), np.flatnonzero(used))]
-                effect = effect_of(theirs, drawn_together=self.bayes)
+            if site in self.moments and used.any():
+                effect = effect_of(self.moments[site].at(used), drawn_together=self.bayes)
                 effects[site].location[used], effects[site].scale[used] = effect.location, effect.scale
-        flags = {site: _site_flag(counts[site]) for site in sites if counts[site] < SMALL and site != self.reference}
-        return replace(self, effects=effects, counts=counts, site_flags=dict(self.site_flags) | flags)
+        return replace(self, effects=effects)
 
     def _expected(self, features: Features) -> Values:
         """What mean and covariates tell of each scan: (n, f)."""
@@ -157,6 +174,26 @@ class Combat:
     def _persons(self, left: Values, features: Features) -> Values | float:
         """The intercepts of the persons, (n, f), from what all else leaves; 0 where they have none."""
         return 0.0 if self.ratio is None else own(left, features.persons, self.ratio)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Combat]) -> Combat:
+        """One ComBat of those of different features of the same scans, the sites' effects drawn of all features."""
+        first = parts[0]
+        spreads = [part.spreads for part in parts if part.spreads is not None]
+        ratios = [part.ratio for part in parts if part.ratio is not None]
+        whole: Combat = replace(
+            first,
+            names=tuple(name for part in parts for name in part.names),
+            mean=np.concatenate([part.mean for part in parts]),
+            slopes=np.concatenate([part.slopes for part in parts], axis=1),
+            sd=np.concatenate([part.sd for part in parts]),
+            feature_flags={name: why for part in parts for name, why in part.feature_flags.items()},
+            notes={name: why for part in parts for name, why in part.notes.items()},
+            spreads=np.concatenate(spreads, axis=1) if spreads else None,
+            ratio=np.concatenate(ratios) if ratios else None,
+            moments={site: Moments.joined([part.moments[site] for part in parts]) for site in first.moments},
+        )
+        return whole._drawn(first.sites)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -183,10 +220,10 @@ class Combat:
         theirs = features.only(self.names).select(features.rows(new))
         if missing == "refuse":
             conditions.check_known(theirs, [term.name for term in self.terms])
-        if unknown := [name for site in new for name in _unknown_at(theirs, site) if name not in self.feature_flags]:
+        if unknown := [name for site in new for name in unknown_at(theirs, site) if name not in self.feature_flags]:
             got = f"none of {some(dict.fromkeys(unknown))}"
             raise FeaturesError("site-unknown-feature", "known values of each feature at a new site", got, "measure it there too")
-        return self._with_sites(theirs, new)
+        return self._with_sites(theirs, new, means_by_site(theirs.values - self._expected(theirs), theirs))
 
     def apply(
         self, features: Features, *, unseen: Unseen = "refuse", missing: Missing = "refuse", fewest: int = FEWEST
@@ -287,80 +324,6 @@ class Combat:
         ratio = None if value.get("ratio") is None else np.array(value["ratio"], np.float64)
         later = (spreads, bool(value.get("bayes", True)), ratio)
         return cls(names, terms, mean, slopes, sd, effects, value["counts"], value["reference"], *flags, *later)
-
-
-@dataclass(frozen=True)
-class _Pooled:
-    """What the sites have in common; of a feature that is flagged: mean 0, no slope, sd 1."""
-
-    mean: Values
-    slopes: Values
-    sd: Values
-    flags: dict[str, str]
-    ratio: Values | None = None
-
-    @classmethod
-    def of(cls, features: Features, terms: Sequence[Term], reference: str | None, *, intercept: bool = False) -> _Pooled:
-        """By least squares, each feature over the scans of which it is known."""
-        sites, covariates = site_columns(features), covariate_columns(features, terms)
-        f, width = len(features.names), sites.shape[1] + covariates.shape[1]
-        conditions.check_enough(features, width)
-        made = cls(
-            np.zeros(f), np.zeros((covariates.shape[1], f)), np.ones(f), _flags(features), np.zeros(f) if intercept else None
-        )
-        known = np.isfinite(features.values)
-        patterns = {
-            column.tobytes(): column for column in known.T
-        }  # features that are known for the same scans are fitted together
-        for pattern in patterns.values():
-            alike = (known == pattern[:, None]).all(axis=0)
-            chosen = [n for n in np.flatnonzero(alike).tolist() if features.names[n] not in made.flags]
-            if chosen:
-                design = np.concatenate([sites, covariates], axis=1)[pattern]
-                made._fit(features.select(np.flatnonzero(pattern).tolist()), chosen, design, reference)
-        return made
-
-    def _fit(self, features: Features, chosen: list[int], design: Values, reference: str | None) -> None:
-        """Fit the features at ``chosen``, all known for all scans of ``features``."""
-        values, s = features.values[:, chosen], len(features.sites)
-        if len(design) <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
-            self.flags.update({features.names[n]: "known for too few scans to tell site and covariates apart" for n in chosen})
-            return
-        fitted, noise, ratio = least_squares(design, values, None if self.ratio is None else features.persons)
-        counts = np.array([len(features.rows([site])) for site in features.sites])
-        weights = counts / counts.sum() if reference is None else np.array(features.sites) == reference
-        fitted_on = (
-            np.isin(features.site, np.array(features.sites)[counts > 1]) if reference is None else design[:, :s] @ weights > 0
-        )
-        left = noise[fitted_on]
-        sd = np.sqrt((left**2).mean(axis=0))
-        flat = np.atleast_1d(sd <= FLAT * np.abs(values).max(axis=0))
-        self.flags.update({features.names[n]: _flat(reference) for n in np.array(chosen)[flat].tolist()})
-        good = np.array(chosen)[~flat]
-        self.mean[good], self.sd[good] = (weights @ fitted[:s])[~flat], sd[~flat]
-        self.slopes[:, good] = fitted[s:, ~flat]
-        if self.ratio is not None:
-            self.ratio[good] = ratio[~flat]
-
-
-def _flat(reference: str | None) -> str:
-    """Why a feature without spread is left."""
-    return "the same for all scans of a site" if reference is None else f"the same for all scans of {reference}"
-
-
-def _flags(features: Features) -> dict[str, str]:
-    """Features that cannot be fitted, told from their values alone."""
-    flags = {name: f"unknown for all scans of {site}" for site in features.sites for name in _unknown_at(features, site)}
-    for name, column in zip(features.names, features.values.T, strict=True):
-        known = column[np.isfinite(column)]
-        if known.size and name not in flags and known.min() == known.max():
-            flags[name] = "constant"
-    return flags
-
-
-def _unknown_at(features: Features, site: str) -> list[str]:
-    known = np.atleast_1d(np.isfinite(features.values[features.rows([site])]).any(axis=0))
-    return [features.names[n] for n in np.flatnonzero(~known).tolist()]
 
 
 def _site_flag(count: int) -> str:

@@ -222,36 +222,6 @@ def apart(features: Features, terms: Sequence[Term]) -> dict[str, str]:
     return notes
 
 
-def spreads_of(features: Features, terms: Sequence[Term], sd: Values, flagged: Mapping[str, str]) -> tuple[Values, Values]:
-    """What covariates do to the spread of features, beside the sites.
-
-    By least squares of the logarithm of what mean, site and covariates leave, on the same columns.
-
-    Args:
-        features: of the fit.
-        terms: covariates.
-        sd: (f,), pooled.
-        flagged: features that are not fitted.
-
-    Returns:
-        the pooled standard deviations (f,) once that is taken off, and by how much a unit of each column of the terms adds to the
-        logarithm of the standard deviation, (k, f).
-    """
-    covariates = covariate_columns(features, terms)
-    design, sites = np.concatenate([site_columns(features), covariates], axis=1), len(features.sites)
-    spreads, pooled = np.zeros((covariates.shape[1], len(features.names))), sd.copy()
-    for number, name in enumerate(features.names):
-        known = np.isfinite(features.values[:, number])
-        if name in flagged:
-            continue
-        rows, values = design[known], features.values[known, number]
-        left = values - rows @ np.linalg.lstsq(rows, values, rcond=None)[0]
-        logs = np.log(np.maximum(np.abs(left), SAME * sd[number]))
-        spreads[:, number] = np.linalg.lstsq(rows, logs, rcond=None)[0][sites:]
-        pooled[number] = np.sqrt(np.mean((left / np.exp(covariates[known] @ spreads[:, number])) ** 2))
-    return pooled, spreads
-
-
 def _rank(columns: Values) -> int:
     """Rank after scaling each column to one length."""
     lengths = np.linalg.norm(columns, axis=0)

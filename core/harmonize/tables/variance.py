@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.evaluation.metrics.significance import holm
 from core.harmonize.tables.design import SAME, Term, complete, covariate_columns, site_columns, terms_of
@@ -15,6 +16,7 @@ SITE = "site"
 SURE = 0.05  # p after Holm
 FEWEST = 3  # degrees of freedom of an interval
 Z95 = 1.959964  # of a normal distribution, both sides of 95 %
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Share:
         p_holm: the same, adjusted over the features (Holm 1979).
         effect: of one more unit of a number, or of the second of two levels over the first, in the feature's unit; else None.
         error: standard error of the effect.
-        n: scans.
+        n: scans of a site's share, persons of another's.
         free: degrees of freedom that the whole model leaves.
     """
 
@@ -66,9 +68,10 @@ class _Fit:
 def explained(features: Features, covariates: Sequence[str] = ("age", "sex")) -> dict[str, dict[str, Share]]:
     """What site and covariates explain of each feature.
 
-    The site's share is of all scans, unknown covariates taken as the mean; that of a covariate is of the scans of which all
-    covariates are known. Left out are factors that cannot be told apart (a covariate that is the same for all scans of a site) or
-    are the same for all scans, and features that do not vary.
+    The site's share is of all scans, unknown covariates taken as the mean. That of a covariate is of the scans of which all
+    covariates are known, as means by person (of the sites too, for who was seen at several): age and sex are the person's, so
+    that further scans of one tell no more of them. Left out are factors that cannot be told apart (a covariate that is the same
+    for all scans of a site) or are the same for all scans, and features that do not vary.
 
     Args:
         features: of all sites.
@@ -104,26 +107,38 @@ def _by_feature(features: Features, terms: Sequence[Term], term: Term | None) ->
     ones = np.ones((len(features), 1))
     tested = sites if term is None else covariate_columns(features, [term])
     rest = np.concatenate([ones if term is None else sites, *others], axis=1)
-    parts = {name: _share(values, rest, tested, term) for name, values in zip(features.names, features.values.T, strict=True)}
+    who = np.arange(len(features)) if term is None else np.unique(features.persons, return_inverse=True)[1]
+    values = zip(features.names, features.values.T, strict=True)
+    parts = {name: _share(column, rest, tested, term, who) for name, column in values}
     return {name: share for name, share in parts.items() if share is not None}
 
 
-def _share(values: Values, rest: Values, tested: Values, term: Term | None) -> Share | None:
+def _share(values: Values, rest: Values, tested: Values, term: Term | None, who: Labels) -> Share | None:
+    """Of means over the scans of which the feature is known and ``who`` (n,) is the same."""
     from scipy.stats import f as fisher
 
     known = np.isfinite(values)
-    if np.count_nonzero(known) < 3:
+    whole, without, factor = (_means(columns[known], who[known]) for columns in (values[:, None], rest, tested))
+    if len(whole) < 3:
         return None
-    y, without = values[known] - values[known].mean(), rest[known]
-    small, full = _fit(y, without), _fit(y, np.concatenate([without, tested[known]], axis=1))
+    y = whole[:, 0] - whole.mean()
+    small, full = _fit(y, without), _fit(y, np.concatenate([without, factor], axis=1))
     steps, free = full.rank - small.rank, len(y) - full.rank
-    if steps < 1 or free < 1 or small.rest <= SAME**2 * float(values[known] @ values[known]):
+    if steps < 1 or free < 1 or small.rest <= SAME**2 * float((whole**2).sum()):
         return None
     partial = max(0.0, 1.0 - full.rest / small.rest)
     ratio = ((small.rest - full.rest) / steps) / (full.rest / free) if full.rest > 0 else np.inf
     single = term is not None and len(term.centre) == 1 and steps == 1
     effect, error = (float(full.slopes[-1]), float(full.errors[-1])) if single else (None, None)
     return Share(partial, float(fisher.sf(max(ratio, 0.0), steps, free)), 1.0, effect, error, len(y), free)
+
+
+def _means(columns: Values, who: Labels) -> Values:
+    """Of columns (n, k), by what is the same in ``who`` (n,)."""
+    names, rows, counts = np.unique(who, return_inverse=True, return_counts=True)
+    sums: Values = np.zeros((len(names), columns.shape[1]))
+    np.add.at(sums, rows, columns)
+    return sums / counts[:, None]
 
 
 def _fit(y: Values, columns: Values) -> _Fit:

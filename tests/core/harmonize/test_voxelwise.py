@@ -12,7 +12,7 @@ from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.table import Features
-from core.harmonize.voxelwise import FILE, Maps, joined, names_of
+from core.harmonize.voxelwise import FILE, Maps, names_of
 
 SHAPE = (4, 3, 5)
 SAID = {"contrast": "T1w", "method": "cubic", "voxel_size": 1.0, "field_of_view": (192.0, 224.0, 192.0)}
@@ -62,14 +62,22 @@ def test_maps_are_read_as_written_and_give_the_same_bits(options):
         assert np.array_equal(found.combat.apply(features.select(rows)).values, expected[rows])
 
 
-def test_parts_fitted_apart_are_one_model():
+@pytest.mark.parametrize("options", [{"bayes": False, "spread": True}, {"reference_site": "oslo"}, {"intercept": True}])
+@pytest.mark.parametrize("step", [2, 7, 20])
+def test_parts_fitted_apart_are_the_model_that_is_fitted_at_once(step: int, options: dict):
+    """The last part may have a single voxel, another none that varies: priors are of all voxels."""
     features = table()
-    parts = [Combat.fit(features.only(features.names[at]), bayes=False, spread=True) for at in (slice(0, 20), slice(20, None))]
-    whole = Combat.fit(features, bayes=False, spread=True)
-    together = joined(parts).apply(features).values
-    assert together == pytest.approx(whole.apply(features).values, abs=1e-9)
-    assert joined(parts).feature_flags == whole.feature_flags == {features.names[7]: "constant"}
-    assert np.array_equal(together[:, 7], features.values[:, 7])
+    starts = range(0, len(features.names), step)
+    parts = [Combat.fit(features.only(features.names[start : start + step]), **options) for start in starts]
+    whole = Combat.fit(features, **options)
+    together = Combat.joined(parts)
+    for site in whole.sites:
+        assert together.effects[site].location == pytest.approx(whole.effects[site].location, rel=1e-11, abs=1e-12)
+        assert together.effects[site].scale == pytest.approx(whole.effects[site].scale, rel=1e-11)
+    values = together.apply(features).values
+    assert values == pytest.approx(whole.apply(features).values, abs=1e-10)
+    assert together.feature_flags == whole.feature_flags == {features.names[7]: "constant"}
+    assert np.array_equal(values[:, 7], features.values[:, 7])
 
 
 def test_a_harmoniser_knows_its_maps_and_refuses_others(tmp_path):

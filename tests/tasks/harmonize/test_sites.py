@@ -101,6 +101,18 @@ def test_a_group_at_one_site_alone_is_told(tmp_path):
     assert lone_groups(members[1:]) == lone_groups(members[:2]) == []
 
 
+def test_patients_of_one_dataset_beside_another_that_names_no_group_are_told(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\tgroup\n/a.nii\tA\tpatients\n/b.nii\tA\tpatients\n/c.nii\tB\tn/a\n/d.nii\tC\tn/a\n")
+    members = []
+    for site in sites_of([str(table)]):
+        piece, record = Piece("", site.name, "x", "T1w", "none", (1, 1, 1)), ScanRecord(key="x", state="done")
+        members += [Member(piece, record, site.person(row["path"], "")) for row in site.rows]
+    (note,) = lone_groups(members)
+    assert note.startswith("patients are at A alone")
+    assert lone_groups(members[:2]) == lone_groups(members[2:]) == []  # nobody elsewhere; nobody of a group
+
+
 def test_in_a_table_of_one_dataset_a_label_is_the_same_person_at_every_site(tmp_path):
     table = tmp_path / "all.tsv"
     paths = [f"/{data}/sub-1/ses-{visit}/anat/sub-1_ses-{visit}_T1w.nii.gz" for data, visit in ("ma", "mb", "na")]

@@ -17,15 +17,18 @@ from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.features import NAMES
 from core.harmonize.images.intensity import Normaliser
+from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.sites import site_accuracy
 from core.harmonize.tables.table import Features
 from core.io import files, nifti
 from core.io.output import Output
 from core.settings.harmonize import HarmonizeSettings
-from tasks.harmonize import tables, work
+from tasks.harmonize import combat, maps, tables, work
 from tasks.harmonize.combat import adjust, write_tables
 from tasks.harmonize.sites import Person
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
+from tasks.report.harmonize import ByCombat
 from tests.phantoms import brain
 
 EXTENT = (150.0, 160.0, 170.0)
@@ -204,6 +207,42 @@ def test_combat_of_before_takes_known_sites_and_leaves_new_ones_out(cohort, tmp_
     found = adjust(settings, [*made, *rome], given)
     assert found.adjusted.scans == first.adjusted.scans
     assert "rome" in found.notes[0]
+
+
+def test_the_page_of_a_given_model_tells_volumes_from_the_table_and_fits_nothing(cohort, tmp_path, monkeypatch):
+    made, pages = harmonized(cohort), []
+    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path), seed=7)
+    first = adjust(settings.model_copy(update={"bayes": False, "person_intercept": True}), made, None)
+    given = fitted(cohort).model_copy(update={"combat": json.loads(json.dumps(first.combat))})
+    monkeypatch.setattr(Combat, "fit", None)
+    later = adjust(settings, made, given)
+    monkeypatch.setattr("tasks.report.harmonize.write_page", lambda *args, **options: pages.append((args, options)))
+    combat.report(settings, made, later, {})
+    (_, before, after, *_), options = pages[0]
+    for shown, table in ((before, later.before), (after, first.adjusted), (options["between"], later.after)):
+        assert np.array_equal(shown.values, table.values, equal_nan=True)
+    assert options["combat"] == ByCombat(["age", "sex"], None, given=True, intercept=True)
+    assert options["seed"] == 7
+    assert later.figures["site_accuracy_intensity"] == site_accuracy(later.after, permutations=1, seed=7).balanced
+    assert later.figures["site_accuracy_combat"] == site_accuracy(first.adjusted, permutations=1, seed=7).balanced
+
+
+def test_features_of_the_reference_stay_and_a_table_has_the_numbers_of_maps(cohort, tmp_path):
+    made = harmonized(cohort)
+    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path), reference_site="oslo")
+    by_table = adjust(settings, made, None)
+    rows = by_table.after.rows(["oslo"])
+    assert np.array_equal(by_table.adjusted.values[rows], by_table.after.values[rows], equal_nan=True)
+    assert not np.allclose(by_table.adjusted.values, by_table.after.values, equal_nan=True)
+    by_maps = maps.fitted_on(settings, tables.after(made)).apply(tables.after(made), missing="mean")
+    assert np.array_equal(by_table.adjusted.values, by_maps.values, equal_nan=True)
+
+
+def test_the_held_out_combat_knows_the_reference_too(cohort, tmp_path, monkeypatch):
+    options = []
+    monkeypatch.setattr(combat, "by_combat", lambda *_, **given: options.append(given))
+    adjust(HarmonizeSettings(sites=("x",), out=str(tmp_path), reference_site="oslo"), harmonized(cohort), None)
+    assert [given["reference_site"] for given in options] == ["oslo"]
 
 
 def test_a_cohort_that_combat_cannot_take_keeps_its_features_and_says_why(cohort, tmp_path):

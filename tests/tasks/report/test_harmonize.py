@@ -14,7 +14,8 @@ from core.harmonize.tables.table import Features
 from core.harmonize.tables.variance import explained
 from tasks.report import harmonize
 from tasks.report.citation import Citation
-from tasks.report.harmonize import _histograms, _judge, _keys, write_page
+from tasks.report.harmonize import ByCombat, _histograms, _keys, write_page
+from tasks.report.shares import Verdict, _judge, shares_of
 from tests.core.harmonize.tables.sites import cohort
 from tests.tasks.report.test_report import Page
 
@@ -76,6 +77,16 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     assert parsed.tags.count("h1") == 1
 
 
+def test_a_given_combat_is_not_held_out_and_says_so(tmp_path: Path) -> None:
+    before, after = tables()
+    text = page_of(tmp_path, before, after, between=before, combat=ByCombat(given=True))
+    assert "by the model" in text
+    assert "fitted without it" not in text
+    assert "table as written" not in text
+    share = round(100 * harmonize.site_accuracy(after, seed=0).balanced)
+    assert f"from the table after ComBat it told {share}\N{NO-BREAK SPACE}%" in text
+
+
 def test_effects_of_age_and_sex_within_the_sites_have_intervals(tmp_path: Path) -> None:
     before, after = tables()
     text = page_of(tmp_path, before, after, between=before)
@@ -85,6 +96,33 @@ def test_effects_of_age_and_sex_within_the_sites_have_intervals(tmp_path: Path) 
     turned = after.with_values(-after.values)
     assert ">differ</span>" in page_of(tmp_path, before, turned, between=before)
     assert ">differ</span>" not in text
+
+
+def test_with_combat_shares_and_effects_are_of_three_tables(tmp_path: Path) -> None:
+    before, after = tables()
+    volumes = before.with_values(before.values[:, ::-1])
+    text = page_of(tmp_path, before, after, between=volumes)
+    made = shares_of({"restored": before, "harmonised": volumes, "table": after})
+    assert made["stages"] == ["restored", "harmonised", "table"]
+    for n, table in enumerate((before, volumes, after)):
+        shares = explained(table)["age"]
+        line = next(line for line in made["effects"] if (line.factor, line.name) == ("age", NAMES[0]))
+        assert line.texts[n] == "{:+.2f} ({:+.2f} to {:+.2f})".format(*shares[NAMES[0]].correlation).replace(
+            "-", "\N{MINUS SIGN}"
+        )
+        assert line.texts[n] in text
+        assert made["totals"][1].mean[n] == f"{100 * np.mean([share.partial for share in shares.values()]):.1f}"
+    assert [verdict.text for verdict in made["totals"][0].verdicts] == ["left in 6", "gone"]
+    assert '<th scope="col" class="number">table</th>' in text
+    assert '<th scope="col" class="number">table</th>' not in page_of(tmp_path, before, after)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_how_several_scans_of_a_person_weigh_is_as_combat_was_fitted(tmp_path: Path, *, intercept: bool) -> None:
+    before, after = tables()
+    text = page_of(tmp_path, before, after, between=before, combat=ByCombat(intercept=intercept))
+    assert ("Several scans of a person weigh as several persons" in text) is not intercept
+    assert ("an intercept for each person" in text) is intercept
 
 
 def test_sites_that_are_left_are_not_called_gone(tmp_path: Path) -> None:
@@ -202,4 +240,4 @@ def test_empty_histograms_are_drawn_as_nothing() -> None:
     ],
 )
 def test_verdicts(factor: str, mean: tuple, sure: tuple, verdict: tuple) -> None:
-    assert _judge(factor, mean, sure) == verdict
+    assert _judge(factor, mean, sure) == Verdict(*verdict)

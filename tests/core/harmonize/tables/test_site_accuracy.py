@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import FeaturesError
+from core.harmonize.tables import sites
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.sites import Classifier, _dealt, _folds, _interval, by_combat, of_covariates, site_accuracy
 from core.harmonize.tables.table import Features
@@ -45,6 +46,18 @@ def test_noise_is_at_chance(classifier: Classifier) -> None:
     found = site_accuracy(noise, classifier=classifier, permutations=21)
     assert not found.told
     assert found.null[0] < 1 / 3 < found.null[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_chance_is_of_every_deal_however_good_the_first_are(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is told, which is when "below chance" is said, most deals are as good as what was found."""
+    tried, real = [], sites._balanced
+    monkeypatch.setattr(sites, "_balanced", lambda *labels: tried.append(real(*labels)) or tried[-1])
+    noise = table(np.random.default_rng(seed).standard_normal((40, 3)), ["a", "b"] * 20)
+    found = site_accuracy(noise, permutations=60, seed=seed)
+    assert len(tried) == 61
+    assert found.null == (np.percentile(tried[1:], 2.5), np.percentile(tried[1:], 97.5))
+    assert found.p == sum(chance >= found.balanced for chance in tried) / 61
 
 
 def test_sites_that_differ_in_spread_alone_are_told_by_the_forest() -> None:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.table import Features
 from core.harmonize.tables.variance import explained
 from tests.core.harmonize.tables.sites import cohort, table
 
@@ -88,3 +89,39 @@ def test_unknown_values_and_covariates_cost_their_scans_only() -> None:
 def test_holm_is_over_the_features() -> None:
     shares = explained(cohort({"a": 10, "b": 10}, features=5))["site"].values()
     assert min(share.p_holm for share in shares) == pytest.approx(min(1.0, 5 * min(share.p for share in shares)))
+
+
+def seen_often(seed: int, *, travelling: bool) -> Features:
+    """12 persons of four scans each, at their own site or at all four; age does nothing."""
+    draw = np.random.default_rng(seed)
+    values = draw.standard_normal((12, 40)).repeat(4, axis=0) + 0.3 * draw.standard_normal((48, 40))
+    site = list("abcd") * 12 if travelling else ["ab"[number % 2] for number in range(12) for _ in range(4)]
+    features = table(values.tolist(), site, age=draw.uniform(20, 80, 12).repeat(4).tolist())
+    return replace(features, of=tuple(f"p{number // 4}" for number in range(48)))
+
+
+@pytest.mark.parametrize("travelling", [False, True])
+def test_where_persons_are_scanned_often_an_interval_counts_persons(*, travelling: bool) -> None:
+    """Of 95 % intervals of an effect that is none, 95 % hold 0."""
+    shares = [
+        share for seed in range(40) for share in explained(seen_often(seed, travelling=travelling), ("age",))["age"].values()
+    ]
+    held = np.mean([share.correlation[1] <= 0 <= share.correlation[2] for share in shares])
+    assert held == pytest.approx(0.95, abs=0.03)
+    assert np.mean([share.p < 0.05 for share in shares]) == pytest.approx(0.05, abs=0.03)
+    assert {(share.n, share.free) for share in shares} == {(12, 10 if travelling else 9)}
+
+
+def test_a_second_scan_that_says_the_same_makes_no_effect_surer() -> None:
+    features = cohort({"a": 12, "b": 12}, features=3)
+    again = [row for row in range(24) for _ in range(1 + row % 3)]
+    names = tuple(f"{features.scans[row]}_run-{number}" for number, row in enumerate(again))
+    doubled = Features(
+        names, tuple(features.site[row] for row in again),
+        {name: tuple(values[row] for row in again) for name, values in features.covariates.items()},
+        features.names, features.values[again],
+    )  # fmt: skip
+    for factor in ("age", "sex"):
+        for name, share in explained(features)[factor].items():
+            repeated = explained(doubled)[factor][name]
+            assert (repeated.partial, repeated.p, repeated.free) == pytest.approx((share.partial, share.p, share.free))
