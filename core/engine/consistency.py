@@ -12,6 +12,7 @@ import numpy as np
 from core.banding import evened
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
+from core.operators.forward import parallel
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Kept, LinearOperator, Separable
 from core.operators.repair import CORRECTION, LEAST, Goal, correction, explained
@@ -20,6 +21,7 @@ from core.stats import head_threshold
 COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image for the two to be compared
 CLIPPED = 1e-6  # of an image's range: how near its ends a voxel is that was clipped there
 SEES = 1e-3  # of what a voxel of the scan sees
+REVISION = 2  # of the rounds; raised where their numbers change, it makes the scans anew that are repaired by them
 AGREES = "nothing to repair: it agrees with the scan to within its noise"
 
 
@@ -44,6 +46,17 @@ def unrepaired(method: Method, forward: ForwardModel) -> str:
         why = "has another contrast than the anatomy" if forward.needs_tissues else "came about by draws that it does not tell"
         return f"the scan {why} ({forward.describe()})"
     return "" if method.keeps_contrast else f"{method.name} makes another contrast than the scan's"
+
+
+def by_rounds(source: Grid, target: Grid, *, masked: bool) -> bool:
+    """Whether the repair of a scan goes by rounds: there is no closed form beside a mask, or of grids turned to each other.
+
+    Args:
+        source: grid of the scan.
+        target: grid of the image.
+        masked: whether a mask lies beside the scan.
+    """
+    return masked or not parallel(source, target)
 
 
 def explained_by(method: Method, measured: Measured) -> Measured:
