@@ -5,13 +5,14 @@ image x --A--> the scan as it would be --y - A x--> what the scan says beyond it
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.banding import evened
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
+from core.operators.forward import parallel
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Kept, LinearOperator, Separable
 from core.operators.repair import CORRECTION, LEAST, Goal, correction, explained
@@ -20,6 +21,23 @@ from core.stats import head_threshold
 COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image for the two to be compared
 CLIPPED = 1e-6  # of an image's range: how near its ends a voxel is that was clipped there
 SEES = 1e-3  # of what a voxel of the scan sees
+REVISION = 2  # of the rounds; raised where their numbers change, it makes the scans anew that are repaired by them
+AGREES = "nothing to repair: it agrees with the scan to within its noise"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What became of an image that was held against its scan.
+
+    Attributes:
+        image: float32.
+        rounds: of conjugate gradients that were made; None where there is a closed form.
+        unneeded: why nothing was added to it; empty where something was.
+    """
+
+    image: Array
+    rounds: int | None
+    unneeded: str = ""
 
 
 def unrepaired(method: Method, forward: ForwardModel) -> str:
@@ -28,6 +46,17 @@ def unrepaired(method: Method, forward: ForwardModel) -> str:
         why = "has another contrast than the anatomy" if forward.needs_tissues else "came about by draws that it does not tell"
         return f"the scan {why} ({forward.describe()})"
     return "" if method.keeps_contrast else f"{method.name} makes another contrast than the scan's"
+
+
+def by_rounds(source: Grid, target: Grid, *, masked: bool) -> bool:
+    """Whether the repair of a scan goes by rounds: there is no closed form beside a mask, or of grids turned to each other.
+
+    Args:
+        source: grid of the scan.
+        target: grid of the image.
+        masked: whether a mask lies beside the scan.
+    """
+    return masked or not parallel(source, target)
 
 
 def explained_by(method: Method, measured: Measured) -> Measured:
@@ -43,6 +72,11 @@ def explained_by(method: Method, measured: Measured) -> Measured:
 
 
 def repaired(image: Array, target: Grid, measured: Measured) -> Array:
+    """The image of ``repair_of``."""
+    return repair_of(image, target, measured).image
+
+
+def repair_of(image: Array, target: Grid, measured: Measured) -> Repair:
     """The image with the most probable smooth correction that explains its scan, see ``core.operators.repair``.
 
     The result goes nowhere beyond the values of the image and the scan.
@@ -53,17 +87,18 @@ def repaired(image: Array, target: Grid, measured: Measured) -> Array:
         measured: the whole scan that was restored.
 
     Returns:
-        float32 of ``target.shape``; ``image`` itself where the scan has no values above 0.
+        of ``target.shape``; of ``image`` itself where the scan has no values above 0.
     """
     if measured.stats.upper <= 0:
-        return image
+        return Repair(image, None, "the scan has no values above 0")
     operator, (unit, noise) = measured.operator(target), _unit(measured)
     seen = _seen(operator)
     left = np.where(seen, measured.image - operator.forward(image), np.float32(0)) / np.float32(unit)
-    added = correction(operator, np.asarray(left, np.float32), noise, _goal(operator, measured, seen))
+    added, rounds = correction(operator, np.asarray(left, np.float32), noise, _goal(operator, measured, seen))
     low = min(float(image.min()), measured.stats.minimum)
     high = max(float(image.max()), measured.stats.maximum)
-    return np.clip(image + np.float32(unit) * added, np.float32(low), np.float32(high))
+    made = np.clip(image + np.float32(unit) * added, np.float32(low), np.float32(high))
+    return Repair(made, rounds, AGREES if rounds == 0 else "")
 
 
 def left_by_repair(left: Array, target: Grid, measured: Measured) -> Array:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.digest import digest_of
+from core.engine.consistency import REVISION, by_rounds, unrepaired
 from core.engine.pace import Pace, first_pace, seconds_at
 from core.engine.plan import (
     FINER,
@@ -31,7 +32,7 @@ from core.io.arrays.store import BLOCK_PLANES, object_count
 from core.methods.base import Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import candidates, method_entry, pickers, resolve
-from core.models.domain import Domain, Facts, disagreements, unknown
+from core.models.domain import Facts, disagreements, unknown
 from core.settings.run import RunSettings
 from core.settings.scans import TilingSettings
 from core.stats import RunningStatistics
@@ -84,15 +85,22 @@ def _restored_from(scan: ScanPlan) -> list[Any]:
     return [scan.sha256, scan.forward.digested(), *mask, *([{"covariates": scan.covariates}] if scan.covariates else [])]
 
 
-def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, domain: Domain) -> list[ScanPlan]:
+def _of_repair(scan: ScanPlan, settings: RunSettings, method: Method) -> list[Any]:
+    """The revision of the repair, where a scan's goes by rounds; the closed form has had one."""
+    if not settings.repair or unrepaired(method, scan.forward):
+        return []
+    return [{"repair": REVISION}] if by_rounds(scan.source_grid, scan.target_grid, masked=scan.mask is not None) else []
+
+
+def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, method: Method) -> list[ScanPlan]:
     """The scans of one group, each with the digests of its stages."""
-    flags = settings.outside_domain and domain.stated
+    flags = settings.outside_domain and method.domain.stated
     together = [_restored_from(scan) for scan in scans]
     checks = {"quality": settings.quality.digested()}
     result = []
     for scan in scans:
         ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
-        restore = digest_of([how, together, scan.key, scan.target])
+        restore = digest_of([how, together, scan.key, scan.target, *_of_repair(scan, settings, method)])
         more = [*([scan.outside] if flags else []), *(image.model_dump(mode="json", exclude={"uri"}) for image in scan.labels)]
         export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *more])
         result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
@@ -309,7 +317,7 @@ def complete(
         pace = {**first_pace(method), **(paces or {}).get(name, {})}
         try:
             placed = _with_costs(_with_targets(group, settings), method, settings, pace, spread=spread)
-            ready += _with_digests(placed, settings, how, method.domain)
+            ready += _with_digests(placed, settings, how, method)
         except IsovoxError as error:
             bad += [Refusal(key=scan.key, uri=scan.uris[0], code=error.code, reason=str(error)) for scan in group]
     how = draft.settings_digest

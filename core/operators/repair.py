@@ -66,8 +66,8 @@ def repair_matrix(rows: Matrix, noise: float, width: float = WIDTH) -> Matrix:
     return np.asarray(np.linalg.solve(seen, spread.T).T, np.float64)
 
 
-def correction(operator: LinearOperator, left: Array, noise: float, goal: Goal | None = None) -> Array:
-    """The smooth correction of an image that explains what it leaves of a scan, W (y - A x).
+def correction(operator: LinearOperator, left: Array, noise: float, goal: Goal | None = None) -> tuple[Array, int | None]:
+    """The smooth correction of an image that explains what it leaves of a scan, W (y - A x), and how it was made.
 
     Args:
         operator: A, of images (x, y, z) to scans.
@@ -76,10 +76,10 @@ def correction(operator: LinearOperator, left: Array, noise: float, goal: Goal |
         goal: at which conjugate gradients end before their 20 rounds; None: only where they have come to W.
 
     Returns:
-        float32 (x, y, z), in the same unit.
+        float32 (x, y, z), in the same unit, and the rounds of conjugate gradients; None where there is a closed form.
     """
     if isinstance(operator, Separable):
-        return _in_closed_form(operator.matrices, left, noise)
+        return _in_closed_form(operator.matrices, left, noise), None
     return _by_rounds(operator, left, noise, goal)
 
 
@@ -90,7 +90,7 @@ def explained(operator: LinearOperator, left: Array, noise: float, goal: Goal | 
         float32 of the scan's shape, in the unit of ``left``.
     """
     if not isinstance(operator, Separable):
-        return np.asarray(operator.forward(_by_rounds(operator, left, noise, goal)), np.float32)
+        return np.asarray(operator.forward(_by_rounds(operator, left, noise, goal)[0]), np.float32)
     parts = [_eigen(rows) for rows in operator.matrices]
     for axis, (_, vectors, _) in enumerate(parts):
         left = apply_axis(vectors.T, left, axis)
@@ -131,8 +131,10 @@ def _smoothed(image: Array) -> Array:
     return image
 
 
-def _by_rounds(operator: LinearOperator, left: Array, noise: float, wanted: Goal | None) -> Array:
+def _by_rounds(operator: LinearOperator, left: Array, noise: float, wanted: Goal | None) -> tuple[Array, int]:
     """The d of least |left - A d|^2 + s^2 d' S^-1 d, by conjugate gradients that S conditions: of each it is p = S q.
+
+    Beside it is how many rounds were made.
 
     So the sum falls in every round, and the first few are a repair of their own. (Rounds towards (A S A' + s^2 I)^-1 left, of
     which d is S A', come to the same, but what they are at before is worse than no repair.)
@@ -142,9 +144,9 @@ def _by_rounds(operator: LinearOperator, left: Array, noise: float, wanted: Goal
     smooth = _smoothed(rest)
     p, q, made = smooth.copy(), rest.copy(), np.zeros_like(smooth)
     first = size = _dot(rest, smooth)
-    for _ in range(ROUNDS):
+    for rounds in range(ROUNDS):
         if size <= NEAR**2 * first or goal.rms(left) <= goal.noise:
-            break
+            return made, rounds
         seen = np.asarray(operator.forward(p), np.float32)
         image = np.asarray(operator.adjoint(seen) + s2 * q, np.float32)
         length = np.float32(size / _dot(p, image))
@@ -152,7 +154,7 @@ def _by_rounds(operator: LinearOperator, left: Array, noise: float, wanted: Goal
         smooth = _smoothed(rest)
         before, size = size, _dot(rest, smooth)
         p, q = smooth + np.float32(size / before) * p, rest + np.float32(size / before) * q
-    return made
+    return made, ROUNDS
 
 
 def _dot(first: Array, second: Array) -> float:

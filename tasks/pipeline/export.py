@@ -161,11 +161,13 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
     elsewhere = dict.fromkeys(("input", "out", "reference", "compute", "tracking_uri", "selection", "model"), True)
     settings = plan.settings.model_dump(mode="json", exclude={**elsewhere, "tiling": {"mode"}})
     together = [member for member in plan.scans if member.group == scan.group]
+    unneeded = told_of(job, scan, "repair").get("unneeded", "")
     return {
         "Inputs": {member.relative: member.sha256 for member in together},
         "Method": plan.way(scan).method,
         **({"MethodChosen": scan.why} if scan.why else {}),
-        **({"Repaired": is_repaired(job, scan)} if plan.settings.repair else {}),
+        **({"Repaired": is_repaired(job, scan) and not unneeded} if plan.settings.repair else {}),
+        **({"Unrepaired": unneeded} if unneeded else {}),
         "Settings": settings,
         "SettingsDigest": plan.settings_digest,
         "PlanDigest": plan.digest,

@@ -139,7 +139,8 @@ def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[
         versions: of what the numbers depend on, by name.
     """
     made, numbers = [record for record in records if record.outputs], Numbers()
-    repaired = "What a measured scan says and its restoration leaves was added to it smoothly." if plan.settings.repair else ""
+    added = plan.settings.repair and any(record.provenance.get("Repaired", True) for record in made)
+    repaired = "What a measured scan says and its restoration leaves was added to it smoothly." if added else ""
     sentences = (
         f"Thick-slice MRI was restored {_voxels(plan)}",
         restored_by(made, numbers) if made else "No scan was restored.",

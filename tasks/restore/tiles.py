@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from core.engine.plan import ScanPlan
 from core.engine.restore import restore_tiles
@@ -88,11 +89,13 @@ def finish_tiles(job: Job) -> float:
     (scan,), store = scans_of(job), store_of(job)
 
     def finish() -> None:
+        repairs: dict[str, dict[str, Any]] = {}
         if is_repaired(job, scan):
             made, path = _assembled(job, scan), path_of(job, scan, "restored")
-            for box, (array,) in repaired_blocks(job, ((box, [store.read(made, box)]) for box in store.blocks(made))):
+            blocks = ((box, [store.read(made, box)]) for box in store.blocks(made))
+            for box, (array,) in repaired_blocks(job, blocks, repairs):
                 store.write_block(path, box, array)
-        finish_restored(job)
+        finish_restored(job, repairs)
         scratch = {_assembled(job, scan), *(tiles for tiles, _ in _images(job, scan))}
         for path in scratch - {path_of(job, scan, "restored")}:
             store.remove(path)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from core.engine.consistency import explained_by, repaired, unrepaired
+from core.engine.consistency import explained_by, repair_of, unrepaired
 from core.engine.iterate import Checkpoint, Driver, thinned
 from core.engine.plan import CohortPlan, ScanPlan, facts_of_scan, outside_domain
 from core.engine.restore import Restore, Source, restore_scan
@@ -240,8 +240,13 @@ def is_repaired(job: Job, scan: ScanPlan) -> bool:
     return read_plan(job.out, job.plan).settings.repair and not unrepaired(method_of(job), scan.forward)
 
 
-def repaired_blocks(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iterator[tuple[Box, list[Array]]]:
-    """The blocks of the images that a method made, after what their scans say was added to them."""
+def repaired_blocks(
+    job: Job, blocks: Iterator[tuple[Box, list[Array]]], repairs: dict[str, dict[str, Any]]
+) -> Iterator[tuple[Box, list[Array]]]:
+    """The blocks of the images that a method made, after what their scans say was added to them.
+
+    How, and why not where it was not, is put into ``repairs`` by the scans' keys.
+    """
     scans, boxes = scans_of(job), []
     images = [np.empty(scan.target_grid.shape, np.float32) for scan in scans]
     for box, arrays in blocks:
@@ -252,7 +257,9 @@ def repaired_blocks(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iter
     for number, scan in enumerate(scans):
         if is_repaired(job, scan):
             explained = explained_by(method_of(job), measured_of(job, scan))
-            images[number] = repaired(images[number], scan.target_grid, explained)
+            repair = repair_of(images[number], scan.target_grid, explained)
+            images[number] = repair.image
+            repairs[scan.key] = {"rounds": repair.rounds, "unneeded": repair.unneeded}
     for box in boxes:
         yield box, [image[box.slices] for image in images]
 
@@ -265,8 +272,8 @@ def create_restored(job: Job) -> None:
         maps.create(store_of(job), path, method_of(job).maps, scan.restore_digest)
 
 
-def finish_restored(job: Job, driver: Driver | None = None) -> None:
-    """Mark the restored images as done, with their maps and what their steps told, where a driver made them."""
+def finish_restored(job: Job, repairs: dict[str, dict[str, Any]], driver: Driver | None = None) -> None:
+    """Mark the restored images as done, with their maps, their repairs and what their steps told, where a driver made them."""
     beside, steps = (driver.beside, driver.figures) if driver else (Beside(), {})
     extra: dict[str, Any] = {"steps": thinned(steps)} if steps else {}
     if driver and driver.step_seconds is not None:
@@ -275,11 +282,12 @@ def finish_restored(job: Job, driver: Driver | None = None) -> None:
         path = path_of(job, scan, "restored")
         written = maps.finish(store_of(job), path, method_of(job).maps, scan.restore_digest)
         written |= maps.write_maps(store_of(job), path, beside, number, scan.restore_digest)
+        written |= {"repair": repairs[scan.key]} if scan.key in repairs else {}
         store_of(job).finish(path, scan.restore_digest, extra | written)
 
 
-def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures", "pictures", "pace"]) -> dict[str, Any]:
-    """What the steps that restored a scan told, what is told beside them, or their pace; empty where its method tells none."""
+def told_of(job: Job, scan: ScanPlan, what: Literal["steps", "figures", "pictures", "pace", "repair"]) -> dict[str, Any]:
+    """What the steps that restored a scan told, what is told beside them, their pace, or its repair; empty where none is."""
     attributes: dict[str, Any] = store_of(job).attrs(path_of(job, scan, "restored")).get(what, {})
     return attributes
 
@@ -297,12 +305,11 @@ def _restore(job: Job) -> None:
     with Reporter(Output(job.out).progress(job.keys[0])) as tell:
         if isinstance(method, IterativeMethod):
             driver = Driver(method, checkpoint_of(job), partial(tell, "steps"))
-            _restore_by(job, driver)
-            finish_restored(job, driver)
+            finish_restored(job, _restore_by(job, driver), driver)
             checkpoint_of(job).remove()
         else:
-            _restore_by(job, _counting(method, tell, len(tiling_of(job, scans_of(job)[0]))))
-            finish_restored(job)
+            counting = _counting(method, tell, len(tiling_of(job, scans_of(job)[0])))
+            finish_restored(job, _restore_by(job, counting))
 
 
 def _counting(method: Method, tell: Reporter, total: int) -> Restore:
@@ -330,20 +337,22 @@ def _without_maps(job: Job, blocks: Iterator[tuple[Box, list[Array]]]) -> Iterat
         del arrays  # before the next block is made
 
 
-def _restore_by(job: Job, restore: Restore) -> None:
-    """Restore whole scans, block by block into the store."""
+def _restore_by(job: Job, restore: Restore) -> dict[str, dict[str, Any]]:
+    """Restore whole scans, block by block into the store; their repairs by key, see ``repaired_blocks``."""
     scans, store = scans_of(job), store_of(job)
+    repairs: dict[str, dict[str, Any]] = {}
     sources = [lazily(job, scan, Source.by_layers) for scan in scans]
     create_restored(job)
     thickness = store.blocks(path_of(job, scans[0], "restored"))[0].shape[2]
     made = restore_scan(method_of(job), sources, scans[0].target_grid, tiling_of(job, scans[0]), thickness, restore)
     blocks = _without_maps(job, made)
     if any(is_repaired(job, scan) for scan in scans):
-        blocks = repaired_blocks(job, blocks)
+        blocks = repaired_blocks(job, blocks, repairs)
     for box, arrays in blocks:
         for scan, array in zip(scans, arrays, strict=True):
             store.write_block(path_of(job, scan, "restored"), box, array)
         del arrays, array  # before the next block is made
+    return repairs
 
 
 def restore(job: Job) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core.engine.consistency import repaired, unrepaired
+from core.engine.consistency import AGREES, by_rounds, repair_of, repaired, unrepaired
 from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
@@ -126,3 +126,27 @@ def test_rounds_that_end_at_the_noise_are_a_gain(noise: float) -> None:
     measured = replace(scan_of(truth, noise), mask=np.zeros(scan_of(truth).image.shape, bool))
     rough = interpolate(measured.image, measured.grid, FINE, 3)
     assert np.mean((repaired(rough, FINE, measured) - truth) ** 2) < np.mean((rough - truth) ** 2)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_grids_and_mask_alone_tell_whether_it_goes_by_rounds(turn: float, *, masked: bool) -> None:
+    affine = np.array([[np.cos(turn), -np.sin(turn), 0, 4], [np.sin(turn), np.cos(turn), 0, 0], [0, 0, 4, 1], [0, 0, 0, 1]])
+    grid = Grid((14, 14, 5), affine)
+    image = SliceProfile().operator(grid, FINE).forward(head())
+    mask = np.zeros(grid.shape, bool) if masked else None
+    rounds = repair_of(head(), FINE, Measured(image, grid, scan_stats(image), SliceProfile(), mask=mask)).rounds
+    assert by_rounds(grid, FINE, masked=masked) == (rounds is not None) == (masked or turn > 0)
+
+
+def test_it_says_how_it_went_and_why_nothing_was_added() -> None:
+    truth, closed = head(), scan_of(head(), noise=4.0)
+    rounds = replace(closed, mask=np.zeros(closed.image.shape, bool))
+    dim = 0.8 * truth
+    assert (repair_of(dim, FINE, closed).rounds, repair_of(dim, FINE, closed).unneeded) == (None, "")
+    assert repair_of(dim, FINE, rounds).rounds in range(1, 21)
+    assert repair_of(dim, FINE, rounds).unneeded == ""
+    loud = replace(rounds, stats=replace(rounds.stats, noise_sd=5.0))
+    assert (repair_of(truth, FINE, loud).rounds, repair_of(truth, FINE, loud).unneeded) == (0, AGREES)
+    dark = replace(closed, stats=replace(closed.stats, upper=0.0))
+    assert repair_of(dim, FINE, dark).unneeded == "the scan has no values above 0"

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 import core
 from core.engine import planning
 from core.engine.fit import check_fits, check_not_mixed
-from core.engine.plan import CohortPlan, Refusal, ScanPlan, Way, Weights
+from core.engine.plan import CohortPlan, MaskImage, Refusal, ScanPlan, Way, Weights
 from core.engine.planning import complete
 from core.errors import GridError, PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
 from core.models.bundle import read_bundle, read_part, save_model
 from core.models.domain import Domain
-from core.operators.forward_model import SliceProfile
+from core.operators.forward_model import LowField, SliceProfile
 from core.settings.run import RunSettings
 
 
@@ -76,6 +76,24 @@ def test_what_the_voxels_depend_on_changes_the_digests(change: dict[str, Any]) -
     assert other.settings_digest != plan().settings_digest
     assert other.scans[0].restore_digest != plan().scans[0].restore_digest
     assert other.scans[0].ingest_digest == plan().scans[0].ingest_digest
+
+
+def test_a_new_revision_of_the_repair_makes_those_scans_anew_that_are_repaired_by_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The turned one of two scans that are fused, and the masked one; not one of another contrast, which is not repaired."""
+    turned = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ np.diag([2.0, 2, 6, 1])
+    fused = [scan("a", group="ab"), scan("b", group="ab", source=Grid((50, 60, 20), turned).to_json())]
+    mask = MaskImage(uri="mask.nii", sha256="b" * 64)
+
+    def digests(**how: Any) -> dict[str, str]:
+        together = complete(settings(**how, fuse=True).model_copy(update={"method": "unires"}), fused, ())
+        alone = plan(scan("d"), scan("c", mask=mask), scan("e", forward=LowField(), mask=mask), **how)
+        return {made.key: made.restore_digest for made in (*together.scans, *alone.scans)}
+
+    before, plain = digests(), digests(repair=False)
+    monkeypatch.setattr("core.engine.planning.REVISION", 99)
+    after = digests()
+    assert {key for key in before if after[key] != before[key]} == {"b", "c"}
+    assert digests(repair=False) == plain
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ def test_a_run_by_one_method_says_no_more_than_it_did(tmp_path):
     assert len(made.references) == 2
 
 
+def test_a_repair_is_told_where_a_scan_was_repaired(tmp_path):
+    left, mended = (record(key, "cubic", provenance={"Repaired": key == "b"}) for key in "ab")
+    assert "smoothly" not in words(tmp_path / "none", [left], method="cubic")[1].paragraph
+    assert "smoothly" in words(tmp_path / "some", [left, mended], method="cubic")[1].paragraph
+
+
 def test_the_page_and_the_file_carry_the_paragraph(tmp_path):
     records = [record("sub-01_T1w", "cubic")]
     plan, made = words(tmp_path, records, method="cubic")
