@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from core.methods.inverse_sr.search.chain import STEPS, chain, times_of, unchain
 from core.methods.inverse_sr.search.data_term import DataTerm, Kind, Norm, Observation, Terms, features_of, slice_axis
 from core.methods.inverse_sr.search.descent import Codes, Loss, Pace, Variables, advance, begin, best, over
 from core.methods.iterative import Beside, IterativeMethod, State
+from core.models.scaling import UPPER, floor
 from core.noise import Key, normal
 
 Strategy = Literal["ldm", "decoder"]
@@ -138,9 +139,10 @@ class Inversion(IterativeMethod[Inverse]):
         """
         prior = Prior.load(self.settings.model)
         known, free = prior.known(measured[0].covariates or {})
-        frame = registered(measured[0], prior.mean_image(), prior.window) if self.settings.register_scan else Frame(prior.window)
+        shown = [replace(scan, image=UPPER.without_faults(scan.image, scan.stats)) for scan in measured]
+        frame = registered(shown[0], prior.mean_image(), prior.window) if self.settings.register_scan else Frame(prior.window)
         features = features_of(self.settings.features, float(self.settings.fill))
-        data = DataTerm([observation(scan, frame) for scan in measured], features, self.settings.loss)
+        data = DataTerm([observation(scan, frame) for scan in shown], features, self.settings.loss)
         strategy = self.strategy or ("decoder" if observed(measured, target) >= ENOUGH else "ldm")
         return Inverse(prior, strategy, frame, data, list(measured), target, known, free, self._is_short(prior))
 
@@ -325,12 +327,13 @@ def take_in(state: State, images: Sequence[Array]) -> None:
 
 def observation(scan: Measured, frame: Frame) -> Observation:
     """A scan in the frame and the units of the prior."""
-    span = max(scan.stats.upper - scan.stats.minimum, 1e-6)
-    values = (scan.image - np.float32(scan.stats.minimum)) / np.float32(span)
+    low = max(scan.stats.minimum, floor(scan.stats))
+    span = max(scan.stats.upper - low, 1e-6)
+    values = (scan.image - np.float32(low)) / np.float32(span)
     inside = frame.holds(scan.grid)
     if scan.mask is not None:
         inside, values = inside & ~scan.mask, np.where(scan.mask, np.float32(0), values)
-    return Observation(scan.operator(frame.window), values, inside, slice_axis(scan.grid), scan.stats.minimum, span)
+    return Observation(scan.operator(frame.window), values, inside, slice_axis(scan.grid), low, span)
 
 
 def observed(measured: Sequence[Measured], target: Grid) -> float:

@@ -64,6 +64,20 @@ def test_the_image_that_made_the_scan_is_found(method):
     assert error(cubic) > 0.8
 
 
+@pytest.mark.parametrize("depth", [1, 12])
+def test_a_voxel_far_below_the_air_changes_no_other(depth):
+    """Else the scan would be shown to the prior squeezed into its topmost greys."""
+    grid = Grid((20, 24, 16), np.diag([0.5, 0.5, 1, 1]))
+    image = np.abs(np.random.default_rng(0).normal(0, 100, grid.shape)).astype(np.float32)
+    faulty = image.copy()
+    faulty[0, 0, 0] = -depth * np.percentile(image, 99.9)
+    method = InverseDecoder(InversionSettings(**COMMON))
+    scans = [Measured(each, grid, scan_stats(each), SliceProfile()) for each in (image, faulty)]
+    wanted, shown = (method.prepare([each], TARGET).data.observations[0] for each in scans)
+    assert shown.values[0, 0, 0] >= 0
+    np.testing.assert_allclose(shown.values.ravel()[1:], wanted.values.ravel()[1:], atol=1e-2)
+
+
 def test_the_loss_falls_and_is_told():
     method = InverseDecoder(InversionSettings(**COMMON | {"features": "gradients"}, steps=60))
     problem = method.prepare([scan()], TARGET)
