@@ -32,6 +32,7 @@ RANGES = SliceRanges(spacing=(2.0, 8.0), gap=0.3, profiles=("box", "gaussian"), 
 AROUND = 4  # slices on either side of a patch; what lies beyond hardly changes its inputs
 SLICES = 3  # of an example, for each 8 voxels of its edge
 MISJUDGED = 0.2  # noise is known within so much
+CUT = 0.25  # share of the examples that a scan ends in: anatomy goes on where nobody measured it
 
 
 class Scans(Dataset[Batch]):
@@ -70,6 +71,8 @@ class Scans(Dataset[Batch]):
         scan = measured(truth, grid, coarse, how, noise, draw)
         units = _units(subject, noise, spacing * (1 - how.slice_gap) / grid.spacing[axis], draw)
         target = _slab(coarse, axis, round(first / step), slices)
+        if draw.random() < CUT:
+            scan, coarse = _cut(scan, coarse, target, axis, above=bool(draw.integers(2)))
         channels = network_inputs(scan, coarse, target, how, units)
         wanted = interpolate(truth, grid, target, 3) / np.float32(units.scale)
         shape = (self.of.patch, self.of.patch, SUB * slices)
@@ -131,6 +134,19 @@ def _slab(coarse: Grid, axis: int, first: int, count: int) -> Grid:
     start, stop = [0, 0, 0], list(coarse.shape)
     start[axis], stop[axis] = first, min(first + count, coarse.shape[axis])
     return coarse.crop(Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))).refine(axis, SUB)
+
+
+def _cut(scan: Array, coarse: Grid, target: Grid, axis: int, *, above: bool) -> tuple[Array, Grid]:
+    """The scan as it would be if its end were one slice within the network's grid, as it is when it restores a scan's end."""
+    scale, offset = coarse.index_map(target)[axis]
+    first, last = math.ceil(offset - 0.5), math.floor(offset + scale * (target.shape[axis] - 1) + 0.5)
+    start, stop = [0, 0, 0], list(coarse.shape)
+    if above:
+        stop[axis] = max(last, 1)
+    else:
+        start[axis] = min(first + 1, coarse.shape[axis] - 1)
+    box = Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    return scan[box.slices], coarse.crop(box)
 
 
 def _units(subject: Subject, noise: float, width: float, draw: np.random.Generator) -> Units:
