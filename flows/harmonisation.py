@@ -10,8 +10,6 @@ from core.settings.harmonisation import HarmonisationTrial
 if TYPE_CHECKING:
     from tasks.evaluate.harmonisation_table import Row
 
-STAGES = 5
-
 
 def trial(settings: HarmonisationTrial) -> list[Row]:
     """Simulate, fit on half of the persons, score the others, with a progress bar; a row a rival.
@@ -34,7 +32,7 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
     with (
         cohort_lock(out.lock),
         counted_beside(settings.compute, settings.cohort, settings.selection) as (pool, scans),
-        bars("harmonising persons", {"persons": STAGES * scans}, told_at=out.course) as tell,
+        bars("harmonising persons", {"persons": harmonisation.stages() * scans}, told_at=out.course) as tell,
     ):
         claim.mark(settings.out, "evaluate")
         return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))

@@ -309,6 +309,11 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
     return whole, _stage(whole, third_piece, tell, dispatch)
 
 
+def stages() -> int:
+    """How often each person is worked on: seen, looked at as prepared and as harmonised, scored."""
+    return 3 + last_looks(OURS[ALL])
+
+
 def _stage(trial: Trial, function: Callable[[Piece], dict[str, Any]], tell: Tell, dispatch: Dispatch) -> list[dict[str, Any]]:
     uri = trial.path("isovox", "trial.json")
     pieces, workers = write_work(uri, trial, len(trial.sources)), trial.settings.compute.workers

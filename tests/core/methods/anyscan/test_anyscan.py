@@ -17,7 +17,7 @@ from core.errors import UsageError
 from core.geometry.grid import Array, Box, Grid
 from core.methods import registry
 from core.methods.anyscan import presets
-from core.methods.anyscan.examples import RANGES, Scans
+from core.methods.anyscan.examples import RANGES, Scans, _cut
 from core.methods.anyscan.inputs import CHANNELS, SUB, Units, network_inputs, slab_grid
 from core.methods.anyscan.recipe import RECIPE, Laplace
 from core.methods.base import Measured
@@ -183,6 +183,32 @@ def test_inputs_of_examples_are_near_their_truth() -> None:
     found = [examples[number] for number in range(8)]
     assert all(one.inputs.isfinite().all() for one in found)
     assert np.mean([float(psnr(one.inputs[:1], one.truth)) for one in found]) > 15
+
+
+def test_a_scan_ends_within_some_examples_as_it_does_where_it_is_restored() -> None:
+    """Beyond the last slice's own half the distance to the nearest centre is more than half of that of slices."""
+    examples = Scans(draw(), "")
+    beyond = [(examples[number].inputs[2] > 0.5).any(dim=(0, 1)).numpy() for number in range(48)]
+    ends = [places for places in beyond if places.any()]
+    assert 0.1 < len(ends) / len(beyond) < 0.5
+    assert all(places.sum() == SUB for places in ends)
+    assert all(places[:SUB].all() or places[-SUB:].all() for places in ends)
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_scan_is_cut_one_slice_within_what_the_network_is_shown(*, above: bool) -> None:
+    image, grid = anatomy(40)
+    coarse = coarse_grid(grid, 2, 4.0, 0.0)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0))
+    target = coarse.crop(Box((0, 0, 3), (*coarse.shape[:2], 7))).refine(2, SUB)
+    short, kept = _cut(scan, coarse, target, 2, above=above)
+    assert kept.shape[2] == (6 if above else coarse.shape[2] - 4)
+    np.testing.assert_array_equal(short, scan[..., :6] if above else scan[..., 4:])
+    scale, offset = kept.index_map(target)[2]
+    places = scale * np.arange(target.shape[2]) + offset
+    beyond = (places < -0.5) | (places > kept.shape[2] - 0.5)
+    assert beyond.sum() == SUB
+    assert beyond[-SUB:].all() if above else beyond[:SUB].all()
 
 
 def test_nobody_to_learn_from_is_refused() -> None:
