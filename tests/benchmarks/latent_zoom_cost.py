@@ -34,6 +34,7 @@ from core.operators.forward_model import InPlane
 from core.settings.scans import TilingSettings
 from core.stats import scan_stats
 
+PAPER = {"axes": ["axial"], "begin": "noise", "between": "lerp"}
 SIZES = {"paper": presets.paper, "small": presets.small, "tiny": presets.tiny}
 
 
@@ -58,7 +59,7 @@ def restored(folder: str, measured: Measured, between: int, options: dict[str, A
     """Seconds, decoded slices and peak of memory of a restoration."""
     x, y, z = measured.grid.shape
     target = Grid((FINER * x, FINER * y, (z - 1) * (between + 1) + 1), np.diag([1.0, 1.0, 1 / (between + 1), 1.0]))
-    method = build_method("latent-zoom", options | {"axes": ["axial"]}, folder)
+    method = build_method("latent-zoom", options | PAPER, folder)
     counts: list[int] = []
     decode = latent.decode
 

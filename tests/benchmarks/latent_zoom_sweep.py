@@ -1,7 +1,8 @@
 """Table 6 of latent zoom: ``python -m tests.benchmarks.latent_zoom_sweep MODEL DATA --persons 53 54 --out FOLDER``.
 
-Samplers by steps and noise (eta) on scans 4 times coarser in plane of which every second slice is left out: means over the
-persons of PSNR and SSIM of the new slices, without and with the engine's repair, and seconds a scan (on a CPU, the process').
+Samplers by steps and noise (eta), from noise and with codes between slices by lerp as in the paper, on scans 4 times coarser in
+plane of which every second slice is left out: means over the persons of PSNR and SSIM of the new slices, without and with the
+engine's repair, and seconds a scan (on a CPU, the process').
 Writes sweep.csv as rows come, and sweep.png: PSNR over seconds, a line a sampler and eta. ``--slab`` restores that many
 measured slices around the middle.
 """
@@ -34,6 +35,7 @@ from core.stats import foreground_threshold, scan_stats
 FACTOR, EVERY = 4, 2
 ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of ddim, as in the table
 STEPS = (100, 150, 200, 250)
+PAPER = {"axes": ["axial"], "begin": "noise", "between": "lerp"}
 Row = dict[str, Any]
 
 
@@ -65,7 +67,7 @@ def settings(samplers: Sequence[str], steps: Sequence[int], etas: Sequence[float
 
 def scored(model: str, options: Row, cases: Sequence[tuple[Measured, Array, Grid]]) -> Row:
     """Means over the cases."""
-    method = build_method("latent-zoom", options | {"axes": ["axial"]}, model)
+    method = build_method("latent-zoom", options | PAPER, model)
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     figures: list[dict[str, float]] = []
     for measured, truth, target in cases:
