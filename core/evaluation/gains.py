@@ -123,7 +123,7 @@ def stretches_of(entries: Sequence[Entry], places: Places) -> dict[str, list[dic
     stretches: dict[str, list[dict[str, Any]]] = {}
     for (method, _), persons in sorted(asked.items()):
         spacing, stretch = np.mean([np.mean(each, axis=0) for each in persons.values()], axis=0).tolist()
-        row = Stretch(spacing=round(spacing, 4), stretch=round(stretch, 4), persons=len(persons))
+        row = Stretch(spacing=round(spacing, 2), stretch=round(stretch, 4), persons=len(persons))
         stretches.setdefault(method, []).append(row.model_dump(mode="json"))
     return stretches
 
