@@ -57,15 +57,17 @@ class Floors:
 
     Attributes:
         whole: of a slice's or a scan's RMS.
-        local: of the RMS within 24 mm.
+        local: of the RMS within 24 mm, for clusters.
+        spot: likewise, for spots of what a second repair would explain.
     """
 
     whole: float
     local: float
+    spot: float
 
 
-AS_MADE = Floors(1.0, 1.0)  # the truth itself leaves the noise
-REPAIRED = Floors(0.2, 0.5)
+AS_MADE = Floors(1.0, 1.0, 1.0)  # the truth itself leaves the noise
+REPAIRED = Floors(0.4, 0.75, 0.5)  # repaired, the truth leaves 0.7 of it, where cubic interpolation leaves 0.2
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,15 @@ def residual_ratios(
     floor = floors.whole * noise_sd
     residual, cubic = _reachable(residual, scan), _reachable(cubic, scan)
     whole = _rms(residual[inside]) / float(np.hypot(_rms(cubic[inside]), floor))
-    least = np.float32(floors.local * noise_sd) ** 2 + np.square(np.float32(STEEP) * _range(scan))
-    level = np.sqrt(_local_squares(cubic, grid) + least)
+    nearby = _local_squares(cubic, grid) + np.square(np.float32(STEEP) * _range(scan))
+    level, level_of_spots = (np.sqrt(nearby + np.float32(least * noise_sd) ** 2) for least in (floors.local, floors.spot))
     held, before = (np.where(inside, each / level, np.float32(0)) for each in (residual, cubic))
     clusters = [_largest(held, grid, mm) / max(_largest(before, grid, mm), LEAST_CLUSTER) for mm in WIDTHS]
     return {
         "consistency_ratio": whole,
         "slice_ratio": _slices(residual, cubic, inside, grid, floor),
         "cluster_ratio": max(clusters),
-        **({} if again is None else _again(again, level, inside, grid, noise_sd)),
+        **({} if again is None else _again(again, level_of_spots, inside, grid, noise_sd)),
     }
 
 

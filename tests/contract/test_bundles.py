@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 LEARNED = [name for name, entry in registry.methods().items() if entry.takes.model]
 SHIPPED = {name: folder for name in LEARNED if (folder := registry.shipped(name)) is not None}
-ANYSCAN = "01f35e10619dca1495fd518a68993af2e1d673e0186ae60b78d8de769171bd56"
+ANYSCAN = "eca5c27bdd14146e60e7a31a16740024402d7ae8f511173b983d77b2cac034de"
 GOLDEN = {
     "resunet-3d": "6331b08e6a403c4d6a7449454edee5911fd5ed45df622da114f845caad810998",
     "anyscan": ANYSCAN,
