@@ -15,7 +15,7 @@ from core.geometry.grid import Grid
 from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
 from tasks.evaluate.harmonisation import find, run, sharp
-from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, text, write
+from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, _figures, text, write
 from tests.phantoms import brain
 
 VOXEL = 4.0
@@ -45,6 +45,15 @@ def test_a_brain_that_loses_volume_loses_just_that():
 def test_too_few_persons_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"persons-few: expected 12 persons or more .* but got 3"):
         find(cohort(tmp_path, 3))
+
+
+def test_scans_that_a_rival_refuses_are_counted_and_are_not_in_its_likeness():
+    def row(scanner: int, psnr: float, *, refused: bool) -> list[object]:
+        return [scanner, "x", {"psnr": psnr, "ssim": psnr / 100}, {}, refused]
+
+    made = [{"rows": [row(0, 99.0, refused=True), row(1, 30.0, refused=False), row(2, 5.0, refused=True)]}]
+    assert _figures(made, "x") == {"psnr": 30.0, "ssim": 0.3, "refused": "2 of 3"}
+    assert _figures([{"rows": [row(1, 5.0, refused=True)]}], "x") == {"refused": "1 of 1"}
 
 
 @pytest.mark.slow

@@ -89,13 +89,20 @@ def test_a_column_names_a_person_across_sites(tmp_path):
     assert two.person("/c.nii", "").name == ""
 
 
+def members_of(table) -> list[Member]:
+    """A scan a line of a table, whose first column is its path."""
+    record = ScanRecord(key="x", state="done")
+    return [
+        Member(Piece("", site.name, "x", "T1w", "none", (1, 1, 1)), record, site.person(row["path"], ""))
+        for site in sites_of([str(table)])
+        for row in site.rows
+    ]
+
+
 def test_a_group_at_one_site_alone_is_told(tmp_path):
     table = tmp_path / "all.tsv"
     table.write_text("path\tsite\tgroup\n/a.nii\tA\tpatients\n/b.nii\tA\tcontrols\n/c.nii\tB\tcontrols\n")
-    members = []
-    for site in sites_of([str(table)]):
-        piece, record = Piece("", site.name, "x", "T1w", "none", (1, 1, 1)), ScanRecord(key="x", state="done")
-        members += [Member(piece, record, site.person(row["path"], "")) for row in site.rows]
+    members = members_of(table)
     (note,) = lone_groups(members)
     assert note.startswith("patients are at A alone")
     assert lone_groups(members[1:]) == lone_groups(members[:2]) == []
@@ -104,10 +111,7 @@ def test_a_group_at_one_site_alone_is_told(tmp_path):
 def test_patients_of_one_dataset_beside_another_that_names_no_group_are_told(tmp_path):
     table = tmp_path / "all.tsv"
     table.write_text("path\tsite\tgroup\n/a.nii\tA\tpatients\n/b.nii\tA\tpatients\n/c.nii\tB\tn/a\n/d.nii\tC\tn/a\n")
-    members = []
-    for site in sites_of([str(table)]):
-        piece, record = Piece("", site.name, "x", "T1w", "none", (1, 1, 1)), ScanRecord(key="x", state="done")
-        members += [Member(piece, record, site.person(row["path"], "")) for row in site.rows]
+    members = members_of(table)
     (note,) = lone_groups(members)
     assert note.startswith("patients are at A alone")
     assert lone_groups(members[:2]) == lone_groups(members[2:]) == []  # nobody elsewhere; nobody of a group

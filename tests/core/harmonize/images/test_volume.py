@@ -290,6 +290,21 @@ def test_a_field_is_what_a_site_has_beyond_the_reference_and_anatomy_is_none():
     assert Fields.from_json(fitted.to_json()) == fitted
 
 
+def test_the_one_scan_of_a_site_is_no_field_as_far_as_scans_of_a_site_differ():
+    draw, zeros = np.random.default_rng(0), np.zeros(len(POWERS))
+    several = draw.normal(0, 0.1, (200, len(POWERS)))
+    several -= several.mean(axis=0)
+    near, far = ([[size] * len(POWERS)] for size in (0.05, 3.0))
+    shares = []
+    for own in (near, far):
+        fitted = Fields.fit({"reference": several.tolist(), "lone": own}, "reference")
+        shares.append(fitted.added["lone"][0] / own[0][0])
+        assert fitted.added["reference"] == pytest.approx(zeros, abs=1e-12)
+    between = 0.05**2 / 2  # the reference itself lies at 0
+    assert shares[0] == pytest.approx(between / (between + 0.01), rel=0.05)
+    assert shares[1] > 0.99
+
+
 def test_a_scan_is_trusted_as_far_as_its_site_varies_more_than_the_calmest():
     draw = np.random.default_rng(0)
     calm, wild = (draw.normal(0, sd, (200, len(POWERS))) for sd in (0.01, 0.03))
