@@ -14,9 +14,9 @@ from core.models.domain import Facts, disagreements, facts_of, read_domain
 from core.operators.forward_model import SliceProfile
 
 
-def facts(sizes: tuple[float, float, float], voxel_size: float = 1.0, **more) -> Facts:
+def facts(sizes: tuple[float, float, float], voxel_size: float = 1.0, suffix: str = "T1w", **more) -> Facts:
     grid = Grid((60, 60, 40), np.diag([*sizes, 1.0]))
-    return facts_of(grid, SliceProfile(), voxel_size=voxel_size, suffix="T1w", skull_stripped=True, lowest=0.0, **more)
+    return facts_of(grid, SliceProfile(), voxel_size=voxel_size, suffix=suffix, skull_stripped=True, lowest=0.0, **more)
 
 
 def choice(scan: Facts) -> tuple[str, str]:
@@ -52,6 +52,15 @@ def test_clinical_scans_stay_with_the_network(within: tuple[float, float]) -> No
             sizes = list(within)
             sizes.insert(orientation, spacing)
             assert choice(facts((sizes[0], sizes[1], sizes[2])))[0] == "anyscan"
+
+
+@pytest.mark.parametrize("suffix", ["T2w", "FLAIR", "PDw"])
+def test_contrasts_that_were_drawn_are_chosen_for_and_the_reason_says_so(suffix: str) -> None:
+    name, why = choice(facts((1.0, 1.0, 4.0), suffix=suffix))
+    assert name == "anyscan"
+    assert f"{suffix} (drawn from T1w) with slices 3.5 to 4.5 mm apart" in why
+    assert "drawn" not in choice(facts((1.0, 1.0, 4.0)))[1]
+    assert choice(facts((1.0, 1.0, 4.0), suffix="T2starw")) == (OTHERWISE, "no trained model was measured on such scans")
 
 
 def test_with_a_contrast_agent_a_scan_is_of_another_contrast_unless_a_cell_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
