@@ -21,8 +21,8 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
+from core.harmonize.images.fit import Look, fit_again, fit_first, fit_last, last_looks
 from core.harmonize.images.intensity import CAUTIONS, Normaliser
-from core.harmonize.images.volume import Look, fit_again, fit_first, fit_last, last_looks
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
@@ -161,8 +161,11 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     volumes = fit_again(volumes, list(looks.values()), fitted, wanted)
     for number in range(last_looks(steps)):
         at = model.Harmonizer(intensity=intensity, volume=volumes.to_json(), **geometry)
-        members, looks = run.look(2 + number, at, members)
-        volumes = fit_last(volumes, list(looks.values()), wanted)
+        shown = tables.some_of_each(members, volumes.shown)
+        through, looks = run.look(2 + number, at, shown)
+        lost = {member.piece.name for member in shown} - {member.piece.name for member in through}
+        members = [member for member in members if member.piece.name not in lost]
+        volumes = fit_last(volumes, list(looks.values()), wanted, number)
     volume = volumes.to_json() if steps.wanted() else None
     return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
 

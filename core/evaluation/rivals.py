@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from core.errors import InputError
 from core.geometry.grid import Array, Grid
+from core.harmonize.images.fit import Look, fit_again, fit_first, look_first
 from core.harmonize.images.intensity import Normaliser, Reading, inside, profile, read
-from core.harmonize.images.volume import Look, Scan, VolumeModel, fit_again, fit_first, look_first
+from core.harmonize.images.volume import Scan, VolumeModel
 from core.settings.harmonize import VolumeSteps
 
 Kept = NDArray[np.bool_]

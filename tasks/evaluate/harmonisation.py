@@ -26,9 +26,10 @@ from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 from core.harmonize.features import measure
 from core.harmonize.images.brain import brain
+from core.harmonize.images.fit import Look, fit_last, last_looks, look_again, look_last
 from core.harmonize.images.intensity import Normaliser
 from core.harmonize.images.resolution import blurred
-from core.harmonize.images.volume import Look, Scan, VolumeModel, fit_last, last_looks, look_again, look_last
+from core.harmonize.images.volume import Scan, VolumeModel
 from core.io import bids, files, readers
 from core.io.bids import Source
 from core.operators.forward import Beside
@@ -40,7 +41,7 @@ from core.tissues import Tissues
 from tasks.bounded import Dispatch, Piece, in_order, read_work, serially, write_work
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 4  # of the figures
+VERSION = 5  # of the figures
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
 ACROSS = 2  # axis across the slices: superior
@@ -219,9 +220,10 @@ def _looks(trial: Trial, number: int, look: Callable[[VolumeModel, Scan], Look])
     """Of each of our models, what it sees of a person's scans; of who is scored nothing."""
     if trial.scored(number):
         return {}
-    seen = _load(trial, number)[2]
     models = {name: _model_from(value) for name, value in trial.models.items()}
-    return {name: [[each.site, each.to_json()] for each in (look(model, s.scan) for s in seen)] for name, model in models.items()}
+    asked = {name: model for name, model in models.items() if model.shown is None or number < 2 * model.shown}
+    seen = _load(trial, number)[2] if asked else []
+    return {name: [[each.site, each.to_json()] for each in (look(model, s.scan) for s in seen)] for name, model in asked.items()}
 
 
 def third_piece(piece: Piece) -> dict[str, Any]:
@@ -304,7 +306,7 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
 
     models = {name: fit_ours(models[name], looks) for name, looks in looked(second_piece, list(models)).items()}
     for number in range(last_looks(OURS[ALL])):
-        models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL], REFERENCE)
+        models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL], REFERENCE, number)
     whole = Trial(settings, trial.sources, rivals=rivals_to_json(fit(readings, models)))
     return whole, _stage(whole, third_piece, tell, dispatch)
 

@@ -110,6 +110,14 @@ def sizes(members: Sequence[Member]) -> dict[str, int]:
     return dict(sorted(Counter(member.piece.site for member in members).items()))
 
 
+def some_of_each(members: Sequence[Member], count: int | None) -> list[Member]:
+    """The first scans of each site, so many; all where ``count`` is None."""
+    sites: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        sites[member.piece.site].append(member)
+    return [member for theirs in sites.values() for member in theirs[:count]]
+
+
 def lone_groups(members: Sequence[Member]) -> list[str]:
     """Groups, such as patients, that are at one site alone while there are scans elsewhere: what to know of each.
 

@@ -29,9 +29,10 @@ from core.harmonize import model
 from core.harmonize.features import measure as features_of
 from core.harmonize.features import of_restoration
 from core.harmonize.images.brain import Kept, brain, common_view, view
+from core.harmonize.images.fit import look_again, look_first, look_last
 from core.harmonize.images.intensity import Reading, Values, inside, profile, read
 from core.harmonize.images.volume import Scan as Restored
-from core.harmonize.images.volume import VolumeModel, look_again, look_first, look_last
+from core.harmonize.images.volume import VolumeModel
 from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.io.participants import write_people

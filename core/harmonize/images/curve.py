@@ -44,10 +44,10 @@ def landmarks(image: Array, mask: Kept, contrast: Contrast = "T1w") -> Landmarks
     for tissue in DARK_TO_BRIGHT[contrast]:
         below = np.cumsum(counts * tissues.share(middles, tissue).astype(np.float64))
         quartiles += [float(np.interp(share * below[-1], below, edges[1:])) for share in QUARTILES]
-    return _rising(quartiles)
+    return rising(quartiles)
 
 
-def _rising(values: Sequence[float]) -> Landmarks:
+def rising(values: Sequence[float]) -> Landmarks:
     """Each above the one before."""
     step = APART * max(values[-1] - values[0], 1e-9)
     lines = np.arange(len(values)) * step
@@ -80,7 +80,7 @@ class Curves:
         """The median scan's landmarks at each site, and at the reference; None: the mean of the sites."""
         sites = {site: np.median(np.array(theirs), axis=0) for site, theirs in landmarks.items()}
         common = np.mean(list(sites.values()), axis=0) if reference is None else sites[reference]
-        return cls(_rising(common.tolist()), {site: _rising(known.tolist()) for site, known in sites.items()})
+        return cls(rising(common.tolist()), {site: rising(known.tolist()) for site, known in sites.items()})
 
     def apply(self, image: Array, known: Sequence[float]) -> Array:
         """The image with ``known`` landmarks on the common ones; 0 stays 0, and what rises goes on rising.
@@ -99,12 +99,12 @@ class Curves:
 
         What a site's scans still show beside the reference's, tissues told anew and noise of all sites alike, is taken back.
         """
-        now = {site: np.array(_rising(np.median(np.array(theirs), axis=0).tolist())) for site, theirs in landmarks.items()}
+        now = {site: np.array(rising(np.median(np.array(theirs), axis=0).tolist())) for site, theirs in landmarks.items()}
         wanted = np.mean(list(now.values()), axis=0) if reference is None else now.get(reference, np.array(self.common))
         sites = {}
         for site, known in self.sites.items():
             seen = _through(np.array(self.common), wanted, wanted + STEP * (now.get(site, wanted) - wanted))
-            sites[site] = known if known == self.common else _rising(_through(seen, self.common, known).tolist())
+            sites[site] = known if known == self.common else rising(_through(seen, self.common, known).tolist())
         return replace(self, sites=sites)
 
     def to_json(self) -> dict[str, Any]:

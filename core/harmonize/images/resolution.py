@@ -83,8 +83,8 @@ class Resolution:
         """
         by_site = {site: np.median(np.array(scans), axis=0) for site, scans in seen.items()}
         common = np.max(list(by_site.values()), axis=0)
-        softest = {site: _triple(np.max(np.array(scans), axis=0)) for site, scans in seen.items()}
-        return cls(_triple(common), {site: _added(own, common) for site, own in by_site.items()}, softest)
+        softest = {site: triple(np.max(np.array(scans), axis=0)) for site, scans in seen.items()}
+        return cls(triple(common), {site: _added(own, common) for site, own in by_site.items()}, softest)
 
     def refined(self, seen: Mapping[str, Sequence[Sequence[float]]]) -> Resolution:
         """With widths by which harmonised scans come nearer to each other in sharpness.
@@ -94,7 +94,7 @@ class Resolution:
         """
         variances = {site: np.square(np.array(widths) / FWHM) for site, widths in self.added.items()}
         wider = raised({site: values.tolist() for site, values in variances.items()}, seen)
-        return replace(self, added={site: _triple(FWHM * np.sqrt(values)) for site, values in wider.items()})
+        return replace(self, added={site: triple(FWHM * np.sqrt(values)) for site, values in wider.items()})
 
     def widths(self, site: str, own: Sequence[float]) -> Widths:
         """FWHM in mm, an axis, that a scan is seen through: its site's, or of a site that is not known by its own sharpness."""
@@ -113,17 +113,18 @@ class Resolution:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Resolution:
         """What ``to_json`` wrote."""
-        added, softest = ({site: _triple(each) for site, each in value[name].items()} for name in ("added", "softest"))
-        return cls(_triple(value["common"]), added, softest)
+        added, softest = ({site: triple(each) for site, each in value[name].items()} for name in ("added", "softest"))
+        return cls(triple(value["common"]), added, softest)
 
 
-def _triple(values: Sequence[float] | Values) -> Widths:
+def triple(values: Sequence[float] | Values) -> Widths:
+    """Three numbers, an axis each."""
     a, b, c = (float(value) for value in values)
     return a, b, c
 
 
 def _added(own: Sequence[float] | Values, common: Sequence[float] | Values) -> Widths:
-    return _triple(FWHM * np.sqrt(np.maximum(np.array(common) - np.array(own), 0)))
+    return triple(FWHM * np.sqrt(np.maximum(np.array(common) - np.array(own), 0)))
 
 
 def sharpness(image: Array, mask: Kept, grid: Grid, contrast: Contrast = "T1w") -> list[float]:

@@ -4,15 +4,13 @@
               N4 beyond the          what its site needs            normaliser,              up to the noisiest site,
               reference's                                           site's curve             band by band
 
-What is fitted is a handful of numbers a site, in up to three looks at its scans: as they are, prepared, and mapped. A scan that
-comes next month gets the same bytes whatever else comes with it: those of its site where the fit knew it, else what it tells of
-itself. Nothing is sharpened and no noise is taken away.
+What is fitted (``fit``) is a handful of numbers a site. A scan that comes next month gets the same bytes whatever else comes with
+it: those of its site where the fit knew it, else what it tells of itself. Nothing is sharpened and no noise is taken away.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,18 +21,18 @@ from core.errors import WeightsError
 from core.geometry.grid import Array, Grid
 from core.harmonize.images.bias import Fields, Trend, bias_field, field_of, trend_of
 from core.harmonize.images.brain import brain
-from core.harmonize.images.curve import Curves, Landmarks, landmarks
-from core.harmonize.images.intensity import Normaliser, Reading, read
+from core.harmonize.images.curve import Curves, landmarks
+from core.harmonize.images.intensity import Normaliser, read
+from core.harmonize.images.joint import SHOWN, Mend, Parts
 from core.harmonize.images.resolution import Resolution, Widths, blurred, sharpness
-from core.harmonize.images.texture import Powers, Texture, noise_of, powers
+from core.harmonize.images.texture import Texture, noise_of, powers
 from core.noise import field_key
 from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 4  # of what is fitted
-ROUNDS = 6  # looks at harmonised scans, by which what was fitted is mended
+VERSION = 5  # of what is fitted
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class VolumeModel:
         normaliser: of intensities; None where they are left.
         curves: of the sites within tissues; None where they are left.
         texture: common noise; None where it is left.
+        mend: what is known while the parts are mended together; None before and after.
     """
 
     steps: VolumeSteps
@@ -100,6 +99,7 @@ class VolumeModel:
     normaliser: Normaliser | None = field(default=None, hash=False)
     curves: Curves | None = None
     texture: Texture | None = None
+    mend: Mend | None = None
 
     def prepare(self, scan: Scan) -> Made:
         """Take the bias field away and bring the scan to the common sharpness.
@@ -182,6 +182,21 @@ class VolumeModel:
         beyond = self.texture.beyond(own)
         return Made(noisy, made.mask, (*made.notes, beyond) if beyond else made.notes)
 
+    @property
+    def parts(self) -> Parts:
+        """What is mended together; all are wanted."""
+        assert self.resolution is not None and self.texture is not None and self.curves is not None  # noqa: S101, PT018
+        return Parts(self.resolution, self.texture, self.curves)
+
+    def having(self, parts: Parts) -> VolumeModel:
+        """With other parts."""
+        return replace(self, resolution=parts.resolution, texture=parts.texture, curves=parts.curves)
+
+    @property
+    def shown(self) -> int | None:
+        """How many scans of each site the next look is of; None: all."""
+        return SHOWN if self.mend is not None and not self.mend.slopes else None
+
     def widths_of(self, site: str) -> Widths:
         """FWHM in mm, an axis, that the scans of a known site are seen through."""
         return (0.0, 0.0, 0.0) if self.resolution is None else self.resolution.added[site]
@@ -211,131 +226,4 @@ class VolumeModel:
         return cls(VolumeSteps.model_validate(value["steps"]), contrast, normaliser=normaliser, **parts)
 
 
-PARTS: dict[str, Any] = {"fields": Fields, "resolution": Resolution, "curves": Curves, "texture": Texture}
-
-
-# -- the fit ----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a fit needs to know of a scan, in three looks.
-
-    Attributes:
-        site: whose it is.
-        trend: of the restored scan's bias field; empty where that is left.
-        sharpness: of the restored scan, in the last looks of the mapped one; empty where resolution is left.
-        reading: of the prepared scan, for the normaliser.
-        landmarks: of the prepared scan, for its site's curve; empty where that is left.
-        powers: of the scan as harmonised; empty where noise is left.
-    """
-
-    site: str
-    trend: Trend = field(default_factory=list, hash=False)
-    sharpness: list[float] = field(default_factory=list, hash=False)
-    reading: Reading = field(default_factory=list, hash=False)
-    landmarks: Landmarks = field(default_factory=list, hash=False)
-    powers: Powers = field(default_factory=list, hash=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """What was seen, without the site; bit for bit."""
-        return {name: value for name, value in vars(self).items() if name != "site" and value}
-
-    def seen(self, more: Mapping[str, Any]) -> Look:
-        """With what another look gave."""
-        return replace(self, **more)
-
-
-def look_first(steps: VolumeSteps, scan: Scan, contrast: Contrast = "T1w") -> Look:
-    """Bias field and sharpness of a restored scan, where they are wanted; sharpness without all that N4 takes for a field.
-
-    Raises:
-        InputError: sharpness-unknown.
-    """
-    trend = scan.own_trend() if steps.bias_field else []
-    if not steps.resolution:
-        return Look(scan.site, trend)
-    even = scan.image / field_of(trend, scan.mask) if trend else scan.image
-    return Look(scan.site, trend, sharpness(even, scan.mask, scan.grid, contrast))
-
-
-def look_again(model: VolumeModel, method: str, scan: Scan) -> Look:
-    """What the normaliser and the curves are fitted on: of the scan as ``model`` prepares it.
-
-    Raises:
-        InputError: as ``VolumeModel.map``.
-    """
-    made = model.prepare(scan)
-    known: Any = method
-    reading = [] if method == "none" else read(known, made.image, made.mask, model.contrast)
-    marks = landmarks(made.image, made.mask, model.contrast) if model.steps.curve else []
-    return Look(scan.site, reading=reading, landmarks=marks)
-
-
-def look_last(model: VolumeModel, scan: Scan) -> Look:
-    """What the model is mended by: sharpness of the scan as mapped, landmarks and powers as harmonised.
-
-    Noise widens what lies around a tissue's peak: the curves of sites of unlike noise are mended where all have the same.
-
-    Raises:
-        InputError: as ``VolumeModel.map``.
-    """
-    mapped, made = model.made(scan)
-    sharp = sharpness(mapped.image, mapped.mask, scan.grid, model.contrast) if model.steps.resolution else []
-    loud = powers(made.image, mapped.mask) if model.steps.noise_level else []
-    if not model.steps.curve:
-        return Look(scan.site, sharpness=sharp, powers=loud)
-    mask = mapped.mask if model.texture is None else brain(made.image, scan.grid, stripped=scan.stripped)
-    return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud)
-
-
-def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, contrast: Contrast = "T1w") -> VolumeModel:
-    """The model after the first look: all that prepares a scan."""
-    fields = Fields.fit(_by_site(looks, "trend"), reference) if steps.bias_field else None
-    resolution = Resolution.fit(_by_site(looks, "sharpness")) if steps.resolution else None
-    return VolumeModel(steps, contrast, fields, resolution)
-
-
-def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser | None, reference: str | None) -> VolumeModel:
-    """The model after the second look: with the normaliser and the sites' curves, all but the noise."""
-    curves = None
-    if model.steps.curve:
-        mapped = [replace(look, landmarks=_on_scale(look, normaliser)) for look in looks]
-        curves = Curves.fit(_by_site(mapped, "landmarks"), reference)
-    return replace(model, normaliser=normaliser, curves=curves)
-
-
-def last_looks(steps: VolumeSteps) -> int:
-    """How often harmonised scans are looked at."""
-    return ROUNDS if steps.resolution or steps.curve or steps.noise_level else 0
-
-
-def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None) -> VolumeModel:
-    """The model after a look at harmonised scans: widths, curves and noise are mended.
-
-    Where noise is matched, the first of these looks is of scans without any: it is fitted, and curves are mended from the next
-    on, where all have the same.
-    """
-    early = model.steps.noise_level and model.texture is None
-    curves = model.curves if model.curves is None or early else model.curves.refined(_by_site(looks, "landmarks"), reference)
-    resolution = None if model.resolution is None else model.resolution.refined(_by_site(looks, "sharpness"))
-    seen = _by_site(looks, "powers")
-    texture = None
-    if model.steps.noise_level:
-        texture = Texture.fit(seen) if model.texture is None else model.texture.refined(seen)
-    return replace(model, resolution=resolution, curves=curves, texture=texture)
-
-
-def _on_scale(look: Look, normaliser: Normaliser | None) -> Landmarks:
-    """Landmarks of a prepared scan where the normaliser puts them."""
-    if normaliser is None:
-        return look.landmarks
-    line = np.array(look.landmarks, np.float32).reshape(-1, 1, 1)
-    return [float(value) for value in normaliser.apply_by(line, look.reading).ravel()]
-
-
-def _by_site(looks: Sequence[Look], what: str) -> dict[str, list[Any]]:
-    parts: dict[str, list[Any]] = defaultdict(list)
-    for look in looks:
-        parts[look.site].append(getattr(look, what))
-    return dict(parts)
+PARTS: dict[str, Any] = {"fields": Fields, "resolution": Resolution, "curves": Curves, "texture": Texture, "mend": Mend}

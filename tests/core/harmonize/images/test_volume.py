@@ -12,22 +12,13 @@ from core.errors import InputError, WeightsError
 from core.geometry.grid import Grid
 from core.harmonize.images.bias import POWERS, Fields, bias_field, field_of, trend_of
 from core.harmonize.images.curve import Curves, landmarks
+from core.harmonize.images.fit import fit_again, fit_first, fit_last, last_looks, look_again, look_first, look_last
 from core.harmonize.images.intensity import Normaliser, read
 from core.harmonize.images.resolution import FWHM, Resolution, blurred, gaussian, sharpness
 from core.harmonize.images.spectrum import Spectrum
 from core.harmonize.images.texture import MIDDLES, Texture, noise_of, powers
 from core.harmonize.images.tissue_map import beyond, fit_peaks, map_peaks
-from core.harmonize.images.volume import (
-    Scan,
-    VolumeModel,
-    fit_again,
-    fit_first,
-    fit_last,
-    last_looks,
-    look_again,
-    look_first,
-    look_last,
-)
+from core.harmonize.images.volume import Scan, VolumeModel
 from core.operators.scanner import bias_field as simulated_field
 from core.settings.harmonize import VolumeSteps
 from tests.phantoms import brain
@@ -218,8 +209,8 @@ def model_of(scans, steps=ALL) -> VolumeModel:
     again = [look_again(model, "tissues", scan) for scan in scans]
     readings = [look.reading for look in again if look.site == reference]
     model = fit_again(model, again, Normaliser.fit_readings("tissues", readings), reference)
-    for _ in range(last_looks(steps)):
-        model = fit_last(model, [look_last(model, scan) for scan in scans], reference)
+    for number in range(last_looks(steps)):
+        model = fit_last(model, [look_last(model, scan) for scan in scans], reference, number)
     return model
 
 

@@ -1,0 +1,117 @@
+"""Widths, noise and curves mended together: where figures follow them by lines, one round brings all sites together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.harmonize.images.curve import Curves
+from core.harmonize.images.joint import FIGURES, LEVELS, MOST, Mend, Parts
+from core.harmonize.images.resolution import Resolution
+from core.harmonize.images.texture import EDGES, Texture
+
+SITES = ("reference", "a", "b")
+BANDS = len(EDGES) - 1
+COUNT = 3 + BANDS + 9
+VOXEL = 1.5
+
+
+def parts() -> Parts:
+    """Of three sites, the reference's curve the common one; the last lacks nothing."""
+    known = [float(value) for value in range(20, 200, 20)]
+    curves = {site: [value + number for value in known] for number, site in enumerate(SITES)}
+    widths = {site: (2.0 - number, 1.5 - number / 2, 2.2 - number) for number, site in enumerate(SITES)}
+    common = np.linspace(30, 3, BANDS)
+    added = {site: (common * (0.4 - 0.2 * number)).tolist() for number, site in enumerate(SITES)}
+    none = dict.fromkeys(SITES, (0.0, 0.0, 0.0))
+    return Parts(Resolution((1.0, 1.0, 1.0), widths, none), Texture(common.tolist(), added), Curves(known, curves))
+
+
+def lines(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Slopes of each site, much alike, of parameters by figures, and what figures are beside them."""
+    draw = np.random.default_rng(seed)
+    common = draw.normal(0, 1, (COUNT, len(FIGURES)))
+    slopes = {site: common + draw.normal(0, 0.1, common.shape) for site in SITES}
+    for site in SITES:
+        slopes[site][12:] *= site != "reference"  # whose curve stays
+    return slopes, {site: draw.normal(0, 0.5, len(FIGURES)) + 10 for site in SITES}
+
+
+def figures(steps: dict[str, np.ndarray], slopes: dict[str, np.ndarray], beside: dict[str, np.ndarray]) -> dict:
+    """Of three persons of each site."""
+    persons = np.linspace(-1, 1, 3)[:, None] * np.ones(len(FIGURES))
+    return {site: (persons + beside[site] + steps[site] @ slopes[site]).tolist() for site in SITES}
+
+
+def steps_of(known: Parts) -> dict[str, np.ndarray]:
+    return {site: known.steps_of(site, VOXEL) for site in SITES}
+
+
+def apart(seen: dict, which: slice = slice(None)) -> float:
+    middles = np.array([np.median(scans, axis=0)[which] for scans in seen.values()])
+    return float(np.abs(middles - middles[0]).max())
+
+
+def test_parameters_in_steps_come_back():
+    known = parts()
+    again = known.at(steps_of(known), VOXEL)
+    for site in SITES:
+        assert again.resolution.added[site] == pytest.approx(known.resolution.added[site])
+        assert again.texture.added[site] == pytest.approx(known.texture.added[site])
+        assert again.curves.sites[site] == pytest.approx(known.curves.sites[site])
+    assert again.curves.sites["reference"] == known.curves.common  # to the bit: its scans are left as they are
+
+
+def test_rounds_bring_the_figures_of_all_sites_together_and_levels_to_the_references():
+    known, (slopes, beside) = parts(), lines()
+    mend = Mend.of([VOXEL], {site: [slopes[site].tolist()] for site in SITES})
+    start = steps_of(known)
+    beside = {site: beside[site] - start[site] @ slopes[site] for site in SITES}
+    seen = [figures(start, slopes, beside)]
+    for _ in range(4):
+        known = mend.mended(known, seen[-1], "reference")
+        seen.append(figures(steps_of(known), slopes, beside))
+    assert apart(seen[-1]) < 0.1 * apart(seen[0])
+    levels = slice(0, len(LEVELS))
+    assert apart(seen[-1], levels) < 0.1 * apart(seen[0], levels)
+    assert known.curves.sites["reference"] == known.curves.common
+
+
+def test_no_site_gets_less_than_no_blur_and_noise_and_a_round_goes_no_further_than_it_may():
+    known, (slopes, beside) = parts(), lines(1)
+    mend = Mend.of([VOXEL], {site: [slopes[site].tolist()] for site in SITES})
+    before = steps_of(known)
+    far = {site: (np.array(beside[site]) + 100 * number).reshape(1, -1).tolist() for number, site in enumerate(SITES)}
+    after = steps_of(mend.mended(known, far, "reference"))
+    added = {site: slice(0, 3 + BANDS) for site in SITES}
+    for site in SITES:
+        moved = after[site][added[site]] - before[site][added[site]]
+        assert after[site][added[site]].min() >= 0
+        assert np.abs(moved).max() <= MOST + 1e-9
+
+
+def test_a_margin_is_a_little_blur_and_noise_more_at_every_site():
+    known = parts()
+    wider = known.with_margin(VOXEL)
+    for site in SITES:
+        more = wider.steps_of(site, VOXEL) - known.steps_of(site, VOXEL)
+        assert more == pytest.approx([0.5] * 3 + [1.0] * BANDS + [0.0] * 9, abs=1e-9)
+
+
+def test_one_scan_far_off_moves_a_site_no_further_than_three_deviations():
+    known, (slopes, beside) = parts(), lines(3)
+    mend = Mend.of([VOXEL], {site: [slopes[site].tolist()] for site in SITES})
+    seen = {site: [list(beside[site] + at) for at in np.linspace(-1, 1, 21)] for site in SITES}
+    usual = steps_of(mend.mended(known, seen, "reference"))
+    seen["a"][0] = [value - 1e6 for value in seen["a"][0]]
+    moved = {site: np.abs(values - usual[site]).max() for site, values in steps_of(mend.mended(known, seen, "reference")).items()}
+    assert max(moved.values()) < 0.5
+
+
+def test_a_site_that_was_not_looked_at_keeps_its_own_beside_the_others():
+    known, (slopes, beside) = parts(), lines(2)
+    mend = Mend.of([VOXEL], {site: [slopes[site].tolist()] for site in ("reference", "a")})
+    seen = {site: scans for site, scans in figures(steps_of(known), slopes, beside).items() if site != "b"}
+    after = mend.mended(known, seen, "reference")
+    assert after.curves.sites["b"] == pytest.approx(known.curves.sites["b"])
+    assert Mend.from_json(mend.to_json()) == mend
