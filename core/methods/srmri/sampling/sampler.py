@@ -89,12 +89,15 @@ class Rules:
 
 
 def gradient_of(scene: Scene, x: Tensor, sigma: float, *, squared: bool) -> tuple[Tensor, Tensor, float]:
-    """D, the gradient of |y - H D| (or its square) to x, and |y - H D|; slices one by one, weights frozen."""
+    """D, the gradient of |y - H D| (or its square) to x, and |y - H D|; slices one by one, weights frozen.
+
+    The gradient is 0 where y = H D, as in a slice of which nothing was measured: there the norm has no slope, its square has 0.
+    """
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         expected = scene.denoise(leaf, sigma)
         square = (scene.seen - scene.operator(expected)).square().sum()
-        loss = square if squared else square.sqrt()
+        loss = square if squared or not square else square.sqrt()
         (gradient,) = torch.autograd.grad(loss, leaf)
     return expected.detach(), gradient, math.sqrt(float(square.detach()))
 

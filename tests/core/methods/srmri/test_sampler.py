@@ -296,6 +296,15 @@ def test_gradients_are_those_of_finite_differences(*, squared: bool) -> None:
     assert (apart**2 if squared else apart) == pytest.approx(misfit(x))
 
 
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_slice_of_which_nothing_was_measured_has_the_gradient_0(*, squared: bool) -> None:
+    x, eye = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64), torch.eye(SIDE, dtype=torch.float64)
+    blind = Scene(gaussian, PlaneOperator(eye, eye, torch.zeros_like(eye)), torch.zeros_like(x))
+    expected, gradient, apart = gradient_of(blind, x, 0.7, squared=squared)
+    assert torch.equal(gradient, torch.zeros_like(x))
+    assert (apart, float((expected - gaussian(x, 0.7)).abs().max())) == (0, 0)
+
+
 def test_authors_projection_leaves_what_the_nearest_pixel_cannot_undo() -> None:
     x = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64)
     for nearest in (False, True):
