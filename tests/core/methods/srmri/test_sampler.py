@@ -318,6 +318,18 @@ def test_authors_projection_leaves_what_the_nearest_pixel_cannot_undo() -> None:
     assert not torch.allclose(wide(torch.nn.functional.interpolate(y, (4, 2), mode="nearest")), y, atol=0.01)
 
 
+def test_what_is_left_beside_a_mask_on_a_reduced_slice_is_undone() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.tensor([[0.5, 0.4, 0.1, 0.0], [0.0, 0.1, 0.4, 0.5]], dtype=torch.float64)
+    kept = torch.tensor([[1, 0, 1], [1, 1, 0]], dtype=torch.float64)
+    operator = PlaneOperator(rows, torch.eye(3, dtype=torch.float64), kept)
+    y = torch.randn(1, 1, 2, 3, generator=draw, dtype=torch.float64)
+    dense = torch.stack([operator(e.reshape(1, 1, 4, 3)).reshape(-1) for e in torch.eye(12, dtype=torch.float64)], 1)
+    wanted = torch.linalg.pinv(dense) @ (y * kept).reshape(-1)
+    torch.testing.assert_close(operator.inverse(y).reshape(-1), wanted)
+    torch.testing.assert_close(operator.adjoint(y).reshape(-1), dense.T @ y.reshape(-1))
+
+
 @pytest.mark.parametrize("levels", [(2, 2), (1, 1), (0, 3), (2, 0)])
 def test_fusion_keeps_exactly_the_band_that_it_says(levels: tuple[int, int]) -> None:
     draw = np.random.default_rng(0)

@@ -266,6 +266,28 @@ def test_slices_that_measured_ones_mix_are_refused() -> None:
         plane_operators(measured, target, 2)
 
 
+@pytest.mark.parametrize(
+    ("how", "pull"), [(InPlane(axis="S"), "score-sde"), (InPlane(axis="S"), "srmri"), (KSpace(axis="A"), "mcg")]
+)
+def test_samplers_of_slices_take_a_mask_on_a_reduced_scan(how: ForwardModel, pull: str) -> None:
+    measured, target = scan(how, 1 if how.kind == "k-space" else 2, (12, 16, 2))
+    hole = np.zeros(measured.grid.shape, bool)
+    hole[2:4, 3:5] = True
+    blanked = replace(measured, image=np.where(hole, np.float32(0), measured.image), mask=hole)
+    made = walked(blanked, target, Rules(pull, ancestral=True))  # type: ignore[arg-type]
+    assert np.isfinite(made).all()
+    if pull == "score-sde" and how.kind == "in-plane":  # what was measured is put in place last of all
+        np.testing.assert_allclose(blanked.operator(target).forward(made), blanked.image, atol=1e-3 * float(made.max()))
+
+
+def test_turned_scans_are_refused_with_a_remedy_for_every_sampler() -> None:
+    measured, target = scan(InPlane(axis="S"), shape=(12, 16, 2))
+    c, s = np.cos(0.3), np.sin(0.3)
+    turned = Grid(target.shape, np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ target.affine)
+    with pytest.raises(RestorationError, match=r"not-separable: .*turned\. Use the method srmri with few levels \(sampler=few\)"):
+        slice_walk.stack_of(model(), Rules("srmri"), 3, measured, turned)
+
+
 def test_authors_and_paper_orders_differ() -> None:
     measured, target = scan(InPlane(axis="S"), shape=(12, 12, 2))
     assert not np.array_equal(*(walked(measured, target, Rules("srmri", predictor_first=first)) for first in (True, False)))
