@@ -17,11 +17,13 @@ from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.samples import SPREAD, SampledSettings, drawn
 from core.methods.srmri.sampling import few_steps, sampler, several, slice_walk
-from core.methods.srmri.sampling.few_steps import Pace, Volume
+from core.methods.srmri.sampling.few_steps import ANEW, FIRST, Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
 from core.methods.srmri.sampling.slice_walk import Stack
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.shown import Undo
 from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
+from core.models.scaling import UPPER
 
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
 
@@ -58,7 +60,13 @@ class SrmriSettings(SamplerSettings):
         "few", title="Sampler", description="few levels on the volume with an exact data step, or the paper's on its slices"
     )
     levels: int = Field(15, ge=1, le=100, title="Levels", description="of the few")
-    first: float = Field(0.4, gt=0, title="First", description="noise that the few begin with, of the 99.9th percentile")
+    first: float | None = Field(
+        None,
+        gt=0,
+        title="First",
+        description="noise that the few begin with, of the 99.9th percentile; "
+        f"default: {FIRST:g}, of scans with a mask {ANEW:g}, so that what it covers is drawn anew",
+    )
     trust: float = Field(0.1, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
     fresh: float = Field(1.0, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
     k: int = Field(2, ge=1, title="k", description="of the paper's: a gradient at every k-th scale, wavelet fusion at the others")
@@ -87,7 +95,7 @@ class SliceSampler(IterativeMethod[Problem]):
 
     Settings: ClassVar[type[MethodSettings]] = SamplerSettings
     needs_model: ClassVar[bool] = True
-    revision: ClassVar[int] = 2  # noise of their own for slices mirrored beyond the ends
+    revision: ClassVar[int] = 3  # what a mask covers has no say, what lies below 0 is shifted
     bytes_per_voxel: ClassVar[float] = 5000.0
     voxels_per_second: ClassVar[float] = 20.0
     pull: ClassVar[Pull]
@@ -137,7 +145,7 @@ class SliceSampler(IterativeMethod[Problem]):
     def _posed(self, measured: Sequence[Measured], target: Grid, unknown: Unknown | None) -> Stack | Volume:
         model, levels = ScoreModel.load(self.settings.model), self.settings.scales
         if unknown is not None:
-            return slice_walk.unknown_stack(model, self.rules, levels, unknown, measured[0], target)
+            return slice_walk.unknown_stack(model, self.rules, levels, unknown, target)
         return slice_walk.stack_of(model, self.rules, levels, measured[0], target)
 
     def start(self, problem: Problem) -> State:
@@ -173,8 +181,7 @@ class SliceSampler(IterativeMethod[Problem]):
 
     def result(self, problem: Problem, state: State) -> list[Array]:
         """The restored scans: of several samples their mean."""
-        posed = problem.posed
-        return few_steps.images_of(posed, state) if isinstance(posed, Volume) else [slice_walk.image_of(posed, state)]
+        return _images(problem.posed, state, UPPER.undo)
 
     def beside(self, problem: Problem, state: State) -> Beside:
         """The kernel that was found, where one was searched, and the standard deviation of several samples."""
@@ -182,7 +189,7 @@ class SliceSampler(IterativeMethod[Problem]):
         if (samples := self.settings.samples) < 2:
             return beside
         spread = replace(state, arrays={_place(problem.posed): several.spread_of(state, samples)})
-        return replace(beside, maps={**beside.maps, SPREAD: self.result(problem, spread)})
+        return replace(beside, maps={**beside.maps, SPREAD: _images(problem.posed, spread, UPPER.undo_spread)})
 
     def _begin(self, posed: Stack | Volume) -> State:
         assert isinstance(posed, Stack)  # noqa: S101 - what it poses
@@ -196,6 +203,12 @@ class SliceSampler(IterativeMethod[Problem]):
 def _place(posed: Stack | Volume) -> str:
     """Name of the array that a sample grows in."""
     return few_steps.IMAGE if isinstance(posed, Volume) else slice_walk.SLICES
+
+
+def _images(posed: Stack | Volume, state: State, undo: Undo) -> list[Array]:
+    if isinstance(posed, Volume):
+        return few_steps.images_of(posed, state, undo)
+    return [slice_walk.image_of(posed, state, undo)]
 
 
 def _drawn(posed: Stack | Volume, sample: int) -> Stack | Volume:
@@ -258,7 +271,7 @@ class Srmri(SliceSampler):
     """Few levels on volumes, or the paper's algorithm 1 on slices."""
 
     name: ClassVar[str] = "srmri"
-    revision: ClassVar[int] = 3  # noise of their own for slices mirrored beyond the ends
+    revision: ClassVar[int] = 4  # what a mask covers has no say and is drawn anew, what lies below 0 is shifted
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True
@@ -266,10 +279,10 @@ class Srmri(SliceSampler):
     voxels_per_second: ClassVar[float] = 5e3
     settings: SrmriSettings
 
-    @property
-    def pace(self) -> Pace:
+    def pace(self, posed: Volume) -> Pace:
         """Of the few levels."""
-        return Pace(self.settings.levels, self.settings.first, 0.01, self.settings.trust, self.settings.fresh)
+        first = self.settings.first or (ANEW if posed.masked else FIRST)
+        return Pace(self.settings.levels, first, 0.01, self.settings.trust, self.settings.fresh)
 
     @property
     def few(self) -> bool:
@@ -287,9 +300,9 @@ class Srmri(SliceSampler):
         return super()._posed(measured, target, unknown)
 
     def _begin(self, posed: Stack | Volume) -> State:
-        return few_steps.begin(posed, self.pace) if isinstance(posed, Volume) else super()._begin(posed)
+        return few_steps.begin(posed, self.pace(posed)) if isinstance(posed, Volume) else super()._begin(posed)
 
     def _advance(self, posed: Stack | Volume, state: State, number: int) -> Mapping[str, float]:
         if isinstance(posed, Volume):
-            return few_steps.advance(posed, self.pace, state, number)
+            return few_steps.advance(posed, self.pace(posed), state, number)
         return super()._advance(posed, state, number)

@@ -13,8 +13,10 @@ from core.geometry.resample import interpolate
 from core.geometry.slices import SliceStack
 from core.methods.base import Measured
 from core.methods.iterative import Beside, State
+from core.methods.srmri.shown import shown
 from core.methods.srmri.zero_shot.kernel import cleaned, spreads, twice
 from core.methods.srmri.zero_shot.kernel_gan import Search
+from core.models.scaling import UPPER
 
 KERNEL = "kernel"  # in the state, once it is found
 FACTORS = (2, 4)
@@ -27,15 +29,15 @@ class Unknown:
     Attributes:
         axis: along which the slices follow each other.
         factor: restored pixels for one of the slices': 2 or 4.
-        slices: (n, h, w), over the 99.9th percentile.
-        upper: that percentile.
+        slices: (n, h, w), in the networks' units.
+        scan: as it is shown.
         search: for the kernel.
     """
 
     axis: int
     factor: int
     slices: Array
-    upper: np.float32
+    scan: Measured
     search: Search
 
     @classmethod
@@ -48,12 +50,13 @@ class Unknown:
         if scan.mask is not None:
             wanted, remedy = "a scan without a mask, where its kernel is searched", "leave out the mask, or the search"
             raise RestorationError("kernel-mask", wanted, "one with a mask", remedy)
+        scan = shown(scan)
         axis, factor = _layout(scan.grid, target)
-        upper = np.float32(scan.stats.upper if scan.stats.upper > 0 else 1.0)
         grid = coarser(target.with_axis(scan.grid, axis), axis, factor)
-        slices = np.array(SliceStack(grid, axis).planes(interpolate(scan.image, scan.grid, grid, 3)) / upper, np.float32)
+        image = UPPER.apply(interpolate(scan.image, scan.grid, grid, 3), scan.stats)
+        slices = np.array(SliceStack(grid, axis).planes(image), np.float32)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(axis, factor, slices, upper, Search.of(slices, (*(int(each) for each in scan.noise), seed), device))
+        return cls(axis, factor, slices, scan, Search.of(slices, (*(int(each) for each in scan.noise), seed), device))
 
     def step(self, state: State, *, last: bool) -> dict[str, float]:
         """One of the search; after the last, the kernel is kept."""

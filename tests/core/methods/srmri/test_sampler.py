@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.diffusion.samplers import Langevin
 from core.methods.srmri.sampling.planes import PlaneOperator, fused, plane_axes
-from core.methods.srmri.sampling.sampler import Rules, Scene, gradient_of, level
+from core.methods.srmri.sampling.sampler import Noise, Rules, Scene, gradient_of, moved, settled
 from tests.benchmarks.srmri_tables import ceiling
 
 Runs = NDArray[np.float64]
@@ -42,6 +42,12 @@ def gaussian(x: Tensor, sigma: float) -> Tensor:
 def scene(raised: Tensor | None = None) -> Scene:
     operator = PlaneOperator(ROWS, torch.eye(SIDE, dtype=torch.float64))
     return Scene(gaussian, operator, SEEN.reshape(1, 1, 1, SIDE), raised)
+
+
+def level(scene: Scene, how: Rules, x: Tensor, number: int, sigmas: tuple[float, float], noise: Noise) -> tuple[Tensor, float]:
+    """All that becomes of a slice at a level that has no neighbours."""
+    x, apart = moved(scene, how, x, number, sigmas, noise)
+    return settled(scene, how, x, sigmas[1], noise), apart
 
 
 def walked(rules: Rules, noise: Callable[[int, int], Tensor], start: Tensor) -> Tensor:
@@ -309,8 +315,8 @@ def test_authors_projection_leaves_what_the_nearest_pixel_cannot_undo() -> None:
     x = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64)
     for nearest in (False, True):
         how = rules("score-sde", nearest=nearest)
-        moved, _ = level(scene(), how, x, 0, (0.5, 0.0), lambda _: torch.zeros_like(x))
-        rest = float((SEEN - H @ moved.reshape(N)).abs().max())
+        made, _ = level(scene(), how, x, 0, (0.5, 0.0), lambda _: torch.zeros_like(x))
+        rest = float((SEEN - H @ made.reshape(N)).abs().max())
         assert rest < 1e-12  # weights that sum to 1 along both axes: here both undo it
     wide = PlaneOperator(torch.tensor([[0.5, 0.4, 0.1, 0.0], [0.0, 0.1, 0.4, 0.5]]).double(), torch.eye(2).double())
     y = torch.randn(1, 1, 2, 2, dtype=torch.float64)

@@ -27,6 +27,7 @@ from core.methods.srmri.sampling.sampler import Rules
 from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.score_network import NCSNpp
 from core.methods.srmri.zero_shot.kernel import reduced
+from core.models.scaling import UPPER
 from core.operators.forward_model import ForwardModel, InPlane, KSpace, SliceProfile
 from core.stats import scan_stats
 from tests.phantoms import brain
@@ -80,7 +81,7 @@ def test_few_levels_keep_what_was_measured_and_take_both_planes_in_turn() -> Non
         residuals.append("residual" in figures)
     assert residuals == [True, False, True, True]
     (image,) = few_steps.images_of(problem, state)
-    assert problem.data.residual(image / np.float32(problem.uppers[0])) < state.figures["residual"][-1][1]
+    assert problem.data.residual(UPPER.apply(image, measured.stats)) < state.figures["residual"][-1][1]
 
 
 def test_scans_of_one_person_are_one_data_term() -> None:
@@ -291,3 +292,23 @@ def test_turned_scans_are_refused_with_a_remedy_for_every_sampler() -> None:
 def test_authors_and_paper_orders_differ() -> None:
     measured, target = scan(InPlane(axis="S"), shape=(12, 12, 2))
     assert not np.array_equal(*(walked(measured, target, Rules("srmri", predictor_first=first)) for first in (True, False)))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_slices_see_neighbours_with_the_noise_that_the_network_is_told(monkeypatch: pytest.MonkeyPatch, *, first: bool) -> None:
+    measured, target = scan(InPlane(axis="S"), shape=(12, 16, 4))
+    stack = slice_walk.stack_of(model(1), Rules("score-sde", predictor_first=first, ancestral=True), 6, measured, target)
+    looks: list[tuple[float, float]] = []
+
+    def clean(_: ScoreModel, slabs: torch.Tensor, sigma: float, axis: int) -> torch.Tensor:
+        assert axis == stack.axis
+        looks.append((sigma, float(slabs[:, [0, 2]].std())))
+        return torch.zeros_like(slabs[:, :1])
+
+    monkeypatch.setattr(ScoreModel, "expected", clean)
+    state = slice_walk.begin(stack)
+    for _ in range(2):
+        state.count(slice_walk.advance(stack, state, state.step))
+    assert len(looks) == 2 * 2 * len(stack.raised)
+    for sigma, noise in looks:
+        assert noise == pytest.approx(sigma, rel=0.5)  # levels are 5 times apart
