@@ -33,7 +33,7 @@ from core.methods.base import Measured, Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import build_method
 from core.methods.samples import SPREAD
-from core.methods.srmri.method import RHO
+from core.methods.srmri.method import published_rho
 from core.methods.srmri.presets import SCORE, SIZES, facts_of
 from core.methods.srmri.protocol import CORONAL, scores
 from core.methods.srmri.sampling import slice_walk
@@ -54,7 +54,6 @@ PAPER: dict[str, Row] = {
     "SRMRI k=2, no fusion": ("srmri", {"sampler": "slices", "k": 2, "fusion": False}),
     "SRMRI, few levels": ("srmri", {}),
 }
-PAPER_SCALES = 2000
 LEAST_SSIM = 11  # slices
 NINETY = 1.645  # standard deviations of a normal error, within which 90 % lie
 
@@ -154,8 +153,7 @@ def main() -> None:
 
 
 def _rows(model: str, said: argparse.Namespace) -> Iterator[tuple[str, Method]]:
-    rho = said.rho * RHO * PAPER_SCALES / said.scales
-    shared = {"scales": said.scales, "order": said.order, "samples": said.samples, "rho": rho}
+    shared = {"scales": said.scales, "order": said.order, "samples": said.samples, "rho": said.rho * published_rho(said.scales)}
     for name in sorted(said.rows, key=lambda row: row != "DPS"):
         method, options = PAPER[name]
         yield name, build_method(method, shared | options, model)

@@ -24,14 +24,22 @@ from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
 
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
+RHO_SCALES = 2000  # that it belongs to
+LAST = 0.01  # sigma that the few levels end with
 
 
 class SamplerSettings(SampledSettings):
     """Settings of the samplers on slices."""
 
     model: str = Field(title="Model", description="folder of a score model")
-    scales: int = Field(2000, ge=2, title="Scales", description="noise levels from the largest to the least")
-    rho: float = Field(RHO, gt=0, title="Rho", description="length of a gradient, in roots of the measured pixels of a slice")
+    scales: int = Field(RHO_SCALES, ge=2, title="Scales", description="noise levels from the largest to the least")
+    rho: float | None = Field(
+        None,
+        gt=0,
+        title="Rho",
+        description="length of a gradient, in roots of the measured pixels of a slice; default: the authors' at 2000 scales, "
+        "and of fewer so much longer that the sum over all scales stays",
+    )
     squared: bool = Field(default=False, title="Squared", description="gradients of the squared norm; rho is then as it is")
     snr: float = Field(0.16, gt=0, title="SNR", description="of the corrector")
     order: Literal["corrector", "predictor"] = Field(
@@ -58,7 +66,9 @@ class SrmriSettings(SamplerSettings):
         "few", title="Sampler", description="few levels on the volume with an exact data step, or the paper's on its slices"
     )
     levels: int = Field(15, ge=1, le=100, title="Levels", description="of the few")
-    first: float = Field(0.4, gt=0, title="First", description="noise that the few begin with, of the 99.9th percentile")
+    first: float = Field(
+        0.4, ge=LAST, title="First", description=f"noise that the few begin with, of the 99.9th percentile; they end with {LAST}"
+    )
     trust: float = Field(0.1, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
     fresh: float = Field(1.0, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
     k: int = Field(2, ge=1, title="k", description="of the paper's: a gradient at every k-th scale, wavelet fusion at the others")
@@ -97,6 +107,12 @@ class SliceSampler(IterativeMethod[Problem]):
     def rules(self) -> Rules:
         """How it walks."""
         return rules_of(self.settings, self.pull)
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """The length of gradients where the number of scales alone says it, and it is not the published one."""
+        said = self.settings.rho is not None or self.settings.scales == RHO_SCALES
+        return {} if said or not self.rules.differentiates(0) else {"rho": self.rules.rho}
 
     @property
     def levels(self) -> int:
@@ -214,13 +230,18 @@ def _knowing(posed: Stack | Volume, unknown: Unknown, state: State) -> Stack | V
     return slice_walk.knowing(posed, kernel, unknown.factor)
 
 
+def published_rho(scales: int) -> float:
+    """The authors', of another number of scales so that the lengths of all gradients together stay."""
+    return RHO * (RHO_SCALES / scales)
+
+
 def rules_of(settings: SamplerSettings, pull: Pull) -> Rules:
     """How a sampler of these settings walks."""
     own = settings if isinstance(settings, SrmriSettings) else None
     return Rules(
         pull,
         period=own.k if own else 1,
-        rho=settings.rho,
+        rho=published_rho(settings.scales) if settings.rho is None else settings.rho,
         squared=settings.squared,
         predictor_first=settings.order == "predictor",
         corrector=Langevin(settings.snr),
@@ -269,12 +290,17 @@ class Srmri(SliceSampler):
     @property
     def pace(self) -> Pace:
         """Of the few levels."""
-        return Pace(self.settings.levels, self.settings.first, 0.01, self.settings.trust, self.settings.fresh)
+        return Pace(self.settings.levels, self.settings.first, LAST, self.settings.trust, self.settings.fresh)
 
     @property
     def few(self) -> bool:
         """Whether it takes few levels."""
         return self.settings.sampler == "few"
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """As of the others; few levels have no gradients."""
+        return {} if self.few else super().depends_on
 
     @property
     def levels(self) -> int:
