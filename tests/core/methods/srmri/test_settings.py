@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.errors import UsageError
+from core.geometry.grid import Grid
 from core.methods import registry
 from core.methods.srmri import mock
 from core.methods.srmri.method import RHO, SliceSampler
+from tests.benchmarks.srmri_tables import crop, restored_by
+from tests.phantoms import brain
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +57,14 @@ def test_few_levels_do_not_begin_below_their_end(model: str) -> None:
         sampler(model, "srmri", first=0.005)
     sigmas = sampler(model, "srmri", first=0.01).pace.sigmas()  # type: ignore[attr-defined]
     assert sigmas == sorted(sigmas, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "walked"),
+    [("dps", {"scales": 2}, 5), ("srmri", {"scales": 2, "sampler": "slices"}, 5), ("srmri", {"levels": 1}, 3), ("cubic", {}, 3)],
+)
+def test_tables_time_the_slices_that_are_worked_on(model: str, name: str, options: dict[str, Any], walked: int) -> None:
+    image, _ = brain((20, 20, 20))
+    measured, _, target = crop(image, Grid(image.shape, np.eye(4)), 16, 3, 2)
+    method = registry.build_method(name, options, model if name != "cubic" else None)
+    assert restored_by(method, measured, target)[2] == walked
