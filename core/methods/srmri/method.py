@@ -12,10 +12,11 @@ from pydantic import Field
 
 from core.diffusion.samplers import Langevin
 from core.errors import RestorationError
-from core.geometry.grid import Array, Grid
+from core.geometry.grid import Array, Grid, Triple
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.samples import SPREAD, SampledSettings, drawn
+from core.methods.srmri import cost
 from core.methods.srmri.sampling import few_steps, sampler, several, slice_walk
 from core.methods.srmri.sampling.few_steps import Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
@@ -98,8 +99,7 @@ class SliceSampler(IterativeMethod[Problem]):
     Settings: ClassVar[type[MethodSettings]] = SamplerSettings
     needs_model: ClassVar[bool] = True
     revision: ClassVar[int] = 2  # noise of their own for slices mirrored beyond the ends
-    bytes_per_voxel: ClassVar[float] = 5000.0
-    voxels_per_second: ClassVar[float] = 20.0
+    bytes_per_voxel: ClassVar[float] = 80.0
     pull: ClassVar[Pull]
     settings: SamplerSettings
 
@@ -112,7 +112,7 @@ class SliceSampler(IterativeMethod[Problem]):
     def depends_on(self) -> dict[str, Any]:
         """The length of gradients where the number of scales alone says it, and it is not the published one."""
         said = self.settings.rho is not None or self.settings.scales == RHO_SCALES
-        return {} if said or not self.rules.differentiates(0) else {"rho": self.rules.rho}
+        return {} if said or not self.graded else {"rho": self.rules.rho}
 
     @property
     def levels(self) -> int:
@@ -123,6 +123,25 @@ class SliceSampler(IterativeMethod[Problem]):
     def passes(self) -> int:  # type: ignore[override]
         """One for each sample."""
         return super().passes * self.settings.samples
+
+    @property
+    def graded(self) -> float:
+        """Share of the levels that have a gradient."""
+        return 1 / self.rules.period if self.rules.differentiates(0) else 0.0
+
+    @property
+    def evaluations(self) -> float:
+        """Of the score model for a voxel of a sample; one with gradient counts as several."""
+        return cost.evaluations(self.levels, self.graded, predictor_first=self.rules.predictor_first)
+
+    @property
+    def voxels_per_second(self) -> float:  # type: ignore[override]
+        """By the size of the score model and the levels; the search for a kernel is not counted."""
+        return cost.voxels_per_second(self.settings.model, self.evaluations)
+
+    def working(self, shape: Triple) -> float:
+        """Of the slice in hand, which is the largest that a volume of that shape can have."""
+        return cost.slice_bytes(self.settings.model, math.prod(shape) // min(shape), gradient=self.graded > 0)
 
     @property
     def about_maps(self) -> dict[str, dict[str, Any]]:
@@ -283,8 +302,6 @@ class Srmri(SliceSampler):
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True
-    bytes_per_voxel: ClassVar[float] = 80.0
-    voxels_per_second: ClassVar[float] = 5e3
     settings: SrmriSettings
 
     @property
@@ -298,9 +315,14 @@ class Srmri(SliceSampler):
         return self.settings.sampler == "few"
 
     @property
-    def depends_on(self) -> dict[str, Any]:
+    def graded(self) -> float:
         """As of the others; few levels have no gradients."""
-        return {} if self.few else super().depends_on
+        return 0.0 if self.few else super().graded
+
+    @property
+    def evaluations(self) -> float:
+        """As of the others; few levels take one each."""
+        return float(self.levels) if self.few else super().evaluations
 
     @property
     def levels(self) -> int:
