@@ -18,7 +18,9 @@ from core.methods.srmri.supervised import method as supervised
 from core.methods.srmri.supervised.presets import NETWORKS, sizes
 from core.methods.srmri.supervised.recipes import FinerAdversarial, discriminator
 from core.methods.srmri.supervised.swin import WindowAttention
-from core.models.bundle import read_bundle
+from core.models.bundle import read_bundle, save_model
+from core.models.domain import disagreements, facts_of
+from core.models.mock import CARD
 from core.networks import build
 from core.operators.forward_model import InPlane
 from core.settings.train import Training
@@ -178,6 +180,23 @@ class Squared(torch.nn.Module):
     def forward(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         assert image.shape[1] == 3
         return (image - truth).square().mean()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_scan_of_another_factor_within_its_slices_is_outside_the_domain(scale: int, tmp_path: Path) -> None:
+    preset = sizes("carn")["small" if scale == 2 else "small-x4"]()
+    save_model(str(tmp_path), preset.network, preset.config, build(preset.network, preset.config).state_dict(), CARD)
+    domain = registry.build_method("carn", {}, str(tmp_path)).domain
+
+    def said(factor: float) -> list[str]:
+        grid = Grid((20, 40, 20), np.diag([0.9 * factor, 0.9, 0.9 * factor, 1]))
+        return disagreements(domain, facts_of(grid, InPlane(axis="A"), voxel_size=0.9))
+
+    assert said(scale) == said(1.02 * scale) == []
+    for factor in (1.5, 3, 6 - scale):
+        assert said(factor) == [
+            f"a factor of {factor} x {factor} within the slices; trained for {0.875 * scale:g} to {1.125 * scale:g}"
+        ]
 
 
 def test_the_network_of_another_method_is_refused(tmp_path: Path) -> None:
