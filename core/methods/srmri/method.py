@@ -12,10 +12,11 @@ from pydantic import Field
 
 from core.diffusion.samplers import Langevin
 from core.errors import RestorationError
-from core.geometry.grid import Array, Grid
+from core.geometry.grid import Array, Grid, Triple
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.samples import SPREAD, SampledSettings, drawn
+from core.methods.srmri import cost
 from core.methods.srmri.sampling import few_steps, sampler, several, slice_walk
 from core.methods.srmri.sampling.few_steps import ANEW, FIRST, Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
@@ -26,14 +27,22 @@ from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
 from core.models.scaling import UPPER
 
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
+RHO_SCALES = 2000  # that it belongs to
+LAST = 0.01  # sigma that the few levels end with
 
 
 class SamplerSettings(SampledSettings):
     """Settings of the samplers on slices."""
 
     model: str = Field(title="Model", description="folder of a score model")
-    scales: int = Field(2000, ge=2, title="Scales", description="noise levels from the largest to the least")
-    rho: float = Field(RHO, gt=0, title="Rho", description="length of a gradient, in roots of the measured pixels of a slice")
+    scales: int = Field(RHO_SCALES, ge=2, title="Scales", description="noise levels from the largest to the least")
+    rho: float | None = Field(
+        None,
+        gt=0,
+        title="Rho",
+        description="length of a gradient, in roots of the measured pixels of a slice; default: the authors' at 2000 scales, "
+        "and of fewer so much longer that the sum over all scales stays",
+    )
     squared: bool = Field(default=False, title="Squared", description="gradients of the squared norm; rho is then as it is")
     snr: float = Field(0.16, gt=0, title="SNR", description="of the corrector")
     order: Literal["corrector", "predictor"] = Field(
@@ -62,10 +71,10 @@ class SrmriSettings(SamplerSettings):
     levels: int = Field(15, ge=1, le=100, title="Levels", description="of the few")
     first: float | None = Field(
         None,
-        gt=0,
+        ge=LAST,
         title="First",
         description="noise that the few begin with, of the 99.9th percentile; "
-        f"default: {FIRST:g}, of scans with a mask {ANEW:g}, so that what it covers is drawn anew",
+        f"default: {FIRST:g}, of scans with a mask {ANEW:g}, so that what it covers is drawn anew; they end with {LAST}",
     )
     trust: float = Field(0.1, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
     fresh: float = Field(1.0, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
@@ -96,8 +105,7 @@ class SliceSampler(IterativeMethod[Problem]):
     Settings: ClassVar[type[MethodSettings]] = SamplerSettings
     needs_model: ClassVar[bool] = True
     revision: ClassVar[int] = 3  # what a mask covers has no say, what lies below 0 is shifted
-    bytes_per_voxel: ClassVar[float] = 5000.0
-    voxels_per_second: ClassVar[float] = 20.0
+    bytes_per_voxel: ClassVar[float] = 80.0
     pull: ClassVar[Pull]
     settings: SamplerSettings
 
@@ -105,6 +113,12 @@ class SliceSampler(IterativeMethod[Problem]):
     def rules(self) -> Rules:
         """How it walks."""
         return rules_of(self.settings, self.pull)
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """The length of gradients where the number of scales alone says it, and it is not the published one."""
+        said = self.settings.rho is not None or self.settings.scales == RHO_SCALES
+        return {} if said or not self.graded else {"rho": self.rules.rho}
 
     @property
     def levels(self) -> int:
@@ -115,6 +129,25 @@ class SliceSampler(IterativeMethod[Problem]):
     def passes(self) -> int:  # type: ignore[override]
         """One for each sample."""
         return super().passes * self.settings.samples
+
+    @property
+    def graded(self) -> float:
+        """Share of the levels that have a gradient."""
+        return 1 / self.rules.period if self.rules.differentiates(0) else 0.0
+
+    @property
+    def evaluations(self) -> float:
+        """Of the score model for a voxel of a sample; one with gradient counts as several."""
+        return cost.evaluations(self.levels, self.graded, predictor_first=self.rules.predictor_first)
+
+    @property
+    def voxels_per_second(self) -> float:  # type: ignore[override]
+        """By the size of the score model and the levels; the search for a kernel is not counted."""
+        return cost.voxels_per_second(self.settings.model, self.evaluations)
+
+    def working(self, shape: Triple) -> float:
+        """Of the slice in hand, which is the largest that a volume of that shape can have."""
+        return cost.slice_bytes(self.settings.model, math.prod(shape) // min(shape), gradient=self.graded > 0)
 
     @property
     def about_maps(self) -> dict[str, dict[str, Any]]:
@@ -227,13 +260,18 @@ def _knowing(posed: Stack | Volume, unknown: Unknown, state: State) -> Stack | V
     return slice_walk.knowing(posed, kernel, unknown.factor)
 
 
+def published_rho(scales: int) -> float:
+    """The authors', of another number of scales so that the lengths of all gradients together stay."""
+    return RHO * (RHO_SCALES / scales)
+
+
 def rules_of(settings: SamplerSettings, pull: Pull) -> Rules:
     """How a sampler of these settings walks."""
     own = settings if isinstance(settings, SrmriSettings) else None
     return Rules(
         pull,
         period=own.k if own else 1,
-        rho=settings.rho,
+        rho=published_rho(settings.scales) if settings.rho is None else settings.rho,
         squared=settings.squared,
         predictor_first=settings.order == "predictor",
         corrector=Langevin(settings.snr),
@@ -275,19 +313,27 @@ class Srmri(SliceSampler):
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True
-    bytes_per_voxel: ClassVar[float] = 80.0
-    voxels_per_second: ClassVar[float] = 5e3
     settings: SrmriSettings
 
     def pace(self, posed: Volume) -> Pace:
         """Of the few levels."""
         first = self.settings.first or (ANEW if posed.masked else FIRST)
-        return Pace(self.settings.levels, first, 0.01, self.settings.trust, self.settings.fresh)
+        return Pace(self.settings.levels, first, LAST, self.settings.trust, self.settings.fresh)
 
     @property
     def few(self) -> bool:
         """Whether it takes few levels."""
         return self.settings.sampler == "few"
+
+    @property
+    def graded(self) -> float:
+        """As of the others; few levels have no gradients."""
+        return 0.0 if self.few else super().graded
+
+    @property
+    def evaluations(self) -> float:
+        """As of the others; few levels take one each."""
+        return float(self.levels) if self.few else super().evaluations
 
     @property
     def levels(self) -> int:

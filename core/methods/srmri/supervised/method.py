@@ -20,8 +20,10 @@ from core.methods.slicewise import Slice, SliceMethod
 from core.methods.srmri.shown import shown
 from core.models.bundle import Bundle
 from core.models.cache import load_network
-from core.models.domain import Domain
+from core.models.domain import Domain, both
 from core.models.scaling import UPPER
+
+SLACK = 0.125  # of the factor, on either side: the scan is interpolated onto the network's pixels
 
 
 class FinerSettings(MethodSettings):
@@ -50,6 +52,11 @@ class FinerSlices(SliceMethod):
             WeightsError: a network of another method.
         """
         return bundle_for(self.name, self.settings.model)
+
+    @cached_property
+    def domain(self) -> Domain:
+        """As of all methods, and the factor within the slices that the network undoes."""
+        return both(super().domain, Domain(plane_factor=((1 - SLACK) * self.scale, (1 + SLACK) * self.scale)))
 
     @property
     def scale(self) -> int:

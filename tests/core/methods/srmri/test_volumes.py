@@ -254,11 +254,38 @@ def test_a_kernel_is_searched_in_one_whole_scan_with_a_slice_for_each_restored_o
     masked = replace(measured, mask=np.zeros(measured.grid.shape, bool))
     with pytest.raises(RestorationError, match=r"kernel-mask: expected a scan without a mask.*Leave out the mask"):
         blind.restore([masked], target)
-    thick, whole = scan(SliceProfile(factor=4), 2, (12, 16, 8))
     slices = registry.build_method("dps", {"kernel_steps": 1, "scales": 2}, str(tmp_path))
-    assert slices.restore([thick], whole)[0].shape == (12, 16, 8)  # thick slices are rows of other planes
     with pytest.raises(RestorationError, match=r"slices-coupled: expected one measured .*, but got 2 .* without a search"):
         slices.restore([measured], Grid((24, 32, 4), target.affine @ np.diag([0.5, 0.5, 0.5, 1])))
+
+
+@pytest.mark.parametrize("name", ["srmri", "dps", "kernelgan-zssr"])
+def test_slices_that_are_not_reduced_alike_along_both_axes_are_refused_before_any_step(tmp_path: Path, name: str) -> None:
+    """Where KernelGAN's one factor of both axes is not the scan's, its crops would be cut from a scan that was made coarser."""
+    mock.write(str(tmp_path), "srmri")
+    model = None if name == "kernelgan-zssr" else str(tmp_path)
+    blind = registry.build_method(name, {"kernel_steps": 1}, model)
+    target = Grid((24, 32, 24), np.eye(4))
+    for sizes, told in (
+        ((1, 1, 4), "1 times along R and 4 times along S"),  # thick slices
+        ((2, 1, 1.5), "2 times along R and 1.5 times along S"),
+        ((3, 1, 3), "3 times along R and 3 times along S"),
+        ((1, 1, 1), "1 times along R and 1 times along S"),
+    ):
+        shape = (int(24 / sizes[0]), 32, int(24 / sizes[2]))
+        grid = Grid(
+            shape,
+            target.affine
+            @ np.array(
+                [[s * (i == j) if j < 3 else (s - 1) / 2 for j in range(4)] for i, s in enumerate(sizes)] + [[0, 0, 0, 1]]
+            ),
+        )
+        image = np.random.default_rng(0).random(shape, np.float32)
+        coarse = Measured(image, grid, scan_stats(image), InPlane(axis="A"), (1, 2))
+        with pytest.raises(
+            RestorationError, match=rf"kernel-factor: expected .* 2 or 4 times .*, but got {told}\. Choose a voxel size"
+        ):
+            blind.prepare([coarse], target)  # type: ignore[attr-defined]
 
 
 def test_slices_that_measured_ones_mix_are_refused() -> None:
