@@ -28,6 +28,7 @@ def execute(options: argparse.Namespace) -> int:
         if person.reason:
             say(f"{person.group}: {person.reason}")
         else:
-            say(f"{person.group}: {person.pairs} pairs, {person.tied} of them tied; {settings.out}/{person.page}")
+            dropped = f", {person.dropped} slices dropped as tied" if person.dropped else ""
+            say(f"{person.group}: {person.pairs} pairs, {person.tied} of them tied{dropped}; {settings.out}/{person.page}")
     say(f"table: {settings.out}/pairs.tsv")
     return FAILED if any(person.reason for person in made) else OK

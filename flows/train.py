@@ -104,7 +104,8 @@ def _pretrained(settings: TrainSettings, place: intake.Place) -> str | None:
     if settings.pretrained.startswith("models:"):
         bring_own(settings.pretrained.removeprefix("models:/").partition("@")[0], registry(settings.tracking_uri))
     folder = resolve_model(settings.pretrained, settings.tracking_uri).folder
-    pretrained.check_fit(folder, recipe(settings.recipe).networks(settings.preset))
+    trained = recipe(settings.recipe)
+    pretrained.check_fit(folder, trained.networks(settings.preset), trained.stages)
     return folder
 
 

@@ -30,6 +30,21 @@ from core.geometry.tiles import Tile, Tiling, slabs, volume
 Places = NDArray[np.int_]
 
 
+def across(grid: Grid) -> int:
+    """The axis across a scan's slices: that whose slices have the pixels nearest to squares, however thick the slices are.
+
+    Of axes that are alike in this the coarsest; axial slices where the voxels are cubes (see ``Grid.slice_axis``).
+    """
+    if grid.slice_axis is None:
+        return 2
+
+    def order(axis: int) -> tuple[float, bool]:
+        pixel = [size for at, size in enumerate(grid.spacing) if at != axis]
+        return -round(max(pixel) / min(pixel), 2), axis == grid.slice_axis
+
+    return max(range(3), key=order)
+
+
 def mirrored(places: Places, n: int) -> Places:
     """Places on an axis of ``n`` slices, those beyond an end mirrored at the outermost slice: 2 1 | 0 1 2."""
     if n == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from core.geometry.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.tiles import Tile, Tiling
 from core.models.bundle import read_bundle
 from core.models.domain import Domain, both, read_domain
@@ -128,6 +129,10 @@ class Method(ABC):
 
         own = shipped(self.name)
         return str(own) if own is not None and read_bundle(str(own)).digest == read_bundle(folder).digest else folder
+
+    def working(self, shape: Triple) -> float:
+        """Bytes of memory that a tile of a shape takes while it is in hand, beside ``bytes_per_voxel``."""
+        return self.bytes_per_tile_voxel * math.prod(shape)
 
     @property
     def depends_on(self) -> dict[str, Any]:

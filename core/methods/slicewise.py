@@ -21,7 +21,7 @@ import numpy as np
 from core.errors import RestorationError
 from core.geometry.grid import SAME_PLACE, Array, Box, Grid
 from core.geometry.resample import SPLINE_REACH, Order, interpolate, reach_box
-from core.geometry.slices import Padding, SliceStack, brackets, slab, slab_tiling
+from core.geometry.slices import Padding, SliceStack, across, brackets, slab, slab_tiling
 from core.geometry.tiles import Tile, Tiling
 from core.methods.base import Measured, Method, Piece
 from core.methods.patch_network import arithmetic, is_out_of_memory, steady
@@ -126,21 +126,6 @@ def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
     return [(places[a], places[b - 1] + 1) for a, b in pairwise(cuts)]
 
 
-def across(grid: Grid) -> int:
-    """The axis across a scan's slices: that whose slices have the pixels nearest to squares, however thick the slices are.
-
-    Of axes that are alike in this the coarsest; axial slices where the voxels are cubes (see ``Grid.slice_axis``).
-    """
-    if grid.slice_axis is None:
-        return 2
-
-    def order(axis: int) -> tuple[float, bool]:
-        pixel = [size for at, size in enumerate(grid.spacing) if at != axis]
-        return -round(max(pixel) / min(pixel), 2), axis == grid.slice_axis
-
-    return max(range(3), key=order)
-
-
 class SliceMethod(Method):
     """A method that restores slice by slice.
 
@@ -156,7 +141,7 @@ class SliceMethod(Method):
     def axes(self, source: Grid) -> tuple[int, ...]:
         """World axes that the slices follow each other along; the predictions of several are averaged.
 
-        By default the scan's own slices, see ``across``.
+        By default the scan's own slices, see ``core.geometry.slices.across``.
         """
         return (across(source),)
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 
 from core.errors import WeightsError
 from core.geometry.grid import Grid
+from core.geometry.slices import across
 from core.io import files
 from core.operators.forward_model import ForwardModel
 from core.settings.base import Settings, wrong
@@ -87,6 +88,7 @@ class Domain(Settings):
         kinds: of forward models by which scans come from the anatomy.
         factor: distance of the slices' centres over the restored voxels' size.
         in_plane: voxel sizes within the slices, mm.
+        plane_factor: voxel sizes within the slices over the restored voxels', of scans that are coarser within them.
         anatomy: skull-stripped brains or whole heads.
         sign: "non-negative" where background is 0, or dark and above it.
         orientations: of the slices; where they are stated scans without slices are refused too.
@@ -103,6 +105,7 @@ class Domain(Settings):
     kinds: tuple[str, ...] | None = None
     factor: Range | None = None
     in_plane: Range | None = None
+    plane_factor: Range | None = None
     anatomy: tuple[Anatomy, ...] | None = None
     sign: Literal["non-negative"] | None = None
     orientations: tuple[Orientation, ...] | None = None
@@ -133,6 +136,8 @@ class Facts:
         voxel_size: of the restored scan, mm.
         repaired: whether the result is brought to agree with the scan afterwards.
         agent: contrast agent that the person was given, by the BIDS entity ``ce``.
+        pixel: the two voxel sizes within the slices as slice-wise methods see them, mm: the axis across them is that whose slices
+            have the pixels nearest to squares, however thin they are.
     """
 
     contrast: str | None = None
@@ -148,6 +153,7 @@ class Facts:
     voxel_size: float | None = None
     repaired: bool = True
     agent: str | None = None
+    pixel: tuple[float, float] | None = None
 
     @property
     def look(self) -> str | None:
@@ -163,6 +169,11 @@ class Facts:
     def factor(self) -> float | None:
         """Distance of the slices' centres over the restored voxels' size."""
         return self.slice_spacing / self.voxel_size if self.slice_spacing and self.voxel_size else None
+
+    @property
+    def plane_factor(self) -> tuple[float, float] | None:
+        """Edges of the slices' pixels over the restored voxels' size."""
+        return (self.pixel[0] / self.voxel_size, self.pixel[1] / self.voxel_size) if self.pixel and self.voxel_size else None
 
 
 def facts_of(
@@ -202,6 +213,7 @@ def facts_of(
         orientation=None if axis is None else NORMALS[grid.codes[axis]],
         voxel_size=voxel_size,
         agent=agent,
+        pixel=_two(_but(grid.spacing, across(grid))),
     )
 
 
@@ -217,6 +229,11 @@ def look_of(suffix: str, agent: str | None) -> str:
 
 def _but(spacing: Sequence[float], axis: int) -> list[float]:
     return [size for each, size in enumerate(spacing) if each != axis]
+
+
+def _two(sizes: Sequence[float]) -> tuple[float, float]:
+    first, second = sizes
+    return first, second
 
 
 def disagreements(domain: Domain, facts: Facts) -> list[str]:
@@ -256,9 +273,13 @@ def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
     for size, ends, text, unit in stated:
         if size is not None and ends is not None and not _within(size, ends):
             yield f"{text.format(_number(size))}; trained for {_span(ends, unit)}"
-    if facts.in_plane and domain.in_plane and not all(_within(edge, domain.in_plane) for edge in facts.in_plane):
-        got = " x ".join(map(_number, facts.in_plane))
-        yield f"voxels of {got} mm within the slices; trained for {_span(domain.in_plane, 'mm')}"
+    of_planes = (
+        (facts.in_plane, domain.in_plane, "voxels of {} mm within the slices", "mm"),
+        (facts.plane_factor, domain.plane_factor, "a factor of {} within the slices", ""),
+    )
+    for edges, ends, text, unit in of_planes:
+        if edges and ends and not all(_within(edge, ends) for edge in edges):
+            yield f"{text.format(' x '.join(map(_number, edges)))}; trained for {_span(ends, unit)}"
     if domain.orientations and facts.sliced is False:
         yield f"no slices; trained for {' or '.join(domain.orientations)} ones"
 
@@ -301,6 +322,7 @@ def statements(domain: Domain) -> list[str]:
         (domain.slice_gap, "gaps of {}", ""),
         (domain.factor, "factor {}", ""),
         (domain.in_plane, "{} within the slices", "mm"),
+        (domain.plane_factor, "factor {} within the slices", ""),
         (domain.voxel_size, "restored to {}", "mm"),
     )
     profiles = [f"{name} slice profile" for name in domain.slice_profiles or ()]

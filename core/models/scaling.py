@@ -81,5 +81,9 @@ class Scaling(Settings):
         offset, scale = self.figures(stats)
         return image * scale + offset if offset else image * scale
 
+    def undo_spread(self, spread: Array, stats: ScanStats) -> Array:
+        """Standard deviations, or differences, in the scan's units: an offset has no say; float32, a new array."""
+        return spread * self.figures(stats)[1]
+
 
 UPPER = Scaling()  # where a model does not say

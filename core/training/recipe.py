@@ -11,7 +11,7 @@ write: the weights of all stages --> the model's folder
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -97,6 +97,7 @@ class Stage:
         rate: of the learning rate that the settings say for all stages, that this one learns by.
         measures: figures by name of the examples that it learns from, found once before it begins, such as the network's units;
             None: there is nothing to measure.
+        arguments: of the network, by the names of such figures, which take the places of those that its size says.
     """
 
     objective: Callable[[nn.Module, Context], Objective]
@@ -105,6 +106,7 @@ class Stage:
     share: float = 1.0
     rate: float = 1.0
     measures: Callable[[Dataset[Batch]], Mapping[str, float]] | None = None
+    arguments: Sequence[str] = ()
 
     def training(self, training: Training) -> Training:
         """How it is trained, of how all stages are: its own steps and learning rate where they are said, else its shares."""
@@ -112,7 +114,13 @@ class Stage:
 
     def begin(self, context: Context) -> Objective:
         """The objective, its networks with random weights by torch's global generator."""
-        return self.objective(build(context.preset.network, context.preset.config), context)
+        own = self.fitted(context.preset, context.measured)
+        return self.objective(build(own.network, own.config), context)
+
+    def fitted(self, preset: Preset, measured: Mapping[str, float]) -> Preset:
+        """A size of the network with what was measured for it."""
+        own = {name: measured[name] for name in self.arguments if name in measured and name in preset.config}
+        return replace(preset, config={**preset.config, **own})
 
 
 @dataclass(frozen=True)

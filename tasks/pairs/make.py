@@ -45,8 +45,9 @@ class Person:
 
     Attributes:
         group: person and session.
-        pairs: that were found.
-        tied: of those, how many measures disagree about.
+        pairs: that were taken.
+        tied: of those, how many the measures disagree about.
+        dropped: slices for which none was taken, for the measures disagree.
         page: its path in the output.
         reason: why there are none; "" where there are.
     """
@@ -54,6 +55,7 @@ class Person:
     group: str
     pairs: int = 0
     tied: int = 0
+    dropped: int = 0
     page: str = ""
     reason: str = ""
 
@@ -100,9 +102,12 @@ def _of_person(group: str, scans: Sequence[Source], settings: PairSettings) -> t
     """The pairs of a person, written.
 
     Raises:
-        InputError: pairs-ambiguous: not one scan of each.
+        InputError: pairs-ambiguous: not one scan of each, or one scan as both.
     """
     fine, coarse = (_only(group, scans, pattern) for pattern in (settings.fine, settings.coarse))
+    if fine.key == coarse.key:
+        wanted, got = f"two scans of {group}, named {settings.fine} and {settings.coarse}", f"{fine.key} for both"
+        raise InputError("pairs-ambiguous", wanted, got, "narrow the names, so that each is of another scan")
     images = [readers.load(scan.kind, scan.uris, settings.trust)[:2] for scan in (fine, coarse)]
     rules = settings.voting
     stacks = stacks_of(*images[0], *images[1], None if rules.axis == "auto" else "RAS".index(rules.axis))
@@ -115,7 +120,7 @@ def _of_person(group: str, scans: Sequence[Source], settings: PairSettings) -> t
     name = f"{group.replace('/', '_')}_pairs.html"
     about = {"fine": fine.relative, "coarse": coarse.relative, "group": group, "rules": rules.model_dump(mode="json")}
     files.write_atomic(files.join(settings.out, name), page(stacks, pairs, about, images[1][1]).encode())
-    person = Person(group, len(taken), sum(pair.tied for pair in pairs), name)
+    person = Person(group, len(taken), sum(pair.tied for pair in taken), len(pairs) - len(taken), name)
     return person, [_row(group, fine, coarse, stacks, pair) for pair in pairs]
 
 
@@ -137,9 +142,12 @@ def _row(group: str, fine: Source, coarse: Source, stacks: Stacks, pair: Pair) -
 
 
 def _write(out: str, scan: Source, planes: Array, grid: Grid, stacks: Stacks, chosen: Sequence[int]) -> None:
-    """A stack of chosen slices, in the coarse scan's order; the sidecar says which they are."""
+    """A stack of chosen slices, in the coarse scan's order; the sidecar says which they are.
+
+    Its header lays them from the first to the last, evenly: backwards where they are. So voxels of two stacks agree by number.
+    """
     image = np.ascontiguousarray(np.moveaxis(planes[list(chosen)], 0, stacks.axis), np.float32)
-    step = max(1.0, (chosen[-1] - chosen[0]) / max(1, len(chosen) - 1))
+    step = (chosen[-1] - chosen[0]) / max(1, len(chosen) - 1) or 1.0
     uri = files.join(out, scan.stem.replace("desc-restored", "desc-pairs"))
     nifti.save(f"{uri}.nii.gz", image, stack_grid(grid, stacks.axis, float(chosen[0]), step, len(chosen)))
     about: dict[str, Any] = {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from core.networks.preset import Preset
+    from core.training.recipe import Stage
 
 
 class Lineage(Settings):
@@ -75,24 +76,33 @@ def lineage(folder: str) -> Lineage:
     return Lineage(title=title, digest=bundles.read_bundle(folder).digest, data=card.data if card else (), sha256=dict(seen))
 
 
-def check_fit(folder: str, networks: Mapping[str, Preset]) -> None:
+def check_fit(folder: str, networks: Mapping[str, Preset], stages: Sequence[Stage] = ()) -> None:
     """Refuse a model of other networks.
 
     Args:
         folder: of the model.
         networks: that are to be trained, by role.
+        stages: that train them; what they measured for a network may be another in the model.
 
     Raises:
         UsageError: pretrained-unfit.
         WeightsError: no model.
     """
     parts = bundles.read_bundle(folder).parts
-    for role, preset in networks.items():
+    for role, size in networks.items():
+        before = [(stage, said(folder, stage)) for stage in stages if stage.role == role and role in parts]
+        preset = before[0][0].fitted(size, before[0][1]) if before else size
         wanted = {"network": preset.network, "config": json.loads(json.dumps(preset.config))}
         got = {"network": parts[role].network, "config": parts[role].config} if role in parts else "none"
         if got != wanted:
             remedy = "name a model that was trained by this recipe in this size, or another --preset"
             raise UsageError("pretrained-unfit", f"the {role} {_said(wanted)} in {folder}", _said(got), remedy)
+
+
+def said(folder: str, stage: Stage) -> dict[str, float]:
+    """What a model's config says of that which a stage measures for its network: weights go with it."""
+    config = bundles.read_bundle(folder).parts[stage.role].config
+    return {name: config[name] for name in stage.arguments if name in config}
 
 
 def check_unseen(folder: str, held: Mapping[str, str]) -> None:

@@ -209,7 +209,8 @@ def _measure(learning: Learning, stage: Stage, examples: Dataset[Batch]) -> None
     """Measure the examples of a stage that wants it and has not begun; every process finds the same."""
     begun = files.exists(Place(learning.uri).checkpoint(learning.label(stage)))
     if stage.measures and not begun and not measured_by(learning, stage):
-        files.write_json(_measured_file(learning, stage), dict(stage.measures(examples)))
+        before = pretrained.said(Place(learning.uri).pretrained, stage) if learning.settings.pretrained else {}
+        files.write_json(_measured_file(learning, stage), {**stage.measures(examples), **before})
 
 
 def trained(learning: Learning, stage: Stage) -> tuple[Objective, Progress]:
@@ -348,7 +349,10 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
     write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
-    learning.recipe.write(place.model, Trained(learning.presets, weights, text, _measured(learning)))
+    sizes = {
+        stage.role: stage.fitted(learning.presets[stage.role], measured_by(learning, stage)) for stage in learning.recipe.stages
+    }
+    learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     digests = pretrained.learned_from({key: cohort.sha256[key] for key in seen}, learning.before)
     files.write_json(place.model_split, split | {"sha256": digests})

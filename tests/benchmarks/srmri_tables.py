@@ -2,9 +2,11 @@
 
 Coronal crops of true scans are reduced within their plane and restored by each row's method. A row has PSNR (peak: the crops'
 99.9th percentile), SSIM in 3-D (of 11 slices at least), GMSD, flicker (mean step from slice to slice over the truth's) and CPU
-seconds a slice; of several samples (``--samples``) how often the truth lies within 1.645 of their standard deviations of their
-mean (of a normal error 0.9) and by what factor they would have to be wider. The last column of a row of table 4 is the speed over
-DPS beside its ceiling, from r, the cost of an evaluation with gradient over one without, measured on the same crops:
+seconds a slice that is worked on (where a model sees neighbours the paper's samplers walk those mirrored beyond both ends, too:
+two more than a crop has; few levels walk none of them); of several samples (``--samples``) how often the truth lies within
+1.645 of their standard deviations of their mean (of a normal error 0.9) and by what factor they would have to be wider. The
+last column of a row of table 4 is the speed over DPS beside its ceiling, from r, the cost of an evaluation with gradient over
+one without, measured on the same crops:
 
     corrector first (authors)     k r / (r + k - 1)                 2 r / (r + 1) for k = 2
     predictor first (paper)       k (r + 1) / (r + 1 + 2 (k - 1))   2 (r + 1) / (r + 3)
@@ -33,11 +35,12 @@ from core.methods.base import Measured, Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import build_method
 from core.methods.samples import SPREAD
-from core.methods.srmri.method import RHO
+from core.methods.srmri.method import published_rho
 from core.methods.srmri.presets import SCORE, SIZES, facts_of
 from core.methods.srmri.protocol import CORONAL, scores
 from core.methods.srmri.sampling import slice_walk
 from core.methods.srmri.sampling.sampler import gradient_of
+from core.methods.srmri.sampling.slice_walk import Stack
 from core.models.bundle import Filled, save_bundle
 from core.models.mock import CARD
 from core.networks import build
@@ -54,7 +57,6 @@ PAPER: dict[str, Row] = {
     "SRMRI k=2, no fusion": ("srmri", {"sampler": "slices", "k": 2, "fusion": False}),
     "SRMRI, few levels": ("srmri", {}),
 }
-PAPER_SCALES = 2000
 LEAST_SSIM = 11  # slices
 NINETY = 1.645  # standard deviations of a normal error, within which 90 % lie
 
@@ -121,14 +123,16 @@ def figures_of(restored: Array, spread: Array | None, truth: Array) -> dict[str,
     return figures
 
 
-def restored_by(method: Method, measured: Measured, target: Grid) -> tuple[Array, Array | None]:
-    """A crop's restoration, and its map of spread where it has one."""
+def restored_by(method: Method, measured: Measured, target: Grid) -> tuple[Array, Array | None, int]:
+    """A crop's restoration, its map of spread where it has one, and how many slices were worked on."""
     if not isinstance(method, IterativeMethod):
-        return method.restore([measured], target)[0], None
+        return method.restore([measured], target)[0], None, target.shape[CORONAL]
     problem = method.prepare([measured], target)
     *_, last = method.steps(problem, method.start(problem))
     maps = method.beside(problem, last).maps
-    return method.result(problem, last)[0], maps[SPREAD][0] if SPREAD in maps else None
+    posed = getattr(problem, "posed", None)
+    slices = len(posed.raised) if isinstance(posed, Stack) else target.shape[CORONAL]
+    return method.result(problem, last)[0], maps[SPREAD][0] if SPREAD in maps else None, slices
 
 
 def main() -> None:
@@ -154,8 +158,7 @@ def main() -> None:
 
 
 def _rows(model: str, said: argparse.Namespace) -> Iterator[tuple[str, Method]]:
-    rho = said.rho * RHO * PAPER_SCALES / said.scales
-    shared = {"scales": said.scales, "order": said.order, "samples": said.samples, "rho": rho}
+    shared = {"scales": said.scales, "order": said.order, "samples": said.samples, "rho": said.rho * published_rho(said.scales)}
     for name in sorted(said.rows, key=lambda row: row != "DPS"):
         method, options = PAPER[name]
         yield name, build_method(method, shared | options, model)
@@ -172,8 +175,8 @@ def _table(model: str, said: argparse.Namespace) -> None:
         figures, took = [], 0.0
         for measured, truth, target in crops:
             start = time.process_time()
-            restored, spread = restored_by(method, measured, target)
-            took += (time.process_time() - start) / (said.slices * len(crops))
+            restored, spread, slices = restored_by(method, measured, target)
+            took += (time.process_time() - start) / (slices * len(crops))
             figures.append(figures_of(restored, spread, truth))
         base = took if name == "DPS" else base
         means = "  ".join(f"{key} {np.mean([each[key] for each in figures]):.4g}" for key in figures[0])

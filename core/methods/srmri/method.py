@@ -12,26 +12,37 @@ from pydantic import Field
 
 from core.diffusion.samplers import Langevin
 from core.errors import RestorationError
-from core.geometry.grid import Array, Grid
+from core.geometry.grid import Array, Grid, Triple
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.samples import SPREAD, SampledSettings, drawn
+from core.methods.srmri import cost
 from core.methods.srmri.sampling import few_steps, sampler, several, slice_walk
-from core.methods.srmri.sampling.few_steps import Pace, Volume
+from core.methods.srmri.sampling.few_steps import ANEW, FIRST, Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
 from core.methods.srmri.sampling.slice_walk import Stack
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.shown import Undo
 from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
+from core.models.scaling import UPPER
 
 RHO = 0.28 / math.sqrt(360 * 256)  # the authors', whose reduced slices have 360 x 256 pixels
+RHO_SCALES = 2000  # that it belongs to
+LAST = 0.01  # sigma that the few levels end with
 
 
 class SamplerSettings(SampledSettings):
     """Settings of the samplers on slices."""
 
     model: str = Field(title="Model", description="folder of a score model")
-    scales: int = Field(2000, ge=2, title="Scales", description="noise levels from the largest to the least")
-    rho: float = Field(RHO, gt=0, title="Rho", description="length of a gradient, in roots of the measured pixels of a slice")
+    scales: int = Field(RHO_SCALES, ge=2, title="Scales", description="noise levels from the largest to the least")
+    rho: float | None = Field(
+        None,
+        gt=0,
+        title="Rho",
+        description="length of a gradient, in roots of the measured pixels of a slice; default: the authors' at 2000 scales, "
+        "and of fewer so much longer that the sum over all scales stays",
+    )
     squared: bool = Field(default=False, title="Squared", description="gradients of the squared norm; rho is then as it is")
     snr: float = Field(0.16, gt=0, title="SNR", description="of the corrector")
     order: Literal["corrector", "predictor"] = Field(
@@ -58,7 +69,13 @@ class SrmriSettings(SamplerSettings):
         "few", title="Sampler", description="few levels on the volume with an exact data step, or the paper's on its slices"
     )
     levels: int = Field(15, ge=1, le=100, title="Levels", description="of the few")
-    first: float = Field(0.4, gt=0, title="First", description="noise that the few begin with, of the 99.9th percentile")
+    first: float | None = Field(
+        None,
+        ge=LAST,
+        title="First",
+        description="noise that the few begin with, of the 99.9th percentile; "
+        f"default: {FIRST:g}, of scans with a mask {ANEW:g}, so that what it covers is drawn anew; they end with {LAST}",
+    )
     trust: float = Field(0.1, gt=0, title="Trust", description="in the score model, lambda of DiffPIR")
     fresh: float = Field(1.0, ge=0, le=1, title="Fresh", description="share of new noise at each of the few, zeta of DiffPIR")
     k: int = Field(2, ge=1, title="k", description="of the paper's: a gradient at every k-th scale, wavelet fusion at the others")
@@ -87,9 +104,8 @@ class SliceSampler(IterativeMethod[Problem]):
 
     Settings: ClassVar[type[MethodSettings]] = SamplerSettings
     needs_model: ClassVar[bool] = True
-    revision: ClassVar[int] = 2  # noise of their own for slices mirrored beyond the ends
-    bytes_per_voxel: ClassVar[float] = 5000.0
-    voxels_per_second: ClassVar[float] = 20.0
+    revision: ClassVar[int] = 3  # what a mask covers has no say, what lies below 0 is shifted
+    bytes_per_voxel: ClassVar[float] = 80.0
     pull: ClassVar[Pull]
     settings: SamplerSettings
 
@@ -97,6 +113,12 @@ class SliceSampler(IterativeMethod[Problem]):
     def rules(self) -> Rules:
         """How it walks."""
         return rules_of(self.settings, self.pull)
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """The length of gradients where the number of scales alone says it, and it is not the published one."""
+        said = self.settings.rho is not None or self.settings.scales == RHO_SCALES
+        return {} if said or not self.graded else {"rho": self.rules.rho}
 
     @property
     def levels(self) -> int:
@@ -107,6 +129,25 @@ class SliceSampler(IterativeMethod[Problem]):
     def passes(self) -> int:  # type: ignore[override]
         """One for each sample."""
         return super().passes * self.settings.samples
+
+    @property
+    def graded(self) -> float:
+        """Share of the levels that have a gradient."""
+        return 1 / self.rules.period if self.rules.differentiates(0) else 0.0
+
+    @property
+    def evaluations(self) -> float:
+        """Of the score model for a voxel of a sample; one with gradient counts as several."""
+        return cost.evaluations(self.levels, self.graded, predictor_first=self.rules.predictor_first)
+
+    @property
+    def voxels_per_second(self) -> float:  # type: ignore[override]
+        """By the size of the score model and the levels; the search for a kernel is not counted."""
+        return cost.voxels_per_second(self.settings.model, self.evaluations)
+
+    def working(self, shape: Triple) -> float:
+        """Of the slice in hand, which is the largest that a volume of that shape can have."""
+        return cost.slice_bytes(self.settings.model, math.prod(shape) // min(shape), gradient=self.graded > 0)
 
     @property
     def about_maps(self) -> dict[str, dict[str, Any]]:
@@ -137,7 +178,7 @@ class SliceSampler(IterativeMethod[Problem]):
     def _posed(self, measured: Sequence[Measured], target: Grid, unknown: Unknown | None) -> Stack | Volume:
         model, levels = ScoreModel.load(self.settings.model), self.settings.scales
         if unknown is not None:
-            return slice_walk.unknown_stack(model, self.rules, levels, unknown, measured[0], target)
+            return slice_walk.unknown_stack(model, self.rules, levels, unknown, target)
         return slice_walk.stack_of(model, self.rules, levels, measured[0], target)
 
     def start(self, problem: Problem) -> State:
@@ -173,8 +214,7 @@ class SliceSampler(IterativeMethod[Problem]):
 
     def result(self, problem: Problem, state: State) -> list[Array]:
         """The restored scans: of several samples their mean."""
-        posed = problem.posed
-        return few_steps.images_of(posed, state) if isinstance(posed, Volume) else [slice_walk.image_of(posed, state)]
+        return _images(problem.posed, state, UPPER.undo)
 
     def beside(self, problem: Problem, state: State) -> Beside:
         """The kernel that was found, where one was searched, and the standard deviation of several samples."""
@@ -182,7 +222,7 @@ class SliceSampler(IterativeMethod[Problem]):
         if (samples := self.settings.samples) < 2:
             return beside
         spread = replace(state, arrays={_place(problem.posed): several.spread_of(state, samples)})
-        return replace(beside, maps={**beside.maps, SPREAD: self.result(problem, spread)})
+        return replace(beside, maps={**beside.maps, SPREAD: _images(problem.posed, spread, UPPER.undo_spread)})
 
     def _begin(self, posed: Stack | Volume) -> State:
         assert isinstance(posed, Stack)  # noqa: S101 - what it poses
@@ -196,6 +236,12 @@ class SliceSampler(IterativeMethod[Problem]):
 def _place(posed: Stack | Volume) -> str:
     """Name of the array that a sample grows in."""
     return few_steps.IMAGE if isinstance(posed, Volume) else slice_walk.SLICES
+
+
+def _images(posed: Stack | Volume, state: State, undo: Undo) -> list[Array]:
+    if isinstance(posed, Volume):
+        return few_steps.images_of(posed, state, undo)
+    return [slice_walk.image_of(posed, state, undo)]
 
 
 def _drawn(posed: Stack | Volume, sample: int) -> Stack | Volume:
@@ -214,13 +260,18 @@ def _knowing(posed: Stack | Volume, unknown: Unknown, state: State) -> Stack | V
     return slice_walk.knowing(posed, kernel, unknown.factor)
 
 
+def published_rho(scales: int) -> float:
+    """The authors', of another number of scales so that the lengths of all gradients together stay."""
+    return RHO * (RHO_SCALES / scales)
+
+
 def rules_of(settings: SamplerSettings, pull: Pull) -> Rules:
     """How a sampler of these settings walks."""
     own = settings if isinstance(settings, SrmriSettings) else None
     return Rules(
         pull,
         period=own.k if own else 1,
-        rho=settings.rho,
+        rho=published_rho(settings.scales) if settings.rho is None else settings.rho,
         squared=settings.squared,
         predictor_first=settings.order == "predictor",
         corrector=Langevin(settings.snr),
@@ -258,23 +309,31 @@ class Srmri(SliceSampler):
     """Few levels on volumes, or the paper's algorithm 1 on slices."""
 
     name: ClassVar[str] = "srmri"
-    revision: ClassVar[int] = 3  # noise of their own for slices mirrored beyond the ends
+    revision: ClassVar[int] = 4  # what a mask covers has no say and is drawn anew, what lies below 0 is shifted
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True
-    bytes_per_voxel: ClassVar[float] = 80.0
-    voxels_per_second: ClassVar[float] = 5e3
     settings: SrmriSettings
 
-    @property
-    def pace(self) -> Pace:
+    def pace(self, posed: Volume) -> Pace:
         """Of the few levels."""
-        return Pace(self.settings.levels, self.settings.first, 0.01, self.settings.trust, self.settings.fresh)
+        first = self.settings.first or (ANEW if posed.masked else FIRST)
+        return Pace(self.settings.levels, first, LAST, self.settings.trust, self.settings.fresh)
 
     @property
     def few(self) -> bool:
         """Whether it takes few levels."""
         return self.settings.sampler == "few"
+
+    @property
+    def graded(self) -> float:
+        """As of the others; few levels have no gradients."""
+        return 0.0 if self.few else super().graded
+
+    @property
+    def evaluations(self) -> float:
+        """As of the others; few levels take one each."""
+        return float(self.levels) if self.few else super().evaluations
 
     @property
     def levels(self) -> int:
@@ -287,9 +346,9 @@ class Srmri(SliceSampler):
         return super()._posed(measured, target, unknown)
 
     def _begin(self, posed: Stack | Volume) -> State:
-        return few_steps.begin(posed, self.pace) if isinstance(posed, Volume) else super()._begin(posed)
+        return few_steps.begin(posed, self.pace(posed)) if isinstance(posed, Volume) else super()._begin(posed)
 
     def _advance(self, posed: Stack | Volume, state: State, number: int) -> Mapping[str, float]:
         if isinstance(posed, Volume):
-            return few_steps.advance(posed, self.pace, state, number)
+            return few_steps.advance(posed, self.pace(posed), state, number)
         return super()._advance(posed, state, number)

@@ -8,7 +8,7 @@ from core.networks.preset import Preset
 
 SCORE = "score"
 MULTIPLE = 8  # of four levels
-SIGMA_DATA = 0.5  # about the root mean square of sharp patches (0.59 of brains), in units of the scan's 99.9th percentile
+SIGMA_DATA = 0.5  # of trainings that measured none; in units of the scan's 99.9th percentile (0.59 of patches of brains)
 LEAST = 0.01  # sigma
 PAPER_MOST = 378.0
 OWN_MOST = 46.0  # of trainings that measured none: between 240 patches of 64 x 64 of four persons of ds002748

@@ -1,6 +1,7 @@
 """How a score model is trained: on sharp slices alone, whatever a scan shows of them.
 
-The largest noise is as strong as the training's slices are far from each other (Song & Ermon 2020, technique 1).
+The largest noise is as strong as the training's slices are far from each other (Song & Ermon 2020, technique 1), and EDM's
+scalings are for values as large as theirs.
 """
 
 from __future__ import annotations
@@ -25,21 +26,23 @@ from core.training.recipe import Context, Draw, Recipe, Stage, Trained
 CORONAL = 1
 LOOKED_AT = 256  # slices, between which distances are taken
 MOST, LEAST_MOST = "largest_distance", 1.0  # of slices that are all alike
+STRENGTH, LEAST_STRENGTH = "sigma_data", 0.05  # the network's argument; of slices that are black
 
 
 def _by_role(preset: Callable[[], Preset]) -> dict[str, Preset]:
     return {SCORE: preset()}
 
 
-def farthest(examples: Dataset[Batch]) -> dict[str, float]:
-    """The largest distance between two slices that are learned from: root of the sum of squares over their pixels.
+def measured(examples: Dataset[Batch]) -> dict[str, float]:
+    """The largest distance between two slices that are learned from (root of the sum of squares), and their root mean square.
 
     Args:
         examples: whose first are looked at; of slices with neighbours, the middle ones.
     """
     slices = [examples[n].truth for n in range(min(LOOKED_AT, len(examples)))]  # type: ignore[arg-type]
     pixels = torch.stack([each[len(each) // 2].flatten() for each in slices]).double()
-    return {MOST: max(LEAST_MOST, float(torch.cdist(pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist").max()))}
+    apart = float(torch.cdist(pixels, pixels, compute_mode="donot_use_mm_for_euclid_dist").max())
+    return {MOST: max(LEAST_MOST, apart), STRENGTH: max(LEAST_STRENGTH, float(pixels.square().mean().sqrt()))}
 
 
 def _matching(network: nn.Module, context: Context) -> Objective:
@@ -65,7 +68,7 @@ SCORE_MODEL = Recipe(
     "score-slices",
     "srmri",
     {size: partial(_by_role, preset) for size, preset in SIZES.items()},
-    [Stage(_matching, SCORE, slices, measures=farthest)],
+    [Stage(_matching, SCORE, slices, measures=measured, arguments=(STRENGTH,))],
     write,
     degrades=False,
 )

@@ -16,8 +16,21 @@ from core.geometry.grid import Array
 from core.geometry.slices import Padding, slab
 from core.methods.srmri.presets import SCORE
 from core.methods.srmri.score_network import NCSNpp, denoised
-from core.models.bundle import read_bundle
+from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
+
+
+def bundle_of(folder: str) -> Bundle:
+    """What the config of a score model says.
+
+    Raises:
+        WeightsError: model-unfit: no score model.
+    """
+    bundle = read_bundle(folder)
+    if SCORE not in bundle.parts or bundle.schedule is None:
+        wanted, remedy = "a score model", "train one: isovox train score-slices"
+        raise WeightsError("model-unfit", wanted, f"the parts {', '.join(bundle.parts)} in {folder}", remedy)
+    return bundle
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +56,10 @@ class ScoreModel:
         Raises:
             WeightsError: model-unfit: no score model.
         """
-        bundle = read_bundle(folder)
-        if SCORE not in bundle.parts or bundle.schedule is None:
-            wanted, remedy = "a score model", "train one: isovox train score-slices"
-            raise WeightsError("model-unfit", wanted, f"the parts {', '.join(bundle.parts)} in {folder}", remedy)
+        bundle = bundle_of(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network = cast("NCSNpp", load_network(folder, bundle, device, SCORE))
-        return cls(network, build_schedule(bundle.schedule), bundle.multiple, device)
+        return cls(network, build_schedule(bundle.schedule or {}), bundle.multiple, device)
 
     def expected(self, slabs: Tensor, sigma: float, axis: int) -> Tensor:
         """What it expects behind noisy slices with their neighbours, (n, channels, h, w) to (n, 1, h, w); keeps gradients."""

@@ -22,6 +22,7 @@ class Adversarial(Regression):
         discriminator: gives (n, …) logits of patches (n, 1, p, p, p).
         warmup: steps of the generator alone.
         weight: of the adversarial part beside the absolute error.
+        content: of the absolute error itself there; alone it weighs 1.
 
     The last weights are kept: textures cost PSNR (Blau and Michaeli 2018), by which those before the discriminator would be best.
     """
@@ -30,9 +31,11 @@ class Adversarial(Regression):
     keeps_last: ClassVar[bool] = True
     trained: ClassVar[tuple[str, ...]] = ("network", "discriminator")
 
-    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int, weight: float = WEIGHT) -> None:
+    def __init__(
+        self, network: nn.Module, discriminator: nn.Module, warmup: int, weight: float = WEIGHT, content: float = 1.0
+    ) -> None:
         super().__init__(network)
-        self.discriminator, self.warmup, self.weight = discriminator, warmup, weight
+        self.discriminator, self.warmup, self.weight, self.content = discriminator, warmup, weight, content
 
     def learning(self, step: int) -> tuple[str, ...]:
         """The generator alone, then both."""
@@ -50,7 +53,7 @@ class Adversarial(Regression):
             if step < self.warmup:
                 return content
             real, fake = self.discriminator(batch.truth).detach(), self.discriminator(restored)
-            content = content + self.perceptual(restored, batch.truth)
+            content = self.content * content + self.perceptual(restored, batch.truth)
             return content + self.weight * relativistic_generator_loss(real, fake)
         with torch.no_grad():
             restored = self.restore(self.network, batch)

@@ -12,7 +12,7 @@ from core.errors import WeightsError
 from core.geometry.grid import Grid
 from core.models.bundle import read_bundle
 from core.models.domain import Domain, Facts, both, disagreements, facts_of, read_domain, statements, unknown, write_domain
-from core.operators.forward_model import SliceProfile
+from core.operators.forward_model import InPlane, SliceProfile
 
 SHIPPED = str(Path(core.__file__).parent / "methods" / "unet" / "weights" / "resunet-3d")
 WHOLE = Domain(
@@ -24,13 +24,14 @@ WHOLE = Domain(
     kinds=("slice-profile",),
     factor=(3.5, 4.5),
     in_plane=(0.9, 1.1),
+    plane_factor=(0.8, 1.2),
     anatomy=("brain",),
     sign="non-negative",
     orientations=("axial", "coronal"),
     voxel_size=(1, 1),
     persons=48,
 )
-INSIDE = Facts("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", 0.0, "axial", 1.0)
+INSIDE = Facts("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", 0.0, "axial", 1.0, pixel=(1.0, 1.0))
 
 
 def scan(thickness: float = 4.0, **said) -> Facts:
@@ -53,6 +54,7 @@ def test_a_scan_inside_has_nothing_said_against_it():
         ({"slice_profile": "point"}, ["a point slice profile; trained for box"]),
         ({"kind": "k-space"}, ["a scan degraded as by k-space; trained for slice-profile"]),
         ({"in_plane": (1.0, 1.56)}, ["voxels of 1 x 1.56 mm within the slices; trained for 0.9 to 1.1 mm"]),
+        ({"pixel": (1.0, 1.5)}, ["a factor of 1 x 1.5 within the slices; trained for 0.8 to 1.2"]),
         ({"anatomy": "head"}, ["a whole head; trained for skull-stripped brain"]),
         ({"lowest": -0.21}, ["values down to -0.21 of the brightest; trained for none below 0"]),
         ({"orientation": "sagittal"}, ["sagittal slices; trained for axial or coronal"]),
@@ -78,7 +80,9 @@ def test_ringing_of_an_interpolation_is_not_a_sign():
 
 
 def test_facts_of_a_scan_follow_its_grid_name_and_sidecar():
-    assert scan() == Facts("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", None, "axial", 1.0)
+    assert scan() == Facts(
+        "T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", None, "axial", 1.0, pixel=(1.0, 1.0)
+    )
     gapped = scan(5.0, forward=SliceProfile(slice_gap=0.2), skull_stripped=False, voxel_size=2.0)
     assert (gapped.slice_spacing, gapped.slice_thickness, gapped.anatomy, gapped.factor) == (5.0, 4.0, "head", 2.5)
     dropped = scan(forward=SliceProfile(slice_profile="point"), suffix="MPRAGE", skull_stripped=None)
@@ -87,6 +91,15 @@ def test_facts_of_a_scan_follow_its_grid_name_and_sidecar():
     assert (sagittal.orientation, sagittal.in_plane, sagittal.slice_spacing) == ("sagittal", (1.5, 1.0), 4.0)
     isotropic = facts_of(Grid((50, 50, 50), np.diag([1.0, 1.0, 1.05, 1.0])), SliceProfile())
     assert (isotropic.orientation, isotropic.slice_spacing, isotropic.in_plane) == (None, pytest.approx(1.05), (1.0, 1.0))
+
+
+def test_the_factor_within_slices_is_that_of_the_pixels_nearest_to_squares():
+    """Of a scan that is coarser within its thin slices: these follow each other along its finest axis."""
+    thin = facts_of(Grid((42, 64, 32), np.diag([1.52, 1.0, 1.5, 1.0])), InPlane(axis="A"), voxel_size=1.0)
+    assert (thin.pixel, thin.plane_factor) == ((1.52, 1.5), (1.52, 1.5))
+    thick = facts_of(Grid((42, 64, 32), np.diag([2.0, 2.0, 6.0, 1.0])), SliceProfile(), voxel_size=0.5)
+    assert thick.plane_factor == (4.0, 4.0)
+    assert statements(Domain(plane_factor=(1.75, 2.25))) == ["factor 1.75 to 2.25 within the slices"]
 
 
 def test_what_is_stated_and_not_known_is_named():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -74,6 +76,51 @@ def test_the_stacks_lie_slice_upon_slice(made: tuple[Path, np.ndarray]) -> None:
     assert about["SliceAxis"] == "A"
     reduced = fine.reshape(24, 2, -1, 22, 2).mean((1, 4))
     assert np.corrcoef(reduced.ravel(), coarse.ravel())[0, 1] > 0.97
+
+
+NAMES = ["--fine", "*_acq-fine_*", "--coarse", "*_acq-coarse_*", "--axis", "A"]
+
+
+def test_dropped_ties_are_no_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The coarse scan shows another anatomy, so that many votes are tied."""
+    image, data = anatomy(), tmp_path / "data"
+    other, grid, _ = planted(anatomy(seed=9), 0.0, 0.0)
+    save(data / "sub-01/anat/sub-01_acq-fine_T1w.nii.gz", image, Grid(image.shape, np.eye(4)))
+    save(data / "sub-01/anat/sub-01_acq-coarse_T1w.nii.gz", other, grid)
+    counts = {}
+    for ties in ("ranks", "drop"):
+        assert main(["pairs", str(data), str(tmp_path / ties), *NAMES, "--window", "12", "--ties", ties]) == 0
+        counts[ties] = re.search(r"(\d+) pairs, (\d+) of them tied(?:, (\d+) slices dropped as tied)?; ", capsys.readouterr().out)
+    ranks, drop = ([int(each or 0) for each in match.groups()] for match in counts.values())
+    assert ranks[1] > 0
+    assert drop == [ranks[0] - ranks[1], 0, ranks[1]]
+    slices = json.loads((tmp_path / "drop/sub-01/anat/sub-01_acq-fine_desc-pairs_T1w.json").read_text())["SlicesOfSource"]
+    assert len(slices) == drop[0]
+
+
+def test_a_stack_whose_slices_descend_says_so(tmp_path: Path) -> None:
+    """The coarse scan lies in the file the other way round than its header says."""
+    image, data = anatomy(), tmp_path / "data"
+    coarse, grid, _ = planted(image, 0.0, 0.0)
+    save(data / "sub-01/anat/sub-01_acq-fine_T1w.nii.gz", image, Grid(image.shape, np.eye(4)))
+    save(data / "sub-01/anat/sub-01_acq-coarse_T1w.nii.gz", coarse[:, ::-1].copy(), grid)
+    assert main(["pairs", str(data), str(tmp_path / "out"), *NAMES, "--window", "400"]) == 0
+    stem = tmp_path / "out/sub-01/anat/sub-01_acq-fine_desc-pairs_T1w"
+    slices = json.loads(Path(f"{stem}.json").read_text())["SlicesOfSource"]
+    assert slices[0] > slices[-1]
+    stack = nibabel.load(f"{stem}.nii.gz")
+    along = (stack.affine @ np.array([[0, n, 0, 1] for n in range(len(slices))]).T)[1]
+    np.testing.assert_allclose(along / 2, slices, atol=2.5)  # voxels of 2 mm
+    np.testing.assert_allclose(np.asanyarray(stack.dataobj), image[:, slices] / np.percentile(image, 99.9), rtol=1e-5)
+
+
+def test_one_scan_is_not_paired_with_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = anatomy()
+    save(tmp_path / "data/sub-01/anat/sub-01_T1w.nii.gz", image, Grid(image.shape, np.eye(4)))
+    assert main(["pairs", str(tmp_path / "data"), str(tmp_path / "out"), "--fine", "*_T1w", "--coarse", "sub-01*"]) == 3
+    said = capsys.readouterr().out
+    assert re.search(r"two scans of sub-01, named \*_T1w and sub-01\*.* sub-01_T1w for both.*arrow the names", said), said
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
 
 
 def test_who_cannot_be_paired_is_told(made: tuple[Path, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

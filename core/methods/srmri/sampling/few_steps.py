@@ -1,6 +1,6 @@
 """Whole volumes in few noise levels, without gradients (DiffPIR: Zhu et al. 2023; DDS: Chung et al. 2024).
 
-    x = interpolated scan + s_0 z
+    x = interpolated scan + s_0 z                                                    a hole in it filled from around
     D = what the score model expects behind the slices of x                          along one axis, then along another (TPDM)
     u = argmin |y - A u|^2 + trust (s_y / s_i)^2 |u - D|^2                           exactly
     x = u + s_j (sqrt(1 - zeta) (x - u) / s_i + sqrt(zeta) z)                        s_j the next level, 0 at the end
@@ -26,13 +26,17 @@ from core.methods.srmri.sampling.data_step import DataStep, Exact, Iterated
 from core.methods.srmri.sampling.kernel_operator import KernelOperator, SlicesOperator
 from core.methods.srmri.sampling.planes import check_uncoupled, parts_of, plane_axes, reduced_axes
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.shown import Undo, filled, noise_share, shown
 from core.methods.srmri.zero_shot.unknown import Unknown
+from core.models.scaling import UPPER
 from core.noise import normal
 from core.operators.forward import parallel
 from core.operators.trilinear import resample
 
 CURVE = 7.0  # rho of EDM
 LEAST_NOISE = 1e-3  # of the scan, of its 99.9th percentile
+FIRST = 0.4  # noise to begin with, of the 99.9th percentile: what the interpolated scan shows shines through
+ANEW = 2.0  # likewise where there are holes: it does not
 FEWEST = 16  # slices along an axis, from which it takes part
 IMAGE = "image"  # name of what grows in the state
 
@@ -68,11 +72,10 @@ class Volume:
     Attributes:
         model: the score model.
         data: what pulls an image onto the scans.
-        start: them interpolated, in units of ``uppers``.
+        start: them interpolated, holes filled, in the networks' units.
         axes: along which slices follow each other, in turn.
         noise: s_y.
-        measured: the scans.
-        uppers: their 99.9th percentiles.
+        measured: the scans as they are shown.
         target: grid of the result.
     """
 
@@ -82,17 +85,21 @@ class Volume:
     axes: tuple[int, ...]
     noise: float
     measured: Sequence[Measured]
-    uppers: Sequence[float]
     target: Grid
+
+    @property
+    def masked(self) -> bool:
+        """Whether there are voxels of a scan that were not measured."""
+        return any(scan.mask is not None and bool(scan.mask.any()) for scan in self.measured)
 
 
 def volume_of(model: ScoreModel, measured: Sequence[Measured], target: Grid) -> Volume:
     """The problem of some scans."""
-    uppers = [scan.stats.upper if scan.stats.upper > 0 else 1.0 for scan in measured]
-    images = [scan.image / np.float32(upper) for scan, upper in zip(measured, uppers, strict=True)]
+    measured = [shown(scan) for scan in measured]
+    images = [UPPER.apply(scan.image, scan.stats) for scan in measured]
     operators = [scan.operator(target) for scan in measured]
-    raised = [_onto(image, scan.grid, target) for image, scan in zip(images, measured, strict=True)]
-    noise = max(LEAST_NOISE, *(scan.stats.noise_sd / upper for scan, upper in zip(measured, uppers, strict=True)))
+    raised = [_onto(filled(image, scan.mask), scan.grid, target) for image, scan in zip(images, measured, strict=True)]
+    noise = max(LEAST_NOISE, *(noise_share(scan) for scan in measured))
     reduced = reduced_axes(measured[0], target) if parallel(measured[0].grid, target) else ()
     axes = plane_axes(reduced)
     both = model.network.neighbours > 0 and min(target.shape) >= FEWEST
@@ -101,7 +108,7 @@ def volume_of(model: ScoreModel, measured: Sequence[Measured], target: Grid) -> 
         separable, kept = parts_of(operators[0])
         data = Exact(separable, images[0]) if kept is None else data
     start = np.asarray(np.mean(raised, 0), np.float32) if len(raised) > 1 else raised[0]
-    return Volume(model, data, start, axes if both else axes[:1], noise, list(measured), uppers, target)
+    return Volume(model, data, start, axes if both else axes[:1], noise, measured, target)
 
 
 def _onto(image: Array, grid: Grid, target: Grid) -> Array:
@@ -179,6 +186,6 @@ def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[s
     return figures
 
 
-def images_of(problem: Volume, state: State) -> list[Array]:
+def images_of(problem: Volume, state: State, undo: Undo = UPPER.undo) -> list[Array]:
     """The image in each scan's own unit."""
-    return [np.ascontiguousarray(state.arrays[IMAGE] * np.float32(upper)) for upper in problem.uppers]
+    return [np.ascontiguousarray(undo(state.arrays[IMAGE], scan.stats)) for scan in problem.measured]

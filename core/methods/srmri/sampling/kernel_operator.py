@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,24 @@ from core.methods.srmri.zero_shot.kernel import reduced
 from core.operators.linear import LinearOperator
 from core.operators.solve import conjugate_gradients
 
+Map = Callable[[Tensor], Tensor]
 STEPS = 30  # of conjugate gradients for the pseudo-inverse
+
+
+def iterated_inverse(forward: Map, adjoint: Map, seen: Tensor) -> Tensor:
+    """H^+ y = H' (H H')^-1 y, by ``STEPS`` of conjugate gradients, which leave out what H hardly let through.
+
+    Args:
+        forward: H.
+        adjoint: H'.
+        seen: y, 0 where nothing was measured.
+    """
+
+    def system(image: Array) -> Array:
+        return np.asarray(forward(adjoint(torch.from_numpy(image).to(seen))).cpu().numpy())
+
+    right = np.ascontiguousarray(seen.detach().cpu().numpy())
+    return adjoint(torch.from_numpy(conjugate_gradients(system, right, STEPS)).to(seen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +62,8 @@ class KernelOperator:
         return turned
 
     def inverse(self, seen: Tensor) -> Tensor:
-        """H^+ y = H' (H H')^-1 y, by ``STEPS`` of conjugate gradients, which leave out what the kernel hardly let through."""
-
-        def system(image: Array) -> Array:
-            return np.asarray(self(self.adjoint(torch.from_numpy(image).to(seen))).cpu().numpy())
-
-        right = np.ascontiguousarray(seen.detach().cpu().numpy())
-        return self.adjoint(torch.from_numpy(conjugate_gradients(system, right, STEPS)).to(seen))
+        """H^+ y; see ``iterated_inverse``."""
+        return iterated_inverse(self, self.adjoint, seen)
 
     @property
     def factors(self) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """A scan seen slice by slice: what makes a measured slice of a restored one, its pseudo-inverse, and wavelet fusion.
 
-y = R x C'  of a slice x, R and C the forward model's matrices along its rows and columns; 0 where a mask says so
+y = R x C'  of a slice x, R and C the forward model's matrices along its rows and columns; 0 where nothing was measured
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured
-from core.methods.srmri.sampling.kernel_operator import KernelOperator
+from core.methods.srmri.sampling.kernel_operator import KernelOperator, iterated_inverse
 from core.operators.linear import Compose, Kept, LinearOperator, Mask, Matrix, Separable
 
 RANK = 1e-6  # singular values below this, of the largest, count as none
@@ -36,7 +36,8 @@ def parts_of(operator: LinearOperator) -> tuple[Separable, Kept | None]:
         kept = [step.kept for step in steps[1:] if isinstance(step, Mask)]
         return steps[0], (np.logical_and.reduce(kept) if kept else None)
     wanted, got = "a scan whose axes are parallel to the target's", "one that is turned"
-    raise RestorationError("not-separable", wanted, got, "use the method srmri, which takes any operator")
+    remedy = "use the method srmri with few levels (sampler=few), which take any operator"
+    raise RestorationError("not-separable", wanted, got, remedy)
 
 
 def is_identity(matrix: Matrix) -> bool:
@@ -87,19 +88,23 @@ class PlaneOperator:
         rows, columns = (torch.linalg.pinv(matrix.double(), rtol=RANK).to(matrix) for matrix in (self.rows, self.columns))
         return rows, columns
 
-    def inverse(self, seen: Tensor) -> Tensor:
-        """H^+ y, of slices (…, m, k).
+    @cached_property
+    def _keeps_all(self) -> bool:
+        """Whether there is nothing to invert but the mask."""
+        return all(is_identity(matrix.double().cpu().numpy()) for matrix in (self.rows, self.columns))
 
-        Raises:
-            RestorationError: a mask on a scan that is reduced, too.
-        """
-        if self.kept is not None:
-            if not all(is_identity(matrix.double().cpu().numpy()) for matrix in (self.rows, self.columns)):
-                wanted, got = "a mask or fewer voxels", "both"
-                raise RestorationError("not-separable", wanted, got, "use the method srmri, which takes any operator")
-            return seen * self.kept
-        rows, columns = self._inverses
-        return rows @ seen @ columns.T
+    def adjoint(self, seen: Tensor) -> Tensor:
+        """H' y, of slices (…, m, k)."""
+        seen = seen if self.kept is None else seen * self.kept
+        return self.rows.T @ seen @ self.columns
+
+    def inverse(self, seen: Tensor) -> Tensor:
+        """H^+ y, of slices (…, m, k); of a mask on a scan that is reduced, too, by iteration, for it does not part by axis."""
+        if self.kept is None:
+            rows, columns = self._inverses
+            return rows @ seen @ columns.T
+        seen = seen * self.kept
+        return seen if self._keeps_all else iterated_inverse(self, self.adjoint, seen)
 
     @property
     def factors(self) -> tuple[float, float]:
@@ -124,7 +129,7 @@ def check_uncoupled(measured: int, restored: int, axis: int, *, alike: bool = Tr
     """
     if measured != restored or not alike:
         got = f"{measured} measured and {restored} restored slices along axis {axis}"
-        remedy = "use the method srmri, whose data step takes whole volumes, without a search for the kernel"
+        remedy = "use the method srmri with few levels (sampler=few), which take whole volumes, without a search for the kernel"
         raise RestorationError("slices-coupled", "one measured slice for each restored one", got, remedy)
 
 

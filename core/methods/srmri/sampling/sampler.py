@@ -89,18 +89,21 @@ class Rules:
 
 
 def gradient_of(scene: Scene, x: Tensor, sigma: float, *, squared: bool) -> tuple[Tensor, Tensor, float]:
-    """D, the gradient of |y - H D| (or its square) to x, and |y - H D|; slices one by one, weights frozen."""
+    """D, the gradient of |y - H D| (or its square) to x, and |y - H D|; slices one by one, weights frozen.
+
+    The gradient is 0 where y = H D, as in a slice of which nothing was measured: there the norm has no slope, its square has 0.
+    """
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         expected = scene.denoise(leaf, sigma)
         square = (scene.seen - scene.operator(expected)).square().sum()
-        loss = square if squared else square.sqrt()
+        loss = square if squared or not square else square.sqrt()
         (gradient,) = torch.autograd.grad(loss, leaf)
     return expected.detach(), gradient, math.sqrt(float(square.detach()))
 
 
-def level(scene: Scene, rules: Rules, x: Tensor, number: int, sigmas: tuple[float, float], noise: Noise) -> tuple[Tensor, float]:
-    """A slice at the next level.
+def moved(scene: Scene, rules: Rules, x: Tensor, number: int, sigmas: tuple[float, float], noise: Noise) -> tuple[Tensor, float]:
+    """A slice at the next level, before what ``settled`` does.
 
     Args:
         scene: the slice's.
@@ -115,16 +118,31 @@ def level(scene: Scene, rules: Rules, x: Tensor, number: int, sigmas: tuple[floa
     """
     now, then = sigmas
     if not rules.predictor_first:
-        moved, gradient, _ = _corrected(scene, rules, x, number, now, noise)
-        x = _pulled(scene, rules, moved, gradient, now, lambda: noise(BAND + 1))
+        nearer, gradient, _ = _corrected(scene, rules, x, number, now, noise)
+        x = _pulled(scene, rules, nearer, gradient, now, lambda: noise(BAND + 1))
     expected, gradient, apart = _expected(scene, rules, x, number, now)
     predict = ve_ancestral if rules.ancestral else reverse_diffusion
-    moved = predict(x, expected, now, then, noise(PREDICTING) if then > 0 or rules.noisy_end else None)
-    x = _pulled(scene, rules, moved, gradient, then, lambda: noise(BAND))
-    if rules.predictor_first and then > 0:
-        with torch.no_grad():
-            x = rules.corrector.correct(x, scene.denoise(x, then), then, noise(CORRECTING))
+    next_one = predict(x, expected, now, then, noise(PREDICTING) if then > 0 or rules.noisy_end else None)
+    x = _pulled(scene, rules, next_one, gradient, then, lambda: noise(BAND))
     return x, apart / math.sqrt(scene.seen.numel())
+
+
+def settled(scene: Scene, rules: Rules, x: Tensor, sigma: float, noise: Noise) -> Tensor:
+    """A slice that has moved to a level, corrected there where the predictor is first.
+
+    It is apart from ``moved`` because the corrector looks at neighbours, which must have reached that level, too.
+
+    Args:
+        scene: the slice's, with its neighbours at ``sigma``.
+        rules: of the sampler.
+        x: (1, 1, h, w) at ``sigma``.
+        sigma: of the level; at 0 nothing is left to correct.
+        noise: as of the move.
+    """
+    if not rules.predictor_first or sigma == 0:
+        return x
+    with torch.no_grad():
+        return rules.corrector.correct(x, scene.denoise(x, sigma), sigma, noise(CORRECTING))
 
 
 def _expected(scene: Scene, rules: Rules, x: Tensor, number: int, sigma: float) -> tuple[Tensor, Tensor | None, float]:

@@ -6,7 +6,7 @@ whose noise is independent, and takes noise that two of them share for what is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -29,9 +29,11 @@ from core.methods.srmri.sampling.planes import (
     plane_operators,
     reduced_axes,
 )
-from core.methods.srmri.sampling.sampler import USES, Noise, Rules, Scene, level
+from core.methods.srmri.sampling.sampler import USES, Noise, Rules, Scene, moved, settled
 from core.methods.srmri.score_model import ScoreModel
+from core.methods.srmri.shown import Undo, shown
 from core.methods.srmri.zero_shot.unknown import Unknown
+from core.models.scaling import UPPER
 from core.noise import axis_key, normal_tensor
 
 SLICES = "slices"  # name of what grows in the state
@@ -47,9 +49,9 @@ class Stack:
         levels: how many.
         axis: along which the slices follow each other.
         operators: of each slice; none before a kernel that is searched is found.
-        seen: measured slices (slices, m, k), those mirrored beyond the ends with them, over the 99.9th percentile.
+        seen: measured slices (slices, m, k), those mirrored beyond the ends with them, in the networks' units.
         raised: them interpolated onto the target, (slices, h, w).
-        measured: the scan.
+        measured: the scan as it is shown.
         target: grid of the result.
     """
 
@@ -73,11 +75,6 @@ class Stack:
         """How many slices are mirrored beyond either end."""
         return self.model.network.neighbours
 
-    @property
-    def upper(self) -> float:
-        """The scan's 99.9th percentile."""
-        return self.measured.stats.upper if self.measured.stats.upper > 0 else 1.0
-
 
 def stack_of(model: ScoreModel, rules: Rules, levels: int, measured: Measured, target: Grid) -> Stack:
     """The problem of a scan.
@@ -86,10 +83,10 @@ def stack_of(model: ScoreModel, rules: Rules, levels: int, measured: Measured, t
         RestorationError: slices-coupled, not-separable.
     """
     axis, _ = plane_axes(reduced_axes(measured, target))
-    upper = np.float32(measured.stats.upper if measured.stats.upper > 0 else 1.0)
-    raised = interpolate(measured.image, measured.grid, target, 3) / upper
-    around = model.network.neighbours
-    seen, raised = (_extended(np.moveaxis(each, axis, 0), around) for each in (measured.image / upper, raised))
+    measured, around = shown(measured), model.network.neighbours
+    raised = UPPER.apply(interpolate(measured.image, measured.grid, target, 3), measured.stats)
+    image = UPPER.apply(measured.image, measured.stats)
+    seen, raised = (_extended(np.moveaxis(each, axis, 0), around) for each in (image, raised))
     each = plane_operators(measured, target, axis, model.device)
     operators = [each[place] for place in _places(len(each), around)]
     return Stack(model, rules, levels, axis, operators, seen, raised, measured, target)
@@ -105,17 +102,17 @@ def _extended(slices: Array, around: int) -> Array:
     return np.ascontiguousarray(slices[_places(len(slices), around)])
 
 
-def unknown_stack(model: ScoreModel, rules: Rules, levels: int, unknown: Unknown, measured: Measured, target: Grid) -> Stack:
+def unknown_stack(model: ScoreModel, rules: Rules, levels: int, unknown: Unknown, target: Grid) -> Stack:
     """The problem of a scan whose kernel is searched; see ``knowing``.
 
     Raises:
         RestorationError: slices-coupled.
     """
-    axis = unknown.axis
+    axis, scan = unknown.axis, unknown.scan
     check_uncoupled(len(unknown.slices), target.shape[axis], axis)
-    raised = np.moveaxis(interpolate(measured.image, measured.grid, target, 3) / unknown.upper, axis, 0)
+    raised = np.moveaxis(UPPER.apply(interpolate(scan.image, scan.grid, target, 3), scan.stats), axis, 0)
     seen, raised = (_extended(each, model.network.neighbours) for each in (unknown.slices, raised))
-    return Stack(model, rules, levels, axis, (), seen, raised, measured, target)
+    return Stack(model, rules, levels, axis, (), seen, raised, scan, target)
 
 
 def knowing(stack: Stack, kernel: Array, factor: int) -> Stack:
@@ -139,19 +136,34 @@ def begin(stack: Stack) -> State:
 
 
 def advance(stack: Stack, state: State, number: int) -> Mapping[str, float]:
-    """The level of that number, of all slices: each sees its neighbours as they were before it; tells rho at a gradient."""
-    before = state.arrays[SLICES]
-    after, apart = np.empty_like(before), 0.0
+    """The level of that number, of all slices; tells rho at a gradient.
+
+    Each slice sees its neighbours at its own noise: as they were before the level while it moves, as they moved while it settles.
+    """
     now, then = stack.sigmas[number : number + 2]
-    for place in range(len(before)):
-        scene = _scene(stack, before, place)
-        noise: Noise = partial(_used, stack, place, number)
-        x = torch.from_numpy(before[place].copy())[None, None].to(stack.model.device)
-        moved, residual = level(scene, stack.rules, x, number, (now, then), noise)
-        after[place], apart = moved[0, 0].cpu().numpy(), apart + residual / len(before)
+    before, apart = state.arrays[SLICES], []
+
+    def move(scene: Scene, x: Tensor, noise: Noise) -> Tensor:
+        x, residual = moved(scene, stack.rules, x, number, (now, then), noise)
+        apart.append(residual / len(before))
+        return x
+
+    after = _each(stack, before, number, move)
+    if stack.rules.predictor_first and then > 0:
+        after = _each(stack, after, number, lambda scene, x, noise: settled(scene, stack.rules, x, then, noise))
     state.arrays[SLICES] = after
-    figures = {"residual": apart, "sigma": now}
+    figures = {"residual": sum(apart), "sigma": now}
     return figures | ({"rho": stack.rules.length(stack.seen[0].size)} if stack.rules.differentiates(number) else {})
+
+
+def _each(stack: Stack, slices: Array, number: int, change: Callable[[Scene, Tensor, Noise], Tensor]) -> Array:
+    """All slices after a change of each, which sees the others as they are."""
+    made = np.empty_like(slices)
+    for place in range(len(slices)):
+        x = torch.from_numpy(slices[place].copy())[None, None].to(stack.model.device)
+        noise: Noise = partial(_used, stack, place, number)
+        made[place] = change(_scene(stack, slices, place), x, noise)[0, 0].cpu().numpy()
+    return made
 
 
 def _used(stack: Stack, place: int, number: int, use: int) -> Tensor:
@@ -173,7 +185,7 @@ def _scene(stack: Stack, before: Array, place: int) -> Scene:
     return Scene(denoise, operator, there(stack.seen), there(stack.raised) if fuses else None)
 
 
-def image_of(stack: Stack, state: State) -> Array:
+def image_of(stack: Stack, state: State, undo: Undo = UPPER.undo) -> Array:
     """The restored scan in its own unit."""
     slices = state.arrays[SLICES][stack.around : len(stack.raised) - stack.around]
-    return np.ascontiguousarray(np.moveaxis(slices, 0, stack.axis) * np.float32(stack.upper))
+    return np.ascontiguousarray(undo(np.moveaxis(slices, 0, stack.axis), stack.measured.stats))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -11,14 +12,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from core.geometry.grid import Grid
+from core.geometry.grid import Array, Grid
 from core.geometry.slices import Padding
-from core.methods.base import MethodSettings
+from core.methods.base import MethodSettings, Piece
 from core.methods.patch_network import bundle_for
 from core.methods.slicewise import Slice, SliceMethod
+from core.methods.srmri.shown import shown
 from core.models.bundle import Bundle
 from core.models.cache import load_network
-from core.models.domain import Domain
+from core.models.domain import Domain, both
+from core.models.scaling import UPPER
+
+SLACK = 0.125  # of the factor, on either side: the scan is interpolated onto the network's pixels
 
 
 class FinerSettings(MethodSettings):
@@ -31,7 +36,7 @@ class FinerSlices(SliceMethod):
     """What they have in common; slices between the scan's own are interpolated."""
 
     Settings: ClassVar[type[MethodSettings]] = FinerSettings
-    revision: ClassVar[int] = 2  # slices are those with square pixels
+    revision: ClassVar[int] = 3  # what lies below 0 is shifted
     needs_model: ClassVar[bool] = True
     between: ClassVar[bool] = True
     scans: ClassVar[Domain] = Domain(kinds=("in-plane",))
@@ -47,6 +52,11 @@ class FinerSlices(SliceMethod):
             WeightsError: a network of another method.
         """
         return bundle_for(self.name, self.settings.model)
+
+    @cached_property
+    def domain(self) -> Domain:
+        """As of all methods, and the factor within the slices that the network undoes."""
+        return both(super().domain, Domain(plane_factor=((1 - SLACK) * self.scale, (1 + SLACK) * self.scale)))
 
     @property
     def scale(self) -> int:
@@ -65,13 +75,15 @@ class FinerSlices(SliceMethod):
 
     def encode(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """The network's slices, up to a pixel larger than the target's."""
-        stats = slices[0].measured.stats
-        upper = stats.upper if stats.upper > 0 else 1.0
+        offset, scale = (float(each) for each in UPPER.figures(slices[0].measured.stats))
         network = load_network(self.settings.model, self.spec, self.device)
         rows, columns = planes.shape[-2:]
-        padded: Tensor = Padding((rows, columns), self.spec.multiple).apply(planes / upper)
+        padded: Tensor = Padding((rows, columns), self.spec.multiple).apply((planes - offset) / scale)
         finer: Tensor = network(padded)
-        return finer[..., : rows * self.scale, : columns * self.scale].float() * upper
+        return finer[..., : rows * self.scale, : columns * self.scale].float() * scale + offset
+
+    def _slab(self, piece: Piece) -> Array:
+        return super()._slab(replace(piece, measured=[shown(scan) for scan in piece.measured]))
 
     def decode(self, codes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Cut to the target's rows and columns."""

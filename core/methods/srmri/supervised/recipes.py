@@ -1,9 +1,9 @@
 """How the supervised networks are trained: on sharp slices and the same reduced by one of five kernels, in absolute error.
 
 The learning rate halves after a half and after three quarters of the steps. SRCNN learns in squared error (its paper); ESRGAN
-beside a discriminator for the second half of the steps. Its perceptual term there, features of VGG, is replaced by edges at three
-scales (``edges_apart``): those weights learned from photographs, and are not ours. All learn by Adam; SRCNN's authors went down
-the plain gradient, by a tenth of the rate in the last layer, which takes far more examples.
+beside a discriminator for the second half of the steps, with LPIPS in the place of its own features of VGG, or gradients where
+VGG's weights cannot be had; the card says which. All learn by Adam; SRCNN's authors went down the plain gradient, by a tenth of
+the rate in the last layer, which takes far more examples.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from core.training.batch import Batch
 from core.training.losses import psnr
 from core.training.objectives.adversarial import Adversarial
 from core.training.objectives.base import Objective
+from core.training.objectives.perceptual import perceptual
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained
 
 SLOPE = 0.2  # of the discriminator's LeakyReLU
 HALVED = (0.5, 0.75)  # of the steps
-SCALES, TINY = 3, 1e-8  # of edges; so that the root has a slope where nothing is
+CONTENT, ADVERSARIAL = 1e-2, 5e-3  # beside a perceptual term of 1
 
 
 def _interpolated(batch: Batch) -> Tensor:
@@ -68,30 +69,21 @@ class Finer(Objective):
         return {"psnr": psnr(restored, held.truth), "psnr_cubic": psnr(_interpolated(held), held.truth)}
 
 
-def edges_apart(first: Tensor, second: Tensor) -> Tensor:
-    """Mean absolute difference of gradient sizes (Prewitt) of slices (n, 1, h, w), at whole, half and quarter size."""
-    line = torch.tensor([1.0, 0.0, -1.0]).to(first) / 3
-    kernels = torch.stack([line.expand(3, 3), line.expand(3, 3).T])[:, None]
-    total = first.new_zeros(())
-    for _ in range(SCALES):
-        sizes = [functional.conv2d(x, kernels).square().sum(1).add(TINY).sqrt() for x in (first, second)]
-        total = total + (sizes[0] - sizes[1]).abs().mean() / SCALES
-        first, second = functional.avg_pool2d(first, 2), functional.avg_pool2d(second, 2)
-    return total
-
-
 class FinerAdversarial(Adversarial):
-    """The same, then beside a relativistic discriminator and edges (see ``Adversarial`` and ``edges_apart``)."""
+    """The same, then a perceptual term beside a relativistic discriminator, weighed as published (Wang et al. 2018, eq. 3)."""
 
-    about = "Perceptual term: edges at three scales, in place of VGG's features"
+    def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int) -> None:
+        super().__init__(network, discriminator, warmup, ADVERSARIAL, CONTENT)
+        name, self._distance = perceptual()
+        self.about = f"Perceptual term: {name}; it weighs 1 beside {CONTENT} absolute and {ADVERSARIAL} adversarial"
 
     def pace(self, done: float) -> float:
         """See ``halvings``."""
         return halvings(done)
 
     def perceptual(self, restored: Tensor, truth: Tensor) -> Tensor:
-        """Edges."""
-        return edges_apart(restored, truth)
+        """The perceptual distance of slices in 0..1, the 99.9th percentile."""
+        return self._distance(restored * 2 - 1, truth * 2 - 1)
 
     def restore(self, network: nn.Module, batch: Batch) -> Tensor:
         """The finer slices."""

@@ -21,6 +21,7 @@ from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.srmri.zero_shot import zssr
 from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
 from core.models.domain import Domain
+from core.models.scaling import UPPER
 
 
 class ZeroShotSettings(MethodSettings):
@@ -55,6 +56,7 @@ class KernelGanZssr(IterativeMethod[Scan]):
 
     name: ClassVar[str] = "kernelgan-zssr"
     Settings: ClassVar[type[MethodSettings]] = ZeroShotSettings
+    revision: ClassVar[int] = 2  # what lies below 0 is shifted
     scans: ClassVar[Domain] = Domain(kinds=("in-plane",))
     bytes_per_voxel: ClassVar[float] = 60.0
     voxels_per_second: ClassVar[float] = 2e3
@@ -99,7 +101,7 @@ class KernelGanZssr(IterativeMethod[Scan]):
             finer[place] = fine[0, 0, :rows, :columns].cpu().numpy()
         between = brackets(problem.measured.grid, problem.target, unknown.axis)
         low, share = finer[between.below], between.share.astype(np.float32)[:, None, None]
-        image = (low - (low - finer[between.above]) * share) * unknown.upper
+        image = UPPER.undo(low - (low - finer[between.above]) * share, unknown.scan.stats)
         return [np.ascontiguousarray(np.moveaxis(image, 0, unknown.axis))]
 
     def beside(self, problem: Scan, state: State) -> Beside:

@@ -13,11 +13,14 @@ from core.geometry.resample import interpolate
 from core.geometry.slices import SliceStack
 from core.methods.base import Measured
 from core.methods.iterative import Beside, State
+from core.methods.srmri.shown import shown
 from core.methods.srmri.zero_shot.kernel import cleaned, spreads, twice
 from core.methods.srmri.zero_shot.kernel_gan import Search
+from core.models.scaling import UPPER
 
 KERNEL = "kernel"  # in the state, once it is found
 FACTORS = (2, 4)
+UNEVEN = 0.1  # of a factor: so far the scan's pixels may be from it
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +30,15 @@ class Unknown:
     Attributes:
         axis: along which the slices follow each other.
         factor: restored pixels for one of the slices': 2 or 4.
-        slices: (n, h, w), over the 99.9th percentile.
-        upper: that percentile.
+        slices: (n, h, w), in the networks' units.
+        scan: as it is shown.
         search: for the kernel.
     """
 
     axis: int
     factor: int
     slices: Array
-    upper: np.float32
+    scan: Measured
     search: Search
 
     @classmethod
@@ -43,17 +46,18 @@ class Unknown:
         """The search in a scan.
 
         Raises:
-            RestorationError: kernel-mask: some of it was not measured.
+            RestorationError: kernel-mask: some of it was not measured; kernel-factor: its slices are not 2 or 4 times as coarse.
         """
         if scan.mask is not None:
             wanted, remedy = "a scan without a mask, where its kernel is searched", "leave out the mask, or the search"
             raise RestorationError("kernel-mask", wanted, "one with a mask", remedy)
+        scan = shown(scan)
         axis, factor = _layout(scan.grid, target)
-        upper = np.float32(scan.stats.upper if scan.stats.upper > 0 else 1.0)
         grid = coarser(target.with_axis(scan.grid, axis), axis, factor)
-        slices = np.array(SliceStack(grid, axis).planes(interpolate(scan.image, scan.grid, grid, 3)) / upper, np.float32)
+        image = UPPER.apply(interpolate(scan.image, scan.grid, grid, 3), scan.stats)
+        slices = np.array(SliceStack(grid, axis).planes(image), np.float32)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(axis, factor, slices, upper, Search.of(slices, (*(int(each) for each in scan.noise), seed), device))
+        return cls(axis, factor, slices, scan, Search.of(slices, (*(int(each) for each in scan.noise), seed), device))
 
     def step(self, state: State, *, last: bool) -> dict[str, float]:
         """One of the search; after the last, the kernel is kept."""
@@ -73,11 +77,26 @@ class Unknown:
 
 
 def _layout(source: Grid, target: Grid) -> tuple[int, int]:
-    """The axis of the slices, along which the scan is finest for the target, and the factor within them."""
+    """The axis of the slices, along which the scan is finest for the target, and the factor within them.
+
+    A kernel is learned from slices that are reduced alike along rows and columns, and a network learns from these alone.
+
+    Raises:
+        RestorationError: kernel-factor.
+    """
     factors = [scale for scale, _ in target.index_map(source)]
     axis = min((1, 0, 2), key=lambda at: round(factors[at], 3))
-    within = max(factor for at, factor in enumerate(factors) if at != axis)
-    return axis, min(FACTORS, key=lambda factor: abs(np.log2(within / factor)))
+    within = [factor for at, factor in enumerate(factors) if at != axis]
+    nearest = min(FACTORS, key=lambda factor: abs(np.log2(max(within) / factor)))
+    if max(abs(each / nearest - 1) for each in within) > UNEVEN:
+        rows, columns = ("RAS"[at] for at in range(3) if at != axis)
+        wanted = (
+            "a scan 2 or 4 times as coarse as the restored voxels along both axes of its slices, where its kernel is searched"
+        )
+        got = f"{within[0]:.3g} times along {rows} and {within[1]:.3g} times along {columns}"
+        remedy = "choose a voxel size of a half or a quarter of the slices' pixels, or a method that searches no kernel"
+        raise RestorationError("kernel-factor", wanted, got, remedy)
+    return axis, nearest
 
 
 def coarser(target: Grid, axis: int, factor: int) -> Grid:

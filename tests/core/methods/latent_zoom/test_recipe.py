@@ -18,7 +18,7 @@ from core.geometry.grid import Array, Box, Grid
 from core.methods import registry
 from core.methods.latent_zoom import examples, latent, mock, presets, recipe
 from core.methods.latent_zoom.examples import ABOVE, COARSE, SHARE, Slices, share
-from core.methods.latent_zoom.objectives import CodeDenoising, Middling, Quantising, gradients_apart
+from core.methods.latent_zoom.objectives import CodeDenoising, Middling, Quantising
 from core.methods.latent_zoom.presets import AUTOENCODER, DEBLUR, DENOISER
 from core.models.bundle import NETWORK, read_bundle
 from core.networks import build
@@ -28,6 +28,7 @@ from core.settings.train import Training
 from core.training.batch import Batch
 from core.training.data.subjects import CELL, Subject
 from core.training.loop import Trainer
+from core.training.objectives.perceptual import gradients_apart
 from core.training.recipe import Context, Draw, Recipe, Trained
 
 HOW = Training(steps=2, batch=2, validate_every=2, learning_rate=1e-3, warmup=1, ema=0.5)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from core.diffusion.samplers import Langevin
 from core.methods.srmri.sampling.planes import PlaneOperator, fused, plane_axes
-from core.methods.srmri.sampling.sampler import Rules, Scene, gradient_of, level
+from core.methods.srmri.sampling.sampler import Noise, Rules, Scene, gradient_of, moved, settled
 from tests.benchmarks.srmri_tables import ceiling
 
 Runs = NDArray[np.float64]
@@ -42,6 +42,12 @@ def gaussian(x: Tensor, sigma: float) -> Tensor:
 def scene(raised: Tensor | None = None) -> Scene:
     operator = PlaneOperator(ROWS, torch.eye(SIDE, dtype=torch.float64))
     return Scene(gaussian, operator, SEEN.reshape(1, 1, 1, SIDE), raised)
+
+
+def level(scene: Scene, how: Rules, x: Tensor, number: int, sigmas: tuple[float, float], noise: Noise) -> tuple[Tensor, float]:
+    """All that becomes of a slice at a level that has no neighbours."""
+    x, apart = moved(scene, how, x, number, sigmas, noise)
+    return settled(scene, how, x, sigmas[1], noise), apart
 
 
 def walked(rules: Rules, noise: Callable[[int, int], Tensor], start: Tensor) -> Tensor:
@@ -296,17 +302,38 @@ def test_gradients_are_those_of_finite_differences(*, squared: bool) -> None:
     assert (apart**2 if squared else apart) == pytest.approx(misfit(x))
 
 
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_slice_of_which_nothing_was_measured_has_the_gradient_0(*, squared: bool) -> None:
+    x, eye = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64), torch.eye(SIDE, dtype=torch.float64)
+    blind = Scene(gaussian, PlaneOperator(eye, eye, torch.zeros_like(eye)), torch.zeros_like(x))
+    expected, gradient, apart = gradient_of(blind, x, 0.7, squared=squared)
+    assert torch.equal(gradient, torch.zeros_like(x))
+    assert (apart, float((expected - gaussian(x, 0.7)).abs().max())) == (0, 0)
+
+
 def test_authors_projection_leaves_what_the_nearest_pixel_cannot_undo() -> None:
     x = torch.randn(1, 1, SIDE, SIDE, dtype=torch.float64)
     for nearest in (False, True):
         how = rules("score-sde", nearest=nearest)
-        moved, _ = level(scene(), how, x, 0, (0.5, 0.0), lambda _: torch.zeros_like(x))
-        rest = float((SEEN - H @ moved.reshape(N)).abs().max())
+        made, _ = level(scene(), how, x, 0, (0.5, 0.0), lambda _: torch.zeros_like(x))
+        rest = float((SEEN - H @ made.reshape(N)).abs().max())
         assert rest < 1e-12  # weights that sum to 1 along both axes: here both undo it
     wide = PlaneOperator(torch.tensor([[0.5, 0.4, 0.1, 0.0], [0.0, 0.1, 0.4, 0.5]]).double(), torch.eye(2).double())
     y = torch.randn(1, 1, 2, 2, dtype=torch.float64)
     torch.testing.assert_close(wide(wide.inverse(y)), y)
     assert not torch.allclose(wide(torch.nn.functional.interpolate(y, (4, 2), mode="nearest")), y, atol=0.01)
+
+
+def test_what_is_left_beside_a_mask_on_a_reduced_slice_is_undone() -> None:
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.tensor([[0.5, 0.4, 0.1, 0.0], [0.0, 0.1, 0.4, 0.5]], dtype=torch.float64)
+    kept = torch.tensor([[1, 0, 1], [1, 1, 0]], dtype=torch.float64)
+    operator = PlaneOperator(rows, torch.eye(3, dtype=torch.float64), kept)
+    y = torch.randn(1, 1, 2, 3, generator=draw, dtype=torch.float64)
+    dense = torch.stack([operator(e.reshape(1, 1, 4, 3)).reshape(-1) for e in torch.eye(12, dtype=torch.float64)], 1)
+    wanted = torch.linalg.pinv(dense) @ (y * kept).reshape(-1)
+    torch.testing.assert_close(operator.inverse(y).reshape(-1), wanted)
+    torch.testing.assert_close(operator.adjoint(y).reshape(-1), dense.T @ y.reshape(-1))
 
 
 @pytest.mark.parametrize("levels", [(2, 2), (1, 1), (0, 3), (2, 0)])

@@ -14,7 +14,7 @@ from core.geometry.grid import Box, Grid
 from core.methods.srmri import mock, presets
 from core.methods.srmri.examples import PLANE, Reduced, Slices
 from core.methods.srmri.objectives import ScoreMatching
-from core.methods.srmri.recipe import SCORE_MODEL, farthest
+from core.methods.srmri.recipe import SCORE_MODEL, measured
 from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.score_network import NCSNpp, denoised, doubled, halved
 from core.models.bundle import read_bundle, save_model
@@ -23,6 +23,7 @@ from core.settings.train import Training
 from core.training.batch import Batch
 from core.training.data.subjects import Subject, occupancy
 from core.training.recipe import Context, Draw, Trained
+from tasks.train import pretrained
 from tests.phantoms import brain
 
 UPPER = 2.0
@@ -160,7 +161,7 @@ def test_what_the_recipe_writes_is_a_score_model(tmp_path: Path) -> None:
     beyond = np.zeros((9, 10, 2 * model.network.neighbours), np.float32)
     assert model.volume(np.zeros((9, 10, 2), np.float32), 0.1, 2, beyond).shape == (9, 10, 2)
     stage = SCORE_MODEL.stages[0]
-    assert stage.measures == farthest
+    assert stage.measures == measured
     begun, own = (stage.begin(Context(sizes["score"], Training(), measured=each)) for each in ({}, {"largest_distance": 20.0}))
     assert isinstance(begun, ScoreMatching)
     assert isinstance(own, ScoreMatching)
@@ -173,8 +174,25 @@ def test_noise_is_at_most_as_strong_as_the_trainings_slices_are_far_apart() -> N
     """Between the middle ones of three, over all pairs, in the pixels' units."""
     slices = torch.zeros(3, 3, 4, 4)
     slices[1, 1, 0, 0], slices[2, 1, 1, 1], slices[:, 0] = 3.0, -4.0, torch.arange(3.0)[:, None, None] * 100
-    assert farthest([Batch(each, each) for each in slices])["largest_distance"] == pytest.approx(5)  # type: ignore[arg-type]
-    assert farthest([Batch(slices[0], slices[0])] * 2)["largest_distance"] == 1.0  # type: ignore[arg-type]
+    assert measured([Batch(each, each) for each in slices])["largest_distance"] == pytest.approx(5)  # type: ignore[arg-type]
+    assert measured([Batch(slices[0], slices[0])] * 2)["largest_distance"] == 1.0  # type: ignore[arg-type]
+
+
+def test_scalings_are_for_values_as_large_as_the_trainings(tmp_path: Path) -> None:
+    """And are written with the network; models that measured none keep 0.5, and the raw network has none."""
+    slices = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.6)])
+    figures = measured([Batch(each, each) for each in slices])  # type: ignore[arg-type]
+    assert figures["sigma_data"] == pytest.approx(((0.3**2 + 0.6**2) / 2) ** 0.5)
+    stage, size = SCORE_MODEL.stages[0], SCORE_MODEL.preset("tiny")
+    begun = [stage.begin(Context(size, Training(), measured=each)) for each in ({}, {"largest_distance": 9.0}, figures)]
+    assert [each.network.sigma_data for each in begun] == [0.5, 0.5, pytest.approx(figures["sigma_data"])]
+    assert stage.fitted(size, figures).config == size.config | {"sigma_data": figures["sigma_data"]}
+    assert stage.fitted(presets.paper(), figures) == presets.paper()
+    folder, role = str(tmp_path), {"score": stage.fitted(size, figures)}
+    SCORE_MODEL.write(folder, Trained(role, {"score": begun[2].network.state_dict()}, "for tests", {"score": figures}))
+    assert ScoreModel.load(folder).network.sigma_data == pytest.approx(figures["sigma_data"])
+    pretrained.check_fit(folder, SCORE_MODEL.networks("tiny"), SCORE_MODEL.stages)  # weights go on with their own
+    assert pretrained.said(folder, stage) == {"sigma_data": figures["sigma_data"]}
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from core.errors import WeightsError
+from core.errors import IsovoxError, WeightsError
 from core.geometry.grid import Grid
 from core.methods import registry
 from core.methods.base import Measured
 from core.methods.srmri import mock
 from core.methods.srmri.supervised import method as supervised
 from core.methods.srmri.supervised.presets import NETWORKS, sizes
-from core.methods.srmri.supervised.recipes import FinerAdversarial, edges_apart
+from core.methods.srmri.supervised.recipes import FinerAdversarial, discriminator
 from core.methods.srmri.supervised.swin import WindowAttention
-from core.models.bundle import read_bundle
+from core.models.bundle import read_bundle, save_model
+from core.models.domain import disagreements, facts_of
+from core.models.mock import CARD
 from core.networks import build
 from core.operators.forward_model import InPlane
 from core.settings.train import Training
 from core.stats import scan_stats
 from core.training.batch import Batch
+from core.training.losses import relativistic_generator_loss
+from core.training.objectives.perceptual import gradients_apart
 from core.training.recipe import Context, Trained
 from tests.phantoms import brain
 
@@ -142,15 +147,56 @@ def test_a_few_steps_lower_the_loss_and_the_model_is_of_its_method(method: str, 
     assert read_bundle(str(tmp_path)).network == NETWORKS[method]
 
 
-def test_edges_tell_a_blurred_slice_but_not_a_brighter_one() -> None:
-    step = torch.zeros(1, 1, 32, 32)
-    step[..., 16:] = 1
-    blurred = torch.nn.functional.avg_pool2d(step, (1, 5), 1, (0, 2))
-    assert float(edges_apart(step, step + 0.3)) < 1e-6
-    assert float(edges_apart(step, blurred)) > 0.01
-    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
-    assert float(edges_apart(ramp, 0 * ramp)) == pytest.approx((2 + 4 + 8) / 3, rel=1e-3)
-    assert FinerAdversarial.about == "Perceptual term: edges at three scales, in place of VGG's features"  # so cards say
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_esrgan_weighs_its_parts_as_published(at_hand: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wang et al. 2018: 1e-2 of the absolute error and 5e-3 of the adversarial part beside the perceptual one."""
+
+    def vgg() -> Callable[..., torch.Tensor]:
+        if not at_hand:
+            raise IsovoxError("lpips-missing", "VGG", "none", "fetch it")
+        return Squared()
+
+    monkeypatch.setattr("core.evaluation.metrics.perceptual.vgg", vgg)
+    torch.manual_seed(0)
+    network = torch.nn.Upsample(scale_factor=2)
+    objective = FinerAdversarial(network, discriminator(), warmup=3)
+    batch = Batch(torch.rand(2, 1, 16, 16), torch.rand(2, 1, 32, 32))
+    restored = network(batch.inputs)
+    content, seen = (
+        torch.nn.functional.l1_loss(restored, batch.truth),
+        [objective.discriminator(x) for x in (batch.truth, restored)],
+    )
+    felt = (restored - batch.truth).square().mean() if at_hand else 2 * gradients_apart(restored, batch.truth)
+    wanted = 0.01 * content + felt + 0.005 * relativistic_generator_loss(*seen)
+    torch.testing.assert_close(objective.loss("network", batch, torch.Generator(), 2), content)
+    torch.testing.assert_close(objective.loss("network", batch, torch.Generator(), 3), wanted)
+    name = "LPIPS" if at_hand else "gradients at three resolutions, in place of LPIPS, whose VGG is not at hand"
+    assert objective.about == f"Perceptual term: {name}; it weighs 1 beside 0.01 absolute and 0.005 adversarial"  # so cards say
+
+
+class Squared(torch.nn.Module):
+    """In the place of VGG: of slices in three channels, from 0 to 1."""
+
+    def forward(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        assert image.shape[1] == 3
+        return (image - truth).square().mean()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_scan_of_another_factor_within_its_slices_is_outside_the_domain(scale: int, tmp_path: Path) -> None:
+    preset = sizes("carn")["small" if scale == 2 else "small-x4"]()
+    save_model(str(tmp_path), preset.network, preset.config, build(preset.network, preset.config).state_dict(), CARD)
+    domain = registry.build_method("carn", {}, str(tmp_path)).domain
+
+    def said(factor: float) -> list[str]:
+        grid = Grid((20, 40, 20), np.diag([0.9 * factor, 0.9, 0.9 * factor, 1]))
+        return disagreements(domain, facts_of(grid, InPlane(axis="A"), voxel_size=0.9))
+
+    assert said(scale) == said(1.02 * scale) == []
+    for factor in (1.5, 3, 6 - scale):
+        assert said(factor) == [
+            f"a factor of {factor} x {factor} within the slices; trained for {0.875 * scale:g} to {1.125 * scale:g}"
+        ]
 
 
 def test_the_network_of_another_method_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from core.methods.srmri.sampling.sampler import Rules
 from core.methods.srmri.score_model import ScoreModel
 from core.methods.srmri.score_network import NCSNpp
 from core.methods.srmri.zero_shot.kernel import reduced
+from core.models.scaling import UPPER
 from core.operators.forward_model import ForwardModel, InPlane, KSpace, SliceProfile
 from core.stats import scan_stats
 from tests.phantoms import brain
@@ -80,7 +81,7 @@ def test_few_levels_keep_what_was_measured_and_take_both_planes_in_turn() -> Non
         residuals.append("residual" in figures)
     assert residuals == [True, False, True, True]
     (image,) = few_steps.images_of(problem, state)
-    assert problem.data.residual(image / np.float32(problem.uppers[0])) < state.figures["residual"][-1][1]
+    assert problem.data.residual(UPPER.apply(image, measured.stats)) < state.figures["residual"][-1][1]
 
 
 def test_scans_of_one_person_are_one_data_term() -> None:
@@ -253,11 +254,38 @@ def test_a_kernel_is_searched_in_one_whole_scan_with_a_slice_for_each_restored_o
     masked = replace(measured, mask=np.zeros(measured.grid.shape, bool))
     with pytest.raises(RestorationError, match=r"kernel-mask: expected a scan without a mask.*Leave out the mask"):
         blind.restore([masked], target)
-    thick, whole = scan(SliceProfile(factor=4), 2, (12, 16, 8))
     slices = registry.build_method("dps", {"kernel_steps": 1, "scales": 2}, str(tmp_path))
-    assert slices.restore([thick], whole)[0].shape == (12, 16, 8)  # thick slices are rows of other planes
     with pytest.raises(RestorationError, match=r"slices-coupled: expected one measured .*, but got 2 .* without a search"):
         slices.restore([measured], Grid((24, 32, 4), target.affine @ np.diag([0.5, 0.5, 0.5, 1])))
+
+
+@pytest.mark.parametrize("name", ["srmri", "dps", "kernelgan-zssr"])
+def test_slices_that_are_not_reduced_alike_along_both_axes_are_refused_before_any_step(tmp_path: Path, name: str) -> None:
+    """Where KernelGAN's one factor of both axes is not the scan's, its crops would be cut from a scan that was made coarser."""
+    mock.write(str(tmp_path), "srmri")
+    model = None if name == "kernelgan-zssr" else str(tmp_path)
+    blind = registry.build_method(name, {"kernel_steps": 1}, model)
+    target = Grid((24, 32, 24), np.eye(4))
+    for sizes, told in (
+        ((1, 1, 4), "1 times along R and 4 times along S"),  # thick slices
+        ((2, 1, 1.5), "2 times along R and 1.5 times along S"),
+        ((3, 1, 3), "3 times along R and 3 times along S"),
+        ((1, 1, 1), "1 times along R and 1 times along S"),
+    ):
+        shape = (int(24 / sizes[0]), 32, int(24 / sizes[2]))
+        grid = Grid(
+            shape,
+            target.affine
+            @ np.array(
+                [[s * (i == j) if j < 3 else (s - 1) / 2 for j in range(4)] for i, s in enumerate(sizes)] + [[0, 0, 0, 1]]
+            ),
+        )
+        image = np.random.default_rng(0).random(shape, np.float32)
+        coarse = Measured(image, grid, scan_stats(image), InPlane(axis="A"), (1, 2))
+        with pytest.raises(
+            RestorationError, match=rf"kernel-factor: expected .* 2 or 4 times .*, but got {told}\. Choose a voxel size"
+        ):
+            blind.prepare([coarse], target)  # type: ignore[attr-defined]
 
 
 def test_slices_that_measured_ones_mix_are_refused() -> None:
@@ -266,6 +294,48 @@ def test_slices_that_measured_ones_mix_are_refused() -> None:
         plane_operators(measured, target, 2)
 
 
+@pytest.mark.parametrize(
+    ("how", "pull"), [(InPlane(axis="S"), "score-sde"), (InPlane(axis="S"), "srmri"), (KSpace(axis="A"), "mcg")]
+)
+def test_samplers_of_slices_take_a_mask_on_a_reduced_scan(how: ForwardModel, pull: str) -> None:
+    measured, target = scan(how, 1 if how.kind == "k-space" else 2, (12, 16, 2))
+    hole = np.zeros(measured.grid.shape, bool)
+    hole[2:4, 3:5] = True
+    blanked = replace(measured, image=np.where(hole, np.float32(0), measured.image), mask=hole)
+    made = walked(blanked, target, Rules(pull, ancestral=True))  # type: ignore[arg-type]
+    assert np.isfinite(made).all()
+    if pull == "score-sde" and how.kind == "in-plane":  # what was measured is put in place last of all
+        np.testing.assert_allclose(blanked.operator(target).forward(made), blanked.image, atol=1e-3 * float(made.max()))
+
+
+def test_turned_scans_are_refused_with_a_remedy_for_every_sampler() -> None:
+    measured, target = scan(InPlane(axis="S"), shape=(12, 16, 2))
+    c, s = np.cos(0.3), np.sin(0.3)
+    turned = Grid(target.shape, np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ target.affine)
+    with pytest.raises(RestorationError, match=r"not-separable: .*turned\. Use the method srmri with few levels \(sampler=few\)"):
+        slice_walk.stack_of(model(), Rules("srmri"), 3, measured, turned)
+
+
 def test_authors_and_paper_orders_differ() -> None:
     measured, target = scan(InPlane(axis="S"), shape=(12, 12, 2))
     assert not np.array_equal(*(walked(measured, target, Rules("srmri", predictor_first=first)) for first in (True, False)))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_slices_see_neighbours_with_the_noise_that_the_network_is_told(monkeypatch: pytest.MonkeyPatch, *, first: bool) -> None:
+    measured, target = scan(InPlane(axis="S"), shape=(12, 16, 4))
+    stack = slice_walk.stack_of(model(1), Rules("score-sde", predictor_first=first, ancestral=True), 6, measured, target)
+    looks: list[tuple[float, float]] = []
+
+    def clean(_: ScoreModel, slabs: torch.Tensor, sigma: float, axis: int) -> torch.Tensor:
+        assert axis == stack.axis
+        looks.append((sigma, float(slabs[:, [0, 2]].std())))
+        return torch.zeros_like(slabs[:, :1])
+
+    monkeypatch.setattr(ScoreModel, "expected", clean)
+    state = slice_walk.begin(stack)
+    for _ in range(2):
+        state.count(slice_walk.advance(stack, state, state.step))
+    assert len(looks) == 2 * 2 * len(stack.raised)
+    for sigma, noise in looks:
+        assert noise == pytest.approx(sigma, rel=0.5)  # levels are 5 times apart
