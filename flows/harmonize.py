@@ -21,7 +21,7 @@ from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.harmonize import model
-from core.harmonize.images.fit import Look, fit_again, fit_first, fit_last, last_looks
+from core.harmonize.images.fit import Look, fit_again, fit_first, fit_last, wants_look
 from core.harmonize.images.intensity import CAUTIONS, Normaliser
 from core.io import claim, files
 from core.io.lock import cohort_lock
@@ -159,13 +159,15 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
         fitted = Normaliser.fit_readings(settings.intensity, known, settings.contrast, seen)
     intensity = None if fitted is None else fitted.to_json()
     volumes = fit_again(volumes, list(looks.values()), fitted, wanted)
-    for number in range(last_looks(steps)):
+    number = 0
+    while wants_look(volumes, number):
         at = model.Harmonizer(intensity=intensity, volume=volumes.to_json(), **geometry)
         shown = tables.some_of_each(members, volumes.shown)
         through, looks = run.look(2 + number, at, shown)
         lost = {member.piece.name for member in shown} - {member.piece.name for member in through}
         members = [member for member in members if member.piece.name not in lost]
         volumes = fit_last(volumes, list(looks.values()), wanted, number)
+        number += 1
     volume = volumes.to_json() if steps.wanted() else None
     return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
 

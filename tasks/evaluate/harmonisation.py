@@ -26,7 +26,7 @@ from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 from core.harmonize.features import measure
 from core.harmonize.images.brain import brain
-from core.harmonize.images.fit import Look, fit_last, last_looks, look_again, look_last
+from core.harmonize.images.fit import Look, fit_last, last_looks, look_again, look_last, wants_look
 from core.harmonize.images.intensity import Normaliser
 from core.harmonize.images.resolution import blurred
 from core.harmonize.images.volume import Scan, VolumeModel
@@ -305,14 +305,16 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
         return {name: [Look(site, **look) for part in made for site, look in part.get(name, ())] for name in at.models}
 
     models = {name: fit_ours(models[name], looks) for name, looks in looked(second_piece, list(models)).items()}
-    for number in range(last_looks(OURS[ALL])):
+    number = 0
+    while wants_look(models[ALL], number):
         models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL], REFERENCE, number)
+        number += 1
     whole = Trial(settings, trial.sources, rivals=rivals_to_json(fit(readings, models)))
     return whole, _stage(whole, third_piece, tell, dispatch)
 
 
 def stages() -> int:
-    """How often each person is worked on: seen, looked at as prepared and as harmonised, scored."""
+    """How often each person is worked on, at most: seen, looked at as prepared and as harmonised, scored."""
     return 3 + last_looks(OURS[ALL])
 
 

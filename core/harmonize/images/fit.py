@@ -2,7 +2,8 @@
 
     look_first --fit_first--> look_again --fit_again--> look_last --fit_last--> look_last --fit_last--> ...
 
-Where resolution, curve and noise are all wanted, what was fitted of each is mended together at the end (``joint``).
+Where resolution, curve and noise are all wanted, and each site has scans enough to be told from its persons, what was fitted of
+each is mended together at the end (``joint``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast
 
 ROUNDS = 6  # looks at harmonised scans, by which each part of what was fitted is mended
+FEWEST = 8  # scans of a site: of fewer the mean is their persons' rather than its own
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,17 @@ def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser 
 
 
 def last_looks(steps: VolumeSteps) -> int:
-    """How often harmonised scans are looked at: each part is mended alone, then slopes are taken, and all is mended together."""
-    alone = ROUNDS if steps.resolution or steps.curve or steps.noise_level else 0
-    return alone + (1 + JOINT if _together(steps) else 0)
+    """How often harmonised scans are looked at, at most: each part is mended alone, then all together."""
+    return _alone(steps) + (1 + JOINT if _together(steps) else 0)
+
+
+def wants_look(model: VolumeModel, number: int) -> bool:
+    """Whether harmonised scans are to be looked at once more, ``number`` looks being done."""
+    return number < _alone(model.steps) or model.mend is not None
+
+
+def _alone(steps: VolumeSteps) -> int:
+    return ROUNDS if steps.resolution or steps.curve or steps.noise_level else 0
 
 
 def _together(steps: VolumeSteps) -> bool:
@@ -170,7 +180,8 @@ def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, n
     """
     if model.mend is None:
         alone = _mended_alone(model, looks, reference)
-        return replace(alone, mend=Mend()) if _together(model.steps) and number == ROUNDS - 1 else alone
+        several = min(len(scans) for scans in _by_site(looks, "site").values()) >= FEWEST
+        return replace(alone, mend=Mend()) if several and _together(model.steps) and number == ROUNDS - 1 else alone
     if not model.mend.slopes:
         mend = Mend.of([look.voxel for look in looks], _by_site(looks, "slopes"))
         return replace(model.having(model.parts.with_margin(mend.voxel)), mend=mend)

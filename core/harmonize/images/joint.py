@@ -88,7 +88,8 @@ class Parts:
 
     @property
     def _power(self) -> Values:
-        return np.maximum(np.array(self.texture.common), 1e-20)
+        power: Values = np.maximum(np.array(self.texture.common), 1e-20)
+        return power
 
     @property
     def _line(self) -> float:

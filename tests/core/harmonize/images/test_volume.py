@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,10 +11,12 @@ from scipy.ndimage import gaussian_filter
 
 from core.errors import InputError, WeightsError
 from core.geometry.grid import Grid
+from core.harmonize.images import fit
 from core.harmonize.images.bias import POWERS, Fields, bias_field, field_of, trend_of
 from core.harmonize.images.curve import Curves, landmarks
-from core.harmonize.images.fit import fit_again, fit_first, fit_last, last_looks, look_again, look_first, look_last
+from core.harmonize.images.fit import fit_again, fit_first, fit_last, last_looks, look_again, look_first, look_last, wants_look
 from core.harmonize.images.intensity import Normaliser, read
+from core.harmonize.images.joint import Mend
 from core.harmonize.images.resolution import FWHM, Resolution, blurred, gaussian, sharpness
 from core.harmonize.images.spectrum import Spectrum
 from core.harmonize.images.texture import MIDDLES, Texture, noise_of, powers
@@ -209,8 +212,11 @@ def model_of(scans, steps=ALL) -> VolumeModel:
     again = [look_again(model, "tissues", scan) for scan in scans]
     readings = [look.reading for look in again if look.site == reference]
     model = fit_again(model, again, Normaliser.fit_readings("tissues", readings), reference)
-    for number in range(last_looks(steps)):
+    number = 0
+    while wants_look(model, number):
         model = fit_last(model, [look_last(model, scan) for scan in scans], reference, number)
+        number += 1
+    assert number <= last_looks(steps)
     return model
 
 
@@ -246,6 +252,28 @@ def test_all_steps_bring_two_sites_together_and_new_scans_get_the_same_bytes():
     assert not alone.notes
     with pytest.raises(WeightsError, match="harmonizer-version"):
         VolumeModel.from_json(model.to_json() | {"version": 1}, "T1w", model.normaliser)
+
+
+def test_sites_of_several_scans_are_mended_together_and_then_tell_less_of_their_site(monkeypatch):
+    monkeypatch.setattr(fit, "ROUNDS", 2)
+    sites = {"sharp": (1.0, 0.0, 1.0), "soft": (5.0, 3.0, 4.0)}
+    scans = [
+        scan_of(gain * image, mask, site, f"{site}/{seed}")
+        for site, (gain, width, noise) in sites.items()
+        for seed, (image, mask) in enumerate(phantom(n, width, noise) for n in range(2))
+    ]
+    alone = model_of(scans)  # of two scans a site
+    monkeypatch.setattr(fit, "FEWEST", 2)
+    together = model_of(scans)
+    assert together.mend is alone.mend is None
+    assert together != alone
+
+    def apart(model: VolumeModel) -> float:
+        again = replace(model, mend=Mend(1.0, {"any": []}))
+        figures = np.array([look_last(again, scan).figures for scan in scans]).reshape(2, 2, -1).mean(axis=1)
+        return float(np.sqrt(np.mean(np.square((figures[0] - figures[1]) / np.abs(figures).mean(axis=0)))))
+
+    assert apart(together) < 0.7 * apart(alone)
 
 
 def test_noise_is_never_taken_away():
