@@ -29,7 +29,7 @@ def _millions(stage: str, shape: Sequence[int]) -> float:
 
 def first_pace(method: Method) -> dict[str, float]:
     """Of a method before anything is measured here."""
-    return {**BESIDES, "restore": 1e6 * method.passes / method.voxels_per_second}
+    return {**BESIDES, "restore": 1e6 * method.passes / method.speed}
 
 
 def pace_of(seconds: Mapping[str, float], shape: Sequence[int], scans: int = 1) -> dict[str, float]:

@@ -80,7 +80,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def seconds(method: SliceSampler, voxels: int = 64 * 64) -> float:
-    return voxels * method.passes / method.voxels_per_second
+    return voxels * method.passes / method.speed
 
 
 def test_time_is_forecast_by_what_the_settings_have_a_sampler_do(tiny: str) -> None:
@@ -123,4 +123,4 @@ def test_memory_is_that_of_the_slice_in_hand(tiny: str) -> None:
 def test_another_model_is_refused_before_anything_is_forecast(tmp_path: Path) -> None:
     mock.write(str(tmp_path), "srcnn")
     with pytest.raises(WeightsError, match=r"model-unfit: expected a score model, but got the parts network"):
-        sampler(str(tmp_path), "dps").voxels_per_second  # noqa: B018
+        sampler(str(tmp_path), "dps").speed  # noqa: B018
