@@ -183,8 +183,7 @@ def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, n
         several = min(len(scans) for scans in _by_site(looks, "site").values()) >= FEWEST
         return replace(alone, mend=Mend()) if several and _together(model.steps) and number == ROUNDS - 1 else alone
     if not model.mend.slopes:
-        mend = Mend.of([look.voxel for look in looks], _by_site(looks, "slopes"))
-        return replace(model.having(model.parts.with_margin(mend.voxel)), mend=mend)
+        return replace(model, mend=Mend.of([look.voxel for look in looks], _by_site(looks, "slopes")))
     better = model.having(model.mend.mended(model.parts, _by_site(looks, "figures"), reference))
     return replace(better, mend=None) if number == last_looks(model.steps) - 1 else better
 

@@ -33,7 +33,6 @@ ROUNDS = 4  # looks at all scans, by which all is mended
 WIDTH = 0.075  # voxels² of variance: a step
 NOISE = 0.15  # of the common power in a band: a step
 CURVE = 0.005  # of the distance of the outermost landmarks: a step
-MARGIN_WIDTH, MARGIN_NOISE = 0.5, 1.0  # steps that all sites get first, so that each may get less
 DAMPING = 0.15  # of a figure's spread among persons: a step that changes less is not worth taking
 MOST = 2.0  # steps a round
 FAR = 3.0  # of a normal distribution's standard deviations, as the median deviation tells it: beyond, a figure counts as so far
@@ -76,12 +75,6 @@ class Parts:
             replace(self.resolution, added=widths), replace(self.texture, added=noise), replace(self.curves, sites=curves)
         )
 
-    def with_margin(self, voxel: float) -> Parts:
-        """With a little blur and noise more at every site, of which some can then be taken back."""
-        bands = len(self.texture.common)
-        margin = np.concatenate([np.full(3, MARGIN_WIDTH), np.full(bands, MARGIN_NOISE), np.zeros(len(self.curves.common))])
-        return self.at({site: self.steps_of(site, voxel) + margin for site in self.sites}, voxel)
-
     def bends(self, site: str) -> bool:
         """Whether a site has a curve of its own."""
         return self.curves.sites[site] != self.curves.common
@@ -114,7 +107,9 @@ class Mend:
         return cls(float(np.median(voxels)), {site: np.mean(np.array(scans), axis=0).tolist() for site, scans in seen.items()})
 
     def mended(self, parts: Parts, seen: Mapping[str, Sequence[Sequence[float]]], reference: str | None) -> Parts:
-        """With parameters by which the sites' figures come together; of blur and noise none gets less than none.
+        """With parameters by which the sites' figures come together.
+
+        A site that should get less blur or noise than none has none, and the others get more: at no place do all get some.
 
         Levels come to the reference's, or where none is named to the mean of the sites, as all else does.
 
@@ -133,6 +128,10 @@ class Mend:
             damped = slopes.T @ slopes + DAMPING**2 * np.eye(slopes.shape[1])
             move = np.linalg.solve(damped, slopes.T @ ((wanted - now[site]) / spread))
             steps[site] = steps[site] + np.clip(move, -MOST, MOST)
+        added = slice(0, 3 + len(parts.texture.common))
+        least = np.min([values[added] for values in steps.values()], axis=0)
+        for values in steps.values():
+            values[added] -= least
         return parts.at(steps, self.voxel)
 
     def to_json(self) -> dict[str, Any]:
