@@ -11,6 +11,7 @@ import pytest
 from core.errors import UsageError
 from core.geometry.grid import Grid
 from core.harmonize import model
+from core.harmonize.images import fit, volume
 from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
@@ -78,6 +79,20 @@ def test_steps_are_fitted_written_told_and_used_again(members, tmp_path):
     alone = replace(done[3], piece=replace(members[3].piece, steps=VolumeSteps()))
     run.apply(next_month, [alone])
     assert np.array_equal(nifti.load(done[3].piece.harmonized.path(image))[0], before)
+
+
+def test_sites_of_several_scans_are_mended_together_by_slopes_of_few(members, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "ROUNDS", 2)
+    monkeypatch.setattr(fit, "FEWEST", 2)
+    monkeypatch.setattr(volume, "SHOWN", 1)
+    run = Here(settings_of(members), here)
+    run.through("measure", work.measure, members)
+    fitted, left = _fit(run.settings, run, members)
+    assert len(left) == 4
+    looked = [len(list((tmp_path / "isovox" / f"look-{number}").glob("*/sub-*.json"))) for number in range(2, 10)]
+    assert looked == [4, 4, 2, 4, 4, 4, 4, 0]  # each part alone, slopes of a scan of each site, all together
+    assert fitted.volumes.mend is None
+    assert "mend" not in fitted.model_dump_json()
 
 
 def test_a_harmoniser_without_steps_says_nothing_of_them():
