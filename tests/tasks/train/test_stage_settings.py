@@ -85,12 +85,13 @@ def test_examples_are_measured_once_before_a_stage_begins_and_the_model_hears_of
         return {"low": -1.0, "high": float(len(examples))}
 
     one = Stage(lambda *_: Regression(nn.Identity()), "network", measures=measure)
-    learning = SimpleNamespace(uri=str(tmp_path), label=lambda _: "", recipe=SimpleNamespace(stages=[one]))
+    settings = SimpleNamespace(pretrained=None)
+    learning = SimpleNamespace(uri=str(tmp_path), label=lambda _: "", recipe=SimpleNamespace(stages=[one]), settings=settings)
     for examples in ([1, 2], [1, 2, 3]):
         training._measure(learning, one, examples)
     assert asked == [2]
     assert training._measured(learning) == {"network": {"low": -1.0, "high": 2.0}}
-    begun = SimpleNamespace(uri=str(tmp_path / "begun"), label=lambda _: "", recipe=learning.recipe)
+    begun = SimpleNamespace(uri=str(tmp_path / "begun"), label=lambda _: "", recipe=learning.recipe, settings=settings)
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "checkpoint.safetensors").write_bytes(b"")
     training._measure(begun, one, [1])
