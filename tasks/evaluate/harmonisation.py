@@ -221,7 +221,8 @@ def _looks(trial: Trial, number: int, look: Callable[[VolumeModel, Scan], Look])
     if trial.scored(number):
         return {}
     models = {name: _model_from(value) for name, value in trial.models.items()}
-    asked = {name: model for name, model in models.items() if model.shown is None or number < 2 * model.shown}
+    rank = number // 2  # among those who are fitted on, every second person
+    asked = {name: model for name, model in models.items() if model.shown is None or rank < model.shown}
     seen = _load(trial, number)[2] if asked else []
     return {name: [[each.site, each.to_json()] for each in (look(model, s.scan) for s in seen)] for name, model in asked.items()}
 

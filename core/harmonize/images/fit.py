@@ -182,6 +182,8 @@ def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, n
         alone = _mended_alone(model, looks, reference)
         several = min(len(scans) for scans in _by_site(looks, "site").values()) >= FEWEST
         return replace(alone, mend=Mend()) if several and _together(model.steps) and number == ROUNDS - 1 else alone
+    if not looks:  # none of the few scans that were asked came through: each part stays as it was mended alone
+        return replace(model, mend=None)
     if not model.mend.slopes:
         return replace(model, mend=Mend.of([look.voxel for look in looks], _by_site(looks, "slopes")))
     better = model.having(model.mend.mended(model.parts, _by_site(looks, "figures"), reference))

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from core.harmonize.images.curve import Curves
+from core.harmonize.images.fit import ROUNDS, fit_last, wants_look
 from core.harmonize.images.joint import FIGURES, LEVELS, MOST, Mend, Parts
 from core.harmonize.images.resolution import Resolution
 from core.harmonize.images.texture import EDGES, Texture
+from core.harmonize.images.volume import VolumeModel
+from core.settings.harmonize import VolumeSteps
 
 SITES = ("reference", "a", "b")
 BANDS = len(EDGES) - 1
@@ -88,6 +91,15 @@ def test_at_no_place_do_all_sites_get_blur_or_noise_and_a_round_goes_no_further_
     moved = {site: (after[site] - before[site])[added] for site in SITES}
     for site in ("a", "b"):
         assert np.abs(moved[site] - moved["reference"]).max() <= 2 * MOST + 1e-9
+
+
+def test_where_no_scan_gives_slopes_the_parts_stay_as_they_are_and_no_look_is_wanted_any_more():
+    steps = VolumeSteps(resolution=True, curve=True, noise_level=True)
+    known = parts()
+    model = VolumeModel(steps, mend=Mend()).having(known)
+    after = fit_last(model, [], "reference", ROUNDS)
+    assert after.parts == known
+    assert not wants_look(after, ROUNDS + 1)
 
 
 def test_one_scan_far_off_moves_a_site_no_further_than_three_deviations():
