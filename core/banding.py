@@ -51,6 +51,17 @@ class Banding:
         root = math.sqrt(1 + self.gain)
         return np.where(np.arange(slices) % 2 == 0, root, 1 / root).astype(np.float32)
 
+    def taken_out(self, image: Array, axis: int, first: int = 0) -> Array:
+        """Slices without it.
+
+        Args:
+            image: float32 (x, y, z), some slices of the scan or all.
+            axis: across them.
+            first: number of the first in the whole scan.
+        """
+        gains = self.gains(first + image.shape[axis])[first:]
+        return image / gains.reshape([-1 if at == axis else 1 for at in range(3)])
+
 
 def banding(image: Array, grid: Grid, stats: ScanStats) -> Banding | None:
     """The banding of a scan.
@@ -101,5 +112,4 @@ def evened(image: Array, grid: Grid, stats: ScanStats) -> tuple[Array, Banding |
     axis = grid.slice_axis
     if seen is None or not seen.found or axis is None:
         return image, None
-    gains = seen.gains(image.shape[axis])
-    return image / gains.reshape([-1 if at == axis else 1 for at in range(3)]), seen
+    return seen.taken_out(image, axis), seen

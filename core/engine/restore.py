@@ -13,6 +13,7 @@ from itertools import islice
 
 import numpy as np
 
+from core.banding import banding
 from core.errors import RestorationError
 from core.geometry.blend import stream
 from core.geometry.grid import Array, Box, Grid
@@ -50,6 +51,19 @@ class Source:
         part = self.read(box)
         # By way of one axis, for an axis of length 1 may have any stride in what counts as contiguous.
         return replace(part, image=part.image.ravel().reshape(part.image.shape))
+
+    def evened(self) -> Source:
+        """The scan without its banding, which the whole of it tells; itself where there is none."""
+        whole = self.read(Box.whole(self.grid.shape))
+        axis, seen = self.grid.slice_axis, banding(whole.image, self.grid, whole.stats)
+        if axis is None or seen is None or not seen.found:
+            return self
+
+        def read(box: Box) -> Measured:
+            part = self.read(box)
+            return replace(part, image=seen.taken_out(part.image, axis, box.start[axis]))
+
+        return Source(self.grid, read)
 
 
 class _Layers:
@@ -124,6 +138,7 @@ def restore_tiles(
         RestorationError: naming the tile that the method cannot give a finite answer for.
     """
     restore = restore or method.restore_many
+    sources = [source.evened() for source in sources] if method.evens else sources
     for batch in _batches(tiles, method.batch):
         for tile, arrays in zip(batch, _restore_batch(method, sources, target, batch, restore), strict=True):
             _check(arrays, tile, _number(method, sources))

@@ -100,7 +100,7 @@ class Method(ABC):
     scans: ClassVar[Domain] = Domain()  # that it is for, whatever its model
     maps: tuple[str, ...] = ()  # that ``restore`` gives after the images, by names of letters and digits
     passes: int = 1  # how often it goes over a tile, by its options: times the work that ``voxels_per_second`` knows
-    evens: bool = False  # takes out banding, by its options: where it is found, the scan that it explains is ``evened``
+    evens: bool = False  # gets scans without their banding, by its options: where it is found, it explains the ``evened`` scan
     batch: int = 1  # tiles that ``restore_many`` does well to get at once
 
     def __init__(self, settings: MethodSettings | None = None) -> None:

@@ -30,8 +30,9 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 2  # uncertainty by the distance of slices in mm; voxels far below the air don't count
+    revision: ClassVar[int] = 3  # banding is taken out
     maps = (UNCERTAINTY,)
+    evens = True
 
     @cached_property
     def calibration(self) -> Calibration:

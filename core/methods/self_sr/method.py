@@ -81,8 +81,10 @@ class SelfSR(IterativeMethod[Study]):
     """Learns, then restores; see the module. A step is one of Adam; between two of them lie the weights and their moments."""
 
     name: ClassVar[str] = "self-sr"
+    revision: ClassVar[int] = 2  # banding is taken out
     Settings: ClassVar[type[MethodSettings]] = SelfSettings
     needs_model: ClassVar[bool] = True
+    evens = True
     bytes_per_voxel: ClassVar[float] = 72.0
     voxels_per_second: ClassVar[float] = 5e4
     settings: SelfSettings

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from core.banding import evened
 from core.errors import RestorationError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import COARSER, OUTSIDE, interpolate
@@ -128,7 +127,7 @@ class UniRes(IterativeMethod[Fit]):
 
     def prepare(self, measured: Sequence[Measured], target: Grid) -> Fit:
         """The anatomy of the scans, and the equations that explain them on the target grid."""
-        trimmed = [_trim(_evened(scan) if self.evens else scan) for scan in measured]
+        trimmed = [_trim(scan) for scan in measured]
         under = [_under(part.grid, target) if part else None for part in trimmed]
         usable = [(n, part, place) for n, (part, place) in enumerate(zip(trimmed, under, strict=True)) if part and place]
         parts, places = [part for _, part, _ in usable], [(n, place) for n, _, place in usable]
@@ -176,12 +175,6 @@ class UniRes(IterativeMethod[Fit]):
             restored = interpolate(image, problem.grid, problem.target.crop(place), 3)
             results[number][place.slices] = np.maximum(restored, 0) if part.stats.minimum >= 0 else restored
         return results
-
-
-def _evened(measured: Measured) -> Measured:
-    """A scan without its banding (the slice scaling of UniRes, here by the parity of slices); itself where none is found."""
-    image, seen = evened(measured.image, measured.grid, measured.stats)
-    return replace(measured, image=image) if seen else measured
 
 
 def _trim(measured: Measured) -> Measured | None:

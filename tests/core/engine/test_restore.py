@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from core.banding import evened
 from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import RestorationError
 from core.geometry.blend import gather
@@ -23,7 +25,8 @@ from core.models.bundle import save_model
 from core.networks import build
 from core.operators.forward_model import SliceProfile
 from core.settings.scans import TilingSettings
-from core.stats import ScanStats
+from core.stats import ScanStats, scan_stats
+from tests.core.test_banding import banded, thick
 
 STATS = ScanStats(-3, 3, 2.5, 1, 1, 0.1)
 MEASURED, TILES, RESTORED = "scan/measured", "scan/probe/tiles", "scan/probe/restored"
@@ -214,3 +217,23 @@ def test_layers_give_the_bits_of_the_whole_and_each_is_read_once():
     assert len(read) == len(set(read)) == len(tiling.axes[2]) < len(tiling)
     assert {(box.start[:2], box.stop[:2]) for box in read} == {((0, 0), (30, 20))}
     assert all(box.shape[2] < 12 for box in read)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_method_that_evens_gets_each_crop_as_of_the_scan_without_its_banding(axis):
+    """Bands are told by the whole scan, whatever part of it a tile sees; other methods get the scan as it is."""
+    image, _ = thick(axis)
+    grid = Grid(image.shape, np.diag([*(4.0 if at == axis else 1.0 for at in range(3)), 1.0]))
+    dark = banded(image, grid, 0.1)
+    scan, target = Measured(dark, grid, scan_stats(dark), SliceProfile()), grid.isotropic(2.0)
+    even = replace(scan, image=evened(dark, grid, scan.stats)[0])
+    method = Probe()
+    tiling = method.tiling(grid, target, TilingSettings(patch=16, overlap=4))
+
+    def made(measured: Measured, *, evens: bool) -> list[np.ndarray]:
+        method.evens = evens
+        return [arrays[0] for _, arrays in restore_tiles(method, [Source.in_memory(measured)], target, tiling.tiles())]
+
+    assert not np.array_equal(even.image, dark)
+    np.testing.assert_array_equal(made(scan, evens=True), made(even, evens=False))
+    assert not np.array_equal(made(scan, evens=False), made(scan, evens=True))

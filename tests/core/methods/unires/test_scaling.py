@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from core.engine.restore import restore_whole
 from core.geometry.grid import Grid
 from core.methods.base import Measured
 from core.methods.unires.method import UniRes, UniResSettings
@@ -28,7 +29,7 @@ def scan(gain: float) -> tuple[Measured, Grid]:
 
 def restored(gain: float, *, scaling: bool) -> np.ndarray:
     measured, grid = scan(gain)
-    return UniRes(UniResSettings(scaling=scaling, **HOW)).restore([measured], grid)[0]
+    return restore_whole(UniRes(UniResSettings(scaling=scaling, **HOW)), [measured], grid)
 
 
 def test_planted_bands_are_taken_out_of_the_restored_image() -> None:
