@@ -39,6 +39,7 @@ from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
+from tasks.harmonize.former import take_away
 from tasks.harmonize.maps import Mapped, write_maps
 from tasks.harmonize.sites import Site, inputs_of, sites_of
 from tasks.harmonize.tables import Member
@@ -277,13 +278,17 @@ def _flags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {f"{row['site']}/{row['scan']}": row["reason"] for row in rows if row["state"] != "done"}
 
 
-def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str) -> str:
+def _tell(
+    settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str, gone: Sequence[str]
+) -> str:
     """The run's artifacts, and what came of it in a line."""
     states = ["done", "flagged", "failed", *(["skipped"] if settings.ratings else [])]
     count = {state: sum(row["state"] == state for row in rows) for state in states}
     parts = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *adjusted.lines()]
     if left := sum(row["state"] == "skipped" for row in rows):
         parts.append(f"left out: {left} {'scan' if left == 1 else 'scans'} rejected in {files.name_of(settings.ratings or '')}")
+    if gone:
+        parts.append(f"taken away: {len(gone)} {'scan' if len(gone) == 1 else 'scans'} of an earlier call")
     parts += [f"model: {registered}"] if registered else []
     parts += [f"maps: {files.join(settings.out, 'maps')}"] if settings.maps else []
     files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": parts})
@@ -313,6 +318,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         _check_sites(sites, measured, given)
         harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, measured)
+        gone = take_away(settings.out, done)
         maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
@@ -328,7 +334,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     registered = "" if given else _register(settings, harmonizer, adjusted, maps.arrays)
     for caution in adjusted.notes:
         get_run_logger().warning("%s", caution)
-    return _tell(settings, rows, adjusted, registered), not any(row["state"] == "failed" for row in rows)
+    return _tell(settings, rows, adjusted, registered, gone), not any(row["state"] == "failed" for row in rows)
 
 
 @flow(
