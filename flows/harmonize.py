@@ -141,7 +141,7 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     """Fit intensities on the reference site's scans, or on all; what else makes volumes alike on all. With the scans left.
 
     Raises:
-        UsageError: reference-empty.
+        UsageError: reference-empty, site-lost.
     """
     wanted, steps = settings.reference_site, settings.steps
     geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
@@ -166,11 +166,29 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
         shown = tables.some_of_each(members, volumes.shown)
         through, looks = run.look(2 + number, at, shown)
         lost = {member.piece.name for member in shown} - {member.piece.name for member in through}
-        members = [member for member in members if member.piece.name not in lost]
+        members = _left([member for member in members if member.piece.name not in lost])
         volumes = fit_last(volumes, list(looks.values()), wanted, number)
         number += 1
     volume = volumes.to_json() if steps.wanted() else None
     return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
+
+
+def _left(members: list[Member]) -> list[Member]:
+    """The scans that came through a look.
+
+    Raises:
+        UsageError: site-lost.
+    """
+    if not members:
+        remedy = "see their reasons in OUT/harmonized/SITE/isovox/scans, or leave steps out"
+        raise UsageError("site-lost", "scans of each site", "none that came through all looks", remedy)
+    return members
+
+
+def _lost(measured: Sequence[Member], left: Sequence[Member]) -> list[str]:
+    """What to know of sites all of whose scans failed while they were looked at."""
+    gone = sorted(tables.sizes(measured).keys() - tables.sizes(left).keys())
+    return [f"{site} is not in the fit: no scan of it came through the looks" for site in gone]
 
 
 def _chosen(wanted: str | None, members: Sequence[Member]) -> list[Member]:
@@ -316,15 +334,15 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         run.refused += [refusal for _, refused in restored for refusal in refused] + rejected
         measured = run.through("measure", work.measure, kept)
         _check_sites(sites, measured, given)
-        harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
-        done = run.apply(harmonizer, measured)
+        harmonizer, left = (given, measured) if given else _fit(settings, run, measured)
+        done = run.apply(harmonizer, left)
         gone = take_away(settings.out, done)
         maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
-    left_out = [note for site in sites for note in site.notes]
+    left_out = [note for site in sites for note in site.notes] + _lost(measured, left)
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     if given is None:
         harmonizer = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})

@@ -141,7 +141,7 @@ def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, 
 
 def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser | None, reference: str | None) -> VolumeModel:
     """The model after the second look: with the normaliser and the sites' curves, all but the noise."""
-    curves = None
+    model, curves = _of_those_left(model, looks), None
     if model.steps.curve:
         mapped = [replace(look, landmarks=_on_scale(look, normaliser)) for look in looks]
         curves = Curves.fit(_by_site(mapped, "landmarks"), reference)
@@ -179,15 +179,30 @@ def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, n
         number: of the look, from 0.
     """
     if model.mend is None:
-        alone = _mended_alone(model, looks, reference)
+        alone = _mended_alone(_of_those_left(model, looks), looks, reference)
         several = min(len(scans) for scans in _by_site(looks, "site").values()) >= FEWEST
         return replace(alone, mend=Mend()) if several and _together(model.steps) and number == ROUNDS - 1 else alone
     if not looks:  # none of the few scans that were asked came through: each part stays as it was mended alone
         return replace(model, mend=None)
     if not model.mend.slopes:
         return replace(model, mend=Mend.of([look.voxel for look in looks], _by_site(looks, "slopes")))
-    better = model.having(model.mend.mended(model.parts, _by_site(looks, "figures"), reference))
+    left = _of_those_left(model, looks)
+    better = left.having(model.mend.mended(left.parts, _by_site(looks, "figures"), reference))
     return replace(better, mend=None) if number == last_looks(model.steps) - 1 else better
+
+
+def _of_those_left(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
+    """The model without sites of which no scan came through a look at all: they have no say in what the others come to."""
+    sites = {look.site for look in looks}
+    parts = {name: getattr(model, name) for name in ("fields", "resolution", "curves", "texture")}
+    return replace(model, **{name: _of_sites(part, sites) for name, part in parts.items() if part is not None})
+
+
+def _of_sites(part: Any, sites: set[str]) -> Any:
+    """A part of a model, whose tables are all by site."""
+    tables = {name: table for name, table in vars(part).items() if isinstance(table, dict)}
+    kept = {name: {site: value for site, value in table.items() if site in sites} for name, table in tables.items()}
+    return replace(part, **kept)
 
 
 def _mended_alone(model: VolumeModel, looks: Sequence[Look], reference: str | None) -> VolumeModel:

@@ -32,7 +32,7 @@ from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 5  # of what is fitted
+VERSION = 6  # of what is fitted
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from core.harmonize.images.curve import Curves
-from core.harmonize.images.fit import ROUNDS, fit_last, wants_look
+from core.harmonize.images.fit import ROUNDS, Look, fit_again, fit_last, wants_look
 from core.harmonize.images.joint import FIGURES, LEVELS, MOST, Mend, Parts
 from core.harmonize.images.resolution import Resolution
 from core.harmonize.images.texture import EDGES, Texture
@@ -100,6 +102,33 @@ def test_where_no_scan_gives_slopes_the_parts_stay_as_they_are_and_no_look_is_wa
     after = fit_last(model, [], "reference", ROUNDS)
     assert after.parts == known
     assert not wants_look(after, ROUNDS + 1)
+
+
+LEFT = ("reference", "a")
+
+
+def looks_at_those_left(known: Parts) -> list[Look]:
+    slopes, beside = lines()
+    about = {"landmarks": known.curves.common, "powers": known.texture.common, "voxel": VOXEL}
+    return [
+        Look(site, sharpness=[0.0, 0.0, 0.0], figures=list(beside[site]), slopes=slopes[site].tolist(), **about) for site in LEFT
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1, ROUNDS])
+def test_a_site_whose_scans_all_fail_in_a_look_has_no_say_any_more_and_stops_nothing(number):
+    known = parts()
+    looks = looks_at_those_left(known)
+    model = VolumeModel(VolumeSteps(resolution=True, curve=True, noise_level=True)).having(known)
+    if number == 0:  # it was lost as scans were prepared
+        model = replace(fit_again(replace(model, curves=None), looks, None, "reference"), texture=None)
+    if number == ROUNDS:  # of the few scans that slopes are taken of, and of all others in the next look
+        model = fit_last(replace(model, mend=Mend()), looks, "reference", number)
+    after = fit_last(model, looks, "reference", number + (number == ROUNDS))
+    for table in (after.resolution.added, after.resolution.softest, after.texture.added, after.curves.sites):
+        assert set(table) == set(LEFT)
+    added = np.array([[*after.resolution.added[site], *after.texture.added[site]] for site in LEFT])
+    assert added.min(axis=0) == pytest.approx(np.zeros(3 + BANDS), abs=1e-9)  # its blur and noise make nobody's needless
 
 
 def test_one_scan_far_off_moves_a_site_no_further_than_three_deviations():
