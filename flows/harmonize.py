@@ -23,6 +23,7 @@ from core.errors import UsageError
 from core.harmonize import model
 from core.harmonize.images.fit import Look, fit_again, fit_first, fit_last, wants_look
 from core.harmonize.images.intensity import CAUTIONS, Normaliser
+from core.harmonize.tables.table import person_of
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
@@ -146,7 +147,7 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     wanted, steps = settings.reference_site, settings.steps
     geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
     measured = {member.piece.name: work.read_measured(member.piece) or {} for member in members}
-    looks = {member.piece.name: Look(member.piece.site, **measured[member.piece.name].get("Look", {})) for member in members}
+    looks = {member.piece.name: _first_look(member, measured[member.piece.name]) for member in members}
     readings = {name: said.get("Reading", []) for name, said in measured.items()}
     chosen = _chosen(wanted, members)
     volumes = fit_first(steps, list(looks.values()), wanted, settings.contrast)
@@ -171,6 +172,10 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
         number += 1
     volume = volumes.to_json() if steps.wanted() else None
     return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
+
+
+def _first_look(member: Member, measured: Mapping[str, Any]) -> Look:
+    return Look(member.piece.site, **measured.get("Look", {}), person=member.person.name or person_of(member.piece.key))
 
 
 def _left(members: list[Member]) -> list[Member]:

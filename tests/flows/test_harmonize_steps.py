@@ -17,7 +17,7 @@ from core.harmonize.images.fit import Look
 from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
-from flows.harmonize import Run, _fit, _intensities_alone, _lost, _with_method_of
+from flows.harmonize import Run, _first_look, _fit, _intensities_alone, _lost, _with_method_of
 from flows.runs.sites import given_harmonizer, given_maps
 from tasks.harmonize import work
 from tasks.harmonize.sites import Person
@@ -95,6 +95,13 @@ def test_sites_of_several_scans_are_mended_together_by_slopes_of_few(members, tm
     assert looked == [4, 4, 2, 4, 4, 4, 4, 0]  # each part alone, slopes of a scan of each site, all together
     assert fitted.volumes.mend is None
     assert "mend" not in fitted.model_dump_json()
+
+
+def test_who_was_scanned_is_known_in_the_first_look(members):
+    first, second = (replace(members[0].piece, key=f"sub-00_ses-{number}_T1w") for number in (1, 2))
+    assert _first_look(replace(members[0], piece=first), {}) == _first_look(replace(members[1], piece=second), {})
+    named = replace(members[0], person=Person(name="somebody"))
+    assert _first_look(named, {"Look": {"trend": [0.5]}}) == Look("oslo", [0.5], person="somebody")
 
 
 class Blind(Run):

@@ -46,6 +46,7 @@ class Look:
         figures: likewise, ``joint.FIGURES``; empty before all is mended together.
         slopes: of each parameter: what a step of it changes of each figure; empty but in the look that takes them.
         voxel: edge of the harmonised voxels, mm, in that look.
+        person: whose scan it is, in the first look; empty where no other scan of the site is that person's.
     """
 
     site: str
@@ -57,10 +58,11 @@ class Look:
     figures: list[float] = field(default_factory=list, hash=False)
     slopes: list[list[float]] = field(default_factory=list, hash=False)
     voxel: float = 0.0
+    person: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """What was seen, without the site; bit for bit."""
-        return {name: value for name, value in vars(self).items() if name != "site" and value}
+        """What was seen, not where and of whom; bit for bit."""
+        return {name: value for name, value in vars(self).items() if name not in {"site", "person"} and value}
 
     def seen(self, more: Mapping[str, Any]) -> Look:
         """With what another look gave."""
@@ -134,9 +136,17 @@ def _figures(model: VolumeModel, scan: Scan) -> list[float]:
 
 def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, contrast: Contrast = "T1w") -> VolumeModel:
     """The model after the first look: all that prepares a scan."""
-    fields = Fields.fit(_by_site(looks, "trend"), reference) if steps.bias_field else None
+    fields = Fields.fit(_trends(looks), reference) if steps.bias_field else None
     resolution = Resolution.fit(_by_site(looks, "sharpness")) if steps.resolution else None
     return VolumeModel(steps, contrast, fields, resolution)
+
+
+def _trends(looks: Sequence[Look]) -> dict[str, list[Trend]]:
+    """Of each site's persons, the mean of a person's scans."""
+    persons: dict[str, dict[str | int, list[Trend]]] = defaultdict(lambda: defaultdict(list))
+    for number, look in enumerate(looks):
+        persons[look.site][look.person or number].append(look.trend)
+    return {site: [np.mean(np.array(scans), axis=0).tolist() for scans in theirs.values()] for site, theirs in persons.items()}
 
 
 def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser | None, reference: str | None) -> VolumeModel:

@@ -14,7 +14,17 @@ from core.geometry.grid import Grid
 from core.harmonize.images import fit
 from core.harmonize.images.bias import POWERS, Fields, bias_field, field_of, trend_of
 from core.harmonize.images.curve import Curves, landmarks
-from core.harmonize.images.fit import fit_again, fit_first, fit_last, last_looks, look_again, look_first, look_last, wants_look
+from core.harmonize.images.fit import (
+    Look,
+    fit_again,
+    fit_first,
+    fit_last,
+    last_looks,
+    look_again,
+    look_first,
+    look_last,
+    wants_look,
+)
 from core.harmonize.images.intensity import Normaliser, read
 from core.harmonize.images.joint import Mend
 from core.harmonize.images.resolution import FWHM, Resolution, blurred, gaussian, sharpness
@@ -333,3 +343,28 @@ def test_a_scan_is_trusted_as_far_as_its_site_varies_more_than_the_calmest():
     own = [0.2] * len(POWERS)
     assert fitted.beyond("wild", own) == pytest.approx([0.1 + 0.1 * fitted.trust["wild"]] * len(POWERS), abs=0.01)
     assert fitted.elsewhere > 0.9
+
+
+def test_a_persons_scans_count_once_and_few_persons_are_no_calmest_site():
+    draw = np.random.default_rng(0)
+    wild = {site: draw.normal(0, 0.03, (10, len(POWERS))) for site in "ab"}
+    looks = [Look(site, trend.tolist(), person=f"{site}{n}") for site in "ab" for n, trend in enumerate(wild[site])]
+    steps = VolumeSteps(bias_field=True)
+    usual = fit_first(steps, looks, None).fields
+    assert max(usual.trust.values()) < 0.2  # what is left is chance
+    again = [Look("c", (wild["a"][0] + draw.normal(0, 0.001, len(POWERS))).tolist(), person="c0") for _ in range(2)]
+    alike = [replace(look, person=f"c{n}") for n, look in enumerate(again)]  # two persons, alike by chance
+    for few in (again, alike):
+        fitted = fit_first(steps, looks + few, None).fields
+        assert fitted.trust == usual.trust | {"c": 0.0}
+    assert fit_first(steps, looks + again, None).fields.added["c"] == pytest.approx(
+        fit_first(steps, [*looks, Look("c", np.mean([look.trend for look in again], axis=0).tolist())], None).fields.added["c"]
+    )
+
+
+def test_where_all_sites_have_few_persons_their_spread_is_that_of_all_of_them():
+    few = {"a": [[0.01] * len(POWERS), [-0.01] * len(POWERS)], "b": [[0.03] * len(POWERS)] * 2 + [[-0.03] * len(POWERS)]}
+    spreads = {site: np.var(trends, axis=0, ddof=1).sum() for site, trends in few.items()}
+    pooled = (spreads["a"] + 2 * spreads["b"]) / 3
+    fitted = Fields.fit(few, None)
+    assert fitted.trust == {"a": 0.0, "b": pytest.approx((spreads["b"] - pooled) / spreads["b"])}
