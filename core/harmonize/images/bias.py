@@ -32,7 +32,7 @@ LARGEST = 1.0  # logarithm, either way: beyond the brain splines run away
 DEGREE = 3  # of the polynomials, over all axes
 POWERS = tuple(power for power in np.ndindex((DEGREE + 1,) * 3) if 0 < sum(power) <= DEGREE)
 SAMPLED = 40_000  # voxels that a trend is fitted to, at most
-FEWEST = 4  # persons of a site that may be the calmest: fewer may be alike by chance
+FEWEST = 4  # persons of a site that says what is common, or calm: fewer may be odd, or alike, by chance
 
 
 def bias_field(image: Array, mask: Kept, grid: Grid) -> Array:
@@ -125,12 +125,13 @@ class Fields:
 
         Args:
             trends: of each site's persons, the mean of a person's scans.
-            reference: the site whose mean is the common one; None: the mean of the sites.
+            reference: the site whose mean is the common one; None: the mean of the sites of several persons.
         """
         means = {site: np.mean(np.array(theirs), axis=0) for site, theirs in trends.items()}
-        common = np.mean(list(means.values()), axis=0) if reference is None else means[reference]
+        several = [site for site, theirs in trends.items() if len(theirs) >= FEWEST]
+        common = np.mean([means[site] for site in several or means], axis=0) if reference is None else means[reference]
         spreads = {site: float(np.var(np.array(t), axis=0, ddof=1).sum()) for site, t in trends.items() if len(t) > 1}
-        least = _least(spreads, {site: len(theirs) for site, theirs in trends.items()})
+        least = min(spreads[site] for site in several) if several else _pooled(spreads, trends)
         between = float(np.mean([((mean - common) ** 2).sum() for mean in means.values()]))
         lone = _share(between, least)
         return cls(
@@ -167,12 +168,9 @@ class Fields:
         return cls(**value)
 
 
-def _least(spreads: Mapping[str, float], persons: Mapping[str, int]) -> float:
-    """The calmest site's spread; where all have few persons, that of all of them about their sites' means."""
-    several = [spread for site, spread in spreads.items() if persons[site] >= FEWEST]
-    if several:
-        return min(several)
-    free = {site: persons[site] - 1 for site in spreads}
+def _pooled(spreads: Mapping[str, float], trends: Mapping[str, Sequence[Trend]]) -> float:
+    """The spread of all sites' persons about their own site's mean; 0 where no site has two."""
+    free = {site: len(trends[site]) - 1 for site in spreads}
     return sum(free[site] * spread for site, spread in spreads.items()) / max(sum(free.values()), 1)
 
 

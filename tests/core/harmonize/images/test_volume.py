@@ -357,6 +357,7 @@ def test_a_persons_scans_count_once_and_few_persons_are_no_calmest_site():
     for few in (again, alike):
         fitted = fit_first(steps, looks + few, None).fields
         assert fitted.trust == usual.trust | {"c": 0.0}
+        assert fitted.added["a"] == usual.added["a"]  # what is c's own is no field of the others
     assert fit_first(steps, looks + again, None).fields.added["c"] == pytest.approx(
         fit_first(steps, [*looks, Look("c", np.mean([look.trend for look in again], axis=0).tolist())], None).fields.added["c"]
     )
