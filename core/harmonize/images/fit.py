@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from core.geometry.grid import Array
 from core.harmonize.features import measure
 from core.harmonize.images.bias import Fields, Trend, field_of
 from core.harmonize.images.brain import brain
@@ -43,6 +44,7 @@ class Look:
         reading: of the prepared scan, for the normaliser.
         landmarks: of the prepared scan, for its site's curve; empty where that is left.
         powers: of the scan as harmonised; empty where noise is left.
+        quiet: likewise, before noise was added.
         figures: likewise, ``joint.FIGURES``; empty before all is mended together.
         slopes: of each parameter: what a step of it changes of each figure; empty but in the look that takes them.
         voxel: edge of the harmonised voxels, mm, in that look.
@@ -55,6 +57,7 @@ class Look:
     reading: Reading = field(default_factory=list, hash=False)
     landmarks: Landmarks = field(default_factory=list, hash=False)
     powers: Powers = field(default_factory=list, hash=False)
+    quiet: Powers = field(default_factory=list, hash=False)
     figures: list[float] = field(default_factory=list, hash=False)
     slopes: list[list[float]] = field(default_factory=list, hash=False)
     voxel: float = 0.0
@@ -107,28 +110,29 @@ def look_last(model: VolumeModel, scan: Scan) -> Look:
         return _look_together(model, scan) if model.mend.slopes else _look_at_slopes(model, scan)
     mapped, made = model.made(scan)
     sharp = sharpness(mapped.image, mapped.mask, scan.grid, model.contrast) if model.steps.resolution else []
-    loud = powers(made.image, mapped.mask) if model.steps.noise_level else []
+    quiet, loud = [powers(each.image, mapped.mask) for each in (mapped, made)] if model.steps.noise_level else ([], [])
     if not model.steps.curve:
-        return Look(scan.site, sharpness=sharp, powers=loud)
+        return Look(scan.site, sharpness=sharp, powers=loud, quiet=quiet)
     mask = mapped.mask if model.texture is None else brain(made.image, scan.grid, stripped=scan.stripped)
-    return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud)
+    return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud, quiet=quiet)
 
 
 def _look_together(model: VolumeModel, scan: Scan) -> Look:
-    return Look(scan.site, figures=_figures(model, scan))
+    mapped, made = model.made(scan)
+    return Look(scan.site, quiet=powers(mapped.image, mapped.mask), figures=_figures(model, scan, made.image))
 
 
 def _look_at_slopes(model: VolumeModel, scan: Scan) -> Look:
     """What a step of each of its site's parameters changes of the scan's figures."""
-    parts, voxel, before = model.parts, min(scan.grid.spacing), np.array(_figures(model, scan))
+    parts, voxel = model.parts, min(scan.grid.spacing)
     known = parts.steps_of(scan.site, voxel)
-    moved = [parts.at({scan.site: known + step}, voxel) for step in np.eye(len(known))]
-    slopes = [(np.array(_figures(model.having(each), scan)) - before).tolist() for each in moved]
+    models = [model] + [model.having(parts.at({scan.site: known + step}, voxel)) for step in np.eye(len(known))]
+    before, *moved = (np.array(_figures(each, scan, each.made(scan)[1].image)) for each in models)
+    slopes = [(figures - before).tolist() for figures in moved]
     return Look(scan.site, slopes=slopes, voxel=voxel)
 
 
-def _figures(model: VolumeModel, scan: Scan) -> list[float]:
-    image = model.made(scan)[1].image
+def _figures(model: VolumeModel, scan: Scan, image: Array) -> list[float]:
     mask = brain(image, scan.grid, stripped=scan.stripped)
     figures = measure(image, scan.grid, mask, model.contrast) | {DARKEST: landmarks(image, mask, model.contrast)[0]}
     return [figures[name] for name in FIGURES]
@@ -177,7 +181,7 @@ def _together(steps: VolumeSteps) -> bool:
 
 
 def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, number: int) -> VolumeModel:
-    """The model after a look at harmonised scans: widths, curves and noise are mended.
+    """The model after a look at harmonised scans: widths, curves and noise are mended, in the end what is common of them is told.
 
     Where noise is matched, the first of these looks is of scans without any: it is fitted, and curves are mended from the next
     on, where all have the same.
@@ -188,6 +192,18 @@ def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, n
         reference: site.
         number: of the look, from 0.
     """
+    mended = _mended(model, looks, reference, number)
+    return mended if wants_look(mended, number + 1) or not looks else _settled(mended, looks)
+
+
+def _settled(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
+    """With the sharpness and the noise that known sites' scans are brought to, after all, for scans of other sites."""
+    resolution = None if model.resolution is None else model.resolution.settled()
+    texture = None if model.texture is None else model.texture.settled(_by_site(looks, "quiet"))
+    return replace(model, resolution=resolution, texture=texture)
+
+
+def _mended(model: VolumeModel, looks: Sequence[Look], reference: str | None, number: int) -> VolumeModel:
     if model.mend is None:
         alone = _mended_alone(_of_those_left(model, looks), looks, reference)
         several = min(len(scans) for scans in _by_site(looks, "site").values()) >= FEWEST

@@ -136,6 +136,9 @@ def test_the_width_that_parts_two_sites_is_found_and_the_common_one_is_met():
     assert "it was not sharpened" in fitted.beyond("sharp", seen["soft"][0])  # it is softer than its site's
     assert not fitted.beyond("sharp", seen["sharp"][0])
     assert not fitted.beyond("soft", seen["soft"][0])
+    rounds = replace(fitted, added={"sharp": (1.0, 1.0, 1.0), "soft": (0.0, 0.0, 0.0)}).settled()
+    assert (np.array(rounds.common) < fitted.common).all()
+    assert not rounds.beyond("elsewhere", seen["soft"][0])  # as soft as what was fitted
     assert Resolution.from_json(fitted.to_json()) == fitted
 
 
@@ -150,7 +153,7 @@ def test_a_kernel_lets_through_what_a_gaussian_does(variance: float):
 
 
 def test_what_sites_still_differ_by_is_taken_back_and_none_gets_more_than_it_needs():
-    fitted = Resolution((2.0, 2.0, 2.0), {"a": (2.0, 2.0, 0.0), "b": (0.0, 0.0, 1.0)}, {})
+    fitted = Resolution((2.0, 2.0, 2.0), {"a": (2.0, 2.0, 0.0), "b": (0.0, 0.0, 1.0)}, {}, {})
     same = fitted.refined({"a": [[2.0, 2.0, 2.0]], "b": [[2.0, 2.0, 2.0]]})
     assert same.added == {site: pytest.approx(widths) for site, widths in fitted.added.items()}
     more = fitted.refined({"a": [[1.5, 2.5, 2.0]], "b": [[2.0, 2.0, 2.0]]})
@@ -170,6 +173,15 @@ def test_rounds_bring_sites_to_one_sharpness_and_one_noise():
     assert sharp[0] == pytest.approx(sharp[1], abs=0.1)  # mm²
     loud = np.array([powers(noisy.image, noisy.mask) for _, noisy in made]).reshape(2, 2, -1).mean(axis=1)
     assert loud[0] == pytest.approx(loud[1], rel=0.05)
+    # the same scans as of a site that was not in the fit
+    new = [model.made(replace(scan, site="elsewhere")) for scan in scans]
+    for mapped, noisy in new:
+        assert sharpness(mapped.image, mapped.mask, GRID) == pytest.approx(sharp.mean(axis=0), abs=0.25)
+        assert powers(noisy.image, noisy.mask) == pytest.approx(loud.mean(axis=0), rel=0.1)
+    assert model.apply(scans[0]).notes == ()
+    assert model.apply(replace(scans[0], site="elsewhere")).notes == (
+        "site elsewhere was not in the fit: made alike by what the scan tells of itself",
+    )
 
 
 def test_noise_has_the_power_that_is_asked_and_white_noise_has_its_variance():
