@@ -113,7 +113,8 @@ class Blind(Run):
 
     def look(self, number, at, members):  # noqa: ARG002 - as the flow calls it
         through = [member for member in members if number < 3 or member.piece.site not in self.failing]
-        marks = {"landmarks": list(range(20, 110, 10)), "powers": [4.0] * 9, "sharpness": [1.0, 1.0, 1.0]}
+        powers = {"powers": [4.0] * 9, "quiet": [3.0] * 9}
+        marks = {"landmarks": list(range(20, 110, 10)), "sharpness": [1.0, 1.0, 1.0]} | powers
         seen = {member.piece.name: Look(member.piece.site, reading=[30.0, 75.0, 105.0], **marks) for member in through}
         return through, seen
 
