@@ -23,6 +23,7 @@ from core.errors import UsageError
 from core.harmonize import model
 from core.harmonize.images.fit import Look, fit_again, fit_first, fit_last, wants_look
 from core.harmonize.images.intensity import CAUTIONS, Normaliser
+from core.harmonize.tables.table import person_of
 from core.io import claim, files
 from core.io.lock import cohort_lock
 from core.io.output import Output
@@ -39,6 +40,7 @@ from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
+from tasks.harmonize.former import take_away
 from tasks.harmonize.maps import Mapped, write_maps
 from tasks.harmonize.sites import Site, inputs_of, sites_of
 from tasks.harmonize.tables import Member
@@ -140,12 +142,12 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
     """Fit intensities on the reference site's scans, or on all; what else makes volumes alike on all. With the scans left.
 
     Raises:
-        UsageError: reference-empty.
+        UsageError: reference-empty, site-lost.
     """
     wanted, steps = settings.reference_site, settings.steps
     geometry: dict[str, Any] = {name: getattr(settings, name) for name in model.GEOMETRY}
     measured = {member.piece.name: work.read_measured(member.piece) or {} for member in members}
-    looks = {member.piece.name: Look(member.piece.site, **measured[member.piece.name].get("Look", {})) for member in members}
+    looks = {member.piece.name: _first_look(member, measured[member.piece.name]) for member in members}
     readings = {name: said.get("Reading", []) for name, said in measured.items()}
     chosen = _chosen(wanted, members)
     volumes = fit_first(steps, list(looks.values()), wanted, settings.contrast)
@@ -165,11 +167,33 @@ def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tu
         shown = tables.some_of_each(members, volumes.shown)
         through, looks = run.look(2 + number, at, shown)
         lost = {member.piece.name for member in shown} - {member.piece.name for member in through}
-        members = [member for member in members if member.piece.name not in lost]
+        members = _left([member for member in members if member.piece.name not in lost])
         volumes = fit_last(volumes, list(looks.values()), wanted, number)
         number += 1
     volume = volumes.to_json() if steps.wanted() else None
     return model.Harmonizer(intensity=intensity, sites=tables.sizes(chosen), volume=volume, **geometry), list(members)
+
+
+def _first_look(member: Member, measured: Mapping[str, Any]) -> Look:
+    return Look(member.piece.site, **measured.get("Look", {}), person=member.person.name or person_of(member.piece.key))
+
+
+def _left(members: list[Member]) -> list[Member]:
+    """The scans that came through a look.
+
+    Raises:
+        UsageError: site-lost.
+    """
+    if not members:
+        remedy = "see their reasons in OUT/harmonized/SITE/isovox/scans, or leave steps out"
+        raise UsageError("site-lost", "scans of each site", "none that came through all looks", remedy)
+    return members
+
+
+def _lost(measured: Sequence[Member], left: Sequence[Member]) -> list[str]:
+    """What to know of sites all of whose scans failed while they were looked at."""
+    gone = sorted(tables.sizes(measured).keys() - tables.sizes(left).keys())
+    return [f"{site} is not in the fit: no scan of it came through the looks" for site in gone]
 
 
 def _chosen(wanted: str | None, members: Sequence[Member]) -> list[Member]:
@@ -277,13 +301,17 @@ def _flags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {f"{row['site']}/{row['scan']}": row["reason"] for row in rows if row["state"] != "done"}
 
 
-def _tell(settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str) -> str:
+def _tell(
+    settings: HarmonizeSettings, rows: list[dict[str, str]], adjusted: Adjusted, registered: str, gone: Sequence[str]
+) -> str:
     """The run's artifacts, and what came of it in a line."""
     states = ["done", "flagged", "failed", *(["skipped"] if settings.ratings else [])]
     count = {state: sum(row["state"] == state for row in rows) for state in states}
     parts = [f"planned {len(rows)} = " + " + ".join(f"{n} {state}" for state, n in count.items()), *adjusted.lines()]
     if left := sum(row["state"] == "skipped" for row in rows):
         parts.append(f"left out: {left} {'scan' if left == 1 else 'scans'} rejected in {files.name_of(settings.ratings or '')}")
+    if gone:
+        parts.append(f"taken away: {len(gone)} {'scan' if len(gone) == 1 else 'scans'} of an earlier call")
     parts += [f"model: {registered}"] if registered else []
     parts += [f"maps: {files.join(settings.out, 'maps')}"] if settings.maps else []
     files.write_json(files.join(settings.out, "isovox", "harmonized.json"), {"Scans": rows, "Said": parts})
@@ -311,14 +339,15 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         run.refused += [refusal for _, refused in restored for refusal in refused] + rejected
         measured = run.through("measure", work.measure, kept)
         _check_sites(sites, measured, given)
-        harmonizer, measured = (given, measured) if given else _fit(settings, run, measured)
-        done = run.apply(harmonizer, measured)
+        harmonizer, left = (given, measured) if given else _fit(settings, run, measured)
+        done = run.apply(harmonizer, left)
+        gone = take_away(settings.out, done)
         maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
     cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
-    left_out = [note for site in sites for note in site.notes]
+    left_out = [note for site in sites for note in site.notes] + _lost(measured, left)
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     if given is None:
         harmonizer = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
@@ -328,7 +357,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     registered = "" if given else _register(settings, harmonizer, adjusted, maps.arrays)
     for caution in adjusted.notes:
         get_run_logger().warning("%s", caution)
-    return _tell(settings, rows, adjusted, registered), not any(row["state"] == "failed" for row in rows)
+    return _tell(settings, rows, adjusted, registered, gone), not any(row["state"] == "failed" for row in rows)
 
 
 @flow(

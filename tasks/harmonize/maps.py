@@ -138,6 +138,7 @@ def write_maps(settings: HarmonizeSettings, tried: Tried, members: Sequence[Memb
         return Mapped(("no maps: no scan of the reference came through",))
     failed = tried("place", place, members)
     notes = [f"{name} has no map: {error}" for name, error in failed.items()]
+    _remove([member for member in members if member.piece.name in failed], LABEL, COMBAT)
     placed = [member for member in members if member.piece.name not in failed]
     maps, more = (given, []) if given is not None else _fit(settings, placed)
     arrays, about = maps.pack()
@@ -187,19 +188,19 @@ def _take_sites_out(maps: Maps, about: dict[str, Any], members: Sequence[Member]
             _write_person(maps, about, person)
         except FeaturesError as error:
             notes.append(f"{person[0].piece.name} has no map by ComBat: {error}")
-            _remove(person)
+            _remove(person, COMBAT)
     new = [member for member in members if member.piece.site not in sites]
-    _remove(new)
+    _remove(new, COMBAT)
     if new and sites:
         notes.append(f"not in the maps' fit, so without maps by ComBat: {', '.join(tables.sizes(new))}")
     return notes
 
 
-def _remove(members: Sequence[Member]) -> None:
-    """Take away what an earlier run made of scans that have no map by ComBat now."""
-    for member in members:
-        files.remove(_sidecar_of(member.piece, COMBAT))
-        files.remove(map_of(member.piece, COMBAT))
+def _remove(members: Sequence[Member], *descs: str) -> None:
+    """Take away what an earlier run made of scans that have no such map now."""
+    for piece, desc in ((member.piece, desc) for member in members for desc in descs):
+        files.remove(_sidecar_of(piece, desc))
+        files.remove(map_of(piece, desc))
 
 
 def _by_person(members: Sequence[Member]) -> list[list[Member]]:

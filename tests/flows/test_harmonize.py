@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -55,12 +56,12 @@ def test_unusable_words_end_with_2_and_nothing_is_made(tmp_path, capsys):
 @pytest.mark.slow
 def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys, monkeypatch):
     words = [f"{name}={site(tmp_path / name, gain, 3, seed)}" for name, gain, seed in (("oslo", 1, 0), ("bonn", 9, 41))]
-    table, out = tmp_path / "ratings.tsv", tmp_path / "out"
-    table.write_text("cohort\tscan\trating\tremark\nbonn\tsub-01_T1w\treject\tghost\noslo\tsub-00_T1w\tdoubt\t\n")
+    ratings, out = tmp_path / "ratings.tsv", tmp_path / "out"
+    ratings.write_text("cohort\tscan\trating\tremark\nbonn\tsub-01_T1w\treject\tghost\noslo\tsub-00_T1w\tdoubt\t\n")
     assert isovox("harmonize", *words, out, "--ratings", tmp_path / "none.tsv", *SETTINGS) == 2
     assert not out.exists()
     monkeypatch.setattr(progress, "_quiet", False)
-    assert isovox("harmonize", *words, out, "--ratings", table, *SETTINGS[:-1]) == 0
+    assert isovox("harmonize", *words, out, "--ratings", ratings, *SETTINGS[:-1]) == 0
     told, waits = capsys.readouterr()
     assert "starting services, and looking at the sites' scans meanwhile …" in waits
     assert waits.count("3 scans planned") == 2  # each site once, beside the start of services
@@ -75,6 +76,16 @@ def test_rejected_scans_are_left_out_and_that_is_told(tmp_path, capsys, monkeypa
         for dataset in ("oslo", "bonn", "harmonized/oslo", "harmonized/bonn"):
             assert errors_of(out / dataset) == [], dataset
     assert "rejected by rating: ghost; left out" in (out / "report.html").read_text()
+    # on a second look another is a ghost: what was made of it before is gone
+    ratings.write_text(f"{ratings.read_text()}oslo\tsub-02_T1w\treject\tghost\n")
+    assert isovox("harmonize", *words, out, "--ratings", ratings, *SETTINGS[:-1]) == 0
+    assert "taken away: 1 scan of an earlier call" in capsys.readouterr().out
+    assert [Path(name).name for name in volumes(out) if "oslo" in name] == [
+        f"sub-{number}_desc-harmonized_T1w.nii.gz" for number in ("00", "01")
+    ]
+    assert "sub-02" not in (out / "harmonized" / "oslo" / "participants.tsv").read_text()
+    models = {json.loads(path.read_text())["Isovox"]["Harmonized"]["Model"] for path in out.rglob("*_desc-harmonized_T1w.json")}
+    assert len(models) == 1
 
 
 @pytest.mark.slow

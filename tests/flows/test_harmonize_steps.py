@@ -12,10 +12,12 @@ from core.errors import UsageError
 from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.images import fit, volume
+from core.harmonize.images.bias import POWERS
+from core.harmonize.images.fit import Look
 from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
-from flows.harmonize import Run, _fit, _intensities_alone, _with_method_of
+from flows.harmonize import Run, _first_look, _fit, _intensities_alone, _lost, _with_method_of
 from flows.runs.sites import given_harmonizer, given_maps
 from tasks.harmonize import work
 from tasks.harmonize.sites import Person
@@ -93,6 +95,41 @@ def test_sites_of_several_scans_are_mended_together_by_slopes_of_few(members, tm
     assert looked == [4, 4, 2, 4, 4, 4, 4, 0]  # each part alone, slopes of a scan of each site, all together
     assert fitted.volumes.mend is None
     assert "mend" not in fitted.model_dump_json()
+
+
+def test_who_was_scanned_is_known_in_the_first_look(members):
+    first, second = (replace(members[0].piece, key=f"sub-00_ses-{number}_T1w") for number in (1, 2))
+    assert _first_look(replace(members[0], piece=first), {}) == _first_look(replace(members[1], piece=second), {})
+    named = replace(members[0], person=Person(name="somebody"))
+    assert _first_look(named, {"Look": {"trend": [0.5]}}) == Look("oslo", [0.5], person="somebody")
+
+
+class Blind(Run):
+    """Looks of which some sites' scans do not come through."""
+
+    def __init__(self, settings, failing):
+        super().__init__(settings, here)
+        self.failing = failing
+
+    def look(self, number, at, members):  # noqa: ARG002 - as the flow calls it
+        through = [member for member in members if number < 3 or member.piece.site not in self.failing]
+        powers = {"powers": [4.0] * 9, "quiet": [3.0] * 9}
+        marks = {"landmarks": list(range(20, 110, 10)), "sharpness": [1.0, 1.0, 1.0]} | powers
+        seen = {member.piece.name: Look(member.piece.site, reading=[30.0, 75.0, 105.0], **marks) for member in through}
+        return through, seen
+
+
+def test_a_site_that_is_lost_in_a_look_is_told_and_the_others_are_fitted(members, monkeypatch):
+    monkeypatch.setattr(fit, "ROUNDS", 2)
+    marks = {"trend": [0.0] * len(POWERS), "sharpness": [1.0, 1.0, 1.0]}
+    monkeypatch.setattr(work, "read_measured", lambda _: {"Look": marks, "Reading": [30.0, 75.0, 105.0]})
+    settings = settings_of(members)
+    fitted, left = _fit(settings, Blind(settings, {"bonn"}), members)
+    assert {member.piece.site for member in left} == {"oslo"}
+    assert set(fitted.volumes.fields.added) == set(fitted.volumes.resolution.added) == {"oslo"}
+    assert _lost(members, left) == ["bonn is not in the fit: no scan of it came through the looks"]
+    with pytest.raises(UsageError, match=r"site-lost: expected scans of each site, but got none that came through all looks"):
+        _fit(settings, Blind(settings, set(NOISE)), members)
 
 
 def test_a_harmoniser_without_steps_says_nothing_of_them():

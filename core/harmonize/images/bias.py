@@ -6,7 +6,7 @@ degree in the brain's own frame, so that brains of any size and place compare:
 
     log field of N4 = anatomy and the reference's field + what the site adds + what is this scan's own
 
-The site's part is taken away whole, the scan's own as far as scans of the site differ more than those of the calmest site do.
+The site's part is taken away whole, the scan's own as far as persons of the site differ more than those of the calmest site do.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ LARGEST = 1.0  # logarithm, either way: beyond the brain splines run away
 DEGREE = 3  # of the polynomials, over all axes
 POWERS = tuple(power for power in np.ndindex((DEGREE + 1,) * 3) if 0 < sum(power) <= DEGREE)
 SAMPLED = 40_000  # voxels that a trend is fitted to, at most
+FEWEST = 4  # persons of a site that says what is common, or calm: fewer may be odd, or alike, by chance
 
 
 def bias_field(image: Array, mask: Kept, grid: Grid) -> Array:
@@ -118,18 +119,19 @@ class Fields:
 
     @classmethod
     def fit(cls, trends: Mapping[str, Sequence[Trend]], reference: str | None) -> Self:
-        """By empirical Bayes: scans of the calmest site differ by anatomy and N4's errors alone.
+        """By empirical Bayes: persons of the calmest site differ by anatomy and N4's errors alone.
 
-        So does the one scan of a site from what its next one will show: as far as that may be all it shows, it is no field.
+        So does the one person of a site from what its next one will show: as far as that may be all it shows, it is no field.
 
         Args:
-            trends: of each site's scans.
-            reference: the site whose mean is the common one; None: the mean of the sites.
+            trends: of each site's persons, the mean of a person's scans.
+            reference: the site whose mean is the common one; None: the mean of the sites of several persons.
         """
         means = {site: np.mean(np.array(theirs), axis=0) for site, theirs in trends.items()}
-        common = np.mean(list(means.values()), axis=0) if reference is None else means[reference]
+        several = [site for site, theirs in trends.items() if len(theirs) >= FEWEST]
+        common = np.mean([means[site] for site in several or means], axis=0) if reference is None else means[reference]
         spreads = {site: float(np.var(np.array(t), axis=0, ddof=1).sum()) for site, t in trends.items() if len(t) > 1}
-        least = min(spreads.values(), default=0.0)
+        least = min(spreads[site] for site in several) if several else _pooled(spreads, trends)
         between = float(np.mean([((mean - common) ** 2).sum() for mean in means.values()]))
         lone = _share(between, least)
         return cls(
@@ -164,6 +166,12 @@ class Fields:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What ``to_json`` wrote."""
         return cls(**value)
+
+
+def _pooled(spreads: Mapping[str, float], trends: Mapping[str, Sequence[Trend]]) -> float:
+    """The spread of all sites' persons about their own site's mean; 0 where no site has two."""
+    free = {site: len(trends[site]) - 1 for site in spreads}
+    return sum(free[site] * spread for site, spread in spreads.items()) / max(sum(free.values()), 1)
 
 
 def _share(signal: float, noise: float) -> float:

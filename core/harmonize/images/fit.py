@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from core.geometry.grid import Array
 from core.harmonize.features import measure
 from core.harmonize.images.bias import Fields, Trend, field_of
 from core.harmonize.images.brain import brain
@@ -43,9 +44,11 @@ class Look:
         reading: of the prepared scan, for the normaliser.
         landmarks: of the prepared scan, for its site's curve; empty where that is left.
         powers: of the scan as harmonised; empty where noise is left.
+        quiet: likewise, before noise was added.
         figures: likewise, ``joint.FIGURES``; empty before all is mended together.
         slopes: of each parameter: what a step of it changes of each figure; empty but in the look that takes them.
         voxel: edge of the harmonised voxels, mm, in that look.
+        person: whose scan it is, in the first look; empty where no other scan of the site is that person's.
     """
 
     site: str
@@ -54,13 +57,15 @@ class Look:
     reading: Reading = field(default_factory=list, hash=False)
     landmarks: Landmarks = field(default_factory=list, hash=False)
     powers: Powers = field(default_factory=list, hash=False)
+    quiet: Powers = field(default_factory=list, hash=False)
     figures: list[float] = field(default_factory=list, hash=False)
     slopes: list[list[float]] = field(default_factory=list, hash=False)
     voxel: float = 0.0
+    person: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """What was seen, without the site; bit for bit."""
-        return {name: value for name, value in vars(self).items() if name != "site" and value}
+        """What was seen, not where and of whom; bit for bit."""
+        return {name: value for name, value in vars(self).items() if name not in {"site", "person"} and value}
 
     def seen(self, more: Mapping[str, Any]) -> Look:
         """With what another look gave."""
@@ -105,28 +110,29 @@ def look_last(model: VolumeModel, scan: Scan) -> Look:
         return _look_together(model, scan) if model.mend.slopes else _look_at_slopes(model, scan)
     mapped, made = model.made(scan)
     sharp = sharpness(mapped.image, mapped.mask, scan.grid, model.contrast) if model.steps.resolution else []
-    loud = powers(made.image, mapped.mask) if model.steps.noise_level else []
+    quiet, loud = [powers(each.image, mapped.mask) for each in (mapped, made)] if model.steps.noise_level else ([], [])
     if not model.steps.curve:
-        return Look(scan.site, sharpness=sharp, powers=loud)
+        return Look(scan.site, sharpness=sharp, powers=loud, quiet=quiet)
     mask = mapped.mask if model.texture is None else brain(made.image, scan.grid, stripped=scan.stripped)
-    return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud)
+    return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud, quiet=quiet)
 
 
 def _look_together(model: VolumeModel, scan: Scan) -> Look:
-    return Look(scan.site, figures=_figures(model, scan))
+    mapped, made = model.made(scan)
+    return Look(scan.site, quiet=powers(mapped.image, mapped.mask), figures=_figures(model, scan, made.image))
 
 
 def _look_at_slopes(model: VolumeModel, scan: Scan) -> Look:
     """What a step of each of its site's parameters changes of the scan's figures."""
-    parts, voxel, before = model.parts, min(scan.grid.spacing), np.array(_figures(model, scan))
+    parts, voxel = model.parts, min(scan.grid.spacing)
     known = parts.steps_of(scan.site, voxel)
-    moved = [parts.at({scan.site: known + step}, voxel) for step in np.eye(len(known))]
-    slopes = [(np.array(_figures(model.having(each), scan)) - before).tolist() for each in moved]
+    models = [model] + [model.having(parts.at({scan.site: known + step}, voxel)) for step in np.eye(len(known))]
+    before, *moved = (np.array(_figures(each, scan, each.made(scan)[1].image)) for each in models)
+    slopes = [(figures - before).tolist() for figures in moved]
     return Look(scan.site, slopes=slopes, voxel=voxel)
 
 
-def _figures(model: VolumeModel, scan: Scan) -> list[float]:
-    image = model.made(scan)[1].image
+def _figures(model: VolumeModel, scan: Scan, image: Array) -> list[float]:
     mask = brain(image, scan.grid, stripped=scan.stripped)
     figures = measure(image, scan.grid, mask, model.contrast) | {DARKEST: landmarks(image, mask, model.contrast)[0]}
     return [figures[name] for name in FIGURES]
@@ -134,14 +140,22 @@ def _figures(model: VolumeModel, scan: Scan) -> list[float]:
 
 def fit_first(steps: VolumeSteps, looks: Sequence[Look], reference: str | None, contrast: Contrast = "T1w") -> VolumeModel:
     """The model after the first look: all that prepares a scan."""
-    fields = Fields.fit(_by_site(looks, "trend"), reference) if steps.bias_field else None
+    fields = Fields.fit(_trends(looks), reference) if steps.bias_field else None
     resolution = Resolution.fit(_by_site(looks, "sharpness")) if steps.resolution else None
     return VolumeModel(steps, contrast, fields, resolution)
 
 
+def _trends(looks: Sequence[Look]) -> dict[str, list[Trend]]:
+    """Of each site's persons, the mean of a person's scans."""
+    persons: dict[str, dict[str | int, list[Trend]]] = defaultdict(lambda: defaultdict(list))
+    for number, look in enumerate(looks):
+        persons[look.site][look.person or number].append(look.trend)
+    return {site: [np.mean(np.array(scans), axis=0).tolist() for scans in theirs.values()] for site, theirs in persons.items()}
+
+
 def fit_again(model: VolumeModel, looks: Sequence[Look], normaliser: Normaliser | None, reference: str | None) -> VolumeModel:
     """The model after the second look: with the normaliser and the sites' curves, all but the noise."""
-    curves = None
+    model, curves = _of_those_left(model, looks), None
     if model.steps.curve:
         mapped = [replace(look, landmarks=_on_scale(look, normaliser)) for look in looks]
         curves = Curves.fit(_by_site(mapped, "landmarks"), reference)
@@ -167,7 +181,7 @@ def _together(steps: VolumeSteps) -> bool:
 
 
 def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, number: int) -> VolumeModel:
-    """The model after a look at harmonised scans: widths, curves and noise are mended.
+    """The model after a look at harmonised scans: widths, curves and noise are mended, in the end what is common of them is told.
 
     Where noise is matched, the first of these looks is of scans without any: it is fitted, and curves are mended from the next
     on, where all have the same.
@@ -178,16 +192,43 @@ def fit_last(model: VolumeModel, looks: Sequence[Look], reference: str | None, n
         reference: site.
         number: of the look, from 0.
     """
+    mended = _mended(model, looks, reference, number)
+    return mended if wants_look(mended, number + 1) or not looks else _settled(mended, looks)
+
+
+def _settled(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
+    """With the sharpness and the noise that known sites' scans are brought to, after all, for scans of other sites."""
+    resolution = None if model.resolution is None else model.resolution.settled()
+    texture = None if model.texture is None else model.texture.settled(_by_site(looks, "quiet"))
+    return replace(model, resolution=resolution, texture=texture)
+
+
+def _mended(model: VolumeModel, looks: Sequence[Look], reference: str | None, number: int) -> VolumeModel:
     if model.mend is None:
-        alone = _mended_alone(model, looks, reference)
+        alone = _mended_alone(_of_those_left(model, looks), looks, reference)
         several = min(len(scans) for scans in _by_site(looks, "site").values()) >= FEWEST
         return replace(alone, mend=Mend()) if several and _together(model.steps) and number == ROUNDS - 1 else alone
     if not looks:  # none of the few scans that were asked came through: each part stays as it was mended alone
         return replace(model, mend=None)
     if not model.mend.slopes:
         return replace(model, mend=Mend.of([look.voxel for look in looks], _by_site(looks, "slopes")))
-    better = model.having(model.mend.mended(model.parts, _by_site(looks, "figures"), reference))
+    left = _of_those_left(model, looks)
+    better = left.having(model.mend.mended(left.parts, _by_site(looks, "figures"), reference))
     return replace(better, mend=None) if number == last_looks(model.steps) - 1 else better
+
+
+def _of_those_left(model: VolumeModel, looks: Sequence[Look]) -> VolumeModel:
+    """The model without sites of which no scan came through a look at all: they have no say in what the others come to."""
+    sites = {look.site for look in looks}
+    parts = {name: getattr(model, name) for name in ("fields", "resolution", "curves", "texture")}
+    return replace(model, **{name: _of_sites(part, sites) for name, part in parts.items() if part is not None})
+
+
+def _of_sites(part: Any, sites: set[str]) -> Any:
+    """A part of a model, whose tables are all by site."""
+    tables = {name: table for name, table in vars(part).items() if isinstance(table, dict)}
+    kept = {name: {site: value for site, value in table.items() if site in sites} for name, table in tables.items()}
+    return replace(part, **kept)
 
 
 def _mended_alone(model: VolumeModel, looks: Sequence[Look], reference: str | None) -> VolumeModel:

@@ -68,11 +68,13 @@ class Resolution:
         common: variances, mm² an axis, that all scans are brought to.
         added: FWHM in mm, an axis, of the Gaussian through which the scans of a site are seen.
         softest: the largest variances of a scan that a site was fitted on.
+        own: the median ones.
     """
 
     common: Widths
     added: dict[str, Widths]
     softest: dict[str, Widths]
+    own: dict[str, Widths]
 
     @classmethod
     def fit(cls, seen: Mapping[str, Sequence[Sequence[float]]]) -> Resolution:
@@ -84,7 +86,8 @@ class Resolution:
         by_site = {site: np.median(np.array(scans), axis=0) for site, scans in seen.items()}
         common = np.max(list(by_site.values()), axis=0)
         softest = {site: triple(np.max(np.array(scans), axis=0)) for site, scans in seen.items()}
-        return cls(triple(common), {site: _added(own, common) for site, own in by_site.items()}, softest)
+        added = {site: _added(own, common) for site, own in by_site.items()}
+        return cls(triple(common), added, softest, {site: triple(own) for site, own in by_site.items()})
 
     def refined(self, seen: Mapping[str, Sequence[Sequence[float]]]) -> Resolution:
         """With widths by which harmonised scans come nearer to each other in sharpness.
@@ -96,13 +99,19 @@ class Resolution:
         wider = raised({site: values.tolist() for site, values in variances.items()}, seen)
         return replace(self, added={site: triple(FWHM * np.sqrt(values)) for site, values in wider.items()})
 
+    def settled(self) -> Resolution:
+        """With the variances that the middle site's are brought to as the common ones: rounds moved them, other sites' follow."""
+        reached = [np.array(self.own[site]) + np.square(np.array(widths) / FWHM) for site, widths in self.added.items()]
+        return replace(self, common=triple(np.median(reached, axis=0)))
+
     def widths(self, site: str, own: Sequence[float]) -> Widths:
         """FWHM in mm, an axis, that a scan is seen through: its site's, or of a site that is not known by its own sharpness."""
         return self.added[site] if site in self.added else _added(own, self.common)
 
     def beyond(self, site: str, own: Sequence[float]) -> str:
         """Why a scan is less sharp than it should be, or nothing: than its site's, or of a site that is not known, than any."""
-        excess = np.array(own) - np.array(self.softest.get(site, self.common))
+        softest = self.softest.get(site, np.max(list(self.own.values()), axis=0))
+        excess = np.array(own) - np.array(softest)
         short = [axis for axis, more in zip("RAS", excess, strict=True) if more > (NEAR / FWHM) ** 2]
         return f"less sharp along {' and '.join(short)} than what was fitted; it was not sharpened" if short else ""
 
@@ -113,8 +122,8 @@ class Resolution:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Resolution:
         """What ``to_json`` wrote."""
-        added, softest = ({site: triple(each) for site, each in value[name].items()} for name in ("added", "softest"))
-        return cls(triple(value["common"]), added, softest)
+        tables = ({site: triple(each) for site, each in value[name].items()} for name in ("added", "softest", "own"))
+        return cls(triple(value["common"]), *tables)
 
 
 def triple(values: Sequence[float] | Values) -> Widths:

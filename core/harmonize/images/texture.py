@@ -69,6 +69,15 @@ class Texture:
         """
         return replace(self, added={site: values.tolist() for site, values in raised(self.added, powers).items()})
 
+    def settled(self, quiet: Mapping[str, Sequence[Powers]]) -> Self:
+        """With the powers that the middle site's are brought to as the common ones: rounds moved them, other sites' follow.
+
+        Args:
+            quiet: of each site's scans before noise is added.
+        """
+        reached = [np.median(np.array(theirs), axis=0) + self.added[site] for site, theirs in quiet.items()]
+        return replace(self, common=np.median(reached, axis=0).tolist())
+
     def lacking(self, site: str, own: Sequence[float]) -> Powers:
         """What a scan lacks: what its site does, or of a site that is not known, what it does itself by its ``own`` powers."""
         return self.added[site] if site in self.added else np.maximum(np.array(self.common) - own, 0).tolist()

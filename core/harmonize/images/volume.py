@@ -32,7 +32,7 @@ from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 5  # of what is fitted
+VERSION = 6  # of what is fitted
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,18 @@ class VolumeModel:
             InputError: as ``map``.
         """
         made = self.made(scan)[1]
-        if softer := self._softer(scan):
-            made = replace(made, notes=(softer, *made.notes))
+        first = tuple(word for word in (self._new(scan.site), self._softer(scan)) if word)
+        made = replace(made, notes=(*first, *made.notes))
         if self.steps.brain_only:
             return replace(made, image=np.where(made.mask, made.image, np.float32(0)))
         return made
+
+    def _new(self, site: str) -> str:
+        """What to know of scans of a site that was not in the fit, where something is fitted a site."""
+        known = [set(part.added) for part in (self.fields, self.resolution, self.texture) if part is not None]
+        known += [] if self.curves is None else [set(self.curves.sites)]
+        new = any(site not in sites for sites in known)
+        return f"site {site} was not in the fit: made alike by what the scan tells of itself" if new else ""
 
     def _softer(self, scan: Scan) -> str:
         """Why a scan of a known site, which is seen through its site's Gaussian, comes out less sharp than the others."""

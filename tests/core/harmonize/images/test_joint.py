@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from core.harmonize.images.curve import Curves
-from core.harmonize.images.fit import ROUNDS, fit_last, wants_look
+from core.harmonize.images.fit import JOINT, ROUNDS, Look, fit_again, fit_last, wants_look
 from core.harmonize.images.joint import FIGURES, LEVELS, MOST, Mend, Parts
 from core.harmonize.images.resolution import Resolution
 from core.harmonize.images.texture import EDGES, Texture
@@ -27,7 +29,7 @@ def parts() -> Parts:
     common = np.linspace(30, 3, BANDS)
     added = {site: (common * (0.4 - 0.2 * number)).tolist() for number, site in enumerate(SITES)}
     none = dict.fromkeys(SITES, (0.0, 0.0, 0.0))
-    return Parts(Resolution((1.0, 1.0, 1.0), widths, none), Texture(common.tolist(), added), Curves(known, curves))
+    return Parts(Resolution((1.0, 1.0, 1.0), widths, none, none), Texture(common.tolist(), added), Curves(known, curves))
 
 
 def lines(seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -100,6 +102,52 @@ def test_where_no_scan_gives_slopes_the_parts_stay_as_they_are_and_no_look_is_wa
     after = fit_last(model, [], "reference", ROUNDS)
     assert after.parts == known
     assert not wants_look(after, ROUNDS + 1)
+
+
+LEFT = ("reference", "a")
+QUIET = [float(value) for value in range(BANDS, 0, -1)]  # powers before noise is added
+
+
+def looks_at_those_left(known: Parts) -> list[Look]:
+    slopes, beside = lines()
+    about = {"landmarks": known.curves.common, "powers": known.texture.common, "quiet": QUIET, "voxel": VOXEL}
+    return [
+        Look(site, sharpness=[0.0, 0.0, 0.0], figures=list(beside[site]), slopes=slopes[site].tolist(), **about) for site in LEFT
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 1, ROUNDS])
+def test_a_site_whose_scans_all_fail_in_a_look_has_no_say_any_more_and_stops_nothing(number):
+    known = parts()
+    looks = looks_at_those_left(known)
+    model = VolumeModel(VolumeSteps(resolution=True, curve=True, noise_level=True)).having(known)
+    if number == 0:  # it was lost as scans were prepared
+        model = replace(fit_again(replace(model, curves=None), looks, None, "reference"), texture=None)
+    if number == ROUNDS:  # of the few scans that slopes are taken of, and of all others in the next look
+        model = fit_last(replace(model, mend=Mend()), looks, "reference", number)
+    after = fit_last(model, looks, "reference", number + (number == ROUNDS))
+    for table in (after.resolution.added, after.resolution.softest, after.texture.added, after.curves.sites):
+        assert set(table) == set(LEFT)
+    added = np.array([[*after.resolution.added[site], *after.texture.added[site]] for site in LEFT])
+    assert added.min(axis=0) == pytest.approx(np.zeros(3 + BANDS), abs=1e-9)  # its blur and noise make nobody's needless
+
+
+@pytest.mark.parametrize("last", [ROUNDS - 1, ROUNDS + JOINT])
+def test_scans_of_other_sites_come_in_the_end_to_where_those_of_the_middle_site_do(last):
+    known = parts()
+    looks = looks_at_those_left(known)
+    model = VolumeModel(VolumeSteps(resolution=True, curve=True, noise_level=True)).having(known)
+    if last > ROUNDS:
+        model = fit_last(replace(model, mend=Mend()), looks, "reference", ROUNDS)
+    before, after = (fit_last(model, looks, "reference", number) for number in (last - 1, last))
+    assert before.parts.texture.common == known.texture.common  # by which steps are measured on the way
+    assert before.parts.resolution.common == known.resolution.common
+    assert not wants_look(after, last + 1)
+    noise = np.mean([after.texture.added[site] for site in LEFT], axis=0)  # the middle of two
+    assert after.texture.lacking("elsewhere", QUIET) == pytest.approx(noise)
+    width = np.sqrt(np.mean(np.square([after.resolution.added[site] for site in LEFT]), axis=0))
+    assert after.resolution.widths("elsewhere", after.resolution.own["a"]) == pytest.approx(width)
+    assert VolumeModel.from_json(after.to_json(), "T1w", None) == after
 
 
 def test_one_scan_far_off_moves_a_site_no_further_than_three_deviations():

@@ -14,7 +14,17 @@ from core.geometry.grid import Grid
 from core.harmonize.images import fit
 from core.harmonize.images.bias import POWERS, Fields, bias_field, field_of, trend_of
 from core.harmonize.images.curve import Curves, landmarks
-from core.harmonize.images.fit import fit_again, fit_first, fit_last, last_looks, look_again, look_first, look_last, wants_look
+from core.harmonize.images.fit import (
+    Look,
+    fit_again,
+    fit_first,
+    fit_last,
+    last_looks,
+    look_again,
+    look_first,
+    look_last,
+    wants_look,
+)
 from core.harmonize.images.intensity import Normaliser, read
 from core.harmonize.images.joint import Mend
 from core.harmonize.images.resolution import FWHM, Resolution, blurred, gaussian, sharpness
@@ -126,6 +136,9 @@ def test_the_width_that_parts_two_sites_is_found_and_the_common_one_is_met():
     assert "it was not sharpened" in fitted.beyond("sharp", seen["soft"][0])  # it is softer than its site's
     assert not fitted.beyond("sharp", seen["sharp"][0])
     assert not fitted.beyond("soft", seen["soft"][0])
+    rounds = replace(fitted, added={"sharp": (1.0, 1.0, 1.0), "soft": (0.0, 0.0, 0.0)}).settled()
+    assert (np.array(rounds.common) < fitted.common).all()
+    assert not rounds.beyond("elsewhere", seen["soft"][0])  # as soft as what was fitted
     assert Resolution.from_json(fitted.to_json()) == fitted
 
 
@@ -140,7 +153,7 @@ def test_a_kernel_lets_through_what_a_gaussian_does(variance: float):
 
 
 def test_what_sites_still_differ_by_is_taken_back_and_none_gets_more_than_it_needs():
-    fitted = Resolution((2.0, 2.0, 2.0), {"a": (2.0, 2.0, 0.0), "b": (0.0, 0.0, 1.0)}, {})
+    fitted = Resolution((2.0, 2.0, 2.0), {"a": (2.0, 2.0, 0.0), "b": (0.0, 0.0, 1.0)}, {}, {})
     same = fitted.refined({"a": [[2.0, 2.0, 2.0]], "b": [[2.0, 2.0, 2.0]]})
     assert same.added == {site: pytest.approx(widths) for site, widths in fitted.added.items()}
     more = fitted.refined({"a": [[1.5, 2.5, 2.0]], "b": [[2.0, 2.0, 2.0]]})
@@ -160,6 +173,15 @@ def test_rounds_bring_sites_to_one_sharpness_and_one_noise():
     assert sharp[0] == pytest.approx(sharp[1], abs=0.1)  # mm²
     loud = np.array([powers(noisy.image, noisy.mask) for _, noisy in made]).reshape(2, 2, -1).mean(axis=1)
     assert loud[0] == pytest.approx(loud[1], rel=0.05)
+    # the same scans as of a site that was not in the fit
+    new = [model.made(replace(scan, site="elsewhere")) for scan in scans]
+    for mapped, noisy in new:
+        assert sharpness(mapped.image, mapped.mask, GRID) == pytest.approx(sharp.mean(axis=0), abs=0.25)
+        assert powers(noisy.image, noisy.mask) == pytest.approx(loud.mean(axis=0), rel=0.1)
+    assert model.apply(scans[0]).notes == ()
+    assert model.apply(replace(scans[0], site="elsewhere")).notes == (
+        "site elsewhere was not in the fit: made alike by what the scan tells of itself",
+    )
 
 
 def test_noise_has_the_power_that_is_asked_and_white_noise_has_its_variance():
@@ -333,3 +355,29 @@ def test_a_scan_is_trusted_as_far_as_its_site_varies_more_than_the_calmest():
     own = [0.2] * len(POWERS)
     assert fitted.beyond("wild", own) == pytest.approx([0.1 + 0.1 * fitted.trust["wild"]] * len(POWERS), abs=0.01)
     assert fitted.elsewhere > 0.9
+
+
+def test_a_persons_scans_count_once_and_few_persons_are_no_calmest_site():
+    draw = np.random.default_rng(0)
+    wild = {site: draw.normal(0, 0.03, (10, len(POWERS))) for site in "ab"}
+    looks = [Look(site, trend.tolist(), person=f"{site}{n}") for site in "ab" for n, trend in enumerate(wild[site])]
+    steps = VolumeSteps(bias_field=True)
+    usual = fit_first(steps, looks, None).fields
+    assert max(usual.trust.values()) < 0.2  # what is left is chance
+    again = [Look("c", (wild["a"][0] + draw.normal(0, 0.001, len(POWERS))).tolist(), person="c0") for _ in range(2)]
+    alike = [replace(look, person=f"c{n}") for n, look in enumerate(again)]  # two persons, alike by chance
+    for few in (again, alike):
+        fitted = fit_first(steps, looks + few, None).fields
+        assert fitted.trust == usual.trust | {"c": 0.0}
+        assert fitted.added["a"] == usual.added["a"]  # what is c's own is no field of the others
+    assert fit_first(steps, looks + again, None).fields.added["c"] == pytest.approx(
+        fit_first(steps, [*looks, Look("c", np.mean([look.trend for look in again], axis=0).tolist())], None).fields.added["c"]
+    )
+
+
+def test_where_all_sites_have_few_persons_their_spread_is_that_of_all_of_them():
+    few = {"a": [[0.01] * len(POWERS), [-0.01] * len(POWERS)], "b": [[0.03] * len(POWERS)] * 2 + [[-0.03] * len(POWERS)]}
+    spreads = {site: np.var(trends, axis=0, ddof=1).sum() for site, trends in few.items()}
+    pooled = (spreads["a"] + 2 * spreads["b"]) / 3
+    fitted = Fields.fit(few, None)
+    assert fitted.trust == {"a": 0.0, "b": pytest.approx((spreads["b"] - pooled) / spreads["b"])}
