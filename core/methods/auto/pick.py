@@ -109,4 +109,8 @@ def _why_otherwise(facts: Facts, cell: Cell | None) -> str:
     """Why no other method was thought of for a scan of a cell, or of none."""
     if cell:
         return f"nothing did surely better on {cell.scans()} ({cell.persons} persons)"
-    return "the scan has no slices" if facts.sliced is False else "no trained model was measured on such scans"
+    if facts.sliced is False:
+        return "the scan has no slices"
+    if facts.contrast is None:
+        return "its contrast is not told (name it in a table's column suffix)"
+    return "no trained model was measured on such scans"

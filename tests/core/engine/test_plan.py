@@ -27,12 +27,13 @@ from core.settings.run import RunSettings
 
 def scan(key: str = "sub-01_T1w", sha256: str = "a" * 64, **changes: Any) -> ScanPlan:
     grid = Grid((50, 60, 20), np.diag([2.0, 2, 6, 1])).to_json()
+    named = changes.get("entities", {})
     made = ScanPlan(
         key=key,
         uris=(f"/data/{key}.nii.gz",),
         relative=f"{key}.nii.gz",
         kind="nifti",
-        stem=f"{key}_desc-restored",
+        stem="_".join([key, *([f"ce-{named['ce']}"] if "ce" in named else []), "desc-restored", named.get("suffix", "MRI")]),
         group=key,
         sha256=sha256,
         source=grid,
