@@ -40,11 +40,11 @@ def plan_with(settings: RunSettings, choice: Choice, *, quiet: bool) -> CohortPl
     from flows.runs.planning import plan_run
 
     plan = plan_run(settings, choice)
-    if choice.newer and choice.weights and not quiet:
-        newer, current = choice.newer, choice.weights
+    for method, current, newer in [] if quiet else choice.kept():
+        count = sum(scan.method == method for scan in plan.scans)
         say(
             f"{newer.name} version {newer.version} is there; this output keeps to version {current.version}, which made it: "
-            f"{len(plan.scans)} scans would be restored again with --on-new-model redo"
+            f"{count} scans would be restored again with --on-new-model redo"
         )
     return plan
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.geometry.grid import Array, Grid
+from core.models.scaling import background
 from core.stats import NORMAL_MAD, ScanStats, head_threshold
 
 CERTAIN = 5.0  # standard errors of the gain
@@ -67,16 +68,16 @@ def banding(image: Array, grid: Grid, stats: ScanStats) -> Banding | None:
     """The banding of a scan.
 
     Args:
-        image: float32 (x, y, z), the whole scan; magnitudes.
+        image: float32 (x, y, z), the whole scan; magnitudes, of which single voxels may lie below 0.
         grid: canonical, of the scan.
         stats: of the scan.
 
     Returns:
         the gain and its limit; None where nothing can be told: no slice axis, fewer than 10 slices with a head in them, or
-        values below 0.
+        air below 0.
     """
     axis = grid.slice_axis
-    if axis is None or stats.minimum < 0:
+    if axis is None or background(stats) < 0:
         return None
     steps = _steps(np.moveaxis(image, axis, 0), head_threshold(image, stats))
     if np.count_nonzero(np.isfinite(steps)) < LEAST_SLICES:

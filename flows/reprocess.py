@@ -181,7 +181,7 @@ def _plan_and_run(settings: RunSettings, choice: Choice) -> dict[str, int]:
         plan = plan_run(settings, choice)
     with remembered(out):
         todo = unfinished(plan)
-        changes = changes_of(plan, todo, choice.newer)
+        changes = changes_of(plan, todo, choice.newer, choice.newer_others)
         log = get_run_logger()
         log.info("%s: %s", files.name_of(settings.input), changes.counts())
         for note in changes.notes():

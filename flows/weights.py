@@ -68,11 +68,18 @@ class Choice:
         weights: that it uses; None where the method needs none.
         newer: what the registry's alias names by now, where the run keeps to the model that made its output.
         others: champions of the methods that single scans may have of their own, by the methods' names.
+        newer_others: the same as ``newer`` of these.
     """
 
     weights: Weights | None
     newer: Weights | None = None
     others: dict[str, Weights] = field(default_factory=dict)
+    newer_others: dict[str, Weights] = field(default_factory=dict)
+
+    def kept(self) -> list[tuple[str, Weights, Weights]]:
+        """Models that the run keeps to though there are newer ones: the method ("": the run's), the model kept, the newer one."""
+        own = [("", self.weights, self.newer)] if self.weights and self.newer else []
+        return [*own, *((name, self.others[name], newer) for name, newer in self.newer_others.items())]
 
 
 def _others(settings: RunSettings) -> dict[str, Weights]:
@@ -102,31 +109,40 @@ def choose_weights(settings: RunSettings) -> Choice:
         WeightsError: a pickle, or weights that are not what their config says.
     """
     named, others = resolve_weights(settings), _others(settings)
-    before = _model_of_output(settings)
+    before = None if settings.on_new_model == "redo" else _plan_of_output(settings)
+    if before is None:
+        return Choice(named, others=others)
+    newer_others = {name: now for name, now in others.items() if _is_newer(now, before.others.get(name))}
+    others |= {name: _again(before.others[name], settings, name) for name in newer_others}
     follows_alias = settings.model is None or (settings.model.startswith("models:") and "@" in settings.model)
-    if named is None or before is None or settings.on_new_model == "redo" or not follows_alias:
-        return Choice(named, others=others)
-    if before.name != named.name or before.sha256 == named.sha256:
-        return Choice(named, others=others)
-    return Choice(_again(before, settings), named, others)
+    if before.weights is None or not follows_alias or not _is_newer(named, before.weights):
+        return Choice(named, None, others, newer_others)
+    return Choice(_again(before.weights, settings, settings.method), named, others, newer_others)
 
 
-def _model_of_output(settings: RunSettings) -> Weights | None:
-    """The registered model that made what the output holds, by the same method."""
+def _is_newer(now: Weights | None, before: Weights | None) -> bool:
+    """Whether a registered model's alias names another version than before."""
+    if now is None or before is None or not before.version:
+        return False
+    return now.name == before.name and now.sha256 != before.sha256
+
+
+def _plan_of_output(settings: RunSettings) -> CohortPlan | None:
+    """The plan by which the same method made what the output holds."""
     out = Output(settings.out)
     try:
         plan = CohortPlan.model_validate(files.read_json(out.plan))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    of_registry = plan.weights is not None and bool(plan.weights.version) and plan.settings.method == settings.method
-    return plan.weights if of_registry and any(record.outputs for record in out.records()) else None
+    alike = plan.settings.method == settings.method
+    return plan if alike and any(record.outputs for record in out.records()) else None
 
 
-def _again(before: Weights, settings: RunSettings) -> Weights:
-    """The very model of before, from the registry."""
+def _again(before: Weights, settings: RunSettings, method: str) -> Weights:
+    """The very model of before of a method, from the registry."""
     model = f"models:/{before.name}/{before.version}"
     try:
-        weights = resolve_weights(settings.model_copy(update={"model": model}))
+        weights = resolve_weights(settings.model_copy(update={"method": method, "model": model}))
     except UsageError as error:
         remedy = "restore all again by the new one: --on-new-model redo"
         raise UsageError("model-gone", f"{model}, which made the output", str(error), remedy) from error

@@ -15,6 +15,7 @@ from pydantic import model_validator
 from core.errors import InputError
 from core.geometry.grid import SAME_STEP, Grid
 from core.io.inventory.ledger import Account
+from core.io.names import Entities, entities_of
 from core.methods.base import Method
 from core.methods.registry import build_method
 from core.models.domain import Facts, facts_of
@@ -93,7 +94,7 @@ class ScanPlan(Settings):
         kind: the reader's name.
         stem: path of the restored image in the output, without extension.
         group: scans with the same group are restored together (``--fuse``); else the key.
-        entities: BIDS entities.
+        entities: BIDS entities of its own name.
         metadata: allow-listed metadata of the input's sidecar.
         sha256: of the input bytes.
         source, target: canonical grids as JSON, before and after.
@@ -153,6 +154,11 @@ class ScanPlan(Settings):
             return values
         rest = {name: value for name, value in values.items() if name != "acquisition"}
         return rest | {"forward": {"kind": "slice-profile"} | values["acquisition"]}
+
+    @property
+    def named(self) -> Entities:
+        """Entities of its name in the output, which tells its contrast and agent whatever its own name looks like."""
+        return entities_of(self.stem)
 
     @property
     def pieces(self) -> tuple[str, int]:
@@ -257,10 +263,10 @@ def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = 
         settings: of the run.
         lowest: its smallest value over its 99.9th percentile, once it was read.
     """
-    suffix, stripped = scan.entities.get("suffix"), scan.metadata.get("SkullStripped")
+    suffix, stripped = scan.named.get("suffix"), scan.metadata.get("SkullStripped")
     size, lowest = voxel_size_of([scan.source_grid], settings), scan.lowest if lowest is None else lowest
     facts = facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
-    return replace(facts, repaired=settings.repair, agent=scan.entities.get("ce"))
+    return replace(facts, repaired=settings.repair, agent=scan.named.get("ce"))
 
 
 def outside_domain(settings: RunSettings, reasons: Sequence[str]) -> InputError:

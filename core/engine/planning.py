@@ -149,7 +149,7 @@ def _with_costs(group: Sequence[ScanPlan], method: Method, settings: RunSettings
 
 
 def _chosen(
-    scans: Sequence[ScanPlan], settings: RunSettings, methods: Mapping[str, Method]
+    scans: Sequence[ScanPlan], settings: RunSettings, methods: Mapping[str, Method], models: Mapping[str, str]
 ) -> tuple[tuple[ScanPlan, ...], tuple[Refusal, ...]]:
     """The scans with the method that restores each, and those that none is for.
 
@@ -159,7 +159,7 @@ def _chosen(
     outside: list[Refusal] = []
     for _, members in groupby(sorted(scans, key=lambda scan: (scan.group, scan.key)), key=lambda scan: scan.group):
         group = list(members)
-        method, why, reasons = _choice([facts_of_scan(scan, settings) for scan in group], settings, methods)
+        method, why, reasons = _choice([facts_of_scan(scan, settings) for scan in group], settings, methods, models)
         own = "" if method == settings.method else method
         if not reasons or settings.outside_domain:
             update = {"method": own, "why": why, "outside": tuple(reasons)}
@@ -205,11 +205,13 @@ def _without_beside(scan: ScanPlan, own: str) -> ScanPlan:
     return scan.model_copy(update=update if takes.covariates else update | {"covariates": None})
 
 
-def _choice(group: Sequence[Facts], settings: RunSettings, methods: Mapping[str, Method]) -> tuple[str, str, list[str]]:
+def _choice(
+    group: Sequence[Facts], settings: RunSettings, methods: Mapping[str, Method], models: Mapping[str, str]
+) -> tuple[str, str, list[str]]:
     """The method of a group, why it is that one, and what of the group it is not for."""
     picker = pickers().get(settings.method)
     if picker is not None:
-        return (*best(resolve(picker.where)(group[0]), group, methods), [])
+        return (*best(resolve(picker.where)(group[0], models), group, methods), [])
     domain = methods[settings.method].domain
     reasons = list(dict.fromkeys(reason for facts in group for reason in disagreements(domain, facts)))
     if not reasons or settings.fallback is None or settings.outside_domain:
@@ -238,12 +240,22 @@ def best(ranked: Sequence[tuple[str, str]], group: Sequence[Facts], methods: Map
 
 
 def _unfit(method: Method, group: Sequence[Facts]) -> str:
-    """Why a method is not for scans; empty where all that its domain states is known of them and agrees."""
+    """Why a method is not for scans; empty where all that its domain states is known of them and agrees.
+
+    A model that does not say which scans it is for is not chosen: whoever wants it names it.
+    """
     if len(group) > 1 and not method.fuses:
         return "it does not fuse"
+    if _says_nothing(method):
+        return "its model does not say which scans it is for"
     reasons = [reason for facts in group for reason in disagreements(method.domain, facts)]
     reasons += [f"{name} is not told" for facts in group for name in unknown(method.domain, facts)]
     return "; ".join(dict.fromkeys(reasons))
+
+
+def _says_nothing(method: Method) -> bool:
+    """Whether a method has a model that does not say which scans it is for."""
+    return bool(getattr(method.settings, "model", None)) and not method.domain.stated
 
 
 def _notes(methods: Mapping[str, Method], scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...]:
@@ -251,7 +263,7 @@ def _notes(methods: Mapping[str, Method], scans: Sequence[ScanPlan], settings: R
     method = methods.get(settings.method)
     if method is None:
         return ()
-    if getattr(method.settings, "model", None) and not method.domain.stated:
+    if _says_nothing(method):
         return (f"the model of {method.name} does not say which scans it is for: none is refused by it",)
     own = [scan for scan in scans if not scan.method]
     open_points = Counter(name for scan in own for name in unknown(method.domain, facts_of_scan(scan, settings)))
@@ -286,9 +298,10 @@ def complete(
     if settings.method not in pickers():
         ways[settings.method] = Way(settings.method, settings.method_options, weights)
     methods = {name: way.build() for name, way in ways.items()}
-    inside, outside = _chosen(scans, settings, methods)
+    models = {name: model.sha256 for name, model in others.items()}
+    inside, outside = _chosen(scans, settings, methods, models)
     if looked_at := _looked_at(inside, settings, methods):
-        inside, outside = _chosen([looked_at.get(scan.key, scan) for scan in scans], settings, methods)
+        inside, outside = _chosen([looked_at.get(scan.key, scan) for scan in scans], settings, methods, models)
     used = {scan.method or settings.method for scan in inside}
     draft = CohortPlan(
         version=__version__,

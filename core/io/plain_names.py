@@ -1,9 +1,10 @@
 """Names of outputs of scans whose own names are not BIDS: a person's label, what tells their scans apart, and a contrast.
 
 A name is a function of the input alone, not of what was selected of it. Words that say how a scan was made (``tse``, ``sag``)
-go to ``acq-``, words that say its contrast to the suffix, all others before them to the label of the person. Two persons never
-share a label: nothing proves that files of like names are one person's, but their folder, or the study of DICOM headers.
-What would share a name all the same is numbered (``run-``); labels of persons that would are told apart by a few hex digits.
+go to ``acq-``, words that say its contrast to the suffix, those of a contrast agent to ``ce-``, all others before them to the
+label of the person. Two persons never share a label: nothing proves that files of like names are one person's, but their folder,
+or the study of DICOM headers. What would share a name all the same is numbered (``run-``); labels of persons that would are told
+apart by a few hex digits.
 """
 
 from __future__ import annotations
@@ -58,12 +59,17 @@ AROUND = r"(3d|2d|ax|tra|sag|cor)?"
 CONTRASTS = (  # by the first that all words agree on; T1-weighted FLAIR is T1w, T2-weighted FLAIR is FLAIR
     ("T2starw", r"t2(star|s)w?"),
     ("FLAIR", rf"{AROUND}flair{AROUND}|darkfluid"),
-    ("T1w", rf"{AROUND}t1(w|wi|c|ce|gd)?(se|tse|fse|ir)?{AROUND}|mprage|memprage|bravo"),
+    ("T1w", rf"{AROUND}t1(w|wi)?(c|ce|gd)?(se|tse|fse|ir)?{AROUND}|mprage|memprage|bravo"),
     ("T2w", rf"{AROUND}t2(w|wi)?(se|tse|fse)?{AROUND}"),
     ("PDw", rf"{AROUND}pd(w|wi)?(se|tse|fse)?{AROUND}"),
     ("angio", r"tof|mra|angio"),
 )
 PURE = re.compile(r"(t1|t2|pd)(w|wi)?|flair|t2(star|s)w?|darkfluid|angio")  # words that say no more than the suffix
+GADOLINIUM = re.compile(rf"(post)?gd|gado|gadolinium|{AROUND}t1(w|wi)?gd(se|tse|fse|ir)?{AROUND}")
+AGENT = re.compile(rf"ce|(post)?contrast|post|{AROUND}t1(w|wi)?(c|ce)(se|tse|fse|ir)?{AROUND}|{GADOLINIUM.pattern}")
+PURE_AGENT = re.compile(r"(t1(w|wi)?)?(c|ce|gd)|gado|gadolinium|contrast|post(gd|contrast)?")  # words that say no more than ce-
+WITHOUT = re.compile(r"(?<![^\W_])(w/?o|without|non?|pre)[\W_]+(contrast|gadolinium|gado|gd|ce)(?![^\W_])", re.IGNORECASE)
+PLUS = re.compile(r"(?<![^\W_])c\+|\+ ?c(?![^\W_])", re.IGNORECASE)  # "T1 +C", "T1 C+"
 NUMBER = re.compile(r"\d{1,3}(mm)?|p\d")
 WORD = re.compile(r"[^\W_]+")
 HEX = 6
@@ -88,14 +94,14 @@ class Unnamed:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a name in ASCII letters and digits."""
-    plain = unicodedata.normalize("NFKD", text)
+    """The words of a name in ASCII letters and digits; "pre" for what says "without contrast", "ce" for "+C"."""
+    plain = unicodedata.normalize("NFKD", PLUS.sub(" ce ", WITHOUT.sub(" pre ", text)))
     ascii_words = [word.encode("ascii", "ignore").decode() for word in WORD.findall(plain)]
     return [word for word in ascii_words if word]
 
 
 def _is_made(word: str) -> bool:
-    return word.lower() in MADE or _contrast_of(word) != ""
+    return word.lower() in MADE or _contrast_of(word) != "" or AGENT.fullmatch(word.lower()) is not None
 
 
 def _contrast_of(word: str) -> str:
@@ -217,21 +223,49 @@ def _kept(entities: Entities) -> Entities:
     }
 
 
-def _entities(scan: Unnamed, person: str) -> Entities:
-    """Of the output, before those that share them are told apart."""
+def _told(scan: Unnamed) -> tuple[list[str], list[str]]:
+    """Words that say how a scan was made: of its folders, and its own, of its description or else of its name."""
+    if described := words_of(scan.description):
+        return [], described
     *folders, name = scan.path.split("/")
     made = [word for folder in folders for word in words_of(folder) if _is_made(word)]
-    rest = _split(_without_entities(name, scan.entities))[1]
-    words = words_of(scan.description) or [*made, *rest]
+    return made, _split(_without_entities(name, scan.entities))[1]
+
+
+def agent_of(scan: Unnamed) -> str:
+    """The contrast agent that a scan's words tell: "gd", or "agent" where they do not name it; empty where they tell none.
+
+    A folder "post" may as well be that of scans after an operation.
+    """
+    folders, own = _told(scan)
+    lower = [word.lower() for word in own] + [word.lower() for word in folders if word.lower() != "post"]
+    if any(GADOLINIUM.fullmatch(word) for word in lower):
+        return "gd"
+    return "agent" if any(AGENT.fullmatch(word) for word in lower) else ""
+
+
+def _suffix(scan: Unnamed) -> str:
+    """The suffix that is stated, but for a name that ends so by chance: a "T1 FLAIR" is no FLAIR."""
+    folders, own = _told(scan)
     stated = scan.entities.get("suffix", "")
-    suffix = stated if stated in SUFFIXES else suffix_of([stated, *words] if stated else words)
-    kept = _kept(scan.entities)
-    rest = [word for word in words if not PURE.fullmatch(word.lower())]
+    by_name = scan.path.endswith(stated) and suffix_of([stated, *own]) == "T1w"
+    if stated in SUFFIXES and not (stated == "FLAIR" and by_name):
+        return stated
+    return suffix_of([stated, *folders, *own] if stated else [*folders, *own])
+
+
+def _entities(scan: Unnamed, person: str) -> Entities:
+    """Of the output, before those that share them are told apart."""
+    kept, agent = _kept(scan.entities), agent_of(scan)
+    rest = [word for words in _told(scan) for word in words if not PURE.fullmatch(word.lower())]
+    if agent:
+        kept = {"ce": agent} | kept
+        rest = [word for word in rest if not PURE_AGENT.fullmatch(word.lower())]
     if "run" not in kept and not scan.description and rest and rest[-1].isdigit() and len(rest[-1]) < 4:
         kept["run"] = rest.pop()
     if rest and "acq" not in kept:
         kept["acq"] = camel(rest)
-    return {"sub": person, "datatype": "anat", "suffix": suffix} | kept
+    return {"sub": person, "datatype": "anat", "suffix": _suffix(scan)} | kept
 
 
 def _stem(entities: Mapping[str, str]) -> str:

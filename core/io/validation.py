@@ -22,7 +22,8 @@ RawFields = Any  # numpy record of a header's fields
 
 MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
-FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain
+FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain: with voxel sizes in cm, m or µm it is far below or above
+SLAB, SLICES = 15.0, 5  # mm that one axis of a slab has at least, and its slices: localizers have fewer
 FEW = 16  # values of labels, at most: an image with no more has no intensities
 SAMPLED = 16  # voxels an axis of the first look for distinct values
 MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can hold at most
@@ -154,16 +155,19 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
 
 
 def check_field(shape: Triple, affine: Affine) -> None:
-    """Refuse a field of view that cannot show a brain.
+    """Refuse a field of view that cannot show a brain, nor a slab of one: along one axis a few thick slices are enough.
 
     Raises:
         InputError: field-of-view.
     """
     extent = np.linalg.norm(affine[:3, :3], axis=0) * shape
-    if extent.min() < FIELD[0] or extent.max() > FIELD[1]:
-        got = " x ".join(f"{mm:.4g}" for mm in extent) + " mm"
-        remedy = "check the voxel sizes and units in the header, or crop or complete the scan"
-        raise InputError("field-of-view", f"{FIELD[0]:g} to {FIELD[1]:g} mm along each axis", got, remedy)
+    short, middle, long = np.sort(extent)
+    is_slab = short >= SLAB and shape[int(np.argmin(extent))] >= SLICES
+    if middle < FIELD[0] or long > FIELD[1] or (short < FIELD[0] and not is_slab):
+        wanted = f"{FIELD[0]:g} to {FIELD[1]:g} mm along each axis (of a slab {SLAB:g} along one, in {SLICES} slices or more)"
+        got = " x ".join(f"{mm:.4g}" for mm in extent) + f" mm in {'x'.join(map(str, shape))} voxels"
+        remedy = "correct the voxel sizes in the header where they are wrong or not in mm, crop what is larger than a head, "
+        raise InputError("field-of-view", wanted, got, f"{remedy}or leave out what is smaller, such as a localizer")
 
 
 def _units(raw: RawFields) -> None:

@@ -85,9 +85,9 @@ class PickerEntry:
 
     Attributes:
         name: on the command line, in forms: "auto".
-        where: "module:function" of (facts: ``core.models.domain.Facts``) -> Sequence[tuple[str, str]]: methods by name, the best
-            first, each with why. Of these the first one takes the scan that is for all that is known of it; the last one
-            must be for any scan.
+        where: "module:function" of (facts: ``core.models.domain.Facts``, models: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+            methods by name, the best first, each with why; ``models`` are the sha256 of those in use, by method. Of the methods
+            the first one takes the scan that is for all that is known of it; the last one must be for any scan.
         among: "module:function" of () -> Sequence[str]: all methods that it may name, the one for any scan last.
         title: one line.
         source: what the choice rests on.

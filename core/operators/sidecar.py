@@ -130,6 +130,34 @@ def overlap(
     return f"{thick} thick every {distance:.3g} mm; taken as {distance:.3g} mm thick" if thick else ""
 
 
+def at_odds(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | None = None) -> str:
+    """What a sidecar tells of slices that are thinner than they are apart, or otherwise than their header has them, in words.
+
+    A few scanners write the gap as ``SpacingBetweenSlices``, which BIDS and DICOM mean from middle to middle.
+
+    Args:
+        sidecar: JSON values by name.
+        grid: canonical, of the scan.
+        said: by the user, of all scans.
+
+    Returns:
+        empty where both agree within 1 %, where the spacing explains the gap, and where the user says the gap.
+    """
+    spacing, thickness = (_length(sidecar.get(name)) for name in ("SpacingBetweenSlices", "SliceThickness"))
+    distance, sizes = _distance(grid), grid.spacing if grid.slice_axis is None else (_distance(grid),)
+    if spacing:
+        near = any(THINNER <= length / size <= THICKER for length in (spacing, spacing + thickness) for size in sizes)
+        return (
+            "" if near else f"{spacing:.3g} mm apart by SpacingBetweenSlices and {distance:.3g} mm by the header, which is taken"
+        )
+    gap = 0.0 if grid.slice_axis is None or (said and said.slice_gap is not None) else _gap(thickness, grid)
+    return f"{thickness:.3g} mm thick by SliceThickness and {distance:.3g} mm apart: taken as a gap of {gap:.1%}" if gap else ""
+
+
+def _length(value: Any) -> float:
+    return float(value) if _is_thickness(value) else 0.0
+
+
 def _is_thickness(thickness: Any) -> bool:
     """Whether a sidecar's value is a thickness in mm."""
     return isinstance(thickness, int | float) and thickness > 0

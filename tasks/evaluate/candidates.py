@@ -75,6 +75,7 @@ class Candidate:
             return self, ""
         facts = replace(facts, repaired=self.repair)
         able = {choice.method: choice.build() for choice in self.choices if not choice.reason}
-        name, why = best(resolve(pickers()[self.method].where)(facts), [facts], able)
+        models = {choice.method: choice.weights.sha256 for choice in self.choices if choice.weights}
+        name, why = best(resolve(pickers()[self.method].where)(facts, models), [facts], able)
         choice = next(choice for choice in self.choices if choice.method == name)
         return replace(choice, label=self.label, repair=self.repair), f"{name}: {why}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from core.digest import digest_of
@@ -70,13 +70,16 @@ def _why(scan: ScanPlan, record: ScanRecord | None, todo: Collection[str]) -> st
     return "again" if scan.sha256 in record.inputs.values() else "changed"
 
 
-def changes_of(plan: CohortPlan, todo: Collection[str], newer: Weights | None = None) -> Changes:
+def changes_of(
+    plan: CohortPlan, todo: Collection[str], newer: Weights | None = None, newer_others: Mapping[str, Weights] | None = None
+) -> Changes:
     """Sort the scans of a plan.
 
     Args:
         plan: of the run, before it begins.
         todo: keys of the scans that are not done.
         newer: the model that the registry's alias names, where the plan keeps to the output's own.
+        newer_others: the same of the methods that single scans have of their own, by their names.
     """
     out = Output(plan.settings.out)
     known = {record.key: record for record in out.records()}
@@ -89,7 +92,7 @@ def changes_of(plan: CohortPlan, todo: Collection[str], newer: Weights | None = 
     gone = gone - _unselected(plan) if gone else gone
     changed = {name: tuple(keys) for name, keys in kinds.items()}
     refused = tuple(refusal.key for refusal in plan.refused)
-    return Changes(**changed, refused=refused, removed=tuple(sorted(gone)), **_by_newer(plan, newer))
+    return Changes(**changed, refused=refused, removed=tuple(sorted(gone)), **_by_newer(plan, newer, newer_others or {}))
 
 
 def _unselected(plan: CohortPlan) -> set[str]:
@@ -106,17 +109,21 @@ def _unselected(plan: CohortPlan) -> set[str]:
     return keys
 
 
-def _by_newer(plan: CohortPlan, newer: Weights | None) -> dict[str, Any]:
-    """What restoring all by a newer model would mean; its plan is kept in the output."""
+def _by_newer(plan: CohortPlan, newer: Weights | None, newer_others: Mapping[str, Weights]) -> dict[str, Any]:
+    """What restoring by newer models would mean; its plan is kept in the output."""
     out = Output(plan.settings.out)
-    if newer is None:
+    models = [*([newer] if newer else []), *newer_others.values()]
+    if not models:
         files.remove(out.redo)
         return {}
     settings = plan.settings.model_copy(update={"on_new_model": "redo"})
-    would = complete(settings, plan.scans, plan.refused, newer)
+    would = complete(settings, plan.scans, plan.refused, newer or plan.weights, others={**plan.others, **newer_others})
     files.write_json(out.redo, would.model_dump(mode="json"))
-    name = f"{newer.name} version {newer.version}"
-    return {"newer": name, "would_redo": len(would.scans), "would_take": would.forecast.seconds}
+    before = {scan.key: scan.restore_digest for scan in plan.scans}
+    redone = tuple(scan for scan in would.scans if scan.restore_digest != before[scan.key])
+    name = " and ".join(f"{model.name} version {model.version}" for model in models)
+    seconds = would.model_copy(update={"scans": redone}).forecast.seconds
+    return {"newer": name, "would_redo": len(redone), "would_take": seconds}
 
 
 def note_removed(out: Output, removed: Collection[str]) -> None:

@@ -73,7 +73,7 @@ def _facts(plan: CohortPlan) -> dict[str, dict[str, str]]:
     facts = {}
     for scan in plan.scans:
         site = people.get(scan.entities.get("sub", ""), {}).get("site")
-        known = {"contrast": scan.entities.get("suffix", ""), "site": "" if site is None else str(site)}
+        known = {"contrast": scan.named.get("suffix", ""), "site": "" if site is None else str(site)}
         facts[scan.key] = {name: value for name, value in known.items() if value}
     return facts
 

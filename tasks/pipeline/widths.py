@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from core.io import files, readers
 from core.io.bids import Source
 from core.io.output import Output
 from core.io.validation import Trust
-from core.operators.sidecar import is_told, overlap
+from core.operators.sidecar import at_odds, is_told, overlap
 from core.operators.width import SliceWidth, can_tell, slice_width
 from core.settings.run import RunSettings
 from core.settings.scans import AcquisitionSettings
@@ -62,13 +62,19 @@ def _measured(sha256: str, kind: str, uris: tuple[str, ...], trust: Trust | None
 
 
 def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ...]:
-    """What a plan says of how thick slices are: of widths that were read from voxels, and of slices that overlap.
+    """What a plan says of how thick slices are: of widths that were read from voxels, and of what sidecars tell.
 
     Args:
         scans: of the plan.
         said: of their slices by the user.
     """
-    return *_read(scans), *_overlapping(scans, said)
+    overlaps = _alike({scan.key: overlap_of(scan, said) for scan in scans})
+    odds = _alike({scan.key: at_odds(scan.metadata, scan.source_grid, said) for scan in scans})
+    return (
+        *_read(scans),
+        *(f"slices of {whose} overlap: {how}" for how, whose in overlaps.items()),
+        *(f"slices of {whose} are {how}" for how, whose in odds.items()),
+    )
 
 
 def overlap_of(scan: ScanPlan, said: AcquisitionSettings) -> str:
@@ -76,14 +82,13 @@ def overlap_of(scan: ScanPlan, said: AcquisitionSettings) -> str:
     return overlap(scan.metadata, scan.source_grid, said, scan.width)
 
 
-def _overlapping(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ...]:
-    """Of slices that overlap, whose and how they are taken; those that are alike in one line."""
+def _alike(words: Mapping[str, str]) -> dict[str, str]:
+    """Whose slices are told of in the same words: the one scan, or how many; of words by scan, empty of those not told of."""
     alike: dict[str, list[str]] = defaultdict(list)
-    for scan in scans:
-        if how := overlap_of(scan, said):
-            alike[how].append(scan.key)
-    names = {how: keys[0] if len(keys) == 1 else f"{len(keys)} scans" for how, keys in alike.items()}
-    return tuple(f"slices of {name} overlap: {how}" for how, name in names.items())
+    for key, how in words.items():
+        if how:
+            alike[how].append(key)
+    return {how: keys[0] if len(keys) == 1 else f"{len(keys)} scans" for how, keys in alike.items()}
 
 
 def _read(scans: Sequence[ScanPlan]) -> tuple[str, ...]:

@@ -77,6 +77,16 @@ def test_the_gains_of_neighbours_cancel() -> None:
     np.testing.assert_allclose(gains[0] / gains[1], 1.1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("low", [-5.0, -1e5])
+def test_a_dark_voxel_hides_no_bands(low: float) -> None:
+    image, grid = thick()
+    dark = banded(image, grid, 0.06)
+    gain = seen(dark, grid).gain
+    dark[3, 3, 3] = low
+    assert seen(dark, grid).gain == pytest.approx(gain, abs=1e-3)
+    assert evened(dark, grid, scan_stats(dark))[1] is not None
+
+
 @pytest.mark.parametrize("case", ["cubes", "few slices", "below zero"])
 def test_where_nothing_can_be_told_nothing_is(case: str) -> None:
     image, grid = thick()

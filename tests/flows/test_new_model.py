@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.io import files
 from core.io.output import END_OF_SCRIPT, VOLUMES, Output
+from core.methods.registry import shipped
 from core.models import bundle as bundles
 from core.networks import build
 from core.settings.run import RunSettings
@@ -25,6 +27,7 @@ from tasks.registry.models import Models
 from tests.phantoms import brain
 
 torch = pytest.importorskip("torch")
+from safetensors.torch import load_file, save_file  # noqa: E402 - it wants torch
 
 UNET = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [2, 4], "strides": [2]}
 
@@ -128,6 +131,40 @@ def test_a_cohort_keeps_its_model_until_it_is_told(cohort: Path, tmp_path: Path)
     changes = changes_of(plan, unfinished(plan), told.newer)
     assert (changes.new, len(changes.again)) == (("sub-03_T1w",), 3)
     assert not files.exists(Output(settings.out).redo)
+
+
+def test_a_choice_keeps_the_models_that_its_output_was_made_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default a nightly cohort is not redone where another network is promoted; what it would mean is told."""
+    monkeypatch.setenv("ISOVOX_HOME", str(tmp_path / "home"))
+    for n, suffix in enumerate(("T1w", "angio")):
+        path = tmp_path / "bids" / f"sub-{n:02}" / "anat" / f"sub-{n:02}_{suffix}.nii.gz"
+        path.parent.mkdir(parents=True)
+        image, _ = brain((60, 60, 15), head=True)
+        nibabel.save(nibabel.Nifti1Image(image, np.diag([1.0, 1.0, 4.0, 1.0])), path)
+    how = {"input": str(tmp_path / "bids"), "out": str(tmp_path / "out"), "slices": {"slice_gap": 0.0}}
+    settings = RunSettings.model_validate(how)
+    first = choose_weights(settings)
+    finish(plan_cohort(settings, first.weights, first.others))
+
+    folder = tmp_path / "own"
+    shutil.copytree(str(shipped("anyscan")), folder)
+    tensors, config = folder / "model.safetensors", folder / "config.json"
+    recorded = files.sha256(str(tensors))
+    save_file({name: 2 * tensor for name, tensor in load_file(tensors).items()}, tensors)
+    config.write_text(config.read_text().replace(recorded, files.sha256(str(tensors))))
+    models = Models(tracking_uri(None), home() / "models")
+    name = first.others["anyscan"].name
+    second = models.add(str(folder), name).version
+    models._client.set_registered_model_alias(name, "champion", second)
+
+    choice = choose_weights(settings)
+    assert (choice.others["anyscan"], choice.newer_others["anyscan"].version) == (first.others["anyscan"], second)
+    plan = plan_cohort(settings, choice.weights, choice.others)
+    assert unfinished(plan) == set()
+    changes = changes_of(plan, unfinished(plan), choice.newer, choice.newer_others)
+    assert (len(changes.unchanged), changes.would_redo, changes.newer) == (2, 1, f"{name} version {second}")
+    redo = choose_weights(settings.model_copy(update={"on_new_model": "redo"}))
+    assert (redo.others["anyscan"].version, redo.kept()) == (second, [])
 
 
 def test_a_version_that_is_named_is_used(cohort: Path, tmp_path: Path) -> None:

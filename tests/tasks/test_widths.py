@@ -82,6 +82,20 @@ def test_slices_that_overlap_are_taken_as_thick_as_they_are_apart_and_the_plan_s
         assert not any("overlap" in note for note in planned(cohort).notes)
 
 
+def test_what_a_sidecar_tells_against_the_header_is_told(cohort: Path) -> None:
+    def noted(**sidecar: float) -> list[str]:
+        (cohort / "told.json").write_text(json.dumps(sidecar))
+        return [note for note in planned(cohort).notes if "by Sl" in note or "by Sp" in note]
+
+    apart = "slices of told are 7 mm apart by SpacingBetweenSlices and 5 mm by the header, which is taken"
+    assert noted(SpacingBetweenSlices=7.0, SliceThickness=5.0) == [apart]
+    thin = "slices of told are 0.9 mm thick by SliceThickness and 5 mm apart: taken as a gap of 82.0%"
+    assert noted(SliceThickness=0.9) == [thin]
+    assert noted(SpacingBetweenSlices=5.03, SliceThickness=4.5) == []
+    assert noted(SpacingBetweenSlices=0.5, SliceThickness=4.5) == []  # the gap itself
+    assert noted(SpacingBetweenSlices=5.0, SliceThickness=5.0) == []
+
+
 def test_slices_without_gaps_are_taken_so(tmp_path: Path) -> None:
     scan, grid = sliced(field(1) + 200, 2, 4.0, 4.0)
     (tmp_path / "cohort").mkdir()

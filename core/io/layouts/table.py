@@ -15,7 +15,7 @@ from core.io.layouts.base import Discovery
 from core.io.layouts.bids import group_of, key_of
 from core.io.layouts.folder import described, why_left, withheld
 from core.io.names import LABEL, Entities, entities_of, without_extension
-from core.io.plain_names import SUFFIXES, Unnamed, stems_of
+from core.io.plain_names import SUFFIXES, Unnamed, agent_of, stems_of
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
 from core.io.tables import UNKNOWN, Row, absolute, read_table
 from core.settings.scans import Selection
@@ -78,6 +78,13 @@ def _with_stems(
     return {number: scan if scan.stem else replace(scan, stem=stems[names[number]]) for number, scan in scans.items()}
 
 
+def _stated_stem(scan: Unnamed) -> str:
+    """The stem of a scan whose person and contrast are stated; "" where that is no contrast that is known."""
+    agent = agent_of(scan)
+    named = {"datatype": "anat"} | ({"ce": agent} if agent else {}) | scan.entities
+    return derivative_stem(named) if scan.entities["suffix"] in SUFFIXES else ""
+
+
 def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
     uri = absolute(row["path"], folder)
     near = _is_near(row["path"])
@@ -90,15 +97,15 @@ def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
                 code, "labels of letters and digits", f"other characters in the column {column}", "correct the table"
             )
     image = readers.image_at(uri)
+    sidecar = readers.metadata(image.kind, image.uris)
     if {"sub", "suffix"} <= set(entities):
-        stem = derivative_stem({"sub": entities["sub"], "datatype": "anat"} | entities)
-        key = key_of(stem)
-        stem = stem if entities["suffix"] in SUFFIXES else ""
+        key = key_of(derivative_stem({"datatype": "anat"} | entities))
+        description = str(described(image.kind, sidecar).get(DESCRIBED, ""))
+        stem = _stated_stem(Unnamed(_inside(row, folder, far), entities, description=description))
     else:
         stem, key = "", safe_key(_inside(row, folder, far))
     relative = row["path"] if near else files.name_of(uri)
     reference = absolute(row["reference"], folder) if row.get("reference") else None
-    sidecar = readers.metadata(image.kind, image.uris)
     evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
     group = group_of(entities) or key
     mask = absolute(row["mask"], folder) if row.get("mask") else None

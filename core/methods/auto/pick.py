@@ -5,7 +5,7 @@ The table is what ``isovox evaluate any-scan CROPS --methods cubic cubic+repair 
 as a run repairs them. What is surely better than the method for any scan, paired by person, stands before it, the highest lower
 bound first; what ties with it stands behind. (A table of before, without paired figures, has the highest lower bound first.)
 Nobody held out has sharp scans but in T1w: the other contrasts were drawn from theirs (``tests.benchmarks.drawn_contrasts``),
-and the reasons say so.
+and the reasons say so. ``models`` are the models that were measured; of another one no figures are told.
 
 Without the repair, the baseline of all gains gains nothing, and so is passed over; the others keep their order.
 What is in no cell goes to a method that is for any scan and needs no training; so does what every trained model refuses.
@@ -14,7 +14,7 @@ What is in no cell goes to a method that is for any scan and needs no training; 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -62,13 +62,13 @@ class Cell(Settings):
         drawn = " (drawn from T1w)" if self.drawn else ""
         return f"{self.contrast}{drawn} with slices {self.spacing[0]:g} to {self.spacing[1]:g} mm apart"
 
-    def why(self, place: int) -> str:
-        """What was measured of the method at that place, in words."""
+    def why(self, place: int, *, same: bool) -> str:
+        """What was measured of the method at that place, in words; of another model than was measured, no figures."""
+        best = f"did {'' if place == 0 else 'next '}best on {self.scans()}"
+        if not same:
+            return f"{best} with another model; the one in use was not measured"
         gain, least = self.gains[place]
-        return (
-            f"did {'' if place == 0 else 'next '}best on {self.scans()}: repaired, "
-            f"{gain:+.2f} dB over cubic ({least:+.2f} at least, {self.persons} persons)"
-        )
+        return f"{best}: repaired, {gain:+.2f} dB over cubic ({least:+.2f} at least, {self.persons} persons)"
 
     def before_otherwise(self) -> tuple[str, ...]:
         """The methods that did better than the one which is for any scan."""
@@ -76,8 +76,14 @@ class Cell(Settings):
 
 
 class Table(Settings):
-    """All cells."""
+    """All cells.
 
+    Attributes:
+        models: sha256 of the models that were measured, by the methods' names.
+        cells: what was measured.
+    """
+
+    models: dict[str, str] = {}
     cells: tuple[Cell, ...]
 
 
@@ -92,14 +98,17 @@ def among() -> Sequence[str]:
     return tuple(dict.fromkeys([*(name for cell in table().cells for name in cell.before_otherwise()), OTHERWISE]))
 
 
-def ranked(facts: Facts) -> list[tuple[str, str]]:
+def ranked(facts: Facts, models: Mapping[str, str]) -> list[tuple[str, str]]:
     """Methods for a scan, the best first, each with why; the last one is for any scan.
 
     Args:
         facts: what is known of the scan.
+        models: sha256 of those in use, by the methods' names.
     """
     cell = next((cell for cell in table().cells if cell.holds(facts)), None)
-    best = [(name, cell.why(place)) for place, name in enumerate(cell.before_otherwise())] if cell else []
+    names = cell.before_otherwise() if cell else ()
+    same = {name: name not in models or table().models.get(name, models[name]) == models[name] for name in names}
+    best = [(name, cell.why(place, same=same[name])) for place, name in enumerate(names)] if cell else []
     if not facts.repaired:
         best = [(name, why) for name, why in best if name != baseline()]
     return [*best, (OTHERWISE, "" if best else _why_otherwise(facts, cell))]
@@ -109,4 +118,8 @@ def _why_otherwise(facts: Facts, cell: Cell | None) -> str:
     """Why no other method was thought of for a scan of a cell, or of none."""
     if cell:
         return f"nothing did surely better on {cell.scans()} ({cell.persons} persons)"
-    return "the scan has no slices" if facts.sliced is False else "no trained model was measured on such scans"
+    if facts.sliced is False:
+        return "the scan has no slices"
+    if facts.contrast is None:
+        return "its contrast is not told (name it in a table's column suffix)"
+    return "no trained model was measured on such scans"

@@ -110,7 +110,7 @@ class UniRes(IterativeMethod[Fit]):
     """
 
     name: ClassVar[str] = "unires"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     Settings: ClassVar[type[MethodSettings]] = UniResSettings
     fuses: ClassVar[bool] = True
     bytes_per_voxel: ClassVar[float] = 48.0  # a scan; 40 measured

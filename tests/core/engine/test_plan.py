@@ -27,12 +27,13 @@ from core.settings.run import RunSettings
 
 def scan(key: str = "sub-01_T1w", sha256: str = "a" * 64, **changes: Any) -> ScanPlan:
     grid = Grid((50, 60, 20), np.diag([2.0, 2, 6, 1])).to_json()
+    named = changes.get("entities", {})
     made = ScanPlan(
         key=key,
         uris=(f"/data/{key}.nii.gz",),
         relative=f"{key}.nii.gz",
         kind="nifti",
-        stem=f"{key}_desc-restored",
+        stem="_".join([key, *([f"ce-{named['ce']}"] if "ce" in named else []), "desc-restored", named.get("suffix", "MRI")]),
         group=key,
         sha256=sha256,
         source=grid,
@@ -446,6 +447,19 @@ def test_a_choice_does_without_a_model_that_is_not_there() -> None:
 
 
 @pytest.mark.usefixtures("cells")
+def test_a_choice_passes_over_a_model_that_does_not_say_which_scans_it_is_for(tmp_path: Path) -> None:
+    spec = read_bundle(str(SHIPPED))
+    part = read_part(str(SHIPPED), spec.part)
+    save_model(
+        str(tmp_path), spec.network, spec.config, part | {name: 2 * part[name] for name in list(part)[:1]}, "", residual=True
+    )
+    own = Weights(folder=str(tmp_path), sha256=read_bundle(str(tmp_path)).digest)
+    (made,) = chosen(thick("four", 4), others={"resunet-3d": own}).scans
+    assert made.method == "unires"
+    assert made.why.endswith("but: its model does not say which scans it is for")
+
+
+@pytest.mark.usefixtures("cells")
 def test_without_the_repair_a_choice_passes_over_the_baseline_which_gains_by_nothing_else() -> None:
     flair = thick("flair", 4, entities={"suffix": "FLAIR"})
     repaired, plain = chosen(flair), chosen(flair, repair=False)
@@ -482,14 +496,15 @@ def test_values_are_looked_at_once_and_only_where_the_choice_hangs_on_them(monke
 
     monkeypatch.setattr(planning, "_with_lowest", with_lowest)
     domains = {"resunet-3d": Domain(sign="non-negative", factor=(3.5, 4.5)), "unires": Domain()}
-    methods: Any = {name: SimpleNamespace(name=name, domain=domain, fuses=True) for name, domain in domains.items()}
-    monkeypatch.setattr(planning, "resolve", lambda _: lambda _: [("resunet-3d", "did best"), ("unires", "")])
+    own = SimpleNamespace(model=None)
+    methods: Any = {name: SimpleNamespace(name=name, domain=domain, fuses=True, settings=own) for name, domain in domains.items()}
+    monkeypatch.setattr(planning, "resolve", lambda _: lambda *_: [("resunet-3d", "did best"), ("unires", "")])
     for how in ({"method": "auto"}, {"method": "resunet-3d", "fallback": "unires"}):
         settings, scans = RunSettings(input="in", out="out", **how), [thick("four", 4), thick("eight", 8)]
-        inside, _ = planning._chosen(scans, settings, methods)
+        inside, _ = planning._chosen(scans, settings, methods, {})
         looked_at = planning._looked_at(inside, settings, methods)
         assert (read, list(looked_at)) == (["four"], ["four"])
-        again, refused = planning._chosen([looked_at.get(each.key, each) for each in scans], settings, methods)
+        again, refused = planning._chosen([looked_at.get(each.key, each) for each in scans], settings, methods, {})
         assert ({each.key: each.method for each in again}, refused) == ({"four": "unires", "eight": "unires"}, ())
         assert "values down to -0.5" in next(each.why for each in again if each.key == "four")
         read.clear()

@@ -23,7 +23,18 @@ def named(*paths, root="root", **more):
     ("path", "name"),
     [
         ("T1", "sub-root_desc-restored_T1w"),
-        ("T1w_ce", "sub-root_acq-ce_desc-restored_T1w"),
+        ("T1w_ce", "sub-root_ce-agent_desc-restored_T1w"),
+        ("p6/T1CE", "sub-p6_ce-agent_desc-restored_T1w"),
+        ("p3/t1c", "sub-p3_ce-agent_desc-restored_T1w"),
+        ("p4/T1_post_gd_ax", "sub-p4_acq-ax_ce-gd_desc-restored_T1w"),
+        ("p9/t1gd_tra", "sub-p9_acq-tra_ce-gd_desc-restored_T1w"),
+        ("p9/T1_Gado", "sub-p9_ce-gd_desc-restored_T1w"),
+        ("p10/AX_T1_POST", "sub-p10_acq-ax_ce-agent_desc-restored_T1w"),
+        ("T1ce/p10", "sub-p10_ce-agent_desc-restored_T1w"),
+        ("p1/post/T1", "sub-p1_acq-post_desc-restored_T1w"),  # of an operation or an agent: nobody knows
+        ("p1/T1_without_contrast", "sub-p1_acq-pre_desc-restored_T1w"),
+        ("p1/T1_pre_gd", "sub-p1_acq-pre_desc-restored_T1w"),
+        ("p1/Ax T1 +C", "sub-p1_acq-ax_ce-agent_desc-restored_T1w"),
         ("p1/T1", "sub-p1_desc-restored_T1w"),
         ("p1/p1_T2_sag", "sub-p1_acq-sag_desc-restored_T2w"),
         ("001_t2_tse_tra", "sub-001_acq-tseTra_desc-restored_T2w"),
@@ -35,6 +46,16 @@ def named(*paths, root="root", **more):
 )
 def test_a_name_says_person_and_contrast(path, name):
     assert named(path)[path].rpartition("/")[2] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "suffix"),
+    [("p5/ax_T1_FLAIR", "T1w"), ("p5/ax_T2_FLAIR", "FLAIR"), ("T1/p5_FLAIR", "FLAIR"), ("x/sub-5_acq-T1_FLAIR", "FLAIR")],
+)
+def test_the_last_word_of_a_name_is_its_contrast_but_for_t1_flair(path, suffix):
+    entities = {"acq": "T1"} if "acq" in path else {}
+    assert named(path, **{path: {"suffix": "FLAIR"} | entities})[path].rpartition("_")[2] == suffix
+    assert named("p1/T1", **{"p1/T1": {"suffix": "FLAIR"}})["p1/T1"].endswith("_FLAIR")  # a table says so
 
 
 def test_persons_whose_labels_would_be_one_are_told_apart():

@@ -106,6 +106,29 @@ def test_a_field_of_view_must_show_a_brain(tmp_path, make_scan, size):
     refused(make_scan(tmp_path / "a.nii.gz", affine=np.diag([size, size, size, 1.0])), "field-of-view", "mm")
 
 
+@pytest.mark.parametrize("turned", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize(
+    ("shape", "size", "seen"),
+    [
+        ((200, 200, 5), (1.0, 1.0, 4.0), True),
+        ((200, 200, 8), (1.0, 1.0, 5.0), True),
+        ((200, 200, 20), (1.0, 1.0, 1.0), True),
+        ((200, 200, 3), (1.0, 1.0, 10.0), False),  # a localizer
+        ((200, 200, 12), (1.0, 1.0, 1.0), False),
+        ((200, 180, 60), (0.1, 0.1, 0.3), False),  # cm for mm
+        ((200, 30, 30), (1.0, 1.0, 1.0), False),
+        ((512, 512, 20), (1.0, 1.0, 4.0), False),
+    ],
+)
+def test_a_slab_of_thick_slices_shows_enough_of_a_brain(shape, size, seen, turned):
+    shape, size = tuple(shape[n] for n in turned), [size[n] for n in turned]
+    if seen:
+        gate.check_field(shape, np.diag([*size, 1.0]))
+    else:
+        with pytest.raises(InputError, match=r"field-of-view: .* in 5 slices or more.* got .* voxels\. Correct the voxel sizes"):
+            gate.check_field(shape, np.diag([*size, 1.0]))
+
+
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
 def test_empty_missing_and_foreign_files(tmp_path, extension):
     path = tmp_path / f"a{extension}"

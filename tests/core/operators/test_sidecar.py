@@ -8,7 +8,7 @@ import pytest
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.operators.forward_model import DroppedSlices, InPlane, LowField, SliceProfile
-from core.operators.sidecar import fields_of, overlap, read_forward, simulated_by
+from core.operators.sidecar import at_odds, fields_of, overlap, read_forward, simulated_by
 from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
@@ -113,3 +113,25 @@ def test_slices_thicker_than_they_are_apart_are_named_with_what_they_are_taken_a
         ({}, said(), None),
     ):
         assert overlap(sidecar, THICK, how, width) == ""
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "grid", "gap", "words"),
+    [
+        ({"SpacingBetweenSlices": 6.0}, THICK, None, "6 mm apart by SpacingBetweenSlices and 4 mm by the header, which is taken"),
+        (
+            {"SpacingBetweenSlices": 4.05},
+            THICK,
+            None,
+            "4.05 mm apart by SpacingBetweenSlices and 4 mm by the header, which is taken",
+        ),
+        ({"SpacingBetweenSlices": 4.03}, THICK, None, ""),
+        ({"SpacingBetweenSlices": "far"}, THICK, None, ""),
+        ({"SliceThickness": 3.0}, THICK, None, "3 mm thick by SliceThickness and 4 mm apart: taken as a gap of 25.0%"),
+        ({"SliceThickness": 3.0}, THICK, 0.2, ""),
+        ({"SliceThickness": 3.0, "SpacingBetweenSlices": 4.0}, THICK, None, ""),
+        ({"SpacingBetweenSlices": 1.0}, Grid((50, 50, 50), np.diag([1.05, 1.05, 1.0, 1.0])), None, ""),
+    ],
+)
+def test_slices_otherwise_than_the_header_has_them_are_told(sidecar, grid, gap, words) -> None:
+    assert at_odds(sidecar, grid, AcquisitionSettings(slice_gap=gap)) == words

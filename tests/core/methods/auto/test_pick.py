@@ -10,8 +10,11 @@ from core.geometry.grid import Grid
 from core.methods.auto import pick
 from core.methods.auto.pick import OTHERWISE, among, ranked
 from core.methods.registry import build_method, methods, shipped
+from core.models.bundle import read_bundle
 from core.models.domain import Facts, disagreements, facts_of, read_domain
 from core.operators.forward_model import SliceProfile
+
+MODELS = {name: read_bundle(str(own)).digest for name in among() if name in methods() and (own := shipped(name))}
 
 
 def facts(sizes: tuple[float, float, float], voxel_size: float = 1.0, suffix: str = "T1w", **more) -> Facts:
@@ -21,7 +24,7 @@ def facts(sizes: tuple[float, float, float], voxel_size: float = 1.0, suffix: st
 
 def choice(scan: Facts) -> tuple[str, str]:
     able = {name: build_method(name, {}, str(own) if (own := shipped(name)) else None) for name in among() if name in methods()}
-    return best(ranked(scan), [scan], able)
+    return best(ranked(scan, MODELS), [scan], able)
 
 
 @pytest.mark.parametrize("edge", [2.2, 2.6, 3.0, 4.0])
@@ -71,6 +74,21 @@ def test_with_a_contrast_agent_a_scan_is_of_another_contrast_unless_a_cell_names
     monkeypatch.setattr(pick, "table", lambda: pick.Table(cells=tuple(cells)))
     assert choice(enhanced)[0] == "anyscan"
     assert choice(plain)[0] == OTHERWISE
+
+
+def test_the_models_that_come_along_are_those_that_were_measured() -> None:
+    assert MODELS
+    assert {name: pick.table().models[name] for name in MODELS} == MODELS
+
+
+def test_of_another_model_than_was_measured_no_figures_are_told() -> None:
+    scan = facts((1.0, 1.0, 4.0))
+    assert "dB over cubic" in ranked(scan, MODELS)[0][1]
+    name, why = ranked(scan, MODELS | {"anyscan": "0" * 64})[0]
+    assert (name, why) == (
+        "anyscan",
+        "did best on T1w with slices 3.5 to 4.5 mm apart with another model; the one in use was not measured",
+    )
 
 
 def test_cubes_are_outside_the_networks_domain_whoever_asks() -> None:
