@@ -20,6 +20,7 @@ import torch
 from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import interpolate
 from core.methods.anyscan.inputs import SUB, Units, network_inputs, slab_grid, slices_of
+from core.methods.anyscan.network import LARGEST, SMALLEST
 from core.methods.base import Piece
 from core.methods.patch_network import NetworkMethod, padded
 from core.models.calibration import LEVEL, UNCERTAINTY, Calibration, read_calibration
@@ -30,7 +31,7 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 2  # uncertainty by the distance of slices in mm; voxels far below the air don't count
+    revision: ClassVar[int] = 3  # voxels far brighter than all others don't count; uncertainties are such as were taught
     maps = (UNCERTAINTY,)
 
     @cached_property
@@ -80,7 +81,7 @@ class AnyScan(NetworkMethod):
             inside = Box.whole((shape[0], shape[1], shape[2])).slices
             image, logarithm = (np.ascontiguousarray(each[inside].transpose(np.argsort(order))) for each in output)
             image = interpolate(image, grid, piece.target, 3)
-            error = interpolate(np.exp(logarithm), grid, piece.target, 1)
+            error = interpolate(np.exp(np.clip(logarithm, SMALLEST, LARGEST)), grid, piece.target, 1)
             half_width = np.float32(unit.scale * self._stretch(piece))
             yield image * np.float32(unit.scale) + np.float32(unit.background), error * half_width
 

@@ -166,6 +166,25 @@ def test_a_voxel_far_below_the_air_moves_neither_channel_elsewhere(depth: int) -
     assert np.abs(shown - wanted).max() < 1e-3
 
 
+@pytest.mark.parametrize("times", [10, 1e4])
+def test_a_voxel_far_brighter_than_all_others_is_restored_around_it(times: float) -> None:
+    image, grid = anatomy(40)
+    coarse = coarse_grid(grid, 2, 4.0, 0.0)
+    plain = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0)) * 1000
+    faulty = plain.copy()
+    faulty[20, 20, 5] = times * np.percentile(plain, 99.9)
+    method = registry.build_method("anyscan", {}, str(registry.shipped("anyscan")))
+    wanted, (made, half_width) = (
+        method.restore([Measured(each, coarse, scan_stats(each), BOX, (0, 0))], grid) for each in (plain, faulty)
+    )
+    upper = scan_stats(faulty).upper
+    assert np.isfinite(made).all()
+    assert -0.5 * upper < made.min() < made.max() < 6 * upper
+    assert half_width.max() <= math.log(10) * method.calibration.at(4.0) * upper * 1.001  # an error of the whole range
+    away = np.linalg.norm(np.stack(np.indices(grid.shape)) - np.array([20, 20, 22])[:, None, None, None], axis=0) > 15
+    assert np.abs(made - wanted[0])[away].max() < 0.02 * upper
+
+
 def test_an_example_depends_on_its_number_alone_and_keeps_what_it_knows(tmp_path: Path) -> None:
     examples = Scans(draw(), str(tmp_path))
     first = [examples[number] for number in (3, 0)]
