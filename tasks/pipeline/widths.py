@@ -18,7 +18,7 @@ from core.io.bids import Source
 from core.io.output import Output
 from core.io.validation import Trust
 from core.operators.sidecar import is_told, overlap
-from core.operators.width import SliceWidth, can_tell, slice_width
+from core.operators.width import REVISION, SliceWidth, can_tell, slice_width
 from core.settings.run import RunSettings
 from core.settings.scans import AcquisitionSettings
 
@@ -48,7 +48,8 @@ def _known(out: str, trust: Trust | None) -> dict[str, SliceWidth]:
     except (FileNotFoundError, json.JSONDecodeError, ValidationError):
         return {}
     alike = plan.version == __version__ and plan.settings.trust == trust
-    return {scan.sha256: scan.width for scan in plan.scans if scan.width is not None} if alike else {}
+    widths = {scan.sha256: scan.width for scan in plan.scans if scan.width is not None} if alike else {}
+    return {sha256: width for sha256, width in widths.items() if width.revision == REVISION}
 
 
 @lru_cache(maxsize=4096)
@@ -94,4 +95,8 @@ def _read(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
     number = "1 scan" if len(seen) == 1 else f"{len(seen)} scans"
     counted = f"nobody tells how thick the slices of {number} are: read from the voxels, with 90 % intervals"
     gaps = [scan for scan in seen if scan.forward.slices[1] > 0]
-    return (counted, *(f"slices of {scan.key} are taken as {scan.width.describe()} thick" for scan in gaps if scan.width))
+    told = [(scan.key, scan.width.describe(), scan.forward.slices[1]) for scan in gaps if scan.width]
+    return (
+        counted,
+        *(f"slices of {key} look {width} thick, and are taken as with gaps of {gap:.0%}" for key, width, gap in told),
+    )
