@@ -117,8 +117,8 @@ class Method(ABC):
         folder: str | None = getattr(self.settings, "model", None)
         if not self.needs_model or folder is None:
             return self.scans
-        stated = read_domain(folder)
-        return both(self.scans, stated if stated.stated else read_domain(self.original(folder)))
+        stated, first = read_domain(folder), read_domain(self.original(folder))
+        return both(self.scans, first.model_copy(update={name: value for name, value in stated if value is not None}))
 
     def original(self, folder: str) -> str:
         """The folder of the model that isovox brings where ``folder`` is a copy of it, else ``folder``.

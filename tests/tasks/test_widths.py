@@ -13,7 +13,7 @@ from core.engine.plan import CohortPlan
 from core.io import files
 from core.io.output import Output
 from core.settings.run import RunSettings
-from tasks.pipeline import widths
+from tasks.pipeline import earlier, widths
 from tasks.pipeline.discover import plan_cohort
 from tests.core.operators.test_width import field, sliced
 
@@ -48,7 +48,7 @@ def test_the_width_is_read_where_nobody_tells_it(cohort: Path, monkeypatch: pyte
     said = f"slices of {silent.key} look {silent.width.describe()} thick, and are taken as with gaps of 30%"
     assert said in plan.notes
     files.write_json(Output(plan.settings.out).plan, plan.model_dump(mode="json"))
-    for cache in (widths._known, widths._measured):
+    for cache in (earlier._by_bytes, widths._measured):
         cache.cache_clear()
     monkeypatch.setattr(widths.readers, "load", lambda *_: pytest.fail("read again"))
     assert planned(cohort) == plan
@@ -62,7 +62,7 @@ def test_what_an_earlier_revision_read_is_read_anew(cohort: Path) -> None:
             scan["width"] |= {"mm": 1.0, "low": 0.0, "high": 2.2}
             del scan["width"]["revision"]
     files.write_json(Output(plan.settings.out).plan, values)
-    widths._known.cache_clear()
+    earlier._by_bytes.cache_clear()
     assert planned(cohort) == plan
 
 

@@ -301,6 +301,6 @@ def test_the_ranges_say_what_scans_the_model_is_for() -> None:
     shipped = registry.shipped("anyscan")
     assert shipped is not None
     beside = read_domain(str(shipped))
-    for name in ("slice_spacing", "slice_gap", "slice_profiles", "in_plane", "orientations"):
+    for name in ("slice_spacing", "slice_gap", "slice_profiles", "in_plane", "orientations", "noise"):
         assert getattr(beside, name) == getattr(RANGES.domain, name)
     assert "2 to 8 mm" in RANGES.describe()
