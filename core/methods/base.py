@@ -156,6 +156,14 @@ class Method(ABC):
         """
         return {}
 
+    def about_maps_of(self, look: str | None) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - a subclass may ask
+        """``about_maps``, with what hangs on the scan.
+
+        Args:
+            look: its contrast as evaluations call it, see ``core.models.domain.look_of``; None where it is not known.
+        """
+        return self.about_maps
+
     def about(self, source: Grid, target: Grid) -> dict[str, Any]:  # noqa: ARG002 - a subclass may ask
         """What is to be known of how it restores one scan beyond its settings, as JSON values; the sidecar has it.
 

@@ -43,7 +43,12 @@ class AnyScan(NetworkMethod):
     @property
     def depends_on(self) -> dict[str, Any]:
         """The calibration, where there is one: a new one makes the maps anew."""
-        return self.calibration.model_dump(mode="json") if self.calibration.stretches else {}
+        numbers = self.calibration.model_dump(mode="json", exclude={"stretches": {"__all__": {"contrasts"}}})
+        return numbers if self.calibration.stretches else {}
+
+    def about_maps_of(self, look: str | None) -> dict[str, dict[str, Any]]:
+        """Whether the uncertainty is calibrated for a scan's contrast."""
+        return {UNCERTAINTY: {"Description": self.calibration.told(look)}}
 
     def restore_many(self, pieces: Sequence[Piece]) -> list[list[Array]]:
         """See ``Method.restore_many``; each patch with its uncertainty."""

@@ -295,6 +295,14 @@ def test_the_small_network_has_a_million_weights() -> None:
     assert 1.0e6 < count < 1.2e6
 
 
+def test_the_uncertainty_of_the_model_that_comes_along_is_calibrated_for_t1w_alone() -> None:
+    method = registry.build_method("anyscan", {}, str(registry.shipped("anyscan")))
+    told = {look: method.about_maps_of(look)["uncertainty"]["Description"] for look in ("T1w", "FLAIR")}
+    assert told["T1w"].startswith("Calibrated for T1w")
+    assert told["FLAIR"].startswith("Nominal: calibrated for T1w, not for FLAIR")
+    assert "contrasts" not in str(method.depends_on)  # words make no maps anew
+
+
 def test_the_ranges_say_what_scans_the_model_is_for() -> None:
     assert RANGES.domain.slice_spacing == (2.0, 8.0)
     assert RANGES.domain.slice_gap == (0.0, 0.3)
