@@ -122,7 +122,8 @@ def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[Scan
 def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, pace: Pace) -> Forecast:
     measured = sum(math.prod(member.source_grid.shape) for member in group)
     restored = math.prod(scan.target_grid.shape)
-    working = method.working(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
+    grids = scan.source_grid, scan.target_grid
+    working = method.working(method.tiling(*grids, tiling).tile(0).read.shape, *grids)
     stages = seconds_at(pace, scan.target_grid.shape)
     return Forecast(
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),

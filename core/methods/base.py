@@ -135,8 +135,14 @@ class Method(ABC):
         """Voxels that one core restores in a second; ``voxels_per_second``, unless the options change it."""
         return self.voxels_per_second
 
-    def working(self, shape: Triple) -> float:
-        """Bytes of memory that a tile of a shape takes while it is in hand, beside ``bytes_per_voxel``."""
+    def working(self, shape: Triple, source: Grid, target: Grid) -> float:  # noqa: ARG002 - a subclass may ask
+        """Bytes of memory that a tile of a shape takes while it is in hand, beside ``bytes_per_voxel``.
+
+        Args:
+            shape: of the tile, in voxels of the target.
+            source: grid of the scan.
+            target: grid of the result.
+        """
         return self.bytes_per_tile_voxel * math.prod(shape)
 
     @property

@@ -31,7 +31,8 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 3  # voxels far brighter than all others don't count; uncertainties are such as were taught
+    revision: ClassVar[int] = 3  # bright voxels don't set it; uncertainties as taught; magnitudes stay at 0 and above
+    bytes_per_shown_voxel: ClassVar[float] = 160.0  # of the network's grid, beside those of the tile, as measured
     maps = (UNCERTAINTY,)
 
     @cached_property
@@ -45,6 +46,12 @@ class AnyScan(NetworkMethod):
         """The calibration, where there is one: a new one makes the maps anew."""
         numbers = self.calibration.model_dump(mode="json", exclude={"stretches": {"__all__": {"contrasts"}}})
         return numbers if self.calibration.stretches else {}
+
+    def working(self, shape: Triple, source: Grid, target: Grid) -> float:
+        """See ``Method.working``; the finer the slices, the more voxels of the network's grid lie in a tile."""
+        axis = slices_of(source)
+        shown = math.prod(shape) * SUB * target.spacing[axis] / source.spacing[axis]
+        return super().working(shape, source, target) + self.bytes_per_shown_voxel * shown
 
     def about_maps_of(self, look: str | None) -> dict[str, dict[str, Any]]:
         """Whether the uncertainty is calibrated for a scan's contrast."""
@@ -88,7 +95,9 @@ class AnyScan(NetworkMethod):
             image = interpolate(image, grid, piece.target, 3)
             error = interpolate(np.exp(np.clip(logarithm, SMALLEST, LARGEST)), grid, piece.target, 1)
             half_width = np.float32(unit.scale * self._stretch(piece))
-            yield image * np.float32(unit.scale) + np.float32(unit.background), error * half_width
+            made = image * np.float32(unit.scale) + np.float32(unit.background)
+            magnitudes = piece.measured[0].stats.minimum >= 0
+            yield np.maximum(made, 0) if magnitudes else made, error * half_width
 
     def _stretch(self, piece: Piece) -> float:
         """The half width of the interval over the scale of the Laplace error."""
