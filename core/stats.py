@@ -25,6 +25,7 @@ NOISIEST = 9.0  # times the noise in the flattest parts: air has 1.5 to 3 of it 
 INTERPOLATED = 3.0  # times the finest detail, from which that two voxels apart tells the noise: of brains it is 1.3 to 2.5
 NOISE_FLOOR = 1e-3  # of the contrast: no scan is better than that, and a division by the noise stays sane
 FAINT = 0.1  # of the upper value: what is darker is air, or ghosts in it
+BLINDING = 10.0  # times the upper value: no tissue is brighter, and a voxel that is would have histograms show nothing else
 AIR = 5.0  # standard deviations of the noise: in 3.7 of a million voxels air is brighter
 FLATTEST = 0.1  # share of the blocks of voxels in which the noise is looked for
 SAMPLED = 1 << 22  # voxels that are looked at, about: all of most scans, every n-th plane of larger ones
@@ -106,6 +107,7 @@ class RunningStatistics:
 def _stats(image: Array, minimum: float, maximum: float) -> ScanStats:
     """The statistics of a sample of an image with that range."""
     lower, upper = (float(np.percentile(image, share)) for share in (0.1, 99.9))
+    image = np.minimum(image, np.float32(BLINDING * upper)) if maximum > BLINDING * upper > 0 else image
     positive = image[image > 0]
     if positive.size == 0:
         contrast = max(maximum - minimum, 1.0)

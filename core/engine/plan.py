@@ -19,6 +19,7 @@ from core.io.names import Entities, entities_of
 from core.methods.base import Method
 from core.methods.registry import build_method
 from core.models.domain import Facts, facts_of
+from core.models.scaling import Values
 from core.operators.forward_model import ForwardModel
 from core.operators.width import SliceWidth
 from core.settings.base import Settings
@@ -107,7 +108,7 @@ class ScanPlan(Settings):
         mask: beside it, where its method takes one.
         covariates: of the person, those that its method takes and that are known.
         labels: masks and labels beside it that are carried onto its restored grid.
-        lowest: its smallest value over its 99.9th percentile, where its method hangs on it and another is at hand.
+        lowest, noise: as ``core.models.scaling.values_of`` has them, where its method hangs on them and another is at hand.
         method: that restores it, with its defaults; "": the run's.
         why: it is that one.
         outside: what of it lies outside the domain of the method or its model, where it is restored all the same.
@@ -138,6 +139,7 @@ class ScanPlan(Settings):
     covariates: dict[str, float | str] | None = None
     labels: tuple[LabelImage, ...] = ()
     lowest: float | None = None
+    noise: float | None = None
     method: str = ""
     why: str = ""
     outside: tuple[str, ...] = ()
@@ -255,17 +257,17 @@ def voxel_size_of(grids: Sequence[Grid], settings: RunSettings) -> float:
     return min(rounded, default=size)
 
 
-def facts_of_scan(scan: ScanPlan, settings: RunSettings, lowest: float | None = None) -> Facts:
+def facts_of_scan(scan: ScanPlan, settings: RunSettings, values: Values | None = None) -> Facts:
     """What is known of a scan that a domain may speak of.
 
     Args:
         scan: as planned.
         settings: of the run.
-        lowest: its smallest value over its 99.9th percentile, once it was read.
+        values: its own, once it was read.
     """
     suffix, stripped = scan.named.get("suffix"), scan.metadata.get("SkullStripped")
-    size, lowest = voxel_size_of([scan.source_grid], settings), scan.lowest if lowest is None else lowest
-    facts = facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, lowest=lowest)
+    size, values = voxel_size_of([scan.source_grid], settings), values or {"lowest": scan.lowest, "noise": scan.noise}
+    facts = facts_of(scan.source_grid, scan.forward, voxel_size=size, suffix=suffix, skull_stripped=stripped, **values)
     return replace(facts, repaired=settings.repair, agent=scan.named.get("ce"))
 
 

@@ -33,6 +33,7 @@ from core.methods.base import Method
 from core.methods.iterative import IterativeMethod
 from core.methods.registry import candidates, method_entry, pickers, resolve
 from core.models.domain import Facts, disagreements, unknown
+from core.models.scaling import values_of
 from core.settings.run import RunSettings
 from core.settings.scans import TilingSettings
 from core.stats import RunningStatistics
@@ -121,7 +122,8 @@ def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[Scan
 def _cost(scan: ScanPlan, group: Sequence[ScanPlan], method: Method, tiling: TilingSettings, pace: Pace) -> Forecast:
     measured = sum(math.prod(member.source_grid.shape) for member in group)
     restored = math.prod(scan.target_grid.shape)
-    working = method.working(method.tiling(scan.source_grid, scan.target_grid, tiling).tile(0).read.shape)
+    grids = scan.source_grid, scan.target_grid
+    working = method.working(method.tiling(*grids, tiling).tile(0).read.shape, *grids)
     stages = seconds_at(pace, scan.target_grid.shape)
     return Forecast(
         memory=round(4 * measured + method.bytes_per_voxel * restored * len(group) + working + 300e6),
@@ -174,26 +176,27 @@ def _chosen(
 
 
 def _looked_at(scans: Sequence[ScanPlan], settings: RunSettings, methods: Mapping[str, Method]) -> dict[str, ScanPlan]:
-    """Scans, by their keys, with how low their values go, where their method hangs on that and another may take its place.
+    """Scans, by their keys, with what their values tell, where their method hangs on that and another may take its place.
 
     Each is read once here, and no other: not what another method restores, nor where no method could take its place.
     """
     if settings.method not in pickers() and (settings.fallback is None or settings.outside_domain):
         return {}
-    hang = {name for name, method in methods.items() if method.domain.sign}
-    return {scan.key: _with_lowest(scan, settings) for scan in scans if (scan.method or settings.method) in hang}
+    hang = {name for name, method in methods.items() if method.domain.of_values}
+    return {scan.key: _with_values(scan, settings) for scan in scans if (scan.method or settings.method) in hang}
 
 
-def _with_lowest(scan: ScanPlan, settings: RunSettings) -> ScanPlan:
-    """A scan with how low its values go, for which all of it is read; as it is where it cannot be read: ingest will tell."""
+def _with_values(scan: ScanPlan, settings: RunSettings) -> ScanPlan:
+    """A scan with what its values tell, for which all of it is read; as it is where it cannot be read: ingest will tell."""
+    if scan.lowest is not None and scan.noise is not None:
+        return scan
     statistics = RunningStatistics(scan.source_grid.shape)
     try:
         for slab in readers.slabs(scan.kind, scan.uris, BLOCK_PLANES, settings.trust):
             statistics.take(slab.box, slab.image)
     except InputError:
         return scan
-    stats = statistics.stats()
-    return scan.model_copy(update={"lowest": stats.minimum / stats.upper if stats.upper > 0 else None})
+    return scan.model_copy(update=values_of(statistics.stats()))
 
 
 def _without_beside(scan: ScanPlan, own: str) -> ScanPlan:

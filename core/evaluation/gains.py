@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,15 +117,19 @@ def stretches_of(entries: Sequence[Entry], places: Places) -> dict[str, list[dic
         places: factor and gap of the degradations that count.
     """
     asked: dict[tuple[str, int], dict[str, list[tuple[float, float]]]] = {}
+    looks: dict[tuple[str, int], set[str]] = defaultdict(set)
     for entry in entries:
         if "stretch" in entry.figures and entry.degradation in places:
-            persons = asked.setdefault((entry.method, places[entry.degradation][0]), {})
+            key = (entry.method, places[entry.degradation][0])
+            looks[key].add(entry.contrast)
+            persons = asked.setdefault(key, {})
             persons.setdefault(entry.person, []).append((entry.figures["spacing"], entry.figures["stretch"]))
     stretches: dict[str, list[dict[str, Any]]] = {}
-    for (method, _), persons in sorted(asked.items()):
+    for key, persons in sorted(asked.items()):
         spacing, stretch = np.mean([np.mean(each, axis=0) for each in persons.values()], axis=0).tolist()
-        row = Stretch(spacing=round(spacing, 2), stretch=round(stretch, 4), persons=len(persons))
-        stretches.setdefault(method, []).append(row.model_dump(mode="json"))
+        contrasts = tuple(sorted(look for look in looks[key] if look))
+        row = Stretch(spacing=round(spacing, 2), stretch=round(stretch, 4), persons=len(persons), contrasts=contrasts)
+        stretches.setdefault(key[0], []).append(row.model_dump(mode="json"))
     return stretches
 
 

@@ -117,8 +117,8 @@ class Method(ABC):
         folder: str | None = getattr(self.settings, "model", None)
         if not self.needs_model or folder is None:
             return self.scans
-        stated = read_domain(folder)
-        return both(self.scans, stated if stated.stated else read_domain(self.original(folder)))
+        stated, first = read_domain(folder), read_domain(self.original(folder))
+        return both(self.scans, first.model_copy(update={name: value for name, value in stated if value is not None}))
 
     def original(self, folder: str) -> str:
         """The folder of the model that isovox brings where ``folder`` is a copy of it, else ``folder``.
@@ -135,8 +135,14 @@ class Method(ABC):
         """Voxels that one core restores in a second; ``voxels_per_second``, unless the options change it."""
         return self.voxels_per_second
 
-    def working(self, shape: Triple) -> float:
-        """Bytes of memory that a tile of a shape takes while it is in hand, beside ``bytes_per_voxel``."""
+    def working(self, shape: Triple, source: Grid, target: Grid) -> float:  # noqa: ARG002 - a subclass may ask
+        """Bytes of memory that a tile of a shape takes while it is in hand, beside ``bytes_per_voxel``.
+
+        Args:
+            shape: of the tile, in voxels of the target.
+            source: grid of the scan.
+            target: grid of the result.
+        """
         return self.bytes_per_tile_voxel * math.prod(shape)
 
     @property
@@ -155,6 +161,14 @@ class Method(ABC):
         "Description" of a map is a sentence that its sidecar and its page show.
         """
         return {}
+
+    def about_maps_of(self, look: str | None) -> dict[str, dict[str, Any]]:  # noqa: ARG002 - a subclass may ask
+        """``about_maps``, with what hangs on the scan.
+
+        Args:
+            look: its contrast as evaluations call it, see ``core.models.domain.look_of``; None where it is not known.
+        """
+        return self.about_maps
 
     def about(self, source: Grid, target: Grid) -> dict[str, Any]:  # noqa: ARG002 - a subclass may ask
         """What is to be known of how it restores one scan beyond its settings, as JSON values; the sidecar has it.

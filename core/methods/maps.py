@@ -20,9 +20,9 @@ class Meaning:
 
 MEANINGS = {
     "uncertainty": Meaning(
-        "Uncertainty: the truth lies so far off at most, with a probability of 90 %",
-        "Half width of the interval around the restored image in which the truth lies with a probability of 90 %, in the image's "
-        "unit; as measured on persons held out, for contrasts that the model was measured on.",
+        "Uncertainty: half width of the nominal 90 % interval",
+        "Half width of the interval around the restored image in which the truth should lie with a probability of 90 %, in the "
+        "image's unit.",
     ),
     "sd": Meaning(
         "Uncertainty: standard deviation over several restorations",

@@ -30,11 +30,13 @@ class Stretch(Settings):
         spacing: distance of the slices' centres, mm.
         stretch: by which a map of before this calibration is multiplied.
         persons: on whom it was measured.
+        contrasts: of their scans, as evaluations call them; empty where that is not known.
     """
 
     spacing: Annotated[float, Field(gt=0)]
     stretch: Annotated[float, Field(gt=0)]
     persons: int
+    contrasts: tuple[str, ...] = ()
 
 
 class Calibration(Settings):
@@ -50,6 +52,26 @@ class Calibration(Settings):
         if not self.stretches:
             return 1.0
         return float(np.interp(spacing, [each.spacing for each in self.stretches], [each.stretch for each in self.stretches]))
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """Those that it was measured of at every distance."""
+        common = set.intersection(*(set(each.contrasts) for each in self.stretches)) if self.stretches else set()
+        return tuple(sorted(common))
+
+    def told(self, look: str | None) -> str:
+        """Whether maps of a scan are calibrated, in a sentence.
+
+        Args:
+            look: the scan's contrast as evaluations call it; None where it is not known.
+        """
+        if not self.stretches:
+            return "Nominal: the model was never calibrated, so the interval may hold fewer voxels than it says."
+        if look in self.contrasts:
+            return f"Calibrated for {look} on persons held out."
+        on = " and ".join(self.contrasts) or "contrasts that are not told"
+        of = f"not for {look}" if look else "and this scan's contrast is not known"
+        return f"Nominal: calibrated for {on}, {of}, so the interval may hold fewer voxels than it says."
 
 
 def read_calibration(folder: str) -> Calibration:

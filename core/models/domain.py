@@ -91,6 +91,7 @@ class Domain(Settings):
         plane_factor: voxel sizes within the slices over the restored voxels', of scans that are coarser within them.
         anatomy: skull-stripped brains or whole heads.
         sign: "non-negative" where background is 0, or dark and above it.
+        noise: standard deviation, as a fraction of the scan's range, see ``core.models.scaling.values_of``.
         orientations: of the slices; where they are stated scans without slices are refused too.
         voxel_size: of the restored scan, mm: what the model gives.
         tested: where it was held against cubic interpolation: a scan whose nearest cell is no gain is refused.
@@ -108,6 +109,7 @@ class Domain(Settings):
     plane_factor: Range | None = None
     anatomy: tuple[Anatomy, ...] | None = None
     sign: Literal["non-negative"] | None = None
+    noise: Range | None = None
     orientations: tuple[Orientation, ...] | None = None
     voxel_size: Range | None = None
     tested: tuple[GainCell, ...] | None = None
@@ -117,6 +119,11 @@ class Domain(Settings):
     def stated(self) -> bool:
         """Whether it can refuse anything."""
         return any(getattr(self, name) is not None for name in Domain.model_fields if name != "persons")
+
+    @property
+    def of_values(self) -> bool:
+        """Whether it hangs on a scan's values, for which all of it is read."""
+        return self.sign is not None or self.noise is not None
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ class Facts:
         agent: contrast agent that the person was given, by the BIDS entity ``ce``.
         pixel: the two voxel sizes within the slices as slice-wise methods see them, mm: the axis across them is that whose slices
             have the pixels nearest to squares, however thin they are.
+        noise: standard deviation over the range.
     """
 
     contrast: str | None = None
@@ -154,6 +162,7 @@ class Facts:
     repaired: bool = True
     agent: str | None = None
     pixel: tuple[float, float] | None = None
+    noise: float | None = None
 
     @property
     def look(self) -> str | None:
@@ -184,6 +193,7 @@ def facts_of(
     suffix: str | None = None,
     skull_stripped: bool | None = None,
     lowest: float | None = None,
+    noise: float | None = None,
     agent: str | None = None,
 ) -> Facts:
     """What a scan's header, name and sidecar tell.
@@ -195,6 +205,7 @@ def facts_of(
         suffix: of its BIDS name; one that is no contrast of BIDS tells nothing.
         skull_stripped: as its sidecar says.
         lowest: its smallest value over its 99.9th percentile.
+        noise: its standard deviation over its range.
         agent: of its BIDS name, ``ce``.
     """
     axis = grid.slice_axis
@@ -214,6 +225,7 @@ def facts_of(
         voxel_size=voxel_size,
         agent=agent,
         pixel=_two(_but(grid.spacing, across(grid))),
+        noise=noise,
     )
 
 
@@ -269,6 +281,7 @@ def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
         (facts.slice_gap, domain.slice_gap, "a gap of {} of the slices' distance", ""),
         (facts.factor, domain.factor, "a factor of {}", ""),
         (facts.voxel_size, domain.voxel_size, "restored voxels of {} mm", "mm"),
+        (facts.noise, domain.noise, "noise of {} of the brightest", ""),
     )
     for size, ends, text, unit in stated:
         if size is not None and ends is not None and not _within(size, ends):
@@ -324,6 +337,7 @@ def statements(domain: Domain) -> list[str]:
         (domain.in_plane, "{} within the slices", "mm"),
         (domain.plane_factor, "factor {} within the slices", ""),
         (domain.voxel_size, "restored to {}", "mm"),
+        (domain.noise, "noise of {} of the brightest", ""),
     )
     profiles = [f"{name} slice profile" for name in domain.slice_profiles or ()]
     return [*words, *(text.format(_span(ends, unit)) for ends, text, unit in figures if ends is not None), *profiles]

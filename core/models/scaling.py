@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,26 @@ def floor(stats: ScanStats) -> float:
     if stats.lower is None or stats.minimum >= -RINGING * stats.upper:
         return -math.inf
     return min(stats.lower, 0.0)
+
+
+class Values(TypedDict):
+    """What domains ask of a scan's values: the smallest over the 99.9th percentile, and the noise over the range."""
+
+    lowest: float | None
+    noise: float | None
+
+
+def values_of(stats: ScanStats) -> Values:
+    """Of a whole scan; the range is from the air to the 99.9th percentile, and nothing is known where there is none.
+
+    Args:
+        stats: of the scan.
+    """
+    span = stats.upper - background(stats)
+    return {
+        "lowest": stats.minimum / stats.upper if stats.upper > 0 else None,
+        "noise": stats.noise_sd / span if span > 0 else None,
+    }
 
 
 class Scaling(Settings):

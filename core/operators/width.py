@@ -10,11 +10,15 @@ Where w is the width of the slices, the scan is averaged alike along both axes, 
 averages of up to d that lie d apart share no voxel. Nothing is resampled across the slices, so aliasing does no harm. Large
 shapes do have a direction (a head is longer than wide); differences along the third axis over ``FINE`` mm are taken first, which
 leave what is small.
+
+A head that moves between slices varies more across them, as if slices were thinner, and mostly along one axis of the planes. So
+nothing is told where the axes disagree, or where X = Z at no width that is tried, and voxels alone never make a large gap.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,9 +34,12 @@ LEAST_VOXELS = 32  # along each axis of the planes
 COARSE = 2.0  # of the larger voxel size within the planes, from which on slices are thick enough to tell
 INNER = 0.5  # of the head's length along each axis, its middle, that is looked at
 FAINT = 0.1  # of the 99.9th percentile: what is darker is no head
+BRIGHTEST = 4.0  # of the 99.9th percentile: heads go to 3.95; one voxel that is brighter would outweigh all detail
 SAMPLED = 300_000  # voxels that are looked at, about
 CALIBRATION = 0.979  # true width over the crossing: median of 48 brains and 4 heads, see tests.benchmarks.slice_width
-RADIUS = 0.245  # of the distance: 90 % of their widths lay within
+RADIUS = 0.245  # of the distance: 90 % of their widths lay within; 92 % where heads also move by 0.3 or 0.6 mm between slices
+LARGEST = 0.3  # of the distance: gap that voxels alone are believed
+REVISION = 2  # of what is told; raised where it changes, so that an earlier run's is not taken
 
 
 class SliceWidth(Settings):
@@ -41,14 +48,18 @@ class SliceWidth(Settings):
     mm: float
     low: float
     high: float
+    revision: int = 1
 
     def describe(self) -> str:
         """In words."""
         return f"{self.mm:.1f} mm ({self.low:.1f} to {self.high:.1f})"
 
     def gap(self, distance: float) -> float:
-        """The gap of slices of a distance in mm, as a fraction of it: 0 unless the interval excludes slices without one."""
-        return round(1 - self.mm / distance, 3) if self.high < distance else 0.0
+        """The gap of slices of a distance in mm, as a fraction of it: 0 unless the interval excludes slices without one.
+
+        It is at most 0.3: a larger one is rare, while motion between slices looks like one and a wrong one costs 1 to 2 dB.
+        """
+        return min(round(1 - self.mm / distance, 3), LARGEST) if self.high < distance else 0.0
 
 
 def slice_width(image: Array, grid: Grid) -> SliceWidth | None:
@@ -60,20 +71,30 @@ def slice_width(image: Array, grid: Grid) -> SliceWidth | None:
 
     Returns:
         the width with its 90 % interval; None where the voxels cannot tell: no slice axis, slices less than twice as far apart
-        as the voxels within them, fewer than 12 slices or 32 voxels, or no detail.
+        as the voxels within them, fewer than 12 slices or 32 voxels, no detail, or axes within the planes that disagree.
     """
     axis = grid.slice_axis
     if axis is None or not can_tell(grid):
         return None
     within = [other for other in range(3) if other != axis]
-    looked_at = image[inside(image, grid)]
-    crossings = [crossing(looked_at, grid.spacing, along, axis) for along in within]
-    known = [width for width in crossings if width is not None]
-    if not known:
+    looked_at = np.minimum(image[inside(image, grid)], np.float32(BRIGHTEST * np.percentile(image, 99.9)))
+    mean = agreed([crossing(looked_at, grid.spacing, along, axis) for along in within], grid.spacing[axis])
+    if mean is None:
         return None
-    mm = CALIBRATION * float(np.mean(known))
-    reach = RADIUS * grid.spacing[axis]
-    return SliceWidth(mm=round(mm, 3), low=round(max(mm - reach, 0.0), 3), high=round(mm + reach, 3))
+    mm, reach = CALIBRATION * mean, RADIUS * grid.spacing[axis]
+    return SliceWidth(mm=round(mm, 3), low=round(max(mm - reach, 0.0), 3), high=round(mm + reach, 3), revision=REVISION)
+
+
+def agreed(crossings: Sequence[float | None], distance: float) -> float | None:
+    """The mean of the widths along both axes of the planes; None where one is missing or they lie too far apart.
+
+    Args:
+        crossings: in mm, see ``crossing``.
+        distance: of the slices, mm.
+    """
+    known = [width for width in crossings if width is not None]
+    alike = len(known) == len(crossings) and max(known) - min(known) <= RADIUS * distance
+    return float(np.mean(known)) if alike else None
 
 
 def inside(image: Array, grid: Grid) -> tuple[slice, slice, slice]:
@@ -114,14 +135,15 @@ def crossing(image: Array, spacing: tuple[float, float, float], along: int, axis
         axis: across the slices.
 
     Returns:
-        between 0.2 and 1.5 of the slices' distance; None where there is nothing to compare.
+        between 0.2 and 1.5 of the slices' distance; None where there is nothing to compare, or no such width.
     """
     lines = _detail(image, spacing, along, axis)
     distance, voxel = spacing[axis], spacing[along]
     ratios = [_ratio(lines, max(width * distance / voxel, 1.0), distance / voxel) for width in WIDTHS]
-    if not np.isfinite(ratios).all():
+    rising = np.maximum.accumulate(ratios)
+    if not np.isfinite(ratios).all() or not rising[0] < 0 < rising[-1]:
         return None
-    return float(np.interp(0.0, np.maximum.accumulate(ratios), WIDTHS * distance))
+    return float(np.interp(0.0, rising, WIDTHS * distance))
 
 
 def _detail(image: Array, spacing: tuple[float, float, float], along: int, axis: int) -> Matrix:

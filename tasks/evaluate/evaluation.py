@@ -31,6 +31,7 @@ from core.methods.iterative import IterativeMethod
 from core.methods.registry import methods
 from core.models.calibration import UNCERTAINTY
 from core.models.domain import Facts, disagreements, facts_of, look_of
+from core.models.scaling import values_of
 from core.noise import field_key
 from core.settings.base import Settings
 from core.settings.evaluate import EvaluationSettings
@@ -209,7 +210,7 @@ class CaseEvaluation:
             suffix=self.case.truth.entities.get("suffix"),
             agent=self.case.truth.entities.get("ce"),
             skull_stripped=metadata.get("SkullStripped"),
-            lowest=measured.stats.minimum / measured.stats.upper if measured.stats.upper > 0 else None,
+            **values_of(measured.stats),
         )
 
 

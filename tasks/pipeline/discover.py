@@ -26,6 +26,7 @@ from core.operators.sidecar import read_forward
 from core.settings.run import RunSettings
 from tasks.events import Advanced, Began, Tell, nobody
 from tasks.pipeline.beside import with_beside
+from tasks.pipeline.earlier import as_planned
 from tasks.pipeline.labels import with_labels
 from tasks.pipeline.widths import notes as width_notes
 from tasks.pipeline.widths import width_of
@@ -59,6 +60,7 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
     grid = readers.header(source.kind, source.uris, settings.trust).grid
     sha256 = _digest(source.uris)
     width = width_of(source, grid, sha256, settings)
+    before = next((scan for scan in as_planned(sha256, settings) if scan.noise is not None), None)
     return ScanPlan(
         key=source.key,
         uris=source.uris,
@@ -74,6 +76,8 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         forward=read_forward(source.sidecar | source.simulation, grid, settings.slices, width),
         width=width,
         reference=source.reference or _reference_of(source, references, settings.input),
+        lowest=before.lowest if before else None,
+        noise=before.noise if before else None,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from core import __version__
 from core.banding import banding, evened
 from core.engine.consistency import unrepaired
-from core.engine.plan import ScanPlan
+from core.engine.plan import ScanPlan, facts_of_scan
 from core.engine.quality import Baseline, Problem, Quality, assess
 from core.engine.records import ScanRecord
 from core.errors import GridError, InputError
@@ -178,10 +178,15 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         **({"SliceOverlap": overlap} if (overlap := overlap_of(scan, plan.settings.slices)) else {}),
         "Seed": plan.settings.seed,
         "Versions": versions(),
-        **({"Maps": about} if (about := method_of(job).about_maps) else {}),
+        **({"Maps": about} if (about := _about_maps(job, scan)) else {}),
         **({"Restoration": how} if (how := method_of(job).about(scan.source_grid, scan.target_grid)) else {}),
         **({"DependsOn": beside} if (beside := plan.depends_on.get(plan.way(scan).method)) else {}),
     }
+
+
+def _about_maps(job: Job, scan: ScanPlan) -> dict[str, dict[str, Any]]:
+    """What is to be known of the maps beside a restored scan, by their names."""
+    return method_of(job).about_maps_of(facts_of_scan(scan, read_plan(job.out, job.plan).settings).look)
 
 
 def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> dict[str, str]:
@@ -203,7 +208,7 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
 def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, str]:
     """Write the maps beside a restored image, each with the image's sidecar; their paths and sha256."""
     store, path, out = store_of(job), path_of(job, scan, "restored"), Output(job.out)
-    written, about = {}, method_of(job).about_maps
+    written, about = {}, _about_maps(job, scan)
     for name in names_of(store, path):
         stem = derivatives.map_stem(scan.stem, name)
         image = store.read(path_of_map(path, name))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from pydantic import ValidationError
-
-from core import __version__
-from core.engine.plan import CohortPlan, ScanPlan
+from core.engine.plan import ScanPlan
 from core.errors import InputError
 from core.geometry.grid import Grid
-from core.io import files, readers
+from core.io import readers
 from core.io.bids import Source
-from core.io.output import Output
 from core.io.validation import Trust
 from core.operators.sidecar import at_odds, is_told, overlap
-from core.operators.width import SliceWidth, can_tell, slice_width
+from core.operators.width import REVISION, SliceWidth, can_tell, slice_width
 from core.settings.run import RunSettings
 from core.settings.scans import AcquisitionSettings
+from tasks.pipeline.earlier import as_planned
 
 
 def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> SliceWidth | None:
@@ -36,19 +32,9 @@ def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> 
     """
     if not can_tell(grid) or is_told(source.sidecar | source.simulation, settings.slices):
         return None
-    known = _known(settings.out, settings.trust).get(sha256)
+    widths = (scan.width for scan in as_planned(sha256, settings))
+    known = next((width for width in widths if width and width.revision == REVISION), None)
     return known or _measured(sha256, source.kind, source.uris, settings.trust)
-
-
-@lru_cache(maxsize=8)
-def _known(out: str, trust: Trust | None) -> dict[str, SliceWidth]:
-    """Widths by the bytes' sha256, from the plan of this version that lay in an output when it was first asked for."""
-    try:
-        plan = CohortPlan.model_validate(files.read_json(Output(out).plan))
-    except (FileNotFoundError, json.JSONDecodeError, ValidationError):
-        return {}
-    alike = plan.version == __version__ and plan.settings.trust == trust
-    return {scan.sha256: scan.width for scan in plan.scans if scan.width is not None} if alike else {}
 
 
 @lru_cache(maxsize=4096)
@@ -99,4 +85,8 @@ def _read(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
     number = "1 scan" if len(seen) == 1 else f"{len(seen)} scans"
     counted = f"nobody tells how thick the slices of {number} are: read from the voxels, with 90 % intervals"
     gaps = [scan for scan in seen if scan.forward.slices[1] > 0]
-    return (counted, *(f"slices of {scan.key} are taken as {scan.width.describe()} thick" for scan in gaps if scan.width))
+    thick = [(scan.key, scan.width.describe(), scan.forward.slices[1]) for scan in gaps if scan.width]
+    return (
+        counted,
+        *(f"slices of {key} look {width} thick, and are taken as with gaps of {gap:.0%}" for key, width, gap in thick),
+    )

@@ -27,6 +27,7 @@ from core.io.output import Output
 from core.methods.base import Measured, Method, Piece
 from core.methods.iterative import Beside, IterativeMethod
 from core.models.domain import disagreements
+from core.models.scaling import values_of
 from core.noise import Key, field_key
 from core.operators.linear import Kept
 from core.stats import RunningStatistics, ScanStats
@@ -162,8 +163,8 @@ def _ingest(job: Job, scan: ScanPlan) -> None:
 def outside_of(job: Job, scan: ScanPlan) -> list[str]:
     """What of an ingested scan lies outside the domain of the method or its model, its values included."""
     stats = store_of(job).attrs(path_of(job, scan, "measured"))["stats"]
-    lowest = stats["minimum"] / stats["upper"] if stats["upper"] > 0 else None
-    return disagreements(method_of(job).domain, facts_of_scan(scan, read_plan(job.out, job.plan).settings, lowest))
+    values = values_of(ScanStats(**stats))
+    return disagreements(method_of(job).domain, facts_of_scan(scan, read_plan(job.out, job.plan).settings, values))
 
 
 def _ingest_inside(job: Job, scan: ScanPlan) -> None:

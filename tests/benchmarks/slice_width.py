@@ -1,5 +1,7 @@
 """How well the width of slices is read from a scan's voxels: sharp scans degraded with widths that are known.
 
+Between slices a head moves a little, within their planes as far as a normal draw says of which the scan has a standard deviation.
+
 ``python -m tests.benchmarks.slice_width DATA fit`` gives calibration and radius of the interval on the persons that may be
 trained on; ``... DATA report`` the mean error and the coverage on never-used ones, and on other heads and contrasts.
 """
@@ -12,15 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import shift
 
 from core.geometry.grid import Array, Grid
 from core.io.readers import load_at
 from core.operators.forward_model import SliceProfile
 from core.operators.linear import apply_axis
 from core.operators.profile import profile_matrix
-from core.operators.width import crossing, inside, slice_width
+from core.operators.width import agreed, crossing, inside, slice_width
 
 DISTANCES, GAPS = (3.0, 4.0, 5.0, 6.0), (0.0, 0.1, 0.2, 0.3, 0.5)
+MOTION = (0.0, 0.3, 0.6)  # mm: standard deviations of a head's place from slice to slice
 SHARP = "ds002748/sub-{0:02d}/anat/sub-{0:02d}_T1w.nii.gz"
 WHOLE = "ds000011/sub-{0:02d}/anat/sub-{0:02d}_T1w.nii.gz"
 GROUPS = {
@@ -44,15 +48,24 @@ def thick(image: Array, grid: Grid, axis: int, distance: float, gap: float) -> t
     return apply_axis(rows, image, axis), Grid((shape[0], shape[1], shape[2]), grid.affine @ np.diag(steps))
 
 
+def moved(image: Array, grid: Grid, axis: int, mm: float, draw: np.random.Generator) -> Array:
+    """A thick scan of a head that moves within the planes from slice to slice, by a standard deviation in mm."""
+    voxels = [size for at, size in enumerate(grid.spacing) if at != axis]
+    planes = np.moveaxis(image, axis, 0)
+    placed = [shift(plane, draw.normal(0, mm, 2) / voxels, mode="nearest") for plane in planes] if mm else list(planes)
+    return np.ascontiguousarray(np.moveaxis(np.stack(placed), 0, axis))
+
+
 def cases(data: Path, paths: list[str], draws: int, seed: int) -> Iterator[tuple[str, Array, Grid, float]]:
-    """Thick scans of each sharp one with the widths of their slices: axis, distance and gap are drawn."""
+    """Thick scans of each sharp one with the widths of their slices: axis, distance, gap and motion are drawn."""
     draw = np.random.default_rng(seed)
     for number, path in enumerate(paths):
         image, grid, _ = load_at(str(data / path))
         for turn in range(draws):
             distance, gap = DISTANCES[(number + turn) % 4], float(draw.choice(GAPS))
-            scan, coarse = thick(image, grid, int(draw.integers(3)), distance, gap)
-            yield path, scan, coarse, distance * (1 - gap)
+            axis = int(draw.integers(3))
+            scan, coarse = thick(image, grid, axis, distance, gap)
+            yield path, moved(scan, coarse, axis, float(draw.choice(MOTION)), draw), coarse, distance * (1 - gap)
 
 
 def fit(data: Path) -> None:
@@ -62,10 +75,10 @@ def fit(data: Path) -> None:
     for path, scan, grid, width in cases(data, paths, 1, 1):
         axis = max(range(3), key=lambda at: grid.spacing[at])
         both = [crossing(scan[inside(scan, grid)], grid.spacing, along, axis) for along in range(3) if along != axis]
-        known = [value for value in both if value is not None]
-        logs.append(math.log(width / float(np.mean(known))))
-        shares.append(width / grid.spacing[axis])
-        print(path[:15], f"distance {grid.spacing[axis]:.3g} width {width:.3g}", np.round(known, 2), flush=True)  # noqa: T201
+        print(path[:15], f"distance {grid.spacing[axis]:.3g} width {width:.3g}", both, flush=True)  # noqa: T201
+        if (mean := agreed(both, grid.spacing[axis])) is not None:
+            logs.append(math.log(width / mean))
+            shares.append(width / grid.spacing[axis])
     middle = float(np.median(logs))
     off = np.abs(1 - np.exp(middle - np.asarray(logs))) * shares
     radius = float(np.quantile(off, 0.9, method="higher"))

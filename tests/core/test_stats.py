@@ -30,6 +30,18 @@ def test_the_noise_is_found_with_air_around_the_head_and_without(noise, stripped
     assert stats.contrast == pytest.approx(760, abs=60)
 
 
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_voxel_far_brighter_than_all_others_changes_nothing_but_the_range(stripped):
+    image = head(20.0, stripped=stripped)
+    faulty = image.copy()
+    faulty[48, 50, 20] = 1e7
+    found, wanted = scan_stats(faulty), scan_stats(image)
+    assert found.maximum == 1e7
+    assert found.noise_sd == pytest.approx(wanted.noise_sd, rel=0.1)
+    assert found.contrast == pytest.approx(wanted.contrast, rel=0.1)
+    assert found.foreground_mean == pytest.approx(wanted.foreground_mean, rel=0.1)
+
+
 def test_a_scan_without_background_gets_its_noise_from_the_planes():
     rng = np.random.default_rng(2)
     ramp = np.linspace(500, 900, 64)[:, None, None] * np.ones((64, 64, 30))

@@ -33,6 +33,7 @@ from core.stats import ScanStats
 CHANNELS = 6
 SUB = 8  # of the network's voxels across a slice
 SPACING, GRAIN = 8.0, 20.0  # units of channels 3 and 5
+BRIGHTEST = 4.0  # in channel 0's unit: heads that it was trained on go to 3.95; what is brighter counts as that
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def network_inputs(image: Array, source: Grid, target: Grid, forward: ForwardMod
     axis = slices_of(source)
     scale, offset = source.index_map(target)[axis]
     before, fine = _fine(source, target, axis, scale, offset)
-    scaled = (np.maximum(image, np.float32(units.floor)) - np.float32(units.background)) / np.float32(units.scale)
+    raised = np.maximum(image, np.float32(units.floor)) - np.float32(units.background)
+    scaled = np.minimum(raised / np.float32(units.scale), np.float32(BRIGHTEST))
     rough = interpolate(scaled, source, fine, 3)
     noise = float(np.hypot(LEAST, units.noise / units.scale / CORRECTION))
     missing = _missing(scaled, rough, source, fine, axis, forward, noise)

@@ -20,6 +20,7 @@ import torch
 from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import interpolate
 from core.methods.anyscan.inputs import SUB, Units, network_inputs, slab_grid, slices_of
+from core.methods.anyscan.network import LARGEST, SMALLEST
 from core.methods.base import Piece
 from core.methods.patch_network import NetworkMethod, padded
 from core.models.calibration import LEVEL, UNCERTAINTY, Calibration, read_calibration
@@ -30,7 +31,8 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 3  # banding is taken out
+    revision: ClassVar[int] = 3  # no banding, bright voxels don't count; uncertainties as taught; magnitudes stay at 0 and above
+    bytes_per_shown_voxel: ClassVar[float] = 160.0  # of the network's grid, beside those of the tile, as measured
     maps = (UNCERTAINTY,)
     evens = True
 
@@ -43,7 +45,18 @@ class AnyScan(NetworkMethod):
     @property
     def depends_on(self) -> dict[str, Any]:
         """The calibration, where there is one: a new one makes the maps anew."""
-        return self.calibration.model_dump(mode="json") if self.calibration.stretches else {}
+        numbers = self.calibration.model_dump(mode="json", exclude={"stretches": {"__all__": {"contrasts"}}})
+        return numbers if self.calibration.stretches else {}
+
+    def working(self, shape: Triple, source: Grid, target: Grid) -> float:
+        """See ``Method.working``; the finer the slices, the more voxels of the network's grid lie in a tile."""
+        axis = slices_of(source)
+        shown = math.prod(shape) * SUB * target.spacing[axis] / source.spacing[axis]
+        return super().working(shape, source, target) + self.bytes_per_shown_voxel * shown
+
+    def about_maps_of(self, look: str | None) -> dict[str, dict[str, Any]]:
+        """Whether the uncertainty is calibrated for a scan's contrast."""
+        return {UNCERTAINTY: {"Description": self.calibration.told(look)}}
 
     def restore_many(self, pieces: Sequence[Piece]) -> list[list[Array]]:
         """See ``Method.restore_many``; each patch with its uncertainty."""
@@ -81,9 +94,11 @@ class AnyScan(NetworkMethod):
             inside = Box.whole((shape[0], shape[1], shape[2])).slices
             image, logarithm = (np.ascontiguousarray(each[inside].transpose(np.argsort(order))) for each in output)
             image = interpolate(image, grid, piece.target, 3)
-            error = interpolate(np.exp(logarithm), grid, piece.target, 1)
+            error = interpolate(np.exp(np.clip(logarithm, SMALLEST, LARGEST)), grid, piece.target, 1)
             half_width = np.float32(unit.scale * self._stretch(piece))
-            yield image * np.float32(unit.scale) + np.float32(unit.background), error * half_width
+            made = image * np.float32(unit.scale) + np.float32(unit.background)
+            magnitudes = piece.measured[0].stats.minimum >= 0
+            yield np.maximum(made, 0) if magnitudes else made, error * half_width
 
     def _stretch(self, piece: Piece) -> float:
         """The half width of the interval over the scale of the Laplace error."""

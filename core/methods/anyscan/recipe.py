@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from core.methods.anyscan import presets
 from core.methods.anyscan.examples import RANGES, scans
+from core.methods.anyscan.network import SMALLEST
 from core.training.batch import Batch
 from core.training.losses import psnr
 from core.training.objectives.base import Objective
@@ -17,9 +18,6 @@ from core.training.recipe import Context, Recipe, Stage, write_network
 
 SHARE = 0.01  # of the likelihood in the loss; it teaches the last layer of the error alone
 FAINT = 1e-5  # squared error, in units of the upper value, of which examples without detail are not made more than they are
-# Logarithm of the least scale of an error, 0.25 % of the upper value. In air the scale would fall without end, and the first
-# error there outweigh all else: without a bound near the noise a training's loss jumped from 0.03 to 2,380.
-SMALLEST = -6.0
 
 
 class Laplace(Objective):

@@ -146,7 +146,7 @@ class SliceSampler(IterativeMethod[Problem]):
         """By the size of the score model and the levels; the search for a kernel is not counted."""
         return cost.voxels_per_second(self.settings.model, self.evaluations)
 
-    def working(self, shape: Triple) -> float:
+    def working(self, shape: Triple, source: Grid, target: Grid) -> float:  # noqa: ARG002
         """Of the slice in hand, which is the largest that a volume of that shape can have."""
         return cost.slice_bytes(self.settings.model, math.prod(shape) // min(shape), gradient=self.graded > 0)
 

@@ -23,6 +23,7 @@ class SliceRanges:
         noise: the largest standard deviation of noise that is added, as a fraction of the image's 99.9th percentile.
         in_plane: least and most voxel size within the slices of the scans that a model is for, mm; examples have the sharp scans'
             own, to which what restores brings a scan first; None: not stated.
+        noisiest: the largest noise of the scans that a model is for, in the unit of ``noise``; None: not stated.
     """
 
     spacing: tuple[float, float]
@@ -30,6 +31,7 @@ class SliceRanges:
     profiles: tuple[Profile, ...]
     noise: float
     in_plane: tuple[float, float] | None = None
+    noisiest: float | None = None
 
     def draw(self, draw: np.random.Generator) -> tuple[SliceProfile, float]:
         """A forward model, and the distance of its slices in mm."""
@@ -45,6 +47,7 @@ class SliceRanges:
             slice_gap=(0.0, self.gap),
             slice_profiles=self.profiles,
             in_plane=self.in_plane,
+            noise=None if self.noisiest is None else (0.0, self.noisiest),
             orientations=("axial", "coronal", "sagittal"),
         )
 

@@ -20,7 +20,7 @@ from core.errors import GridError, PlanError
 from core.geometry.grid import Grid
 from core.methods.base import Method
 from core.models.bundle import read_bundle, read_part, save_model
-from core.models.domain import Domain
+from core.models.domain import Domain, read_domain, write_domain
 from core.operators.forward_model import LowField, SliceProfile
 from core.settings.run import RunSettings
 
@@ -490,11 +490,11 @@ def test_values_are_looked_at_once_and_only_where_the_choice_hangs_on_them(monke
     """Of a choice and of a fallback: a scan whose method takes no values below 0; it is handed on where it has some."""
     read: list[str] = []
 
-    def with_lowest(scan: ScanPlan, _: RunSettings) -> ScanPlan:
+    def with_values(scan: ScanPlan, _: RunSettings) -> ScanPlan:
         read.append(scan.key)
         return scan.model_copy(update={"lowest": -0.5})
 
-    monkeypatch.setattr(planning, "_with_lowest", with_lowest)
+    monkeypatch.setattr(planning, "_with_values", with_values)
     domains = {"resunet-3d": Domain(sign="non-negative", factor=(3.5, 4.5)), "unires": Domain()}
     own = SimpleNamespace(model=None)
     methods: Any = {name: SimpleNamespace(name=name, domain=domain, fuses=True, settings=own) for name, domain in domains.items()}
@@ -510,3 +510,33 @@ def test_values_are_looked_at_once_and_only_where_the_choice_hangs_on_them(monke
         read.clear()
     plain = RunSettings(input="in", out="out", method="resunet-3d")
     assert planning._looked_at(inside, plain, methods) == {}
+
+
+@pytest.mark.usefixtures("cells")
+def test_a_noisy_scan_is_passed_over_by_a_choice_and_refused_of_a_method_that_is_named(tmp_path: Path) -> None:
+    spec = read_bundle(str(SHIPPED))
+    save_model(str(tmp_path), spec.network, spec.config, read_part(str(SHIPPED), spec.part), "", residual=True, multiple=8)
+    write_domain(str(tmp_path), Domain(noise=(0, 0.04)))
+    weights = WEIGHTS.model_copy(update={"folder": str(tmp_path)})
+    scans = thick("noisy", 4, noise=0.08, lowest=0.0), thick("quiet", 4, noise=0.02, lowest=0.0)
+    made = chosen(*scans, others={"resunet-3d": weights})
+    assert {scan.key: made.way(scan).method for scan in made.scans} == {"noisy": "unires", "quiet": "resunet-3d"}
+    words = "noise of 0.08 of the brightest; trained for 0 to 0.04"
+    assert made.scan("noisy").why.endswith(f"but: {words}")
+    named = complete(RunSettings(input="in", out="out", method="resunet-3d"), scans, (), weights)
+    assert [scan.key for scan in named.scans] == ["quiet"]
+    assert words in named.refused[0].reason
+
+
+def test_values_that_are_known_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning.readers, "slabs", lambda *_: pytest.fail("read again"))
+    known = thick("four", 4, noise=0.08, lowest=0.0)
+    assert planning._with_values(known, settings()) is known
+
+
+def test_a_copy_of_the_shipped_model_from_before_a_bound_was_stated_has_that_bound(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    write_domain(str(tmp_path), Domain(contrasts=("T1w", "T2w")))
+    domain = Way("resunet-3d", {}, WEIGHTS.model_copy(update={"folder": str(tmp_path)})).build().domain
+    assert (domain.contrasts, domain.slice_thickness) == (("T1w", "T2w"), read_domain(str(SHIPPED)).slice_thickness)

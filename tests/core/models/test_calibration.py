@@ -59,6 +59,7 @@ def test_an_evaluation_writes_stretches_and_the_command_puts_them_beside_a_model
     written = PROTOCOL.tables(entries)["calibration.json"]
     rows = [(row["spacing"], row["stretch"], row["persons"]) for row in json.loads(written)["net+repair"]]
     assert rows == [(1.5, 2, 2), (3, 2, 2)]  # of mm, which the names of degradations are for voxels of 1 mm alone
+    assert {tuple(row["contrasts"]) for row in json.loads(written)["net+repair"]} == {("T1w",)}
     assert "calibration.json" not in PROTOCOL.tables([Entry("a", "T1w", "2mm0box", "cubic", {"psnr": 3.0})])
     (tmp_path / "stretches.json").write_text(written)
     model = tmp_path / "model"
@@ -67,6 +68,22 @@ def test_an_evaluation_writes_stretches_and_the_command_puts_them_beside_a_model
     assert "slices 3 mm apart: 2.00 times as wide as the network says (2 persons)" in capsys.readouterr().out
     assert note_stretches(str(model), [Stretch(spacing=2, stretch=0.5, persons=3)]).at(2) == 1.0  # what is there is multiplied
     assert read_calibration(str(model)).stretches[0].persons == 3
+
+
+@pytest.mark.parametrize(
+    ("look", "said"),
+    [
+        ("T1w", "Calibrated for T1w on persons held out."),
+        ("FLAIR", "Nominal: calibrated for T1w, not for FLAIR, so the interval may hold fewer voxels than it says."),
+        ("ce-gd_T1w", "Nominal: calibrated for T1w, not for ce-gd_T1w, so"),
+        (None, "Nominal: calibrated for T1w, and this scan's contrast is not known, so"),
+    ],
+)
+def test_a_map_says_whether_it_is_calibrated_for_a_contrast(look: str | None, said: str) -> None:
+    common = {"stretch": 1.0, "persons": 8}
+    stretches = Stretch(spacing=2, contrasts=("T1w", "T2w"), **common), Stretch(spacing=4, contrasts=("T1w",), **common)
+    assert Calibration(stretches=stretches).told(look).startswith(said)
+    assert Calibration().told(look).startswith("Nominal: the model was never calibrated")
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -27,11 +27,13 @@ WHOLE = Domain(
     plane_factor=(0.8, 1.2),
     anatomy=("brain",),
     sign="non-negative",
+    noise=(0, 0.04),
     orientations=("axial", "coronal"),
     voxel_size=(1, 1),
     persons=48,
 )
-INSIDE = Facts("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", 0.0, "axial", 1.0, pixel=(1.0, 1.0))
+FIGURES = ("T1w", 4.0, 4.0, 0.0, "box", "slice-profile", (1.0, 1.0), "brain", 0.0, "axial", 1.0)
+INSIDE = Facts(*FIGURES, pixel=(1.0, 1.0), noise=0.01)
 
 
 def scan(thickness: float = 4.0, **said) -> Facts:
@@ -57,6 +59,7 @@ def test_a_scan_inside_has_nothing_said_against_it():
         ({"pixel": (1.0, 1.5)}, ["a factor of 1 x 1.5 within the slices; trained for 0.8 to 1.2"]),
         ({"anatomy": "head"}, ["a whole head; trained for skull-stripped brain"]),
         ({"lowest": -0.21}, ["values down to -0.21 of the brightest; trained for none below 0"]),
+        ({"noise": 0.062}, ["noise of 0.062 of the brightest; trained for 0 to 0.04"]),
         ({"orientation": "sagittal"}, ["sagittal slices; trained for axial or coronal"]),
         ({"voxel_size": 1.1}, ["restored voxels of 1.1 mm; trained for 1 mm"]),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.models.domain import RINGING
-from core.models.scaling import UPPER, Scaling, background
+from core.models.scaling import UPPER, Scaling, background, values_of
 from core.stats import ScanStats, scan_stats
 
 IMAGE = np.random.default_rng(0).gamma(4, 30, (9, 8, 7)).astype(np.float32) - np.float32(20)
@@ -76,6 +76,16 @@ def test_a_voxel_far_below_the_air_changes_nothing_else(depth):
 def test_a_scan_without_faults_is_shown_as_it_is():
     for image in (np.abs(IMAGE), np.abs(IMAGE) - np.float32(1)):
         assert UPPER.without_faults(image, scan_stats(image)) is image
+
+
+@pytest.mark.parametrize("shift", [0, -600])
+def test_values_are_told_over_the_range_wherever_zero_lies(shift):
+    stats = ScanStats(shift, 1500 + shift, 1000 + shift, 400, 300, 20, shift)
+    assert values_of(stats) == {"lowest": pytest.approx(shift / (1000 + shift)), "noise": pytest.approx(0.02)}
+
+
+def test_a_scan_without_a_range_tells_nothing():
+    assert values_of(ScanStats(0, 0, 0, 0, 1, 1, 0)) == {"lowest": None, "noise": None}
 
 
 def test_a_scan_that_was_read_before_the_percentile_was_taken_is_scaled_by_its_minimum():

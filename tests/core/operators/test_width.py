@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from core.geometry.grid import Grid
 from core.operators.linear import apply_axis
 from core.operators.profile import profile_matrix
-from core.operators.width import SliceWidth, can_tell, crossing, slice_width
+from core.operators.width import SliceWidth, agreed, can_tell, crossing, slice_width
 
 N = 96
 
@@ -56,13 +56,45 @@ def test_gaps_are_told_from_none() -> None:
     assert whole.low < 5.0 < whole.high
     assert whole.gap(5.0) == 0
     assert gaps.high < 5.0
-    assert gaps.gap(5.0) == pytest.approx(0.5, abs=0.15)
+    assert gaps.gap(5.0) == 0.3  # of 0.5: more is not believed by voxels alone
 
 
 def test_the_gap_is_zero_unless_the_interval_excludes_slices_without_one() -> None:
     assert SliceWidth(mm=4.0, low=3.0, high=5.0).gap(5.0) == 0
     assert SliceWidth(mm=4.0, low=3.0, high=4.9).gap(5.0) == 0.2
     assert SliceWidth(mm=6.0, low=5.5, high=6.5).gap(5.0) == 0
+    assert SliceWidth(mm=1.0, low=0.0, high=2.2).gap(5.0) == 0.3
+
+
+def test_axes_of_the_planes_that_disagree_tell_nothing() -> None:
+    """As where a head moves along one of them from slice to slice."""
+    image, grid = sliced(field(3), 2, 5.0, 5.0)
+    draw = np.random.default_rng(0)
+    moved = np.stack([shift(plane, (draw.normal(0, 2), 0), mode="wrap") for plane in np.moveaxis(image, 2, 0)], axis=2)
+    assert slice_width(image, grid) is not None
+    assert slice_width(moved, grid) is None
+    assert agreed([3.0, 4.0], 5.0) == 3.5
+    assert agreed([3.0, 4.5], 5.0) is None
+    assert agreed([3.0, None], 5.0) is None
+
+
+def test_the_end_of_what_is_tried_is_no_measurement() -> None:
+    image, grid = sliced(field(3), 2, 5.0, 5.0)
+    alike = np.repeat(image[..., :1], image.shape[2], axis=2)
+    opposite = alike * (-1) ** np.arange(image.shape[2], dtype=np.float32)
+    for scan in (alike, opposite):
+        assert crossing(scan, grid.spacing, 0, 2) is None
+        assert slice_width(scan, grid) is None
+
+
+def test_a_voxel_far_brighter_than_all_others_does_not_move_it() -> None:
+    image, grid = sliced(field(3), 2, 4.0, 4.0)
+    faulty = image.copy()
+    faulty[40, 40, 12] = 1e6
+    plain, found = slice_width(image, grid), slice_width(faulty, grid)
+    assert plain is not None
+    assert found is not None
+    assert found.mm == pytest.approx(plain.mm, abs=0.2)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((96, 96, 96), 1.0), ((96, 96, 96), 1.9), ((96, 96, 11), 4.0), ((31, 96, 24), 4.0)])

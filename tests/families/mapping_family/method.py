@@ -7,6 +7,9 @@ from core.methods.iterative import Beside, IterativeMethod, State
 class Telling(IterativeMethod):
     name, fuses = "telling", True
 
+    def about_maps_of(self, look):
+        return {"sd": {"Description": f"Of {look}."}}
+
     def total(self):
         return 1
 

@@ -63,9 +63,9 @@ def test_a_map_is_written_beside_the_image_and_drawn(cohort):
     sd, where, _ = nifti.load(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.nii.gz"))
     np.testing.assert_allclose(sd, image / 10, rtol=1e-6)
     assert where == grid
-    assert files.read_json(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.json"))["Description"].startswith(
-        "Standard deviation over"
-    )
+    said = files.read_json(out.path("sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w.json"))["Description"]
+    assert said.startswith("Standard deviation over")
+    assert said.endswith(" Of T1w.")
     assert {one for one in record.outputs if "restoredSd" in one} == {
         f"sub-01/anat/sub-01_acq-ax_desc-restoredSd_T1w{end}" for end in (".nii.gz", ".json")
     }
@@ -74,6 +74,7 @@ def test_a_map_is_written_beside_the_image_and_drawn(cohort):
     np.testing.assert_allclose(record.pictures["kernel"], image[:2, :3, 0], rtol=1e-5)
     page = Path(out.scan_page(record.key)).read_text()
     assert "Uncertainty: standard deviation" in page
+    assert "Of T1w." in page
     assert "Kernel: 2 by 3 values" in page
     assert next(iter(record.outputs)).endswith("desc-restored_T1w.nii.gz")  # the image comes first
 

@@ -166,6 +166,47 @@ def test_a_voxel_far_below_the_air_moves_neither_channel_elsewhere(depth: int) -
     assert np.abs(shown - wanted).max() < 1e-3
 
 
+@pytest.mark.parametrize("times", [10, 1e4])
+def test_a_voxel_far_brighter_than_all_others_is_restored_around_it(times: float) -> None:
+    image, grid = anatomy(40)
+    coarse = coarse_grid(grid, 2, 4.0, 0.0)
+    plain = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0)) * 1000
+    faulty = plain.copy()
+    faulty[20, 20, 5] = times * np.percentile(plain, 99.9)
+    method = registry.build_method("anyscan", {}, str(registry.shipped("anyscan")))
+    wanted, (made, half_width) = (
+        method.restore([Measured(each, coarse, scan_stats(each), BOX, (0, 0))], grid) for each in (plain, faulty)
+    )
+    upper = scan_stats(faulty).upper
+    assert np.isfinite(made).all()
+    assert -0.5 * upper < made.min() < made.max() < 6 * upper
+    assert half_width.max() <= math.log(10) * method.calibration.at(4.0) * upper * 1.001  # an error of the whole range
+    away = np.linalg.norm(np.stack(np.indices(grid.shape)) - np.array([20, 20, 22])[:, None, None, None], axis=0) > 15
+    assert np.abs(made - wanted[0])[away].max() < 0.02 * upper
+
+
+def test_magnitudes_stay_at_zero_and_above_and_what_goes_below_does_not() -> None:
+    image, grid = anatomy(40)
+    coarse = coarse_grid(grid, 2, 4.0, 0.0)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0)) * 1000
+    method = registry.build_method("anyscan", {}, str(registry.shipped("anyscan")))
+    plain, shifted = (
+        method.restore([Measured(each, coarse, scan_stats(each), BOX, (0, 0))], grid)[0]
+        for each in (scan, scan - np.float32(500))
+    )
+    assert plain.min() == 0
+    assert shifted.min() < -500
+
+
+def test_finer_slices_take_more_memory() -> None:
+    method = registry.build_method("anyscan", {}, str(registry.shipped("anyscan")))
+    target = Grid((96, 96, 96), np.eye(4))
+    forecast = [
+        method.working((64, 64, 64), Grid((96, 96, 96 // mm), np.diag([1, 1, mm, 1.0])), target) / 2**20 for mm in (8, 4, 2)
+    ]
+    assert forecast == pytest.approx([169, 205, 290], rel=0.12)  # as measured
+
+
 def test_an_example_depends_on_its_number_alone_and_keeps_what_it_knows(tmp_path: Path) -> None:
     examples = Scans(draw(), str(tmp_path))
     first = [examples[number] for number in (3, 0)]
@@ -276,12 +317,20 @@ def test_the_small_network_has_a_million_weights() -> None:
     assert 1.0e6 < count < 1.2e6
 
 
+def test_the_uncertainty_of_the_model_that_comes_along_is_calibrated_for_t1w_alone() -> None:
+    method = registry.build_method("anyscan", {}, str(registry.shipped("anyscan")))
+    told = {look: method.about_maps_of(look)["uncertainty"]["Description"] for look in ("T1w", "FLAIR")}
+    assert told["T1w"].startswith("Calibrated for T1w")
+    assert told["FLAIR"].startswith("Nominal: calibrated for T1w, not for FLAIR")
+    assert "contrasts" not in str(method.depends_on)  # words make no maps anew
+
+
 def test_the_ranges_say_what_scans_the_model_is_for() -> None:
     assert RANGES.domain.slice_spacing == (2.0, 8.0)
     assert RANGES.domain.slice_gap == (0.0, 0.3)
     shipped = registry.shipped("anyscan")
     assert shipped is not None
     beside = read_domain(str(shipped))
-    for name in ("slice_spacing", "slice_gap", "slice_profiles", "in_plane", "orientations"):
+    for name in ("slice_spacing", "slice_gap", "slice_profiles", "in_plane", "orientations", "noise"):
         assert getattr(beside, name) == getattr(RANGES.domain, name)
     assert "2 to 8 mm" in RANGES.describe()

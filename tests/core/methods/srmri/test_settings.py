@@ -108,7 +108,7 @@ def test_time_is_forecast_by_what_the_settings_have_a_sampler_do(tiny: str) -> N
 
 def test_memory_is_that_of_the_slice_in_hand(tiny: str) -> None:
     """A gradient of the smallest network takes 5.7 kB a pixel of a slice, an evaluation alone 1.2."""
-    shape = (240, 160, 240)
+    shape, grid = (240, 160, 240), Grid((240, 160, 240), np.eye(4))
     for name, options, wanted in (
         ("dps", {}, 5.7e3),
         ("score-sde", {}, 1.2e3),
@@ -116,8 +116,8 @@ def test_memory_is_that_of_the_slice_in_hand(tiny: str) -> None:
         ("srmri", {"sampler": "slices"}, 5.7e3),
     ):
         method = sampler(tiny, name, **options)
-        assert method.working(shape) == pytest.approx(240 * 240 * wanted, rel=0.1)
-        assert method.bytes_per_voxel * np.prod(shape) + method.working(shape) < 2**30
+        assert method.working(shape, grid, grid) == pytest.approx(240 * 240 * wanted, rel=0.1)
+        assert method.bytes_per_voxel * np.prod(shape) + method.working(shape, grid, grid) < 2**30
 
 
 def test_another_model_is_refused_before_anything_is_forecast(tmp_path: Path) -> None:
