@@ -31,8 +31,10 @@ from core.methods.inverse_sr.search.chain import STEPS, chain, times_of, unchain
 from core.methods.inverse_sr.search.data_term import DataTerm, Kind, Norm, Observation, Terms, features_of, slice_axis
 from core.methods.inverse_sr.search.descent import Codes, Loss, Pace, Variables, advance, begin, best, over
 from core.methods.iterative import Beside, IterativeMethod, State
-from core.models.scaling import UPPER, floor
+from core.methods.shown import filled, shown
+from core.models.scaling import floor
 from core.noise import Key, normal
+from core.operators.forward_model import Identity
 
 Strategy = Literal["ldm", "decoder"]
 
@@ -116,6 +118,7 @@ class Inversion(IterativeMethod[Inverse]):
     """
 
     name: ClassVar[str] = "inverse-sr"
+    revision: ClassVar[int] = 2  # what a mask covers has no say
     Settings: ClassVar[type[MethodSettings]] = LdmSettings
     strategy: ClassVar[Strategy | None] = None
     end: ClassVar[float] = 0.01
@@ -139,12 +142,19 @@ class Inversion(IterativeMethod[Inverse]):
         """
         prior = Prior.load(self.settings.model)
         known, free = prior.known(measured[0].covariates or {})
-        shown = [replace(scan, image=UPPER.without_faults(scan.image, scan.stats)) for scan in measured]
-        frame = registered(shown[0], prior.mean_image(), prior.window) if self.settings.register_scan else Frame(prior.window)
+        known_of = [shown(scan) for scan in measured]
+        frame = self._frame(known_of[0], prior)
         features = features_of(self.settings.features, float(self.settings.fill))
-        data = DataTerm([observation(scan, frame) for scan in shown], features, self.settings.loss)
+        data = DataTerm([observation(scan, frame) for scan in known_of], features, self.settings.loss)
         strategy = self.strategy or ("decoder" if observed(measured, target) >= ENOUGH else "ldm")
         return Inverse(prior, strategy, frame, data, list(measured), target, known, free, self._is_short(prior))
+
+    def _frame(self, scan: Measured, prior: Prior) -> Frame:
+        """Where the prior's window lies in the scan's world; what its mask covers is taken for what is around it."""
+        if not self.settings.register_scan:
+            return Frame(prior.window)
+        whole = replace(scan, image=filled(scan.image, scan.mask))
+        return registered(whole, prior.mean_image(), prior.window)
 
     # -- the search -------------------------------------------------------------------------------------------------------------
 
@@ -252,13 +262,15 @@ class Inversion(IterativeMethod[Inverse]):
         return {"z": np.ascontiguousarray(z, np.float32), "conditions": problem.conditions.copy()}
 
     def _result_of(self, problem: Inverse) -> Array:
-        """The first scan as another method restores it, on the target grid."""
+        """The first scan as another method restores it, on the target grid; what a mask covers as what is around it."""
         from core.engine.restore import restore_whole
-        from core.methods.registry import build_method
+        from core.methods.registry import build_method, method_entry
 
         name, _, model = self.settings.start.partition("=")
         method = build_method(name, {}, model or None)
-        return restore_whole(method, problem.measured if method.fuses else problem.measured[:1], problem.target)
+        masked = method_entry(name).takes.mask != "none"
+        scans = [_whole(scan, masked=masked) for scan in problem.measured]
+        return restore_whole(method, scans if method.fuses else scans[:1], problem.target)
 
     def _encoded(self, problem: Inverse, image: Array) -> Array:
         """The code of an image on the target grid."""
@@ -323,6 +335,18 @@ def take_in(state: State, images: Sequence[Array]) -> None:
         off = image - mean
         mean = mean + off / np.float32(count)
         state.arrays |= {f"mean {n}": mean, f"squares {n}": squares + off * (image - mean)}
+
+
+def _whole(scan: Measured, *, masked: bool) -> Measured:
+    """A scan as a method is given it whose result is refined: what its mask covers is what is around it.
+
+    Args:
+        scan: as measured.
+        masked: whether the method takes masks; to another all of the scan is measured.
+    """
+    known = shown(scan)
+    known = replace(known, image=filled(known.image, known.mask))
+    return known if masked else replace(known, mask=None, forward=Identity() if scan.forward.needs_mask else scan.forward)
 
 
 def observation(scan: Measured, frame: Frame) -> Observation:

@@ -53,7 +53,7 @@ class InverseCg(Inversion):
     """See the module. A step is a level; the state is the code at it."""
 
     name: ClassVar[str] = "inverse-sr-cg"
-    revision: ClassVar[int] = 2  # codes held, noise anew, smooth corrections
+    revision: ClassVar[int] = 3  # what a mask covers has no say
     Settings: ClassVar[type[MethodSettings]] = CgSettings
     strategy: ClassVar[Strategy | None] = "ldm"
     settings: CgSettings

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from core.engine import restore
 from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
+from core.methods import registry
 from core.methods.base import Measured
+from core.methods.family import Takes
+from core.methods.inverse_sr import method as inversion
 from core.methods.inverse_sr import mock
-from core.methods.inverse_sr.frame import picked
+from core.methods.inverse_sr.frame import Frame, picked
 from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm, InversionSettings, LdmSettings, observed
 from core.methods.inverse_sr.prior import Prior
 from core.methods.inverse_sr.search import cg
@@ -20,7 +25,7 @@ from core.methods.inverse_sr.search.cg import CgSettings, InverseCg
 from core.methods.inverse_sr.search.descent import begin
 from core.methods.inverse_sr.search.red import InverseRed, RedSettings
 from core.models.bundle import read_bundle
-from core.operators.forward_model import DroppedSlices, KSpace, SliceProfile
+from core.operators.forward_model import DroppedSlices, KSpace, LesionMask, SliceProfile
 from core.stats import scan_stats
 from tests.core.methods.inverse_sr.stubs import LinearPrior
 
@@ -136,6 +141,44 @@ def test_a_lesion_is_filled_and_what_lies_in_it_does_not_matter():
     np.testing.assert_array_equal(*images)
     np.testing.assert_array_equal(images[0][~mask], TRUTH[~mask])
     assert error(images[0][mask], TRUTH[mask]) < 0.05
+
+
+def with_hole(inside, grid=TARGET, truth=TRUTH, at=(slice(3, 7), slice(4, 8), slice(5, 9))):
+    """A sharp scan that has that in a hole, with the statistics that the engine takes of all of it."""
+    mask = np.zeros(grid.shape, bool)
+    mask[at] = True
+    image = np.where(mask, inside, truth).astype(np.float32)
+    return Measured(image, grid, scan_stats(image), LesionMask(), noise=(1, 2), mask=mask)
+
+
+@pytest.mark.parametrize("start", ["", "cubic", "unires"])
+def test_what_a_mask_covers_has_no_say_in_units_or_in_a_start(start):
+    method = InverseRed(RedSettings(**COMMON, steps=2, start=start))
+    dark, bright, deep = (method.restore([with_hole(inside)], TARGET)[0] for inside in (200, 5000, -3000))
+    np.testing.assert_allclose([bright, deep], [dark, dark], rtol=1e-4)  # the prior of the test rounds from call to call
+
+
+def test_a_start_that_takes_masks_is_given_one(monkeypatch):
+    given = []
+    monkeypatch.setattr(restore, "restore_whole", lambda _, scans, __: given.extend(scans) or scans[0].image)
+    monkeypatch.setattr(registry, "build_method", lambda *_: SimpleNamespace(fuses=False))
+    method = InverseDecoder(InversionSettings(**COMMON, start="cubic"))
+    for masks in ("none", "optional"):
+        entry = SimpleNamespace(takes=Takes(mask=masks))
+        monkeypatch.setattr(registry, "method_entry", lambda _, entry=entry: entry)
+        method.start(method.prepare([with_hole(5000)], TARGET))
+    plain, masked = given
+    assert plain.mask is None
+    assert masked.mask is not None
+    assert plain.image.max() == masked.image.max() < 1000
+
+
+def test_the_registration_is_shown_what_is_around_a_hole(monkeypatch):
+    seen = []
+    monkeypatch.setattr(inversion, "registered", lambda scan, *_: seen.append(scan.image) or Frame(PRIOR.window))
+    method = InverseDecoder(InversionSettings(**COMMON | {"register_scan": True}))
+    method.prepare([with_hole(5000)], TARGET)
+    assert TRUTH.min() <= seen[0].min() < seen[0].max() <= TRUTH.max()
 
 
 def test_several_scans_are_one_term_each_in_its_own_units():
