@@ -297,7 +297,7 @@ class Inversion(IterativeMethod[Inverse]):
             there = np.float32(observation.low) + np.float32(observation.span) * (
                 np.float32(line[0]) * image + np.float32(line[1])
             )
-            elsewhere = interpolate(scan.image, scan.grid, problem.target, 3)
+            elsewhere = interpolate(filled(scan.image, scan.mask), scan.grid, problem.target, 3)
             brought.append(problem.frame.bring(there, problem.target, elsewhere))
         return brought
 
@@ -309,8 +309,10 @@ class Inversion(IterativeMethod[Inverse]):
         return np.ascontiguousarray(image, np.float32)
 
     def _told(self, problem: Inverse, scan: Measured, image: Array) -> dict[str, float]:
-        """Figures of a scan's result."""
+        """Figures of a scan's result; what lies beyond the prior's window is not filled by it, but as what is around it."""
         figures = {} if problem.frame.likeness is None else {"likeness_to_prior": problem.frame.likeness}
+        if scan.mask is not None and scan.mask.any():
+            figures["mask_beyond_prior"] = float(np.mean(~problem.frame.holds(scan.grid)[scan.mask]))
         if (measured := picked(scan, problem.target)) is None:
             return figures
         return figures | {

@@ -158,6 +158,21 @@ def test_what_a_mask_covers_has_no_say_in_units_or_in_a_start(start):
     np.testing.assert_allclose([bright, deep], [dark, dark], rtol=1e-4)  # the prior of the test rounds from call to call
 
 
+def test_a_hole_beyond_the_window_is_filled_from_around_it_and_told():
+    """Twice as fine, so that what a hole has in it would ring beside it."""
+    wide, at = Grid((16, 12, 16), np.eye(4)), (slice(11, 15), slice(4, 8), slice(5, 9))
+    scan = with_hole(5000, wide, np.pad(TRUTH, ((0, 6), (0, 0), (0, 0)), mode="edge"), at)
+    method = InverseDecoder(InversionSettings(**COMMON, steps=2))
+    problem = method.prepare([scan], wide.isotropic(0.5))
+    *_, state = method.steps(problem, method.start(problem))
+    (image,) = method.result(problem, state)
+    assert TRUTH.min() - 100 < image[20:].min() < image[20:].max() < TRUTH.max() + 100
+    assert method.beside(problem, state).figures[0]["mask_beyond_prior"] == 1
+    inside = method.prepare([with_hole(5000)], TARGET)
+    *_, state = method.steps(inside, method.start(inside))
+    assert method.beside(inside, state).figures[0]["mask_beyond_prior"] == 0
+
+
 def test_a_start_that_takes_masks_is_given_one(monkeypatch):
     given = []
     monkeypatch.setattr(restore, "restore_whole", lambda _, scans, __: given.extend(scans) or scans[0].image)
