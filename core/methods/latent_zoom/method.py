@@ -235,7 +235,7 @@ class LatentZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of their codes."""
 
     name: ClassVar[str] = "latent-zoom"
-    revision: ClassVar[int] = 4  # begins with a regression and takes learned codes between slices, where the model has both
+    revision: ClassVar[int] = 5  # what lies below 0 is shifted
 
     def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
         """See ``SliceMethod.lerped``; by the network that learned it, where asked for."""
@@ -262,7 +262,7 @@ class PixelZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of the decoded slices."""
 
     name: ClassVar[str] = "pixel-zoom"
-    revision: ClassVar[int] = 3  # begins with a regression where the model has one
+    revision: ClassVar[int] = 4  # what lies below 0 is shifted
 
     def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Decoded slices."""

@@ -63,6 +63,21 @@ def lerped(measured: Measured, target: Grid) -> np.ndarray:
     return np.apply_along_axis(lambda column: np.interp(wanted, own, column), 2, measured.image)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_scan_whose_air_is_below_zero_is_restored_as_its_magnitudes_are(models: dict[str, str], name: str) -> None:
+    plain = scan((4, 4, 3), (24, 24, 6))
+    plain.image[:8] = 0
+    plain = replace(plain, stats=scan_stats(plain.image))
+    image = (plain.image - np.float32(40)) / np.float32(20)
+    method = build_method(name, {"steps": 2, "quantise": "none"} if name in ALL[:2] else {}, models[name])
+    wanted, got = (
+        method.restore([each], each.grid.isotropic(1.0))[0]
+        for each in (plain, replace(plain, image=image, stats=scan_stats(image)))
+    )
+    inside = np.s_[:, 4:-4, 4:-4]  # what lies beyond the scan is 0 to interpolation
+    np.testing.assert_allclose(20 * got[inside] + 40, wanted[inside], atol=0.05)
+
+
 # -- a linear autoencoder -----------------------------------------------------------------------------------------------------
 
 
