@@ -18,12 +18,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
+from core.errors import UsageError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.resample import interpolate
-from core.methods.base import Measured, MethodSettings
+from core.methods.base import Measured, Method, MethodSettings
 from core.methods.inverse_sr.cost import free_memory
 from core.methods.inverse_sr.frame import Frame, picked, registered, seam
 from core.methods.inverse_sr.prior import Prior
@@ -32,6 +33,7 @@ from core.methods.inverse_sr.search.data_term import DataTerm, Kind, Norm, Obser
 from core.methods.inverse_sr.search.descent import Codes, Loss, Pace, Variables, advance, begin, best, over
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.shown import filled, shown
+from core.models.bundle import read_bundle
 from core.models.scaling import floor
 from core.noise import Key, normal
 from core.operators.forward_model import Identity
@@ -40,6 +42,21 @@ Strategy = Literal["ldm", "decoder"]
 
 ENOUGH = 1 / 5  # of the restored voxels measured, from which the decoder alone is searched
 FILLED = 0.8  # of the free memory, that activations may take
+
+
+def start_of(said: str) -> Method:
+    """The method whose result is refined.
+
+    Args:
+        said: METHOD, or METHOD=MODEL.
+
+    Raises:
+        UsageError: no such method, or a model missing or not wanted.
+    """
+    from core.methods.registry import build_method
+
+    name, _, model = said.partition("=")
+    return build_method(name, {}, model or None)
 
 
 class InversionSettings(MethodSettings):
@@ -70,6 +87,17 @@ class InversionSettings(MethodSettings):
         default=True, title="Keep measured", description="put voxels back that the target has as measured (dropped slices, masks)"
     )
     precision: Literal["float32", "bfloat16"] = Field("float32", title="Precision", description="of the networks' arithmetic")
+
+    @field_validator("start")
+    @classmethod
+    def _startable(cls, said: str) -> str:
+        """Refuse before any scan what no method could be built of."""
+        try:
+            if said:
+                start_of(said)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return said
 
 
 class LdmSettings(InversionSettings):
@@ -127,6 +155,16 @@ class Inversion(IterativeMethod[Inverse]):
     bytes_per_voxel: ClassVar[float] = 120.0
     voxels_per_second: ClassVar[float] = 2e4
     settings: InversionSettings
+
+    @property
+    def depends_on(self) -> dict[str, Any]:
+        """The method whose result is refined: its revision, its weights, and what its own numbers depend on."""
+        if not self.settings.start:
+            return {}
+        method, model = start_of(self.settings.start), self.settings.start.partition("=")[2]
+        weights = {"weights": read_bundle(model).digest} if model else {}
+        more = {"depends_on": dict(method.depends_on)} if method.depends_on else {}
+        return {"start": {"method": method.name, "revision": method.revision, **weights, **more}}
 
     # -- the problem ------------------------------------------------------------------------------------------------------------
 
@@ -264,11 +302,10 @@ class Inversion(IterativeMethod[Inverse]):
     def _result_of(self, problem: Inverse) -> Array:
         """The first scan as another method restores it, on the target grid; what a mask covers as what is around it."""
         from core.engine.restore import restore_whole
-        from core.methods.registry import build_method, method_entry
+        from core.methods.registry import method_entry
 
-        name, _, model = self.settings.start.partition("=")
-        method = build_method(name, {}, model or None)
-        masked = method_entry(name).takes.mask != "none"
+        method = start_of(self.settings.start)
+        masked = method_entry(method.name).takes.mask != "none"
         scans = [_whole(scan, masked=masked) for scan in problem.measured]
         return restore_whole(method, scans if method.fuses else scans[:1], problem.target)
 

@@ -15,11 +15,12 @@ from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
 from core.diffusion.samplers import SAMPLERS, START, Noise, ddim, prior
+from core.errors import UsageError
 from core.geometry.grid import Array, Grid
 from core.geometry.slices import Padding
 from core.methods.base import Measured, MethodSettings
@@ -83,6 +84,16 @@ class LdmSettings(ZoomSettings, SampledSettings):
         title="Eight bits",
         description="slices of 256 levels before the diffusion model, after the decoder and after EDSR, as the paper's",
     )
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> LdmSettings:
+        """Refuse before any scan steps that the samplers' grid of all the schedule does not have."""
+        if self.begin == "noise" or (self.begin is None and self.samples > 1):
+            try:
+                latent.times(self.steps, clean=False)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return self
 
 
 class _Ldm(SampledMethod, Zoom):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from core.engine import restore
+from core.errors import UsageError
 from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
 from core.methods import registry
@@ -24,6 +25,7 @@ from core.methods.inverse_sr.search import cg
 from core.methods.inverse_sr.search.cg import CgSettings, InverseCg
 from core.methods.inverse_sr.search.descent import begin
 from core.methods.inverse_sr.search.red import InverseRed, RedSettings
+from core.methods.unires.method import UniRes
 from core.models.bundle import read_bundle
 from core.operators.forward_model import DroppedSlices, KSpace, LesionMask, SliceProfile
 from core.stats import scan_stats
@@ -176,7 +178,7 @@ def test_a_hole_beyond_the_window_is_filled_from_around_it_and_told():
 def test_a_start_that_takes_masks_is_given_one(monkeypatch):
     given = []
     monkeypatch.setattr(restore, "restore_whole", lambda _, scans, __: given.extend(scans) or scans[0].image)
-    monkeypatch.setattr(registry, "build_method", lambda *_: SimpleNamespace(fuses=False))
+    monkeypatch.setattr(registry, "build_method", lambda *_: SimpleNamespace(name="cubic", fuses=False))
     method = InverseDecoder(InversionSettings(**COMMON, start="cubic"))
     for masks in ("none", "optional"):
         entry = SimpleNamespace(takes=Takes(mask=masks))
@@ -248,6 +250,24 @@ def test_another_methods_result_is_refined():
     problem = chained.prepare([scan()], TARGET)
     state = chained.start(problem)
     np.testing.assert_allclose(state.arrays["z"], 0.9611 * wanted.numpy(), rtol=1e-2, atol=1e-3)
+
+
+def test_what_the_start_is_made_with_belongs_to_the_digest(monkeypatch, tmp_path):
+    method = InverseRed(RedSettings(**COMMON))
+    before = method.depends_on
+    assert before == {"start": {"method": "unires", "revision": UniRes.revision}}
+    monkeypatch.setattr(UniRes, "revision", UniRes.revision + 1)
+    assert method.depends_on != before
+    registry.resolve(registry.family_of("wdsr-si").mock)(str(tmp_path), "wdsr-si")
+    learned = InverseRed(RedSettings(**COMMON, start=f"wdsr-si={tmp_path}"))
+    assert learned.depends_on["start"]["weights"] == read_bundle(str(tmp_path)).digest
+    assert InverseDecoder(InversionSettings(**COMMON)).depends_on == {}
+
+
+@pytest.mark.parametrize("start", ["nonsense", "inverse-sr-decoder", "cubic=somewhere"])
+def test_a_start_that_is_no_method_is_refused_before_any_scan(start):
+    with pytest.raises(UsageError, match=r"unknown-method|model-missing|model-not-used"):
+        registry.check_options("inverse-sr-decoder", {"start": start})
 
 
 def test_a_prior_of_one_step_shrinks_codes_that_the_scan_says_little_of():

@@ -28,7 +28,7 @@ from core.methods.latent_zoom.networks import CodesBetween
 from core.methods.latent_zoom.presets import SCHEDULE
 from core.methods.latent_zoom.window import Window, around
 from core.methods.latent_zoom.zoom import MADE_FINER, SHARP, coarse_grid, is_coarse
-from core.methods.registry import build_method
+from core.methods.registry import build_method, check_options
 from core.methods.slicewise import Slice
 from core.operators.forward_model import SliceProfile
 from core.settings.scans import TilingSettings
@@ -573,3 +573,10 @@ def test_half_precision_is_near(models: dict[str, str], name: str) -> None:
     made, near = whole(plain, measured, target), whole(half, measured, target)
     assert np.abs(near - made).max() > 0
     assert np.abs(near - made).mean() < 0.02 * measured.stats.upper
+
+
+@pytest.mark.parametrize("how", [{"begin": "noise"}, {"samples": 2}])
+def test_steps_that_the_sampler_has_no_grid_for_are_refused_before_any_scan(how: dict[str, Any]) -> None:
+    check_options("latent-zoom", {"steps": 200, **how})
+    with pytest.raises(UsageError, match=r"ddim-grid"):
+        check_options("latent-zoom", {"steps": 333, **how})
