@@ -24,7 +24,6 @@ from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, ROLES
 from core.methods.inverse_sr.search import codes
 from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
-from core.models.domain import Anatomy, read_domain
 from core.models.generative import Condition, GenerativePrior, told
 
 
@@ -71,11 +70,6 @@ class Prior:
     def conditions(self) -> tuple[Condition, ...]:
         """What it is told of a person."""
         return self.facts.conditions
-
-    @property
-    def anatomy(self) -> tuple[Anatomy, ...] | None:
-        """Whether it makes heads or skull-stripped brains; None where that is not told."""
-        return read_domain(self.folder).anatomy
 
     @property
     def shape(self) -> latent.Shape:

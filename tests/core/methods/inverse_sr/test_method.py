@@ -19,12 +19,14 @@ from core.methods.family import Takes
 from core.methods.inverse_sr import method as inversion
 from core.methods.inverse_sr import mock
 from core.methods.inverse_sr.frame import Frame, picked
-from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm, InversionSettings, LdmSettings, observed
+from core.methods.inverse_sr.method import InverseAuto, InverseDecoder, InverseLdm
 from core.methods.inverse_sr.prior import Prior
+from core.methods.inverse_sr.scans import observed
 from core.methods.inverse_sr.search import cg
 from core.methods.inverse_sr.search.cg import CgSettings, InverseCg
 from core.methods.inverse_sr.search.descent import begin
 from core.methods.inverse_sr.search.red import InverseRed, RedSettings
+from core.methods.inverse_sr.settings import InversionSettings, LdmSettings
 from core.methods.unires.method import UniRes
 from core.models.bundle import read_bundle
 from core.operators.forward_model import DroppedSlices, KSpace, LesionMask, SliceProfile
@@ -35,7 +37,8 @@ PRIOR = LinearPrior(shape=(10, 12, 16), codes=(2, 2, 2, 2), mean=0.5, scale=0.05
 TARGET = PRIOR.window
 CODE = torch.randn(1, 2, 2, 2, 2, generator=torch.Generator().manual_seed(5)) * 0.8
 TRUTH = 400 * PRIOR.decode(CODE)[0, 0].numpy() + 100
-COMMON = {"model": "of the test", "register_scan": False, "features": "none", "loss": "l2", "settled": 0}
+HERE = {"model": "of the test", "register_scan": False}
+COMMON = HERE | {"features": "none", "loss": "l2", "settled": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +62,7 @@ def methods():
     yield InverseDecoder(InversionSettings(**COMMON, steps=150, rate=0.2))
     yield InverseLdm(LdmSettings(**COMMON, steps=100, rate=0.3, last=46))
     yield InverseRed(RedSettings(**COMMON, steps=150, rate=0.2, start="", prior_share=0))
-    yield InverseCg(CgSettings(**COMMON, levels=30, inner=60, trust=1e-4, starts=8))
+    yield InverseCg(CgSettings(**HERE, levels=30, inner=60, trust=1e-4, starts=8))
 
 
 @pytest.mark.parametrize("method", methods(), ids=lambda one: one.name)
@@ -108,6 +111,43 @@ def test_it_chooses_by_what_was_measured(forward, strategy):
     made = scan() if isinstance(forward, KSpace) else scan(forward)
     made = replace(made, grid=TARGET, image=TRUTH, forward=forward) if isinstance(forward, KSpace) else made
     assert method.prepare([made], TARGET).strategy == strategy
+
+
+def test_one_voxel_in_five_is_enough_however_it_rounds():
+    """0.7 mm of 0.8594 mm voxels is a fifth but for the last bit."""
+    fine = Grid((10, 12, 16), np.diag([0.8594, 0.8594, 0.7, 1]))
+    thick = Grid((10, 12, 4), np.diag([0.8594, 0.8594, 3.5, 1]))
+    assert observed([Measured(TRUTH[..., ::4], thick, scan_stats(TRUTH), SliceProfile(factor=5))], fine) < 1 / 5
+    made = Measured(TRUTH[..., ::4], thick, scan_stats(TRUTH), SliceProfile(factor=5))
+    assert InverseAuto(LdmSettings(**COMMON)).prepare([made], fine).strategy == "decoder"
+
+
+def test_memory_is_counted_for_what_is_searched(monkeypatch):
+    """The activations of the decoder fit, those of 46 steps do not."""
+    monkeypatch.setattr(inversion, "free_memory", lambda _: 4 * 40)
+    assert not InverseAuto(LdmSettings(**COMMON)).prepare([scan()], TARGET).recompute
+    assert InverseLdm(LdmSettings(**COMMON)).prepare([scan()], TARGET).recompute
+
+
+def test_a_search_from_noise_asks_for_no_mean_code(monkeypatch):
+    class Prior(LinearPrior):
+        @property
+        def code_statistics(self):
+            raise AssertionError("samples were drawn")
+
+    problem = replace(InverseLdm(LdmSettings(**COMMON)).prepare([scan()], TARGET), prior=PRIOR)
+    wanted = InverseLdm(LdmSettings(**COMMON)).start(problem)
+    lacking = Prior(shape=(10, 12, 16), codes=(2, 2, 2, 2))
+    del lacking.mean_code
+    got = InverseLdm(LdmSettings(**COMMON)).start(replace(problem, prior=lacking))
+    np.testing.assert_array_equal(got.arrays["z"], wanted.arrays["z"])
+
+
+def test_cg_has_the_settings_that_it_uses_and_tells_its_levels():
+    assert not {"steps", "rate", "settled", "loss", "features", "feature_share", "fill"} & set(CgSettings.model_fields)
+    about = InverseCg(CgSettings(**HERE, levels=12, starts=3)).about_maps["sd"]
+    assert about["Levels"] == 12
+    assert "Steps" not in about
 
 
 def test_what_was_measured_is_counted_in_voxels():
@@ -289,14 +329,14 @@ def test_the_last_pull_is_on_the_scans_own_grid():
     detail = np.zeros_like(TRUTH)
     detail[4, 5, 8] = 60
     made = scan(DroppedSlices(factor=4), image=TRUTH + detail)
-    method = InverseCg(CgSettings(**COMMON, levels=4, inner=60, trust=1e-3, keep_measured=False))
+    method = InverseCg(CgSettings(**HERE, levels=4, inner=60, trust=1e-3, keep_measured=False))
     (image,) = method.restore([made], TARGET)
     assert image[4, 5, 8] == pytest.approx(TRUTH[4, 5, 8] + 60, abs=1)
 
 
 def test_codes_stay_where_the_prior_has_samples():
     """However large an estimate is, no code is taken further than three standard deviations."""
-    method = InverseCg(CgSettings(**COMMON))
+    method = InverseCg(CgSettings(**HERE))
     problem = method.prepare([scan()], TARGET)
     code, *_ = method._level(problem, 50 * method.start(problem).arrays["z"], 639)
     assert np.abs(code).max() == pytest.approx(cg.HELD)
