@@ -114,7 +114,11 @@ def test_a_ramp_along_the_axis_lies_at_its_places_in_the_world(models: dict[str,
 def test_a_sharp_scan_of_pixel_zoom_is_interpolated_linearly(models: dict[str, str]) -> None:
     measured = scan((1, 1, 5), (9, 10, 5))
     target = measured.grid.isotropic(1.0)
-    made = whole(build_method("pixel-zoom", PLAIN, models["pixel-zoom"]), measured, target)
+    made = whole(
+        build_method("pixel-zoom", {"quantise": "none", "deblur": False, "begin": "noise"}, models["pixel-zoom"]),
+        measured,
+        target,
+    )
     np.testing.assert_allclose(made, lerped(measured, target), atol=1e-4)
 
 
@@ -580,3 +584,24 @@ def test_steps_that_the_sampler_has_no_grid_for_are_refused_before_any_scan(how:
     check_options("latent-zoom", {"steps": 200, **how})
     with pytest.raises(UsageError, match=r"ddim-grid"):
         check_options("latent-zoom", {"steps": 333, **how})
+
+
+@pytest.mark.parametrize("name", ["latent-zoom", "pixel-zoom"])
+def test_slices_that_are_sharp_already_are_restored_once_and_their_map_says_that_nothing_was_drawn(
+    models: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sharp = scan((1, 1, 4), (12, 8, 4))
+    one, three = (build_method(name, {"steps": 4, "samples": samples}, models[name]) for samples in (1, 3))
+    seen, encode = [], type(three).encode
+    monkeypatch.setattr(type(three), "encode", lambda self, *given: seen.append(1) or encode(self, *given))
+    image, sd = three.restore([sharp], sharp.grid.isotropic(1.0))
+    assert len(seen) == 4
+    assert not sd.any()
+    assert image.shape == sd.shape
+    assert "nothing is drawn" in three.about_maps["sd"]["Description"]
+    assert one.about_maps == {}
+
+
+def test_pixel_zoom_has_no_option_of_codes_between_slices(models: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="method-options"):
+        build_method("pixel-zoom", {"between": "learned"}, models["pixel-zoom"])
