@@ -11,6 +11,7 @@ stays on its own grid (see ``frame``), several starts give a mean and its standa
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.geometry.grid import Array, Box, Grid
+from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.resample import interpolate
 from core.methods.base import Measured, MethodSettings
-from core.methods.inverse_sr.cost import free_memory
+from core.methods.inverse_sr.cost import all_memory, free_memory, seconds
 from core.methods.inverse_sr.frame import Frame, picked, registered, seam
 from core.methods.inverse_sr.prior import Prior
 from core.methods.inverse_sr.scans import observation, observed, whole
@@ -88,13 +89,32 @@ class Inversion(IterativeMethod[Inverse]):
     fuses: ClassVar[bool] = True
     needs_model: ClassVar[bool] = True
     bytes_per_voxel: ClassVar[float] = 120.0
-    voxels_per_second: ClassVar[float] = 2e4
     settings: PriorSettings
 
     @property
     @abstractmethod
     def each(self) -> int:
         """Steps of a start at most."""
+
+    @property
+    def speed(self) -> float:
+        """By the work of all steps in the prior, whose window does not grow with the result: of one as large as it."""
+        prior = Prior.load(self.settings.model)
+        work = self.each * self.settings.starts * self._work(prior)
+        return math.prod(prior.window.shape) / seconds(work, register=self.settings.register_scan)
+
+    def working(self, shape: Triple) -> float:  # noqa: ARG002 - that of the prior's window counts
+        """Of the weights, and of the activations that gradients need."""
+        prior = Prior.load(self.settings.model)
+        return 4 * prior.cost(0).weights + self._kept_for_gradients(prior)
+
+    @abstractmethod
+    def _work(self, prior: Prior) -> float:
+        """Floating-point operations of a step."""
+
+    def _kept_for_gradients(self, prior: Prior) -> float:  # noqa: ARG002 - here for searches with gradients
+        """Bytes."""
+        return 0.0
 
     @property
     def depends_on(self) -> dict[str, Any]:
@@ -335,9 +355,22 @@ class Search(Inversion):
 
     def _is_short(self, prior: Prior, strategy: Strategy) -> bool:
         """See ``Inversion``."""
-        steps = 0 if strategy == "decoder" else len(self._times()) - 1
-        size = 2 if self.settings.precision == "bfloat16" else 4
-        return prior.bytes_kept(steps, size) > FILLED * free_memory(prior.device)
+        return self._bytes(prior, strategy) > FILLED * free_memory(prior.device)
+
+    def _bytes(self, prior: Prior, strategy: Strategy | None) -> int:
+        """Of activations, where none is made anew."""
+        return prior.bytes_kept(self._searched(strategy), 2 if self.settings.precision == "bfloat16" else 4)
+
+    def _searched(self, strategy: Strategy | None) -> int:
+        """Steps of the chain that are searched through; all of them where the scan decides."""
+        return 0 if strategy == "decoder" else len(self._times()) - 1
+
+    def _work(self, prior: Prior) -> float:
+        return prior.cost(self._searched(self.strategy)).flops
+
+    def _kept_for_gradients(self, prior: Prior) -> float:
+        """As many as fit: where memory is too short they are made anew."""
+        return min(self._bytes(prior, self.strategy), FILLED * all_memory())
 
 
 class InverseAuto(Search):

@@ -19,7 +19,7 @@ from core.diffusion.schedules import Schedule
 from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Grid
 from core.methods.inverse_sr import latent
-from core.methods.inverse_sr.cost import cost_of
+from core.methods.inverse_sr.cost import Cost, cost_of
 from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, ROLES
 from core.methods.inverse_sr.search import codes
 from core.models.bundle import Bundle, read_bundle
@@ -112,7 +112,11 @@ class Prior:
             steps: of the chain.
             size: bytes of a number.
         """
-        return cost_of(self.bundle.parts, self.window.shape, steps).bytes_kept(size)
+        return self.cost(steps).bytes_kept(size)
+
+    def cost(self, steps: int) -> Cost:
+        """What a step of a search costs, through so many steps of the chain and the decoder."""
+        return cost_of(self.bundle.parts, self.window.shape, steps)
 
     # -- its mean ---------------------------------------------------------------------------------------------------------------
 

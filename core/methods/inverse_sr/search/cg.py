@@ -29,6 +29,7 @@ from core.diffusion.predictions import x0_from_eps
 from core.geometry.grid import Array
 from core.methods.base import MethodSettings
 from core.methods.inverse_sr.method import Inverse, Inversion, Strategy, take_in
+from core.methods.inverse_sr.prior import Prior
 from core.methods.inverse_sr.search.chain import times_of
 from core.methods.inverse_sr.search.data_term import Line
 from core.methods.inverse_sr.settings import PriorSettings
@@ -85,6 +86,11 @@ class InverseCg(Inversion):
         return {"difference": apart}
 
     # -- parts ------------------------------------------------------------------------------------------------------------------
+
+    def _work(self, prior: Prior) -> float:
+        """Of the noise network, the decoder and two encoders, each about as dear as the decoder."""
+        cost = prior.cost(0)
+        return cost.noise_flops + 3 * cost.decoder_flops
 
     def _levels(self) -> list[float]:
         """Timesteps evenly among the last of the 46."""

@@ -372,3 +372,18 @@ def test_networks_work_in_half_precision_and_codes_stay_float32(kind, tmp_path, 
         images.append(method.result(problem, state)[0])
     assert not np.array_equal(*images)
     assert error(images[1], images[0]) < 0.1
+
+
+def test_plans_know_steps_starts_and_the_size_of_the_prior(tmp_path, monkeypatch):
+    folder, prior = str(tmp_path), mock_prior(tmp_path)
+    monkeypatch.setattr(Prior, "load", lambda _: prior)
+    few, many = (InverseDecoder(InversionSettings(model=folder, steps=steps, register_scan=False)) for steps in (40, 600))
+    assert few.speed == pytest.approx(15 * many.speed)
+    ldm = InverseLdm(LdmSettings(model=folder, steps=40, register_scan=False))
+    red, levels = InverseRed(RedSettings(model=folder)), InverseCg(CgSettings(model=folder, levels=20))
+    assert ldm.speed < few.speed
+    assert red.speed < few.speed
+    assert levels.speed < InverseCg(CgSettings(model=folder, levels=10)).speed
+    shape, weights = (10, 12, 16), 4 * prior.cost(0).weights
+    assert levels.working(shape) == weights > 0
+    assert weights < few.working(shape) < ldm.working(shape)
