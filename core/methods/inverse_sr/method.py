@@ -331,8 +331,8 @@ class Search(Inversion):
         if problem.strategy == "decoder":
             return {"z": about}
         with torch.no_grad():
-            code, told = (torch.from_numpy(np.ascontiguousarray(array)).to(prior.device) for array in (about, conditions))
-            z = unchain(prior.epsilon, code, told, prior.schedule, self._times()).cpu().numpy()
+            code, person = (torch.from_numpy(np.ascontiguousarray(array)).to(prior.device) for array in (about, conditions))
+            z = unchain(prior.epsilon, code, person, prior.schedule, self._times()).cpu().numpy()
         return {"z": np.ascontiguousarray(z, np.float32), "conditions": conditions.copy()}
 
     def _noisy(self, prior: Prior, noise: Array) -> Array:
