@@ -15,6 +15,7 @@ from core.io import files
 from core.io.participants import people
 from core.methods import registry
 from core.models.domain import write_domain
+from core.models.scaling import background
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
@@ -63,7 +64,9 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
     read = partial(place.store.read, path)
     tissues = tissues_on_slices(read(), grid, how) if how.forward.needs_tissues else None
     stats = ScanStats(**attrs["stats"])
-    return Subject(name, key, grid, stats.upper, occupancy(read, grid), tissues, read, covariates, stats.noise_sd)
+    lower = background(stats)
+    occupied = occupancy(read, grid, lower)
+    return Subject(name, key, grid, stats.upper, occupied, tissues, read, covariates, stats.noise_sd, lower)
 
 
 def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:

@@ -19,6 +19,7 @@ from core.errors import RestorationError
 from core.geometry.grid import Array, Grid, Points
 from core.geometry.resample import interpolate
 from core.methods.base import Measured
+from core.models.scaling import background
 from core.operators.linear import Compose, Kept, Mask, Separable
 from core.stats import foreground_threshold
 
@@ -29,6 +30,7 @@ LEVELS = ((4, 4.0), (2, 2.0), (1, 1.0))  # subsampling, and smoothing in voxels
 ALIKE = 0.4  # correlation of scan and mean brain from which they count as registered
 INSIDE = 0.75  # share of the scan's foreground that must lie in the window
 SEED = 1
+NO_HEAD = "check its contrast and header, or say register_scan=false where it is"  # what can be done
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +92,12 @@ def registered(scan: Measured, template: Array, window: Grid) -> Frame:
     Raises:
         RestorationError: not-registered, outside-prior.
     """
-    frame = Frame(moved(window, rigid_between(template, window, scan.image, scan.grid)))
+    above_air = scan.image - np.float32(background(scan.stats))
+    frame = Frame(moved(window, rigid_between(template, window, above_air, scan.grid)))
     likeness = _likeness(scan, template, frame)
     if likeness < ALIKE:
         wanted, got = f"a scan whose correlation with the prior's mean is at least {ALIKE}", f"{likeness:.2f}"
-        raise RestorationError("not-registered", wanted, got, "check its contrast and header, or say register=false where it is")
+        raise RestorationError("not-registered", wanted, got, NO_HEAD)
     inside = foreground_inside(scan, frame)
     if inside < INSIDE:
         wanted, got = f"at least {INSIDE:.0%} of the head in the prior's window", f"{inside:.0%}"
@@ -117,17 +120,29 @@ def rigid_between(fixed: Array, fixed_grid: Grid, moving: Array, moving_grid: Gr
     """The rigid transform, 4x4 in mm, from the world of one image to that of another, by mutual information (SimpleITK).
 
     One thread and a seed of its own: the same images give the same bits.
+
+    Args:
+        fixed: image whose air is 0.
+        fixed_grid: of it.
+        moving: likewise; what is below 0 is taken for air, for the search begins where the centres of mass meet.
+        moving_grid: of it.
+
+    Raises:
+        RestorationError: not-registered, for images that share nothing.
     """
     import SimpleITK as sitk  # noqa: N813 - as its users call it
 
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        target, source = (_itk(image, grid) for image, grid in ((fixed, fixed_grid), (moving, moving_grid)))
+        target, source = _itk(fixed, fixed_grid), _itk(np.maximum(moving, 0), moving_grid)
         start = sitk.CenteredTransformInitializer(
             target, source, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
         )
         transform = _method(start).Execute(target, source)
+    except RuntimeError as error:
+        wanted, got = "a scan in which a brain can be found", str(error).strip().splitlines()[-1]
+        raise RestorationError("not-registered", wanted, got, NO_HEAD) from error
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     corners: Points = np.vstack([np.zeros(3), np.eye(3)])

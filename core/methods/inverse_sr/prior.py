@@ -19,12 +19,11 @@ from core.diffusion.schedules import Schedule
 from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Grid
 from core.methods.inverse_sr import latent
-from core.methods.inverse_sr.cost import cost_of
+from core.methods.inverse_sr.cost import Cost, cost_of
 from core.methods.inverse_sr.presets import AUTOENCODER, DENOISER, ROLES
 from core.methods.inverse_sr.search import codes
 from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
-from core.models.domain import Anatomy, read_domain
 from core.models.generative import Condition, GenerativePrior, told
 
 
@@ -73,11 +72,6 @@ class Prior:
         return self.facts.conditions
 
     @property
-    def anatomy(self) -> tuple[Anatomy, ...] | None:
-        """Whether it makes heads or skull-stripped brains; None where that is not told."""
-        return read_domain(self.folder).anatomy
-
-    @property
     def shape(self) -> latent.Shape:
         """Of a code: channels, x, y, z."""
         return latent.code_shape(self.bundle.parts, self.window.shape)
@@ -118,7 +112,11 @@ class Prior:
             steps: of the chain.
             size: bytes of a number.
         """
-        return cost_of(self.bundle.parts, self.window.shape, steps).bytes_kept(size)
+        return self.cost(steps).bytes_kept(size)
+
+    def cost(self, steps: int) -> Cost:
+        """What a step of a search costs, through so many steps of the chain and the decoder."""
+        return cost_of(self.bundle.parts, self.window.shape, steps)
 
     # -- its mean ---------------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
     scan --rigid registration to the atlas, once--> image on the window --turn, stretch, shift, mirror, contrast--> example
                                                                         --autoencoder, once--> code
-Images are in units of the scan's 99.9th percentile, and not below 0.
+The air of an image is 0 and its 99.9th percentile 1; nothing is below 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ PLAIN = 0.2  # share of examples that are not moved: interpolation blurs
 
 
 def placed(image: Array, grid: Grid, window: Grid) -> Grid:
-    """Where a window of MNI space lies in a scan's world, by a rigid registration of the scan to the atlas."""
+    """Where a window of MNI space lies in a scan's world, by a rigid registration of the scan to the atlas.
+
+    Raises:
+        RestorationError: not-registered.
+    """
     atlas, atlas_grid, _ = readers.load("nifti", [str(ATLAS)])
     return moved(window, rigid_between(atlas, atlas_grid, image, grid))
 
@@ -50,7 +54,7 @@ def seen_on(image: Array, grid: Grid, there: Grid) -> Array:
 
 def brought(subject: Subject, window: Grid) -> Array:
     """A person's image on a window of MNI space."""
-    image = subject.read(Box.whole(subject.grid.shape)) / np.float32(max(subject.upper, 1e-6))
+    image = subject.scaled(subject.read(Box.whole(subject.grid.shape)))
     return seen_on(image, subject.grid, placed(image, subject.grid, window))
 
 

@@ -93,8 +93,7 @@ class Slices(Dataset[Batch]):
         size = round(self.of.patch * draw.uniform(LEAST, 1))
         start = _start(subject, axis, size, draw)
         box, below = _around(start, subject.grid.shape, axis, size, apart)
-        scale = np.float32(1 / max(subject.upper, 1e-6))
-        image = np.moveaxis(self._image(subject)[box.slices], axis, 0) * scale
+        image = np.moveaxis(subject.scaled(self._image(subject)[box.slices]), axis, 0)
         slices = np.stack([image[0], image[below], image[-1]]).clip(0, 1)
         turned = slices.transpose(0, 2, 1) if draw.random() < 0.5 else slices
         flipped = turned[:, ::-1] if draw.random() < 0.5 else turned

@@ -14,19 +14,21 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from core.diffusion.declared import build_schedule
 from core.diffusion.samplers import SAMPLERS, START, Noise, ddim, prior
+from core.errors import UsageError
 from core.geometry.grid import Array, Grid
 from core.geometry.slices import Padding
-from core.methods.base import Measured, MethodSettings
+from core.methods.base import Measured, MethodSettings, Piece
 from core.methods.latent_zoom import latent
 from core.methods.latent_zoom.presets import AUTOENCODER, BETWEEN, DEBLUR, DENOISER, FINER, LATENT, REGRESSION, SCHEDULE
 from core.methods.latent_zoom.window import Window, around
-from core.methods.latent_zoom.zoom import Zoom, ZoomSettings
+from core.methods.latent_zoom.zoom import Zoom, ZoomSettings, is_coarse
 from core.methods.samples import SampledMethod, SampledSettings, Sampling, drawn, over_samples
 from core.methods.slicewise import Slice, slice_noise
 from core.models.bundle import NETWORK
@@ -36,7 +38,10 @@ BLACK, FAINT = -1.0, 0.01  # in the networks' units; how much brighter still cou
 
 
 class LdmSettings(ZoomSettings, SampledSettings):
-    """Settings of the two with a diffusion model; what the paper sets is said where ours differs."""
+    """Settings of the two with a diffusion model; what the paper sets is said where ours differs.
+
+    Samples of slices that are sharp already are all the same: nothing is drawn.
+    """
 
     sampler: Literal["ddim", "plms", "dpm-solver++", "sde-dpm-solver++"] | None = Field(
         None,
@@ -64,12 +69,6 @@ class LdmSettings(ZoomSettings, SampledSettings):
     begin_time: int = Field(
         300, ge=2, le=1000, title="Begin's time", description="of the schedule's 1000, where a regression begins"
     )
-    between: Literal["lerp", "learned"] | None = Field(
-        None,
-        title="Between",
-        description="codes between two slices: their lerp, as the paper's, or by a network that adds to it; default: 'learned' "
-        "where the model has it",
-    )
     box: bool = Field(
         default=True,
         title="Box",
@@ -83,6 +82,16 @@ class LdmSettings(ZoomSettings, SampledSettings):
         title="Eight bits",
         description="slices of 256 levels before the diffusion model, after the decoder and after EDSR, as the paper's",
     )
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> LdmSettings:
+        """Refuse before any scan steps that the samplers' grid of all the schedule does not have."""
+        if self.begin == "noise" or (self.begin is None and self.samples > 1):
+            try:
+                latent.times(self.steps, clean=False)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return self
 
 
 class _Ldm(SampledMethod, Zoom):
@@ -107,15 +116,9 @@ class _Ldm(SampledMethod, Zoom):
         return self.settings.begin or ("regression" if known else "noise")
 
     @property
-    def between_two(self) -> Literal["lerp", "learned"]:
-        """How codes between two slices are made."""
-        return self.settings.between or ("learned" if BETWEEN in self.bundle.parts else "lerp")
-
-    @property
     def needs(self) -> tuple[str, ...]:
         """See ``Zoom.needs``."""
-        wanted = {REGRESSION: self.settings.begin == "regression", BETWEEN: self.settings.between == "learned"}
-        return (*self.roles, *(role for role, needed in wanted.items() if needed))
+        return (*self.roles, REGRESSION) if self.settings.begin == "regression" else self.roles
 
     @property
     def sampling(self) -> Sampling:
@@ -130,7 +133,29 @@ class _Ldm(SampledMethod, Zoom):
     def restore(self, measured: Sequence[Measured], target: Grid) -> list[Array]:
         """See ``Method.restore``; the mean of several samples, and their standard deviation."""
         once = super().restore
+        if not self._draws(measured[0].grid, target):
+            return self._undrawn(once(measured, target))
         return over_samples(lambda number: once(drawn(measured, number), target), self.settings.samples)
+
+    def restore_many(self, pieces: Sequence[Piece]) -> list[list[Array]]:
+        """See ``Method.restore_many``."""
+        if self._draws(pieces[0].measured[0].grid, pieces[0].target):
+            return super().restore_many(pieces)
+        return [self._undrawn(images) for images in Zoom.restore_many(self, pieces)]
+
+    @property
+    def about_maps(self) -> dict[str, dict[str, Any]]:
+        """See ``SampledMethod.about_maps``; of slices that are sharp already there is no spread to tell."""
+        said = "It is 0 where the scan's slices are sharp already: nothing is drawn there, and 0 does not say that they are sure."
+        return {name: {**about, "Description": f"{about['Description']} {said}"} for name, about in super().about_maps.items()}
+
+    def _draws(self, source: Grid, target: Grid) -> bool:
+        """Whether any slices are made by the diffusion model."""
+        return any(is_coarse(source, target, axis) for axis in self.axes(source))
+
+    def _undrawn(self, images: list[Array]) -> list[Array]:
+        """Images of which every sample would be the same, and their standard deviations where several are wanted."""
+        return images + [np.zeros_like(image) for image in images for _ in self.maps]
 
     def coded(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Codes of coarse slices, by the diffusion model."""
@@ -231,11 +256,34 @@ def channels_of(network: nn.Module) -> int:
     return next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d)).in_channels
 
 
+class LatentSettings(LdmSettings):
+    """Settings of the one that interpolates codes."""
+
+    between: Literal["lerp", "learned"] | None = Field(
+        None,
+        title="Between",
+        description="codes between two slices: their lerp, as the paper's, or by a network that adds to it; default: 'learned' "
+        "where the model has it",
+    )
+
+
 class LatentZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of their codes."""
 
     name: ClassVar[str] = "latent-zoom"
-    revision: ClassVar[int] = 4  # begins with a regression and takes learned codes between slices, where the model has both
+    Settings: ClassVar[type[MethodSettings]] = LatentSettings
+    settings: LatentSettings
+    revision: ClassVar[int] = 5  # what lies below 0 is shifted
+
+    @property
+    def between_two(self) -> Literal["lerp", "learned"]:
+        """How codes between two slices are made."""
+        return self.settings.between or ("learned" if BETWEEN in self.bundle.parts else "lerp")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """See ``Zoom.needs``."""
+        return (*super().needs, BETWEEN) if self.settings.between == "learned" else super().needs
 
     def lerped(self, below: Tensor, above: Tensor, shares: Tensor) -> Tensor:
         """See ``SliceMethod.lerped``; by the network that learned it, where asked for."""
@@ -262,7 +310,7 @@ class PixelZoom(_Ldm):
     """Slices by latent diffusion, those between them by interpolation of the decoded slices."""
 
     name: ClassVar[str] = "pixel-zoom"
-    revision: ClassVar[int] = 3  # begins with a regression where the model has one
+    revision: ClassVar[int] = 4  # what lies below 0 is shifted
 
     def finer(self, planes: Tensor, slices: Sequence[Slice]) -> Tensor:
         """Decoded slices."""

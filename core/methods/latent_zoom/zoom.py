@@ -28,6 +28,7 @@ from core.methods.latent_zoom.presets import FINER
 from core.methods.slicewise import Slice, SliceMethod
 from core.models.bundle import Bundle, read_bundle
 from core.models.cache import load_network
+from core.models.scaling import UPPER
 
 COARSE = 3.0  # times the target's voxels, along both axes of a slice, from which its rows and columns are restored
 MADE_FINER = "slices made 4 times finer within the plane, and zoomed through it"
@@ -70,7 +71,7 @@ def coarse_grid(fine: Grid, axis: int) -> Grid:
 class Zoom(SliceMethod):
     """Base of the five methods."""
 
-    revision: ClassVar[int] = 2  # slices are those with square pixels
+    revision: ClassVar[int] = 3  # what lies below 0 is shifted
     needs_model: ClassVar[bool] = True
     between: ClassVar[bool] = True
     Settings: ClassVar[type[MethodSettings]] = ZoomSettings
@@ -164,11 +165,9 @@ class Zoom(SliceMethod):
         """The intensities that are -1 and 1 for the networks, each (n, 1, 1, 1) on the device and of the type of ``like``."""
         import torch
 
-        measured = slices[0].measured
-        ends = np.zeros((2, len(slices)), np.float32)
-        ends[1] = unit(measured)
-        if self.settings.scaling == "slice":
-            ends[:] = np.transpose([_own_ends(plane) for plane in slices])
+        pairs = [_own_ends(plane) for plane in slices] if self.settings.scaling == "slice" else [ends_of(slices[0].measured)]
+        ends = np.empty((2, len(slices)), np.float32)
+        ends[:] = np.transpose(pairs)
         black, white = torch.from_numpy(ends).to(like).reshape(2, -1, 1, 1, 1)
         return black, white
 
@@ -177,9 +176,10 @@ def _are_coarse(slices: Sequence[Slice]) -> bool:
     return is_coarse(slices[0].measured.grid, slices[0].target, slices[0].axis)
 
 
-def unit(measured: Measured) -> float:
-    """The intensity that is 1 for the networks, -1 being 0: the 99.9th percentile of the whole scan."""
-    return measured.stats.upper if measured.stats.upper > 0 else 1.0
+def ends_of(measured: Measured) -> tuple[float, float]:
+    """The intensities that are -1 and 1 for the networks: the air and the 99.9th percentile of the whole scan."""
+    black, span = UPPER.figures(measured.stats)
+    return float(black), float(black + span)
 
 
 def _own_ends(plane: Slice) -> tuple[float, float]:
@@ -195,4 +195,5 @@ def _own_ends(plane: Slice) -> tuple[float, float]:
 def _range(measured: Measured, axis: int, number: int) -> tuple[float, float]:
     image = measured.image.take(number, axis)
     low, high = float(image.min()), float(image.max())
-    return (low, high) if high > low else (low, low + unit(measured))
+    black, white = ends_of(measured)
+    return (low, high) if high > low else (low, low + white - black)

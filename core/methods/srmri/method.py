@@ -16,13 +16,13 @@ from core.geometry.grid import Array, Grid, Triple
 from core.methods.base import Measured, MethodSettings
 from core.methods.iterative import Beside, IterativeMethod, State
 from core.methods.samples import SPREAD, SampledSettings, drawn
+from core.methods.shown import Undo
 from core.methods.srmri import cost
 from core.methods.srmri.sampling import few_steps, sampler, several, slice_walk
 from core.methods.srmri.sampling.few_steps import ANEW, FIRST, Pace, Volume
 from core.methods.srmri.sampling.sampler import Pull, Rules
 from core.methods.srmri.sampling.slice_walk import Stack
 from core.methods.srmri.score_model import ScoreModel
-from core.methods.srmri.shown import Undo
 from core.methods.srmri.zero_shot.unknown import KERNEL, Unknown
 from core.models.scaling import UPPER
 

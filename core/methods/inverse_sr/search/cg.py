@@ -28,9 +28,11 @@ from pydantic import Field
 from core.diffusion.predictions import x0_from_eps
 from core.geometry.grid import Array
 from core.methods.base import MethodSettings
-from core.methods.inverse_sr.method import Inverse, Inversion, InversionSettings, Strategy, take_in
+from core.methods.inverse_sr.method import Inverse, Inversion, Strategy, take_in
+from core.methods.inverse_sr.prior import Prior
 from core.methods.inverse_sr.search.chain import times_of
 from core.methods.inverse_sr.search.data_term import Line
+from core.methods.inverse_sr.settings import PriorSettings
 from core.methods.iterative import State
 from core.operators.linear import Kept, LinearOperator, Matrix, apply_axis
 from core.operators.repair import WIDTH, smooth_covariance
@@ -41,7 +43,7 @@ HELD = 3.0  # standard deviations of the prior's samples, within which codes sta
 DRAWN = 2000  # number of the first level's noise, beyond those of the starts
 
 
-class CgSettings(InversionSettings):
+class CgSettings(PriorSettings):
     """Settings of the steps in image space."""
 
     levels: int = Field(10, ge=1, le=FIRST, title="Levels", description="of noise, from the first to the last")
@@ -53,14 +55,16 @@ class InverseCg(Inversion):
     """See the module. A step is a level; the state is the code at it."""
 
     name: ClassVar[str] = "inverse-sr-cg"
-    revision: ClassVar[int] = 2  # codes held, noise anew, smooth corrections
+    revision: ClassVar[int] = 3  # what a mask covers has no say
     Settings: ClassVar[type[MethodSettings]] = CgSettings
     strategy: ClassVar[Strategy | None] = "ldm"
+    counted: ClassVar[str] = "Levels"
     settings: CgSettings
 
-    def total(self) -> int:
-        """Levels of all starts."""
-        return self.settings.levels * self.settings.starts
+    @property
+    def each(self) -> int:
+        """Levels."""
+        return self.settings.levels
 
     def start(self, problem: Inverse) -> State:
         """The mean code with noise, or another method's result with noise."""
@@ -82,6 +86,11 @@ class InverseCg(Inversion):
         return {"difference": apart}
 
     # -- parts ------------------------------------------------------------------------------------------------------------------
+
+    def _work(self, prior: Prior) -> float:
+        """Of the noise network, the decoder and two encoders, each about as dear as the decoder."""
+        cost = prior.cost(0)
+        return cost.noise_flops + 3 * cost.decoder_flops
 
     def _levels(self) -> list[float]:
         """Timesteps evenly among the last of the 46."""

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from core.diffusion.predictions import x0_from_eps
 from core.methods.base import MethodSettings
-from core.methods.inverse_sr.method import Inverse, Inversion, InversionSettings, Strategy
+from core.methods.inverse_sr.method import Inverse, Search, Strategy
+from core.methods.inverse_sr.prior import Prior
 from core.methods.inverse_sr.search.chain import times_of
 from core.methods.inverse_sr.search.descent import Loss, Variables
+from core.methods.inverse_sr.settings import InversionSettings
 
 MIDDLE = 23  # of the 46 timesteps, at the last of which the search begins: the start is not noise
 DRAWN = 1000  # number of the first noise, beyond those of the starts
@@ -37,7 +39,7 @@ class RedSettings(InversionSettings):
     )
 
 
-class InverseRed(Inversion):
+class InverseRed(Search):
     """See the module."""
 
     name: ClassVar[str] = "inverse-sr-red"
@@ -45,6 +47,9 @@ class InverseRed(Inversion):
     strategy: ClassVar[Strategy | None] = "decoder"
     end: ClassVar[float] = 0.1
     settings: RedSettings
+
+    def _work(self, prior: Prior) -> float:
+        return super()._work(prior) + prior.cost(0).noise_flops
 
     def _beside(self, problem: Inverse, loss: Loss) -> Loss:
         if not self.settings.prior_share:

@@ -22,11 +22,11 @@ from core.geometry.resample import interpolate
 from core.geometry.slices import mirrored
 from core.methods.base import Measured
 from core.methods.iterative import State
+from core.methods.shown import Undo, filled, noise_share, shown
 from core.methods.srmri.sampling.data_step import DataStep, Exact, Iterated
 from core.methods.srmri.sampling.kernel_operator import KernelOperator, SlicesOperator
 from core.methods.srmri.sampling.planes import check_uncoupled, parts_of, plane_axes, reduced_axes
 from core.methods.srmri.score_model import ScoreModel
-from core.methods.srmri.shown import Undo, filled, noise_share, shown
 from core.methods.srmri.zero_shot.unknown import Unknown
 from core.models.scaling import UPPER
 from core.noise import normal

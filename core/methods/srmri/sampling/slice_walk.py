@@ -20,6 +20,7 @@ from core.geometry.resample import interpolate
 from core.geometry.slices import mirrored
 from core.methods.base import Measured
 from core.methods.iterative import State
+from core.methods.shown import Undo, shown
 from core.methods.srmri.sampling.kernel_operator import KernelOperator
 from core.methods.srmri.sampling.planes import (
     SliceOperator,
@@ -31,7 +32,6 @@ from core.methods.srmri.sampling.planes import (
 )
 from core.methods.srmri.sampling.sampler import USES, Noise, Rules, Scene, moved, settled
 from core.methods.srmri.score_model import ScoreModel
-from core.methods.srmri.shown import Undo, shown
 from core.methods.srmri.zero_shot.unknown import Unknown
 from core.models.scaling import UPPER
 from core.noise import axis_key, normal_tensor

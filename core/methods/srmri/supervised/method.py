@@ -16,8 +16,8 @@ from core.geometry.grid import Array, Grid
 from core.geometry.slices import Padding
 from core.methods.base import MethodSettings, Piece
 from core.methods.patch_network import bundle_for
+from core.methods.shown import shown
 from core.methods.slicewise import Slice, SliceMethod
-from core.methods.srmri.shown import shown
 from core.models.bundle import Bundle
 from core.models.cache import load_network
 from core.models.domain import Domain, both

@@ -13,7 +13,7 @@ from core.geometry.resample import interpolate
 from core.geometry.slices import SliceStack
 from core.methods.base import Measured
 from core.methods.iterative import Beside, State
-from core.methods.srmri.shown import shown
+from core.methods.shown import shown
 from core.methods.srmri.zero_shot.kernel import cleaned, spreads, twice
 from core.methods.srmri.zero_shot.kernel_gan import Search
 from core.models.scaling import UPPER

@@ -69,6 +69,19 @@ def test_the_same_images_give_the_same_bits(found):
     assert moved(WINDOW, again) == found.window
 
 
+def test_a_head_whose_air_is_below_zero_is_found_as_its_magnitudes_are(found):
+    image = on(THICK, turn())
+    shifted = ((image - image.mean()) / image.std()).astype(np.float32)
+    np.testing.assert_allclose(
+        registered(measured(THICK, shifted), on(WINDOW), WINDOW).window.affine, found.window.affine, atol=0.5
+    )
+
+
+def test_what_the_registration_finds_nothing_in_is_refused():
+    with pytest.raises(RestorationError, match=r"not-registered: expected a scan in which a brain can be found"):
+        rigid_between(on(WINDOW), WINDOW, np.full(THICK.shape, -1, np.float32), THICK)
+
+
 def test_what_is_no_head_is_refused():
     noise = np.random.default_rng(0).random(THICK.shape).astype(np.float32)
     with pytest.raises(RestorationError, match=r"not-registered: expected a scan .*0\.4, but got -?0\.\d+\. Check"):

@@ -28,7 +28,7 @@ from core.methods.latent_zoom.networks import CodesBetween
 from core.methods.latent_zoom.presets import SCHEDULE
 from core.methods.latent_zoom.window import Window, around
 from core.methods.latent_zoom.zoom import MADE_FINER, SHARP, coarse_grid, is_coarse
-from core.methods.registry import build_method
+from core.methods.registry import build_method, check_options
 from core.methods.slicewise import Slice
 from core.operators.forward_model import SliceProfile
 from core.settings.scans import TilingSettings
@@ -61,6 +61,21 @@ def lerped(measured: Measured, target: Grid) -> np.ndarray:
     """Along the slices linearly, the outer half slices as the outermost ones."""
     own, wanted = (grid.world(np.array([[0, 0, k] for k in range(grid.shape[2])]))[:, 2] for grid in (measured.grid, target))
     return np.apply_along_axis(lambda column: np.interp(wanted, own, column), 2, measured.image)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_scan_whose_air_is_below_zero_is_restored_as_its_magnitudes_are(models: dict[str, str], name: str) -> None:
+    plain = scan((4, 4, 3), (24, 24, 6))
+    plain.image[:8] = 0
+    plain = replace(plain, stats=scan_stats(plain.image))
+    image = (plain.image - np.float32(40)) / np.float32(20)
+    method = build_method(name, {"steps": 2, "quantise": "none"} if name in ALL[:2] else {}, models[name])
+    wanted, got = (
+        method.restore([each], each.grid.isotropic(1.0))[0]
+        for each in (plain, replace(plain, image=image, stats=scan_stats(image)))
+    )
+    inside = np.s_[:, 4:-4, 4:-4]  # what lies beyond the scan is 0 to interpolation
+    np.testing.assert_allclose(20 * got[inside] + 40, wanted[inside], atol=0.05)
 
 
 # -- a linear autoencoder -----------------------------------------------------------------------------------------------------
@@ -99,7 +114,11 @@ def test_a_ramp_along_the_axis_lies_at_its_places_in_the_world(models: dict[str,
 def test_a_sharp_scan_of_pixel_zoom_is_interpolated_linearly(models: dict[str, str]) -> None:
     measured = scan((1, 1, 5), (9, 10, 5))
     target = measured.grid.isotropic(1.0)
-    made = whole(build_method("pixel-zoom", PLAIN, models["pixel-zoom"]), measured, target)
+    made = whole(
+        build_method("pixel-zoom", {"quantise": "none", "deblur": False, "begin": "noise"}, models["pixel-zoom"]),
+        measured,
+        target,
+    )
     np.testing.assert_allclose(made, lerped(measured, target), atol=1e-4)
 
 
@@ -558,3 +577,31 @@ def test_half_precision_is_near(models: dict[str, str], name: str) -> None:
     made, near = whole(plain, measured, target), whole(half, measured, target)
     assert np.abs(near - made).max() > 0
     assert np.abs(near - made).mean() < 0.02 * measured.stats.upper
+
+
+@pytest.mark.parametrize("how", [{"begin": "noise"}, {"samples": 2}])
+def test_steps_that_the_sampler_has_no_grid_for_are_refused_before_any_scan(how: dict[str, Any]) -> None:
+    check_options("latent-zoom", {"steps": 200, **how})
+    with pytest.raises(UsageError, match=r"ddim-grid"):
+        check_options("latent-zoom", {"steps": 333, **how})
+
+
+@pytest.mark.parametrize("name", ["latent-zoom", "pixel-zoom"])
+def test_slices_that_are_sharp_already_are_restored_once_and_their_map_says_that_nothing_was_drawn(
+    models: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sharp = scan((1, 1, 4), (12, 8, 4))
+    one, three = (build_method(name, {"steps": 4, "samples": samples}, models[name]) for samples in (1, 3))
+    seen, encode = [], type(three).encode
+    monkeypatch.setattr(type(three), "encode", lambda self, *given: seen.append(1) or encode(self, *given))
+    image, sd = three.restore([sharp], sharp.grid.isotropic(1.0))
+    assert len(seen) == 4
+    assert not sd.any()
+    assert image.shape == sd.shape
+    assert "nothing is drawn" in three.about_maps["sd"]["Description"]
+    assert one.about_maps == {}
+
+
+def test_pixel_zoom_has_no_option_of_codes_between_slices(models: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="method-options"):
+        build_method("pixel-zoom", {"between": "learned"}, models["pixel-zoom"])

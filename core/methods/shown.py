@@ -1,4 +1,4 @@
-"""A scan as the family's networks are shown it: nothing of what was not measured, the background 0, the 99.9th percentile 1.
+"""A scan as networks that fill masks are shown it: nothing of what was not measured, the background 0, the 99.9th percentile 1.
 
 Bring images into these units by ``UPPER.apply`` and back by ``UPPER.undo``, with the statistics of the scan that ``shown`` gives.
 The operators' rows sum to 1 within the field of view, so the scan and the restored image have the same background.
