@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from core.digest import digest_of
 from core.errors import UsageError
 from core.harmonize.tables.table import some
 from core.io import bids, files
@@ -188,11 +189,14 @@ def _of_table(uri: str) -> list[Site]:
 
 
 def _named(row: Row) -> Row:
-    """A line with its person: of scans in one dataset the label names the same person, at whatever site."""
+    """A line with its person: of scans in one dataset the label names the same person, at whatever site.
+
+    Hex digits of the dataset's whole path keep apart the persons of two datasets whose folders are called alike.
+    """
     match = LABELLED.match(row["path"])
     if "person" in row or match is None:
         return row
-    return row | {"person": f"{files.name_of(match[1])}/{match[2]}"}
+    return row | {"person": f"{files.name_of(match[1])}-{digest_of(files.real(match[1]))[:8]}/{match[2]}"}
 
 
 def _people_of_paths(rows: Iterable[Row], folder: str) -> dict[str, Person]:

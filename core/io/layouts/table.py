@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -172,8 +171,8 @@ def _taken(row: Row, number: int, folder: str, far: Mapping[str, str], discovery
 
 
 def _place(source: Source) -> tuple[str, ...]:
-    """Where a scan lies, however it is named: "a", "./a", "b/../a" and a link to it are one place."""
-    return tuple(uri.rstrip("/") if files.is_remote(uri) else os.path.realpath(uri) for uri in source.uris)
+    """Where a scan lies, however it is named."""
+    return tuple(files.real(uri) for uri in source.uris)
 
 
 def _take(number: int, source: Source, same: Sequence[int], discovery: Discovery) -> None:
