@@ -34,13 +34,13 @@ from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, note, waiting
-from flows.runs.sites import given_harmonizer, given_maps, run_settings
+from flows.runs.sites import given_harmonizer, given_maps, run_settings, sites_for
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
 from tasks.harmonize.maps import Mapped, write_maps
-from tasks.harmonize.sites import Site, inputs_of, sites_of
+from tasks.harmonize.sites import Site, inputs_of
 from tasks.harmonize.tables import Member
 from tasks.harmonize.words import words
 from tasks.harmonize.work import Piece
@@ -351,7 +351,7 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         BusyError: another run works on the same output.
     """
     settings = with_group(settings)
-    sites, given = sites_of(settings.sites), given_harmonizer(settings)
+    sites, given = sites_for(settings), given_harmonizer(settings)
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     if len(sites) < 2:  # before anything is restored
         _check_sites(sites, (), given)

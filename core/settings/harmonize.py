@@ -133,7 +133,10 @@ class HarmonizeSettings(Settings):
         (192.0, 224.0, 192.0), title="Field of view", description="mm along right, anterior, superior, centred on the brain"
     )
     participant_label: tuple[str, ...] = Field(
-        (), title="Participants", description="labels without 'sub-'; of BIDS datasets; default: all", examples=[["01", "02"]]
+        (),
+        title="Participants",
+        description="labels without 'sub-', of all sites together; default: all",
+        examples=[["01", "02"]],
     )
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"

@@ -13,7 +13,17 @@ from core.settings.scans import Selection
 from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
+from tasks.harmonize.asked import of_persons
 from tasks.harmonize.sites import Site, sites_of, write_table
+
+
+def sites_for(settings: HarmonizeSettings) -> list[Site]:
+    """The sites that the settings name, with the persons that are asked for.
+
+    Raises:
+        UsageError: as ``sites_of`` and ``of_persons``.
+    """
+    return of_persons(sites_of(settings.sites), settings.participant_label)
 
 
 def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
@@ -22,7 +32,6 @@ def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
     table = files.join(settings.out, "isovox", "sites", f"{site.name}.tsv")
     if site.rows:
         write_table(table, site.rows)
-    labels = site.participants or settings.participant_label
     return RunSettings(
         input=table if site.rows else site.input,
         out=out,
@@ -32,7 +41,7 @@ def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
         outside_domain=settings.outside_domain,
         voxel_size=settings.voxel_size,
         trust=settings.trust,
-        selection=Selection(participant_label=labels, suffix=_suffixes(site, settings)),
+        selection=Selection(participant_label=site.participants, suffix=_suffixes(site, settings)),
         slices=settings.slices,
         tiling=settings.tiling,
         compute=settings.compute,
@@ -85,7 +94,7 @@ def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
     Raises:
         UsageError, PlanError, WeightsError: what is wrong with the sites, the harmoniser or a plan.
     """
-    sites = sites_of(settings.sites)
+    sites = sites_for(settings)
     given_harmonizer(settings)
     runs = {site.name: run_settings(site, settings) for site in sites}
     return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]

@@ -48,7 +48,7 @@ class Site:
         name: safe as a folder's name.
         input: BIDS dataset, folder, NIfTI file or table.
         rows: of a table that is to be written, in place of ``input``; empty where the input is there.
-        participants: labels of a BIDS dataset that belong to it; empty for all.
+        participants: labels that belong to it, or are asked for; empty for all.
         people: by participant label or by the scan's URI.
         notes: who was left out, and why.
     """
@@ -125,7 +125,7 @@ def _participants(path: str) -> list[Row]:
         got = f"several for {some(f'sub-{label}' for label in twice)}"
         remedy = "keep one line a person in participants.tsv; what is of a visit belongs into sessions.tsv"
         raise UsageError("participants-twice", "one line for each person", got, remedy)
-    there = _persons_there(path)
+    there = labels_there(path)
     if rows and there and not there & set(map(_label, rows)):
         got = f"ids such as {rows[0]['participant_id']}, folders such as sub-{min(there)}"
         remedy = "write the ids as the folders are named, with leading zeros"
@@ -133,7 +133,7 @@ def _participants(path: str) -> list[Row]:
     return rows
 
 
-def _persons_there(path: str) -> set[str]:
+def labels_there(path: str) -> set[str]:
     """Labels of the persons that have an image."""
     images = (inside for inside in files.walk(path, "sub-") if IMAGES.search(inside))
     return {inside.partition("/")[0].removeprefix("sub-") for inside in images}
@@ -141,7 +141,7 @@ def _persons_there(path: str) -> set[str]:
 
 def _of_participants(path: str, rows: Iterable[Row]) -> list[Site]:
     groups: dict[str, list[Row]] = defaultdict(list)
-    there, homeless = _persons_there(path), []
+    there, homeless = labels_there(path), []
     for row in rows:
         if row.get("site", "").lower() in UNKNOWN:
             homeless.append(f"sub-{_label(row)}")
@@ -239,6 +239,13 @@ def _years(text: str) -> float | None:
         return None
     years = float(match[1].replace(",", ".")) / PER_YEAR[match[2] or "y"]
     return years if years < 130 else None
+
+
+def lines_of(site: Site) -> tuple[Row, ...]:
+    """The lines of a site that is a table's, or a part of one; none of a dataset or folder."""
+    known = tuple(row for row in _table(site.input) if row.get("path")) if site.input.endswith(".tsv") else ()
+    folder = files.parent_of(site.input)
+    return site.rows or tuple(row | {"path": _absolute(row["path"], folder)} for row in known)
 
 
 def write_table(uri: str, rows: Sequence[Row]) -> None:

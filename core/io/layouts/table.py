@@ -28,6 +28,11 @@ def _row_entities(row: Row) -> Entities:
     return entities | {name: value.removeprefix(f"{name}-") for name, value in columns.items() if value}
 
 
+def labels_of(row: Row) -> dict[str, set[str]]:
+    """What a selection goes by, of a table's row: labels by entity."""
+    return candidate(row.get("path", ""), _row_entities(row)).said
+
+
 def _is_near(path: str) -> bool:
     """Whether a path leads below the folder of its table, and so names its scan as it stands."""
     return not ("://" in path or path.startswith("/") or ".." in path.split("/"))

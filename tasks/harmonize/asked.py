@@ -1,0 +1,51 @@
+"""The sites that are asked for: those persons of them that are, each scan at one site."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.errors import UsageError
+from core.harmonize.tables.table import some
+from core.io.layouts.table import labels_of
+from tasks.harmonize.sites import Site, labels_there, lines_of
+
+
+def of_persons(sites: Sequence[Site], labels: Sequence[str]) -> list[Site]:
+    """The sites with those of their persons whose labels are asked for; a site without any is left out, which is told.
+
+    Args:
+        sites: as they are named.
+        labels: of participants; none for all.
+
+    Raises:
+        UsageError: participant-missing, for a label that is at no site.
+    """
+    wanted = [label.removeprefix("sub-") for label in labels]
+    if not wanted:
+        return list(sites)
+    there = [_labels(site) for site in sites]
+    every = set().union(*there)
+    if all(there) and (gone := [label for label in wanted if label not in every]):
+        remedy = f"check --participant-label; there are {some(sorted(every))}"
+        raise UsageError("participant-missing", "participants of the sites", some(gone), remedy)
+    kept: list[Site] = []
+    left: list[Site] = []
+    for site, known in zip(sites, there, strict=True):
+        asked = tuple(label for label in wanted if label in known or not known)
+        if asked:
+            kept.append(replace(site, participants=asked))
+        else:
+            left.append(site)
+    notes = [f"of none of the participants asked for, left out: {some(site.name for site in left)}"] if left else []
+    notes += [note for site in left for note in site.notes]
+    return [replace(kept[0], notes=(*kept[0].notes, *notes)), *kept[1:]]
+
+
+def _labels(site: Site) -> set[str]:
+    """Labels of a site's persons; none where nothing tells them before its scans are looked at."""
+    if site.participants:
+        return set(site.participants)
+    if lines := lines_of(site):
+        return set().union(*(labels_of(row).get("sub", set()) for row in lines))
+    return labels_there(site.input)

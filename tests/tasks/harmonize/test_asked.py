@@ -1,0 +1,58 @@
+"""Which persons and scans of the sites are asked for, and what is refused before anything is restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from core.settings.harmonize import HarmonizeSettings
+from flows.runs.sites import run_settings, sites_for
+
+
+def dataset(folder: Path, *labels: str, site: str = "") -> Path:
+    """A dataset with an empty image of each person; sites in turn, where some are named."""
+    for label in labels:
+        (folder / f"sub-{label}" / "anat").mkdir(parents=True)
+        (folder / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz").touch()
+    if site:
+        lines = ["participant_id\tsite", *(f"sub-{label}\t{site[n % len(site)]}" for n, label in enumerate(labels))]
+        (folder / "participants.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def listed(path: Path, *lines: tuple[str, str]) -> Path:
+    path.write_text("path\tsite\n" + "".join(f"{scan}\t{site}\n" for scan, site in lines))
+    return path
+
+
+def settings_of(*words: object, **said: object) -> HarmonizeSettings:
+    return HarmonizeSettings(sites=tuple(str(word) for word in words), out="out", **said)
+
+
+def asked(settings: HarmonizeSettings) -> dict[str, tuple[str, ...]]:
+    """Labels that are restored of each site."""
+    sites = sites_for(settings)
+    return {site.name: run_settings(site, settings).selection.participant_label for site in sites}
+
+
+def test_labels_are_looked_for_at_all_sites_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    multi = dataset(tmp_path / "multi", "00", "01", "02", "03", site="ab")
+    label = {"participant_label": ("00", "sub-01")}
+    assert asked(settings_of(multi, **label)) == {"a": ("00",), "b": ("01",)}
+    assert asked(settings_of(multi)) == {"a": ("00", "02"), "b": ("01", "03")}
+    table = listed(tmp_path / "t.tsv", *((f"multi/sub-0{n}/anat/sub-0{n}_T1w.nii.gz", "ab"[n % 2]) for n in range(4)))
+    assert asked(settings_of(table, **label)) == {"a": ("00",), "b": ("01",)}
+    x, y = dataset(tmp_path / "x", "00"), dataset(tmp_path / "y", "01", "02")
+    assert asked(settings_of(f"x={x}", f"y={y}", **label)) == {"x": ("00",), "y": ("01",)}
+    with pytest.raises(UsageError, match=r"participant-missing: expected participants of the sites, but got 07\. Check"):
+        sites_for(settings_of(multi, participant_label=("00", "07")))
+
+
+def test_a_site_without_any_of_the_persons_is_left_out_and_told(tmp_path):
+    multi = dataset(tmp_path / "multi", "00", "01", "02", site="abc")
+    one, two = sites_for(settings_of(multi, participant_label=("00", "01")))
+    assert (one.name, two.name) == ("a", "b")
+    assert one.notes == ("of none of the participants asked for, left out: c",)
