@@ -13,7 +13,7 @@ from core.settings.scans import Selection
 from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
-from tasks.harmonize.asked import of_persons
+from tasks.harmonize.asked import check_reference, of_persons
 from tasks.harmonize.sites import Site, sites_of, write_table
 
 
@@ -21,9 +21,12 @@ def sites_for(settings: HarmonizeSettings) -> list[Site]:
     """The sites that the settings name, with the persons that are asked for.
 
     Raises:
-        UsageError: as ``sites_of`` and ``of_persons``.
+        UsageError: as ``sites_of``, ``of_persons`` and, where something is fitted, ``check_reference``.
     """
-    return of_persons(sites_of(settings.sites), settings.participant_label)
+    sites = of_persons(sites_of(settings.sites), settings.participant_label)
+    if settings.model is None:
+        check_reference(sites, settings.reference_site)
+    return sites
 
 
 def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:

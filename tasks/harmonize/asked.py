@@ -42,6 +42,17 @@ def of_persons(sites: Sequence[Site], labels: Sequence[str]) -> list[Site]:
     return [replace(kept[0], notes=(*kept[0].notes, *notes)), *kept[1:]]
 
 
+def check_reference(sites: Sequence[Site], wanted: str | None) -> None:
+    """Refuse a reference site that is none of the sites.
+
+    Raises:
+        UsageError: reference-empty.
+    """
+    names = [site.name for site in sites]
+    if wanted is not None and wanted not in names:
+        raise UsageError("reference-empty", f"a reference among the sites {some(names)}", wanted, "correct --reference-site")
+
+
 def _labels(site: Site) -> set[str]:
     """Labels of a site's persons; none where nothing tells them before its scans are looked at."""
     if site.participants:

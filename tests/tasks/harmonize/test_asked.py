@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import UsageError
 from core.settings.harmonize import HarmonizeSettings
-from flows.runs.sites import run_settings, sites_for
+from flows.runs.sites import plans_of, run_settings, sites_for
 
 
 def dataset(folder: Path, *labels: str, site: str = "") -> Path:
@@ -56,3 +56,10 @@ def test_a_site_without_any_of_the_persons_is_left_out_and_told(tmp_path):
     one, two = sites_for(settings_of(multi, participant_label=("00", "01")))
     assert (one.name, two.name) == ("a", "b")
     assert one.notes == ("of none of the participants asked for, left out: c",)
+
+
+def test_a_reference_that_is_no_site_is_refused_before_anything_is_planned(tmp_path):
+    words = [f"{name}={dataset(tmp_path / name, '00')}" for name in ("oslo", "bonn")]
+    with pytest.raises(UsageError, match=r"reference-empty: expected a reference among the sites oslo, bonn, but got Oslo"):
+        plans_of(settings_of(*words, reference_site="Oslo"))
+    assert len(sites_for(settings_of(*words, reference_site="oslo"))) == 2
