@@ -14,6 +14,7 @@ from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
 from tasks.harmonize.asked import check_reference, of_persons
+from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, sites_of, write_table
 
 
@@ -63,13 +64,14 @@ def given_harmonizer(settings: HarmonizeSettings) -> model.Harmonizer | None:
     """The harmoniser that the settings name.
 
     Raises:
-        UsageError: it is not there, was fitted on scans restored otherwise, or without the maps that are wanted.
+        UsageError: it is not there, was fitted on scans restored otherwise, by other options, or without the wanted maps.
         WeightsError: other bytes than were registered.
     """
     if settings.model is None:
         return None
     harmonizer = model.read(_folder(settings.model, settings))
     harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
+    check_options(settings, harmonizer)
     if settings.maps and harmonizer.maps is None:
         remedy = "leave out --maps, or fit again with it"
         raise UsageError("harmonizer-no-maps", "a model that was fitted with --maps", f"{settings.model} without", remedy)

@@ -12,6 +12,7 @@ from core.errors import UsageError
 from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.images import fit, volume
+from core.harmonize.tables.combat import Combat
 from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
@@ -21,6 +22,7 @@ from tasks.harmonize import work
 from tasks.harmonize.sites import Person
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
+from tests.core.harmonize.tables.sites import cohort
 from tests.phantoms import brain
 from tests.tasks.harmonize.test_work import EXTENT, here, restored
 
@@ -115,3 +117,29 @@ def test_maps_are_the_models_and_one_without_is_refused_where_they_are_wanted(tm
     assert given_maps(settings, given).pack() == (arrays, about)
     assert _with_method_of(settings, given).maps
     assert _intensities_alone(given).digest == model.Harmonizer(**said).digest  # scans are the same with maps and without
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"intensity": "tissues", "steps": VolumeSteps(noise_level=True)}, "--intensity tissues, --noise-level"),
+        ({"reference_site": "rome"}, "--reference-site rome"),
+        ({"preserve": ("age",), "bayes": False}, "--preserve age, --no-bayes"),
+        ({"spread": True, "smooth_age": True, "person_intercept": True}, "--spread, --person-intercept, --smooth-age"),
+        ({"combat": False, "reference_site": "a", "steps": VolumeSteps(curve=True)}, ""),
+    ],
+)
+def test_options_that_the_given_model_was_not_fitted_by_are_refused_by_name(tmp_path, options, refused):
+    said = {"contrast": "T1w", "method": "cubic", "voxel_size": 4.0, "field_of_view": EXTENT}
+    table = cohort({"a": 9, "b": 9})
+    volumes = volume.VolumeModel(VolumeSteps(curve=True)).to_json()
+    fitted = model.Harmonizer(combat=Combat.fit(table).to_json(), volume=volumes, sites={"a": 9}, **said)
+    model.save(str(tmp_path), fitted, "card")
+    settings = HarmonizeSettings(sites=("a=a",), out="out", model=str(tmp_path), voxel_size=4.0, field_of_view=EXTENT)
+    settings = settings.model_copy(update=options)
+    if not refused:
+        assert given_harmonizer(settings).digest == fitted.digest
+        return
+    with pytest.raises(UsageError) as error:
+        given_harmonizer(settings)
+    assert (error.value.code, error.value.got) == ("harmonizer-options", refused)
