@@ -34,7 +34,7 @@ from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, note, waiting
-from flows.runs.sites import given_harmonizer, given_maps, run_settings, sites_for
+from flows.runs.sites import given_harmonizer, given_maps, restoration_of, run_settings, sites_for
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
@@ -186,8 +186,8 @@ def _chosen(wanted: str | None, members: Sequence[Member]) -> list[Member]:
 
 
 def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
-    """What the mapped scans depend on; ComBat's part and maps come after them."""
-    return harmonizer.model_copy(update={"combat": None, "maps": None})
+    """What the mapped scans depend on beside the restored ones; ComBat's part and maps come after them."""
+    return harmonizer.model_copy(update={"combat": None, "maps": None, "restoration": None})
 
 
 def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, adjusted: Adjusted, arrays: bytes) -> str:
@@ -321,7 +321,8 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     left_out = [note for site in sites for note in site.notes]
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     if given is None:
-        harmonizer = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
+        later = {"combat": adjusted.combat, "maps": maps.about, "restoration": restoration_of(settings, sites[0])}
+        harmonizer = harmonizer.model_copy(update=later)
     records, states = [member.record for members, _ in restored for member in members], Counter(row["state"] for row in rows)
     cited = words(settings, harmonizer, records, adjusted, states, versions())
     report(settings, done, adjusted, _flags(rows), cited)
@@ -352,6 +353,8 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
     """
     settings = with_group(settings)
     sites, given = sites_for(settings), given_harmonizer(settings)
+    if given is not None:
+        given.check_same(**restoration_of(settings, sites[0]))
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     if len(sites) < 2:  # before anything is restored
         _check_sites(sites, (), given)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from core.engine.plan import CohortPlan
 from core.errors import UsageError
 from core.harmonize import model
@@ -78,6 +80,17 @@ def given_harmonizer(settings: HarmonizeSettings) -> model.Harmonizer | None:
     return harmonizer
 
 
+def restoration_of(settings: HarmonizeSettings, site: Site) -> dict[str, Any]:
+    """How scans are restored, beside the geometry, as a harmoniser keeps it.
+
+    Raises:
+        UsageError, WeightsError: as ``choose_weights``.
+    """
+    weights = choose_weights(run_settings(site, settings)).weights
+    said = settings.model_dump(mode="json", include=set(model.RESTORATION))
+    return said | {"weights": None if weights is None else weights.sha256}
+
+
 def given_maps(settings: HarmonizeSettings, given: model.Harmonizer | None) -> Maps | None:
     """The maps of the harmoniser that the settings name; None where none is given, or it has none.
 
@@ -99,7 +112,8 @@ def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
     Raises:
         UsageError, PlanError, WeightsError: what is wrong with the sites, the harmoniser or a plan.
     """
-    sites = sites_for(settings)
-    given_harmonizer(settings)
+    sites, given = sites_for(settings), given_harmonizer(settings)
+    if given is not None:
+        given.check_same(**restoration_of(settings, sites[0]))
     runs = {site.name: run_settings(site, settings) for site in sites}
     return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]

@@ -16,8 +16,9 @@ from core.harmonize.tables.combat import Combat
 from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
+from core.settings.scans import AcquisitionSettings
 from flows.harmonize import Run, _fit, _intensities_alone, _with_method_of
-from flows.runs.sites import given_harmonizer, given_maps
+from flows.runs.sites import given_harmonizer, given_maps, plans_of, restoration_of, sites_for
 from tasks.harmonize import work
 from tasks.harmonize.sites import Person
 from tasks.harmonize.tables import Member
@@ -143,3 +144,23 @@ def test_options_that_the_given_model_was_not_fitted_by_are_refused_by_name(tmp_
     with pytest.raises(UsageError) as error:
         given_harmonizer(settings)
     assert (error.value.code, error.value.got) == ("harmonizer-options", refused)
+
+
+def test_scans_restored_by_other_options_are_not_mapped_by_the_same_numbers(tmp_path):
+    said = {"contrast": "T1w", "method": "unires", "voxel_size": 4.0, "field_of_view": EXTENT}
+    settings = HarmonizeSettings(sites=("a=a",), out=str(tmp_path / "out"), method="unires", voxel_size=4.0, field_of_view=EXTENT)
+    (site,) = sites_for(settings)
+    fitted = model.Harmonizer(restoration=restoration_of(settings, site), **said)
+    model.save(str(tmp_path), fitted, "card")
+    fitted = model.read(str(tmp_path))
+    fitted.check_same(**restoration_of(settings, site))
+    other = {"method_options": {"reg_scl": 8.0}, "trust": "qform", "slices": AcquisitionSettings(slice_gap=0.3)}
+    for name, value in other.items():
+        with pytest.raises(UsageError, match=rf"harmonizer-other: expected .*{name}.*, but got {name}"):
+            fitted.check_same(**restoration_of(settings.model_copy(update={name: value}), site))
+    with pytest.raises(UsageError, match=r"harmonizer-other: expected .*weights None.* got weights 5f"):
+        fitted.check_same(weights="5f")
+    with pytest.raises(UsageError, match=r"harmonizer-other: expected .*trust None.* got trust qform"):
+        plans_of(settings.model_copy(update={"model": str(tmp_path), "trust": "qform"}))
+    assert _intensities_alone(fitted).digest == model.Harmonizer(**said).digest
+    model.Harmonizer(**said).check_same(**restoration_of(settings, site))  # of before: it does not know
