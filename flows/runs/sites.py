@@ -15,7 +15,7 @@ from core.settings.scans import Selection
 from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
-from tasks.harmonize.asked import check_reference, of_persons
+from tasks.harmonize.asked import check_apart, check_contrast, check_reference, of_persons
 from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, sites_of, write_table
 
@@ -24,9 +24,12 @@ def sites_for(settings: HarmonizeSettings) -> list[Site]:
     """The sites that the settings name, with the persons that are asked for.
 
     Raises:
-        UsageError: as ``sites_of``, ``of_persons`` and, where something is fitted, ``check_reference``.
+        UsageError: as ``sites_of``, ``of_persons``, ``check_contrast``, ``check_apart`` and, where something is fitted,
+            ``check_reference``.
     """
     sites = of_persons(sites_of(settings.sites), settings.participant_label)
+    check_contrast(sites, settings.contrast)
+    check_apart(sites)
     if settings.model is None:
         check_reference(sites, settings.reference_site)
     return sites

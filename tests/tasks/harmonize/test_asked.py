@@ -63,3 +63,26 @@ def test_a_reference_that_is_no_site_is_refused_before_anything_is_planned(tmp_p
     with pytest.raises(UsageError, match=r"reference-empty: expected a reference among the sites oslo, bonn, but got Oslo"):
         plans_of(settings_of(*words, reference_site="Oslo"))
     assert len(sites_for(settings_of(*words, reference_site="oslo"))) == 2
+
+
+def test_a_scan_of_another_contrast_in_a_table_is_refused(tmp_path):
+    lines = [("d/sub-1/anat/sub-1_T1w.nii.gz", "a"), ("d/sub-2/anat/sub-2_T2w.nii.gz", "b"), ("d/series", "b")]
+    table = listed(tmp_path / "t.tsv", *lines)
+    with pytest.raises(UsageError, match=r"contrast-other: expected T1w scans alone, but got T2w: .*sub-2_T2w\.nii\.gz of b\. "):
+        sites_for(settings_of(table))
+    (tmp_path / "one.tsv").write_text("path\nd/sub-2/anat/sub-2_T2w.nii.gz\n")
+    with pytest.raises(UsageError, match="contrast-other"):
+        sites_for(settings_of(f"a={tmp_path}/one.tsv"))
+    assert len(sites_for(settings_of(f"a={tmp_path}/one.tsv", contrast="T2w"))) == 1
+    assert len(sites_for(settings_of(listed(tmp_path / "t.tsv", lines[0], lines[2])))) == 2
+
+
+def test_a_scan_at_two_sites_is_refused(tmp_path):
+    table = listed(tmp_path / "t.tsv", ("d/sub-1/x.nii.gz", "a"), ("d/../d/sub-1/x.nii.gz", "b"), ("d/sub-2/x.nii.gz", "b"))
+    with pytest.raises(UsageError, match=r"scan-twice: expected each scan at one site, but got x.nii.gz at a, b"):
+        sites_for(settings_of(table))
+    folder = dataset(tmp_path / "one", "00", "01")
+    with pytest.raises(UsageError, match=r"scan-twice: .*got one at a, b"):
+        sites_for(settings_of(f"a={folder}", f"b={folder}"))
+    with pytest.raises(UsageError, match=r"scan-twice: .*got sub-00 at a, b"):
+        sites_for(settings_of(f"a={folder}", f"b={folder}", participant_label=("00",)))
