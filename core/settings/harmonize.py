@@ -108,7 +108,7 @@ class HarmonizeSettings(Settings):
         None,
         title="Model",
         description="models:/name@alias or a folder: apply what was fitted before, to new scans; nothing is fitted",
-        examples=["models:/harmonize-nyul@champion"],
+        examples=["models:/harmonize-nyul/1"],
     )
     name: str | None = Field(None, title="Name", description="of the model in the registry; default: harmonize- and the method's")
     contrast: Literal["T1w", "T2w", "FLAIR"] = Field("T1w", title="Contrast", description="of the scans that are taken")
