@@ -121,7 +121,8 @@ class Combat:
         conditions.check_known(features, preserve)
         terms = terms_of(features, preserve, smooth=smooth)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
-        notes |= apart(features, terms) | check_separable(features, terms)
+        near, far = check_separable(features, terms), apart(features, terms)
+        notes |= {name: "; ".join(said[name] for said in (far, near) if name in said) for name in far | near}
         pooled = Pooled.of(features, terms, reference_site, intercept=intercept)
         sd, spreads = spreads_of(features, terms, pooled, reference_site) if spread and terms else (pooled.sd, None)
         about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)

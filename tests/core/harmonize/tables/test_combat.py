@@ -310,6 +310,14 @@ def test_scans_without_covariates_are_refused_or_take_the_mean() -> None:
         Combat.fit(table([[1.0], [2.0]], ["a", "b"], sex=["F", "M"]))
 
 
+def test_ages_apart_are_told_beside_that_the_site_tells_them() -> None:
+    features = cohort({"a": 20, "b": 20})
+    ages = [(20 if site == "a" else 70) + number % 3 for number, site in enumerate(features.site)]
+    fitted = Combat.fit(replace(features, covariates={**features.covariates, "age": tuple(map(float, ages))}))
+    assert "a and b have no age in common" in fitted.notes["age"]
+    assert "; the site tells " in fitted.notes["age"]
+
+
 def with_first_sex(features: Features, sex: str | None) -> Features:
     return replace(features, covariates={**features.covariates, "sex": (sex, *features.covariates["sex"][1:])})
 
