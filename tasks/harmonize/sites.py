@@ -123,7 +123,7 @@ def _participants(path: str) -> list[Row]:
     rows = list({tuple(sorted(row.items())): row for row in rows}.values())
     if twice := [label for label, count in Counter(map(_label, rows)).items() if count > 1]:
         got = f"several for {some(f'sub-{label}' for label in twice)}"
-        remedy = "keep one line a person in participants.tsv; what is of a visit belongs into sessions.tsv"
+        remedy = "keep one line a person, or name scans and their ages in a table with the columns path, site and age"
         raise UsageError("participants-twice", "one line for each person", got, remedy)
     there = labels_there(path)
     if rows and there and not there & set(map(_label, rows)):

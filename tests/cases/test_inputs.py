@@ -379,7 +379,7 @@ def test_persons_without_a_row_and_rows_without_a_person_are_told(study):
 
 
 REFUSED = {
-    "two rows": ([*ROWS, ("sub-01", "73", "F", "B")], "\t", "participants-twice: .* several for sub-01"),
+    "two rows": ([*ROWS, ("sub-01", "73", "F", "B")], "\t", r"participants-twice: .* several for sub-01\. Keep .* table with"),
     "no leading zeros": (
         [ROWS[0], *((str(int(row[0][4:]) + 70), *row[1:]) for row in ROWS[1:])],
         "\t",

@@ -136,3 +136,11 @@ def test_datasets_whose_folders_are_called_alike_have_persons_of_their_own(tmp_p
     names = {person.name for site in sites_of([str(table)]) for person in site.people.values()}
     assert len(names) == 2
     assert all(re.fullmatch(r"rawdata-[0-9a-f]{8}/sub-01", name) for name in names)
+
+
+def test_a_table_tells_the_age_at_each_visit(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\tage\n/d/sub-1/ses-a/x.nii\tA\t70\n/d/sub-1/ses-b/x.nii\tA\t72\n")
+    first, second = sites_of([str(table)])[0].people.values()
+    assert (first.age, second.age) == (70.0, 72.0)
+    assert first.name == second.name != ""
