@@ -43,10 +43,10 @@ def execute(options: argparse.Namespace) -> int:
 def _show(lines: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
-    table = Table("feature", "verdict", "PSI", "KS", "reference", "new", "reason", box=None, pad_edge=False)
+    table = Table("feature", "verdict", "site", "PSI", "KS", "reference", "new", "reason", box=None, pad_edge=False)
     for line in lines:
         colour = COLOURS[line["verdict"]]
         figures = [line["psi"], line["ks"], line["median_reference"], line["median_new"]]
         cells = ["–" if value is None else f"{value:.3g}" for value in figures]
-        table.add_row(line["feature"], f"[{colour}]{line['verdict']}[/{colour}]", *cells, line["reason"])
+        table.add_row(line["feature"], f"[{colour}]{line['verdict']}[/{colour}]", line["site"], *cells, line["reason"])
     console().print(table)

@@ -35,14 +35,14 @@ from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, note, waiting
-from flows.runs.sites import given_harmonizer, given_maps, run_settings
+from flows.runs.sites import given_harmonizer, given_maps, restoration_of, run_settings, sites_for
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
 from tasks.harmonize.combat import Adjusted, adjust, report
 from tasks.harmonize.former import take_away
 from tasks.harmonize.maps import Mapped, write_maps
-from tasks.harmonize.sites import Site, inputs_of, sites_of
+from tasks.harmonize.sites import Site, inputs_of
 from tasks.harmonize.tables import Member
 from tasks.harmonize.words import words
 from tasks.harmonize.work import Piece
@@ -210,8 +210,8 @@ def _chosen(wanted: str | None, members: Sequence[Member]) -> list[Member]:
 
 
 def _intensities_alone(harmonizer: model.Harmonizer) -> model.Harmonizer:
-    """What the mapped scans depend on; ComBat's part and maps come after them."""
-    return harmonizer.model_copy(update={"combat": None, "maps": None})
+    """What the mapped scans depend on beside the restored ones; ComBat's part and maps come after them."""
+    return harmonizer.model_copy(update={"combat": None, "maps": None, "restoration": None})
 
 
 def _register(settings: HarmonizeSettings, harmonizer: model.Harmonizer, adjusted: Adjusted, arrays: bytes) -> str:
@@ -350,7 +350,8 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     left_out = [note for site in sites for note in site.notes] + _lost(measured, left)
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     if given is None:
-        harmonizer = harmonizer.model_copy(update={"combat": adjusted.combat, "maps": maps.about})
+        later = {"combat": adjusted.combat, "maps": maps.about, "restoration": restoration_of(settings, sites[0])}
+        harmonizer = harmonizer.model_copy(update=later)
     records, states = [member.record for members, _ in restored for member in members], Counter(row["state"] for row in rows)
     cited = words(settings, harmonizer, records, adjusted, states, versions())
     report(settings, done, adjusted, _flags(rows), cited)
@@ -380,7 +381,9 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         BusyError: another run works on the same output.
     """
     settings = with_group(settings)
-    sites, given = sites_of(settings.sites), given_harmonizer(settings)
+    sites, given = sites_for(settings), given_harmonizer(settings)
+    if given is not None:
+        given.check_same(**restoration_of(settings, sites[0]))
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     if len(sites) < 2:  # before anything is restored
         _check_sites(sites, (), given)

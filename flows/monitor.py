@@ -11,7 +11,7 @@ from prefect.events import emit_event
 from prefect.states import Completed
 
 from core.errors import FeaturesError, UsageError
-from core.harmonize.tables.drift import Drift, drift, summary, worst
+from core.harmonize.tables.drift import Drift, drift, summary, untold, worst
 from core.harmonize.tables.table import Features
 from core.io import files
 from core.io.claim import check_place
@@ -20,7 +20,19 @@ from flows.runs.names import flow_run_name
 
 TABLE = "features.tsv"
 WRITTEN = "drift.tsv"
-COLUMNS = ("feature", "verdict", "psi", "ks", "p_holm", "median_reference", "median_new", "n_reference", "n_new", "reason")
+COLUMNS = (
+    "feature",
+    "verdict",
+    "site",
+    "psi",
+    "ks",
+    "p_holm",
+    "median_reference",
+    "median_new",
+    "n_reference",
+    "n_new",
+    "reason",
+)
 NAMES = {"ok": "Completed", "unknown": "Unknown", "watch": "Watch", "drift": "Drift"}
 
 
@@ -41,7 +53,7 @@ def read_features(uri: str) -> Features:
 
 
 def compare(settings: MonitorSettings) -> list[Drift]:
-    """Each feature that both cohorts have, or those that are asked for.
+    """Each feature that both cohorts have, or those that are asked for, at the site where it differs most.
 
     Raises:
         UsageError: a table that is not there, or a feature that one of them has not.
@@ -53,6 +65,12 @@ def compare(settings: MonitorSettings) -> list[Drift]:
         got = ", ".join(missing if common else ("none in common",))
         raise UsageError("feature-missing", "features that both cohorts have", got, "measure both by the same version")
     return drift(reference.only(wanted), new.only(wanted))
+
+
+def said(settings: MonitorSettings, drifts: list[Drift]) -> str:
+    """What came of it in a line, with the sites of which nothing can be told."""
+    left = untold(read_features(settings.reference), read_features(settings.new))
+    return summary(drifts) + (f"; nothing is told of sites {left}" if left else "")
 
 
 def rows(drifts: list[Drift]) -> list[dict[str, Any]]:
@@ -80,7 +98,7 @@ def check_table(out: str) -> None:
         first = files.read_bytes(files.join(out, WRITTEN)).partition(b"\n")[0]
     except FileNotFoundError:
         return
-    if first.rstrip(b"\r") != "\t".join(COLUMNS).encode():
+    if not first.startswith("\t".join((*COLUMNS[:2], "")).encode()):
         wanted, remedy = f"a folder without a {WRITTEN} of others", "name another folder for the output"
         raise UsageError("out-taken", wanted, f"one in {out}, which isovox did not write", remedy)
 
@@ -107,14 +125,16 @@ def monitor_features(settings: MonitorSettings) -> State:
     if settings.out:
         check_table(settings.out)
     drifts = compare(settings)
-    lines, verdict, text = rows(drifts), worst(drifts), summary(drifts)
+    lines, verdict, text = rows(drifts), worst(drifts), said(settings, drifts)
     create_table_artifact(lines, key="drift", description="each feature of the new cohort against the reference's")
     if settings.out:
         write_table(files.join(settings.out, WRITTEN), lines)
     if verdict in {"drift", "watch"}:
         get_run_logger().warning("%s", text)
         reasons = [
-            f"- **{line['feature']}** ({line['verdict']}): {line['reason']}" for line in lines if line["verdict"] == verdict
+            f"- **{line['feature']}** ({line['verdict']} at {line['site']}): {line['reason']}"
+            for line in lines
+            if line["verdict"] == verdict
         ]
         create_markdown_artifact(
             "\n".join([f"**{NAMES[verdict]}**: {text}", "", *reasons]), key="warning", description=text[:200]

@@ -23,7 +23,8 @@ from core.settings.harmonize import VolumeSteps
 
 FILE, CARD = "harmonizer.json", "README.md"
 GEOMETRY = ("contrast", "method", "voxel_size", "field_of_view")
-LATER = ("volume", "maps")  # what came later is written where it is set
+RESTORATION = ("method_options", "slices", "trust")  # beside the geometry and the weights, how scans were restored
+LATER = ("volume", "maps", "restoration")  # what came later is written where it is set
 
 
 class Harmonizer(Settings):
@@ -40,6 +41,7 @@ class Harmonizer(Settings):
         volume: ``VolumeModel.to_json``; None where no step was wanted beside intensities.
         maps: what ``Maps.pack`` says beside the arrays; None where no maps were made.
         sites: scans a site that it was fitted on.
+        restoration: settings of ``RESTORATION``, and the digest of the method's weights; None of a model of before.
     """
 
     version: Literal[1] = 1
@@ -52,6 +54,7 @@ class Harmonizer(Settings):
     sites: dict[str, int] = {}
     volume: dict[str, Any] | None = None
     maps: dict[str, Any] | None = None
+    restoration: dict[str, Any] | None = None
 
     @model_serializer(mode="wrap")
     def _set_ones(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -81,13 +84,13 @@ class Harmonizer(Settings):
         return VolumeModel.from_json(self.volume, self.contrast, self.normaliser)
 
     def check_same(self, **wanted: Any) -> None:
-        """Refuse scans that are restored otherwise than those it was fitted on.
+        """Refuse scans that are restored otherwise than those it was fitted on; what it does not know is not compared.
 
         Raises:
             UsageError: naming what differs.
         """
-        known = {name: getattr(self, name) for name in GEOMETRY}
-        if other := [name for name in GEOMETRY if name in wanted and wanted[name] != known[name]]:
+        known = {name: getattr(self, name) for name in GEOMETRY} | (self.restoration or {})
+        if other := [name for name in known if name in wanted and wanted[name] != known[name]]:
             fitted_on = ", ".join(f"{name} {known[name]}" for name in other)
             got = ", ".join(f"{name} {wanted[name]}" for name in other)
             raise UsageError("harmonizer-other", f"scans as the model was fitted on: {fitted_on}", got, "give the same settings")

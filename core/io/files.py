@@ -126,11 +126,9 @@ def exists(uri: str) -> bool:
         return bool(disk.exists(uri))
 
 
-def same(uri: str, other: str) -> bool:
-    """Whether two URIs name one place; links are followed on this machine."""
-    if is_remote(uri) or is_remote(other):
-        return uri.rstrip("/") == other.rstrip("/")
-    return Path(uri).resolve() == Path(other).resolve()
+def real(uri: str) -> str:
+    """Where a URI lies, however it is named: "a", "./a", "b/../a" and a link to it are one place on this machine."""
+    return uri.rstrip("/") if is_remote(uri) else os.path.realpath(uri)
 
 
 def is_folder(uri: str) -> bool:

@@ -108,7 +108,7 @@ class HarmonizeSettings(Settings):
         None,
         title="Model",
         description="models:/name@alias or a folder: apply what was fitted before, to new scans; nothing is fitted",
-        examples=["models:/harmonize-nyul@champion"],
+        examples=["models:/harmonize-nyul/1"],
     )
     name: str | None = Field(None, title="Name", description="of the model in the registry; default: harmonize- and the method's")
     contrast: Literal["T1w", "T2w", "FLAIR"] = Field("T1w", title="Contrast", description="of the scans that are taken")
@@ -133,7 +133,10 @@ class HarmonizeSettings(Settings):
         (192.0, 224.0, 192.0), title="Field of view", description="mm along right, anterior, superior, centred on the brain"
     )
     participant_label: tuple[str, ...] = Field(
-        (), title="Participants", description="labels without 'sub-'; of BIDS datasets; default: all", examples=[["01", "02"]]
+        (),
+        title="Participants",
+        description="labels without 'sub-', of all sites together; default: all",
+        examples=[["01", "02"]],
     )
     trust: Literal["sform", "qform"] | None = Field(
         None, title="Trust", description="which transform to use where qform and sform disagree"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from core.engine.plan import CohortPlan
 from core.errors import UsageError
 from core.harmonize import model
@@ -13,7 +15,24 @@ from core.settings.scans import Selection
 from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
+from tasks.harmonize.asked import check_apart, check_contrast, check_reference, of_persons
+from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, sites_of, write_table
+
+
+def sites_for(settings: HarmonizeSettings) -> list[Site]:
+    """The sites that the settings name, with the persons that are asked for.
+
+    Raises:
+        UsageError: as ``sites_of``, ``of_persons``, ``check_contrast``, ``check_apart`` and, where something is fitted,
+            ``check_reference``.
+    """
+    sites = of_persons(sites_of(settings.sites), settings.participant_label)
+    check_contrast(sites, settings.contrast)
+    check_apart(sites)
+    if settings.model is None:
+        check_reference(sites, settings.reference_site)
+    return sites
 
 
 def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
@@ -22,7 +41,6 @@ def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
     table = files.join(settings.out, "isovox", "sites", f"{site.name}.tsv")
     if site.rows:
         write_table(table, site.rows)
-    labels = site.participants or settings.participant_label
     return RunSettings(
         input=table if site.rows else site.input,
         out=out,
@@ -32,7 +50,7 @@ def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
         outside_domain=settings.outside_domain,
         voxel_size=settings.voxel_size,
         trust=settings.trust,
-        selection=Selection(participant_label=labels, suffix=_suffixes(site, settings)),
+        selection=Selection(participant_label=site.participants, suffix=_suffixes(site, settings)),
         slices=settings.slices,
         tiling=settings.tiling,
         compute=settings.compute,
@@ -51,17 +69,29 @@ def given_harmonizer(settings: HarmonizeSettings) -> model.Harmonizer | None:
     """The harmoniser that the settings name.
 
     Raises:
-        UsageError: it is not there, was fitted on scans restored otherwise, or without the maps that are wanted.
+        UsageError: it is not there, was fitted on scans restored otherwise, by other options, or without the wanted maps.
         WeightsError: other bytes than were registered.
     """
     if settings.model is None:
         return None
     harmonizer = model.read(_folder(settings.model, settings))
     harmonizer.check_same(**{name: getattr(settings, name) for name in model.GEOMETRY})
+    check_options(settings, harmonizer)
     if settings.maps and harmonizer.maps is None:
         remedy = "leave out --maps, or fit again with it"
         raise UsageError("harmonizer-no-maps", "a model that was fitted with --maps", f"{settings.model} without", remedy)
     return harmonizer
+
+
+def restoration_of(settings: HarmonizeSettings, site: Site) -> dict[str, Any]:
+    """How scans are restored, beside the geometry, as a harmoniser keeps it.
+
+    Raises:
+        UsageError, WeightsError: as ``choose_weights``.
+    """
+    weights = choose_weights(run_settings(site, settings)).weights
+    said = settings.model_dump(mode="json", include=set(model.RESTORATION))
+    return said | {"weights": None if weights is None else weights.sha256}
 
 
 def given_maps(settings: HarmonizeSettings, given: model.Harmonizer | None) -> Maps | None:
@@ -85,7 +115,8 @@ def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
     Raises:
         UsageError, PlanError, WeightsError: what is wrong with the sites, the harmoniser or a plan.
     """
-    sites = sites_of(settings.sites)
-    given_harmonizer(settings)
+    sites, given = sites_for(settings), given_harmonizer(settings)
+    if given is not None:
+        given.check_same(**restoration_of(settings, sites[0]))
     runs = {site.name: run_settings(site, settings) for site in sites}
     return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]

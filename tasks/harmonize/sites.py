@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from core.digest import digest_of
 from core.errors import UsageError
 from core.harmonize.tables.table import some
 from core.io import bids, files
@@ -18,7 +19,7 @@ RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?)?")
+AGE = re.compile(r"[~>≥]?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
 
 
@@ -47,7 +48,7 @@ class Site:
         name: safe as a folder's name.
         input: BIDS dataset, folder, NIfTI file or table.
         rows: of a table that is to be written, in place of ``input``; empty where the input is there.
-        participants: labels of a BIDS dataset that belong to it; empty for all.
+        participants: labels that belong to it, or are asked for; empty for all.
         people: by participant label or by the scan's URI.
         notes: who was left out, and why.
     """
@@ -122,9 +123,9 @@ def _participants(path: str) -> list[Row]:
     rows = list({tuple(sorted(row.items())): row for row in rows}.values())
     if twice := [label for label, count in Counter(map(_label, rows)).items() if count > 1]:
         got = f"several for {some(f'sub-{label}' for label in twice)}"
-        remedy = "keep one line a person in participants.tsv; what is of a visit belongs into sessions.tsv"
+        remedy = "keep one line a person, or name scans and their ages in a table with the columns path, site and age"
         raise UsageError("participants-twice", "one line for each person", got, remedy)
-    there = _persons_there(path)
+    there = labels_there(path)
     if rows and there and not there & set(map(_label, rows)):
         got = f"ids such as {rows[0]['participant_id']}, folders such as sub-{min(there)}"
         remedy = "write the ids as the folders are named, with leading zeros"
@@ -132,7 +133,7 @@ def _participants(path: str) -> list[Row]:
     return rows
 
 
-def _persons_there(path: str) -> set[str]:
+def labels_there(path: str) -> set[str]:
     """Labels of the persons that have an image."""
     images = (inside for inside in files.walk(path, "sub-") if IMAGES.search(inside))
     return {inside.partition("/")[0].removeprefix("sub-") for inside in images}
@@ -140,7 +141,7 @@ def _persons_there(path: str) -> set[str]:
 
 def _of_participants(path: str, rows: Iterable[Row]) -> list[Site]:
     groups: dict[str, list[Row]] = defaultdict(list)
-    there, homeless = _persons_there(path), []
+    there, homeless = labels_there(path), []
     for row in rows:
         if row.get("site", "").lower() in UNKNOWN:
             homeless.append(f"sub-{_label(row)}")
@@ -188,11 +189,14 @@ def _of_table(uri: str) -> list[Site]:
 
 
 def _named(row: Row) -> Row:
-    """A line with its person: of scans in one dataset the label names the same person, at whatever site."""
+    """A line with its person: of scans in one dataset the label names the same person, at whatever site.
+
+    Hex digits of the dataset's whole path keep apart the persons of two datasets whose folders are called alike.
+    """
     match = LABELLED.match(row["path"])
     if "person" in row or match is None:
         return row
-    return row | {"person": f"{files.name_of(match[1])}/{match[2]}"}
+    return row | {"person": f"{files.name_of(match[1])}-{digest_of(files.real(match[1]))[:8]}/{match[2]}"}
 
 
 def _people_of_paths(rows: Iterable[Row], folder: str) -> dict[str, Person]:
@@ -229,12 +233,19 @@ def _person(row: Row) -> Person:
 
 
 def _years(text: str) -> float | None:
-    """An age as tables write it: 45, 45.5, 45,5, 89+, and as DICOM does: 045Y, 018M, 003W, 010D; None where it is no age."""
+    """An age as tables write it: 45, 45.5, 45,5, ~45, 89+, >89, 18 mo, and as DICOM does: 045Y, 018M, 003W, 010D; None where it is no age."""
     match = AGE.fullmatch(text.strip().lower())
     if not match:
         return None
     years = float(match[1].replace(",", ".")) / PER_YEAR[match[2] or "y"]
     return years if years < 130 else None
+
+
+def lines_of(site: Site) -> tuple[Row, ...]:
+    """The lines of a site that is a table's, or a part of one; none of a dataset or folder."""
+    known = tuple(row for row in _table(site.input) if row.get("path")) if site.input.endswith(".tsv") else ()
+    folder = files.parent_of(site.input)
+    return site.rows or tuple(row | {"path": _absolute(row["path"], folder)} for row in known)
 
 
 def write_table(uri: str, rows: Sequence[Row]) -> None:

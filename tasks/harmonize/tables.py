@@ -23,7 +23,7 @@ TOP = 0.998  # of a scan's voxels are shown
 CARD = """# {name}
 
 Puts the intensities of brain MRI on the scale of the cohort that it was fitted on, and takes what is the sites' out of a table of
-features (ComBat). Made by `isovox harmonize`; applied by `isovox harmonize SITES OUT --model models:/{name}@champion`. For
+features (ComBat). Made by `isovox harmonize`; applied by `isovox harmonize SITES OUT --model models:/{name}/VERSION`. For
 research, not for diagnosis.
 
 Fitted on {scans}.

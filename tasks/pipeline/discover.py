@@ -88,7 +88,7 @@ def _reference_of(source: Source, references: dict[str, str], root: str) -> str 
     if reference := references.get(source.key) or references.get(truth_key):
         return reference
     truth = simulated.truth_of(source.uris[0], root) if references and source.kind != "dicom" else None
-    return next((uri for uri in references.values() if truth and files.same(uri, truth)), None)
+    return next((uri for uri in references.values() if truth and files.real(uri) == files.real(truth)), None)
 
 
 def _references(settings: RunSettings) -> dict[str, str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-How = Literal["first", "promoted", "rolled back"]
+How = Literal["first", "promoted", "fitted anew", "rolled back"]
 LAST = (bundles.CONFIG, harmonizers.FILE)
 EVENT, DECISION, COHORT = "isovox.champion.", "isovox.decision.", "isovox.cohort"
 
@@ -190,8 +190,10 @@ class Models:
     def add(self, folder: str, name: str, figures: Mapping[str, float] | None = None) -> Version:
         """Register a model: as champion where the name has none, else as challenger; a model that is known stays what it is.
 
+        A harmoniser is champion at once: it is fitted on a cohort for that cohort, and there is no truth to compare two by.
+
         Args:
-            folder: with model.safetensors and config.json.
+            folder: with model.safetensors and config.json, or a harmoniser's.
             name: in the registry.
             figures: of its training or evaluation, kept with its version.
 
@@ -204,6 +206,8 @@ class Models:
             self.note_figures(name, version, figures)
         if self._champion(name) is None:
             self.crown(name, version, "first")
+        elif self._champion(name) != version and harmonizers.is_harmonizer(folder):
+            self.crown(name, version, "fitted anew")
         elif self._champion(name) != version:
             self._client.set_registered_model_alias(name, CHALLENGER, version)
         return self.find(f"{name}/{version}")

@@ -67,7 +67,7 @@ def test_series_of_dicom_are_harmonised_by_a_table_and_refused_where_nothing_nam
         series(tmp_path / "heads" / f"p{number}" / "t1", shape=shape, edit=edit)
     heads = tmp_path / "heads"
     (heads / "p5" / "t1" / "IM0017").write_bytes(b"")
-    code, said = told(capsys, "harmonize", f"a={heads}", f"b={heads}", tmp_path / "out", *SITES)
+    code, said = told(capsys, "harmonize", f"a={heads}", tmp_path / "out", *SITES)
     assert code == 2
     assert "label-missing: expected labels that scans have, but got T1w" in said
     table = tmp_path / "sites.tsv"

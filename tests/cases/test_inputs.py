@@ -379,7 +379,7 @@ def test_persons_without_a_row_and_rows_without_a_person_are_told(study):
 
 
 REFUSED = {
-    "two rows": ([*ROWS, ("sub-01", "73", "F", "B")], "\t", "participants-twice: .* several for sub-01"),
+    "two rows": ([*ROWS, ("sub-01", "73", "F", "B")], "\t", r"participants-twice: .* several for sub-01\. Keep .* table with"),
     "no leading zeros": (
         [ROWS[0], *((str(int(row[0][4:]) + 70), *row[1:]) for row in ROWS[1:])],
         "\t",
@@ -411,7 +411,11 @@ def test_a_column_site_in_capitals_and_a_stray_quote_lose_nobody(study):
 
 
 @pytest.mark.parametrize(
-    ("text", "years"), [("045Y", 45), ("45,5", 45.5), ("018M", 1.5), ("89+", 89), ("45 years", 45), ("old", None), ("300", None)]
+    ("text", "years"),
+    [
+        *(("045Y", 45), ("45,5", 45.5), ("018M", 1.5), ("89+", 89), ("45 years", 45), ("old", None), ("300", None)),
+        *(("18 mo", 1.5), (">89", 89), ("~45", 45), ("<1", None)),
+    ],
 )
 def test_ages_as_people_write_them(study, text, years):
     participants(study, ROWS[0], ("sub-01", text, "M", "A"), ("sub-11", "1", "M", "B"))

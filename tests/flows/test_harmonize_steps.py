@@ -14,15 +14,18 @@ from core.harmonize import model
 from core.harmonize.images import fit, volume
 from core.harmonize.images.bias import POWERS
 from core.harmonize.images.fit import Look
+from core.harmonize.tables.combat import Combat
 from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
+from core.settings.scans import AcquisitionSettings
 from flows.harmonize import Run, _first_look, _fit, _intensities_alone, _lost, _with_method_of
-from flows.runs.sites import given_harmonizer, given_maps
+from flows.runs.sites import given_harmonizer, given_maps, plans_of, restoration_of, sites_for
 from tasks.harmonize import work
 from tasks.harmonize.sites import Person
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
+from tests.core.harmonize.tables.sites import cohort
 from tests.phantoms import brain
 from tests.tasks.harmonize.test_work import EXTENT, here, restored
 
@@ -152,3 +155,49 @@ def test_maps_are_the_models_and_one_without_is_refused_where_they_are_wanted(tm
     assert given_maps(settings, given).pack() == (arrays, about)
     assert _with_method_of(settings, given).maps
     assert _intensities_alone(given).digest == model.Harmonizer(**said).digest  # scans are the same with maps and without
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"intensity": "tissues", "steps": VolumeSteps(noise_level=True)}, "--intensity tissues, --noise-level"),
+        ({"reference_site": "rome"}, "--reference-site rome"),
+        ({"preserve": ("age",), "bayes": False}, "--preserve age, --no-bayes"),
+        ({"spread": True, "smooth_age": True, "person_intercept": True}, "--spread, --person-intercept, --smooth-age"),
+        ({"combat": False, "reference_site": "a", "steps": VolumeSteps(curve=True)}, ""),
+    ],
+)
+def test_options_that_the_given_model_was_not_fitted_by_are_refused_by_name(tmp_path, options, refused):
+    said = {"contrast": "T1w", "method": "cubic", "voxel_size": 4.0, "field_of_view": EXTENT}
+    table = cohort({"a": 9, "b": 9})
+    volumes = volume.VolumeModel(VolumeSteps(curve=True)).to_json()
+    fitted = model.Harmonizer(combat=Combat.fit(table).to_json(), volume=volumes, sites={"a": 9}, **said)
+    model.save(str(tmp_path), fitted, "card")
+    settings = HarmonizeSettings(sites=("a=a",), out="out", model=str(tmp_path), voxel_size=4.0, field_of_view=EXTENT)
+    settings = settings.model_copy(update=options)
+    if not refused:
+        assert given_harmonizer(settings).digest == fitted.digest
+        return
+    with pytest.raises(UsageError) as error:
+        given_harmonizer(settings)
+    assert (error.value.code, error.value.got) == ("harmonizer-options", refused)
+
+
+def test_scans_restored_by_other_options_are_not_mapped_by_the_same_numbers(tmp_path):
+    said = {"contrast": "T1w", "method": "unires", "voxel_size": 4.0, "field_of_view": EXTENT}
+    settings = HarmonizeSettings(sites=("a=a",), out=str(tmp_path / "out"), method="unires", voxel_size=4.0, field_of_view=EXTENT)
+    (site,) = sites_for(settings)
+    fitted = model.Harmonizer(restoration=restoration_of(settings, site), **said)
+    model.save(str(tmp_path), fitted, "card")
+    fitted = model.read(str(tmp_path))
+    fitted.check_same(**restoration_of(settings, site))
+    other = {"method_options": {"reg_scl": 8.0}, "trust": "qform", "slices": AcquisitionSettings(slice_gap=0.3)}
+    for name, value in other.items():
+        with pytest.raises(UsageError, match=rf"harmonizer-other: expected .*{name}.*, but got {name}"):
+            fitted.check_same(**restoration_of(settings.model_copy(update={name: value}), site))
+    with pytest.raises(UsageError, match=r"harmonizer-other: expected .*weights None.* got weights 5f"):
+        fitted.check_same(weights="5f")
+    with pytest.raises(UsageError, match=r"harmonizer-other: expected .*trust None.* got trust qform"):
+        plans_of(settings.model_copy(update={"model": str(tmp_path), "trust": "qform"}))
+    assert _intensities_alone(fitted).digest == model.Harmonizer(**said).digest
+    model.Harmonizer(**said).check_same(**restoration_of(settings, site))  # of before: it does not know

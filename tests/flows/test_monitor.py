@@ -9,7 +9,7 @@ from cli import main as cli
 from core.errors import UsageError
 from core.harmonize.tables.table import Features
 from core.settings.harmonize import MonitorSettings
-from flows.monitor import check_table, compare, rows, write_table
+from flows.monitor import check_table, compare, rows, said, write_table
 
 
 def table(path, *, shift: float = 0.0, names=("snr", "gm_ml"), n: int = 60, seed: int = 0) -> str:
@@ -31,6 +31,14 @@ def test_a_shift_is_found_first_in_the_table_and_no_shift_is_none(tmp_path):
     head, first, *_ = (tmp_path / "drift.tsv").read_text().splitlines()
     assert head.split("\t")[:2] == ["feature", "verdict"]
     assert first.split("\t")[:2] == ["snr", "drift"]
+
+
+def test_sites_that_the_reference_has_not_are_named(tmp_path):
+    settings = MonitorSettings(new=table(tmp_path / "new.tsv", seed=1), reference=table(tmp_path / "features.tsv"))
+    assert said(settings, compare(settings)) == "2 features: 2 ok"
+    text = (tmp_path / "new.tsv").read_text().replace("\ta\t", "\tb\t")
+    (tmp_path / "new.tsv").write_text(text)
+    assert said(settings, compare(settings)) == "2 features: 2 unknown; nothing is told of sites not in the reference: b"
 
 
 def test_only_what_both_have_or_what_is_asked_for_is_compared(tmp_path):

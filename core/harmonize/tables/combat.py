@@ -24,6 +24,7 @@ from core.harmonize.tables.bayes import Effect, Moments, effect_of
 from core.harmonize.tables.design import (
     Term,
     apart,
+    as_fitted,
     check_separable,
     covariate_columns,
     lacking,
@@ -120,7 +121,8 @@ class Combat:
         conditions.check_known(features, preserve)
         terms = terms_of(features, preserve, smooth=smooth)
         notes = {name: f"{name} is the same for all scans" for name in preserve if name not in {term.name for term in terms}}
-        notes |= apart(features, terms) | check_separable(features, terms)
+        near, far = check_separable(features, terms), apart(features, terms)
+        notes |= {name: "; ".join(said[name] for said in (far, near) if name in said) for name in far | near}
         pooled = Pooled.of(features, terms, reference_site, intercept=intercept)
         sd, spreads = spreads_of(features, terms, pooled, reference_site) if spread and terms else (pooled.sd, None)
         about: tuple[Any, ...] = (reference_site, pooled.flags, {}, notes, spreads, bayes, pooled.ratio)
@@ -206,7 +208,8 @@ class Combat:
         Args:
             features: scans, of known sites too.
             fewest: scans that an unseen site must have.
-            missing: what to do with a scan of which a covariate is unknown: refuse it, or take the "mean" of the fit's scans.
+            missing: what to do with a scan of which a covariate is unknown: refuse it, or take the "mean" of the fit's scans,
+                as of one whose level was not fitted.
 
         Raises:
             FeaturesError: "site-small" for one with fewer, "covariate-missing", or as ``apply``.
@@ -220,6 +223,8 @@ class Combat:
         theirs = features.only(self.names).select(features.rows(new))
         if missing == "refuse":
             conditions.check_known(theirs, [term.name for term in self.terms])
+        else:
+            theirs = as_fitted(theirs, self.terms)
         if unknown := [name for site in new for name in unknown_at(theirs, site) if name not in self.feature_flags]:
             got = f"none of {some(dict.fromkeys(unknown))}"
             raise FeaturesError("site-unknown-feature", "known values of each feature at a new site", got, "measure it there too")
@@ -233,7 +238,8 @@ class Combat:
         Args:
             features: scans; those of the fit, or others of its sites.
             unseen: what to do with a site that was not in the fit: refuse it, or "fit" its effect to these very scans.
-            missing: what to do with a scan of which a covariate is unknown: refuse it, or take the "mean" of the fit's scans.
+            missing: what to do with a scan of which a covariate is unknown: refuse it, or take the "mean" of the fit's scans,
+                as of one whose level was not fitted.
             fewest: scans that an unseen site must have to be fitted.
 
         Returns:
@@ -255,7 +261,8 @@ class Combat:
             return features
         location = np.stack([self.effects[site].location for site in features.site])
         scale = np.stack([self.effects[site].scale for site in features.site])
-        expected, sd = self._expected(features), self._sd(features)
+        known = features if missing == "refuse" else as_fitted(features, self.terms)
+        expected, sd = self._expected(known), self._sd(known)
         expected = expected + self._persons(features.values - expected - sd * location, features)
         harmonised = (features.values - expected - sd * location) / np.sqrt(scale) + expected
         return features.with_values(np.where((location == 0) & (scale == 1), features.values, harmonised))
@@ -333,7 +340,9 @@ def _site_flag(count: int) -> str:
 
 
 def _beyond(term: Term, value: float | str | None) -> str:
-    """Why a scan is beyond the numbers that were fitted, or nothing."""
+    """Why a scan is beyond the numbers and levels that were fitted, or nothing."""
+    if term.unseen(value):
+        return f"{term.name} {value} was not in the fit, mean taken"
     if term.levels is not None or not isinstance(value, (int, float)) or term.low <= value <= term.high:
         return ""
     return f"{term.name} {value:g} beyond the fit's {term.low:g} to {term.high:g}"

@@ -76,6 +76,10 @@ class Term:
         rows = [self._row(value, scan) for value, scan in zip(values, scans, strict=True)]
         return np.array(rows, dtype=np.float64).reshape(len(values), len(self.centre))
 
+    def unseen(self, value: float | str | None) -> bool:
+        """Whether a value is a level that was not fitted."""
+        return self.levels is not None and value is not None and _level(value) not in self.levels
+
     def _row(self, value: float | str | None, scan: str) -> list[float]:
         if value is None:
             return [0.0] * len(self.centre)
@@ -85,7 +89,7 @@ class Term:
         if self.levels is None:
             return [_number(self.name, value, scan) - self.centre[0]]
         level = _level(value)
-        if level not in self.levels:
+        if self.unseen(value):
             wanted, got = f"{self.name} among {some(self.levels)}", f"{level} of {scan}"
             raise FeaturesError("covariate-level", wanted, got, "fit on scans of that level too, or correct the table")
         return [float(level == other) - centre for other, centre in zip(self.levels[1:], self.centre, strict=True)]
@@ -166,6 +170,16 @@ def lacking(features: Features, names: Sequence[str]) -> dict[str, str]:
     known = {name: features.covariates.get(name, (None,) * len(features)) for name in names}
     absent = {scan: [name for name in names if known[name][row] is None] for row, scan in enumerate(features.scans)}
     return {scan: " and ".join(missing) for scan, missing in absent.items() if missing}
+
+
+def as_fitted(features: Features, terms: Sequence[Term]) -> Features:
+    """The scans with levels that were not fitted as unknown."""
+    known = {
+        term.name: tuple(None if term.unseen(value) else value for value in features.covariates[term.name])
+        for term in terms
+        if term.name in features.covariates
+    }
+    return replace(features, covariates={**features.covariates, **known})
 
 
 def complete(features: Features, names: Sequence[str]) -> Features:

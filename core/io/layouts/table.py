@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,11 @@ def _row_entities(row: Row) -> Entities:
     entities = {name: value for name, value in named.items() if LABEL.fullmatch(value)}
     columns = {"sub": row.get("participant_id", ""), "ses": row.get("session_id", ""), "suffix": row.get("suffix", "")}
     return entities | {name: value.removeprefix(f"{name}-") for name, value in columns.items() if value}
+
+
+def labels_of(row: Row) -> dict[str, set[str]]:
+    """What a selection goes by, of a table's row: labels by entity."""
+    return candidate(row.get("path", ""), _row_entities(row)).said
 
 
 def _is_near(path: str) -> bool:
@@ -179,8 +183,8 @@ def _taken(row: Row, number: int, folder: str, far: Mapping[str, str], discovery
 
 
 def _place(source: Source) -> tuple[str, ...]:
-    """Where a scan lies, however it is named: "a", "./a", "b/../a" and a link to it are one place."""
-    return tuple(uri.rstrip("/") if files.is_remote(uri) else os.path.realpath(uri) for uri in source.uris)
+    """Where a scan lies, however it is named."""
+    return tuple(files.real(uri) for uri in source.uris)
 
 
 def _take(number: int, source: Source, same: Sequence[int], discovery: Discovery) -> None:

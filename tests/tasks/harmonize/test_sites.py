@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from core.engine.records import ScanRecord
@@ -122,5 +124,23 @@ def test_in_a_table_of_one_dataset_a_label_is_the_same_person_at_every_site(tmp_
     paths = [f"/{data}/sub-1/ses-{visit}/anat/sub-1_ses-{visit}_T1w.nii.gz" for data, visit in ("ma", "mb", "na")]
     table.write_text("path\tsite\n" + "".join(f"{path}\t{site}\n" for path, site in zip(paths, "ABB", strict=True)))
     one, two = sites_of([str(table)])
-    names = [site.person(path, "1").name for path, site in zip(paths, (one, two, two), strict=True)]
-    assert names == ["m/sub-1", "m/sub-1", "n/sub-1"]
+    first, second, other = (site.person(path, "1").name for path, site in zip(paths, (one, two, two), strict=True))
+    assert first == second != other
+    assert re.fullmatch(r"m-[0-9a-f]{8}/sub-1", first)
+
+
+def test_datasets_whose_folders_are_called_alike_have_persons_of_their_own(tmp_path):
+    table = tmp_path / "all.tsv"
+    paths = [f"/data/{city}/rawdata/sub-01/anat/sub-01_T1w.nii.gz" for city in ("oslo", "bonn")]
+    table.write_text("path\tsite\n" + "".join(f"{path}\t{site}\n" for path, site in zip(paths, "AB", strict=True)))
+    names = {person.name for site in sites_of([str(table)]) for person in site.people.values()}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"rawdata-[0-9a-f]{8}/sub-01", name) for name in names)
+
+
+def test_a_table_tells_the_age_at_each_visit(tmp_path):
+    table = tmp_path / "all.tsv"
+    table.write_text("path\tsite\tage\n/d/sub-1/ses-a/x.nii\tA\t70\n/d/sub-1/ses-b/x.nii\tA\t72\n")
+    first, second = sites_of([str(table)])[0].people.values()
+    assert (first.age, second.age) == (70.0, 72.0)
+    assert first.name == second.name != ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError, WeightsError
+from core.harmonize import model as harmonizers
 from core.models import bundle as bundles
 from core.models import weights
 from tasks.registry.models import Models
@@ -53,6 +54,16 @@ def test_a_known_model_stays_what_it_is(models: Models, model: Write) -> None:
     for _ in range(2):
         assert models.add(model(1.0), "unet").aliases == ("champion",)
     assert [event.what for event in models.history("unet")] == ["first"]
+
+
+def test_the_harmoniser_that_was_fitted_last_is_champion(models: Models, tmp_path: Path) -> None:
+    for number in (1, 2):
+        fitted = harmonizers.Harmonizer(contrast="T1w", method="cubic", voxel_size=number, field_of_view=(1, 2, 3))
+        harmonizers.save(str(tmp_path / str(number)), fitted, "# card")
+        assert models.add(str(tmp_path / str(number)), "harmonize-nyul").aliases == ("champion",)
+    assert [each.aliases for each in models.versions("harmonize-nyul")] == [("champion",), ()]
+    assert [event.what for event in models.history("harmonize-nyul")] == ["first", "fitted anew"]
+    assert models.rollback("harmonize-nyul").version == "1"
 
 
 def test_models_are_listed_by_name(models: Models, model: Write) -> None:

@@ -310,6 +310,29 @@ def test_scans_without_covariates_are_refused_or_take_the_mean() -> None:
         Combat.fit(table([[1.0], [2.0]], ["a", "b"], sex=["F", "M"]))
 
 
+def test_ages_apart_are_told_beside_that_the_site_tells_them() -> None:
+    features = cohort({"a": 20, "b": 20})
+    ages = [(20 if site == "a" else 70) + number % 3 for number, site in enumerate(features.site)]
+    fitted = Combat.fit(replace(features, covariates={**features.covariates, "age": tuple(map(float, ages))}))
+    assert "a and b have no age in common" in fitted.notes["age"]
+    assert "; the site tells " in fitted.notes["age"]
+
+
+def with_first_sex(features: Features, sex: str | None) -> Features:
+    return replace(features, covariates={**features.covariates, "sex": (sex, *features.covariates["sex"][1:])})
+
+
+def test_a_level_that_was_not_fitted_is_as_an_unknown_one_and_flagged() -> None:
+    features = cohort({"a": 20, "b": 20})
+    fitted = Combat.fit(features)
+    other, unknown = (with_first_sex(features, sex) for sex in ("O", None))
+    harmonised = fitted.apply(other, missing="mean")
+    assert harmonised.covariates["sex"][0] == "O"
+    assert np.array_equal(harmonised.values, fitted.apply(unknown, missing="mean").values)
+    assert fitted.flags(other)[other.scans[0]] == "sex O was not in the fit, mean taken"
+    assert "c" in fitted.extend(with_first_sex(cohort({"c": 20}), "O"), missing="mean").sites
+
+
 def test_what_the_fit_did_not_see_is_refused_or_flagged() -> None:
     features = cohort({"a": 20, "b": 20})
     fitted = Combat.fit(features)

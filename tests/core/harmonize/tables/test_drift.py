@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.errors import FeaturesError
-from core.harmonize.tables.drift import drift, psi, summary, worst
-from core.harmonize.tables.table import Features
+from core.harmonize.tables.drift import drift, psi, summary, untold, worst
+from core.harmonize.tables.table import Features, concatenate
 from tests.core.harmonize.tables.sites import table
 
 
@@ -51,6 +51,29 @@ def test_psi_is_no_less_than_zero_and_zero_of_itself(seed: int, n: int, m: int) 
 def test_equal_cohorts_of_any_size_seldom_cry(n: int, m: int) -> None:
     cries = sum(worst(drift(features(normal(n, 5, seed)), features(normal(m, 5, seed + 1000)))) != "ok" for seed in range(60))
     assert cries <= 9  # 5 % each by PSI and by KS are expected
+
+
+def at(sites: dict[str, float], n: int, seed: int) -> Features:
+    """A feature of n scans of each site, a standard deviation about its mean."""
+    names = [site for site in sites for _ in range(n)]
+    return table(normal(len(names), seed=seed) + np.array([[sites[name]] for name in names]), names)
+
+
+def test_another_share_of_the_sites_is_no_drift_and_that_of_a_small_site_is_not_drowned() -> None:
+    reference = at({"A": 0.0, "B": 3.0}, 40, 0)
+    (alone,) = drift(reference, at({"A": 0.0}, 40, 1))
+    assert (alone.verdict, alone.site) == ("ok", "A")
+    mixed = concatenate([at({"A": 0.0}, 200, 2), replace(at({"B": 6.0}, 10, 3), scans=tuple(f"b{n}" for n in range(10)))])
+    (moved,) = drift(reference, mixed)
+    assert (moved.verdict, moved.site, moved.n_new) == ("drift", "B", 10)
+
+
+def test_sites_of_which_nothing_can_be_told_are_named() -> None:
+    reference, new = at({"A": 0.0, "B": 3.0}, 40, 0), at({"B": 3.0, "C": 0.0}, 7, 1)
+    assert untold(reference, new) == "not in the reference: C; fewer than 8 persons: B"
+    assert untold(reference, reference) == ""
+    (strange,) = drift(reference, at({"C": 0.0}, 40, 1))
+    assert (strange.verdict, strange.reason) == ("unknown", "no site in common: C of the new scans, A, B of the reference")
 
 
 @pytest.mark.parametrize(("n", "m"), [(30, 20), (200, 40)])
