@@ -19,7 +19,7 @@ RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?)?")
+AGE = re.compile(r"[~>≥]?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
 
 
@@ -233,7 +233,7 @@ def _person(row: Row) -> Person:
 
 
 def _years(text: str) -> float | None:
-    """An age as tables write it: 45, 45.5, 45,5, 89+, and as DICOM does: 045Y, 018M, 003W, 010D; None where it is no age."""
+    """An age as tables write it (45.5, 45,5, ~45, 89+, >89, 18 mo) or DICOM does (045Y, 018M); None where it is no age."""
     match = AGE.fullmatch(text.strip().lower())
     if not match:
         return None

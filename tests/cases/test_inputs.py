@@ -411,7 +411,11 @@ def test_a_column_site_in_capitals_and_a_stray_quote_lose_nobody(study):
 
 
 @pytest.mark.parametrize(
-    ("text", "years"), [("045Y", 45), ("45,5", 45.5), ("018M", 1.5), ("89+", 89), ("45 years", 45), ("old", None), ("300", None)]
+    ("text", "years"),
+    [
+        *(("045Y", 45), ("45,5", 45.5), ("018M", 1.5), ("89+", 89), ("45 years", 45), ("old", None), ("300", None)),
+        *(("18 mo", 1.5), (">89", 89), ("~45", 45), ("<1", None)),
+    ],
 )
 def test_ages_as_people_write_them(study, text, years):
     participants(study, ROWS[0], ("sub-01", text, "M", "A"), ("sub-11", "1", "M", "B"))
