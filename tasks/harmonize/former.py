@@ -1,40 +1,51 @@
-"""What earlier calls harmonised and this one did not is taken away: scans rejected or withdrawn since, or of a site not named.
+"""What earlier calls harmonised and this one would not have is taken away: scans rejected since, and all that another model made.
 
-What it was mapped by is another model, or its person does not want it there: whoever trains on the folder must not meet it.
+Whoever trains on the folder must not meet scans of two models, or such as somebody rejected. What an earlier call made of other
+scans by the very model stays: next month's scans may come beside last month's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from core.engine.records import ScanRecord
 from core.io import files
 from core.io.output import Output
 from tasks.harmonize import work
-from tasks.harmonize.maps import COMBAT, SPACE, map_of
+from tasks.harmonize.maps import COMBAT, SPACE
 from tasks.harmonize.tables import Member
 
 OURS = tuple(f"{SPACE}{desc}_" for desc in (work.LABEL, COMBAT))  # in the name of each map and of its sidecar
 
 
-def take_away(out: str, members: Sequence[Member]) -> list[str]:
-    """Remove harmonised scans, their records and maps, of all but these; names of the scans.
+def take_away(out: str, members: Sequence[Member], asked: Collection[str]) -> list[str]:
+    """Remove harmonised scans that were asked for and are not among these, or made by another model, their records and maps.
 
     Args:
         out: output folder or s3:// prefix.
         members: scans that this call harmonised.
+        asked: names of the scans that it was to harmonise, rejected ones and all.
+
+    Returns:
+        names of the scans.
     """
-    kept = {member.piece.name for member in members}
+    kept, models = {member.piece.name for member in members}, {member.piece.model for member in members}
     names = []
     for site in files.listdir(files.join(out, work.LABEL)):
         folder = Output(files.join(out, work.LABEL, site))
-        former = [record for record in folder.records() if record.outputs and f"{site}/{record.key}" not in kept]
+        former = [
+            record
+            for record in folder.records()
+            if record.outputs
+            and (name := f"{site}/{record.key}") not in kept
+            and (name in asked or (models and record.provenance.get("Model") not in models))
+        ]
         for record in former:
             _remove(folder, record)
         if former:
             work.write_persons(out, site)
         names += [f"{site}/{record.key}" for record in former]
-    _remove_maps(out, members)
+    _remove_maps(out)
     return names
 
 
@@ -46,10 +57,12 @@ def _remove(folder: Output, record: ScanRecord) -> None:
     files.remove(folder.record(record.key))
 
 
-def _remove_maps(out: str, members: Sequence[Member]) -> None:
-    images = {map_of(member.piece, desc) for member in members for desc in (work.LABEL, COMBAT)}
-    kept = images | {path.replace(".nii.gz", ".json") for path in images}
+def _remove_maps(out: str) -> None:
+    """Maps of scans that are not there."""
     for path in files.walk(files.join(out, "maps")):
-        if any(name in path for name in OURS) and (uri := files.join(out, "maps", path)) not in kept:
-            files.remove(uri)
+        scan = path.removesuffix(".gz").rpartition(".")[0]
+        for ours in OURS:
+            scan = scan.replace(ours, f"desc-{work.LABEL}_")
+        if any(name in path for name in OURS) and not files.exists(files.join(out, work.LABEL, f"{scan}.nii.gz")):
+            files.remove(files.join(out, "maps", path))
             files.remove_empty(files.join(out, "maps"), path.rpartition("/")[0])

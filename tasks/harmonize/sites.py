@@ -233,7 +233,7 @@ def _person(row: Row) -> Person:
 
 
 def _years(text: str) -> float | None:
-    """An age as tables write it: 45, 45.5, 45,5, ~45, 89+, >89, 18 mo, and as DICOM does: 045Y, 018M, 003W, 010D; None where it is no age."""
+    """An age as tables write it (45.5, 45,5, ~45, 89+, >89, 18 mo) or DICOM does (045Y, 018M); None where it is no age."""
     match = AGE.fullmatch(text.strip().lower())
     if not match:
         return None

@@ -103,7 +103,7 @@ class Inversion(IterativeMethod[Inverse]):
         work = self.each * self.settings.starts * self._work(prior)
         return math.prod(prior.window.shape) / seconds(work, register=self.settings.register_scan)
 
-    def working(self, shape: Triple) -> float:  # noqa: ARG002 - that of the prior's window counts
+    def working(self, shape: Triple, source: Grid, target: Grid) -> float:  # noqa: ARG002 - that of the prior's window counts
         """Of the weights, and of the activations that gradients need."""
         prior = Prior.load(self.settings.model)
         return 4 * prior.cost(0).weights + self._kept_for_gradients(prior)

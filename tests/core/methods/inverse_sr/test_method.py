@@ -385,5 +385,5 @@ def test_plans_know_steps_starts_and_the_size_of_the_prior(tmp_path, monkeypatch
     assert red.speed < few.speed
     assert levels.speed < InverseCg(CgSettings(model=folder, levels=10)).speed
     shape, weights = (10, 12, 16), 4 * prior.cost(0).weights
-    assert levels.working(shape) == weights > 0
-    assert weights < few.working(shape) < ldm.working(shape)
+    assert levels.working(shape, prior.window, prior.window) == weights > 0
+    assert weights < few.working(shape, prior.window, prior.window) < ldm.working(shape, prior.window, prior.window)
