@@ -31,7 +31,7 @@ class AnyScan(NetworkMethod):
 
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 3  # no banding, bright voxels don't count; uncertainties as taught; magnitudes stay at 0 and above
+    revision: ClassVar[int] = 3  # no banding, bright voxels don't count; uncertainties as taught
     bytes_per_shown_voxel: ClassVar[float] = 160.0  # of the network's grid, beside those of the tile, as measured
     maps = (UNCERTAINTY,)
     evens = True
@@ -96,9 +96,7 @@ class AnyScan(NetworkMethod):
             image = interpolate(image, grid, piece.target, 3)
             error = interpolate(np.exp(np.clip(logarithm, SMALLEST, LARGEST)), grid, piece.target, 1)
             half_width = np.float32(unit.scale * self._stretch(piece))
-            made = image * np.float32(unit.scale) + np.float32(unit.background)
-            magnitudes = piece.measured[0].stats.minimum >= 0
-            yield np.maximum(made, 0) if magnitudes else made, error * half_width
+            yield image * np.float32(unit.scale) + np.float32(unit.background), error * half_width
 
     def _stretch(self, piece: Piece) -> float:
         """The half width of the interval over the scale of the Laplace error."""
