@@ -36,6 +36,7 @@ GROWN = 2.0  # mm more than was taken away: the fluid around the brain
 COARSE = 2.0  # mm: voxels in which a scan is looked at with balls
 SMALL = 0.5  # litres, below which a head is looked at again
 LEAST = 0.05  # litres, below which nothing was found
+KEPT = 0.8  # of a brain: what has less of it when it is found anew is no brain, but what of it is brightest
 
 
 def brain(image: Array, grid: Grid, *, stripped: bool) -> Kept:
@@ -58,6 +59,21 @@ def brain(image: Array, grid: Grid, *, stripped: bool) -> Kept:
         remedy = "check the scan, or leave it out"
         raise InputError("brain-not-found", f"a brain of at least {LEAST} litres", f"{litres:.3g} litres", remedy)
     return mask
+
+
+def found_anew(image: Array, grid: Grid, known: Kept, *, stripped: bool) -> Kept:
+    """Where the brain is in a scan that was made alike others; where it was before, if much of it is missing.
+
+    Of a head whose brightness was mapped a threshold may fall between grey and white matter.
+
+    Args:
+        image: finite float32 (x, y, z).
+        grid: its grid.
+        known: True in the brain of the scan before.
+        stripped: whether all but the brain was set to zero.
+    """
+    anew = _of_stripped(image, grid) if stripped else _of_head(image, grid)
+    return anew if np.count_nonzero(anew & known) >= KEPT * np.count_nonzero(known) else known
 
 
 def _of_stripped(image: Array, grid: Grid) -> Kept:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.errors import WeightsError
 from core.geometry.grid import Array, Grid
 from core.harmonize.images.bias import Fields, Trend, bias_field, field_of, trend_of
-from core.harmonize.images.brain import brain
+from core.harmonize.images.brain import found_anew
 from core.harmonize.images.curve import Curves, landmarks
 from core.harmonize.images.intensity import Normaliser, read
 from core.harmonize.images.joint import SHOWN, Mend, Parts
@@ -32,7 +32,7 @@ from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 6  # of what is fitted
+VERSION = 7  # of what is fitted
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class VolumeModel:
         return self._found_anew(seen, scan, beyond)
 
     def _found_anew(self, image: Array, scan: Scan, *notes: str) -> Made:
-        mask = brain(image, scan.grid, stripped=scan.stripped) if self.steps.looked else scan.mask
+        mask = found_anew(image, scan.grid, scan.mask, stripped=scan.stripped) if self.steps.looked else scan.mask
         return Made(image, mask, tuple(word for word in notes if word))
 
     def _even(self, scan: Scan) -> Array:
