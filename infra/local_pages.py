@@ -7,6 +7,7 @@ posted must say that it is JSON, which another site's page may not do without be
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -88,6 +89,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: what is read is nobody's business."""
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of a browser that leaves before its answer is whole, as they do when a page is closed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class LocalPages:
     """A server on loopback; bound when it is made.
 
@@ -102,13 +113,12 @@ class LocalPages:
     def __init__(self, answering: Answering, port: int) -> None:
         handler = type("Handler", (_Handler,), {"answering": staticmethod(answering)})
         try:
-            self._server = ThreadingHTTPServer((HOST, port), handler)
+            self._server = _Server((HOST, port), handler)
         except OSError as error:
             if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
                 raise
             remedy = "name another --port, or 0 for any that is free"
             raise UsageError("port-taken", f"port {port} of this machine", f"{error.strerror}", remedy) from error
-        self._server.daemon_threads = True
 
     @property
     def url(self) -> str:
