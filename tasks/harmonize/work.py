@@ -31,8 +31,8 @@ from core.harmonize.features import of_restoration
 from core.harmonize.images.brain import Kept, brain, common_view, view
 from core.harmonize.images.fit import look_again, look_first, look_last
 from core.harmonize.images.intensity import Reading, Values, inside, profile, read
+from core.harmonize.images.volume import Made, VolumeModel
 from core.harmonize.images.volume import Scan as Restored
-from core.harmonize.images.volume import VolumeModel
 from core.io import derivatives, files, nifti
 from core.io.output import Output
 from core.io.participants import write_people
@@ -263,20 +263,20 @@ def _volumes(folder: str, digest: str) -> VolumeModel:  # noqa: ARG001 - another
     return model.read(folder).volumes
 
 
-def _problems(piece: Piece, scan: Scan, view_mask: Kept, beyond: tuple[str, ...]) -> list[tuple[str, str]]:
-    """What makes a harmonised scan doubtful: its restoration, its brain mask, its field of view, what is beyond the fit."""
+def _problems(piece: Piece, scan: Scan, view_mask: Kept, made: Made) -> list[tuple[str, str]]:
+    """What makes a harmonised scan doubtful: its restoration, its brain masks, its field of view, what is beyond the fit."""
     problems = [(scan.record.code or "flagged", scan.record.reason)] if scan.record.state == "flagged" else []
-    millilitres = float(np.count_nonzero(scan.mask)) * math.prod(scan.grid.spacing) / 1000
-    if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
-        problems.append(
-            ("brain-volume", f"the brain mask has {millilitres:.0f} ml (usual are {BRAIN_ML[0]:g} to {BRAIN_ML[1]:g})")
-        )
+    for name, mask in {"restored": scan.mask, "harmonised": made.mask}.items():
+        millilitres = float(np.count_nonzero(mask)) * math.prod(scan.grid.spacing) / 1000
+        if not BRAIN_ML[0] <= millilitres <= BRAIN_ML[1]:
+            usual = f"usual are {BRAIN_ML[0]:g} to {BRAIN_ML[1]:g}"
+            problems.append(("brain-volume", f"the brain mask of the {name} scan has {millilitres:.0f} ml ({usual})"))
     if lost := int(np.count_nonzero(scan.mask)) - int(np.count_nonzero(view_mask)):
         share = 100 * lost / np.count_nonzero(scan.mask)
         problems.append(
             ("field-of-view", f"{share:.2g} % of the brain lies outside {' x '.join(f'{mm:g}' for mm in piece.extent)} mm")
         )
-    return problems + [("beyond-fit", why) for why in beyond]
+    return problems + [("beyond-fit", why) for why in made.notes]
 
 
 def _sidecar(piece: Piece, scan: Scan, grid: Grid, digest: str, volumes: VolumeModel) -> dict[str, Any]:
@@ -307,7 +307,7 @@ def _write(piece: Piece, scan: Scan, digest: str) -> ScanRecord:
     image, grid, _ = nifti.load(out.path(f"{stem}.nii.gz"))  # what is said of a volume is said of the file
     features = _finite(features_of(image, grid, seen, piece.contrast) | of_restoration(scan.record.quality))
     figures = _said(image[seen & view(scan.image > 0, before, after)].astype(np.float64))
-    problems = _problems(piece, scan, mask, made.notes)
+    problems = _problems(piece, scan, mask, made)
     return ScanRecord(
         key=piece.key,
         state="flagged" if problems else "done",

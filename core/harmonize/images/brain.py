@@ -36,7 +36,7 @@ GROWN = 2.0  # mm more than was taken away: the fluid around the brain
 COARSE = 2.0  # mm: voxels in which a scan is looked at with balls
 SMALL = 0.5  # litres, below which a head is looked at again
 LEAST = 0.05  # litres, below which nothing was found
-KEPT = 0.8  # of a brain: what has less of it when it is found anew is no brain, but what of it is brightest
+KEPT = 0.8  # of a brain: what shares less with it when it is found anew is its brightest part, or scalp besides
 
 
 def brain(image: Array, grid: Grid, *, stripped: bool) -> Kept:
@@ -62,9 +62,9 @@ def brain(image: Array, grid: Grid, *, stripped: bool) -> Kept:
 
 
 def found_anew(image: Array, grid: Grid, known: Kept, *, stripped: bool) -> Kept:
-    """Where the brain is in a scan that was made alike others; where it was before, if much of it is missing.
+    """Where the brain is in a scan that was made alike others; where it was before, if that shares too little with it.
 
-    Of a head whose brightness was mapped a threshold may fall between grey and white matter.
+    Of a head whose brightness was mapped a threshold may fall between grey and white matter, or below what lies about the brain.
 
     Args:
         image: finite float32 (x, y, z).
@@ -73,7 +73,8 @@ def found_anew(image: Array, grid: Grid, known: Kept, *, stripped: bool) -> Kept
         stripped: whether all but the brain was set to zero.
     """
     anew = _of_stripped(image, grid) if stripped else _of_head(image, grid)
-    return anew if np.count_nonzero(anew & known) >= KEPT * np.count_nonzero(known) else known
+    least = KEPT * max(np.count_nonzero(known), np.count_nonzero(anew))
+    return anew if np.count_nonzero(anew & known) >= least else known
 
 
 def _of_stripped(image: Array, grid: Grid) -> Kept:

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from scipy.ndimage import binary_erosion
 
 from core.engine.records import ScanRecord
 from core.errors import InputError
@@ -17,6 +18,7 @@ from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.features import NAMES
 from core.harmonize.images.intensity import Normaliser
+from core.harmonize.images.volume import VolumeModel
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.sites import site_accuracy
 from core.harmonize.tables.table import Features
@@ -168,6 +170,24 @@ def test_a_brain_beyond_the_field_of_view_and_a_flagged_restoration_are_flagged(
     other = replace(cohort[0].piece, key="sub-09_T1w", model=made.digest)
     work.harmonize(other)
     assert "odd" in other.harmonized.read_record("sub-09_T1w").reason
+
+
+def test_a_harmonised_brain_that_lost_its_cortex_is_flagged(cohort, tmp_path, monkeypatch):
+    work.run(here, work.measure, [member.piece for member in cohort], 1)
+    made = fitted(cohort)
+    model.save(work.model_folder(str(tmp_path)), made, "card")
+    apply = VolumeModel.apply
+
+    def eroded(self, scan):
+        return replace(apply(self, scan), mask=binary_erosion(scan.mask, iterations=6))
+
+    monkeypatch.setattr(VolumeModel, "apply", eroded)
+    piece = replace(cohort[0].piece, model=made.digest)
+    work.harmonize(piece)
+    record = piece.harmonized.read_record(piece.key)
+    assert (record.state, record.code) == ("flagged", "brain-volume")
+    assert "the brain mask of the harmonised scan has" in record.reason
+    assert "of the restored scan" not in record.reason
 
 
 def test_tables_hold_every_scan_its_person_and_finite_figures(cohort, tmp_path):

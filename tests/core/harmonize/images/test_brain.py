@@ -25,6 +25,15 @@ def test_where_grey_matter_is_below_the_threshold_the_brain_stays_where_it_was()
     np.testing.assert_array_equal(found_anew(dark, GRID, known, stripped=False), known)
 
 
+def test_where_scalp_is_taken_for_brain_the_brain_stays_where_it_was() -> None:
+    known = brain(head(120.0), GRID, stripped=False)
+    bridged = np.maximum(head(120.0), np.where(np.indices(GRID.shape)[2] > 41, head(120.0).max() * (head(120.0) > 4), 0)).astype(
+        np.float32
+    )
+    assert np.count_nonzero(brain(bridged, GRID, stripped=False)) * KEPT > np.count_nonzero(known)
+    np.testing.assert_array_equal(found_anew(bridged, GRID, known, stripped=False), known)
+
+
 def test_a_little_less_sharp_it_is_found_anew() -> None:
     known, soft = brain(head(120.0), GRID, stripped=False), gaussian_filter(head(120.0), 1.5)
     again = found_anew(soft, GRID, known, stripped=False)
