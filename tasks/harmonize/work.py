@@ -40,7 +40,7 @@ from core.settings.harmonize import VolumeSteps
 from core.tissues import Contrast
 from tasks.events import Advanced, Tell, nobody
 
-VERSION = 3  # of the measures: a change of their numbers measures scans anew
+VERSION = 4  # of the measures: a change of their numbers measures scans anew
 ATTEMPTS = 4  # at a storage that fails in passing
 DEADLINE = 3600.0  # seconds without any scan finishing
 BRAIN_ML = 500.0, 2300.0  # of a person: a mask beyond is no brain
@@ -150,7 +150,7 @@ def _load(piece: Piece) -> Scan:
     stem = image_of(record)
     sidecar = files.read_json(piece.restored.path(f"{stem}.json"))
     image, grid, _ = nifti.load(piece.restored.path(f"{stem}.nii.gz"))
-    mask = brain(image, grid, stripped=bool(sidecar.get("SkullStripped", False)))
+    mask = brain(image, grid, stripped=bool(sidecar.get("SkullStripped", False)), contrast=piece.contrast)
     return Scan(record, stem, image, grid, mask, sidecar)
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from core.geometry.grid import Array
 from core.harmonize.features import measure
 from core.harmonize.images.bias import Fields, Trend, field_of
-from core.harmonize.images.brain import found_anew
 from core.harmonize.images.curve import Curves, Landmarks, landmarks
 from core.harmonize.images.intensity import Normaliser, Reading, read
 from core.harmonize.images.joint import DARKEST, FIGURES, Mend
@@ -113,7 +112,7 @@ def look_last(model: VolumeModel, scan: Scan) -> Look:
     quiet, loud = [powers(each.image, mapped.mask) for each in (mapped, made)] if model.steps.noise_level else ([], [])
     if not model.steps.curve:
         return Look(scan.site, sharpness=sharp, powers=loud, quiet=quiet)
-    mask = mapped.mask if model.texture is None else found_anew(made.image, scan.grid, scan.mask, stripped=scan.stripped)
+    mask = mapped.mask if model.texture is None else model.brain_of(made.image, scan)
     return Look(scan.site, sharpness=sharp, landmarks=landmarks(made.image, mask, model.contrast), powers=loud, quiet=quiet)
 
 
@@ -133,7 +132,7 @@ def _look_at_slopes(model: VolumeModel, scan: Scan) -> Look:
 
 
 def _figures(model: VolumeModel, scan: Scan, image: Array) -> list[float]:
-    mask = found_anew(image, scan.grid, scan.mask, stripped=scan.stripped)
+    mask = model.brain_of(image, scan)
     figures = measure(image, scan.grid, mask, model.contrast) | {DARKEST: landmarks(image, mask, model.contrast)[0]}
     return [figures[name] for name in FIGURES]
 

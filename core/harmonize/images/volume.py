@@ -32,7 +32,7 @@ from core.tissues import Contrast
 
 Kept = NDArray[np.bool_]
 
-VERSION = 7  # of what is fitted
+VERSION = 8  # of what is fitted
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,12 @@ class VolumeModel:
         return self._found_anew(seen, scan, beyond)
 
     def _found_anew(self, image: Array, scan: Scan, *notes: str) -> Made:
-        mask = found_anew(image, scan.grid, scan.mask, stripped=scan.stripped) if self.steps.looked else scan.mask
+        mask = self.brain_of(image, scan) if self.steps.looked else scan.mask
         return Made(image, mask, tuple(word for word in notes if word))
+
+    def brain_of(self, image: Array, scan: Scan) -> Kept:
+        """Where the brain is in what was made of a scan."""
+        return found_anew(image, scan.grid, scan.mask, stripped=scan.stripped)
 
     def _even(self, scan: Scan) -> Array:
         if self.fields is None:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from core.geometry.grid import Grid
-from core.harmonize.images.brain import KEPT, brain, found_anew
+from core.harmonize.images.brain import brain, found_anew
 
 GRID = Grid((84, 84, 84), np.diag([2.0, 2.0, 2.0, 1.0]))
 
@@ -18,24 +18,28 @@ def head(grey: float) -> np.ndarray:
     return (image + np.random.default_rng(0).normal(0, 2, image.shape)).clip(0).astype(np.float32)
 
 
-def test_where_grey_matter_is_below_the_threshold_the_brain_stays_where_it_was() -> None:
+def test_a_heads_brain_has_the_fluid_about_it_and_stays_where_it_was() -> None:
+    """Balls of 72 mm with their fluid: what is 4 mm beyond grey matter's border is in, but for T2w, and scalp is not."""
     known = brain(head(120.0), GRID, stripped=False)
-    dark = head(40.0)
-    assert np.count_nonzero(brain(dark, GRID, stripped=False)) < KEPT * np.count_nonzero(known)
-    np.testing.assert_array_equal(found_anew(dark, GRID, known, stripped=False), known)
+    far = 2 * np.sqrt(np.square(np.indices(GRID.shape) - 41.5).sum(0))
+    assert known[far < 68].all()
+    assert not known[far > 71].any()
+    assert not brain(head(120.0), GRID, stripped=False, contrast="T2w")[far > 70].any()
+    np.testing.assert_array_equal(found_anew(head(40.0), GRID, known, stripped=False), known)
 
 
-def test_where_scalp_is_taken_for_brain_the_brain_stays_where_it_was() -> None:
-    known = brain(head(120.0), GRID, stripped=False)
-    bridged = np.maximum(head(120.0), np.where(np.indices(GRID.shape)[2] > 41, head(120.0).max() * (head(120.0) > 4), 0)).astype(
-        np.float32
-    )
-    assert np.count_nonzero(brain(bridged, GRID, stripped=False)) * KEPT > np.count_nonzero(known)
-    np.testing.assert_array_equal(found_anew(bridged, GRID, known, stripped=False), known)
+def test_sulci_are_closed() -> None:
+    image = head(120.0)
+    image[:, 40:43, 60:] = 10.0  # 6 mm wide, 28 mm deep
+    known = brain(image, GRID, stripped=False)
+    far = 2 * np.sqrt(np.square(np.indices(GRID.shape) - 41.5).sum(0))
+    assert known[far < 62].all()
 
 
-def test_a_little_less_sharp_it_is_found_anew() -> None:
-    known, soft = brain(head(120.0), GRID, stripped=False), gaussian_filter(head(120.0), 1.5)
-    again = found_anew(soft, GRID, known, stripped=False)
-    np.testing.assert_array_equal(again, brain(soft, GRID, stripped=False))
+def test_a_stripped_brain_a_little_less_sharp_is_found_anew() -> None:
+    far = 2 * np.sqrt(np.square(np.indices(GRID.shape) - 41.5).sum(0))
+    image = np.where(far < 70, head(120.0), np.float32(0))
+    known, soft = brain(image, GRID, stripped=True), gaussian_filter(image, 1.5)
+    again = found_anew(soft, GRID, known, stripped=True)
+    np.testing.assert_array_equal(again, brain(soft, GRID, stripped=True))
     assert not np.array_equal(again, known)
