@@ -13,6 +13,7 @@ from core.geometry.grid import Array, Grid
 from core.harmonize.images.brain import bounds
 from core.harmonize.images.intensity import inside
 from core.harmonize.images.spectrum import Spectrum
+from core.harmonize.tables.table import Features
 from core.stats import scan_stats
 from core.tissues import CSF, GM, WM, Contrast, Tissues
 
@@ -107,6 +108,12 @@ def measure(image: Array, grid: Grid, mask: Kept, contrast: Contrast = "T1w") ->
 def of_restoration(quality: Mapping[str, float]) -> dict[str, float]:
     """The ``RESTORATION`` features among a restoration's figures; NaN for what is not known."""
     return {feature.name: float(quality.get(feature.name, math.nan)) for feature in RESTORATION}
+
+
+def of_volumes(features: Features) -> Features:
+    """Without the ``RESTORATION`` features: they are of the scan as it was measured, and no step on volumes changes them."""
+    others = {feature.name for feature in RESTORATION}
+    return features.only([name for name in features.names if name not in others])
 
 
 def _volumes(tissues: Tissues, brain: Array, within: Kept, grid: Grid) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import FeaturesError
+from core.harmonize.features import of_volumes
 from core.harmonize.model import Harmonizer
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.design import FEWEST, lacking
@@ -92,7 +93,7 @@ def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, fl
     figures: dict[str, float] = {}
     for name, (features, fit) in stages.items():
         with suppress(FeaturesError):  # one site, or too few persons of each
-            accuracy = site_accuracy(features, fit, permutations=1, seed=settings.seed)
+            accuracy = site_accuracy(of_volumes(features), fit, permutations=1, seed=settings.seed)
             figures |= {name: accuracy.balanced, "site_accuracy_chance": accuracy.chance}
     return figures
 

