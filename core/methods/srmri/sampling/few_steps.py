@@ -5,7 +5,7 @@
     u = argmin |y - A u|^2 + trust (s_y / s_i)^2 |u - D|^2                           exactly
     x = u + s_j (sqrt(1 - zeta) (x - u) / s_i + sqrt(zeta) z)                        s_j the next level, 0 at the end
 
-Levels fall as in EDM (Karras et al. 2022, eq. 5). Those on the second axis have their data step, too, which TPDM leaves out there:
+Levels fall as in EDM (Karras et al. 2022, eq. 5). Those on the second axis have a data step, too, which TPDM leaves out there:
 it costs next to nothing, and with it two planes are better than one (by 0.04 to 0.09 dB of four degradations; without it by -0.04
 to 0.04).
 """
