@@ -85,6 +85,9 @@ def _said(word: str) -> tuple[str, bool, str | None]:
     method = name.removesuffix(REPAIR)
     if method not in (known := [*methods(), *pickers()]):
         raise unknown("unknown-method", name, [*known, "champion"], "correct --methods")
+    if model.endswith(REPAIR):
+        right = f"{method}{REPAIR}={model.removesuffix(REPAIR)}"
+        raise UsageError("repair-misplaced", f"METHOD{REPAIR}=MODEL", word, f"write {right}")
     if model and method in pickers():
         raise UsageError("model-unneeded", f"{method} without a model", model, f"name {method} alone: it takes the champions")
     return method, name != method, model or None

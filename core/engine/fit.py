@@ -31,9 +31,13 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         raise PlanError(
             "memory-too-small", wanted, got, "choose a larger voxel size, leave the scan out, or use a larger machine"
         )
-    if gpu is not None and plan.forecast.tile > gpu:
-        wanted, got = f"at most {_sizes(gpu)}, which the smallest GPU has", f"{_sizes(plan.forecast.tile)} for one tile"
-        raise PlanError("gpu-too-small", wanted, got, "choose smaller patches (--patch), or use a larger GPU")
+    largest = max(plan.scans, key=lambda scan: scan.forecast.tile)
+    if gpu is not None and largest.forecast.tile > gpu:
+        whole = bool(largest.steps)  # restored in steps, each of the whole scan
+        wanted = f"at most {_sizes(gpu)}, which the smallest GPU has"
+        got = f"{_sizes(largest.forecast.tile)} for {largest.key if whole else f'one tile of {largest.key}'}"
+        remedy = "choose a larger voxel size" if whole else "choose smaller patches (--patch)"
+        raise PlanError("gpu-too-small", wanted, got, f"{remedy}, or use a larger GPU")
     if plan.forecast.disk > disk:
         wanted = f"at most {_sizes(disk)} on disk"
         got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"

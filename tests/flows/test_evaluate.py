@@ -183,6 +183,8 @@ def test_a_word_says_the_method_whether_it_is_repaired_and_its_model() -> None:
     plain, repaired, chooser = candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=words))
     assert (plain.label, plain.repair, repaired.label, repaired.repair) == ("cubic", False, "cubic+repair", True)
     assert (chooser.method, chooser.repair, chooser.choices[-1].method) == ("auto", True, "unires")
+    with pytest.raises(UsageError, match=r"repair-misplaced.*[Ww]rite resunet-3d\+repair=MODEL"):
+        candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("resunet-3d=MODEL+repair",)))
     with pytest.raises(UsageError, match=r"unknown-method.*cubic\+mend"):
         candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("cubic+mend",)))
     with pytest.raises(UsageError, match=r"auto without a model.*got /m"):

@@ -163,8 +163,11 @@ def test_memory_counts_the_tile_in_hand(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Method, "bytes_per_tile_voxel", 1e4)
     assert plan().forecast.memory - before == pytest.approx(1e4 * np.prod(plan().scans[0].target["shape"]))
     check_fits(plan(), memory=1 << 40, disk=1 << 40)
-    with pytest.raises(PlanError, match=r"gpu-too-small: expected at most 1.0 GiB.* got 1.7 GiB for one tile\. .*--patch"):
+    with pytest.raises(PlanError, match=r"gpu-too-small: expected at most 1.0 GiB.* got 1.7 GiB for one tile of .*--patch"):
         check_fits(plan(), memory=1 << 40, disk=1 << 40, gpu=1 << 30)
+    whole = plan().model_copy(update={"scans": tuple(scan.model_copy(update={"steps": 5}) for scan in plan().scans)})
+    with pytest.raises(PlanError, match=r"gpu-too-small: .*Choose a larger voxel size, or"):
+        check_fits(whole, memory=1 << 40, disk=1 << 40, gpu=1 << 30)
 
 
 def test_the_forecast_of_disk_counts_all_that_is_written() -> None:
