@@ -46,8 +46,8 @@ MRIQC = "MRIQC (Esteban et al. 2017), on fitted classes"
 FEATURES = (
     Feature("brain_ml", "ml", "volume of the brain mask", "core.harmonize.images.brain"),
     Feature("csf_ml", "ml", "cerebrospinal fluid: sum of posteriors in the mask", FIT),
-    Feature("gm_ml", "ml", "grey matter: likewise", FIT),
-    Feature("wm_ml", "ml", "white matter: likewise", FIT),
+    Feature("gm_ml", "ml", "grey matter: sum of posteriors in the mask", FIT),
+    Feature("wm_ml", "ml", "white matter: sum of posteriors in the mask", FIT),
     Feature("gm_share", "", "grey matter of grey and white matter", FIT),
     Feature("csf_intensity", "scan", "mean of the class CSF", FIT),
     Feature("gm_intensity", "scan", "mean of the class GM", FIT),
@@ -66,8 +66,8 @@ FEATURES = (
     Feature("p75", "scan", "75th percentile of the brain", OWN),
     Feature("p95", "scan", "95th percentile of the brain", OWN),
     Feature("spectrum_low", "", f"power at {BANDS[0][0]:g} to {BANDS[0][1]:g} of the highest frequency, log10 {OVER}", OWN),
-    Feature("spectrum_middle", "", f"power at {BANDS[1][0]:g} to {BANDS[1][1]:g}, likewise", OWN),
-    Feature("spectrum_high", "", f"power at {BANDS[2][0]:g} to {BANDS[2][1]:g}, likewise", OWN),
+    Feature("spectrum_middle", "", f"power at {BANDS[1][0]:g} to {BANDS[1][1]:g} of the highest frequency, log10 {OVER}", OWN),
+    Feature("spectrum_high", "", f"power at {BANDS[2][0]:g} to {BANDS[2][1]:g} of the highest frequency, log10 {OVER}", OWN),
     Feature("skewness", "", "of the brain's intensities, by quartiles: (p75 + p25 - 2 p50) / (p75 - p25)", "Bowley 1901"),
 )
 RESTORATION = (
