@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache, reduce
 from itertools import combinations, groupby
 from operator import add
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from core.errors import RestorationError, WeightsError
 from core.geometry.grid import Array, Box, Grid, Triple
@@ -37,7 +37,8 @@ Network = Callable[["Tensor"], "Tensor"]
 
 MOST = 64  # patches that are made ready at once for a GPU
 VOLUMES = 5  # dimensions of a batch of them
-FLIPS = tuple(axes for count in range(4) for axes in combinations((2, 3, 4), count))  # the identity first
+EACH: tuple[tuple[int, ...], ...] = tuple(axes for count in range(4) for axes in combinations((2, 3, 4), count))
+FLIPS = {1: EACH[:1], 2: (EACH[0], EACH[7]), 4: (EACH[0], *EACH[4:7]), 8: EACH}  # each a group, the identity first
 FILLED = 0.8  # of a GPU's free memory, that a batch may take
 
 
@@ -54,11 +55,18 @@ class NetworkSettings(MethodSettings):
         None, ge=1, title="Batch", description="patches at once on a GPU, halved where memory runs out; default: what it holds"
     )
     compiled: bool = Field(default=False, title="Compile", description="by torch.compile: slow to begin, faster after")
-    flips: bool = Field(
-        default=False,
+    flips: Literal[1, 2, 4, 8] = Field(
+        1,
         title="Flips",
-        description="average the network over the 8 flips of a patch: nearer the truth, 8 times the work",
+        description="average the network over so many flips of a patch (2: all axes at once, 4: two at a time, 8: all): nearer "
+        "the truth, and so many times the work",
     )
+
+    @field_validator("flips", mode="before")
+    @classmethod
+    def _as_it_was(cls, value: Any) -> Any:
+        """It was a switch for all 8 once; words of a command line are numbers."""
+        return {True: 8, False: 1}[value] if isinstance(value, bool) else int(value) if str(value).isdigit() else value
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -264,8 +272,8 @@ class NetworkMethod(Method):
 
     @property
     def passes(self) -> int:  # type: ignore[override]
-        """8 where it averages over flips."""
-        return len(FLIPS) if self.settings.flips else 1
+        """As many as the flips that it averages over."""
+        return self.settings.flips
 
     @property
     def _layout(self) -> torch.memory_format:
@@ -278,7 +286,7 @@ class NetworkMethod(Method):
         """The network on the device, compiled where asked for; a worker keeps it from scan to scan."""
         network = load_network(self.settings.model, self.spec, self.device)
         ready = compiled(network) if self.settings.compiled else network
-        return over_flips(ready) if self.settings.flips else ready
+        return ready if self.settings.flips == 1 else over_flips(ready, FLIPS[self.settings.flips])
 
     def _fit(self, network: Network, batch: Tensor) -> int:
         """Patches at once: as set, else as many as the GPU holds, which the first patch shows."""
@@ -297,16 +305,17 @@ class NetworkMethod(Method):
         return outputs + batch if self.spec.residual else outputs
 
 
-def over_flips(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A network averaged over the 8 flips of what it sees, so that it treats left and right alike.
+def over_flips(network: Callable[..., Tensor], flips: Sequence[tuple[int, ...]]) -> Callable[..., Tensor]:
+    """A network averaged over flips of what it sees: over all 8 it treats left and right alike.
 
     Args:
         network: of volumes (patches, channels, x, y, z), and of other tensors that are not flipped; gives such volumes.
+        flips: axes of each.
     """
 
     def averaged(*given: Tensor) -> Tensor:
-        outputs = (network(*(x.flip(axes) if x.ndim == VOLUMES else x for x in given)).flip(axes) for axes in FLIPS)
-        return reduce(add, outputs) / len(FLIPS)
+        outputs = (network(*(x.flip(axes) if x.ndim == VOLUMES else x for x in given)).flip(axes) for axes in flips)
+        return reduce(add, outputs) / len(flips)
 
     return averaged
 

@@ -192,7 +192,7 @@ def test_a_revision_of_a_method_makes_its_scans_anew_and_the_first_changes_nothi
 
 def test_a_switch_that_says_what_is_done_anyway_counts_as_not_said() -> None:
     """A form sends every switch that it shows: its run and that of the command line are one."""
-    digests = [by_network(thick("four", 4), method_options=said).digest for said in ({}, {"flips": False}, {"flips": True})]
+    digests = [by_network(thick("four", 4), method_options=said).digest for said in ({}, {"compiled": False}, {"compiled": True})]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -247,7 +247,7 @@ def test_outside_the_domain_all_the_same_changes_no_restored_voxel() -> None:
 
 
 def test_flips_are_told_in_the_forecast() -> None:
-    once, flipped = by_network(thick("four", 4)), by_network(thick("four", 4), method_options={"flips": True})
+    once, flipped = by_network(thick("four", 4)), by_network(thick("four", 4), method_options={"flips": 8})
     seconds = [plan.scans[0].forecast.stages["restore"] for plan in (once, flipped)]
     assert seconds[1] == pytest.approx(8 * seconds[0])
     assert flipped.notes == ("each tile is restored 8 times and averaged, as the options ask",)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import GridError, RestorationError, UsageError, WeightsError
@@ -18,7 +19,7 @@ from core.geometry.resample import interpolate
 from core.methods import patch_network as module
 from core.methods.base import Measured, Piece
 from core.methods.network.method import AnyNetwork
-from core.methods.patch_network import NetworkSettings, fitting, over_flips, predict
+from core.methods.patch_network import FLIPS, NetworkSettings, fitting, over_flips, predict
 from core.methods.registry import build_method
 from core.models.bundle import save_model
 from core.models.cache import load_count
@@ -307,7 +308,7 @@ def test_the_model_is_asked_for_by_name_and_checked(model, tmp_path):
 
 def test_over_flips_a_network_treats_both_sides_alike(model):
     scan = measured((16, 12, 4))
-    method = AnyNetwork(NetworkSettings(model=model, flips=True))
+    method = AnyNetwork(NetworkSettings(model=model, flips=8))
     plain = AnyNetwork(NetworkSettings(model=model))
     mirrored = replace(scan, image=np.ascontiguousarray(scan.image[::-1, :, ::-1]))
     (image, _), (other, _), (once, _) = (
@@ -317,7 +318,9 @@ def test_over_flips_a_network_treats_both_sides_alike(model):
     assert np.abs(once - image).max() > 1e-2 * scan.stats.upper
 
 
-def test_over_flips_other_tensors_stay_and_the_average_is_that_of_eight():
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_over_flips_other_tensors_stay_and_the_average_is_over_a_group(count):
+    """What is flipped by one of them is restored to the same, flipped."""
     seen = []
 
     def network(image, level):
@@ -326,9 +329,16 @@ def test_over_flips_other_tensors_stay_and_the_average_is_that_of_eight():
         return image + torch.arange(3.0)
 
     image = torch.rand(2, 1, 2, 2, 3)
-    torch.testing.assert_close(over_flips(network)(image, torch.tensor([3.0, 4.0])), image + 1)
-    assert len({tuple(flipped.flatten().tolist()) for flipped in seen}) == 8
+    averaged, levels = over_flips(network, FLIPS[count]), torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(averaged(image, levels), image + 1)
+    assert len({tuple(flipped.flatten().tolist()) for flipped in seen}) == count
+    uneven = over_flips(lambda x: x * torch.arange(24.0).reshape(2, 2, 6)[..., :3], FLIPS[count])
+    for axes in FLIPS[count]:
+        torch.testing.assert_close(uneven(image.flip(axes)), uneven(image).flip(axes))
 
 
-def test_flips_cost_eight_times_the_work(model):
-    assert [AnyNetwork(NetworkSettings(model=model, flips=flips)).passes for flips in (False, True)] == [1, 8]
+def test_flips_cost_so_many_times_the_work_and_a_switch_of_before_is_all_of_them(model):
+    made = [NetworkSettings(model=model, flips=flips) for flips in (1, 2, 4, 8, False, True)]
+    assert [AnyNetwork(each).passes for each in made] == [1, 2, 4, 8, 1, 8]
+    with pytest.raises(ValidationError, match="1, 2, 4 or 8"):
+        NetworkSettings(model=model, flips=3)
