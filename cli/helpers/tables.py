@@ -148,7 +148,8 @@ def plan_summary(plan: CohortPlan) -> str:
     cost, settings = plan.forecast, plan.settings
     lines = [
         (
-            f"{len(plan.scans)} scan{'s' * (len(plan.scans) != 1)} by {settings.method} at {_size(settings.voxel_size)} on {settings.compute.cluster}, "
+            f"{len(plan.scans)} scan{'s' * (len(plan.scans) != 1)} by {settings.method} "
+            f"at {_size(settings.voxel_size)} on {settings.compute.cluster}, "
             f"{settings.compute.workers} workers"
         ),
         (
