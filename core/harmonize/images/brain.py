@@ -81,11 +81,11 @@ def found_anew(image: Array, grid: Grid, known: Kept, *, stripped: bool) -> Kept
 def _of_stripped(image: Array, grid: Grid) -> Kept:
     bright = image[image > FAINT * foreground_threshold(image)]
     mask = _largest_filled(image > BORDER * (float(np.median(bright)) if bright.size else 0.0))
-    return _with_fluid(mask, grid, AROUND) & (image > 0)
+    return _with_rim(_closed(mask, grid), grid, AROUND) & (image > 0)
 
 
-def _with_fluid(mask: Kept, grid: Grid, around: float) -> Kept:
-    """The mask closed, its holes filled, and so many mm about it."""
+def _closed(mask: Kept, grid: Grid) -> Kept:
+    """The mask closed, its holes filled."""
     from scipy.ndimage import distance_transform_edt
 
     steps, spacing = _coarse(grid)
@@ -94,10 +94,14 @@ def _with_fluid(mask: Kept, grid: Grid, around: float) -> Kept:
     grown = distance_transform_edt(~coarse, sampling=spacing) <= CLOSED
     closed = distance_transform_edt(grown, sampling=spacing) > CLOSED
     x, y, z = (slice(n, -n) for n in beyond)
-    tissue = _largest_filled(mask | _refined(closed[x, y, z], steps, mask.shape))
-    if not tissue.any():
-        return tissue
-    return np.asarray(distance_transform_edt(~tissue, sampling=grid.spacing) <= around, np.bool_)
+    return _largest_filled(mask | _refined(closed[x, y, z], steps, mask.shape))
+
+
+def _with_rim(tissue: Kept, grid: Grid, rim: float) -> Kept:
+    """The mask and so many mm about it; an empty one is left."""
+    from scipy.ndimage import distance_transform_edt
+
+    return np.asarray(distance_transform_edt(~tissue, sampling=grid.spacing) <= rim, np.bool_) if tissue.any() else tissue
 
 
 def _coarse(grid: Grid) -> tuple[list[int], list[float]]:
@@ -123,10 +127,10 @@ def _of_head(image: Array, grid: Grid, contrast: Contrast) -> Kept:
     if float(np.count_nonzero(mask)) * math.prod(grid.spacing) / 1e6 < SMALL:
         threshold = foreground_threshold(np.where(image <= threshold, image, np.float32(0)))
         mask = _opened(image, grid, TISSUE * threshold)
-    whole = _with_fluid(mask, grid, 0.0)
+    whole = _closed(mask, grid)
     if DARK_TO_BRIGHT[contrast][0] != CSF:
         return whole
-    return whole | (_with_fluid(mask, grid, AROUND - GROWN) & (image < TISSUE * threshold))
+    return whole | (_with_rim(whole, grid, AROUND - GROWN) & (image < TISSUE * threshold))
 
 
 def _opened(image: Array, grid: Grid, threshold: float) -> Kept:
