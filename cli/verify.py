@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from cli.helpers.console import FAILED, OK, refuse_while_busy, say
 
 if TYPE_CHECKING:
+    from core.io.output import Output
     from tasks.pipeline.verify import Found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("out", help="output folder of a run, or s3://…")
+    parser.add_argument("out", help="output folder of a run or of isovox harmonize, or s3://…")
     parser.add_argument("--mend", action="store_true", help="remove damaged images, so that the next run makes them anew")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -31,22 +32,31 @@ def execute(options: argparse.Namespace) -> int:
     """Re-read an output; a line for each problem and a count."""
     from core.io.output import Output
     from flows.runs.progress import bars, be_quiet
-    from tasks.pipeline.verify import keys_of, mend, read_plan
+    from tasks.pipeline.verify import Found, below, keys_of, parts_of, read_plan
     from tasks.pipeline.verify import verify as look
 
     if options.quiet:
         be_quiet()
     out = Output(options.out)
-    refuse_while_busy(out, "an output on which nothing works")
-    with bars("verifying", {"scans": len(keys_of(out, read_plan(out)))}) as tell:
-        verified = look(out, tell)
+    parts = parts_of(out)
+    for part in dict.fromkeys((out, *parts)):
+        refuse_while_busy(part, "an output on which nothing works")
+    with bars("verifying", {"scans": sum(len(keys_of(part, read_plan(part))) for part in parts)}) as tell:
+        seen = [look(part, tell) for part in parts]
+    verified = sum((below(out, part, its) for part, its in zip(parts, seen, strict=True)), Found())
     for problem in verified.problems:
         say(str(problem))
     say(_told(verified))
     if options.mend:
-        from core.io.lock import cohort_lock
-
-        with cohort_lock(out.lock):
-            keys = mend(out, verified.problems)
-        say(f"{len(keys)} scans will be made anew by the next run{': ' if keys else ''}{', '.join(keys)}")
+        keys = [key for part, its in zip(parts, seen, strict=True) for key in _mended(part, its)]
+        scans = "1 scan" if len(keys) == 1 else f"{len(keys)} scans"
+        say(f"{scans} will be made anew by the next run{': ' if keys else ''}{', '.join(keys)}")
     return FAILED if verified.problems else OK
+
+
+def _mended(part: Output, verified: Found) -> list[str]:
+    from core.io.lock import cohort_lock
+    from tasks.pipeline.verify import mend
+
+    with cohort_lock(part.lock):
+        return mend(part, verified.problems)

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from core.digest import digest_of
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import AccessError, StoreError, UsageError, fault, order
-from core.io import files
+from core.io import claim, files
 from core.io.arrays.named_arrays import read_arrays
 from core.io.arrays.store import Store
 from core.io.output import VOLUMES, Output
@@ -29,6 +29,7 @@ from tasks.restore.maps import path_of_map
 THREADS = 4
 JPEG_END = b"\xff\xd9"
 AGAIN = "run again: it is made anew"
+HARMONIZED = "harmonized"  # below an output of isovox harmonize: a folder a site, of scans that are made of its restored ones
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,27 @@ def _pages(out: Output, key: str) -> Iterator[Problem]:
     remedy = f"make it anew: isovox report {out.uri}"
     for uri in (out.scan_page(key), out.viewer_page(key)):
         if not out.page_whole(uri):
-            yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", fault("a page to its last tag", "less"), remedy)
+            yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", fault("a page to its last tag", _left(uri)), remedy)
     for name in VOLUMES:
         if not out.volume_whole(key, name):
-            yield Problem(f"reports/{key}/{name}.js", "page-damaged", fault("a volume to its last sign", "less"), remedy)
+            got = _left(out.volume(key, name))
+            yield Problem(f"reports/{key}/{name}.js", "page-damaged", fault("a volume to its last sign", got), remedy)
     try:
         whole = files.read_bytes(out.picture(key)).endswith(JPEG_END)
     except FileNotFoundError:
         whole = False
     if not whole:
-        yield Problem(f"reports/{key}.jpg", "picture-damaged", fault("a JPEG picture to its end", "less"), remedy)
+        got = _left(out.picture(key))
+        yield Problem(f"reports/{key}.jpg", "picture-damaged", fault("a JPEG picture to its end", got), remedy)
 
 
-def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
-    """All of one scan."""
+def _left(uri: str) -> str:
+    """What came of a file that is not whole."""
+    return "less" if files.exists(uri) else "none"
+
+
+def _look(out: Output, planned: dict[str, ScanPlan], key: str, *, alone: bool) -> Found:
+    """All of one scan; ``alone``: its files, no images in a store and no pages."""
     scan, record = planned.get(key), out.read_record(key)
     if record is None:
         if not files.exists(out.record(key)):
@@ -161,19 +169,19 @@ def _look(out: Output, planned: dict[str, ScanPlan], key: str) -> Found:
         return Found(failed=1)
     if scan is not None and record.digest != scan.digest:
         return Found(waiting=1)
-    problems = [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
+    problems = [*_compared(out, record)] if alone else [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
     named = tuple(Problem(problem.where, problem.code, problem.what, problem.remedy, problem.image, key) for problem in problems)
-    return Found(named, scans=1, files=len(record.outputs), images=3 + len(record.maps))
+    return Found(named, scans=1, files=len(record.outputs), images=0 if alone else 3 + len(record.maps))
 
 
-def verify_scan(out: Output, planned: dict[str, ScanPlan], key: str, attempts: int = 4) -> Found:
+def verify_scan(out: Output, planned: dict[str, ScanPlan], key: str, attempts: int = 4, *, alone: bool = False) -> Found:
     """Re-read all of one scan; a storage that fails for good is a problem, too.
 
     Raises:
         AccessError: the storage refuses us.
     """
     try:
-        return files.retrying(lambda: _look(out, planned, key), attempts)
+        return files.retrying(lambda: _look(out, planned, key, alone=alone), attempts)
     except AccessError:
         raise
     except Exception as error:
@@ -227,17 +235,42 @@ def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
         yield Problem("isovox/plan.json", "plan-damaged", fault("a plan with its digest", "none"))
     if not out.page_whole(out.cohort_page):
         remedy = f"make it anew: isovox report {out.uri}" if plan else AGAIN
-        yield Problem("report.html", "page-damaged", fault("a page to its last tag", "less"), remedy)
+        yield Problem("report.html", "page-damaged", fault("a page to its last tag", _left(out.cohort_page)), remedy)
     if any(record.outputs for record in out.records()) and not files.exists(out.viewer_script):
         remedy = f"make it anew: isovox report {out.uri}"
         yield Problem("reports/niivue.js", "page-damaged", fault("the JavaScript that the viewers share", "none"), remedy)
+    yield from _description(out)
+    yield from _database(out)
+
+
+def _description(out: Output) -> Iterator[Problem]:
     try:
         generator = files.read_json(out.path("dataset_description.json"))["GeneratedBy"][0]["Name"]
     except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
         generator = None
     if generator is None:
         yield Problem("dataset_description.json", "description-damaged", fault("the dataset's description", "none"))
-    yield from _database(out)
+
+
+def parts_of(out: Output) -> list[Output]:
+    """The folders that an output is verified by: itself; of isovox harmonize each site's restored scans, and its harmonised ones.
+
+    Raises:
+        UsageError: no-run, where isovox harmonize has made no site yet.
+    """
+    if claim.kind_of(out.uri) != "harmonize":
+        return [out]
+    restored = [site for site in map(out.path, sorted(files.listdir(out.uri))) if claim.kind_of(site) == "run"]
+    made = [out.path(HARMONIZED, site) for site in sorted(files.listdir(out.path(HARMONIZED)))]
+    parts = [Output(uri) for uri in restored + [uri for uri in made if files.listdir(files.join(uri, "isovox", "scans"))]]
+    if not parts:
+        raise UsageError("no-run", f"sites in {out.uri}", "none", "let isovox harmonize go on first")
+    return parts
+
+
+def made_of_others(out: Output) -> bool:
+    """Whether an output's scans are made of those of another one, as harmonised ones are: no plan, no store and no pages."""
+    return claim.kind_of(out.uri) is None and not files.exists(out.store)
 
 
 def keys_of(out: Output, plan: CohortPlan | None) -> list[str]:
@@ -257,22 +290,32 @@ def verify(out: Output, tell: Tell = nobody) -> Found:
     """Re-read a whole output, a few scans at a time.
 
     Args:
-        out: of a run; local or on S3.
+        out: of a run, or of the scans that were made of one's; local or on S3.
         tell: hears of each scan.
 
     Raises:
         UsageError: no run was there.
     """
     plan = read_plan(out)
-    keys = keys_of(out, plan)
+    keys, alone = keys_of(out, plan), made_of_others(out)
     attempts = 1 + (plan.settings.compute.retries if plan else 3)
-    total = Found(tuple(_cohort(out, plan))) + files.retrying(lambda: _states(out, keys), attempts)
-    look = partial(verify_scan, out, {scan.key: scan for scan in plan.scans} if plan else {}, attempts=attempts)
+    total = Found(tuple(_description(out) if alone else _cohort(out, plan)))
+    total += files.retrying(lambda: _states(out, keys), attempts)
+    planned = {scan.key: scan for scan in plan.scans} if plan else {}
+    look = partial(verify_scan, out, planned, attempts=attempts, alone=alone)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="verify") as pool:
         for part in pool.map(look, keys):
             total += part
             tell(Advanced("scans"))
     return total
+
+
+def below(out: Output, part: Output, verified: Found) -> Found:
+    """What was read of a part of an output, its problems by their paths in the output."""
+    path = part.uri.removeprefix(out.uri).strip("/")
+    if not path:
+        return verified
+    return replace(verified, problems=tuple(replace(each, where=files.join(path, each.where)) for each in verified.problems))
 
 
 def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:

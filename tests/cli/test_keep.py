@@ -146,12 +146,56 @@ def test_what_is_mended_is_made_anew_by_the_next_run_with_the_same_bytes(out, so
     for path in ("measured/image/c/0/0/0", "cubic/restored/image/c/0/0/0", "cubic/consistency/x/c/0"):
         change(out / STORE / "sub-02_T1w" / path)
     assert isovox("verify", out, "--mend") == 3
-    assert "1 scans will be made anew by the next run: sub-02_T1w" in capsys.readouterr().out
+    assert "1 scan will be made anew by the next run: sub-02_T1w" in capsys.readouterr().out
     assert isovox("verify", out) == 0
     assert "verified 2 scans" in capsys.readouterr().out
     restore_all(str(source), str(out))
     assert isovox("verify", out) == 0
     assert products(out) == expected
+
+
+@pytest.fixture
+def harmonized(out, tmp_path) -> Path:
+    """An output of ``isovox harmonize``: a site's run, and scans that were made of its own, which have neither plan nor pages."""
+    whole = tmp_path / "whole"
+    site, made = whole / "north", whole / "harmonized" / "north"
+    shutil.copytree(out, site)
+    for path in ("dataset_description.json", "isovox/scans", *(f"sub-0{n}" for n in (1, 2, 3))):
+        copy = shutil.copytree if (out / path).is_dir() else shutil.copy
+        (made / path).parent.mkdir(parents=True, exist_ok=True)
+        copy(out / path, made / path)
+    for folder, kind in ((whole, "harmonize"), (site, "run")):
+        (folder / "isovox").mkdir(exist_ok=True)
+        (folder / "isovox" / "kind.json").write_text(json.dumps({"Kind": kind}))
+    return whole
+
+
+def test_an_output_of_harmonising_is_verified_site_by_site(harmonized, capsys):
+    assert isovox("verify", harmonized) == 0
+    assert "verified 6 scans: 12 files by sha256, 9 images by every block; no problem" in capsys.readouterr().out
+    change(harmonized / "harmonized" / "north" / f"{SCAN}.nii.gz")
+    change(harmonized / "north" / STORE / "sub-01_T1w" / "measured/image/c/0/0/0")
+    assert isovox("verify", harmonized) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"north/{STORE}/sub-01_T1w/measured: block-torn")
+    assert lines[1].startswith(f"harmonized/north/{SCAN}.nii.gz: output-damaged")
+    assert lines[2].endswith("2 problems")
+
+
+def test_harmonised_scans_lack_no_pages_and_lose_no_record(harmonized, capsys):
+    made = harmonized / "harmonized" / "north"
+    change(made / f"{SCAN}.nii.gz")
+    assert isovox("verify", made, "--mend") == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1] for line in lines[:-2]] == ["output-damaged"]
+    assert len(list((made / "isovox" / "scans").iterdir())) == 3
+
+
+def test_where_harmonising_made_no_site_yet_that_is_said(tmp_path, capsys):
+    (tmp_path / "isovox").mkdir()
+    (tmp_path / "isovox" / "kind.json").write_text('{"Kind": "harmonize"}')
+    assert isovox("verify", tmp_path) == 2
+    assert "no-run: expected sites in" in capsys.readouterr().err.lower()
 
 
 def test_scans_that_wait_or_failed_are_no_damage(out, capsys):
