@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from cli.helpers.options import add_more, add_settings
 
     add_settings(parser, EvaluationSettings, POSITIONAL)
+    named = next(action for action in parser._actions if action.dest == "protocol")  # noqa: SLF001 - argparse has no other way
+    named.help = f"{named.help}; or {HARMONISATION}: how alike ways of harmonising make the volumes of simulated scanners"
     add_more(parser, HarmonisationTrial, EvaluationSettings, HARMONISATION)
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
 
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run the command."""
     from cli.helpers.options import settings_from
+    from core.methods import registry
     from flows.evaluate import evaluate
     from flows.runs.progress import be_quiet
     from infra.clusters import check_cluster
@@ -41,6 +44,8 @@ def execute(options: argparse.Namespace) -> int:
         be_quiet()
     if options.protocol == HARMONISATION:
         return _harmonisation(options)
+    if options.protocol is not None and options.protocol not in (names := [*registry.protocols(), HARMONISATION]):
+        raise registry.unknown("unknown-protocol", options.protocol, names, "choose one of them")
     settings = settings_from(options, EvaluationSettings)
     check_cluster(settings.compute)
     with terminable():

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cli.helpers.console import FAILED, OK, calm, refuse_while_busy
+from cli.helpers.console import FAILED, OK, calm, refuse_while_busy, say
 from cli.plan import plan_with
 from core.settings.run import RunSettings
 
@@ -63,7 +63,14 @@ def execute(options: argparse.Namespace) -> int:
         waiting("starting services, and looking at the scans meanwhile")
         plan, records = run_beside(out, make)
     if not options.quiet:
-        from cli.helpers.tables import show
-
-        show(records, out, plan)
+        show_all(records, out, plan)
     return FAILED if any(record.state == "failed" for record in records) else OK
+
+
+def show_all(records: list[ScanRecord], out: Output, plan: CohortPlan) -> None:
+    """What became of each scan, and what is to be known of all of them."""
+    from cli.helpers.tables import show
+
+    show(records, out, plan)
+    for note in plan.notes:
+        say(f"note: {note}")

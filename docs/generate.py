@@ -341,7 +341,8 @@ def record_fields() -> str:
 
 def quality_fields() -> str:
     """A table of the figures of quality."""
-    lines = "".join(f"| `{check.figure}` | {check.title}{', ' + check.unit if check.unit else ''} |\n" for check in CHECKS)
+    units = {"": "", "%": ", a share: 0.01 is the 1 % of pages and reasons"}
+    lines = "".join(f"| `{check.figure}` | {check.title}{units.get(check.unit, ', ' + check.unit)} |\n" for check in CHECKS)
     return f"| figure | what it is |\n| --- | --- |\n{lines}"
 
 

@@ -146,4 +146,5 @@ def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     chosen = "psnr" if "psnr" in learned.figures else "score"
     version = models.add(model, learning.name, {f"validation_{chosen}": learned.figures[chosen]})
     result = f"kept step {learned.best_step}, validation {learned.figures[chosen]:.2f}" + (" dB" if chosen == "psnr" else "")
+    result += f" (cubic interpolation {learned.figures['psnr_cubic']:.2f})" if "psnr_cubic" in learned.figures else ""
     return f"{progress}, {result}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"

@@ -108,6 +108,13 @@ def _fused(plan: CohortPlan) -> str:
     return f"{counted(len(together), 'person')} had scans that were restored together, {sum(together)} in all."
 
 
+def _evened(records: Sequence[ScanRecord]) -> str:
+    evened = sum("banding_removed" in record.quality for record in records)
+    if not evened:
+        return ""
+    return f"Every second slice of {counted(evened, 'scan')} was brighter or darker than those beside it, and was evened first."
+
+
 def _checked(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
     flagged = sum(record.state == "flagged" for record in records)
     failed = plan.planned - len(records)
@@ -146,6 +153,7 @@ def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[
         restored_by(made, numbers) if made else "No scan was restored.",
         _choice(plan),
         _fused(plan),
+        _evened(made),
         repaired,
         _checked(plan, made),
         f"Random numbers began at seed {plan.settings.seed}; the plan's SHA-256 begins with {plan.digest[:12]}.",

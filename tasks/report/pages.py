@@ -190,6 +190,7 @@ def scan_page(view: ScanView) -> str:
         provenance=list(_provenance(record)),
         together=_together(record),
         coarser=_coarser(view),
+        banding=banding_taken_out(record),
     )
 
 
@@ -219,6 +220,15 @@ def _coarser(view: ScanView) -> str:
     """What resolution a restored scan has lost, in words; "" where none."""
     before, after = min(view.measured_grid.spacing), min(view.target.spacing)
     return f"voxels of {before:.3g} mm became {after:.3g} mm: finer detail was left out" if before < FINER * after else ""
+
+
+def banding_taken_out(record: ScanRecord) -> str:
+    """By how much a scan's slices were evened before it was restored, in words; "" where they were not."""
+    gain = record.quality.get("banding_removed")
+    if gain is None:
+        return ""
+    which = "brighter" if gain > 0 else "darker"
+    return f"every second measured slice was {abs(gain):.1%} {which} than those beside it; that was taken out before restoring"
 
 
 def _about(record: ScanRecord, name: str) -> str:

@@ -12,9 +12,13 @@ import pytest
 
 from cli import main as cli
 from cli.helpers.options import add_settings, settings_from
+from cli.run import show_all
 from core.errors import UsageError
+from core.io.output import Output
 from core.settings.run import RunSettings
 from infra import clusters
+from tasks.pipeline.discover import plan_cohort
+from tests.cases.makers import bids
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("numpy", "torch", "prefect", "mlflow", "dask", "pydantic", "zarr", "nibabel", "rich")
@@ -198,3 +202,20 @@ logging.getLogger("tasks.restore").debug("no")
 print(bar.getvalue().count("INFO    tasks.restore: goes on from step 3"), bar.getvalue().count(chr(10)), os.environ[logs.SHOWN])
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout == "1 1 1\n"
+
+
+def test_a_run_ends_with_what_is_to_be_known_of_all_scans(tmp_path, capsys):
+    bids(tmp_path / "in", "01")
+    settings = {"input": str(tmp_path / "in"), "out": str(tmp_path / "out"), "voxel_size": 6, "method": "nearest"}
+    show_all([], Output(settings["out"]), plan_cohort(RunSettings.model_validate(settings)))
+    assert "note: 1 scan has voxels of" in capsys.readouterr().out
+
+
+def test_harmonisation_is_named_among_what_can_be_evaluated(tmp_path, capsys):
+    assert cli.main(["evaluate", "harmonisatoin", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "srmri, harmonisation" in told
+    assert "Did you mean harmonisation?" in told
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--help"])
+    assert "or harmonisation:" in " ".join(capsys.readouterr().out.split())

@@ -51,6 +51,7 @@ def train(home, cohort, out, *more, check=True) -> subprocess.CompletedProcess[s
 def test_a_training_that_was_killed_goes_on_to_the_same_model(cohort, home, tmp_path):
     said = train(home, cohort, tmp_path / "whole", "--test", "04").stdout
     assert "models:/unet-3d/1 (champion)" in said
+    assert " dB (cubic interpolation " in said
     assert "failed sub-05_T1w: not-nifti: expected" in said or "failed sub-05_T1w: not-gzip: expected" in said
     model = tmp_path / "whole" / "model"
     card = (model / "README.md").read_text()

@@ -118,3 +118,10 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
 def test_every_way_of_harmonising_has_its_words():
     assert set(INTENSITY) == set(get_args(HarmonizeSettings.model_fields["intensity"].annotation)) - {"none"}
     assert set(STEPS) == set(VolumeSteps.model_fields)
+
+
+def test_words_say_whose_banding_was_taken_out(tmp_path):
+    _, plain = words(tmp_path, [record("a", "unires")])
+    assert "evened" not in plain.paragraph
+    _, made = words(tmp_path, [record("a", "unires", quality={"banding_removed": -0.05}), record("b", "unires")])
+    assert "Every second slice of 1 scan was brighter or darker than those beside it, and was evened first." in made.paragraph

@@ -340,3 +340,11 @@ def test_a_page_says_what_went_into_a_fused_scan_and_what_became_coarser(scan_vi
     assert "restored from 2 scans of this person together: sub-01_T1w.nii.gz, sub-01_acq-sag_T1w.nii.gz" in text
     assert "voxels of 0.7 mm became 1 mm: finer detail was left out" in text
     assert "jane" not in text
+
+
+@pytest.mark.parametrize(("gain", "which"), [(0.051, "5.1% brighter"), (-0.051, "5.1% darker")])
+def test_a_page_says_that_banding_was_taken_out(scan_view: ScanView, gain: float, which: str) -> None:
+    assert "<b>Banding:</b>" not in scan_page(scan_view)
+    evened = scan_view.record.model_copy(update={"quality": scan_view.record.quality | {"banding_removed": gain}})
+    text = scan_page(dataclasses.replace(scan_view, record=evened))
+    assert f"<b>Banding:</b> every second measured slice was {which} than those beside it" in text
