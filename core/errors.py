@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, half characters
 
@@ -92,6 +94,26 @@ class RestorationError(IsovoxError):
 
 class UsageError(IsovoxError):
     """An option or a configuration that cannot be meant; exit code 2."""
+
+
+@contextmanager
+def naming(option: str, instead: str) -> Iterator[None]:
+    """Let usage errors name the option that the command at hand has.
+
+    Args:
+        option: as it is named where the error is raised ("--suffix").
+        instead: as this command calls it.
+
+    Raises:
+        UsageError: what was raised within, in those words.
+    """
+    try:
+        yield
+    except UsageError as error:
+        words = [text.replace(option, instead) for text in (error.wanted, error.got, error.remedy)]
+        if words == [error.wanted, error.got, error.remedy]:
+            raise
+        raise UsageError(error.code, *words) from error
 
 
 class SettingsError(UsageError, ValueError):

@@ -19,7 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
-from core.errors import UsageError
+from core.errors import UsageError, naming
 from core.harmonize import model
 from core.harmonize.images.fit import Look, fit_again, fit_first, fit_last, wants_look
 from core.harmonize.images.intensity import CAUTIONS, Normaliser
@@ -35,7 +35,7 @@ from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
 from flows.runs.progress import bars, note, waiting
-from flows.runs.sites import given_harmonizer, given_maps, restoration_of, run_settings, sites_for
+from flows.runs.sites import BY_CONTRAST, given_harmonizer, given_maps, restoration_of, run_settings, sites_for
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
@@ -68,7 +68,8 @@ def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], lis
     state = reprocess_cohort.with_options(name=f"restore-{site.name}")(how, return_state=True)
     if state.is_crashed() or (state.is_failed() and not files.exists(out.ending)):
         error = state.result(raise_on_failure=False)
-        raise error if isinstance(error, Exception) else RuntimeError(state.message)
+        with naming(*BY_CONTRAST):
+            raise error if isinstance(error, Exception) else RuntimeError(state.message)
     plan = CohortPlan.model_validate(files.read_json(out.plan))
     members: list[Member] = []
     refused: list[Refused] = []

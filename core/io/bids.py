@@ -7,7 +7,7 @@ or relative to the table) and may have ``participant_id``, ``session_id``, ``suf
 
 from __future__ import annotations
 
-from core.errors import AccessError, UsageError
+from core.errors import AccessError, UsageError, naming
 from core.io import files, s3
 from core.io.inventory.entries import Entry, Listing, listing
 from core.io.layouts.base import Discovery
@@ -85,7 +85,8 @@ def label_images(uri: str) -> list[Source | Refused]:
         UsageError: as ``survey``.
     """
     if not uri.lower().endswith(".tsv") or files.is_folder(uri):
-        return discover(uri, Selection(suffix=("dseg",)))
+        with naming("--suffix", "--labels"):
+            return discover(uri, Selection(suffix=("dseg",)))
     if not files.exists(uri):
         raise UsageError("input-missing", "a table of label images", f"nothing at {uri}", "check the path")
     discovery = from_table(uri, Selection(), labels=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from core.engine.records import ScanRecord
 from core.io import files
-from core.io.tables import read_table
+from core.io.tables import Row, read_table, text_of
 
 UNKNOWN = {"", "n/a"}
 KEY = "participant_id"
@@ -49,6 +51,70 @@ def _value(text: str) -> float | str:
     except ValueError:
         return text
     return number if math.isfinite(number) else text
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A participants.tsv, line by line.
+
+    Attributes:
+        columns: their names as they are written, by those in lower case.
+        rows: of each person by label, which may have several; "" those of lines that name none.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+
+    def with_people(self, others: Lines, labels: Mapping[str, str]) -> Lines:
+        """These lines, and those of some persons of another table; columns that it has not stay.
+
+        Args:
+            others: lines of the other table.
+            labels: of the persons in the other table, by those that they have here.
+
+        Returns:
+            the lines of both; this very value where the other table adds nothing.
+        """
+        rows = dict(self.rows)
+        for here, there in labels.items():
+            if lines := others.rows.get(there):
+                own = {name: cell for name, cell in self.rows.get(here, [{}])[-1].items() if name not in others.columns}
+                rows[here] = [own | row | {KEY: f"sub-{here}"} for row in lines]
+        return self if rows == self.rows else Lines({**self.columns, **others.columns}, rows)
+
+    def text(self) -> str:
+        """The table, the persons in the order of their labels."""
+        columns = [KEY, *(name for name in self.columns if name != KEY)]
+        lines = [[KEY, *(self.columns[name] for name in columns[1:])]]
+        lines += [[row.get(name) or "n/a" for name in columns] for label in sorted(self.rows) for row in self.rows[label]]
+        return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def lines_in(root: str) -> Lines:
+    """The lines of the participants.tsv of a dataset; none where it has no such table.
+
+    Args:
+        root: folder of the dataset.
+
+    Raises:
+        UsageError: a participants.tsv that is no table.
+    """
+    uri = files.join(root, "participants.tsv")
+    try:
+        names, lines = read_table(uri)
+        written = re.split(r"[\r\n]", text_of(uri), maxsplit=1)[0].split("\t")
+    except (FileNotFoundError, NotADirectoryError):
+        return Lines()
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in lines.values():
+        label = row.get(KEY, "").removeprefix("sub-")
+        rows["" if label in UNKNOWN else label].append({name: row.get(name) or "n/a" for name in names if name})
+    return Lines({name: word.strip() for name, word in zip(names, written, strict=True) if name}, dict(rows))
+
+
+def write_lines(root: str, lines: Lines) -> None:
+    """Write the participants.tsv of a dataset."""
+    files.write_atomic(files.join(root, "participants.tsv"), lines.text().encode())
 
 
 def _table(records: Iterable[ScanRecord]) -> str:

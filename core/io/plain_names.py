@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.io.derivatives import UNNAMED, derivative_stem
@@ -72,8 +72,10 @@ WITHOUT = re.compile(r"(?<![^\W_])(w/?o|without|non?|pre)[\W_]+(contrast|gadolin
 PLUS = re.compile(r"(?<![^\W_])c\+|\+ ?c(?![^\W_])", re.IGNORECASE)  # "T1 +C", "T1 C+"
 NUMBER = re.compile(r"\d{1,3}(mm)?|p\d")
 WORD = re.compile(r"[^\W_]+")
+SUB = re.compile(r"sub(?=\d)", re.IGNORECASE)  # of "sub05"; "subject05" and "subA" are words
 HEX = 6
 LONGEST = 40  # characters of a label
+Person = tuple[tuple[str, ...], Hashable]  # the words of a label, and what else tells persons apart
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _label(words: Sequence[str]) -> str:
 
 def _persons(scans: Sequence[Unnamed], root: str) -> dict[str, str]:
     """The label of each scan's person, by the scan's path."""
-    identity: dict[str, tuple[tuple[str, ...], Hashable]] = {}
+    identity: dict[str, Person] = {}
     for first, study in _studies(scans).items():
         for scan in study:
             identity[scan.path] = (tuple(_person_of_folders(_shared_folders(study))), first)
@@ -201,7 +203,20 @@ def _persons(scans: Sequence[Unnamed], root: str) -> dict[str, str]:
         person: label if person[1] == "stated" or len(same[label.casefold()]) == 1 else f"{label}{hex_of(repr(person))}"
         for person, label in wanted.items()
     }
-    return {path: labels[person] for path, person in identity.items()}
+    bare = _bare({person: label for person, label in labels.items() if person[1] != "stated"}, labels.values())
+    return {path: bare.get(person, labels[person]) for path, person in identity.items()}
+
+
+def _bare(labels: Mapping[Person, str], every: Iterable[str]) -> dict[Person, str]:
+    """Labels without a ``sub`` that stands before a number, where no other person has or would have what is left.
+
+    Args:
+        labels: that may lose it, by persons.
+        every: label of the cohort.
+    """
+    short = {person: SUB.sub("", label) for person, label in labels.items() if SUB.match(label)}
+    count = Counter(label.casefold() for label in (*every, *short.values()))
+    return {person: label for person, label in short.items() if count[label.casefold()] == 1}
 
 
 def hex_of(text: str) -> str:

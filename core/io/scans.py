@@ -87,13 +87,27 @@ class Candidate:
     said: dict[str, set[str]]
 
 
-def candidate(path: str, entities: Entities) -> Candidate:
-    """What a selection goes by, from the entities and the folder of a person."""
+def candidate(path: str, entities: Entities, stem: str = "") -> Candidate:
+    """What a selection goes by.
+
+    Args:
+        path: relative to the input.
+        entities: of the name, or of a line in a table.
+        stem: path of the restored image in the output, of a scan whose own name is not BIDS: its person and contrast count too.
+    """
     labels = {name: {value} for name, value in entities.items()}
     top = path.partition("/")[0]
     if top.startswith("sub-") and top != path:
         labels.setdefault("sub", set()).add(top.removeprefix("sub-"))
+    if stem:
+        labels.setdefault("sub", set()).add(stem.partition("/")[0].removeprefix("sub-"))
+        labels.setdefault("suffix", set()).add(stem.rpartition("_")[2])
     return Candidate(path, labels)
+
+
+def is_asked(suffix: str | None, selection: Selection) -> bool:
+    """Whether a selection names a suffix, in capitals or not."""
+    return suffix is not None and suffix.casefold() in {wanted.casefold() for wanted in selection.suffix}
 
 
 OPTIONS = {  # of the command line: the entity, and its prefix in BIDS
@@ -126,7 +140,7 @@ class Filters:
         for option, (name, entity, prefix) in OPTIONS.items():
             wanted = {label.removeprefix(prefix) for label in getattr(self._selection, name)}
             if wanted and scans:
-                _check_labels(option, wanted, {label for scan in scans for label in scan.said.get(entity, ())})
+                _check_labels(option, entity, wanted, {label for scan in scans for label in scan.said.get(entity, ())})
                 remaining = self._apply(option, sorted(wanted), remaining, left, _has(entity, wanted))
         if self._selection.exclude:
             patterns = patterns_of(self._selection.exclude)
@@ -150,18 +164,25 @@ class Filters:
         return passed
 
 
+def _plain(entity: str, labels: Iterable[str]) -> dict[str, str]:
+    """Labels by what they are compared by: suffixes without regard to capitals."""
+    return {label.casefold() if entity == "suffix" else label: label for label in sorted(labels)}
+
+
 def _has(entity: str, wanted: set[str]) -> Callable[[Candidate], bool]:
-    return lambda scan: bool(scan.said.get(entity, set()) & wanted)
+    asked = _plain(entity, wanted).keys()
+    return lambda scan: bool(_plain(entity, scan.said.get(entity, ())).keys() & asked)
 
 
-def _check_labels(option: str, wanted: set[str], there: set[str]) -> None:
-    if gone := sorted(wanted - there):
+def _check_labels(option: str, entity: str, wanted: set[str], there: set[str]) -> None:
+    known = _plain(entity, there)
+    if gone := [label for label in sorted(wanted) if not _plain(entity, [label]).keys() & known.keys()]:
         code = "participant-missing" if option == "--participant-label" else "label-missing"
         what = "participants of the dataset" if code == "participant-missing" else "labels that scans have"
-        raise UsageError(code, what, ", ".join(gone), f"check {option}; there are {_some(there)}")
+        raise UsageError(code, what, ", ".join(gone), f"check {option}; there are {_some(known.values())}")
 
 
-def _some(labels: set[str], most: int = 8) -> str:
+def _some(labels: Iterable[str], most: int = 8) -> str:
     ordered = sorted(labels)
     return (", ".join(ordered[:most]) + (" …" if len(ordered) > most else "")) or "none"
 

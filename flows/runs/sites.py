@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.engine.plan import CohortPlan
-from core.errors import UsageError
+from core.errors import UsageError, naming
 from core.harmonize import model
 from core.harmonize.voxelwise import Maps
 from core.io import files
@@ -18,6 +18,8 @@ from flows.weights import choose_weights
 from tasks.harmonize.asked import check_apart, check_contrast, check_reference, of_persons
 from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, sites_of, write_table
+
+BY_CONTRAST = ("--suffix", "--contrast")  # the option of a run, and that by which this command says the same
 
 
 def sites_for(settings: HarmonizeSettings) -> list[Site]:
@@ -119,4 +121,5 @@ def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
     if given is not None:
         given.check_same(**restoration_of(settings, sites[0]))
     runs = {site.name: run_settings(site, settings) for site in sites}
-    return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]
+    with naming(*BY_CONTRAST):
+        return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]

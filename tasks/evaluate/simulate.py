@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from core.engine.records import ScanRecord
 from core.errors import InputError, IsovoxError, UsageError
 from core.geometry.grid import Array, Grid
-from core.io import bids, claim, files, nifti, readers, simulated
+from core.io import bids, claim, files, nifti, participants, readers, simulated
 from core.io.arrays.slabs import StoredAs
 from core.io.bids import Refused, Source
 from core.io.names import IMAGES
@@ -179,6 +179,8 @@ def simulate(
 ) -> list[ScanRecord]:
     """Make scans of low resolution from all scans of a cohort; those that are there are skipped.
 
+    What the cohort's participants.tsv says of their persons is taken over, beside what that of the output says of others.
+
     Args:
         settings: which cohort, where to, how.
         tell: hears of each scan.
@@ -189,16 +191,35 @@ def simulate(
         one record a scan, in the order of their keys.
 
     Raises:
-        UsageError: no such input, nothing that fits the selection, or a setting that cannot be meant.
+        UsageError: no such input, nothing that fits the selection, a setting that cannot be meant, or a participants.tsv that is
+            no table.
     """
     job, scans = find(settings, keys)
+    known, there = participants.lines_in(settings.input), participants.lines_in(settings.out)
     claim.mark(settings.out, "simulate")
     files.remove_leftovers(settings.out)
     about = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
     simulated.write_dataset_files(settings.out, settings.input, about)
     made = iter(_simulated(job, tell, dispatch))
     tell(Advanced("scans", len(scans) - len(job.sources)))
-    return [_failed(scan.key, scan.code, scan.reason) if isinstance(scan, Refused) else next(made) for scan in scans]
+    records = [_failed(scan.key, scan.code, scan.reason) if isinstance(scan, Refused) else next(made) for scan in scans]
+    if (both := there.with_people(known, _persons(job, records))) is not there:
+        participants.write_lines(settings.out, both)
+    return records
+
+
+def _persons(job: Job, records: Sequence[ScanRecord]) -> dict[str, str]:
+    """Labels of the persons in the cohort whose scans are there, by their labels in the output."""
+    there = {record.key for record in records if record.state != "failed"}
+    return {
+        _label(job.stems[source.key]): source.entities.get("sub") or _label(source.stem)
+        for source in job.sources
+        if source.key in there
+    }
+
+
+def _label(stem: str) -> str:
+    return stem.partition("/")[0].removeprefix("sub-")
 
 
 def _simulated(job: Job, tell: Tell, dispatch: Dispatch) -> list[ScanRecord]:

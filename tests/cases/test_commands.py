@@ -64,14 +64,14 @@ def test_series_of_dicom_are_harmonised_by_a_table_and_refused_where_nothing_nam
         def edit(plane, at, voxels=voxels):
             plane.PixelData = voxels[:, :, at].T.tobytes()
 
-        series(tmp_path / "heads" / f"p{number}" / "t1", shape=shape, edit=edit)
+        series(tmp_path / "heads" / f"p{number}" / "s1", shape=shape, edit=edit)
     heads = tmp_path / "heads"
-    (heads / "p5" / "t1" / "IM0017").write_bytes(b"")
+    (heads / "p5" / "s1" / "IM0017").write_bytes(b"")
     code, said = told(capsys, "harmonize", f"a={heads}", tmp_path / "out", *SITES)
     assert code == 2
-    assert "label-missing: expected labels that scans have, but got T1w" in said
+    assert "label-missing: expected labels that scans have, but got T1w. Check --contrast" in said
     table = tmp_path / "sites.tsv"
-    table.write_text("path\tsite\n" + "".join(f"{heads}/p{n}/t1\t{'ab'[n % 2]}\n" for n in range(1, 6)))
+    table.write_text("path\tsite\n" + "".join(f"{heads}/p{n}/s1\t{'ab'[n % 2]}\n" for n in range(1, 6)))
     code, said = told(capsys, "harmonize", table, tmp_path / "by-table", *SITES)
     assert code == 3, said
     assert "dicom-members" in said

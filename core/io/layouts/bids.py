@@ -14,7 +14,7 @@ from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_nifti, role, without_extension
 from core.io.readers import Image, Trouble, read
-from core.io.scans import Candidate, Filters, Source, candidate, simulation
+from core.io.scans import Candidate, Filters, Source, candidate, is_asked, simulation
 from core.settings.scans import Selection
 
 FILE = re.compile(r"(sub-[^/]+)/(?:(ses-[^/]+)/)?(?:([a-z]+)/)?[^/]+")
@@ -115,7 +115,7 @@ def _why_left(path: str, entities: Entities, selection: Selection) -> str:
     """The kind by which an image is left out whatever the labels; "" where it is meant: intensities in anat/, or a suffix."""
     if is_own(entities):
         return "own"
-    asked = entities.get("suffix") in selection.suffix
+    asked = is_asked(entities.get("suffix"), selection)
     if (kind := role(path)) and not (asked and kind == "mask"):
         return kind
     if not path.startswith("sub-") and path.partition("/")[0] in BESIDE:

@@ -13,7 +13,7 @@ from core.io.layouts.bids import group_of
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension
 from core.io.plain_names import Unnamed, stems_of
 from core.io.readers import Image, Trouble, read
-from core.io.scans import Candidate, Filters, Source, candidate, simulation
+from core.io.scans import Filters, Source, candidate, is_asked, simulation
 from core.settings.scans import Selection
 
 
@@ -31,7 +31,7 @@ def why_left(path: str, entities: Entities, selection: Selection) -> str:
     """
     if is_own(entities):
         return "own"
-    asked = entities.get("suffix") in selection.suffix
+    asked = is_asked(entities.get("suffix"), selection)
     kind = role(path) or ("mask" if entities.get("suffix") in NOT_SCANS else "")
     return "" if kind == "mask" and asked else kind
 
@@ -46,21 +46,21 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
     discovery.ledger.unread = listing.unread
     reading = read(list(unexplained(listing.entries, discovery)))
     take_rest(reading, discovery)
-    meant: list[tuple[Image | Trouble, str, Entities, Candidate]] = []
+    meant: list[tuple[Image | Trouble, str, Entities]] = []
     for outcome in reading.found():
         inside = inside_of(outcome, root)
         entities = _entities(inside)
         if kind := why_left(outcome.path, entities, selection):
             discovery.leave(outcome.files, kind)
         else:
-            meant.append((outcome, inside, entities, candidate(outcome.path or inside, entities)))
+            meant.append((outcome, inside, entities))
+    stems = stems_of([_unnamed(*scan) for scan in meant], files.name_of(root))
     filters = Filters(selection)
-    left = filters.keep([scan for *_, scan in meant])
+    left = filters.keep([candidate(image.path or inside, entities, stems[inside]) for image, inside, entities in meant])
     discovery.ledger.filters = filters.told
-    stems = stems_of([_unnamed(image, inside, entities) for image, inside, entities, _ in meant], files.name_of(root))
-    for image, inside, entities, scan in meant:
-        if scan.path in left:
-            discovery.leave(image.files, left[scan.path])
+    for image, inside, entities in meant:
+        if (path := image.path or inside) in left:
+            discovery.leave(image.files, left[path])
         else:
             _take(root, image, inside, entities, stems[inside], discovery)
     return discovery

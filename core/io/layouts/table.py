@@ -68,6 +68,19 @@ def _inside(row: Row, folder: str, far: Mapping[str, str]) -> str:
     return far.get(row["path"], without_extension(files.name_of(absolute(row["path"], folder))))
 
 
+def _candidates(rows: Sequence[Row], folder: str) -> list[Candidate]:
+    """What a selection goes by, of each line; no file is opened, so that no words of a DICOM series' header take part."""
+    far, entities = _far_names(rows, folder), [_row_entities(row) for row in rows]
+    names = [_inside(row, folder, far) for row in rows]
+    plain = {
+        name: Unnamed(name, labels)
+        for name, labels in zip(names, entities, strict=True)
+        if all(map(LABEL.fullmatch, labels.values())) and not ("sub" in labels and labels.get("suffix") in SUFFIXES)
+    }
+    stems = stems_of(list(plain.values()), files.name_of(folder))
+    return [candidate(row["path"], labels, stems.get(name, "")) for row, labels, name in zip(rows, entities, names, strict=True)]
+
+
 def _with_stems(
     places: Mapping[tuple[str, ...], list[tuple[int, Source]]], names: Mapping[int, str], folder: str
 ) -> dict[int, Source]:
@@ -137,7 +150,7 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
         got = f"{len(head)} other columns" if any(head) else "an empty table"
         raise UsageError("table-columns", "a column 'path', separated by tabs", got, "name the column of the scans 'path'")
     discovery, folder = Discovery(), files.parent_of(uri)
-    meant: list[tuple[int, Row, Candidate]] = []
+    meant: list[tuple[int, Row]] = []
     for number, raw in rows.items():
         row = {name: value for name, value in raw.items() if value not in UNKNOWN}
         if "path" in row:
@@ -145,22 +158,22 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
             if kind := "" if labels else why_left(row["path"], entities, selection):
                 discovery.leave((f"line {number}",), kind)
             else:
-                meant.append((number, row, candidate(row["path"], entities)))
+                meant.append((number, row))
         else:
             error = InputError("path-missing", "a path", f"none in line {number}", "complete the table")
             discovery.refuse(f"line-{number}", uri, error, (f"line {number}",))
     filters = Filters(selection)
-    left = filters.keep([scan for *_, scan in meant])
+    left = filters.keep(_candidates([row for _, row in meant], folder))
     discovery.ledger.filters = filters.told
-    far = _far_names((row for _, row, scan in meant if scan.path not in left), folder)
+    far = _far_names((row for _, row in meant if row["path"] not in left), folder)
     places: dict[tuple[str, ...], list[tuple[int, Source]]] = defaultdict(list)
-    for number, row, scan in meant:
-        if scan.path in left:
-            discovery.leave((f"line {number}",), left[scan.path])
+    for number, row in meant:
+        if row["path"] in left:
+            discovery.leave((f"line {number}",), left[row["path"]])
         elif source := _taken(row, number, folder, far, discovery):
             place = (str(number),) if labels else _place(source)  # one label image may serve several scans
             places[place].append((number, source))
-    names = {number: _inside(row, folder, far) for number, row, scan in meant if scan.path not in left}
+    names = {number: _inside(row, folder, far) for number, row in meant if row["path"] not in left}
     named = _with_stems(places, names, folder)
     for same in places.values():
         for number, _ in same:

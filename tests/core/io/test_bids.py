@@ -91,6 +91,52 @@ def test_a_selection_means_what_it_means_in_bids_apps(tmp_path, selection, wante
     assert set(sources(bids.discover(root, Selection(**selection)))) == wanted
 
 
+PLAIN = ("p1/T2W.nii.gz", "p2/t2_tra.nii.gz", "patient01/T1_mprage.nii.gz", "patient01/ax_T1_FLAIR.nii.gz", "p2/odd.nii.gz")
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize(
+    ("selection", "wanted"),
+    [
+        ({"suffix": ("T2w",)}, {0, 1}),
+        ({"suffix": ("t2W", "mri")}, {0, 1, 4}),
+        ({"suffix": ("T1w",)}, {2, 3}),
+        ({"suffix": ("mprage", "TRA")}, {1, 2}),  # the last words of the names
+        ({"suffix": ("flair",)}, {3}),
+        ({"participant_label": ("patient01",)}, {2, 3}),
+        ({"participant_label": ("sub-p1", "p2"), "suffix": ("T2w",)}, {0, 1}),
+        ({"exclude": ("sub-patient01",)}, {0, 1, 4}),
+    ],
+)
+def test_plain_names_are_selected_by_person_and_contrast_of_their_outputs(tmp_path, monkeypatch, table, selection, wanted):
+    monkeypatch.chdir(lay_out(tmp_path, *PLAIN, described=False))
+    (tmp_path / "all.tsv").write_text("path\n" + "".join(f"{path}\n" for path in PLAIN))
+    found = bids.discover(str(tmp_path / "all.tsv") if table else str(tmp_path), Selection(**selection))
+    assert {one.relative for one in found if isinstance(one, Source)} == {PLAIN[number] for number in wanted}
+    every = {one.relative: one.stem for one in bids.discover(str(tmp_path)) if isinstance(one, Source)}
+    assert {one.stem for one in found if isinstance(one, Source)} == {every[PLAIN[number]] for number in wanted}
+
+
+def test_labels_of_plain_names_that_are_not_there_are_told_with_those_that_are(tmp_path):
+    root = lay_out(tmp_path, *PLAIN[:3], described=False)
+    with pytest.raises(UsageError, match=r"got 01\. Check --participant-label; there are p1, p2, patient01\."):
+        bids.discover(root, Selection(participant_label=("01",)))
+    with pytest.raises(UsageError, match=r"got FLAIR\. Check --suffix; there are T1w, T2w, mprage, tra\."):
+        bids.discover(root, Selection(suffix=("FLAIR", "t2w")))
+
+
+def test_label_images_are_asked_for_in_capitals_or_not(tmp_path):
+    root = lay_out(tmp_path, "p1/T1.nii.gz", "p1/lesion_Mask.nii.gz", described=False)
+    assert [one.relative for one in bids.discover(root, Selection(suffix=("mask",)))] == ["p1/lesion_Mask.nii.gz"]
+
+
+def test_a_series_is_selected_by_the_contrast_of_its_description(tmp_path):
+    for name, told in (("s1", "t2 tse tra"), ("s2", "t1 sag")):
+        dicom_file(tmp_path / "p1" / name / "0.dcm", SeriesDescription=told)
+    (one,) = bids.discover(str(tmp_path), Selection(suffix=("T2w",)))
+    assert one.relative == "p1/s1"
+
+
 def test_a_participant_that_is_not_there_is_an_error_of_use(tmp_path):
     root = lay_out(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
     with pytest.raises(
@@ -99,6 +145,8 @@ def test_a_participant_that_is_not_there_is_an_error_of_use(tmp_path):
         bids.discover(root, Selection(participant_label=("01", "07")))
     with pytest.raises(UsageError, match=r"label-missing: .* got FLAIR\. Check --suffix; there are T1w"):
         bids.discover(root, Selection(suffix=("FLAIR",)))
+    with pytest.raises(UsageError, match=r"label-missing: .* got dseg\. Check --labels; there are T1w"):
+        bids.label_images(root)
     with pytest.raises(UsageError, match="input-missing"):
         bids.discover(str(tmp_path / "nowhere"))
 

@@ -40,6 +40,11 @@ def named(*paths, root="root", **more):
         ("001_t2_tse_tra", "sub-001_acq-tseTra_desc-restored_T2w"),
         ("patient01_thick/FLAIR", "sub-patient01_acq-thick_desc-restored_FLAIR"),
         ("site A/p-7/T1_2", "sub-siteAp7_run-2_desc-restored_T1w"),
+        ("sub05/T1", "sub-05_desc-restored_T1w"),
+        ("SUB_1/Sub012_t2", "sub-1Sub012_desc-restored_T2w"),
+        ("Sub012_t2", "sub-012_desc-restored_T2w"),
+        ("subject05/T1", "sub-subject05_desc-restored_T1w"),
+        ("subA/T1", "sub-subA_desc-restored_T1w"),
         ("scan17", "sub-scan17_desc-restored_MRI"),
         ("Łódź/T1", "sub-odz_desc-restored_T1w"),
     ],
@@ -61,6 +66,17 @@ def test_the_last_word_of_a_name_is_its_contrast_but_for_t1_flair(path, suffix):
 def test_persons_whose_labels_would_be_one_are_told_apart():
     stems = named("a b/T1", "ab/T1", "AB/T2")
     assert len({stem.partition("/")[0].casefold() for stem in stems.values()}) == 3
+
+
+def test_a_sub_of_the_name_stays_where_a_label_would_be_anothers_without_it():
+    def persons(*paths, **more):
+        return [stem.partition("/")[0] for stem in named(*paths, **more).values()]
+
+    assert persons("sub05/T1", "sub06/T1", "sub06/T2") == ["sub-05", "sub-06", "sub-06"]
+    assert persons("sub05/T1", "05/T1", "sub06/T1") == ["sub-sub05", "sub-05", "sub-06"]
+    assert persons("sub05/T1", "x/y", **{"x/y": {"sub": "05"}}) == ["sub-sub05", "sub-05"]
+    assert persons("x/y", **{"x/y": {"sub": "sub05"}}) == ["sub-sub05"]
+    assert len(set(persons("sub05/T1", "SUB05/T1", "sub 05/T1", "sub0 5/T1"))) == 4
 
 
 def test_like_scans_of_one_person_are_numbered_by_their_paths():
@@ -112,7 +128,7 @@ def test_a_description_is_made_safe():
 names = st.lists(st.text(min_size=1, max_size=60).filter(lambda text: "/" not in text), min_size=1, max_size=3).map("/".join)
 
 
-alike = st.sampled_from(["p/T1", "P/t1", "p1/T1_1", "p1/T1", "p1/run-1_T1", "T1 (1)", "T1"])
+alike = st.sampled_from(["p/T1", "P/t1", "p1/T1_1", "p1/T1", "p1/run-1_T1", "T1 (1)", "T1", "sub1/T1", "1/T1", "Sub1_T1"])
 
 
 @given(st.lists(names | alike, max_size=6, unique=True))

@@ -62,6 +62,37 @@ def sidecars(cohort: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted((cohort.parent / "sim").glob("sub-*/**/*.json"))]
 
 
+def test_what_is_known_of_persons_is_taken_over_and_kept_by_further_calls(cohort):
+    (cohort / "participants.tsv").write_text(
+        "participant_id\tage\tsex\tScore\nsub-03\t9\tF\t1\nsub-02\t40\tF\t\nsub-01\t33\tM\t7\n"
+    )
+    table, head = cohort.parent / "sim" / "participants.tsv", "participant_id\tage\tsex\tScore\n"
+    simulate(settings(cohort, "slice-mask", selection={"participant_label": ("02",)}))
+    assert table.read_text() == head + "sub-02\t40\tF\tn/a\n"
+    simulate(settings(cohort, "slice-profile", selection={"participant_label": ("01",)}))
+    assert table.read_text() == head + "sub-01\t33\tM\t7\nsub-02\t40\tF\tn/a\n"
+    table.unlink()  # as of datasets that were made before
+    simulate(settings(cohort, "slice-mask"))
+    assert table.read_text() == head + "sub-01\t33\tM\t7\nsub-02\t40\tF\tn/a\n"
+
+
+def test_persons_of_plain_names_and_of_failed_scans_have_the_lines_that_are_theirs(tmp_path):
+    write(tmp_path / "data" / "patient01" / "T1.nii.gz", brain((40, 42, 43), seed=0)[0])
+    (tmp_path / "data" / "p2").mkdir()
+    (tmp_path / "data" / "p2" / "T1.nii.gz").write_bytes(b"")
+    (tmp_path / "data" / "participants.tsv").write_text("participant_id\tage\npatient01\t40\np2\t50\n")
+    assert set(states(simulate(settings(tmp_path / "data", "slice-mask"))).values()) == {"done", "file-empty"}
+    (folder,) = (tmp_path / "sim").glob("sub-*")
+    assert (tmp_path / "sim" / "participants.tsv").read_text() == f"participant_id\tage\n{folder.name}\t40\n"
+
+
+def test_a_table_of_persons_that_is_none_is_refused_before_anything_is_written(cohort):
+    (cohort / "participants.tsv").write_text("participant_id,age\nsub-01,40\n")
+    with pytest.raises(UsageError, match="table-delimiter"):
+        simulate(settings(cohort))
+    assert not (cohort.parent / "sim").exists()
+
+
 @pytest.mark.parametrize("operator", ["low-field", "slice-profile", "slice-mask"])
 def test_what_is_written_is_a_bids_dataset_that_names_its_truth(cohort, operator):
     records = simulate(settings(cohort, operator))

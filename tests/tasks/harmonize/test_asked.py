@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError
+from core.io import files
 from core.settings.harmonize import HarmonizeSettings
 from flows.runs.sites import plans_of, run_settings, sites_for
+from tests.cases.makers import nifti
 
 
 def dataset(folder: Path, *labels: str, site: str = "") -> Path:
@@ -75,6 +77,19 @@ def test_a_scan_of_another_contrast_in_a_table_is_refused(tmp_path):
         sites_for(settings_of(f"a={tmp_path}/one.tsv"))
     assert len(sites_for(settings_of(f"a={tmp_path}/one.tsv", contrast="T2w"))) == 1
     assert len(sites_for(settings_of(listed(tmp_path / "t.tsv", lines[0], lines[2])))) == 2
+
+
+def test_sites_of_plain_names_are_taken_by_contrast_and_faults_name_its_option(tmp_path):
+    for path in ("a/p1/T1W.nii.gz", "a/p1/T2W.nii.gz", "b/p3/T1_mprage.nii.gz"):
+        nifti(tmp_path / path)
+    words = [f"{name}={tmp_path / name}" for name in "ab"]
+    plans = plans_of(settings_of(*words))
+    assert [[files.name_of(scan.stem) for scan in plan.scans] for plan in plans] == [
+        ["sub-p1_desc-restored_T1w"],
+        ["sub-p3_acq-mprage_desc-restored_T1w"],
+    ]
+    with pytest.raises(UsageError, match=r"label-missing: .* got T2w\. Check --contrast; there are T1w, mprage\."):
+        plans_of(settings_of(*words, contrast="T2w"))
 
 
 def test_a_scan_at_two_sites_is_refused(tmp_path):
