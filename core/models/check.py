@@ -115,7 +115,7 @@ def _tested(cells: Sequence[GainCell]) -> list[str]:
     if not cells:
         return []
     persons = " to ".join(dict.fromkeys(str(end([cell.persons for cell in cells])) for end in (min, max)))
-    return [f"tested: {len(cells)} cells of contrast, factor and gap, {persons} persons each"]
+    return [f"tested: {len(cells)} cell{'s' * (len(cells) != 1)} of contrast, factor and gap, {persons} persons each"]
 
 
 def _card(folder: str) -> Iterator[Point]:

@@ -50,6 +50,7 @@ def test_the_domain_is_said_in_a_line_and_its_cells_are_counted(model):
     write_domain(str(model), Domain(contrasts=("T1w",), slice_gap=(0.0, 0.3), tested=cells))
     (said,) = (point.said for point in check_model(str(model)) if point.name == "domain")
     assert said == "T1w; gaps of 0 to 30 %; tested: 2 cells of contrast, factor and gap, 8 persons each"
+    assert check._tested(cells[:1]) == ["tested: 1 cell of contrast, factor and gap, 8 persons each"]
 
 
 def test_what_is_not_stated_is_told_and_not_wrong(model):
