@@ -32,6 +32,11 @@ def _size(nbytes: float) -> str:
     return f"{nbytes:.1f} GB"
 
 
+def _sum(items: Sequence[Item]) -> tuple[int, int]:
+    """Files and bytes."""
+    return sum(len(item.paths) for item in items), sum(item.nbytes for item in items)
+
+
 def _list(items: Sequence[Item]) -> None:
     for item in items[:SHOWN]:
         say(f"{item.kind:8} {_size(item.nbytes):>9} {len(item.paths):6} files  {item.what}")
@@ -80,7 +85,9 @@ def _clean_mlflow(out: Output, plan: CohortPlan, options: argparse.Namespace) ->
         say(f"{'MLflow':8} {_size(each.nbytes):>9} {each.files:6} files  {each.what}")
     count, nbytes = sum(each.files for each in there), sum(each.nbytes for each in there)
     question = f"drop what MLflow keeps of {len(there)} deleted runs and models ({_size(nbytes)}, {count} files)?"
-    if not there or options.dry_run or not _agrees(question, yes=options.yes):
+    if there and options.dry_run:
+        return count, nbytes
+    if not there or not _agrees(question, yes=options.yes):
         return 0, 0
     drop(there)
     return count, nbytes
@@ -98,8 +105,13 @@ def execute(options: argparse.Namespace) -> int:
             _list(leftovers.of(kind))
         for note in leftovers.notes:
             say(f"note: {note}")
-        chosen = [] if options.dry_run else _chosen(leftovers, yes=options.yes)
-        count, nbytes = remove(out, chosen)
+        chosen = leftovers.items if options.dry_run else _chosen(leftovers, yes=options.yes)
+        count, nbytes = _sum(chosen) if options.dry_run else remove(out, chosen)
         more, size = _clean_mlflow(out, plan, options)
-    say(f"removed {count + more} files, {_size(nbytes + size)}" if leftovers.items or more else "nothing to remove")
+    say(_ending(count + more, nbytes + size, dry_run=options.dry_run) if leftovers.items or more else "nothing to remove")
     return OK
+
+
+def _ending(count: int, nbytes: float, *, dry_run: bool) -> str:
+    """What went, or would have gone."""
+    return f"{'would remove' if dry_run else 'removed'} {count} files, {_size(nbytes)}"

@@ -71,7 +71,7 @@ def _other(out: Output, kind: str) -> int:
             say(standing.line())
         return OK
     page = files.join(out.uri, "report.html")
-    say(f"an output of isovox {kind}, on which nothing works" + (f"; report: {page}" if files.exists(page) else ""))
+    say(f"an output of isovox {kind}; no process is working on it" + (f"; report: {page}" if files.exists(page) else ""))
     return OK
 
 

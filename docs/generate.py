@@ -294,8 +294,21 @@ def faults() -> dict[str, list[Fault]]:
 
 
 def _sentence(text: str) -> str:
+    """The text as a sentence without its full stop; empty where the message alone says it.
+
+    A command or the name of a file at its start stays as it is typed.
+    """
     plain = " ".join(text.split()).replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
-    return f"{plain[:1].upper()}{plain[1:]}" if plain.strip("…") else "As the message says"
+    first = plain.partition(" ")[0]
+    typed = first == "isovox" or any(mark in first for mark in "_/")
+    return "" if not plain.strip("…") else plain if typed else f"{plain[:1].upper()}{plain[1:]}"
+
+
+def _line(fault: Fault) -> str:
+    """What was expected and what to do, as far as the source says it; empty where it says neither."""
+    wanted, remedy = _sentence(fault.wanted), _sentence(fault.remedy)
+    parts = [f"Expected: {wanted}."] * bool(wanted) + [f"**{remedy}.**"] * bool(remedy)
+    return f"- {' '.join(parts)}\n" if parts else ""
 
 
 TROUBLE = """# Trouble and remedy
@@ -309,6 +322,7 @@ The restored scan was written, and missed a threshold: look at its page before y
 (`isovox run --help`).
 
 """
+IN_MESSAGE = "The message says what was expected and what to do.\n"
 REFUSED = """
 `outside-domain`: restored by `--outside-domain` though its model is not for such scans. `non-finite`: voxels that are no numbers.
 
@@ -321,8 +335,8 @@ def errors_page() -> str:
     """Every code with what was expected and what to do, and every check by which a restored scan is flagged."""
     entries = []
     for code, places in faults().items():
-        lines = dict.fromkeys(f"- Expected: {_sentence(fault.wanted)}. **{_sentence(fault.remedy)}.**\n" for fault in places)
-        entries.append(f"### `{code}`\n\n{''.join(lines)}\n")
+        lines = "".join(dict.fromkeys(map(_line, places)))
+        entries.append(f"### `{code}`\n\n{lines or IN_MESSAGE}\n")
     thresholds = QualityThresholds()
     flags = "".join(_row(f"`{check.figure}`", check.title, check.tell(getattr(thresholds, check.threshold))) for check in CHECKS)
     return f"{TROUBLE}{_table('code', 'figure', 'flagged beyond')}{flags}{REFUSED}{''.join(entries)}"

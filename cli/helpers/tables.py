@@ -30,7 +30,7 @@ COLOURS = {
     "running": "blue",
     "interrupted": "magenta",
 }
-BASELINE = "cubic"
+BASELINE = "cubic, not repaired"
 
 
 def _number(value: float | None, places: int) -> str:

@@ -348,7 +348,7 @@ def _coarser(scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...
     lost = [size for size in finest if size < FINER * settings.voxel_size]
     if not lost:
         return ()
-    sizes = f"{lost[0]:.3g}" if lost[0] == lost[-1] else f"{lost[0]:.3g} to {lost[-1]:.3g}"
+    sizes = " to ".join(dict.fromkeys(f"{size:.3g}" for size in (lost[0], lost[-1])))
     what = "1 scan has voxels" if len(lost) == 1 else f"{len(lost)} scans have voxels"
     return (f"{what} of {sizes} mm, which become {settings.voxel_size:g} mm; --voxel-size auto keeps each scan's smallest",)
 

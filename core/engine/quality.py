@@ -87,11 +87,13 @@ CHECKS = (
     Check("cluster_ratio", "max_cluster_ratio", "largest cluster of differences relative to cubic interpolation's"),
     Check("again_ratio", "max_again_ratio", "what a second repair would change, relative to cubic interpolation's"),
     Check("spot_ratio", "max_spot_ratio", "largest spot that a second repair would change, relative to cubic interpolation's"),
-    Check("blur", "max_blur", "detail of cubic interpolation relative to that within the slices"),
-    Check("grain", "max_grain", "detail within the slices relative to cubic interpolation's, by what sharp anatomy has"),
-    Check("across", "max_across", "detail across the slices relative to cubic interpolation's, by what sharp anatomy has"),
+    Check("blur", "max_blur", "detail within the slices: cubic interpolation over restored"),
+    Check("grain", "max_grain", "detail within the slices over cubic interpolation's, relative to what sharp anatomy would show"),
+    Check(
+        "across", "max_across", "detail across the slices over cubic interpolation's, relative to what sharp anatomy would show"
+    ),
     Check("stripes", "max_stripes", "planes brighter and darker in turn", "%"),
-    Check("repeated", "max_repeated", "likeness of two neighbouring planes relative to others"),
+    Check("repeated", "max_repeated", "difference of neighbouring planes: usual over least"),
     Check("levels", "max_levels", "grey levels of the measured scan relative to the restored one's"),
 )
 

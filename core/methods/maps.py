@@ -20,7 +20,7 @@ class Meaning:
 
 MEANINGS = {
     "uncertainty": Meaning(
-        "Uncertainty: half width of the nominal 90 % interval",
+        "Uncertainty: half width of the 90 % interval",
         "Half width of the interval around the restored image in which the truth should lie with a probability of 90 %, in the "
         "image's unit.",
     ),

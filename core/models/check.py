@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ from core.errors import IsovoxError, WeightsError
 from core.models.bundle import Bundle, Part, check_files, read_bundle, read_part
 from core.models.card import read_card
 from core.models.convert import misfits
-from core.models.domain import read_domain
+from core.models.domain import GainCell, read_domain, statements
 from core.networks import build
 
 State = Literal["ok", "told", "wrong"]
@@ -107,8 +107,15 @@ def _domain(folder: str) -> Point:
         return Point("domain", "wrong", str(error))
     if not domain.stated:
         return Point("domain", "told", "not stated: no scan is refused by it")
-    stated = domain.model_dump(mode="json", exclude_none=True)
-    return Point("domain", "ok", ", ".join(f"{name} {value}" for name, value in stated.items()))
+    return Point("domain", "ok", "; ".join([*statements(domain), *_tested(domain.tested or ())]))
+
+
+def _tested(cells: Sequence[GainCell]) -> list[str]:
+    """How much the model was tested against cubic interpolation."""
+    if not cells:
+        return []
+    persons = " to ".join(dict.fromkeys(str(end([cell.persons for cell in cells])) for end in (min, max)))
+    return [f"tested: {len(cells)} cell{'s' * (len(cells) != 1)} of contrast, factor and gap, {persons} persons each"]
 
 
 def _card(folder: str) -> Iterator[Point]:

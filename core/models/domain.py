@@ -278,14 +278,14 @@ def _figures(domain: Domain, facts: Facts) -> Iterator[str]:
     stated = (
         (facts.slice_spacing, domain.slice_spacing, "slices {} mm apart", "mm"),
         (facts.slice_thickness, domain.slice_thickness, "slices of {} mm", "mm"),
-        (facts.slice_gap, domain.slice_gap, "a gap of {} of the slices' distance", ""),
+        (facts.slice_gap, domain.slice_gap, "a gap of {} % of the slices' distance", "%"),
         (facts.factor, domain.factor, "a factor of {}", ""),
         (facts.voxel_size, domain.voxel_size, "restored voxels of {} mm", "mm"),
         (facts.noise, domain.noise, "noise of {} of the brightest", ""),
     )
     for size, ends, text, unit in stated:
         if size is not None and ends is not None and not _within(size, ends):
-            yield f"{text.format(_number(size))}; trained for {_span(ends, unit)}"
+            yield f"{text.format(_number(size, unit))}; trained for {_span(ends, unit)}"
     of_planes = (
         (facts.in_plane, domain.in_plane, "voxels of {} mm within the slices", "mm"),
         (facts.plane_factor, domain.plane_factor, "a factor of {} within the slices", ""),
@@ -317,12 +317,12 @@ def _within(got: float, allowed: tuple[float, float]) -> bool:
     return allowed[0] - ROUNDING * max(allowed[0], 1) <= got <= allowed[1] + ROUNDING * max(allowed[1], 1)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+def _number(value: float, unit: str = "") -> str:
+    return f"{100 * value if unit == '%' else value:.3g}"
 
 
 def _span(ends: tuple[float, float], unit: str) -> str:
-    least, most = map(_number, ends)
+    least, most = (_number(end, unit) for end in ends)
     return (least if least == most else f"{least} to {most}") + (f" {unit}" if unit else "")
 
 
@@ -332,7 +332,7 @@ def statements(domain: Domain) -> list[str]:
     figures = (
         (domain.slice_spacing, "slices {} apart", "mm"),
         (domain.slice_thickness, "slices of {}", "mm"),
-        (domain.slice_gap, "gaps of {}", ""),
+        (domain.slice_gap, "gaps of {}", "%"),
         (domain.factor, "factor {}", ""),
         (domain.in_plane, "{} within the slices", "mm"),
         (domain.plane_factor, "factor {} within the slices", ""),

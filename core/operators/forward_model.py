@@ -36,7 +36,7 @@ from core.operators.forward import Beside, Forward, filled
 from core.operators.kernels import Kernel, kernel_matrix
 from core.operators.kspace import zero_filled_matrix
 from core.operators.linear import Mask, Matrix, Separable, apply_axis
-from core.operators.profile import FINEST, Profile, profile_matrix
+from core.operators.profile import FINEST, Profile, gap_in_words, profile_matrix
 from core.operators.scanner import Scanner
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class _ThickSlices(Forward):
 
     def _said(self) -> str:
         """The slices in words."""
-        return f"{self.slice_profile} slices" + _times(self.factor) + (f", gap {self.slice_gap:g}" if self.slice_gap else "")
+        return (
+            f"{self.slice_profile} slices"
+            + _times(self.factor)
+            + (f", with {gap_in_words(self.slice_gap)}" if self.slice_gap else "")
+        )
 
 
 def _times(factor: int | None) -> str:

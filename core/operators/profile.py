@@ -22,6 +22,11 @@ FWHM = 2.3548200450309493  # of a Gaussian, in standard deviations
 REACH = 4.0  # standard deviations after which a Gaussian profile ends
 
 
+def gap_in_words(gap: float) -> str:
+    """A gap, which is a fraction of the slices' distance: "a gap of 30 %"."""
+    return f"a gap of {100 * gap:.3g} %"
+
+
 def profile_matrix(
     n_target: int, n_source: int, scale: float, offset: float, profile: Profile = "box", *, gap: float = 0.0
 ) -> Matrix:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.operators.forward_model import KINDS, ForwardModel, SliceProfile, forward_of
+from core.operators.profile import gap_in_words
 from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
@@ -151,7 +152,7 @@ def at_odds(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | 
             "" if near else f"{spacing:.3g} mm apart by SpacingBetweenSlices and {distance:.3g} mm by the header, which is taken"
         )
     gap = 0.0 if grid.slice_axis is None or (said and said.slice_gap is not None) else _gap(thickness, grid)
-    return f"{thickness:.3g} mm thick by SliceThickness and {distance:.3g} mm apart: taken as a gap of {gap:.1%}" if gap else ""
+    return f"{thickness:.3g} mm thick by SliceThickness and {distance:.3g} mm apart: taken as {gap_in_words(gap)}" if gap else ""
 
 
 def _length(value: Any) -> float:

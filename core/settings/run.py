@@ -102,13 +102,13 @@ class QualityThresholds(Settings):
         1.5,
         gt=0,
         title="Grain",
-        description="detail within the slices of the restored scan over cubic interpolation's, by what sharp anatomy has",
+        description="detail within the restored scan's slices over cubic interpolation's, relative to what sharp anatomy shows",
     )
     max_across: float = Field(
         3.0,
         gt=0,
         title="Detail across",
-        description="detail across the slices of the restored scan over cubic interpolation's, by what sharp anatomy has",
+        description="detail across the restored scan's slices over cubic interpolation's, relative to what sharp anatomy shows",
     )
     max_stripes: float = Field(
         0.05, gt=0, title="Stripes", description="by how much planes are brighter and darker in turn, four in a row"

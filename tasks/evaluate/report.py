@@ -84,19 +84,17 @@ def _best(lines: Sequence[Summary], metric: Metric) -> str:
     return (max if metric.higher else min)(rated, key=lambda rating: rating[0])[1]
 
 
-def _shown(rows: Sequence[Score], scorer: Scorer) -> list[Metric]:
-    names = {*metric_names(rows), *(name for name, _ in scorer.missing)}
-    return [metric for metric in metrics_of(names) if metric.name in SHOWN or metric.name not in BY_NAME]
+def _shown(rows: Sequence[Score]) -> list[Metric]:
+    """The metrics of the page's table: those that some method has; what could not be had is in the notes."""
+    return [metric for metric in metrics_of(metric_names(rows)) if metric.name in SHOWN or metric.name not in BY_NAME]
 
 
-def _lines(
-    rows: Sequence[Score], pairs: Sequence[PairwiseComparison], metrics: Sequence[Metric], missing: set[str]
-) -> list[Line]:
+def _lines(rows: Sequence[Score], pairs: Sequence[PairwiseComparison], metrics: Sequence[Metric]) -> list[Line]:
     marks = iter(letters(len(summaries(rows))))
     lines = []
     for degradation, some in by_degradation(rows).items():
         own = [pair for pair in pairs if pair.degradation == degradation]
-        lines += _lines_of(summaries(some), own, metrics, missing, marks)
+        lines += _lines_of(summaries(some), own, metrics, marks)
     return lines
 
 
@@ -104,7 +102,6 @@ def _lines_of(
     summed: Sequence[Summary],
     pairs: Sequence[PairwiseComparison],
     metrics: Sequence[Metric],
-    missing: set[str],
     marks: Iterator[str],
 ) -> list[Line]:
     """The lines of one degradation, with the next letters."""
@@ -112,8 +109,6 @@ def _lines_of(
     best = {metric.name: _best(summed, metric) for metric in metrics}
 
     def cell(line: Summary, metric: Metric) -> Cell:
-        if metric.name in missing:
-            return Cell(NOT_AVAILABLE, best=False, marks="")
         losers = won.get((line.method, metric.name), [])
         why = f"significantly better than {', '.join(losers)}" if losers else ""
         return Cell(line.text(metric), line.method == best[metric.name], " ".join(letter[name] for name in losers), why)
@@ -227,13 +222,13 @@ def _facts(settings: EvaluationSettings, cases: Sequence[Case]) -> dict[str, str
 
 def view_of(settings: EvaluationSettings, cases: Sequence[Case], rows: Sequence[Score], scorer: Scorer) -> EvaluationView:
     """All that the page shows."""
-    pairs, metrics = pairwise_comparisons(rows), _shown(rows, scorer)
-    missing, facts = {name for name, _ in scorer.missing}, _facts(settings, cases)
+    pairs, metrics = pairwise_comparisons(rows), _shown(rows)
+    facts = _facts(settings, cases)
     return EvaluationView(
         title=f"Evaluation: {settings.protocol}, {files.name_of(settings.cohort.rstrip('/'))}",
         facts=facts,
         columns=[(metric.title, metric.meaning) for metric in metrics],
-        lines=_lines(rows, pairs, metrics, missing),
+        lines=_lines(rows, pairs, metrics),
         values=_values(rows, [metric for metric in metrics if metric.name in DRAWN or metric.name not in BY_NAME]),
         best=_best_of_plots(rows, metrics),
         comparisons=[_pair_cells(pair) for pair in pairs],

@@ -38,7 +38,7 @@ def _methods(settings: EvaluationSettings, rows: Sequence[Score], numbers: Numbe
         options = {key: value for key, value in settings.method_options.items() if key.partition(".")[0] == name}
         described = titled(name, numbers) + (", as " + label if label != name else "")
         parts.append(described + (f", model {model}" if model else "") + (f", {json.dumps(options)}" if options else ""))
-    return f"Methods: {'; '.join(parts)}."
+    return f"Methods: {'; '.join(parts)}." if parts else ""
 
 
 def registered(label: str) -> str:
@@ -48,7 +48,8 @@ def registered(label: str) -> str:
 
 def _figures(rows: Sequence[Score], numbers: Numbers) -> str:
     metrics = metrics_of(metric_names(rows))
-    return f"Figures: {', '.join(f'{metric.title}{numbers.of(PAPERS.get(metric.name, ()))}' for metric in metrics)}."
+    titles = ", ".join(f"{metric.title}{numbers.of(PAPERS.get(metric.name, ()))}" for metric in metrics)
+    return f"Figures: {titles}." if titles else ""
 
 
 def _scored(rows: Sequence[Score]) -> str:

@@ -128,7 +128,7 @@ def lone_groups(members: Sequence[Member]) -> list[str]:
         sites[member.person.group].add(member.piece.site)
     alone = {group: next(iter(sites[group])) for group in sorted(groups) if len(sites[group]) == 1}
     return [
-        f"{group} are at {site} alone: what is theirs cannot be told from what is of {site}, and may go"
+        f"group {group} occurs at site {site} only: its effect cannot be separated from the site's and may be removed"
         for group, site in alone.items()
         if any(member.piece.site != site for member in members)
     ]

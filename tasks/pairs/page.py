@@ -9,8 +9,8 @@ import numpy as np
 
 from core.evaluation.pairing import MEASURES, Pair, Stacks
 from core.geometry.grid import Array, Grid
-from tasks.report.pages import render
-from tasks.report.pictures import Pixels, data_uri
+from tasks.report.pages import PLACED, render
+from tasks.report.pictures import PLANES, Pixels, data_uri
 
 
 def page(stacks: Stacks, pairs: Sequence[Pair], about: dict[str, Any], coarse: Grid) -> str:
@@ -39,17 +39,20 @@ def page(stacks: Stacks, pairs: Sequence[Pair], about: dict[str, Any], coarse: G
             for pair in pairs
         ],
     }
-    ratios = [_ratio(stacks.coarse, coarse, stacks.axis), _ratio(stacks.sharp, stacks.sharp_grid, stacks.axis)]
-    return render("pairs.html", data=data, about=about, measures=MEASURES, ratios=ratios, plane="RAS"[stacks.axis])
+    sizes = [_size(stacks.coarse, coarse, stacks.axis), _size(stacks.sharp, stacks.sharp_grid, stacks.axis)]
+    plane = next(plane for plane in PLANES if plane.axis == stacks.axis)
+    sides = list(zip(plane.sides, PLACED, strict=True))
+    facts = {"about": about, "measures": MEASURES, "sizes": sizes, "sides": sides, "plane": plane.name}
+    return render("pairs.html", data=data, oblique=coarse.oblique, **facts)
 
 
 def _grey(plane: Array) -> Pixels:
-    """A slice as pictures show it: columns rightwards, rows upwards."""
-    shown = np.clip(plane, 0, 1).T[::-1] * np.float32(255)
-    return np.ascontiguousarray(np.repeat(shown.astype(np.uint8)[..., None], 3, axis=2))
+    """A slice as all pictures show it: the patient's right on the left, anterior and superior up."""
+    shown = np.clip(plane, 0, 1).T[::-1, ::-1] * np.float32(255)
+    return np.ascontiguousarray(shown.astype(np.uint8))
 
 
-def _ratio(planes: Array, grid: Grid, axis: int) -> float:
-    """Width over height in mm."""
-    rows, columns = (size for at, size in enumerate(grid.spacing) if at != axis)
-    return round(float(planes.shape[1] * rows / (planes.shape[2] * columns)), 4)
+def _size(planes: Array, grid: Grid, axis: int) -> tuple[float, float]:
+    """Width and height of a slice in mm."""
+    across, up = (size for at, size in enumerate(grid.spacing) if at != axis)
+    return round(planes.shape[1] * across, 3), round(planes.shape[2] * up, 3)

@@ -12,6 +12,7 @@ from core.geometry.grid import Grid
 from core.io import readers
 from core.io.bids import Source
 from core.io.validation import Trust
+from core.operators.profile import gap_in_words
 from core.operators.sidecar import at_odds, is_told, overlap
 from core.operators.width import REVISION, SliceWidth, can_tell, slice_width
 from core.settings.run import RunSettings
@@ -88,5 +89,5 @@ def _read(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
     thick = [(scan.key, scan.width.describe(), scan.forward.slices[1]) for scan in gaps if scan.width]
     return (
         counted,
-        *(f"slices of {key} look {width} thick, and are taken as with gaps of {gap:.0%}" for key, width, gap in thick),
+        *(f"slices of {key} look {width} thick, and are taken as with {gap_in_words(gap)}" for key, width, gap in thick),
     )

@@ -90,10 +90,15 @@ def _choice(plan: CohortPlan) -> str:
 
 def _voxels(plan: CohortPlan) -> str:
     size = plan.settings.voxel_size
-    lost = [scan for scan in plan.scans if is_coarser(scan)]
     kept = "the smallest edge that each scan has" if size == "auto" else f"{size:g} mm"
-    finest = f" Of these, {counted(len(lost), 'scan')} had smaller voxels and became coarser." if lost else ""
-    return f"to isotropic voxels ({kept}) with isovox {__version__} [1].{finest}"
+    return f"to isotropic voxels ({kept}) with isovox {__version__} [1]."
+
+
+def _coarser(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
+    """How many of the restored scans lost resolution."""
+    made = {record.key for record in records}
+    lost = sum(is_coarser(scan) for scan in plan.scans if scan.key in made)
+    return f"Of these, {counted(lost, 'scan')} had smaller voxels and became coarser." if lost else ""
 
 
 def is_coarser(scan: ScanPlan) -> bool:
@@ -151,6 +156,7 @@ def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[
     sentences = (
         f"Thick-slice MRI was restored {_voxels(plan)}",
         restored_by(made, numbers) if made else "No scan was restored.",
+        _coarser(plan, made),
         _choice(plan),
         _fused(plan),
         _evened(made),

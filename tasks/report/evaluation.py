@@ -17,7 +17,7 @@ from tasks.report.pictures import PLANES, Plane, Scale, Window, head_box, places
 
 SLICES = 7  # of each plane
 TRUTH, INPUT = "truth", "input"
-APART = Scale(1.0)
+APART = Scale(1.0, signed=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def letters(count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Card:
-    """An image of the detail, in one plane: strips of slices of itself, of its error and of where it parts from the truth."""
+    """An image of the detail, in one plane: strips of slices of itself, of its error and of where it disagrees with the truth."""
 
     name: str
     image: str

@@ -19,6 +19,7 @@ from core.engine.records import ScanRecord, State
 from core.geometry.grid import Grid
 from core.io import files
 from core.methods.maps import meaning_of
+from core.operators.profile import gap_in_words
 from core.operators.width import SliceWidth
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
@@ -44,9 +45,10 @@ TITLES = {
     "noise_sd": "noise SD of the measured scan, its units",
     "volume_mm3": "head in the restored scan, ml",
     "measured_volume_mm3": "head in the measured scan, ml",
-    "banding": "even slices over odd ones, share by which they are brighter",
-    "banding_limit": "that share, from which it is banding",
-    "banding_removed": "banding that was taken out, share",
+    "banding": "brightness of even slices over odd ones, %",
+    "banding_limit": "banding from which it is taken out, %",
+    "banding_removed": "banding that was taken out, %",
+    "local_cubic": "largest local difference of cubic interpolation, %",
     "consistency_cubic": "consistency of cubic interpolation, noise SD",
 }
 
@@ -74,7 +76,18 @@ def render(template: str, **values: Any) -> str:
 
 def number(value: float | None) -> str:
     """A number, or an en dash for none."""
-    return "–" if value is None else brief(value)
+    return "–" if value is None else _signed(brief(value))
+
+
+def _signed(text: str) -> str:
+    """The text of a number, with a true minus sign."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def shown(name: str, value: float) -> float:
+    """A figure as its title says it: some in per cent, volumes in ml."""
+    per_cent = title_of(name).endswith(", %") or any(check.figure == name and check.unit == "%" for check in CHECKS)
+    return value * 100 if per_cent else value / 1000 if name.endswith("_mm3") else value
 
 
 def title_of(name: str) -> str:
@@ -102,11 +115,10 @@ def quality_rows(record: ScanRecord, thresholds: QualityThresholds) -> Iterator[
         if check.figure in figures:
             limit = limit_of(check, record.quality, thresholds)
             value = figures.pop(check.figure)
-            yield QualityRow(
-                check.title, check.tell(value), f"{'±' if two_sided(check) else '≤'} {check.tell(limit)}", abs(value) <= limit
-            )
+            bound = f"{'±' if two_sided(check) else '≤'} {check.tell(limit)}"
+            yield QualityRow(check.title, _signed(check.tell(value)), bound, abs(value) <= limit)
     for name, value in figures.items():
-        yield QualityRow(title_of(name), number(value / 1000 if name.endswith("_mm3") else value), "", passed=True)
+        yield QualityRow(title_of(name), number(shown(name, value)), "", passed=True)
 
 
 def two_sided(check: Check) -> bool:
@@ -176,7 +188,7 @@ def scan_page(view: ScanView) -> str:
         window=pictures.window,
         difference=pictures.difference,
         consistency=pictures.consistency,
-        maps=[(name, meaning_of(name).title, scale, _about(record, name)) for name, scale in pictures.maps.items()],
+        maps=[(name, _map_title(name, about := _about(record, name)), scale, about) for name, scale in pictures.maps.items()],
         histogram=_histogram(view, pictures.window.high),
         quality=list(quality_rows(record, view.thresholds)),
         scores=scores(record),
@@ -207,7 +219,7 @@ def _slices(record: ScanRecord) -> str:
     if "SliceWidth" not in record.provenance:
         return ""
     width, gap = SliceWidth.model_validate(record.provenance["SliceWidth"]), record.provenance["Acquisition"].get("slice_gap")
-    taken = f"taken as a gap of {gap:.1%}" if gap else "taken as without gaps, which the interval does not exclude"
+    taken = f"taken as {gap_in_words(gap)}" if gap else "taken as without gaps, which the interval does not exclude"
     return f"{width.describe()} thick by the voxels, with the 90 % interval, as nobody tells it; {taken}"
 
 
@@ -228,7 +240,13 @@ def banding_taken_out(record: ScanRecord) -> str:
     if gain is None:
         return ""
     which = "brighter" if gain > 0 else "darker"
-    return f"every second measured slice was {abs(gain):.1%} {which} than those beside it; that was taken out before restoring"
+    return f"every second measured slice was {100 * abs(gain):.1f} % {which} than those beside it; that was taken out before restoring"
+
+
+def _map_title(name: str, about: str) -> str:
+    """Over a map: an interval is nominal unless what is told of the map says that it was calibrated."""
+    title = meaning_of(name).title
+    return title if about.startswith("Calibrated") else title.replace("the 90 % interval", "the nominal 90 % interval")
 
 
 def _about(record: ScanRecord, name: str) -> str:
@@ -289,7 +307,7 @@ def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[
     value = (record.metrics | record.quality | seconds).get(name)
     if value is None or check is None:
         return {"value": value, "text": number(value), "flagged": False}
-    text = brief(value * 100 if check.unit == "%" else value)
+    text = _signed(brief(shown(name, value)))
     return {"value": value, "text": text, "flagged": abs(value) > limit_of(check, record.quality, thresholds)}
 
 
@@ -305,8 +323,7 @@ def _plain(record: ScanRecord, name: str) -> str:
     value = (record.metrics | record.quality).get(name)
     if value is None:
         return ""
-    per_cent = any(check.figure == name and check.unit == "%" for check in CHECKS)
-    return f"{value * 100 if per_cent else value / 1000 if name.endswith('_mm3') else value:.4g}"
+    return f"{shown(name, value):.4g}"
 
 
 def _row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -370,7 +371,9 @@ def test_orphans_go_when_told_and_what_others_wrote_stays(orphaned, capsys):
     before = everything(orphaned)
     assert isovox("clean", orphaned, "--dry-run", "--yes") == 0
     assert everything(orphaned) == before
+    (files,) = re.findall(r"^would remove (\d+) files, ", capsys.readouterr().out, re.MULTILINE)
     assert isovox("clean", orphaned, "--yes") == 0
+    assert f"removed {files} files, " in capsys.readouterr().out
     after = everything(orphaned)
     marks = {f"{STORE}/sub-03_T1w/zarr.json", f"{STORE}/sub-03_T1w/cubic/zarr.json"}  # of a group in which something is left
     assert {path for path in before if "sub-03" not in path} | {path for path in FOREIGN if "sub-03" in path} | marks == set(

@@ -71,6 +71,15 @@ def test_every_error_that_is_raised_by_name_has_its_remedy(generate):
     assert len(told) > 0.97 * len(faults)
 
 
+def test_what_is_typed_stays_as_it_is_typed_and_nothing_is_said_of_nothing(generate):
+    assert generate._sentence("isovox models import … FILE…").startswith("isovox models")
+    assert generate._sentence("run_fastsurfer.sh on the PATH").startswith("run_fastsurfer.sh")
+    assert generate._sentence("wait for it to end") == "Wait for it to end"
+    assert generate._line(generate.Fault("…", "wait", "m")) == "- **Wait.**\n"
+    assert generate._line(generate.Fault("a scan", "…", "m")) == "- Expected: A scan.\n"
+    assert "As the message says" not in generate.errors_page()
+
+
 def test_the_fields_of_a_record_are_explained(generate):
     table = generate.record_fields()
     fields = ("key", "state", "reason", "code", "digest", "plan_digest", "inputs", "outputs", "quality", "metrics", "seconds")

@@ -104,7 +104,7 @@ def test_of_other_commands_too_it_is_told_how_far_they_are(tmp_path: Path, capsy
         value = Standing(doing, 50.0, {"scans": (1, 2)}, None, "", None).to_json()
         files.write_json(place.course, value | {"at": at})
     assert main(["status", out.uri]) == 0
-    assert "on which nothing works" in capsys.readouterr().out
+    assert "no process is working on it" in capsys.readouterr().out
     with cohort_lock(out.lock):
         assert main(["status", out.uri]) == 0
     assert re.search(r"isovox harmonize works here: .*\nrestoring: 50 %, 1/2 scans\n", capsys.readouterr().out)

@@ -45,7 +45,7 @@ def test_the_width_is_read_where_nobody_tells_it(cohort: Path, monkeypatch: pyte
     assert silent.forward.slices == ("box", 0.3)  # of 0.4: more is not believed by voxels alone
     assert (told.width, told.forward.slices) == (None, ("box", 0.1))
     assert any("how thick the slices of 1 scan" in note for note in plan.notes)
-    said = f"slices of {silent.key} look {silent.width.describe()} thick, and are taken as with gaps of 30%"
+    said = f"slices of {silent.key} look {silent.width.describe()} thick, and are taken as with a gap of 30 %"
     assert said in plan.notes
     files.write_json(Output(plan.settings.out).plan, plan.model_dump(mode="json"))
     for cache in (earlier._by_bytes, widths._measured):
@@ -102,7 +102,7 @@ def test_what_a_sidecar_tells_against_the_header_is_told(cohort: Path) -> None:
 
     apart = "slices of told are 7 mm apart by SpacingBetweenSlices and 5 mm by the header, which is taken"
     assert noted(SpacingBetweenSlices=7.0, SliceThickness=5.0) == [apart]
-    thin = "slices of told are 0.9 mm thick by SliceThickness and 5 mm apart: taken as a gap of 82.0%"
+    thin = "slices of told are 0.9 mm thick by SliceThickness and 5 mm apart: taken as a gap of 82 %"
     assert noted(SliceThickness=0.9) == [thin]
     assert noted(SpacingBetweenSlices=5.03, SliceThickness=4.5) == []
     assert noted(SpacingBetweenSlices=0.5, SliceThickness=4.5) == []  # the gap itself

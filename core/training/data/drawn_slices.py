@@ -54,7 +54,7 @@ class SliceRanges:
     def describe(self) -> str:
         """In words, as cards say it."""
         (low, high), profiles = self.spacing, " or ".join(self.profiles)
-        return f"{profiles} slices {low:g} to {high:g} mm apart, gaps up to {self.gap:g}, along any axis"
+        return f"{profiles} slices {low:g} to {high:g} mm apart, gaps up to {100 * self.gap:.3g} %, along any axis"
 
 
 def coarse_grid(grid: Grid, axis: int, spacing: float, phase: float) -> Grid:

@@ -11,7 +11,7 @@ from core.models import check
 from core.models.bundle import Filled, save_bundle
 from core.models.card import Card
 from core.models.check import check_model, versions
-from core.models.domain import Domain, write_domain
+from core.models.domain import Domain, GainCell, write_domain
 from core.networks import build
 
 torch = pytest.importorskip("torch")
@@ -43,6 +43,14 @@ def test_each_point_of_a_whole_model_is_said(model):
     assert states(model) == dict.fromkeys(
         ("config", "bytes", "network of encoder", "network of denoiser", "schedule", "domain", "card", "versions"), "ok"
     )
+
+
+def test_the_domain_is_said_in_a_line_and_its_cells_are_counted(model):
+    cells = tuple(GainCell(contrast="T1w", factor=factor, gap=0.0, gain=1.0, least=0.5, persons=8) for factor in (2.0, 4.0))
+    write_domain(str(model), Domain(contrasts=("T1w",), slice_gap=(0.0, 0.3), tested=cells))
+    (said,) = (point.said for point in check_model(str(model)) if point.name == "domain")
+    assert said == "T1w; gaps of 0 to 30 %; tested: 2 cells of contrast, factor and gap, 8 persons each"
+    assert check._tested(cells[:1]) == ["tested: 1 cell of contrast, factor and gap, 8 persons each"]
 
 
 def test_what_is_not_stated_is_told_and_not_wrong(model):

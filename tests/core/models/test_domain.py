@@ -52,7 +52,7 @@ def test_a_scan_inside_has_nothing_said_against_it():
         ({"contrast": "FLAIR"}, ["FLAIR; trained for T1w or T2w"]),
         ({"slice_spacing": 3.0}, ["slices 3 mm apart; trained for 3.5 to 4.5 mm", "a factor of 3; trained for 3.5 to 4.5"]),
         ({"slice_thickness": 2.0}, ["slices of 2 mm; trained for 3 to 4 mm"]),
-        ({"slice_gap": 0.25}, ["a gap of 0.25 of the slices' distance; trained for 0 to 0.1"]),
+        ({"slice_gap": 0.25}, ["a gap of 25 % of the slices' distance; trained for 0 to 10 %"]),
         ({"slice_profile": "point"}, ["a point slice profile; trained for box"]),
         ({"kind": "k-space"}, ["a scan degraded as by k-space; trained for slice-profile"]),
         ({"in_plane": (1.0, 1.56)}, ["voxels of 1 x 1.56 mm within the slices; trained for 0.9 to 1.1 mm"]),
@@ -118,7 +118,7 @@ def test_what_is_stated_and_not_known_is_named():
         (scan(8.0), "a factor of 8; trained for 3.5 to 4.5"),
         (scan(suffix="T2w"), "T2w; trained for T1w"),
         (scan(skull_stripped=False), "a whole head; trained for skull-stripped brain"),
-        (scan(forward=SliceProfile(slice_gap=0.25)), "a gap of 0.25 of the slices' distance; trained for 0"),
+        (scan(forward=SliceProfile(slice_gap=0.25)), "a gap of 25 % of the slices' distance; trained for 0 %"),
     ],
 )
 def test_the_model_that_isovox_brings_says_what_it_is_for(facts, said):

@@ -127,7 +127,7 @@ def test_slices_thicker_than_they_are_apart_are_named_with_what_they_are_taken_a
         ),
         ({"SpacingBetweenSlices": 4.03}, THICK, None, ""),
         ({"SpacingBetweenSlices": "far"}, THICK, None, ""),
-        ({"SliceThickness": 3.0}, THICK, None, "3 mm thick by SliceThickness and 4 mm apart: taken as a gap of 25.0%"),
+        ({"SliceThickness": 3.0}, THICK, None, "3 mm thick by SliceThickness and 4 mm apart: taken as a gap of 25 %"),
         ({"SliceThickness": 3.0}, THICK, 0.2, ""),
         ({"SliceThickness": 3.0, "SpacingBetweenSlices": 4.0}, THICK, None, ""),
         ({"SpacingBetweenSlices": 1.0}, Grid((50, 50, 50), np.diag([1.05, 1.05, 1.0, 1.0])), None, ""),

@@ -400,10 +400,11 @@ def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path
     assert "/home/jane" not in text
     assert "2 persons cannot show a difference" in text
     assert "with persons as units: Student's t interval" in text
-    assert "not available" in text
+    assert "LPIPS: not available" in text
+    assert ">LPIPS</th>" not in text  # no column of what no method has
     assert text.count("2 failed") == 1
     best = max(summaries(rows)[:2], key=lambda one: one.means["psnr"])
-    assert f"<b>{best.means['psnr']:.2f} ± {best.sds['psnr']:.2f}</b>" in text
+    assert f"<b>{best.means['psnr']:.2f} ±\N{NO-BREAK SPACE}{best.sds['psnr']:.2f}</b>" in text
     assert text.count('class="strip grey"') == 3 * 4  # planes by truth, input, cubic, linear
     assert {path.name for path in tmp_path.glob("*.csv")} == {"scores.csv", "summary.csv", "comparisons.csv"}
     marked = evaluation_page(view_of(wanted, [], many(1.0), Scorer()))

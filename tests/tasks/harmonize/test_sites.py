@@ -106,7 +106,7 @@ def test_a_group_at_one_site_alone_is_told(tmp_path):
     table.write_text("path\tsite\tgroup\n/a.nii\tA\tpatients\n/b.nii\tA\tcontrols\n/c.nii\tB\tcontrols\n")
     members = members_of(table)
     (note,) = lone_groups(members)
-    assert note.startswith("patients are at A alone")
+    assert note.startswith("group patients occurs at site A only: its effect cannot be separated from the site's")
     assert lone_groups(members[1:]) == lone_groups(members[:2]) == []
 
 
@@ -115,7 +115,7 @@ def test_patients_of_one_dataset_beside_another_that_names_no_group_are_told(tmp
     table.write_text("path\tsite\tgroup\n/a.nii\tA\tpatients\n/b.nii\tA\tpatients\n/c.nii\tB\tn/a\n/d.nii\tC\tn/a\n")
     members = members_of(table)
     (note,) = lone_groups(members)
-    assert note.startswith("patients are at A alone")
+    assert note.startswith("group patients occurs at site A only: its effect cannot be separated from the site's")
     assert lone_groups(members[:2]) == lone_groups(members[2:]) == []  # nobody elsewhere; nobody of a group
 
 

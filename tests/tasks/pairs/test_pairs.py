@@ -15,6 +15,7 @@ from cli.main import main
 from core.geometry.grid import Grid, Orientation
 from core.io import nifti
 from core.io.arrays.slabs import StoredAs
+from tasks.pairs.page import _grey
 from tests.core.evaluation.test_pairing import anatomy, planted
 
 RAS = StoredAs(Orientation((0, 1, 2), (False, False, False)), 1)
@@ -76,6 +77,18 @@ def test_the_stacks_lie_slice_upon_slice(made: tuple[Path, np.ndarray]) -> None:
     assert about["SliceAxis"] == "A"
     reduced = fine.reshape(24, 2, -1, 22, 2).mean((1, 4))
     assert np.corrcoef(reduced.ravel(), coarse.ravel())[0, 1] > 0.97
+
+
+def test_slices_lie_in_radiological_convention_at_the_same_mm_per_pixel(made: tuple[Path, np.ndarray]) -> None:
+    """Of a coronal slice the patient's right is on the left; fine ones of half the edge take as much room as coarse ones."""
+    text = (made[0] / "sub-01_pairs.html").read_text()
+    assert "the patient's right (R) is on the left" in text.replace("&#39;", "'")
+    assert re.findall(r'class="side (\w+)"[^>]*>(\w)<', text)[:4] == [("left", "R"), ("right", "L"), ("up", "S"), ("down", "I")]
+    columns = re.findall(r"minmax\(0, ([\d.]+)fr\) minmax\(0, ([\d.]+)fr\)", text)[-1]
+    assert [float(each) for each in columns] == [96, 96]  # mm
+    plane = np.zeros((3, 2), np.float32)
+    plane[0, 1] = 1  # left of the patient, superior
+    np.testing.assert_array_equal(_grey(plane), [[0, 0, 255], [0, 0, 0]])
 
 
 NAMES = ["--fine", "*_acq-fine_*", "--coarse", "*_acq-coarse_*", "--axis", "A"]

@@ -38,7 +38,8 @@ def record(key, method, **more):
 
 def test_each_method_that_restored_something_is_named_with_its_model_and_papers(tmp_path):
     model = {"name": "anyscan", "version": "3", "sha256": "0123456789abcdef"}
-    records = [record("a", "unires"), record("b", "anyscan", provenance={"Model": model}), record("c", "unires")]
+    anyscan = record("sub-01_T1w", "anyscan", provenance={"Model": model})
+    records = [record("sub-02_T1w", "unires"), anyscan, record("c", "unires")]
     plan, made = words(tmp_path, [*records, ScanRecord(key="d", state="failed", method="cubic")])
     text = made.paragraph
     assert "3 scans were restored: 2 by unires (" in text
@@ -46,7 +47,7 @@ def test_each_method_that_restored_something_is_named_with_its_model_and_papers(
     assert "with the model anyscan, version 3, SHA-256 0123456789ab" in text
     assert "by cubic" not in text
     assert "chosen by isovox" in text
-    assert "2 scans had smaller voxels and became coarser" in text
+    assert text.index("3 scans were restored") < text.index("Of these, 2 scans had smaller voxels and became coarser.")
     assert plan.digest[:12] in text
     numbers = {int(number) for group in re.findall(r"\[([\d, ]+)\]", text) for number in group.split(", ")}
     assert numbers == set(range(1, len(made.references) + 1))

@@ -19,7 +19,7 @@ from core.settings.run import QualityThresholds
 from tasks.report import CohortView, ScanView, cohort_page, scan_page, scan_picture, viewer_of
 from tasks.report import viewer as viewer_module
 from tasks.report.charts import course, distribution, ticks
-from tasks.report.pages import public
+from tasks.report.pages import public, quality_rows
 from tasks.report.pictures import BUDGET, PLANES, Scale, Window, colour_table, cut, head_box, scan_pictures, window_of
 
 BALL = (42, 50, 45)  # voxel at the right, front and top of the head
@@ -126,6 +126,42 @@ def test_the_difference_is_restored_minus_cubic(scan_view: ScanView) -> None:
     assert strip_of(same, 0, "difference").max() < 8
     assert strip_of(same, 1, "consistency").max() < 8
     assert strip_of(scan_view, 0, "difference").max() > 100
+
+
+def test_colours_are_stored_exactly_and_greys_nearly(scan_view: ScanView) -> None:
+    """A pixel is red, or blue, or neither, as its voxel is: neighbours of the other sign do not mix with it."""
+    turns = np.indices(scan_view.target.shape).sum(0) % 2 * 2 - 1
+    noisy = dataclasses.replace(scan_view, restored=scan_view.cubic + np.float32(10) * turns.astype(np.float32))
+    pictures = scan_pictures(noisy)
+    address = pictures.planes[0].strips["difference"]
+    stored = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))).convert("RGB"))
+    colours = {tuple(colour) for colour in np.unique(stored.reshape(-1, 3), axis=0).tolist()}
+    assert 2 <= len(colours) <= 4  # rounding moves a value to the next level, at most
+    assert colours <= {tuple(colour) for colour in colour_table().tolist()}
+    assert base64.b64decode(address.partition(",")[2])[12:16] == b"VP8L"
+    assert scan_page(noisy).count(' exact" src=') == 2 * 3  # which the browser does not smooth
+    assert base64.b64decode(pictures.planes[0].strips["restored"].partition(",")[2])[12:16] == b"VP8 "
+
+
+def test_figures_are_named_and_given_in_per_cent(scan_view: ScanView) -> None:
+    figures = scan_view.record.quality | {"local_cubic": 0.031, "banding": -0.012}
+    rows = {
+        row.title: row.value
+        for row in quality_rows(scan_view.record.model_copy(update={"quality": figures}), scan_view.thresholds)
+    }
+    assert rows["largest local difference of cubic interpolation, %"] == "3.1"
+    assert rows["brightness of even slices over odd ones, %"] == "\N{MINUS SIGN}1.2"
+
+
+@pytest.mark.parametrize(
+    ("about", "title"), [("Calibrated for T1w.", "the 90 %"), ("Nominal: never.", "the nominal 90 %"), ("", "the nominal 90 %")]
+)
+def test_an_interval_is_nominal_unless_it_was_calibrated(scan_view: ScanView, about: str, title: str) -> None:
+    facts = scan_view.record.provenance | {"Maps": {"uncertainty": {"Description": about}}}
+    record = scan_view.record.model_copy(update={"provenance": facts})
+    text = scan_page(dataclasses.replace(scan_view, record=record, maps={"uncertainty": scan_view.restored * np.float32(0.1)}))
+    assert f"Uncertainty: half width of {title} interval</h2>" in text
+    assert "none given (outside the head)" in text
 
 
 def test_a_page_needs_nothing_beside_itself(scan_view: ScanView, cohort_view: CohortView) -> None:
@@ -342,7 +378,7 @@ def test_a_page_says_what_went_into_a_fused_scan_and_what_became_coarser(scan_vi
     assert "jane" not in text
 
 
-@pytest.mark.parametrize(("gain", "which"), [(0.051, "5.1% brighter"), (-0.051, "5.1% darker")])
+@pytest.mark.parametrize(("gain", "which"), [(0.051, "5.1 % brighter"), (-0.051, "5.1 % darker")])
 def test_a_page_says_that_banding_was_taken_out(scan_view: ScanView, gain: float, which: str) -> None:
     assert "<b>Banding:</b>" not in scan_page(scan_view)
     evened = scan_view.record.model_copy(update={"quality": scan_view.record.quality | {"banding_removed": gain}})
