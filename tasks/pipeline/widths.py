@@ -30,7 +30,7 @@ def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> 
         sha256: of its bytes.
         settings: of the run.
     """
-    if not can_tell(grid) or is_told(source.sidecar | source.simulation, settings.slices):
+    if not can_tell(grid) or is_told(source.sidecar | source.simulation, settings.slices, grid):
         return None
     widths = (scan.width for scan in as_planned(sha256, settings))
     known = next((width for width in widths if width and width.revision == REVISION), None)
