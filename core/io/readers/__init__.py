@@ -34,7 +34,7 @@ MINC = re.compile(rb"minc-2\.0|[xyz]space")  # a group, or a dimension, of its i
 PACKED = re.compile(r"\.(nii|mgz|mgh|nrrd)(\.gz)?\.[0-9a-z]+$")  # "x.nii.gz.gpg": whatever it is, it was made of a scan
 
 GET = "get what it leads to (datalad get, git annex get), or leave it out"
-PAIRS = (".hdr", ".img", ".nhdr")  # one of two files of an image
+PAIRS = (".hdr", ".img", ".img.gz", ".nhdr")  # one of two files of an image
 
 __all__ = [
     "READERS",
@@ -47,6 +47,7 @@ __all__ = [
     "load",
     "load_at",
     "metadata",
+    "partners",
     "read",
     "slabs",
 ]
@@ -138,9 +139,17 @@ def _partners(uri: str) -> list[Entry]:
     name, folder = files.name_of(uri), files.parent_of(uri)
     if not name.lower().endswith(PAIRS) or not files.exists(uri):
         return []
-    stem = name.rpartition(".")[0].lower() + "."
+    stem = re.sub(r"\.gz$", "", name.lower()).rpartition(".")[0] + "."
     others = (sibling for sibling in files.listdir(folder) if sibling.lower().startswith(stem) and sibling != name)
     return [Entry(sibling, files.join(folder, sibling)) for sibling in others]
+
+
+def partners(uri: str) -> list[Entry]:
+    """The other files, in its folder, of the image that a file is of; none of an image that is one file."""
+    others = _partners(uri)
+    images = read([Entry(files.name_of(uri), uri), *others]).images if others else []
+    whole = next((image.uris for image in images if uri in image.uris), ())
+    return [other for other in others if other.uri in whole]
 
 
 def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:
