@@ -57,7 +57,7 @@ def _check_name(stem: str) -> None:
 
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
     _check_name(source.stem)
-    grid = readers.header(source.kind, source.uris, settings.trust).grid
+    grid = readers.scan_header(source.kind, source.uris, settings.trust).grid
     sha256 = _digest(source.uris)
     width = width_of(source, grid, sha256, settings)
     before = next((scan for scan in as_planned(sha256, settings) if scan.noise is not None), None)

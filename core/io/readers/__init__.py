@@ -20,7 +20,7 @@ from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
 from core.io.readers.nifti import Nifti
 from core.io.readers.nrrd import Nrrd
-from core.io.validation import Header, Levels, Trust
+from core.io.validation import Header, Levels, Trust, check_not_declared
 
 READERS: tuple[Reader, ...] = (Nifti(), Mgh(), Nrrd(), Dicom())  # in the order in which they are asked
 FOREIGN = (  # formats of scans that none of them reads
@@ -49,6 +49,7 @@ __all__ = [
     "metadata",
     "partners",
     "read",
+    "scan_header",
     "slabs",
 ]
 
@@ -166,14 +167,27 @@ def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header
     return _of(kind).header(uris, trust)
 
 
+def scan_header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:
+    """As ``header``, of an image of intensities.
+
+    Raises:
+        InputError: as ``header``; voxels-labels, where it declares labels.
+    """
+    parsed = header(kind, uris, trust)
+    check_not_declared(labels=parsed.labels)
+    return parsed
+
+
 def slabs(kind: str, uris: Sequence[str], thickness: int, trust: Trust | None = None) -> Iterator[Slab]:
     """Read an image of intensities through the gate, ``thickness`` planes along z at a time.
 
     Raises:
-        InputError: with a named code for everything that is wrong with it; voxels-labels, at the end, for a mask or labels.
+        InputError: with a named code for everything that is wrong with it; voxels-labels for a mask or labels, at the end
+            where its header does not declare them.
     """
     levels = Levels()
     for slab in _of(kind).slabs(uris, thickness, trust):
+        check_not_declared(labels=slab.stored.labels)
         levels.look(slab.image)
         yield slab
         del slab  # before the next is read
