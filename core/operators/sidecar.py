@@ -18,6 +18,7 @@ from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
 KEY = "Isovox"
+UNUSED = "SliceThicknessUnused"  # what kind of value a thickness is that is no number; in memory and the plan alone
 THINNER = 0.99  # of the slices' distance: a thickness from here on is no gap, but rounding
 LEAST = 0.05  # of the slices' distance: a thickness below it, as one in metres, is not believed
 THICKER = 1.01  # of the slices' distance: a thickness from here on is no rounding, but slices that overlap
@@ -162,6 +163,8 @@ def _spacing_at_odds(spacing: float, thickness: float, grid: Grid) -> str:
 def _unused(sidecar: Mapping[str, Any], grid: Grid) -> str:
     """Of a thickness that cannot be, that it is not used; else empty."""
     thickness = sidecar.get("SliceThickness")
+    if UNUSED in sidecar:
+        return f"not as SliceThickness says, which is {sidecar[UNUSED]} and no number of mm: it is not used"
     if not _is_number(thickness) or _thickness(sidecar, grid):
         return ""
     return f"{thickness:.3g} mm thick by SliceThickness and {_distance(grid):.3g} mm apart, which cannot be: it is not used"

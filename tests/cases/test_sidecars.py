@@ -36,6 +36,30 @@ def test_a_thickness_that_cannot_be_of_a_series_too(tmp_path):
     assert any("thin are 0.001 mm thick by SliceThickness" in note for note in plan.notes)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("5 mm", "not as SliceThickness says, which is a text and no number of mm: it is not used"),
+        ([4, 4], "not as SliceThickness says, which is a list and no number of mm: it is not used"),
+        (-4, "-4 mm thick by SliceThickness and 10 mm apart, which cannot be: it is not used"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["folder", "dataset"])
+def test_a_thickness_that_cannot_be_used_is_told(tmp_path, layout, value, words):
+    root = bids(tmp_path / "in", "01", "02")
+    anat = root / "sub-01" / "anat"
+    (anat / "sub-01_T1w.json").write_text(json.dumps({"SliceThickness": value}))
+    plan = planned(anat if layout == "folder" else root)
+    assert f"slices of sub-01_T1w are {words}" in plan.notes
+    assert not any("not used" in note for note in planned(root, slices={"slice_gap": 0.1}).notes)
+
+
+def test_a_thickness_that_is_a_number_in_a_text_is_read(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    (root / "sub-01" / "anat" / "sub-01_T1w.json").write_text('{"SliceThickness": "7.5"}')
+    assert gaps(planned(root)) == {"sub-01_T1w": 0.25}
+
+
 def _folder(place):
     place.mkdir()
 
