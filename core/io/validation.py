@@ -22,6 +22,7 @@ RawFields = Any  # numpy record of a header's fields
 
 MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
+MAX_STRETCH = 0.01  # of a voxel's edge, by which sform and pixdim may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain: with voxel sizes in cm, m or µm it is far below or above
 SLAB, SLICES = 15.0, 5  # mm that one axis of a slab has at least, and its slices: localizers have fewer
 LABELS = 1002  # intent code of NIfTI
@@ -45,6 +46,7 @@ class Header:
         offset: bytes before the first voxel.
         slope, inter: ``value = slope * stored + inter``.
         labels: whether it declares its voxels to be labels.
+        doubt: in which it contradicts itself, in words that follow "the header of x"; mostly empty.
     """
 
     shape: Triple
@@ -55,6 +57,7 @@ class Header:
     slope: float
     inter: float
     labels: bool = False
+    doubt: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -158,6 +161,15 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
     return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
 
 
+def _doubt(raw: RawFields, affine: Affine) -> str:
+    """Where voxels have other sizes by an sform that stands alone than by pixdim; of a qform pixdim is a part."""
+    by_sform, by_pixdim = np.linalg.norm(affine[:3, :3], axis=0), np.asarray(raw["pixdim"][1:4], np.float64)
+    if int(raw["qform_code"]) > 0 or np.allclose(by_sform, by_pixdim, rtol=MAX_STRETCH, atol=0):
+        return ""
+    sizes = (" x ".join(f"{mm:.4g}" for mm in edges) for edges in (by_sform, by_pixdim))
+    return "has voxels of {} mm by its sform, which is taken, and of {} mm by pixdim".format(*sizes)
+
+
 def check_field(shape: Triple, affine: Affine) -> None:
     """Refuse a field of view that cannot show a brain, nor a slab of one: along one axis a few thick slices are enough.
 
@@ -233,7 +245,8 @@ def _check_header(header: RawHeader, size: int, compressed: bool, trust: Trust |
     _units(raw)
     affine, code = _affine(header, raw, shape, trust)
     check_field(shape, affine)
-    return Header(shape, affine, code, dtype, offset, slope, inter, int(raw["intent_code"]) == LABELS)
+    labels = int(raw["intent_code"]) == LABELS
+    return Header(shape, affine, code, dtype, offset, slope, inter, labels, _doubt(raw, affine))
 
 
 @dataclass

@@ -48,7 +48,7 @@ def _measured(sha256: str, kind: str, uris: tuple[str, ...], trust: Trust | None
 
 
 def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ...]:
-    """What a plan says of how thick slices are: of widths that were read from voxels, and of what sidecars tell.
+    """What a plan says of how large voxels and how thick slices are: by headers at odds with themselves, by voxels, by sidecars.
 
     Args:
         scans: of the plan.
@@ -56,7 +56,9 @@ def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ..
     """
     overlaps = _alike({scan.key: overlap_of(scan, said) for scan in scans})
     odds = _alike({scan.key: at_odds(scan.metadata, scan.source_grid, said) for scan in scans})
+    doubts = _alike({scan.key: scan.doubt for scan in scans})
     return (
+        *(f"the header of {whose} {how}" for how, whose in doubts.items()),
         *_read(scans),
         *(f"slices of {whose} overlap: {how}" for how, whose in overlaps.items()),
         *(f"slices of {whose} are {how}" for how, whose in odds.items()),
