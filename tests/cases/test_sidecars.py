@@ -8,6 +8,7 @@ import os
 import pytest
 
 from core.engine.plan import CohortPlan
+from core.io import readers
 from tests.cases.makers import bids, nifti, series
 from tests.cases.test_inputs import codes, keys, planned
 
@@ -117,3 +118,18 @@ def test_a_disk_that_fails_at_one_sidecar_fails_that_scan_alone(tmp_path, monkey
     plan = planned(root)
     assert codes(plan) == {"sub-01_T1w": "sidecar-unreadable"}
     assert len(plan.scans) == 1
+
+
+def test_a_series_whose_files_the_disk_does_not_give_is_refused_alone(tmp_path, monkeypatch):
+    series(tmp_path / "in" / "s")
+    nifti(tmp_path / "in" / "y.nii.gz")
+    real = readers.metadata
+
+    def failing(kind, uris):
+        if kind == "dicom":
+            raise OSError(5, "Input/output error", uris[0])
+        return real(kind, uris)
+
+    monkeypatch.setattr(readers, "metadata", failing)
+    plan = planned(tmp_path / "in")
+    assert (keys(plan), codes(plan)) == ({"y"}, {"s": "file-unreadable"})
