@@ -99,6 +99,7 @@ class ScanPlan(Settings):
         metadata: allow-listed metadata of the input's sidecar.
         sha256: of the input bytes.
         source, target: canonical grids as JSON, before and after.
+        doubt: in which its header contradicts itself, in words (see ``core.io.validation.Header``).
         forward: how the scan came from the anatomy.
         width: of its slices by its voxels, where nobody tells it.
         mode: one task a scan, or its tiles spread over workers.
@@ -129,6 +130,7 @@ class ScanPlan(Settings):
     sha256: str
     source: dict[str, Any]
     target: dict[str, Any]
+    doubt: str = ""
     forward: ForwardModel
     width: SliceWidth | None = None
     mode: Literal["scan", "tile"] = "scan"

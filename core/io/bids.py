@@ -8,7 +8,7 @@ or relative to the table) and may have ``participant_id``, ``session_id``, ``suf
 from __future__ import annotations
 
 from core.errors import AccessError, UsageError, naming
-from core.io import files, s3
+from core.io import files, readers, s3
 from core.io.inventory.entries import Entry, Listing, listing
 from core.io.layouts.base import Discovery
 from core.io.layouts.bids import from_bids, is_bids
@@ -35,16 +35,12 @@ def _found(uri: str, selection: Selection, out: str) -> Discovery:
 
 
 def _from_file(uri: str, selection: Selection) -> Discovery:
-    """One image; the second file of a pair is found beside it."""
+    """One image; the other file of a pair is found beside it."""
     if uri.lower().endswith(TABLES):
         remedy = "save it as .tsv: text in UTF-8, separated by tabs"
         raise UsageError("input-unread", "a folder, an image or a table .tsv", files.name_of(uri), remedy)
     folder, name = files.parent_of(uri), files.name_of(uri)
-    entries = [Entry(name, uri)]
-    if name.lower().endswith((".hdr", ".nhdr")):
-        stem = name.rpartition(".")[0].lower() + "."
-        entries += [Entry(name, files.join(folder, name)) for name in files.listdir(folder) if name.lower().startswith(stem)]
-    return from_folder(folder, Listing([*dict.fromkeys(entries)]), selection)
+    return from_folder(folder, Listing([Entry(name, uri), *readers.partners(uri)]), selection)
 
 
 def survey(input_uri: str, selection: Selection | None = None, out: str = "") -> Discovery:

@@ -14,6 +14,7 @@ from core import __version__
 from core.geometry.grid import Grid
 from core.io import files
 from core.io.vocabulary import is_known, is_license
+from core.operators.sidecar import UNUSED
 
 BIDS_VERSION = "1.10.0"
 RAW = "raw"  # name of the input dataset in BIDS URIs
@@ -51,6 +52,15 @@ NUMBERS = {
 FLAGS = {"SkullStripped", "Defaced"}
 
 
+NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+OTHER = {str: "a text", list: "a list", dict: "an object", bool: "a truth value"}  # kinds of JSON values that are no numbers
+
+
+def _plain(key: str, value: object) -> object:
+    """A value as it is meant: some tools write numbers as texts."""
+    return float(value) if key in NUMBERS and isinstance(value, str) and NUMBER.fullmatch(value) else value
+
+
 def _is_allowed(key: str, value: object) -> bool:
     if key in FLAGS:
         return isinstance(value, bool)
@@ -60,8 +70,14 @@ def _is_allowed(key: str, value: object) -> bool:
 
 
 def allowed(sidecar: dict[str, Any]) -> dict[str, Any]:
-    """The metadata that may be copied: named keys with values of their kind; all else may name a person or a place."""
-    return {key: value for key, value in sorted(sidecar.items()) if _is_allowed(key, value)}
+    """The metadata that may be copied: named keys with values of their kind; all else may name a person or a place.
+
+    Of a thickness that is no number it holds under ``UNUSED`` what it is, and nothing of it; what it gives has that no more.
+    """
+    plain = {key: _plain(key, value) for key, value in sorted(sidecar.items())}
+    known = {key: value for key, value in plain.items() if _is_allowed(key, value)}
+    kind = OTHER.get(type(plain.get("SliceThickness")), "")
+    return known | ({UNUSED: kind} if kind else {})
 
 
 @lru_cache
@@ -142,7 +158,7 @@ def sidecar(
         skull_stripped: used where the metadata do not say.
         provenance: inputs' sha256, method, settings, plan digest, versions, seed, figures; JSON values, stored under "Isovox".
     """
-    known = allowed(metadata)
+    known = {key: value for key, value in allowed(metadata).items() if key != UNUSED}
     acquired = {key: known.pop(key) for key in sorted(ACQUIRED & set(known))}
     made = {
         "Description": "Isotropic restoration of a thick-slice MRI by isovox. For research, not for diagnosis.",

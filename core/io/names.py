@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Any
 
+from core.errors import InputError
 from core.io import files
 
 Entities = dict[str, str]
@@ -21,6 +23,7 @@ LABELS = NOT_SCANS | {
 SURE = {"mask", "masks", "brainmask", "dseg", "probseg", "seg", "segmentation", "labelmap", "aseg", "pve"}  # wherever it stands
 MASKED = re.compile(r"(mask|seg)s?$|^(mask|roi|lesion|label)s?\d+$")  # "lesionmask", "WMHseg", "ROI1" as dcm2niix writes it
 PHASE = {"phase", "ph", "real", "imaginary", "imag"}  # dcm2niix writes _ph, _real and _imaginary
+NO_FILE = {errno.ELOOP, errno.ENAMETOOLONG}  # a link to itself, a name that no file can have
 PARTS = PHASE  # values of the BIDS entity part- of what is no magnitude
 
 
@@ -63,9 +66,33 @@ def role(path: str) -> str:
 
 
 def beside(uri: str) -> dict[str, Any]:
-    """What the JSON file beside an image says, if there is one that can be read."""
-    try:
-        content = files.read_json(without_extension(uri) + ".json")
-    except (FileNotFoundError, ValueError):
-        return {}
+    """What the JSON file beside an image says; nothing where there is none, nor where a folder or a lost link has its name.
+
+    Raises:
+        InputError: sidecar-unreadable, special-file.
+    """
+    content = sidecar_at(without_extension(uri) + ".json")
     return content if isinstance(content, dict) else {}
+
+
+def sidecar_at(uri: str) -> Any:
+    """The JSON value in a file of metadata; nothing where there is no such file.
+
+    Raises:
+        InputError: sidecar-unreadable, special-file.
+        OSError: of storage that cannot be reached, which is no fault of the file.
+    """
+    try:
+        return files.read_json(uri)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        got, remedy = str(error)[:80], "correct the JSON file"
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return {}
+        if files.is_remote(uri):
+            raise
+        closed = isinstance(error, PermissionError)
+        got, remedy = ("no permission", "check its permissions") if closed else (str(error.strerror), "check the disk")
+    raise InputError("sidecar-unreadable", f"JSON in {files.name_of(uri)}", got, remedy)

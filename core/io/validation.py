@@ -22,8 +22,11 @@ RawFields = Any  # numpy record of a header's fields
 
 MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
+MAX_STRETCH = 0.01  # of a voxel's edge, by which sform and pixdim may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain: with voxel sizes in cm, m or µm it is far below or above
 SLAB, SLICES = 15.0, 5  # mm that one axis of a slab has at least, and its slices: localizers have fewer
+LABELS = 1002  # intent code of NIfTI
+MEANT = "leave it out (--exclude), or name it as what it is (mask, dseg)"
 FEW = 16  # values of labels, at most: an image with no more has no intensities
 SAMPLED = 16  # voxels an axis of the first look for distinct values
 MAX_DEFLATE = 1032  # bytes that one byte of a gzip file can hold at most
@@ -42,6 +45,8 @@ class Header:
         dtype: of the stored voxels.
         offset: bytes before the first voxel.
         slope, inter: ``value = slope * stored + inter``.
+        labels: whether it declares its voxels to be labels.
+        doubt: in which it contradicts itself, in words that follow "the header of x"; mostly empty.
     """
 
     shape: Triple
@@ -51,6 +56,8 @@ class Header:
     offset: int
     slope: float
     inter: float
+    labels: bool = False
+    doubt: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -154,6 +161,15 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
     return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
 
 
+def _doubt(raw: RawFields, affine: Affine) -> str:
+    """Where voxels have other sizes by an sform that stands alone than by pixdim; of a qform pixdim is a part."""
+    by_sform, by_pixdim = np.linalg.norm(affine[:3, :3], axis=0), np.asarray(raw["pixdim"][1:4], np.float64)
+    if int(raw["qform_code"]) > 0 or np.allclose(by_sform, by_pixdim, rtol=MAX_STRETCH, atol=0):
+        return ""
+    sizes = (" x ".join(f"{mm:.4g}" for mm in edges) for edges in (by_sform, by_pixdim))
+    return "has voxels of {} mm by its sform, which is taken, and of {} mm by pixdim".format(*sizes)
+
+
 def check_field(shape: Triple, affine: Affine) -> None:
     """Refuse a field of view that cannot show a brain, nor a slab of one: along one axis a few thick slices are enough.
 
@@ -229,7 +245,8 @@ def _check_header(header: RawHeader, size: int, compressed: bool, trust: Trust |
     _units(raw)
     affine, code = _affine(header, raw, shape, trust)
     check_field(shape, affine)
-    return Header(shape, affine, code, dtype, offset, slope, inter)
+    labels = int(raw["intent_code"]) == LABELS
+    return Header(shape, affine, code, dtype, offset, slope, inter, labels, _doubt(raw, affine))
 
 
 @dataclass
@@ -301,8 +318,18 @@ class Levels:
         if self.values is None or (len(self.values) > 2 and not all(value.is_integer() for value in self.values)):
             return
         got = f"{len(self.values)} values, {min(self.values):g} to {max(self.values):g}, as a mask or labels have"
-        remedy = "leave it out (--exclude), or name it as what it is (mask, dseg)"
-        raise InputError("voxels-labels", "an image of intensities", got, remedy)
+        raise InputError("voxels-labels", "an image of intensities", got, MEANT)
+
+
+def check_not_declared(*, labels: bool) -> None:
+    """Refuse a scan whose header declares labels, however many there are.
+
+    Raises:
+        InputError: voxels-labels.
+    """
+    if labels:
+        got = f"labels by its header (intent code {LABELS})"
+        raise InputError("voxels-labels", "an image of intensities", got, f"{MEANT}; of a scan, set the intent code to 0")
 
 
 def check_voxels(image: Array) -> None:

@@ -19,7 +19,9 @@ from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
 KEY = "Isovox"
+UNUSED = "SliceThicknessUnused"  # what kind of value a thickness is that is no number; in memory and the plan alone
 THINNER = 0.99  # of the slices' distance: a thickness from here on is no gap, but rounding
+LEAST = 0.05  # of the slices' distance: a thickness below it, as one in metres, is not believed
 THICKER = 1.01  # of the slices' distance: a thickness from here on is no rounding, but slices that overlap
 
 
@@ -91,19 +93,17 @@ def read_forward(
         return simulated
     if simulated is not None and "slice_gap" in type(simulated).model_fields:
         return simulated.model_copy(update=wanted)
-    thickness = sidecar.get("SliceThickness")
-    by_width = width.gap(_distance(grid)) if width is not None and not _is_thickness(thickness) else None
+    thickness = _thickness(sidecar, grid)
+    by_width = width.gap(_distance(grid)) if width is not None and not thickness else None
     gap = said.slice_gap if said.slice_gap is not None else by_width
     gap = _gap(thickness, grid) if gap is None else gap
     return SliceProfile(slice_profile=said.slice_profile or "box", slice_gap=gap)
 
 
-def _gap(thickness: Any, grid: Grid) -> float:
-    """The gap of slices of a thickness in mm, as a fraction of their distance; 0 where the thickness is not known."""
+def _gap(thickness: float, grid: Grid) -> float:
+    """The gap of slices of a thickness in mm, as a fraction of their distance; 0 where the thickness is not known (0)."""
     distance = _distance(grid)
-    if not _is_thickness(thickness) or thickness >= distance * THINNER:
-        return 0.0
-    return round(1 - float(thickness) / distance, 3)
+    return round(1 - thickness / distance, 3) if 0 < thickness < distance * THINNER else 0.0
 
 
 def overlap(
@@ -120,11 +120,10 @@ def overlap(
     Returns:
         "5 mm thick every 2.5 mm; taken as 2.5 mm thick"; empty of other slices, and where the user says their gap.
     """
-    thickness: Any = sidecar.get("SliceThickness")
-    distance = _distance(grid)
+    thickness, distance = _thickness(sidecar, grid), _distance(grid)
     if said is not None and said.slice_gap is not None:
         return ""
-    if _is_thickness(thickness):
+    if thickness:
         thick = f"{thickness:.3g} mm" if thickness > distance * THICKER else ""
     else:
         thick = width.describe() if width is not None and width.low > distance else ""
@@ -142,26 +141,51 @@ def at_odds(sidecar: Mapping[str, Any], grid: Grid, said: AcquisitionSettings | 
         said: by the user, of all scans.
 
     Returns:
-        empty where both agree within 1 %, where the spacing explains the gap, and where the user says the gap.
+        empty where both agree within 1 %, where the spacing explains the gap, and where the user says the gap; a thickness that
+        cannot be is told of whatever the spacing is.
     """
-    spacing, thickness = (_length(sidecar.get(name)) for name in ("SpacingBetweenSlices", "SliceThickness"))
-    distance, sizes = _distance(grid), grid.spacing if grid.slice_axis is None else (_distance(grid),)
-    if spacing:
-        near = any(THINNER <= length / size <= THICKER for length in (spacing, spacing + thickness) for size in sizes)
-        return (
-            "" if near else f"{spacing:.3g} mm apart by SpacingBetweenSlices and {distance:.3g} mm by the header, which is taken"
+    spacing, thickness = _length(sidecar.get("SpacingBetweenSlices")), _thickness(sidecar, grid)
+    by_user = said is not None and said.slice_gap is not None
+    odds = [_spacing_at_odds(spacing, thickness, grid)] if spacing else []
+    if not by_user:
+        odds.append(_unused(sidecar, grid))
+    if not spacing and not by_user and grid.slice_axis is not None and (gap := _gap(thickness, grid)):
+        odds.append(
+            f"{thickness:.3g} mm thick by SliceThickness and {_distance(grid):.3g} mm apart: taken as {gap_in_words(gap)}"
         )
-    gap = 0.0 if grid.slice_axis is None or (said and said.slice_gap is not None) else _gap(thickness, grid)
-    return f"{thickness:.3g} mm thick by SliceThickness and {distance:.3g} mm apart: taken as {gap_in_words(gap)}" if gap else ""
+    return "; ".join(words for words in odds if words)
+
+
+def _spacing_at_odds(spacing: float, thickness: float, grid: Grid) -> str:
+    """Where the slices are not as far apart as their sidecar says, with or without their thickness; else empty."""
+    distance, sizes = _distance(grid), grid.spacing if grid.slice_axis is None else (_distance(grid),)
+    near = any(THINNER <= length / size <= THICKER for length in (spacing, spacing + thickness) for size in sizes)
+    return "" if near else f"{spacing:.3g} mm apart by SpacingBetweenSlices and {distance:.3g} mm by the header, which is taken"
+
+
+def _unused(sidecar: Mapping[str, Any], grid: Grid) -> str:
+    """Of a thickness that cannot be, that it is not used; else empty."""
+    thickness = sidecar.get("SliceThickness")
+    if UNUSED in sidecar:
+        return f"not as SliceThickness says, which is {sidecar[UNUSED]} and no number of mm: it is not used"
+    if not _is_number(thickness) or _thickness(sidecar, grid):
+        return ""
+    return f"{thickness:.3g} mm thick by SliceThickness and {_distance(grid):.3g} mm apart, which cannot be: it is not used"
 
 
 def _length(value: Any) -> float:
-    return float(value) if _is_thickness(value) else 0.0
+    """A sidecar's length in mm; 0 where it tells none."""
+    return float(value) if _is_number(value) and value > 0 else 0.0
 
 
-def _is_thickness(thickness: Any) -> bool:
-    """Whether a sidecar's value is a thickness in mm."""
-    return isinstance(thickness, int | float) and thickness > 0
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _thickness(sidecar: Mapping[str, Any], grid: Grid) -> float:
+    """How thick a scan's slices are by its sidecar, mm; 0 where it does not tell it, or tells what cannot be."""
+    thickness = _length(sidecar.get("SliceThickness"))
+    return thickness if thickness >= LEAST * _distance(grid) else 0.0
 
 
 def _distance(grid: Grid) -> float:
@@ -170,7 +194,7 @@ def _distance(grid: Grid) -> float:
     return max(grid.spacing) if axis is None else grid.spacing[axis]
 
 
-def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings) -> bool:
+def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings, grid: Grid) -> bool:
     """Whether anyone tells how thick the slices of a scan are: the user, its simulation or its sidecar's thickness.
 
     A profile tells no thickness, but for "point": slices that were dropped have none.
@@ -178,7 +202,8 @@ def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings) -> bool:
     Args:
         sidecar: JSON values by name.
         said: by the user, of all scans.
+        grid: canonical, of the scan.
     """
     simulated = isinstance(own := sidecar.get(KEY), dict) and "Degradation" in own
     by_user = said.slice_gap is not None or said.slice_profile == "point"
-    return by_user or simulated or _is_thickness(sidecar.get("SliceThickness"))
+    return by_user or simulated or _thickness(sidecar, grid) > 0

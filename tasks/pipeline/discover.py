@@ -57,7 +57,8 @@ def _check_name(stem: str) -> None:
 
 def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]) -> ScanPlan:
     _check_name(source.stem)
-    grid = readers.header(source.kind, source.uris, settings.trust).grid
+    header = readers.scan_header(source.kind, source.uris, settings.trust)
+    grid = header.grid
     sha256 = _digest(source.uris)
     width = width_of(source, grid, sha256, settings)
     before = next((scan for scan in as_planned(sha256, settings) if scan.noise is not None), None)
@@ -73,6 +74,7 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         sha256=sha256,
         source=grid.to_json(),
         target=grid.to_json(),
+        doubt=header.doubt,
         forward=read_forward(source.sidecar | source.simulation, grid, settings.slices, width),
         width=width,
         reference=source.reference or _reference_of(source, references, settings.input),

@@ -31,7 +31,7 @@ def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> 
         sha256: of its bytes.
         settings: of the run.
     """
-    if not can_tell(grid) or is_told(source.sidecar | source.simulation, settings.slices):
+    if not can_tell(grid) or is_told(source.sidecar | source.simulation, settings.slices, grid):
         return None
     widths = (scan.width for scan in as_planned(sha256, settings))
     known = next((width for width in widths if width and width.revision == REVISION), None)
@@ -49,7 +49,7 @@ def _measured(sha256: str, kind: str, uris: tuple[str, ...], trust: Trust | None
 
 
 def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ...]:
-    """What a plan says of how thick slices are: of widths that were read from voxels, and of what sidecars tell.
+    """What a plan says of how large voxels and how thick slices are: by headers at odds with themselves, by voxels, by sidecars.
 
     Args:
         scans: of the plan.
@@ -57,7 +57,9 @@ def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ..
     """
     overlaps = _alike({scan.key: overlap_of(scan, said) for scan in scans})
     odds = _alike({scan.key: at_odds(scan.metadata, scan.source_grid, said) for scan in scans})
+    doubts = _alike({scan.key: scan.doubt for scan in scans})
     return (
+        *(f"the header of {whose} {how}" for how, whose in doubts.items()),
         *_read(scans),
         *(f"slices of {whose} overlap: {how}" for how, whose in overlaps.items()),
         *(f"slices of {whose} are {how}" for how, whose in odds.items()),

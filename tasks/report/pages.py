@@ -239,8 +239,8 @@ def banding_taken_out(record: ScanRecord) -> str:
     gain = record.quality.get("banding_removed")
     if gain is None:
         return ""
-    which = "brighter" if gain > 0 else "darker"
-    return f"every second measured slice was {100 * abs(gain):.1f} % {which} than those beside it; that was taken out before restoring"
+    step = f"{100 * abs(gain):.1f} % {'brighter' if gain > 0 else 'darker'}"
+    return f"every second measured slice was {step} than those beside it; that was taken out before restoring"
 
 
 def _map_title(name: str, about: str) -> str:

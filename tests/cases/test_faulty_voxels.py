@@ -125,7 +125,7 @@ SLICES = {
     "colours": (_set(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0), "dicom-members|voxels-rgb"),
     "no slope": (_set(RescaleSlope=0, RescaleIntercept=0), "scaling-nonfinite"),
     "no spacing": (_set(PixelSpacing=None), "dicom-no-geometry"),
-    "spacing of nothing": (_set(PixelSpacing=[0, 0]), "affine-singular"),
+    "spacing of nothing": (_set(PixelSpacing=[0, 0]), "dicom-no-geometry"),
     "no rows": (_set(Rows=0), "dicom-members"),
     "empty pixels": (_set(PixelData=b""), "dicom-members"),
     "black": (_set(PixelData=bytes(24 * 24 * 2)), "voxels-zero"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from core.io.bids import survey
 from core.io.validation import Levels
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
-from tests.cases.makers import bids, head, nifti, series
+from tests.cases.makers import bids, head, nifti, patch, series
 from tests.cases.test_siblings import codes
 
 
@@ -269,3 +270,16 @@ def test_a_run_over_odd_and_sound_scans_ends_each_in_one_state(tmp_path, capsys)
     assert "2failed" in lines
     assert len(list((tmp_path / "out").rglob("*_desc-restored_*.nii.gz"))) == 7
     assert survey(str(root)).ledger.account().seen == 20
+
+
+@pytest.mark.parametrize(
+    ("size", "by_qform", "told"), [(1.0, 0, "1 x 5 x 10"), (np.nan, 0, "nan x 5 x 10"), (5.02, 0, ""), (5.0, 1, "")]
+)
+def test_an_sform_alone_with_other_voxel_sizes_than_pixdim_is_taken_and_told(tmp_path, size, by_qform, told):
+    odd, _ = (nifti(tmp_path / "in" / f"{name}.nii.gz") for name in ("odd", "whole"))
+    patch(odd, 80, struct.pack("<f", size))
+    patch(odd, 252, struct.pack("<h", by_qform))
+    plan = planned(tmp_path / "in")
+    assert [scan.source_grid.spacing for scan in plan.scans] == [(5.0, 5.0, 10.0)] * 2
+    words = f"the header of odd has voxels of 5 x 5 x 10 mm by its sform, which is taken, and of {told} mm by pixdim"
+    assert [note for note in plan.notes if "header of" in note] == ([words] if told else [])

@@ -6,11 +6,13 @@ import nibabel
 import numpy as np
 import pytest
 
+from core.errors import InputError
 from core.geometry.grid import Grid
+from core.io import readers
 from core.labels import carried
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
-from tests.cases.makers import SHAPE, VOXEL, affine_of, bids, nifti
+from tests.cases.makers import SHAPE, VOXEL, affine_of, bids, head, nifti
 from tests.outputs import restore_all
 
 
@@ -57,3 +59,29 @@ def test_masks_beside_a_scan_are_carried_onto_its_grid_where_asked_for(tmp_path)
     np.testing.assert_allclose(mask.affine, image.affine)
     share = np.asarray(mask.dataobj)
     assert share.sum() * 8.0 == pytest.approx(ball(30).sum() * np.prod(VOXEL), rel=0.02)
+
+
+def _declared(path, voxels: np.ndarray) -> None:
+    """Labels whose header says that they are: more of them than values tell apart from intensities."""
+    image = nibabel.Nifti1Image(voxels.astype(np.int16), affine_of())
+    image.header.set_intent("label")
+    nibabel.save(image, path)
+
+
+def test_labels_that_a_header_declares_are_no_scan_and_are_carried(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    many = np.digitize(head(), np.linspace(20, 800, 40))
+    anat = root / "sub-01" / "anat"
+    _declared(anat / "sub-01_acq-atlas_T1w.nii.gz", many)
+    _declared(anat / "sub-01_dseg.nii.gz", many)
+    plan = restore_all(str(root), str(tmp_path / "out"), carry_labels=True)
+    assert [scan.key for scan in plan.scans] == ["sub-01_T1w"]
+    (refused,) = plan.refused
+    assert (refused.key, refused.code) == ("sub-01_acq-atlas_T1w", "voxels-labels")
+    assert "labels by its header (intent code 1002)" in refused.reason
+    assert plan.files.left["carried"] == 1
+    carried_there = np.asarray(nibabel.load(next((tmp_path / "out").rglob("*dseg.nii.gz"))).dataobj)
+    assert set(np.unique(carried_there)) <= set(np.unique(many))
+    with pytest.raises(InputError, match=r"voxels-labels: .* by its header"):
+        readers.load("nifti", [str(anat / "sub-01_dseg.nii.gz")])
+    assert readers.load_at(str(anat / "sub-01_dseg.nii.gz"))[0].max() == many.max()

@@ -29,10 +29,12 @@ class StoredAs:
     Attributes:
         orientation: from the stored axes to the canonical ones.
         code: NIfTI code of the space (1 scanner, 2 aligned, 3 Talairach, 4 MNI).
+        labels: whether its header declares labels.
     """
 
     orientation: Orientation
     code: int
+    labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def slabs_of(stream: IO[bytes], header: Header, thickness: int, *, compressed: b
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is seen
             _fill(stream, header, orientation.inverse().apply(image), seen)
         if not seen.bad:
-            yield from cut(Slab(box, image, canonical, StoredAs(orientation, header.code)), thickness)
+            yield from cut(Slab(box, image, canonical, StoredAs(orientation, header.code, header.labels)), thickness)
         del image
     if compressed:
         stream.read(1)  # reaching the end makes gzip compare its checksum

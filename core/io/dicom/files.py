@@ -22,6 +22,7 @@ from core.io.plain_names import safe_description
 Dataset = Any  # a pydicom.Dataset: its elements are made at run time
 START = 1 << 18  # bytes of a file on S3 that hold its elements before the pixels, as a rule
 REMEDY = "complete or clean the folder, or convert the series to NIfTI"
+ROUNDED = 5e-3  # by which the lengths and the angle of rounded direction cosines may be off
 UNREADABLE = "decompress it (gdcmconv --raw) or convert it to NIfTI (dcm2niix)"
 TAGS = {  # BIDS key: DICOM keyword and factor to BIDS units
     "EchoTime": ("EchoTime", 1e-3),
@@ -274,18 +275,43 @@ def _check_kind(dataset: Dataset, name: str) -> None:
 
 def _slice(dataset: Dataset, bare: Slice) -> Slice:
     """All that is to be known of a slice, beside its series."""
-    _check_kind(dataset, files.name_of(bare.uri))
-    numbers = [
-        tuple(float(v) for v in getattr(dataset, name))
-        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    ]
-    if not np.isfinite(np.concatenate(numbers)).all():
-        raise InputError(
-            "dicom-no-geometry", "finite numbers of place and direction", f"NaN or infinity in {files.name_of(bare.uri)}", REMEDY
-        )
+    name = files.name_of(bare.uri)
+    _check_kind(dataset, name)
+    position, turned, spacing = (
+        _finite(dataset, keyword, name) for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    )
+    _check_geometry(turned, spacing, name)
     size = (int(dataset.Columns), int(dataset.Rows))
     signed = bool(int(getattr(dataset, "PixelRepresentation", 0)))
-    return replace(bare, position=numbers[0], turned=numbers[1], spacing=numbers[2], size=size, signed=signed)
+    return replace(bare, position=position, turned=turned, spacing=spacing, size=size, signed=signed)
+
+
+def _finite(dataset: Dataset, keyword: str, name: str) -> tuple[float, ...]:
+    """The numbers of an element; refused where one is NaN or infinite."""
+    numbers = tuple(float(value) for value in getattr(dataset, keyword))
+    if not np.isfinite(numbers).all():
+        raise InputError("dicom-no-geometry", f"finite numbers of {keyword}", f"{_listed(numbers)} in {name}", REMEDY)
+    return numbers
+
+
+def _check_geometry(turned: Sequence[float], spacing: Sequence[float], name: str) -> None:
+    """Refuse directions that are no unit vectors at a right angle, and spacings that are no lengths."""
+    if min(spacing) <= 0:
+        raise InputError("dicom-no-geometry", "PixelSpacing above 0 mm", f"{_listed(spacing)} in {name}", REMEDY)
+    row, column = np.array(turned[:3]), np.array(turned[3:])
+    lengths, cosine = np.linalg.norm([row, column], axis=1), float(row @ column)
+    if np.abs(lengths - 1).max() > ROUNDED:
+        wanted = "two directions of length 1 in ImageOrientationPatient"
+        got = f"lengths {lengths[0]:.4g} and {lengths[1]:.4g}, of {_listed(turned)} in {name}"
+        raise InputError("dicom-no-geometry", wanted, got, REMEDY)
+    if abs(cosine) > ROUNDED:
+        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        wanted = "two directions at a right angle in ImageOrientationPatient"
+        raise InputError("dicom-no-geometry", wanted, f"{angle:.4g} degrees, of {_listed(turned)} in {name}", REMEDY)
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
 def _pattern(name: str) -> str:

@@ -12,7 +12,7 @@ from core.io import files
 from core.io.derivatives import DESC, allowed, derivative_stem
 from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
-from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_nifti, role, without_extension
+from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_nifti, role, sidecar_at, without_extension
 from core.io.readers import Image, Trouble, read
 from core.io.scans import Candidate, Filters, Source, candidate, is_asked, simulation
 from core.settings.scans import Selection
@@ -84,11 +84,10 @@ class _Sidecars:
     def _read(self, path: str) -> Any:
         if path not in self._content:
             try:
-                self._content[path] = files.read_json(files.join(self._root, path))
-            except (ValueError, PermissionError) as error:
-                closed = isinstance(error, PermissionError)
-                remedy, got = ("check its permissions", "no permission") if closed else ("correct the JSON file", str(error)[:80])
-                raise InputError("sidecar-unreadable", f"JSON in {files.name_of(path)}", got, remedy) from error
+                self._content[path] = sidecar_at(files.join(self._root, path))
+            except PermissionError as error:  # of an object on S3
+                wanted = f"JSON in {files.name_of(path)}"
+                raise InputError("sidecar-unreadable", wanted, "no permission", "check its permissions") from error
         return self._content[path]
 
     def of(self, path: str, entities: Entities) -> dict[str, Any]:

@@ -95,6 +95,11 @@ def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, st
         sidecar = readers.metadata(image.kind, image.uris)
     except InputError as error:
         discovery.refuse(inside, uri, error, image.files)
+    except OSError as error:
+        if files.is_remote(uri):  # all of a storage cannot be reached, not one scan
+            raise
+        reason = InputError("file-unreadable", "files that can be read", str(error.strerror), "check the disk, or leave it out")
+        discovery.refuse(inside, uri, reason, image.files)
     else:
         group = group_of(entities) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
         evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence

@@ -20,7 +20,7 @@ from core.io.readers.dicom import Dicom
 from core.io.readers.mgh import Mgh
 from core.io.readers.nifti import Nifti
 from core.io.readers.nrrd import Nrrd
-from core.io.validation import Header, Levels, Trust
+from core.io.validation import Header, Levels, Trust, check_not_declared
 
 READERS: tuple[Reader, ...] = (Nifti(), Mgh(), Nrrd(), Dicom())  # in the order in which they are asked
 FOREIGN = (  # formats of scans that none of them reads
@@ -34,7 +34,7 @@ MINC = re.compile(rb"minc-2\.0|[xyz]space")  # a group, or a dimension, of its i
 PACKED = re.compile(r"\.(nii|mgz|mgh|nrrd)(\.gz)?\.[0-9a-z]+$")  # "x.nii.gz.gpg": whatever it is, it was made of a scan
 
 GET = "get what it leads to (datalad get, git annex get), or leave it out"
-PAIRS = (".hdr", ".img", ".nhdr")  # one of two files of an image
+PAIRS = (".hdr", ".img", ".img.gz", ".nhdr")  # one of two files of an image
 
 __all__ = [
     "READERS",
@@ -47,7 +47,9 @@ __all__ = [
     "load",
     "load_at",
     "metadata",
+    "partners",
     "read",
+    "scan_header",
     "slabs",
 ]
 
@@ -138,9 +140,17 @@ def _partners(uri: str) -> list[Entry]:
     name, folder = files.name_of(uri), files.parent_of(uri)
     if not name.lower().endswith(PAIRS) or not files.exists(uri):
         return []
-    stem = name.rpartition(".")[0].lower() + "."
+    stem = re.sub(r"\.gz$", "", name.lower()).rpartition(".")[0] + "."
     others = (sibling for sibling in files.listdir(folder) if sibling.lower().startswith(stem) and sibling != name)
     return [Entry(sibling, files.join(folder, sibling)) for sibling in others]
+
+
+def partners(uri: str) -> list[Entry]:
+    """The other files, in its folder, of the image that a file is of; none of an image that is one file."""
+    others = _partners(uri)
+    images = read([Entry(files.name_of(uri), uri), *others]).images if others else []
+    whole = next((image.uris for image in images if uri in image.uris), ())
+    return [other for other in others if other.uri in whole]
 
 
 def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:
@@ -157,14 +167,27 @@ def header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header
     return _of(kind).header(uris, trust)
 
 
+def scan_header(kind: str, uris: Sequence[str], trust: Trust | None = None) -> Header:
+    """As ``header``, of an image of intensities.
+
+    Raises:
+        InputError: as ``header``; voxels-labels, where it declares labels.
+    """
+    parsed = header(kind, uris, trust)
+    check_not_declared(labels=parsed.labels)
+    return parsed
+
+
 def slabs(kind: str, uris: Sequence[str], thickness: int, trust: Trust | None = None) -> Iterator[Slab]:
     """Read an image of intensities through the gate, ``thickness`` planes along z at a time.
 
     Raises:
-        InputError: with a named code for everything that is wrong with it; voxels-labels, at the end, for a mask or labels.
+        InputError: with a named code for everything that is wrong with it; voxels-labels for a mask or labels, at the end
+            where its header does not declare them.
     """
     levels = Levels()
     for slab in _of(kind).slabs(uris, thickness, trust):
+        check_not_declared(labels=slab.stored.labels)
         levels.look(slab.image)
         yield slab
         del slab  # before the next is read

@@ -12,6 +12,7 @@ import pytest
 
 from core.geometry.grid import Grid
 from core.io import bids, derivatives, files, nifti
+from core.operators.sidecar import UNUSED
 from core.stats import looks_skull_stripped
 
 SOURCE = Grid((30, 40, 12), np.diag([2.0, 2, 5, 1]))
@@ -48,13 +49,21 @@ def test_only_allowed_keys_with_values_of_their_kind_are_copied():
         "DeviceSerialNumber": "123",
         "AcquisitionTime": "12:00",
         "RepetitionTime": NAME,
+        "InversionTime": " 0.9",
         "ManufacturersModelName": NAME,
         "SliceThickness": True,
         "Defaced": "yes, by Jane",
         "MagneticFieldStrength": float("nan"),
     }
-    kept = {"EchoTime": 0.1, "FlipAngle": 90, "Manufacturer": "GE", "SkullStripped": True}
-    assert derivatives.allowed(mixed) == kept
+    kept = {"EchoTime": 0.1, "FlipAngle": 90, "InversionTime": 0.9, "Manufacturer": "GE", "SkullStripped": True}
+    assert derivatives.allowed(mixed) == kept | {UNUSED: "a truth value"}
+    assert derivatives.allowed(derivatives.allowed(mixed)) == kept
+
+
+@pytest.mark.parametrize("value", [NAME, [4, NAME], {"mm": NAME}])
+def test_of_a_thickness_that_is_no_number_only_its_kind_is_kept_and_nothing_is_written(value):
+    assert NAME not in str(derivatives.allowed({"SliceThickness": value}))
+    assert "SliceThickness" not in str(sidecar({"SliceThickness": value}))
 
 
 def sidecar(metadata, stripped=False):

@@ -140,6 +140,30 @@ def test_each_bad_series_has_its_reason(series, code, tags):
     refused(series(**tags)[0], code)
 
 
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"PixelSpacing": [-2.5, 2.0]}, "-2.5, 2 in"),
+        ({"PixelSpacing": [2.5, 0.0]}, "2.5, 0 in"),
+        ({"ImageOrientationPatient": [-2, 0, 0, 0, -2, 0]}, "lengths 2 and 2, of -2, 0, 0, 0, -2, 0 in"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0.998, 0]}, "lengths 1 and 0.998, of"),
+        ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "lengths 0 and 0, of"),
+        ({"ImageOrientationPatient": [-1, 0, 0, -0.7, -0.7141, 0]}, "45.57 degrees, of -1, 0, 0, -0.7, -0.7141, 0 in"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "0 degrees, of"),
+    ],
+)
+def test_directions_and_spacings_that_cannot_be_are_refused_by_their_element(series, tags, words):
+    refused(series(**tags)[0], "dicom-no-geometry", words)
+    with pytest.raises(InputError, match=next(iter(tags))):
+        dicom.header(series(**tags)[0])
+
+
+def test_directions_may_be_rounded(series):
+    before, rounded = dicom.header(series(angle=0.3)[0]), [1, 0, 0, 0, round(np.cos(0.3), 4), round(np.sin(0.3), 4)]
+    after = dicom.header(series(angle=0.3, ImageOrientationPatient=rounded)[0])
+    np.testing.assert_allclose(after.affine, before.affine, atol=1e-3)
+
+
 def test_one_slice_none_and_truncated_ones(series, tmp_path):
     refused(series([0])[0], "not-3d")
     (tmp_path / "empty").mkdir()

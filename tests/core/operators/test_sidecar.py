@@ -8,7 +8,7 @@ import pytest
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.operators.forward_model import DroppedSlices, InPlane, LowField, SliceProfile
-from core.operators.sidecar import at_odds, fields_of, overlap, read_forward, simulated_by
+from core.operators.sidecar import at_odds, fields_of, is_told, overlap, read_forward, simulated_by
 from core.operators.width import SliceWidth
 from core.settings.scans import AcquisitionSettings
 
@@ -31,6 +31,11 @@ def said(**how) -> AcquisitionSettings:
         ({"SliceThickness": 5.0}, 0.0),  # slices that overlap
         ({"SliceThickness": 0}, 0.0),
         ({"SliceThickness": "thick"}, 0.0),
+        ({"SliceThickness": 0.2}, 0.95),
+        ({"SliceThickness": 0.19}, 0.0),  # of slices that thin there are none
+        ({"SliceThickness": 0.004}, 0.0),  # in metres
+        ({"SliceThickness": 1e-9}, 0.0),
+        ({"SliceThickness": -4}, 0.0),
     ],
 )
 def test_the_thickness_of_measured_slices_tells_their_gap(sidecar, gap):
@@ -129,9 +134,40 @@ def test_slices_thicker_than_they_are_apart_are_named_with_what_they_are_taken_a
         ({"SpacingBetweenSlices": "far"}, THICK, None, ""),
         ({"SliceThickness": 3.0}, THICK, None, "3 mm thick by SliceThickness and 4 mm apart: taken as a gap of 25 %"),
         ({"SliceThickness": 3.0}, THICK, 0.2, ""),
+        (
+            {"SliceThickness": 0.004},
+            THICK,
+            None,
+            "0.004 mm thick by SliceThickness and 4 mm apart, which cannot be: it is not used",
+        ),
+        ({"SliceThickness": -4}, THICK, None, "-4 mm thick by SliceThickness and 4 mm apart, which cannot be: it is not used"),
+        (
+            {"SliceThickness": 0.004},
+            CUBES,
+            None,
+            "0.004 mm thick by SliceThickness and 2 mm apart, which cannot be: it is not used",
+        ),
+        ({"SliceThickness": 0.004}, THICK, 0.2, ""),
+        (
+            {"SliceThickness": 0.004, "SpacingBetweenSlices": 0.005},
+            THICK,
+            None,
+            (
+                "0.005 mm apart by SpacingBetweenSlices and 4 mm by the header, which is taken; "
+                "0.004 mm thick by SliceThickness and 4 mm apart, which cannot be: it is not used"
+            ),
+        ),
         ({"SliceThickness": 3.0, "SpacingBetweenSlices": 4.0}, THICK, None, ""),
         ({"SpacingBetweenSlices": 1.0}, Grid((50, 50, 50), np.diag([1.05, 1.05, 1.0, 1.0])), None, ""),
     ],
 )
 def test_slices_otherwise_than_the_header_has_them_are_told(sidecar, grid, gap, words) -> None:
     assert at_odds(sidecar, grid, AcquisitionSettings(slice_gap=gap)) == words
+
+
+def test_a_thickness_that_cannot_be_is_as_if_nobody_told_it() -> None:
+    width = SliceWidth(mm=3.0, low=2.5, high=3.5)
+    assert not is_told({"SliceThickness": 0.004}, said(), THICK)
+    assert is_told({"SliceThickness": 3}, said(), THICK)
+    assert read_forward({"SliceThickness": 0.004}, THICK, width=width) == read_forward({}, THICK, width=width)
+    assert overlap({"SliceThickness": 0.004}, THICK, width=SliceWidth(mm=5.5, low=4.5, high=6.5))
