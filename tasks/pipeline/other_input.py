@@ -55,7 +55,8 @@ def _place_of(uris: Sequence[str]) -> str:
 def _others(plan: CohortPlan, restored: Sequence[ScanRecord]) -> Iterator[str]:
     """The scans of the plan, refused ones too, that have the name of a restored one and other bytes."""
     by_name = {name: record for record in restored for name in (record.key, *record.outputs)}
-    for scan in (*plan.scans, *plan.refused):
+    scans: tuple[ScanPlan | Refusal, ...] = (*plan.scans, *plan.refused)
+    for scan in scans:
         names = (scan.key, f"{scan.stem}.nii.gz") if isinstance(scan, ScanPlan) else (scan.key,)
         same = [by_name[name].inputs.values() for name in names if name in by_name]
         if same and any(_bytes_of(scan) not in inputs for inputs in same):
