@@ -1,4 +1,4 @@
-"""Another input into an output of an earlier one: persons of one label are never overwritten by others, nor left beside them."""
+"""Persons of one label in two datasets: never overwritten by one another, left beside one another, or made one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.settings.simulate import SimulateSettings
 from tasks.evaluate.simulate import simulate
 from tasks.harmonize.sites import write_table
 from tasks.pipeline.discover import check_plan, plan_cohort
-from tests.cases.makers import bids, nifti
+from tests.cases.makers import bids, nifti, series
 from tests.outputs import restore_all
 
 OTHER = r"out-other-input: expected .*, but got .*out, made of .*{}, where {} than in .*{}\. Name another folder"
@@ -120,3 +120,30 @@ def test_simulations_of_another_datasets_persons_are_refused_and_of_moved_or_cha
     assert made(tmp_path / "elsewhere") == ["skipped", "skipped"]
     nifti(first / "sub-02" / "anat" / "sub-02_T1w.nii.gz", seed=9)
     assert made(first) == ["skipped", "done"]
+
+
+def test_persons_of_one_label_in_two_datasets_below_a_folder_are_two_and_never_fused(tmp_path):
+    for name in ("siteA", "siteB"):
+        bids(tmp_path / "in" / name, "01")
+        nifti(tmp_path / "in" / name / "sub-01" / "anat" / "sub-01_T2w.nii.gz")
+        nifti(tmp_path / "in" / name / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz")
+    settings = RunSettings(input=str(tmp_path / "in"), out=str(tmp_path / "out"), method="unires", fuse=True)
+    plan = plan_cohort(settings.model_copy(update={"carry_labels": True}))
+    assert not plan.refused
+    groups = [{scan.relative.partition("/")[0] for scan in group} for group in plan.groups()]
+    assert groups in ([{"siteA"}, {"siteB"}], [{"siteB"}, {"siteA"}])
+    assert len({scan.stem.partition("/")[0] for scan in plan.scans}) == 2
+    labels = {label.stem.partition("/")[0] for scan in plan.scans for label in scan.labels}
+    assert labels == {scan.stem.partition("/")[0] for scan in plan.scans}
+    shutil.rmtree(tmp_path / "in" / "siteB")
+    plan = plan_cohort(settings)
+    assert {scan.stem.partition("/")[0] for scan in plan.scans} == {"sub-01"}
+
+
+def test_series_of_several_persons_with_one_study_are_several_persons_and_never_fused(tmp_path):
+    for name in ("p1", "p2"):
+        series(tmp_path / "in" / name, study="1.2.3")
+    plan = plan_cohort(RunSettings(input=str(tmp_path / "in"), out=str(tmp_path / "out"), method="unires"))
+    assert [scan.stem.partition("/")[0] for scan in plan.scans] == ["sub-p1", "sub-p2"]
+    plan = plan_cohort(RunSettings(input=str(tmp_path / "in"), out=str(tmp_path / "out"), method="unires", fuse=True))
+    assert [refusal.code for refusal in plan.refused] == ["fuse-unproven"] * 2
