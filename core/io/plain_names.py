@@ -215,11 +215,10 @@ def _by_folders(study: Sequence[Unnamed]) -> list[list[Unnamed]]:
 
 
 def _by_names(scans: Sequence[Unnamed]) -> list[list[Unnamed]]:
-    """Series of like descriptions by what names them: folders p1 and p2 are no two series of one person."""
+    """Series of like descriptions, of whose person no folder tells, by their names: p1 and p2 are no two series of one person."""
     named = [_split(scan.path.rpartition("/")[2])[0] for scan in scans]
-    persons = {scan.path: words for scan, words in zip(scans, named, strict=True) if words}
-    alike = len({scan.description for scan in scans}) == 1
-    if not alike or len(persons) < len(scans) or any(COUNTING.fullmatch(words[-1].lower()) for words in persons.values()):
+    counted = not all(named) or any(COUNTING.fullmatch(words[-1].lower()) for words in named)
+    if counted or any(map(_person_folders, scans)) or len({scan.description for scan in scans}) > 1:
         return [list(scans)]
     parted: dict[str, list[Unnamed]] = defaultdict(list)
     for scan in scans:

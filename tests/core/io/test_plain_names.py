@@ -136,6 +136,7 @@ def test_scans_below_one_folder_are_one_persons_where_another_folder_shares_thei
         (("P001/AX T1 5/dicom", "P001/SAG T2 6/dicom"), "P001"),
         (("P001/series-1", "P001/series-2"), "P001"),
         (("P001/T1", "P001/x/T2"), "P001"),
+        (("P001/a", "P001/b"), "P001"),
         (("1", "2"), "root"),
     ],
 )
