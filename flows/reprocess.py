@@ -107,7 +107,7 @@ def _close(context: RunContext, skipped: set[str], changes: Changes) -> list[Sca
 
 
 def _write_plan(out: Output, plan: CohortPlan) -> None:
-    mark(out.uri, "run")
+    mark(out.uri, "run", plan.settings.input)
     files.write_json(out.plan, plan.model_dump(mode="json"))
     facts = {"PlanDigest": plan.digest, "SettingsDigest": plan.settings_digest, "Method": plan.settings.method}
     derivatives.write_dataset_files(out.uri, plan.settings.input, facts)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 from core.errors import IsovoxError, UsageError
 from core.io import files, tables
@@ -15,6 +15,7 @@ WRITTEN = ("dataset_description.json", ".bidsignore", "report.html", "reports") 
 DERIVATIVES = "derivatives"
 TABLE = ".tsv"
 REMEDY = "name another folder for the output"
+SHOWN = 3  # scans that a refusal names
 
 
 def _real(uri: str) -> str:
@@ -74,10 +75,59 @@ def kind_of(out: str) -> str | None:
     return str(claimed.get("Kind")) if isinstance(claimed, dict) else None
 
 
-def mark(out: str, kind: Kind) -> None:
-    """Leave the mark of what makes an output."""
-    if kind_of(out) != kind:
-        files.write_json(files.join(out, "isovox", "kind.json"), {"Kind": kind})
+def mark(out: str, kind: Kind, source: str = "") -> None:
+    """Leave the mark of what makes an output.
+
+    Args:
+        out: folder or s3:// prefix.
+        kind: of what is made.
+        source: the input that it is made of, where another one is refused later (``input_of``).
+    """
+    made = {"Kind": kind} | ({"Input": _real(source)} if source else {})
+    if _marked(out) != made:
+        files.write_json(files.join(out, "isovox", "kind.json"), made)
+
+
+def _marked(out: str) -> Any:
+    try:
+        return files.read_json(files.join(out, "isovox", "kind.json"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def input_of(out: str) -> str | None:
+    """The input that an output of ``isovox run`` was last made of; None where nothing tells."""
+    marked = _marked(out)
+    if isinstance(marked, dict) and isinstance(marked.get("Input"), str):
+        return str(marked["Input"])
+    try:
+        source = files.read_json(files.join(out, "isovox", "plan.json"))["settings"]["input"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
+        return None
+    return _real(source) if isinstance(source, str) else None
+
+
+def is_same_input(source: str, before: str) -> bool:
+    """Whether two inputs are one, or one is a file or a table in the other."""
+    place, former = _real(source), _real(before)
+    if place == former:
+        return True
+    inner, outer = max(place, former, key=len), min(place, former, key=len)
+    return _below(inner, outer) is not None and not files.is_folder(inner)
+
+
+def refuse_input(out: str, before: str, source: str, scans: Sequence[str]) -> UsageError:
+    """The refusal of an output that another input's scans of the same names would overwrite.
+
+    Args:
+        out: folder or s3:// prefix.
+        before: the input that it was made of.
+        source: the input that is to be read.
+        scans: names of those that are other bytes there.
+    """
+    names = f"{', '.join(scans[:SHOWN])}{' …' if len(scans) > SHOWN else ''}"
+    got = f"{out}, made of {before}, where {names} {'is another scan' if len(scans) == 1 else 'are other scans'} than in {source}"
+    return UsageError("out-other-input", "an output of the same input, or of the same scans", got, REMEDY)
 
 
 def check_place(out: str) -> None:

@@ -3,22 +3,36 @@
 A name is a function of the input alone, not of what was selected of it. Words that say how a scan was made (``tse``, ``sag``)
 go to ``acq-``, words that say its contrast to the suffix, those of a contrast agent to ``ce-``, all others before them to the
 label of the person. Two persons never share a label: nothing proves that files of like names are one person's, but their folder,
-or the study of DICOM headers. What would share a name all the same is numbered (``run-``); labels of persons that would are told
-apart by a few hex digits.
+or the study of DICOM headers where folders do not name several; nor that a label is the same person's in two datasets. What would
+share a name all the same is numbered (``run-``); labels of persons that would are told apart by a few hex digits.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.io.derivatives import UNNAMED, derivative_stem
+from core.io.name_words import (
+    AGENT,
+    COUNTING,
+    GADOLINIUM,
+    NUMBER,
+    PLACES,
+    PURE,
+    PURE_AGENT,
+    SERIES,
+    WITHIN,
+    contrast_of,
+    is_made,
+    names_nobody,
+    words_of,
+    written,
+)
 from core.io.names import LABEL, Entities
-from core.io.vocabulary import SEQUENCES
 
 SUFFIXES = (
     *("T1w", "T2w", "FLAIR", "PDw", "T2starw", "T2star", "inplaneT1", "inplaneT2", "PDT2", "angio", "UNIT1"),
@@ -26,56 +40,9 @@ SUFFIXES = (
 )
 KEPT = ("ses", "acq", "ce", "rec", "run", "echo", "inv", "chunk")  # entities of a name that its output keeps
 COUNTED = {"run", "echo", "inv", "chunk"}  # whose labels are numbers
-PLANES = {*("ax", "axial", "tra", "trans", "transverse", "cor", "coronal", "sag", "sagittal", "obl", "oblique", "iso")}
-MADE = (
-    PLANES
-    | set(SEQUENCES.split())
-    | {  # words that tell how a scan was made
-        *(
-            "pre",
-            "post",
-            "gd",
-            "gado",
-            "ce",
-            "contrast",
-            "thick",
-            "thin",
-            "lr",
-            "hr",
-            "fs",
-            "fatsat",
-            "dark",
-            "fluid",
-            "darkfluid",
-        ),
-        *("tirm", "weighted", "brain", "head", "cube", "bravo", "t1c", "t1ce", "t1gd", "dwi", "adc", "flash"),
-    }
-)
-PLACES = {  # words of folders and names that tell nothing
-    *("dicom", "dicoms", "dcm", "nifti", "nii", "anat", "scan", "scans", "series", "study", "resources", "files", "data", "raw"),
-    *("image", "images", "img", "mri", "mr", "sub", "ses", "original", "orig", "export"),
-}
-AROUND = r"(3d|2d|ax|tra|sag|cor)?"
-CONTRASTS = (  # by the first that all words agree on; T1-weighted FLAIR is T1w, T2-weighted FLAIR is FLAIR
-    ("T2starw", r"t2(star|s)w?"),
-    ("FLAIR", rf"{AROUND}flair{AROUND}|darkfluid"),
-    ("T1w", rf"{AROUND}t1(w|wi)?(c|ce|gd)?(se|tse|fse|ir)?{AROUND}|mprage|memprage|bravo"),
-    ("T2w", rf"{AROUND}t2(w|wi)?(se|tse|fse)?{AROUND}"),
-    ("PDw", rf"{AROUND}pd(w|wi)?(se|tse|fse)?{AROUND}"),
-    ("angio", r"tof|mra|angio"),
-)
-PURE = re.compile(r"(t1|t2|pd)(w|wi)?|flair|t2(star|s)w?|darkfluid|angio")  # words that say no more than the suffix
-GADOLINIUM = re.compile(rf"(post)?gd|gado|gadolinium|{AROUND}t1(w|wi)?gd(se|tse|fse|ir)?{AROUND}")
-AGENT = re.compile(rf"ce|(post)?contrast|post|{AROUND}t1(w|wi)?(c|ce)(se|tse|fse|ir)?{AROUND}|{GADOLINIUM.pattern}")
-PURE_AGENT = re.compile(r"(t1(w|wi)?)?(c|ce|gd)|gado|gadolinium|contrast|post(gd|contrast)?")  # words that say no more than ce-
-WITHOUT = re.compile(r"(?<![^\W_])(w/?o|without|non?|pre)[\W_]+(contrast|gadolinium|gado|gd|ce)(?![^\W_])", re.IGNORECASE)
-PLUS = re.compile(r"(?<![^\W_])c\+|\+ ?c(?![^\W_])", re.IGNORECASE)  # "T1 +C", "T1 C+"
-NUMBER = re.compile(r"\d{1,3}(mm)?|p\d")
-WORD = re.compile(r"[^\W_]+")
-SUB = re.compile(r"sub(?=\d)", re.IGNORECASE)  # of "sub05"; "subject05" and "subA" are words
 HEX = 6
 LONGEST = 40  # characters of a label
-Person = tuple[tuple[str, ...], Hashable]  # the words of a label, and what else tells persons apart
+SUB = re.compile(r"sub(?=\d)", re.IGNORECASE)  # of "sub05"; "subject05" and "subA" are words
 
 
 @dataclass(frozen=True)
@@ -87,32 +54,36 @@ class Unnamed:
         entities: that its name or its table tells.
         evidence: identifiers that scans of one person share.
         description: of its DICOM series, made safe.
+        dataset: what tells its dataset from others of the input (``dataset_of``), where its name states the person.
     """
 
     path: str
     entities: Entities
     evidence: tuple[str, ...] = ()
     description: str = ""
+    dataset: str = ""
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a name in ASCII letters and digits; "pre" for what says "without contrast", "ce" for "+C"."""
-    plain = unicodedata.normalize("NFKD", PLUS.sub(" ce ", WITHOUT.sub(" pre ", text)))
-    ascii_words = [word.encode("ascii", "ignore").decode() for word in WORD.findall(plain)]
-    return [word for word in ascii_words if word]
+@dataclass(frozen=True)
+class _Person:
+    """Whose scans they are.
 
+    Attributes:
+        words: that name the person.
+        text: as it is written; persons whose words are the same in ASCII differ in it.
+        study: first path of the DICOM study that proves it; empty where none does.
+        stated: whether names state the label.
+    """
 
-def _is_made(word: str) -> bool:
-    return word.lower() in MADE or _contrast_of(word) != "" or AGENT.fullmatch(word.lower()) is not None
-
-
-def _contrast_of(word: str) -> str:
-    return next((suffix for suffix, pattern in CONTRASTS if re.fullmatch(pattern, word.lower())), "")
+    words: tuple[str, ...]
+    text: str = ""
+    study: str = ""
+    stated: bool = False
 
 
 def safe_description(text: str) -> str:
     """The words of a series' description that say how a scan was made; all others may name a person, and are left out."""
-    return " ".join(word for word in words_of(text) if _is_made(word) or NUMBER.fullmatch(word.lower()))
+    return " ".join(word for word in words_of(text) if is_made(word) or NUMBER.fullmatch(word.lower()))
 
 
 def suffix_of(words: Sequence[str]) -> str:
@@ -121,7 +92,7 @@ def suffix_of(words: Sequence[str]) -> str:
     exact = [suffix for suffix in SUFFIXES if suffix.lower() in lower]
     if len(exact) == 1 and not lower & {"t1", "t2"}:
         return exact[0]
-    named = {suffix for word in words if (suffix := _contrast_of(word))} | ({"FLAIR"} if {"dark", "fluid"} <= lower else set())
+    named = {suffix for word in words if (suffix := contrast_of(word))} | ({"FLAIR"} if {"dark", "fluid"} <= lower else set())
     if "FLAIR" in named and named <= {"FLAIR", "T1w", "T2w"}:
         return "T1w" if named == {"FLAIR", "T1w"} else "FLAIR"
     if "angio" in named:
@@ -138,19 +109,49 @@ def _without_entities(name: str, entities: Entities) -> str:
 def _split(name: str) -> tuple[list[str], list[str]]:
     """The words of a name before the first that says how a scan was made, and the others."""
     words = words_of(name)
-    first = next((n for n, word in enumerate(words) if _is_made(word)), len(words))
+    first = next((n for n, word in enumerate(words) if is_made(word)), len(words))
     return [word for word in words[:first] if word.lower() not in PLACES], words[first:]
 
 
 def _person_of_folders(folders: Sequence[str]) -> list[str]:
     words = [word for folder in folders for word in words_of(folder)]
-    return [word for word in words if word.lower() not in PLACES and not _is_made(word)]
+    return [word for word in words if word.lower() not in PLACES and not is_made(word)]
 
 
-def _person_words(scan: Unnamed) -> tuple[str, ...]:
+def _texts(folders: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for text in map(written, folders) if text)
+
+
+def dataset_of(path: str, label: str, described: Container[str]) -> str:
+    """What tells the dataset of a scan from others below one folder: the described folder it lies in, and words of folders.
+
+    What lies in derivatives/, rawdata/ and sourcedata/ is of the dataset around it; folders of sessions and contrasts are none.
+
+    Args:
+        path: of the scan in its input.
+        label: of the person, as the scan's name states it.
+        described: folders that have a description of a dataset, without those of rawdata.
+    """
+    *above, _ = path.split("/")
+    person = f"sub-{label}"
+    above = above[: above.index(person)] if person in above else above
+    above = above[: above.index("derivatives")] if "derivatives" in above else above
+    above = [folder for folder in above if folder not in WITHIN and not folder.startswith("ses-")]
+    depth = next((n for n in range(len(above), 0, -1) if "/".join(above[:n]) in described), 0)
+    return "/".join((*above[:depth], *_texts(above[depth:])))
+
+
+def _person_of(scan: Unnamed) -> _Person:
+    """The person that a scan's folders and own name tell."""
+    if "sub" in scan.entities:
+        return _Person((scan.entities["sub"],), scan.dataset, stated=True)
     *folders, name = scan.path.split("/")
-    person, own = _person_of_folders(folders), _split(_without_entities(name, scan.entities))[0]
-    return (*person, *(own if person[len(person) - len(own) :] != own else ()))
+    bare = _without_entities(name, scan.entities)
+    person, own = _person_of_folders(folders), _split(bare)[0]
+    texts, text = _texts(folders), written(bare, to_made=True)
+    again = person[len(person) - len(own) :] == own  # the folder's name once more
+    named = texts if again and (text.isascii() or text in texts) else (*texts, text)
+    return _Person(tuple(person if again else person + own), "/".join(named))
 
 
 def _studies(scans: Sequence[Unnamed]) -> dict[str, list[Unnamed]]:
@@ -185,29 +186,76 @@ def _label(words: Sequence[str]) -> str:
     return "".join(words)[:LONGEST]
 
 
+def _person_folders(scan: Unnamed) -> tuple[str, ...]:
+    """What the folders above a DICOM series say of its person: not those that count series or say how they were made."""
+    texts: list[str] = []
+    counts = False
+    for folder in scan.path.split("/")[:-1]:
+        words = [word.lower() for word in words_of(folder)]
+        rest = [word for word in words if not names_nobody(word)]
+        counts = counts or bool(words and SERIES.issuperset(words))
+        if counts and texts:
+            break
+        numbered = counts or any(is_made(word) or word in {"scan", "series"} for word in words)
+        if not (numbered and all(map(COUNTING.fullmatch, rest))) and (text := written(folder)):
+            texts.append(text)
+    return tuple(texts)
+
+
+def _by_folders(study: Sequence[Unnamed]) -> list[list[Unnamed]]:
+    """The series of a study by the persons that their folders tell: one identifier may have been given to all persons."""
+    groups: dict[tuple[str, ...], list[Unnamed]] = defaultdict(list)
+    for scan in study:
+        groups[_person_folders(scan)].append(scan)
+    above = {folders[:depth] for folders in groups for depth in range(len(folders))}
+    parted = {folders: scans for folders, scans in groups.items() if folders not in above}
+    for folders in above & groups.keys():
+        below = [other for other in parted if other[: len(folders)] == folders and other not in above]
+        place = below[0] if len(below) == 1 else folders  # what lies beside one person's folder is theirs
+        parted[place] = parted.get(place, []) + groups[folders]
+    return [part for scans in parted.values() for part in _by_names(scans)]
+
+
+def _by_names(scans: Sequence[Unnamed]) -> list[list[Unnamed]]:
+    """Series of like descriptions, of whose person no folder tells, by their names: p1 and p2 are no two series of one person."""
+    named = [_split(scan.path.rpartition("/")[2])[0] for scan in scans]
+    counted = not all(named) or any(COUNTING.fullmatch(words[-1].lower()) for words in named)
+    if counted or any(map(_person_folders, scans)) or len({scan.description for scan in scans}) > 1:
+        return [list(scans)]
+    parted: dict[str, list[Unnamed]] = defaultdict(list)
+    for scan in scans:
+        parted[written(scan.path.rpartition("/")[2], to_made=True)].append(scan)
+    return list(parted.values())
+
+
+def _by_study(scans: Sequence[Unnamed]) -> dict[str, _Person]:
+    """The persons of series that share their study with others, by the scans' paths."""
+    persons: dict[str, _Person] = {}
+    for study in _studies(scans).values():
+        parts = _by_folders(study)
+        for part in parts:
+            if len(parts) == 1 or len(part) > 1:
+                first = min(scan.path for scan in part)
+                person = _Person(tuple(_person_of_folders(_shared_folders(part))), study=first)
+                persons |= {scan.path: person for scan in part}
+    return persons
+
+
 def _persons(scans: Sequence[Unnamed], root: str) -> dict[str, str]:
     """The label of each scan's person, by the scan's path."""
-    identity: dict[str, Person] = {}
-    for first, study in _studies(scans).items():
-        for scan in study:
-            identity[scan.path] = (tuple(_person_of_folders(_shared_folders(study))), first)
-    for scan in scans:
-        stated = ((scan.entities["sub"],), "stated") if "sub" in scan.entities else None
-        identity[scan.path] = stated or identity.get(scan.path) or (_person_words(scan), "")
+    by_study = _by_study(scans)
+    persons = {scan.path: by_study.get(scan.path) or _person_of(scan) for scan in scans}
     fallback = _person_of_folders([root]) or words_of(root) or ["scan"]
-    wanted = {person: _label(person[0] or fallback) for person in set(identity.values())}
-    same: dict[str, set[Hashable]] = defaultdict(set)
+    wanted = {person: _label(person.words or fallback) for person in set(persons.values())}
+    same: dict[str, dict[_Person, str]] = defaultdict(dict)
     for person, label in wanted.items():
-        same[label.casefold()].add(person)
-    labels = {
-        person: label if person[1] == "stated" or len(same[label.casefold()]) == 1 else f"{label}{hex_of(repr(person))}"
-        for person, label in wanted.items()
-    }
-    bare = _bare({person: label for person, label in labels.items() if person[1] != "stated"}, labels.values())
-    return {path: bare.get(person, labels[person]) for path, person in identity.items()}
+        same[label.casefold()][person] = label
+    labels = {person: _told_apart(person, same[label.casefold()]) for person, label in wanted.items()}
+    bare = _bare({person: label for person, label in labels.items() if not person.stated}, labels.values())
+    return {path: bare.get(person, labels[person]) for path, person in persons.items()}
 
 
-def _bare(labels: Mapping[Person, str], every: Iterable[str]) -> dict[Person, str]:
+def _bare(labels: Mapping[_Person, str], every: Iterable[str]) -> dict[_Person, str]:
     """Labels without a ``sub`` that stands before a number, where no other person has or would have what is left.
 
     Args:
@@ -217,6 +265,22 @@ def _bare(labels: Mapping[Person, str], every: Iterable[str]) -> dict[Person, st
     short = {person: SUB.sub("", label) for person, label in labels.items() if SUB.match(label)}
     count = Counter(label.casefold() for label in (*every, *short.values()))
     return {person: label for person, label in short.items() if count[label.casefold()] == 1}
+
+
+def _told_apart(person: _Person, rivals: Mapping[_Person, str]) -> str:
+    """The label of a person.
+
+    Args:
+        person: whose it is.
+        rivals: all who want that label, the person too, and how each would write it.
+    """
+    label = rivals[person]
+    stated = [rival for rival, other in rivals.items() if rival.stated and other == label]
+    if len(rivals) == 1 or stated == [person]:
+        return label
+    alike = [rival for rival in rivals if (rival.words, rival.study, rival.stated) == (person.words, person.study, person.stated)]
+    what = (person.words, person.study) if len(alike) == 1 else (person.words, person.study, person.text)
+    return f"{label}{hex_of(repr(what))}"
 
 
 def hex_of(text: str) -> str:
@@ -243,7 +307,7 @@ def _told(scan: Unnamed) -> tuple[list[str], list[str]]:
     if described := words_of(scan.description):
         return [], described
     *folders, name = scan.path.split("/")
-    made = [word for folder in folders for word in words_of(folder) if _is_made(word)]
+    made = [word for folder in folders for word in words_of(folder) if is_made(word)]
     return made, _split(_without_entities(name, scan.entities))[1]
 
 

@@ -93,6 +93,26 @@ def truth_of(uri: str, root: str) -> str | None:
     return os.path.normpath(files.join(root, uri_of_truth))
 
 
+def other_truth(out: str, stem: str, source: Source, root: str) -> str | None:
+    """The truth of a simulation that is there, where that is another scan of another input; else None.
+
+    Args:
+        out: folder of the simulated dataset.
+        stem: path of the simulation in it, without extension.
+        source: the sharp scan whose simulation would have that path.
+        root: the input that it is of.
+    """
+    truth = truth_of(files.join(out, stem), out)
+    if truth is None:
+        return None
+    place, top = files.real(truth), files.real(root)
+    if place in {top, files.real(source.uris[0])} or place.startswith(f"{top.rstrip('/')}/"):
+        return None
+    made = files.read_json(files.join(out, f"{stem}.json")).get(KEY)
+    sha256 = made.get("TruthSHA256") if isinstance(made, dict) else None
+    return place if sha256 and sha256 != files.sha256_all(source.uris) else None
+
+
 def _said_truth(out: str, truth: str) -> str:
     """How a sidecar names a truth: relative to the dataset, where both are on this machine."""
     if files.is_remote(truth) or files.is_remote(out):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +68,21 @@ def find(settings: SimulateSettings, keys: Container[str] | None = None) -> tupl
     sources = tuple(scan for scan in scans if isinstance(scan, Source))
     stems = {source.key: simulated.stem_of(source, label, contrast) for source in sources}
     shared = frozenset(stem for stem, count in Counter(stems.values()).items() if count > 1)
+    if keys is None:  # an evaluation of another cohort makes all it compares anew
+        _check_input(settings, sources, stems)
     return Job(settings, _label_images(settings.labels), stems, shared, sources), scans
+
+
+def _check_input(settings: SimulateSettings, sources: Sequence[Source], stems: Mapping[str, str]) -> None:
+    """Refuse an output that holds simulations by the same names of scans of another input.
+
+    Raises:
+        UsageError: out-other-input.
+    """
+    former = {source.key: simulated.other_truth(settings.out, stems[source.key], source, settings.input) for source in sources}
+    if scans := [key for key, truth in former.items() if truth]:
+        before = files.parent_of(former[scans[0]] or "")
+        raise claim.refuse_input(settings.out, before, settings.input, scans)
 
 
 def _label_images(uri: str | None) -> dict[str, str]:

@@ -28,6 +28,7 @@ from tasks.events import Advanced, Began, Tell, nobody
 from tasks.pipeline.beside import with_beside
 from tasks.pipeline.earlier import as_planned
 from tasks.pipeline.labels import with_labels
+from tasks.pipeline.other_input import check_input
 from tasks.pipeline.widths import notes as width_notes
 from tasks.pipeline.widths import width_of
 
@@ -231,12 +232,13 @@ def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
 
     Raises:
         PlanError: memory-too-small, gpu-too-small, disk-too-small, mixed-settings.
-        UsageError: as ``check_free``.
+        UsageError: as ``check_free`` and ``check_input``.
     """
     out = Output(plan.settings.out)
     check_free(out.uri, "run", [scan.stem for scan in plan.scans])
-    records = {record.key: record.provenance.get("SettingsDigest", "") for record in out.records() if record.outputs}
-    check_not_mixed(plan, records)
+    restored = [record for record in out.records() if record.outputs]
+    check_input(plan, restored)
+    check_not_mixed(plan, {record.key: record.provenance.get("SettingsDigest", "") for record in restored})
     here = plan.settings.compute.cluster in {"in-process", "local", "cuda"}
     memory = psutil.virtual_memory().available if here else 1 << 62
     disk = 1 << 62 if files.is_remote(plan.settings.out) else shutil.disk_usage(_existing(Path(plan.settings.out))).free

@@ -16,9 +16,10 @@ from core.io import files, nifti, readers
 from core.io.arrays.slabs import StoredAs
 from core.io.derivatives import DESC, bids_stem
 from core.io.inventory.ledger import Ledger
+from core.io.name_words import words_of
 from core.io.names import entities_of, is_one_file, without_extension
 from core.io.output import Output
-from core.io.plain_names import camel, hex_of, words_of
+from core.io.plain_names import camel, hex_of
 from core.labels import carried
 from core.settings.run import RunSettings
 
@@ -31,7 +32,9 @@ def _stem(path: str, owner: ScanPlan, others: Sequence[LabelImage]) -> str:
     """Path of a carried label image in the output, without extension: its own name where that is BIDS, else after its scan."""
     entities = entities_of(path)
     if {"sub", "suffix", "datatype"} <= set(entities):
-        return bids_stem(entities | {"desc": entities.get("desc", "") + DESC})
+        person = owner.stem.partition("/")[0].removeprefix("sub-")  # another than its own where two datasets have that label
+        same = {"sub": person} if owner.entities.get("sub") == entities["sub"] else {}
+        return bids_stem(entities | same | {"desc": entities.get("desc", "") + DESC})
     words = words_of(without_extension(files.name_of(path)))
     suffix = "dseg" if any(SEGMENTED.search(word.lower()) for word in words) else "mask"
     before, label = owner.stem.partition(f"_desc-{DESC}")[0], camel(words)

@@ -15,7 +15,8 @@ from core.io import validation as gate
 from core.io.arrays.slabs import StoredAs, empty_like_stored
 from core.io.derivatives import DESCRIBED, WITHHELD, allowed
 from core.io.dicom.files import REMEDY, TAGS, WORDS, Dataset, Other, Slice, is_alike, look, read_file, unquoted
-from core.io.plain_names import safe_description, words_of
+from core.io.name_words import words_of
+from core.io.plain_names import safe_description
 from core.io.validation import Header
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])

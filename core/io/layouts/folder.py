@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from core.errors import InputError
 from core.io import files, readers
 from core.io.derivatives import DESCRIBED, WITHHELD, allowed, safe_key
-from core.io.inventory.entries import Listing
+from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.layouts.bids import group_of
+from core.io.name_words import WITHIN
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension
-from core.io.plain_names import Unnamed, stems_of
+from core.io.plain_names import Unnamed, dataset_of, stems_of
 from core.io.readers import Image, Trouble, read
 from core.io.scans import Filters, Source, candidate, is_asked, simulation
 from core.settings.scans import Selection
@@ -54,7 +56,8 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
             discovery.leave(outcome.files, kind)
         else:
             meant.append((outcome, inside, entities))
-    stems = stems_of([_unnamed(*scan) for scan in meant], files.name_of(root))
+    described = _described(listing)
+    stems = stems_of([_unnamed(*scan, described) for scan in meant], files.name_of(root))
     filters = Filters(selection)
     left = filters.keep([candidate(image.path or inside, entities, stems[inside]) for image, inside, entities in meant])
     discovery.ledger.filters = filters.told
@@ -71,10 +74,17 @@ def inside_of(image: Image | Trouble, root: str) -> str:
     return without_extension(image.path) or files.name_of(root)
 
 
-def _unnamed(image: Image | Trouble, inside: str, entities: Entities) -> Unnamed:
+def _described(listing: Listing) -> set[str]:
+    """The folders that say of themselves that they are datasets; rawdata says it of the folder around it."""
+    folders = (entry.path.rpartition("/")[0] for entry in listing.entries if files.name_of(entry.path) == DESCRIPTION)
+    return {"/".join(part for part in folder.split("/") if part not in WITHIN) for folder in folders}
+
+
+def _unnamed(image: Image | Trouble, inside: str, entities: Entities, described: Container[str]) -> Unnamed:
+    dataset = dataset_of(inside, entities["sub"], described) if "sub" in entities else ""
     if isinstance(image, Trouble):
-        return Unnamed(inside, entities)
-    return Unnamed(inside, entities, image.evidence, image.description)
+        return Unnamed(inside, entities, dataset=dataset)
+    return Unnamed(inside, entities, image.evidence, image.description, dataset)
 
 
 def described(kind: str, sidecar: dict[str, Any]) -> dict[str, Any]:
@@ -101,8 +111,10 @@ def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, st
         reason = InputError("file-unreadable", "files that can be read", str(error.strerror), "check the disk, or leave it out")
         discovery.refuse(inside, uri, reason, image.files)
     else:
-        group = group_of(entities) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
-        evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence
+        person = stem.partition("/")[0]  # told from others of that label in other datasets, and from others of one study
+        named = entities | {"sub": person.removeprefix("sub-")} if "sub" in entities else entities
+        group = group_of(named) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
+        evidence = (person,) if "sub" in entities else tuple(f"{uid} {person}" for uid in image.evidence)
         path = image.path or inside
         key, known, made = safe_key(inside), allowed(sidecar) | described(image.kind, sidecar), simulation(sidecar)
         words = withheld(image.kind, sidecar)

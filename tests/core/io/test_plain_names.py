@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.io.plain_names import Unnamed, safe_description, stems_of, suffix_of
+from core.io.plain_names import Unnamed, dataset_of, safe_description, stems_of, suffix_of
 
 BIDS = re.compile(
     r"sub-(?P<sub>[0-9A-Za-z]+)/(ses-[0-9A-Za-z]+/)?anat/sub-(?P=sub)(_[a-z]+-[0-9A-Za-z+]+)*_desc-restored_[0-9A-Za-z]+"
@@ -77,6 +77,87 @@ def test_a_sub_of_the_name_stays_where_a_label_would_be_anothers_without_it():
     assert persons("sub05/T1", "x/y", **{"x/y": {"sub": "05"}}) == ["sub-sub05", "sub-05"]
     assert persons("x/y", **{"x/y": {"sub": "sub05"}}) == ["sub-sub05"]
     assert len(set(persons("sub05/T1", "SUB05/T1", "sub 05/T1", "sub0 5/T1"))) == 4
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("张", "李", "王"), ("patient 1", "patient_1", "patient-1"), ("张1", "李1"), ("★", "☆"), ("a/b", "a b"), ("张", "")],
+)
+def test_persons_who_differ_in_signs_or_letters_beyond_ascii_are_told_apart_and_their_scans_are_not(folders):
+    paths = [f"{folder}/{name}".lstrip("/") for folder in folders for name in ("T1", "dicom/T2_sag")]
+    persons = {path: stem.partition("/")[0] for path, stem in named(*paths).items()}
+    assert len(set(persons.values())) == len(folders)
+    assert all(persons[first] == persons[second] for first, second in zip(paths[::2], paths[1::2], strict=True))
+
+
+def test_files_of_persons_beyond_ascii_are_told_apart_in_one_folder():
+    assert len(set(persons_of(named("x/张_T1", "x/李_T1", "x/p 1_T1", "x/p_1_T1")))) == 4
+
+
+def test_a_lone_persons_label_has_no_hex_digits_and_the_folders_name_in_the_files_changes_nothing():
+    assert set(persons_of(named("张/张_T1", "张/T2"))) == {"sub-root"}
+    assert set(persons_of(named("patient-1/patient_1_T1", "patient-1/T2"))) == {"sub-patient1"}
+    assert named("a b/T1", "ab/T1")["ab/T1"].startswith("sub-ab9650e4/")  # as it was: digits are a function of the words alone
+
+
+def persons_of(stems):
+    return [stem.partition("/")[0] for stem in stems.values()]
+
+
+def test_a_stated_label_is_one_person_in_a_dataset_and_another_in_the_next():
+    def persons(*paths, described=()):
+        scans = [Unnamed(path, {"sub": "01"}, dataset=dataset_of(path, "01", set(described))) for path in paths]
+        return persons_of(stems_of(scans, "root"))
+
+    one, same, other = persons("siteA/sub-01/sub-01_T1w", "siteA/sub-01/anat/sub-01_T2w", "siteB/sub-01/sub-01_T1w")
+    assert one == same != other
+    assert re.fullmatch(r"sub-01[0-9a-f]{6}", one)
+    for paths in (
+        ("siteA/sub-01/sub-01_T1w",),
+        ("T1/sub-01_T1w", "T2/sub-01_T2w"),
+        ("ses-1/sub-01/T1", "ses-2/sub-01/T1"),
+        ("study/rawdata/sub-01/sub-01_T1w", "study/derivatives/x/sub-01/sub-01_T1w", "study/sourcedata/sub-01/T1"),
+    ):
+        assert set(persons(*paths)) == {"sub-01"}, paths
+    assert len(set(persons("T1/sub-01_T1w", "T2/sub-01_T2w", described=("T1", "T2")))) == 2
+    assert set(persons("study/rawdata/sub-01/a", "study/derivatives/x/sub-01/b", described=("study",))) == {"sub-01"}
+
+
+def test_two_long_stated_labels_that_begin_alike_are_two_persons():
+    long = "a" * 40
+    assert len(set(persons_of(named("1", "2", **{"1": {"sub": f"{long}1"}, "2": {"sub": f"{long}2"}})))) == 2
+
+
+def of_one_study(*paths):
+    return persons_of(stems_of([Unnamed(path, {}, ("1.2.3",)) for path in paths], "root"))
+
+
+@pytest.mark.parametrize(
+    "paths", [("p1/T1", "p2/T1"), ("p1/dicom", "p2/dicom"), ("x/p1/T1", "x/p2/T1"), ("p1", "p2"), ("张/T1", "李/T1")]
+)
+def test_folders_of_persons_win_over_a_study_that_all_share(paths):
+    assert len(set(of_one_study(*paths))) == 2
+
+
+def test_scans_below_one_folder_are_one_persons_where_another_folder_shares_their_study():
+    assert of_one_study("p1/T1", "p1/more/T2", "p2/T1") == ["sub-p1", "sub-p1", "sub-p2"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "person"),
+    [
+        (("P001/SCANS/4/DICOM", "P001/SCANS/5/DICOM"), "P001"),
+        (("SCANS/4/DICOM", "SCANS/5/DICOM"), "root"),
+        (("P001/series 1/dicom", "P001/series 2/dicom"), "P001"),
+        (("P001/AX T1 5/dicom", "P001/SAG T2 6/dicom"), "P001"),
+        (("P001/series-1", "P001/series-2"), "P001"),
+        (("P001/T1", "P001/x/T2"), "P001"),
+        (("P001/a", "P001/b"), "P001"),
+        (("1", "2"), "root"),
+    ],
+)
+def test_folders_of_series_leave_one_person_to_a_study(paths, person):
+    assert set(of_one_study(*paths)) == {f"sub-{person}"}
 
 
 def test_like_scans_of_one_person_are_numbered_by_their_paths():
