@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -87,15 +89,25 @@ def _reference(scan: ScanPlan) -> Array | None:
     if grid.shape == target.shape and np.allclose(grid.affine, target.affine, atol=1e-3):
         return image
     try:
-        return interpolate(image, grid, target, CUBIC)
+        image = interpolate(image, grid, target, CUBIC)
     except GridError as error:
         wanted = "a reference whose axes are parallel to the scan's"
         raise InputError("reference-grid", wanted, str(error), "resample the reference to the scan's orientation") from error
+    if image.min() == image.max():
+        wanted, got = "a reference that shows what the scan does", f"{image.max():g} all over the scan's field of view"
+        remedy = "check that both have one origin and one orientation in their headers, or name another reference"
+        raise InputError("reference-apart", wanted, f"{got}: {files.name_of(scan.reference)} lies elsewhere", remedy)
+    return image
 
 
 def foreground(reference: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Where there is head: above a tenth of the 99.9th percentile."""
     return np.asarray(reference > 0.1 * np.percentile(reference, 99.9))
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures that are numbers: records hold no others, such as the PSNR of an image that is the reference itself."""
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def score(image: Array, reference: Array, ending: str = "") -> dict[str, float]:
@@ -113,7 +125,7 @@ def _metrics(restored: Restored, reference: Array | None) -> dict[str, float]:
     if reference is None:
         return {}
     baseline = {} if restored.cubic is None else score(restored.cubic, reference, "_cubic")
-    return score(restored.image, reference) | baseline
+    return _finite(score(restored.image, reference) | baseline)
 
 
 def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
@@ -189,8 +201,8 @@ def _about_maps(job: Job, scan: ScanPlan) -> dict[str, dict[str, Any]]:
     return method_of(job).about_maps_of(facts_of_scan(scan, read_plan(job.out, job.plan).settings).look)
 
 
-def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> dict[str, str]:
-    """Write image and sidecar; their paths and sha256."""
+def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> tuple[dict[str, str], list[Problem]]:
+    """Write image and sidecar, maps and labels; their paths and sha256, and a flag for each of the labels that was left out."""
     out = Output(job.out)
     image, side = f"{scan.stem}.nii.gz", f"{scan.stem}.json"
     measured = restored.measured
@@ -201,8 +213,8 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
     )
     digest = nifti.save(out.path(image), restored.image, restored.target, stored_as(job, scan))
     files.write_json(out.path(side), content)
-    carried = write_labels(out, scan, read_plan(job.out, job.plan).settings.trust, stored_as(job, scan))
-    return {image: digest, side: files.sha256(out.path(side))} | _write_maps(job, scan, content) | carried
+    carried, left_out = write_labels(out, scan, read_plan(job.out, job.plan).settings.trust, stored_as(job, scan))
+    return {image: digest, side: files.sha256(out.path(side))} | _write_maps(job, scan, content) | carried, left_out
 
 
 def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, str]:
@@ -266,13 +278,14 @@ def _export(job: Job, scan: ScanPlan) -> None:
     start = time.monotonic()
     restored = read_restored(job, scan)
     quality = _assess(job, scan, restored)
-    quality = replace(quality, figures=quality.figures | told_of(job, scan, "figures"))
+    quality = replace(quality, figures=_finite(quality.figures | told_of(job, scan, "figures")))
     attrs = {"of": scan.digest, "unit": "standard deviations of the noise"}
     write_image(store_of(job), path, quality.consistency_map, restored.measured.grid, attrs, scan.digest)
     metrics = _metrics(restored, _reference(scan))
     provenance = _provenance(job, scan)
     rounded = {name: float(f"{value:.6g}") for name, value in quality.figures.items()}
-    outputs = _write_files(job, scan, restored, provenance | {"Quality": rounded})
+    outputs, left_out = _write_files(job, scan, restored, provenance | {"Quality": rounded})
+    quality = replace(quality, problems=[*quality.problems, *left_out])
     _remove_renamed(job, scan, outputs)
     seconds = dict(job.seconds) | {"export": round(time.monotonic() - start, 3)}
     out.write_record(_record(job, scan, quality, metrics, provenance).model_copy(update={"outputs": outputs, "seconds": seconds}))
