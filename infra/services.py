@@ -22,6 +22,7 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
+from core.places import at_home
 from infra.group.secrets import ADMIN, prefect_login, secret, write_logins
 from infra.group.state import State
 from infra.own_prefect import flush, known
@@ -41,7 +42,7 @@ def local_state(out: str) -> Path:
         out: the output of a run, a path or s3://….
     """
     if "://" not in out:
-        return Path(out).expanduser().resolve() / "isovox"
+        return Path(at_home(out)).resolve() / "isovox"
     states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.rstrip("/").rpartition("/")[2])
     return states / "isovox" / f"{name}-{hashlib.sha256(out.rstrip('/').encode()).hexdigest()[:12]}"

@@ -7,6 +7,7 @@ import re
 
 from core.errors import UsageError
 from core.io import files
+from core.places import at_home
 
 Row = dict[str, str]
 MARKS = (  # what a file of another encoding begins with
@@ -45,7 +46,7 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
     """Names of the columns, in lower case and without blanks around them, and the lines by their number in the file.
 
     Cells are as they are but for blanks around them and the double quotes of one that begins and ends with them; any other
-    quotation mark is a mark like any other.
+    quotation mark is a mark like any other. A path that begins with ~/ is one below the user's home.
 
     Raises:
         FileNotFoundError: there is none.
@@ -66,7 +67,9 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
             got = f"{len(cells)} in line {number} of {files.name_of(uri)}"
             raise UsageError("table-line", f"at most {len(head)} cells a line", got, "write n/a where a value is unknown")
         if any(cells):
-            rows[number] = {name: cell for name, cell in zip(head, cells, strict=False) if name}
+            rows[number] = {
+                name: at_home(cell) if name in PATHS else cell for name, cell in zip(head, cells, strict=False) if name
+            }
     return head, rows
 
 
