@@ -31,6 +31,7 @@ from core.methods.base import Measured, Method
 from core.methods.maps import meaning_of
 from core.methods.registry import baseline
 from core.stats import looks_skull_stripped
+from tasks.pipeline.former import remove_former
 from tasks.pipeline.labels import write_labels
 from tasks.pipeline.widths import overlap_of
 from tasks.restore.maps import names_of, path_of_map
@@ -260,15 +261,8 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
 
 def _remove_renamed(job: Job, scan: ScanPlan, outputs: dict[str, str]) -> None:
     """Remove what an earlier run wrote of a scan by other names, as it was written; nothing that another scan's name says."""
-    out = Output(job.out)
-    before = out.read_record(scan.key)
-    others = {member.stem for member in read_plan(job.out, job.plan).scans}
-    for path, digest in before.outputs.items() if before else ():
-        if path in outputs or path.partition(".")[0] in others or not files.exists(out.path(path)):
-            continue
-        if files.sha256(out.path(path)) == digest:
-            files.remove(out.path(path))
-            files.remove_empty(out.uri, path.rpartition("/")[0])
+    stems = [member.stem for member in read_plan(job.out, job.plan).scans]
+    remove_former(Output(job.out), Output(job.out).read_record(scan.key), outputs, stems)
 
 
 def _export(job: Job, scan: ScanPlan) -> None:
