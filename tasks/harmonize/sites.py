@@ -6,13 +6,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from core.digest import digest_of
 from core.errors import UsageError
 from core.harmonize.tables.table import some
 from core.io import bids, files, participants
 from core.io.names import IMAGES
-from core.io.tables import Row, read_table
+from core.io.tables import Row, absolute, read_table
 
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
@@ -49,7 +50,7 @@ class Site:
         input: BIDS dataset, folder, NIfTI file or table.
         rows: of a table that is to be written, in place of ``input``; empty where the input is there.
         participants: labels that belong to it, or are asked for; empty for all.
-        people: by participant label, or by the URI of the scan's file or folder.
+        people: by participant label, or by where the scan's file or folder lies (``files.real``).
         notes: who was left out, and why.
     """
 
@@ -62,8 +63,9 @@ class Site:
 
     def person(self, uri: str, label: str, *others: str) -> Person:
         """Whose scan it is, by its file, its label or its other files (of a pair, of a series); unknown where nothing tells."""
-        places = (uri, label, *others, files.parent_of(uri))
-        return next((person for place in places if (person := self.people.get(place))), Person())
+        places = [files.real(place) for place in (uri, *others) if place]
+        known = (self.people.get(name) for name in (*places, *map(files.parent_of, places[:1]), label))
+        return next((person for person in known if person is not None), Person())
 
 
 def sites_of(words: Sequence[str]) -> list[Site]:
@@ -207,11 +209,13 @@ def _named(row: Row) -> Row:
 
 
 def _people_of_paths(rows: Iterable[Row], folder: str) -> dict[str, Person]:
-    return {_absolute(row["path"], folder).rstrip("/"): _person(row) for row in rows if row.get("path")}
+    return {files.real(_absolute(row["path"], folder)): _person(row) for row in rows if row.get("path")}
 
 
 def _absolute(path: str, folder: str) -> str:
-    return path if "://" in path or path.startswith("/") else files.join(folder, path)
+    """A path of a table as any other folder's table may hold it."""
+    there = absolute(path, folder)
+    return there if "://" in there else str(Path(there).absolute())
 
 
 def _table(uri: str) -> list[Row]:

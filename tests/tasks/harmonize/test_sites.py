@@ -156,3 +156,15 @@ def test_a_pair_of_files_a_folder_and_a_table_in_capitals_keep_their_ages(tmp_pa
     (alone,) = sites_of([f"x={table}"])
     assert alone.person(f"{tmp_path}/b.nii", "").age == 40
     assert len(lines_of(alone)) == 3
+
+
+def test_a_table_named_by_a_relative_path_keeps_its_ages_and_its_scans_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "all.tsv").write_text("path\tsite\tage\na/x.nii\tA\t20\n./b.nii\tA\t30\ns3://c/z.nii\tA\t40\n")
+    (site,) = sites_of(["all.tsv"])
+    assert [row["path"] for row in site.rows] == [f"{tmp_path}/a/x.nii", f"{tmp_path}/b.nii", "s3://c/z.nii"]
+    ages = [site.person(uri, "").age for uri in (f"{tmp_path}/a/x.nii", "./b.nii", "s3://c/z.nii")]
+    assert ages == [20, 30, 40]
+    (alone,) = sites_of(["here=all.tsv"])
+    assert alone.person("./a/x.nii", "").age == 20  # as a run of the table itself names it
+    assert lines_of(alone)[0]["path"] == f"{tmp_path}/a/x.nii"
