@@ -11,9 +11,13 @@ import pytest
 
 from core.engine.records import ScanRecord
 from core.errors import InputError
+from core.io import files
 from core.io.output import Output
 from core.io.unchanged import check_unchanged
+from core.settings.run import RunSettings
+from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.results import row, verified_records
+from tasks.restore.work import Job, ingest
 from tests.cases.makers import affine_of, bids, head, nifti
 from tests.outputs import restore_all
 
@@ -72,3 +76,12 @@ def test_an_input_that_is_gone_is_named_as_one_that_changed_is(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"input-gone: expected a\.nii, as it was .* Bring it back"):
         check_unchanged([str(path)], "0" * 64)
+
+
+def test_a_scan_that_is_deleted_after_planning_fails_by_name(tmp_path):
+    root, out = bids(tmp_path / "in", "01"), Output(str(tmp_path / "out"))
+    plan = plan_cohort(RunSettings(input=str(root), out=out.uri, method="cubic", voxel_size=2.0))
+    files.write_json(out.plan, plan.model_dump(mode="json"))
+    next(root.rglob("*.nii.gz")).unlink()
+    with pytest.raises(InputError, match=r"input-gone: expected sub-01_T1w\.nii\.gz"):
+        ingest(Job(out.uri, plan.digest, ("sub-01_T1w",)))
