@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _told(verified: Found) -> str:
     parts = [f"verified {verified.scans} scans: {verified.files} files by sha256, {verified.images} images by every block"]
-    parts += [f"{verified.failed} failed scans have none"] if verified.failed else []
+    parts += [f"{bare} failed scans have none"] if (bare := verified.failed - verified.left) else []
+    parts += [f"{verified.left} failed scans have an image from before they failed"] if verified.left else []
     parts += [f"{verified.waiting} wait for the next run"] if verified.waiting else []
     parts += [f"{verified.states} are half restored"] if verified.states else []
     count = len(verified.problems)

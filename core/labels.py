@@ -15,9 +15,9 @@ LINEAR: Literal[1] = 1
 def carried(labels: Array, source: Grid, target: Grid) -> Array:
     """A mask or a label map on another grid.
 
-    Each label's share of a voxel is the linear interpolation of where it is. A mask (nothing, and one value) becomes that share,
-    from 0 to 1, whose sum keeps the volume; of several whole numbers each voxel gets the one with the largest share; what is no
-    label (probabilities) is interpolated.
+    Each label's share of a voxel is the linear interpolation of where it is. A mask (one value, with or without nothing) becomes
+    that share, from 0 to 1, whose sum keeps the volume; of several whole numbers each voxel gets the one with the largest share;
+    what is no label (probabilities) is interpolated.
 
     Args:
         labels: float32 (x, y, z) on ``source``.
@@ -30,7 +30,7 @@ def carried(labels: Array, source: Grid, target: Grid) -> Array:
     values = np.unique(labels)
     if len(values) > 2 and not np.array_equal(values, np.round(values)):
         return interpolate(labels, source, target, LINEAR)
-    if len(values) <= 2 and not values.min():
+    if len(values) == 1 or (len(values) == 2 and not values.min()):
         share = interpolate((labels > 0).astype(np.float32), source, target, LINEAR)
         return np.clip(share, 0, 1)
     best = np.zeros(target.shape, np.float32)

@@ -199,7 +199,7 @@ def _mixture(positive: Array, upper: float) -> tuple[float, float, float]:
         normal = (1 - share) / (sd * np.sqrt(2 * np.pi)) * np.exp(-(((x - mean) / sd) ** 2) / 2)
         low = counts * (rayleigh / np.maximum(rayleigh + normal, 1e-300))
         high = counts - low
-    return float(share), scale, mean
+    return float(share), float(scale), mean
 
 
 def _wavelet_noise(image: NDArray[Any], threshold: float) -> float:

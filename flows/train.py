@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from core.io import claim
+from core.io import claim, participants
 from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.methods.registry import recipe
@@ -74,6 +74,8 @@ def train_network(settings: TrainSettings) -> Outcome:
     with cohort_lock(Output(place.uri).lock):
         claim.mark(place.uri, "train")
         before = _pretrained(settings, place)
+        if amiss := participants.amiss(settings.cohort):
+            note(amiss)
         cohort = _ingest(place, settings)
         split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test)
         training.remember(place, settings, split)

@@ -32,6 +32,7 @@ EXTRAS = {"cuda": ("dask_cuda", "gpu"), "slurm": ("dask_jobqueue", "slurm"), "ku
 ROLES = ("client", "scheduler", "worker")  # of Dask, which share a certificate
 ISOLATED = "ISOVOX_KUBERNETES_ISOLATED"  # 1: a network policy lets nobody else reach the scheduler's namespace
 PATIENCE = 120.0  # seconds without any worker after which a cluster that has its machines counts as dead
+LEAST_MEMORY = 1 << 20  # bytes of a worker: less is a number whose unit was forgotten
 RETURN = 300.0  # the same for one that others keep alive: it was lost, and its workers start anew
 
 # Python's tracker of semaphores, begun with the first worker, tidies up after a command that was stopped: without a word.
@@ -67,9 +68,10 @@ def open_cluster(compute: Compute) -> Iterator[Pool]:
         compute: ``cluster`` is in-process, local, cuda, slurm, kubernetes, group or the address of a Dask scheduler.
 
     Raises:
-        UsageError: no such cluster.
+        UsageError: no such cluster, or a memory limit that cannot be.
         ClusterError: a package, a GPU or the scheduler is missing.
     """
+    _check_memory(compute)
     with terminable(), _configured(compute):
         pool = _opener(compute.cluster)(compute)
         try:
@@ -248,6 +250,8 @@ def check_cluster(compute: Compute) -> None:
     Raises:
         ClusterError, UsageError: what is missing, with its remedy.
     """
+    _opener(compute.cluster)
+    _check_memory(compute)
     if (name := compute.cluster) in EXTRAS and find_spec(EXTRAS[name][0].partition(".")[0]) is None:
         raise _missing(*EXTRAS[name], name, "no such package")
     if name in {"slurm", "kubernetes"}:
@@ -275,6 +279,26 @@ def _worker_environment() -> dict[str, str]:
     """What workers on other machines must be told, which those of this machine take from ``SETTINGS``."""
     memory = {f"DASK_DISTRIBUTED__WORKER__MEMORY__{name.upper()}": str(value) for name, value in MEMORY.items()}
     return {**SINGLE, **memory}
+
+
+def _check_memory(compute: Compute) -> None:
+    """Refuse a memory limit that Dask could not read, or that no worker could start within.
+
+    Raises:
+        UsageError: memory-limit.
+    """
+    if (limit := compute.memory_limit) == "auto":
+        return
+    from dask.utils import parse_bytes
+
+    try:
+        share = float(limit) if limit.replace(".", "", 1).isdigit() and compute.cluster not in {"slurm", "kubernetes"} else 0.0
+        fits = 0 < share <= 1 or parse_bytes(limit) >= LEAST_MEMORY  # of this machine's memory, or bytes
+    except (ValueError, OverflowError):
+        fits = False
+    if not fits:
+        wanted = "a memory limit of each worker such as 8GiB, on this machine a share of its own up to 1, or auto"
+        raise UsageError("memory-limit", wanted, repr(limit), "give --memory-limit so, or leave it out")
 
 
 def _memory(compute: Compute) -> str:

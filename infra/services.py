@@ -22,6 +22,7 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
+from core.places import at_home
 from infra.group.secrets import ADMIN, prefect_login, secret, write_logins
 from infra.group.state import State
 from infra.own_prefect import flush, known
@@ -35,13 +36,18 @@ STARTS = 5  # of a server whose port another takes in the same moment
 
 
 def local_state(out: str) -> Path:
-    """The folder on this machine for the services' databases: in the output itself, or in the user's state for one on S3.
+    """The folder on this machine for the services' databases: in the output itself, or in the user's state.
+
+    There for an output on S3, and for one with a ? in its path: no address of a database (sqlite:///…) can hold that, quoted or
+    not, and MLflow and Prefect would write to the path before it.
 
     Args:
         out: the output of a run, a path or s3://….
     """
     if "://" not in out:
-        return Path(out).expanduser().resolve() / "isovox"
+        out = str(Path(at_home(out)).resolve())
+        if "?" not in out:
+            return Path(out) / "isovox"
     states = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", out.rstrip("/").rpartition("/")[2])
     return states / "isovox" / f"{name}-{hashlib.sha256(out.rstrip('/').encode()).hexdigest()[:12]}"

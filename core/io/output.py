@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from core.engine.records import ScanRecord
 from core.io import files
+from core.places import at_home
 
 END = b"</html>"
 END_OF_SCRIPT = b");\n"
@@ -32,7 +33,7 @@ class Output:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
+        self.uri = at_home(uri).rstrip("/")
 
     def path(self, *parts: str) -> str:
         """The URI of a file in the output folder."""

@@ -10,16 +10,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.engine.records import ScanRecord
+from core.errors import UsageError
 from core.io import files
 from core.io.tables import Row, read_table, text_of
 
 UNKNOWN = {"", "n/a"}
 KEY = "participant_id"
+DATA = re.compile(r"sub-|[\d.]+\b")  # what no column is called; untold, for it is of persons
 HEAD = f"{KEY}\tsource\n"
 ABOUT = {
     "Description": "The persons of whom scans were restored.",
     "source": {"Description": "Folder of the input in which all of a person's scans lie; n/a: the input's own."},
 }
+
+
+def table_of(root: str) -> tuple[list[str], list[Row]]:
+    """Columns and lines of the table of a dataset's persons; none where there is no table, or an empty one.
+
+    Args:
+        root: folder of the dataset.
+
+    Raises:
+        UsageError: participants-columns, where it does not name the persons; as ``read_table``.
+    """
+    try:
+        head, rows = read_table(files.join(root, "participants.tsv"))
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    if KEY not in head and any(head):
+        wanted = f"a column {KEY} in {files.join(root, 'participants.tsv')}, separated by tabs"
+        got = "data in its first line" if any(map(DATA.match, head)) else f"the columns {', '.join(map(repr, head))}"
+        raise UsageError("participants-columns", wanted, got, f"name the column of the persons {KEY} in the table's first line")
+    return head, list(rows.values())
 
 
 def people(root: str, columns: Sequence[str] | None = None) -> Mapping[str, dict[str, float | str]]:
@@ -30,19 +52,27 @@ def people(root: str, columns: Sequence[str] | None = None) -> Mapping[str, dict
         columns: that are wanted; None: all.
 
     Raises:
-        UsageError: a participants.tsv that is no table.
+        UsageError: as ``table_of``.
     """
-    try:
-        names, rows = read_table(files.join(root, "participants.tsv"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+    names, rows = table_of(root)
     wanted = [name for name in names if name != KEY] if columns is None else columns
     persons = {}
-    for row in rows.values():
+    for row in rows:
         known = {name: _value(row[name]) for name in wanted if row.get(name, "").lower() not in UNKNOWN}
         if known:
             persons[row.get(KEY, "").removeprefix("sub-")] = known
     return persons
+
+
+def amiss(root: str) -> str:
+    """What is wrong with the table of a dataset's persons, for what goes on without it; empty where nothing is."""
+    try:
+        table_of(root)
+    except UsageError as error:
+        return f"{files.join(root, 'participants.tsv')} is not used: {error}"
+    except OSError:  # of an input that is gone
+        pass
+    return ""
 
 
 def _value(text: str) -> float | str:
@@ -109,7 +139,7 @@ def lines_in(root: str) -> Lines:
     for row in lines.values():
         label = row.get(KEY, "").removeprefix("sub-")
         rows["" if label in UNKNOWN else label].append({name: row.get(name) or "n/a" for name in names if name})
-    return Lines({name: word.strip() for name, word in zip(names, written, strict=True) if name}, dict(rows))
+    return Lines({name: word.strip().strip('"') for name, word in zip(names, written, strict=True) if name}, dict(rows))
 
 
 def write_lines(root: str, lines: Lines) -> None:

@@ -1,11 +1,13 @@
-"""Tables of text: lines of cells that tabs separate, without quoting, as BIDS says."""
+"""Tables of text: lines of cells that tabs separate, with or without double quotes around them."""
 
 from __future__ import annotations
 
 import codecs
+import re
 
 from core.errors import UsageError
 from core.io import files
+from core.places import at_home
 
 Row = dict[str, str]
 MARKS = (  # what a file of another encoding begins with
@@ -13,8 +15,10 @@ MARKS = (  # what a file of another encoding begins with
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+CELL = re.compile(r' *"((?:[^"]|"")*)" *(?:\t|$)|([^\t]*)(?:\t|$)')
 PATHS = ("path", "reference", "mask")  # columns that name files
 UNKNOWN = {"", "n/a"}
+DELIMITERS = {",": "commas", ";": "semicolons", "|": "bars"}  # of tables that are none of tabs
 REMEDY = "save it as text in UTF-8, separated by tabs"
 
 
@@ -41,29 +45,44 @@ def text_of(uri: str) -> str:
 def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
     """Names of the columns, in lower case and without blanks around them, and the lines by their number in the file.
 
-    Cells are as they are but for blanks around them; there is no quoting, so that a quotation mark is a mark like any other.
+    Cells are as they are but for blanks around them and the double quotes of one that begins and ends with them; any other
+    quotation mark is a mark like any other. A path that begins with ~/ is one below the user's home.
 
     Raises:
         FileNotFoundError: there is none.
-        UsageError: table-encoding, table-binary; table-delimiter, where it is separated by commas or semicolons; table-columns,
-            where a column is twice; table-line, where a line has more cells than there are columns.
+        UsageError: table-encoding, table-binary; table-delimiter, where it is separated by commas, semicolons or bars;
+            table-columns, where a column is twice; table-line, where a line has more cells than there are columns.
     """
     lines = text_of(uri).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    head = [name.strip().lower() for name in lines[0].split("\t")]
-    if len(head) == 1 and (mark := next((mark for mark in (",", ";") if mark in head[0]), "")):
-        got = f"{'commas' if mark == ',' else 'semicolons'} in {files.name_of(uri)}"
+    head = [name.lower() for name in _cells(lines[0])]
+    if len(head) == 1 and (mark := next((mark for mark in DELIMITERS if mark in head[0]), "")):
+        got = f"{DELIMITERS[mark]} in {files.name_of(uri)}"
         raise UsageError("table-delimiter", "columns separated by tabs", got, REMEDY)
     if twice := sorted({name for name in head if name and head.count(name) > 1}):
         raise UsageError("table-columns", "each column once", f"{', '.join(twice)} more than once", "rename one")
     rows: dict[int, Row] = {}
     for number, line in enumerate(lines[1:], start=2):
-        cells = [cell.strip() for cell in line.split("\t")]
+        cells = _cells(line)
         if len(cells) > len(head) and any(cells[len(head) :]):
             got = f"{len(cells)} in line {number} of {files.name_of(uri)}"
             raise UsageError("table-line", f"at most {len(head)} cells a line", got, "write n/a where a value is unknown")
         if any(cells):
-            rows[number] = {name: cell for name, cell in zip(head, cells, strict=False) if name}
+            rows[number] = {
+                name: at_home(cell) if name in PATHS else cell for name, cell in zip(head, cells, strict=False) if name
+            }
     return head, rows
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line, without the quotes and blanks around them; within quotes a doubled one is one, a tab a blank."""
+    cells, at = [], 0
+    while match := CELL.match(line, at):
+        quoted, plain = match.groups()
+        cells.append((plain if quoted is None else quoted.replace('""', '"').replace("\t", " ")).strip())
+        if match.end() == len(line) and not match[0].endswith("\t"):
+            break
+        at = match.end()
+    return cells
 
 
 def absolute(path: str, folder: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from core.places import at_home
 
 EXTRA = "extra_forbidden"  # pydantic's name of the fault that there is no such field
 
@@ -23,6 +26,20 @@ class Settings(BaseModel):
     """Base: immutable, and an unknown name is an error rather than silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Command(Settings):
+    """Base of what a command, a file or a form says of one piece of work.
+
+    A place that begins with ~/ is one below the user's home: shells write it out, but not in --out=~/x, and forms never do.
+    """
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _home_is_written_out(cls, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(at_home(part) if isinstance(part, str) else part for part in value)
+        return at_home(value) if isinstance(value, str) else value
 
 
 def wrong(error: ValueError) -> str:

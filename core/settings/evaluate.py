@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.settings.base import Settings
+from core.settings.base import Command
 from core.settings.degradation import Degradation
 from core.settings.run import Compute
 from core.settings.scans import SELECTION, TILING, Selection, TilingSettings
@@ -21,7 +21,7 @@ def _protocols(schema: dict[str, Any]) -> None:
     schema["description"] = "; ".join(f"{name}: {entry.title}" for name, entry in protocols.items())
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(Command):
     """Restoration of a cohort whose truth is known, by several methods, scored against it."""
 
     protocol: str = Field(

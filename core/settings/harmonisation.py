@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from core.settings.base import Settings
+from core.settings.base import Command
 from core.settings.run import Compute
 from core.settings.scans import SELECTION, Selection
 
 
-class HarmonisationTrial(Settings):
+class HarmonisationTrial(Command):
     """Ways to make volumes alike, held against what the reference scanner shows of the same persons."""
 
     cohort: str = Field(

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.settings.base import Settings
+from core.settings.base import Command, Settings
 from core.settings.run import Compute, QualityThresholds
 from core.settings.scans import TILING, AcquisitionSettings, TilingSettings
 
@@ -51,7 +51,7 @@ class VolumeSteps(Settings):
         return [name for name, taken in self.model_dump().items() if taken]
 
 
-class HarmonizeSettings(Settings):
+class HarmonizeSettings(Command):
     """Scans and features of several sites made comparable."""
 
     sites: tuple[str, ...] = Field(
@@ -165,7 +165,7 @@ class HarmonizeSettings(Settings):
         return options | {"reference_site": self.reference_site}
 
 
-class MonitorSettings(Settings):
+class MonitorSettings(Command):
     """New scans held against a reference: do they still measure alike?"""
 
     new: str = Field(title="New", description="features.tsv, or the output folder of isovox harmonize, of the new cohort")

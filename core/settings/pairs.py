@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings.base import Settings
+from core.settings.base import Command, Settings
 from core.settings.scans import SELECTION, Selection
 
 
@@ -30,7 +30,7 @@ class Voting(Settings):
     )
 
 
-class PairSettings(Settings):
+class PairSettings(Command):
     """Pairs of slices from a fine and a coarse scan of each person."""
 
     input: str = Field(title="Input", description="BIDS dataset, folder of NIfTI, or TSV table; local or s3://")

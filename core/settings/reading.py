@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings.base import Settings
+from core.settings.base import Command
 
 
-class ReadingSettings(Settings):
+class ReadingSettings(Command):
     """Unlabelled series of slices of the same scans, as several methods restored them."""
 
     out: str = Field(title="Output", description="folder of the reading; local")

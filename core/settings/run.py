@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, WrapValidator, field_validator, model_validator
 
-from core.settings.base import Settings
+from core.settings.base import Command, Settings
 from core.settings.scans import SELECTION, TILING, AcquisitionSettings, Selection, TilingSettings
 
 
@@ -141,7 +141,7 @@ def _number_or_auto(value: Any, _: Any) -> float | Literal["auto"]:
 VoxelSize = Annotated[Millimetres | Literal["auto"], WrapValidator(_number_or_auto)]
 
 
-class RunSettings(Settings):
+class RunSettings(Command):
     """One run over a cohort."""
 
     input: str = Field(

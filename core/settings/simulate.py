@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings.base import Settings
+from core.settings.base import Command
 from core.settings.degradation import DEGRADATION, Degradation
 from core.settings.run import Compute
 from core.settings.scans import SELECTION, Selection
 
 
-class SimulateSettings(Settings):
+class SimulateSettings(Command):
     """Scans of low resolution made from a cohort of sharp ones."""
 
     input: str = Field(title="Input", description="sharp scans: BIDS dataset, folder of NIfTI, or TSV table; local or s3://")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from core.settings.base import FormOnly, PerStage, Settings
+from core.settings.base import Command, FormOnly, PerStage, Settings
 from core.settings.degradation import DEGRADATION, Degradation
 from core.settings.run import Compute
 from core.settings.scans import SELECTION, Selection
@@ -117,7 +117,7 @@ def _presets(schema: dict[str, Any]) -> None:
     schema["enum"] = list(dict.fromkeys(size for recipe in registry.recipes().values() for size in recipe.presets))
 
 
-class TrainSettings(Settings):
+class TrainSettings(Command):
     """Training of a method's networks on a cohort, by a recipe."""
 
     recipe: str = Field(title="Recipe", description="what is trained, and how", json_schema_extra=_recipes)

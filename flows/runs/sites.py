@@ -9,6 +9,7 @@ from core.errors import UsageError, naming
 from core.harmonize import model
 from core.harmonize.voxelwise import Maps
 from core.io import files
+from core.io.names import IMAGES
 from core.settings.harmonize import HarmonizeSettings
 from core.settings.run import RunSettings
 from core.settings.scans import Selection
@@ -17,7 +18,7 @@ from flows.runs.planning import plan_run
 from flows.weights import choose_weights
 from tasks.harmonize.asked import check_apart, check_contrast, check_reference, of_persons
 from tasks.harmonize.given import check_options
-from tasks.harmonize.sites import Site, sites_of, write_table
+from tasks.harmonize.sites import Site, is_table, sites_of, write_table
 
 BY_CONTRAST = ("--suffix", "--contrast")  # the option of a run, and that by which this command says the same
 
@@ -63,7 +64,7 @@ def run_settings(site: Site, settings: HarmonizeSettings) -> RunSettings:
 
 def _suffixes(site: Site, settings: HarmonizeSettings) -> tuple[str, ...]:
     """The contrast's; a table or a single file names its scans itself."""
-    named = bool(site.rows) or site.input.endswith((".tsv", ".nii", ".nii.gz"))
+    named = bool(site.rows) or is_table(site.input) or bool(IMAGES.search(site.input))
     return () if named else (settings.contrast,)
 
 

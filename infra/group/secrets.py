@@ -51,7 +51,7 @@ def prefect_login(state: State) -> str:
 def mlflow_users(state: State) -> Path:
     """The file of MLflow's settings of users, with the password of its first."""
     path = state.secrets / "mlflow.ini"
-    database = state.folder / "mlflow-users.db"
+    database = str(state.folder / "mlflow-users.db").replace("%", "%%")  # MLflow's reader of the file would fill in what follows
     write_private(path, USERS.format(database=database, admin=ADMIN, password=secret(state, "mlflow")))
     return path
 

@@ -6,13 +6,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from core.digest import digest_of
 from core.errors import UsageError
 from core.harmonize.tables.table import some
-from core.io import bids, files
+from core.io import bids, files, participants
 from core.io.names import IMAGES
-from core.io.tables import Row, read_table
+from core.io.tables import Row, absolute, read_table
 
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
@@ -49,7 +50,7 @@ class Site:
         input: BIDS dataset, folder, NIfTI file or table.
         rows: of a table that is to be written, in place of ``input``; empty where the input is there.
         participants: labels that belong to it, or are asked for; empty for all.
-        people: by participant label or by the scan's URI.
+        people: by participant label, or by where the scan's file or folder lies (``files.real``).
         notes: who was left out, and why.
     """
 
@@ -60,9 +61,11 @@ class Site:
     people: Mapping[str, Person] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def person(self, uri: str, label: str) -> Person:
-        """Whose scan it is; unknown where nothing tells."""
-        return self.people.get(uri) or self.people.get(label) or Person()
+    def person(self, uri: str, label: str, *others: str) -> Person:
+        """Whose scan it is, by its file, its label or its other files (of a pair, of a series); unknown where nothing tells."""
+        places = [files.real(place) for place in (uri, *others) if place]
+        known = (self.people.get(name) for name in (*places, *map(files.parent_of, places[:1]), label))
+        return next((person for person in known if person is not None), Person())
 
 
 def sites_of(words: Sequence[str]) -> list[Site]:
@@ -96,7 +99,7 @@ def _sites(word: str) -> list[Site]:
     name, equals, path = word.partition("=")
     if equals and "/" not in name:
         return [_whole(name, path)]
-    if word.endswith(".tsv"):
+    if is_table(word):
         return _of_table(word)
     rows = _participants(word)
     if rows and "site" in rows[0]:
@@ -104,9 +107,14 @@ def _sites(word: str) -> list[Site]:
     return [_whole(files.name_of(bids.without_extension(word)), word)]
 
 
+def is_table(path: str) -> bool:
+    """Whether a path is named as a table, in whatever letters."""
+    return path.lower().endswith(".tsv")
+
+
 def _whole(name: str, path: str) -> Site:
     """A site that is all of a dataset or of a table."""
-    if path.endswith(".tsv"):
+    if is_table(path):
         rows = _table(path)
         return Site(name, path, people=_people_of_paths(rows, files.parent_of(path)))
     rows = _participants(path)
@@ -117,9 +125,10 @@ def _participants(path: str) -> list[Row]:
     """The persons of a dataset, each once.
 
     Raises:
-        UsageError: participants-twice, participants-unmatched, and what ``read_table`` raises.
+        UsageError: participants-twice, participants-unmatched, and what ``participants.table_of`` raises.
     """
-    rows = [row for row in _table(files.join(path, "participants.tsv")) if row.get("participant_id")]
+    head, lines = participants.table_of(path)
+    rows = [row for row in _filled(head, lines) if row["participant_id"]]
     rows = list({tuple(sorted(row.items())): row for row in rows}.values())
     if twice := [label for label, count in Counter(map(_label, rows)).items() if count > 1]:
         got = f"several for {some(f'sub-{label}' for label in twice)}"
@@ -200,11 +209,13 @@ def _named(row: Row) -> Row:
 
 
 def _people_of_paths(rows: Iterable[Row], folder: str) -> dict[str, Person]:
-    return {_absolute(row["path"], folder): _person(row) for row in rows if row.get("path")}
+    return {files.real(_absolute(row["path"], folder)): _person(row) for row in rows if row.get("path")}
 
 
 def _absolute(path: str, folder: str) -> str:
-    return path if "://" in path or path.startswith("/") else files.join(folder, path)
+    """A path of a table as any other folder's table may hold it."""
+    there = absolute(path, folder)
+    return there if "://" in there else str(Path(there).absolute())
 
 
 def _table(uri: str) -> list[Row]:
@@ -217,7 +228,12 @@ def _table(uri: str) -> list[Row]:
         head, rows = read_table(uri)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [{name: row.get(name, "") for name in head if name} for row in rows.values()]
+    return _filled(head, rows.values())
+
+
+def _filled(head: Sequence[str], rows: Iterable[Row]) -> list[Row]:
+    """The lines with all columns in each."""
+    return [{name: row.get(name, "") for name in head if name} for row in rows]
 
 
 def _label(row: Row) -> str:
@@ -243,7 +259,7 @@ def _years(text: str) -> float | None:
 
 def lines_of(site: Site) -> tuple[Row, ...]:
     """The lines of a site that is a table's, or a part of one; none of a dataset or folder."""
-    known = tuple(row for row in _table(site.input) if row.get("path")) if site.input.endswith(".tsv") else ()
+    known = tuple(row for row in _table(site.input) if row.get("path")) if is_table(site.input) else ()
     folder = files.parent_of(site.input)
     return site.rows or tuple(row | {"path": _absolute(row["path"], folder)} for row in known)
 

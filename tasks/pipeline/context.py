@@ -19,6 +19,7 @@ from core.errors import IsovoxError
 from core.io.output import Output
 from tasks.events import Advanced, Reached, Tell
 from tasks.pipeline.effort import Effort
+from tasks.pipeline.former import write_failure
 from tasks.restore import tiles, work
 from tasks.restore.progress import Listener
 from tasks.restore.work import Job
@@ -207,13 +208,10 @@ class RunContext:
     def write_failures(self) -> None:
         """Write the record of each scan that failed or was refused."""
         for refusal in self.plan.refused:
-            self.out.write_record(
-                ScanRecord(
-                    key=refusal.key, state="failed", code=refusal.code, reason=refusal.reason, plan_digest=self.plan.digest
-                )
-            )
+            refused = {"key": refusal.key, "code": refusal.code, "reason": refusal.reason, "plan_digest": self.plan.digest}
+            write_failure(self.out, self.plan, ScanRecord(state="failed", **refused))
         for key, error in self.failed.items():
-            self.out.write_record(failure(key, error, self.plan))
+            write_failure(self.out, self.plan, failure(key, error, self.plan))
 
 
 def _silent(_: Job) -> bool:

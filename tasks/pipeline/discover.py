@@ -16,7 +16,7 @@ from core.engine.pace import Pace, median_pace, pace_of
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights
 from core.engine.planning import complete
 from core.errors import InputError, UsageError
-from core.io import bids, files, readers, simulated
+from core.io import bids, files, participants, readers, simulated
 from core.io.bids import Refused, Source
 from core.io.claim import check_apart, check_free
 from core.io.derivatives import bids_stem
@@ -211,6 +211,7 @@ def plan_cohort(
     plan = complete(settings, scans, refused, weights, known, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     notes = (*plan.notes, *width_notes(plan.scans, settings.slices), *_withheld(discovery.scans))
+    notes += (amiss,) if (amiss := participants.amiss(settings.input)) else ()
     return plan.model_copy(update={"files": discovery.ledger.account(), "notes": notes})
 
 

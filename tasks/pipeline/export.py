@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -29,6 +31,7 @@ from core.methods.base import Measured, Method
 from core.methods.maps import meaning_of
 from core.methods.registry import baseline
 from core.stats import looks_skull_stripped
+from tasks.pipeline.former import remove_former
 from tasks.pipeline.labels import write_labels
 from tasks.pipeline.widths import overlap_of
 from tasks.restore.maps import names_of, path_of_map
@@ -87,15 +90,25 @@ def _reference(scan: ScanPlan) -> Array | None:
     if grid.shape == target.shape and np.allclose(grid.affine, target.affine, atol=1e-3):
         return image
     try:
-        return interpolate(image, grid, target, CUBIC)
+        image = interpolate(image, grid, target, CUBIC)
     except GridError as error:
         wanted = "a reference whose axes are parallel to the scan's"
         raise InputError("reference-grid", wanted, str(error), "resample the reference to the scan's orientation") from error
+    if image.min() == image.max():
+        wanted, got = "a reference that shows what the scan does", f"{image.max():g} all over the scan's field of view"
+        remedy = "check that both have one origin and one orientation in their headers, or name another reference"
+        raise InputError("reference-apart", wanted, f"{got}: {files.name_of(scan.reference)} lies elsewhere", remedy)
+    return image
 
 
 def foreground(reference: Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Where there is head: above a tenth of the 99.9th percentile."""
     return np.asarray(reference > 0.1 * np.percentile(reference, 99.9))
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures that are numbers: records hold no others, such as the PSNR of an image that is the reference itself."""
+    return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
 
 def score(image: Array, reference: Array, ending: str = "") -> dict[str, float]:
@@ -113,7 +126,7 @@ def _metrics(restored: Restored, reference: Array | None) -> dict[str, float]:
     if reference is None:
         return {}
     baseline = {} if restored.cubic is None else score(restored.cubic, reference, "_cubic")
-    return score(restored.image, reference) | baseline
+    return _finite(score(restored.image, reference) | baseline)
 
 
 def _assess(job: Job, scan: ScanPlan, restored: Restored) -> Quality:
@@ -189,8 +202,8 @@ def _about_maps(job: Job, scan: ScanPlan) -> dict[str, dict[str, Any]]:
     return method_of(job).about_maps_of(facts_of_scan(scan, read_plan(job.out, job.plan).settings).look)
 
 
-def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> dict[str, str]:
-    """Write image and sidecar; their paths and sha256."""
+def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> tuple[dict[str, str], list[Problem]]:
+    """Write image and sidecar, maps and labels; their paths and sha256, and a flag for each of the labels that was left out."""
     out = Output(job.out)
     image, side = f"{scan.stem}.nii.gz", f"{scan.stem}.json"
     measured = restored.measured
@@ -201,8 +214,8 @@ def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, A
     )
     digest = nifti.save(out.path(image), restored.image, restored.target, stored_as(job, scan))
     files.write_json(out.path(side), content)
-    carried = write_labels(out, scan, read_plan(job.out, job.plan).settings.trust, stored_as(job, scan))
-    return {image: digest, side: files.sha256(out.path(side))} | _write_maps(job, scan, content) | carried
+    carried, left_out = write_labels(out, scan, read_plan(job.out, job.plan).settings.trust, stored_as(job, scan))
+    return {image: digest, side: files.sha256(out.path(side))} | _write_maps(job, scan, content) | carried, left_out
 
 
 def _write_maps(job: Job, scan: ScanPlan, content: dict[str, Any]) -> dict[str, str]:
@@ -248,15 +261,8 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
 
 def _remove_renamed(job: Job, scan: ScanPlan, outputs: dict[str, str]) -> None:
     """Remove what an earlier run wrote of a scan by other names, as it was written; nothing that another scan's name says."""
-    out = Output(job.out)
-    before = out.read_record(scan.key)
-    others = {member.stem for member in read_plan(job.out, job.plan).scans}
-    for path, digest in before.outputs.items() if before else ():
-        if path in outputs or path.partition(".")[0] in others or not files.exists(out.path(path)):
-            continue
-        if files.sha256(out.path(path)) == digest:
-            files.remove(out.path(path))
-            files.remove_empty(out.uri, path.rpartition("/")[0])
+    stems = [member.stem for member in read_plan(job.out, job.plan).scans]
+    remove_former(Output(job.out), Output(job.out).read_record(scan.key), outputs, stems)
 
 
 def _export(job: Job, scan: ScanPlan) -> None:
@@ -266,13 +272,14 @@ def _export(job: Job, scan: ScanPlan) -> None:
     start = time.monotonic()
     restored = read_restored(job, scan)
     quality = _assess(job, scan, restored)
-    quality = replace(quality, figures=quality.figures | told_of(job, scan, "figures"))
+    quality = replace(quality, figures=_finite(quality.figures | told_of(job, scan, "figures")))
     attrs = {"of": scan.digest, "unit": "standard deviations of the noise"}
     write_image(store_of(job), path, quality.consistency_map, restored.measured.grid, attrs, scan.digest)
     metrics = _metrics(restored, _reference(scan))
     provenance = _provenance(job, scan)
     rounded = {name: float(f"{value:.6g}") for name, value in quality.figures.items()}
-    outputs = _write_files(job, scan, restored, provenance | {"Quality": rounded})
+    outputs, left_out = _write_files(job, scan, restored, provenance | {"Quality": rounded})
+    quality = replace(quality, problems=[*quality.problems, *left_out])
     _remove_renamed(job, scan, outputs)
     seconds = dict(job.seconds) | {"export": round(time.monotonic() - start, 3)}
     out.write_record(_record(job, scan, quality, metrics, provenance).model_copy(update={"outputs": outputs, "seconds": seconds}))

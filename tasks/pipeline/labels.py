@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from core.engine.plan import LabelImage, ScanPlan
+from core.engine.quality import Problem
 from core.errors import InputError, UsageError
-from core.geometry.grid import Grid
+from core.geometry.grid import Array, Grid
 from core.io import files, nifti, readers
 from core.io.arrays.slabs import StoredAs
 from core.io.derivatives import DESC, bids_stem
@@ -20,11 +21,13 @@ from core.io.name_words import words_of
 from core.io.names import entities_of, is_one_file, without_extension
 from core.io.output import Output
 from core.io.plain_names import camel, hex_of
+from core.io.unchanged import check_unchanged
 from core.labels import carried
 from core.settings.run import RunSettings
 
 Trust = Literal["sform", "qform"] | None
 SEGMENTED = re.compile(r"seg|labels?$|aparc|parc|atlas")  # words of maps of several labels, not masks
+LEFT_OUT = "label-left-out"  # the code of a flag
 SAME = 1e-2  # mm by which a voxel's place may differ on the same grid
 
 
@@ -87,23 +90,31 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     return [scan.model_copy(update={"labels": tuple(labels[scan.key])}) if scan.key in labels else scan for scan in scans]
 
 
-def write_labels(out: Output, scan: ScanPlan, trust: str | None, stored: StoredAs) -> dict[str, str]:
-    """Write a scan's masks and labels on its restored grid; their paths and sha256.
+def write_labels(out: Output, scan: ScanPlan, trust: Trust, stored: StoredAs) -> tuple[dict[str, str], list[Problem]]:
+    """Write a scan's masks and labels on its restored grid.
+
+    Returns:
+        paths and sha256 of what was written; and a flag for each that could not be read and was left out.
+    """
+    written: dict[str, str] = {}
+    problems: list[Problem] = []
+    for label in scan.labels:
+        path = f"{label.stem}.nii.gz"
+        try:
+            image = carried(*_read(label, trust), scan.target_grid)
+        except InputError as error:
+            problems.append((LEFT_OUT, f"{LEFT_OUT}: {files.name_of(label.uri)} was not carried: {error}"))
+        else:
+            written[path] = nifti.save(out.path(path), image, scan.target_grid, stored)
+    return written, problems
+
+
+def _read(label: LabelImage, trust: Trust) -> tuple[Array, Grid]:
+    """A mask or labels as they were planned.
 
     Raises:
-        InputError: input-changed, or what is wrong with one.
+        InputError: input-changed, input-gone, or what is wrong with the image.
     """
-    written = {}
-    for label in scan.labels:
-        if (digest := files.sha256(label.uri)) != label.sha256:
-            raise InputError("input-changed", f"the bytes that were planned ({label.sha256[:12]})", digest[:12], "run again")
-        try:
-            image, grid, _ = readers.load_at(label.uri, trust)  # type: ignore[arg-type]
-            image = carried(image, grid, scan.target_grid)
-        except InputError as error:
-            if error.code != "voxels-zero":  # an empty mask stays one
-                raise
-            image = np.zeros(scan.target_grid.shape, np.float32)
-        path = f"{label.stem}.nii.gz"
-        written[path] = nifti.save(out.path(path), image, scan.target_grid, stored)
-    return written
+    check_unchanged([label.uri], label.sha256)
+    image, grid, _ = readers.load_labels(label.uri, trust)
+    return image, grid

@@ -64,16 +64,21 @@ def report(job: Job) -> float:
     return timed(lambda: [mended(job, partial(steadily, job, partial(_report, job, scan))) for scan in scans_of(job)])
 
 
-def _facts(plan: CohortPlan) -> dict[str, dict[str, str]]:
-    """The contrast of each scan and the site of its person, where they are known."""
+def _sites(plan: CohortPlan) -> dict[str, str]:
+    """The sites of the persons, as far as they are known."""
     try:
         people = participants.people(plan.settings.input, ("site",))
     except (UsageError, OSError):  # of an input that is gone or that has another table; its scans are restored all the same
-        people = {}
+        return {}
+    return {name: str(known["site"]) for name, known in people.items() if known.get("site") is not None}
+
+
+def _facts(plan: CohortPlan) -> dict[str, dict[str, str]]:
+    """The contrast of each scan and the site of its person, where they are known."""
+    sites = _sites(plan)
     facts = {}
     for scan in plan.scans:
-        site = people.get(scan.entities.get("sub", ""), {}).get("site")
-        known = {"contrast": scan.named.get("suffix", ""), "site": "" if site is None else str(site)}
+        known = {"contrast": scan.named.get("suffix", ""), "site": sites.get(scan.entities.get("sub", ""), "")}
         facts[scan.key] = {name: value for name, value in known.items() if value}
     return facts
 

@@ -24,6 +24,7 @@ from core.io.arrays.named_arrays import read_arrays
 from core.io.arrays.store import Store
 from core.io.output import VOLUMES, Output
 from tasks.events import Advanced, Tell, nobody
+from tasks.pipeline.former import left_by_failure
 from tasks.restore.maps import path_of_map
 
 THREADS = 4
@@ -66,6 +67,7 @@ class Found:
         scans: that are there.
         waiting: scans of the plan that no run has come to, or that are to be made anew.
         failed: scans that failed.
+        left: those of them of which a restored image lies there.
         files: output files compared by their sha256.
         images: images of the store read whole.
         states: states of restorations that the next run goes on with, read whole.
@@ -75,6 +77,7 @@ class Found:
     scans: int = 0
     waiting: int = 0
     failed: int = 0
+    left: int = 0
     files: int = 0
     images: int = 0
     states: int = 0
@@ -166,7 +169,7 @@ def _look(out: Output, planned: dict[str, ScanPlan], key: str, *, alone: bool) -
             return Found(waiting=1)
         return Found((Problem(f"isovox/scans/{key}.json", "record-damaged", fault("a record", "other bytes"), AGAIN, "", key),))
     if record.state == "failed":
-        return Found(failed=1)
+        return Found(failed=1, left=int(left_by_failure(out, scan)))
     if scan is not None and record.digest != scan.digest:
         return Found(waiting=1)
     problems = [*_compared(out, record)] if alone else [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
@@ -221,7 +224,7 @@ def _database(out: Output) -> Iterator[Problem]:
     if files.is_remote(out.uri) or not path.exists():
         return
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as opened:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as opened:
             verdict = opened.execute("pragma quick_check").fetchone()[0]
     except sqlite3.DatabaseError as error:
         verdict = str(error)

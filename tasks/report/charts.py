@@ -101,7 +101,7 @@ def intensities(images: Mapping[str, Array], low: float, high: float) -> Chart:
         low: intensity up to which voxels are left out, such as the background's.
         high: end of the axis.
     """
-    high = high if high > low else low + 1.0
+    high = max(high if high > low else low + 1.0, low + 4 * BINS * float(np.spacing(np.float32(abs(low)))))  # bins have a width
     counts = {name: np.histogram(image, bins=BINS, range=(low, high))[0] / image.size for name, image in images.items()}
     top = max(float(share.max()) for share in counts.values()) or 1.0
     places = [across(low + (n + 0.5) * (high - low) / BINS, low, high) for n in range(BINS)]

@@ -24,6 +24,7 @@ from core.io import files, readers
 from core.io.arrays.slabs import Slab, StoredAs
 from core.io.arrays.store import BLOCK_PLANES, Store
 from core.io.output import Output
+from core.io.unchanged import check_unchanged
 from core.methods.base import Measured, Method, Piece
 from core.methods.iterative import Beside, IterativeMethod
 from core.models.domain import disagreements
@@ -121,8 +122,7 @@ def timed(work: Callable[[], object]) -> float:
 def _slabs(job: Job, scan: ScanPlan) -> Iterator[Slab]:
     """The scan as its store is cut."""
     trust = read_plan(job.out, job.plan).settings.trust
-    if (digest := files.sha256_all(scan.uris)) != scan.sha256:
-        raise InputError("input-changed", f"the bytes that were planned ({scan.sha256[:12]})", digest[:12], "run again")
+    check_unchanged(scan.uris, scan.sha256)
     return readers.slabs(scan.kind, scan.uris, BLOCK_PLANES, trust)
 
 

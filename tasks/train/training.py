@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import UsageError
 from core.geometry.grid import Array, Grid
 from core.io import files
-from core.io.participants import people
+from core.io.participants import amiss, people
 from core.methods import registry
 from core.models.domain import write_domain
 from core.models.scaling import background
@@ -160,7 +160,8 @@ class Learning:
 
     def subjects(self, part: str) -> list[Subject]:
         """All images of the persons of a part."""
-        place, how, known = Place(self.uri), self.settings.degradation, people(self.settings.cohort)
+        place, how = Place(self.uri), self.settings.degradation
+        known = {} if amiss(self.settings.cohort) else people(self.settings.cohort)  # what is amiss was told as it began
         return [subject(place, name, key, how, known.get(name, {})) for name in self.split[part] for key in self.people[name]]
 
     def log(self) -> Log:

@@ -398,6 +398,16 @@ def test_tables_of_persons_that_would_lose_some_are_refused(study, name):
         sites_of([str(study)])
 
 
+def test_a_run_goes_on_without_a_table_that_does_not_name_the_persons_and_says_so(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    participants(root, ("subject_id", "age"), ("sub-01", "30"))
+    plan = planned(root)
+    assert keys(plan) == {"sub-01_T1w"}
+    assert any("participants.tsv is not used: participants-columns" in note for note in plan.notes)
+    participants(root, ("participant_id", "age"), ("sub-01", "30"))
+    assert not any("participants" in note for note in planned(root).notes)
+
+
 def test_a_column_site_in_capitals_and_a_stray_quote_lose_nobody(study):
     rows = [
         ("Participant_ID", "Age", "Sex", "SITE", "notes"),

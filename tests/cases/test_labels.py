@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ import pytest
 from core.errors import InputError
 from core.geometry.grid import Grid
 from core.io import readers
+from core.io.output import Output
 from core.labels import carried
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
+from tasks.pipeline.results import verified_records
 from tests.cases.makers import SHAPE, VOXEL, affine_of, bids, head, nifti
 from tests.outputs import restore_all
 
@@ -85,3 +89,40 @@ def test_labels_that_a_header_declares_are_no_scan_and_are_carried(tmp_path):
     with pytest.raises(InputError, match=r"voxels-labels: .* by its header"):
         readers.load("nifti", [str(anat / "sub-01_dseg.nii.gz")])
     assert readers.load_at(str(anat / "sub-01_dseg.nii.gz"))[0].max() == many.max()
+
+
+def carried_in(tmp_path, *, voxels, name="sub-01_desc-odd_mask.nii.gz", dtype=np.float32):
+    """The record of a scan beside a mask of these voxels, and the mask as it lies in the output."""
+    root = bids(tmp_path / "in", "01")
+    nifti(root / "sub-01" / "anat" / name, voxels=voxels, dtype=dtype)
+    plan = restore_all(str(root), str(tmp_path / "out"), carry_labels=True)
+    assert plan.files.left["carried"] == 1
+    (record,) = verified_records(Output(str(tmp_path / "out")), plan)
+    path = tmp_path / "out" / "sub-01" / "anat" / "sub-01_desc-oddrestored_mask.nii.gz"
+    return record, np.asarray(nibabel.load(path).dataobj) if path.exists() else None
+
+
+def test_a_mask_of_ones_everywhere_is_carried(tmp_path):
+    record, mask = carried_in(tmp_path, voxels=np.ones(SHAPE), dtype=np.uint8)
+    assert record.state == "done"
+    assert mask.max() == 1
+    assert mask.sum() * 8.0 == pytest.approx(np.prod(SHAPE) * np.prod(VOXEL), rel=0.02)
+
+
+def test_a_mask_that_cannot_be_read_is_left_out_by_name_and_its_scan_is_restored(tmp_path):
+    voxels = ball(30).astype(np.float32)
+    voxels[0, 0, 0] = np.nan
+    record, mask = carried_in(tmp_path, voxels=voxels)
+    assert (record.state, record.code, mask) == ("flagged", "label-left-out", None)
+    assert re.search(r"sub-01_desc-odd_mask\.nii\.gz was not carried: voxels-nonfinite", record.reason)
+    assert "sub-01/anat/sub-01_desc-restored_T1w.nii.gz" in record.outputs
+
+
+def test_a_mask_of_one_value_is_read_whatever_its_format(tmp_path):
+    head = "NRRD0004\ntype: uchar\ndimension: 3\nspace: right-anterior-superior\nsizes: 20 20 20\nencoding: raw\n"
+    head += "space directions: (5,0,0) (0,5,0) (0,0,5)\nspace origin: (0,0,0)\n\n"
+    (tmp_path / "m.nrrd").write_bytes(head.encode() + b"\1" * 8000)
+    image, grid, _ = readers.load_labels(str(tmp_path / "m.nrrd"))
+    assert (image.min(), image.max(), grid.shape) == (1, 1, (20, 20, 20))
+    with pytest.raises(InputError, match="voxels-constant"):
+        readers.load_at(str(tmp_path / "m.nrrd"))

@@ -203,6 +203,8 @@ def test_scans_that_wait_or_failed_are_no_damage(out, capsys):
     (out / "isovox/scans/sub-01_T1w.json").unlink()
     record = json.loads((out / "isovox/scans/sub-02_T1w.json").read_text())
     (out / "isovox/scans/sub-02_T1w.json").write_text(json.dumps(record | {"state": "failed", "outputs": {}}))
+    for path in record["outputs"]:
+        (out / path).unlink()
     assert isovox("verify", out) == 0
     told = capsys.readouterr().out
     assert "verified 1 scans" in told

@@ -23,7 +23,7 @@ from core import logs
 from core.errors import UsageError
 from core.settings.run import Compute
 from infra import clusters, dispatch, pools
-from infra.clusters import ClusterError, Pool, cancel, open_cluster
+from infra.clusters import ClusterError, Pool, cancel, check_cluster, open_cluster
 from infra.dispatch import run_bounded
 from infra.services import free_port
 from tasks.pipeline.context import DEADLINE
@@ -267,6 +267,24 @@ def test_what_is_missing_is_named_with_its_remedy(
     monkeypatch.setitem(sys.modules, "dask_kubernetes", None)
     with pytest.raises(error, match=message), open_cluster(compute):
         pass
+
+
+@pytest.mark.parametrize("limit", ["bogus", "0", "0GiB", "-1GiB", "", "8", "inf", "1e400"])
+@pytest.mark.parametrize("cluster", ["in-process", "local", "slurm"])
+def test_a_memory_limit_that_cannot_be_is_refused_before_anything_starts(cluster: str, limit: str) -> None:
+    for check in (check_cluster, lambda compute: open_cluster(compute).__enter__()):
+        with pytest.raises(UsageError, match=r"memory-limit: .*8GiB.*Give --memory-limit so"):
+            check(Compute(cluster=cluster, memory_limit=limit))
+
+
+@pytest.mark.parametrize("limit", ["auto", "0.5", "1", "8GiB", "2e9", "500 MB"])
+def test_memory_limits_that_dask_reads_are_taken(limit: str) -> None:
+    check_cluster(Compute(cluster="local", memory_limit=limit))
+
+
+def test_an_unknown_cluster_is_refused_before_anything_starts() -> None:
+    with pytest.raises(UsageError, match=r"unknown-cluster: .*'foo'.*tcp://"):
+        check_cluster(Compute(cluster="foo"))
 
 
 def test_the_cuda_cluster_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

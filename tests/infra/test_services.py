@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from configparser import ConfigParser
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,12 @@ import pytest
 
 from infra import services
 from infra.group import health, secrets
+from infra.group.secrets import mlflow_users
 from infra.group.state import State
 from infra.programs import START
 from infra.quiet import ServiceError
 from infra.services import Service, guarded, local_state, prefect_environment, prefect_server, serve_ui
+from tasks.tracking.tracker import make_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,23 @@ def test_state_lies_in_a_local_output_and_beside_the_user_for_a_remote_one(
     remote = local_state("s3://bucket/a study")
     assert remote.parent == tmp_path / "isovox"
     assert remote == local_state("s3://bucket/a study/") != local_state("s3://other/a study")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b%41"])
+def test_databases_lie_in_the_state_of_an_output_whatever_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    out = tmp_path / name / "out"
+    state = local_state(str(out))
+    assert state == (out / "isovox" if "?" not in name else state)
+    assert state != local_state(str(tmp_path / "a" / "out"))
+    state.mkdir(parents=True)
+    make_database(state)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [state / "mlflow.db"]
+    users = ConfigParser()  # as MLflow reads them
+    users.read(mlflow_users(State(state)))
+    assert users["mlflow"]["database_uri"] == f"sqlite:///{state / 'mlflow-users.db'}"
 
 
 def test_prefect_is_quiet_and_at_home_in_the_state(tmp_path: Path) -> None:

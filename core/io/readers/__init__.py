@@ -218,6 +218,24 @@ def load_at(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs
     return slab.image, slab.grid, slab.stored
 
 
+def load_labels(uri: str, trust: Trust | None = None) -> tuple[Array, Grid, StoredAs]:
+    """As ``load_at``, of a mask or labels: one value in every voxel is a mask of nothing or of all.
+
+    Raises:
+        InputError: as ``load_at``, but for voxels-zero and voxels-constant.
+    """
+    image, slab = image_at(uri), None
+    try:
+        for slab in _of(image.kind).slabs(image.uris, sys.maxsize, trust):  # noqa: B007 - what is wrong comes after the slab
+            pass
+    except InputError as error:
+        if slab is None or error.code not in {"voxels-zero", "voxels-constant"}:
+            raise
+    if slab is None:
+        raise InputError("voxels-zero", "an image with voxels", "none", f"check the file {files.name_of(uri)}")
+    return slab.image, slab.grid, slab.stored
+
+
 def metadata(kind: str, uris: Sequence[str]) -> dict[str, Any]:
     """Metadata of an image: from the format itself, allow-listed, or all that a JSON file beside it says."""
     return _of(kind).metadata(uris)

@@ -171,8 +171,11 @@ class Nrrd:
         image = empty_like_stored(header.shape, orientation)
         with np.errstate(over="ignore", invalid="ignore"):  # what does not fit in float32 is seen
             orientation.inverse().apply(image)[...] = _voxels(uris, fields, header)
-        gate.check_voxels(image)
-        yield from cut(Slab(Box.whole(canonical.shape), image, canonical, StoredAs(orientation, header.code)), thickness)
+        seen = gate.Seen()
+        seen.look(image)
+        if not seen.bad:
+            yield from cut(Slab(Box.whole(canonical.shape), image, canonical, StoredAs(orientation, header.code)), thickness)
+        seen.check()
 
     def metadata(self, uris: Sequence[str]) -> dict[str, Any]:
         """Of the JSON file beside it."""

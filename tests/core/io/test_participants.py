@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import UsageError
 from core.io.participants import Lines, lines_in, people, write_lines
+from tasks.harmonize.sites import sites_of
 
 
 def test_columns_are_told_by_person_as_numbers_where_they_are(tmp_path: Path) -> None:
@@ -57,3 +60,36 @@ def test_lines_keep_columns_order_and_several_lines_of_a_person(tmp_path: Path) 
     again = lines_in(str(tmp_path / "out"))
     assert again.with_people(lines, {"x1": "01"}) is again
     assert lines_in(str(tmp_path / "nowhere")) == Lines()
+
+
+@pytest.mark.parametrize(
+    ("text", "ages"),
+    [
+        ('"participant_id"\t"age"\n"sub-01"\t"39"\n', {"01": {"age": 39.0}}),
+        ('"participant_id"\t"age"\nsub-01\t39\n', {"01": {"age": 39.0}}),
+        ('participant_id\tnotes\nsub-01\t"said ""fine""\tthen left"\n', {"01": {"notes": 'said "fine" then left'}}),
+        ('participant_id\tnotes\tage\nsub-01\t"left\t39\n', {"01": {"notes": '"left', "age": 39.0}}),
+    ],
+)
+def test_cells_in_double_quotes_are_read_without_them(tmp_path: Path, text: str, ages: dict[str, dict[str, float]]) -> None:
+    (tmp_path / "participants.tsv").write_text(text)
+    assert people(str(tmp_path)) == ages
+
+
+UNNAMED = {
+    "blanks": ("participant_id age\nsub-01 39\n", "participants-columns.*'participant_id age'"),
+    "bars": ("participant_id|age\nsub-01|39\n", "table-delimiter.*bars"),
+    "no first line": ("sub-01\t39\nsub-02\t40\n", "participants-columns.*data in its first line"),
+    "subject_id": ("subject_id\tage\nsub-01\t39\n", "participants-columns.*'subject_id', 'age'.*Name the column"),
+    "id": ("id\tage\n01\t39\n", "participants-columns.*'id', 'age'"),
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_a_table_that_does_not_name_the_persons_is_refused_and_never_ignored(tmp_path: Path, name: str) -> None:
+    text, said = UNNAMED[name]
+    (tmp_path / "participants.tsv").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        people(str(tmp_path))
+    with pytest.raises(UsageError, match=said):
+        sites_of([str(tmp_path)])

@@ -8,7 +8,7 @@ import pytest
 
 from core.engine.records import ScanRecord
 from core.errors import UsageError
-from tasks.harmonize.sites import Person, sites_of, write_table
+from tasks.harmonize.sites import Person, lines_of, sites_of, write_table
 from tasks.harmonize.tables import Member, lone_groups
 from tasks.harmonize.work import Piece
 
@@ -144,3 +144,27 @@ def test_a_table_tells_the_age_at_each_visit(tmp_path):
     first, second = sites_of([str(table)])[0].people.values()
     assert (first.age, second.age) == (70.0, 72.0)
     assert first.name == second.name != ""
+
+
+def test_a_pair_of_files_a_folder_and_a_table_in_capitals_keep_their_ages(tmp_path):
+    table = tmp_path / "ALL.TSV"
+    table.write_text("path\tsite\tage\na.img\tA\t20\nseries/\tA\t30\nb.nii\tB\t40\n")
+    one, two = sites_of([str(table)])
+    assert one.person(f"{tmp_path}/a.hdr", "", f"{tmp_path}/a.img").age == 20
+    assert one.person(f"{tmp_path}/series/1.dcm", "", f"{tmp_path}/series/2.dcm").age == 30
+    assert two.person(f"{tmp_path}/b.nii", "").age == 40
+    (alone,) = sites_of([f"x={table}"])
+    assert alone.person(f"{tmp_path}/b.nii", "").age == 40
+    assert len(lines_of(alone)) == 3
+
+
+def test_a_table_named_by_a_relative_path_keeps_its_ages_and_its_scans_places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "all.tsv").write_text("path\tsite\tage\na/x.nii\tA\t20\n./b.nii\tA\t30\ns3://c/z.nii\tA\t40\n")
+    (site,) = sites_of(["all.tsv"])
+    assert [row["path"] for row in site.rows] == [f"{tmp_path}/a/x.nii", f"{tmp_path}/b.nii", "s3://c/z.nii"]
+    ages = [site.person(uri, "").age for uri in (f"{tmp_path}/a/x.nii", "./b.nii", "s3://c/z.nii")]
+    assert ages == [20, 30, 40]
+    (alone,) = sites_of(["here=all.tsv"])
+    assert alone.person("./a/x.nii", "").age == 20  # as a run of the table itself names it
+    assert lines_of(alone)[0]["path"] == f"{tmp_path}/a/x.nii"

@@ -1,0 +1,62 @@
+"""What lies in an output of a scan that failed: nothing of other bytes or settings, and verify tells the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from core.engine.plan import CohortPlan
+from core.engine.records import ScanRecord
+from core.io.output import Output
+from tasks.pipeline.former import write_failure
+from tests.cases.makers import bids
+from tests.outputs import restore_all
+
+KEY, IMAGE = "sub-01_T1w", "sub-01/anat/sub-01_desc-restored_T1w.nii.gz"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Output, CohortPlan]:
+    root = bids(tmp_path / "in", "01", "02")
+    out = Output(str(tmp_path / "o?u#t%41"))
+    return out, restore_all(str(root), out.uri)
+
+
+def failed(plan: CohortPlan, digest: str) -> ScanRecord:
+    return ScanRecord(key=KEY, state="failed", code="unexpected", reason="a fault", digest=digest, plan_digest=plan.digest)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64])
+def test_what_an_earlier_run_made_of_other_bytes_is_gone_once_the_scan_fails(run, digest, capsys):
+    out, plan = run
+    write_failure(out, plan, failed(plan, digest))
+    assert not Path(out.path("sub-01")).exists()
+    assert Path(out.path(IMAGE.replace("01", "02"))).exists()
+    assert main(["verify", out.uri]) == 0
+    assert "1 failed scans have none; no problem" in capsys.readouterr().out
+
+
+def test_an_image_that_others_changed_stays(run):
+    out, plan = run
+    Path(out.path(IMAGE)).write_bytes(b"mine")
+    write_failure(out, plan, failed(plan, ""))
+    assert Path(out.path(IMAGE)).read_bytes() == b"mine"
+
+
+def test_an_image_of_these_very_bytes_stays_and_verify_tells_it(run, capsys):
+    out, plan = run
+    write_failure(out, plan, failed(plan, plan.scan(KEY).digest))
+    assert Path(out.path(IMAGE)).exists()
+    assert main(["verify", out.uri]) == 0
+    told = capsys.readouterr().out
+    assert "1 failed scans have an image from before they failed" in told
+    assert "have none" not in told
+
+
+def test_a_database_is_verified_wherever_the_output_lies(run, capsys):
+    out, _ = run
+    Path(out.path("isovox", "mlflow.db")).write_bytes(b"no database" * 100)
+    assert main(["verify", out.uri]) == 3
+    assert "isovox/mlflow.db: database-damaged" in capsys.readouterr().out
