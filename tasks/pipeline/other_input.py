@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from core.engine.plan import CohortPlan, Refusal, ScanPlan
 from core.engine.records import ScanRecord
@@ -15,7 +15,7 @@ SITES = "/isovox/sites/"  # where harmonising writes the table of a site: a plac
 def check_input(plan: CohortPlan, restored: Sequence[ScanRecord]) -> None:
     """Refuse a plan whose scans would overwrite, or stand beside, others of the same names from another input.
 
-    A dataset that was moved goes on, for its bytes are the same; a scan that changed where it lies is made anew.
+    A dataset that was moved goes on: the bytes of its scans, or of some of them, are the same. A scan that changed is made anew.
 
     Args:
         plan: of the run.
@@ -25,7 +25,7 @@ def check_input(plan: CohortPlan, restored: Sequence[ScanRecord]) -> None:
         UsageError: out-other-input.
     """
     before = _other_input(plan) if restored else None
-    if before and (scans := list(_others(plan, restored))):
+    if before and (scans := _others(plan, restored)):
         source = _place_of(plan.scans[0].uris) if plan.scans and SITES in plan.settings.input else plan.settings.input
         raise claim.refuse_input(plan.settings.out, before, source, scans)
 
@@ -52,15 +52,18 @@ def _place_of(uris: Sequence[str]) -> str:
     return files.parent_of(files.real(uris[0]))
 
 
-def _others(plan: CohortPlan, restored: Sequence[ScanRecord]) -> Iterator[str]:
-    """The scans of the plan, refused ones too, that have the name of a restored one and other bytes."""
+def _others(plan: CohortPlan, restored: Sequence[ScanRecord]) -> list[str]:
+    """The scans of the plan, refused ones too, that have the name of a restored one; none where any has the same bytes, too."""
     by_name = {name: record for record in restored for name in (record.key, *record.outputs)}
     scans: tuple[ScanPlan | Refusal, ...] = (*plan.scans, *plan.refused)
+    others = []
     for scan in scans:
         names = (scan.key, f"{scan.stem}.nii.gz") if isinstance(scan, ScanPlan) else (scan.key,)
-        same = [by_name[name].inputs.values() for name in names if name in by_name]
-        if same and any(_bytes_of(scan) not in inputs for inputs in same):
-            yield scan.key
+        known = [by_name[name].inputs.values() for name in names if name in by_name]
+        if known and all(_bytes_of(scan) in inputs for inputs in known):
+            return []
+        others += [scan.key] if known else []
+    return others
 
 
 def _bytes_of(scan: ScanPlan | Refusal) -> str:

@@ -54,6 +54,8 @@ def test_a_dataset_that_moved_a_scan_that_changed_and_other_persons_go_on(two, t
     restored(first, tmp_path / "out")
     shutil.copytree(first, tmp_path / "elsewhere")
     check(tmp_path / "elsewhere", tmp_path / "out")
+    nifti(tmp_path / "elsewhere" / "sub-02" / "anat" / "sub-02_T1w.nii.gz", seed=9)  # sub-01 is still the same
+    check(tmp_path / "elsewhere", tmp_path / "out")
     (tmp_path / "link").symlink_to("a")
     nifti(first / "sub-02" / "anat" / "sub-02_T1w.nii.gz", seed=9)
     for source in (first, tmp_path / "link", first / "sub-02" / "anat" / "sub-02_T1w.nii.gz"):

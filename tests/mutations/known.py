@@ -104,9 +104,9 @@ KNOWN = (
     ),
     Mutation(
         "an input that changed since the plan is taken",
-        "tasks/restore/work.py",
-        "files.sha256_all(scan.uris)) != scan.sha256",
-        "files.sha256_all(scan.uris)) == 0",
+        "core/io/unchanged.py",
+        "if digest != sha256:",
+        "if not digest:",
         f"{WORK}::test_a_file_that_changed_since_the_plan_is_refused_and_leaves_nothing",
     ),
     Mutation(
