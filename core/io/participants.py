@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from core.engine.records import ScanRecord
@@ -66,12 +67,11 @@ def people(root: str, columns: Sequence[str] | None = None) -> Mapping[str, dict
 
 def amiss(root: str) -> str:
     """What is wrong with the table of a dataset's persons, for what goes on without it; empty where nothing is."""
-    try:
-        table_of(root)
-    except UsageError as error:
-        return f"{files.join(root, 'participants.tsv')} is not used: {error}"
-    except OSError:  # of an input that is gone
-        pass
+    with suppress(OSError):  # an input that is gone is told where its scans are read
+        try:
+            table_of(root)
+        except UsageError as error:
+            return f"{files.join(root, 'participants.tsv')} is not used: {error}"
     return ""
 
 
