@@ -79,7 +79,7 @@ def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], lis
             refused.append((piece, record))
         else:
             scan = plan.scan(record.key)
-            members.append(Member(piece, record, site.person(scan.uris[0], scan.entities.get("sub", ""), *scan.uris[1:])))
+            members.append(Member(piece, record, site.person(scan.uris[0], scan.participant, *scan.uris[1:])))
     return members, refused
 
 

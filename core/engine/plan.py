@@ -165,6 +165,11 @@ class ScanPlan(Settings):
         return entities_of(self.stem)
 
     @property
+    def participant(self) -> str:
+        """The label by which a participants.tsv knows the person: that of the scan's own name, else of its output's."""
+        return self.entities.get("sub") or self.stem.partition("/")[0].removeprefix("sub-")
+
+    @property
     def pieces(self) -> tuple[str, int]:
         """What its restoration is made of, and how many at most: steps, or tiles."""
         return ("steps", self.steps) if self.steps else ("tiles", self.tiles)

@@ -48,6 +48,16 @@ class Source:
     mask: str | None = None
     withheld: int = 0
 
+    @property
+    def person(self) -> str:
+        """The label of the person in its output's name, which no other person of the cohort has."""
+        return self.stem.partition("/")[0].removeprefix("sub-")
+
+    @property
+    def participant(self) -> str:
+        """The label by which a participants.tsv knows the person: that of the scan's own name, else of its output's."""
+        return self.entities.get("sub") or self.person
+
 
 @dataclass(frozen=True)
 class Refused:

@@ -6,17 +6,16 @@ a ``rec`` of its own, ``rec-norm`` becomes ``rec-norm+lowfield8``. So several de
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from core.digest import digest_of
 from core.geometry.grid import Grid
 from core.io import files
-from core.io.bids import Entities, Source, without_extension
+from core.io.bids import Source, without_extension
 from core.io.derivatives import ACQUIRED, allowed, bids_stem, dataset_description
+from core.io.names import Entities, entities_of
 from core.operators.forward_model import ForwardModel
 from core.operators.sidecar import KEY, fields_of
 from core.settings.degradation import Degradation
@@ -53,20 +52,17 @@ def label_of(how: Degradation, axis: str = "S") -> str:
 
 
 def stem_of(source: Source, label: str, contrast: str) -> str:
-    """Path of a scan's simulation in its dataset, without extension; names that are not BIDS are made so.
+    """Path of a scan's simulation in its dataset, without extension: named as its restoration would be.
 
     Args:
         source: the sharp scan.
         label: of the degradation.
         contrast: suffix of a scan whose name tells none.
     """
-    entities = {name: value for name, value in source.entities.items() if name in KEPT}
-    if "sub" not in entities:
-        plain = re.sub(r"[^0-9A-Za-z]", "", source.key)
-        short = plain == source.key
-        entities["sub"] = plain if short else plain[:40] + hashlib.sha256(source.key.encode()).hexdigest()[:6]
+    named = entities_of(source.stem)
+    entities = {name: value for name, value in named.items() if name in KEPT}
     entities["rec"] = f"{entities['rec']}+{label}" if "rec" in entities else label
-    suffix = source.entities.get("suffix", "")
+    suffix = named.get("suffix", "")
     return bids_stem(entities | {"datatype": "anat", "suffix": suffix if suffix in SUFFIXES else contrast})
 
 

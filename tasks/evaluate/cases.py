@@ -67,10 +67,6 @@ class Case:
         return readers.metadata(self.kind, self.measured)
 
 
-def _person(source: Source) -> str:
-    return source.entities.get("sub", source.key)
-
-
 def _truth_of(source: Source, root: str) -> str | None:
     return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind != "dicom" else None)
 
@@ -103,8 +99,8 @@ def _counted(settings: EvaluationSettings, scans: Sequence[Source | Refused]) ->
     """
     protocol = registry.protocol(settings.protocol)
     there = [scan for scan in scans if isinstance(scan, Source) and protocol.takes(scan.entities)]
-    persons = protocol.fold([_person(scan) for scan in there], settings.fold) if settings.fold else None
-    counted = {scan.key for scan in there if persons is None or _person(scan) in persons}
+    persons = protocol.fold([scan.person for scan in there], settings.fold) if settings.fold else None
+    counted = {scan.key for scan in there if persons is None or scan.person in persons}
     if not counted and any(isinstance(scan, Source) for scan in scans):
         wanted, got = f"scans that count by the protocol {protocol.name}", f"none of {len(scans)}"
         raise UsageError("no-cases", wanted, got, "select other scans, or choose another protocol")
@@ -118,9 +114,9 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
     try:
         image = _image(truth)
     except InputError as error:
-        return _lost(scan.key, str(error), _person(scan))
+        return _lost(scan.key, str(error), scan.person)
     truth_source = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
-    return Case(scan.key, _person(scan), scan.uris, truth_source, kind=scan.kind, given=True)
+    return Case(scan.key, scan.person, scan.uris, truth_source, kind=scan.kind, given=True)
 
 
 def _named(case: Case, settings: EvaluationSettings) -> Case:
@@ -166,7 +162,7 @@ def _simulated(settings: EvaluationSettings, name: str, keys: set[str], tell: Te
             cases.append(_lost(record.key, record.reason))
         else:
             source = sources[record.key]
-            cases.append(Case(record.key, _person(source), (files.join(out, f"{job.stems[record.key]}.nii.gz"),), source))
+            cases.append(Case(record.key, source.person, (files.join(out, f"{job.stems[record.key]}.nii.gz"),), source))
     return [replace(case, degradation=name) for case in cases]
 
 

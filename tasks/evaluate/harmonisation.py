@@ -68,7 +68,7 @@ class Trial:
 
     def person(self, number: int) -> str:
         """Label of a person."""
-        return self.sources[number].entities.get("sub", self.sources[number].key)
+        return self.sources[number].person
 
     def scored(self, number: int) -> bool:
         """Whether a person is scored; else the rivals are fitted on it."""
@@ -94,7 +94,7 @@ def find(settings: HarmonisationTrial) -> Trial:
     sources: dict[str, Source] = {}
     for scan in bids.discover(settings.cohort, settings.selection):
         if isinstance(scan, Source) and scan.entities.get("suffix", "T1w") == "T1w":
-            sources.setdefault(scan.entities.get("sub", scan.key), scan)
+            sources.setdefault(scan.person, scan)
     if len(sources) < 12:
         wanted, remedy = "12 persons or more with a T1w scan, half to fit on", "name a larger cohort"
         raise UsageError("persons-few", wanted, str(len(sources)), remedy)

@@ -226,14 +226,10 @@ def _persons(job: Job, records: Sequence[ScanRecord]) -> dict[str, str]:
     """Labels of the persons in the cohort whose scans are there, by their labels in the output."""
     there = {record.key for record in records if record.state != "failed"}
     return {
-        _label(job.stems[source.key]): source.entities.get("sub") or _label(source.stem)
+        job.stems[source.key].partition("/")[0].removeprefix("sub-"): source.participant
         for source in job.sources
         if source.key in there
     }
-
-
-def _label(stem: str) -> str:
-    return stem.partition("/")[0].removeprefix("sub-")
 
 
 def _simulated(job: Job, tell: Tell, dispatch: Dispatch) -> list[ScanRecord]:

@@ -38,7 +38,7 @@ def with_beside(scans: Sequence[ScanPlan], discovery: Discovery, settings: RunSe
         return list(scans), []  # a choice is among methods that need nothing beside a scan
     takes = methods()[settings.method].takes
     people = participants.people(settings.input, takes.covariates) if takes.covariates else {}
-    scans = [scan.model_copy(update={"covariates": people.get(scan.entities.get("sub", ""))}) for scan in scans]
+    scans = [scan.model_copy(update={"covariates": people.get(scan.participant)}) for scan in scans]
     if takes.mask == "none":
         return scans, []
     masks = Masks(discovery, settings.input, settings.trust)

@@ -78,7 +78,7 @@ def _facts(plan: CohortPlan) -> dict[str, dict[str, str]]:
     sites = _sites(plan)
     facts = {}
     for scan in plan.scans:
-        known = {"contrast": scan.named.get("suffix", ""), "site": sites.get(scan.entities.get("sub", ""), "")}
+        known = {"contrast": scan.named.get("suffix", ""), "site": sites.get(scan.participant, "")}
         facts[scan.key] = {name: value for name, value in known.items() if value}
     return facts
 

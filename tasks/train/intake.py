@@ -60,11 +60,6 @@ class Cohort:
     sha256: dict[str, str]
 
 
-def person(source: Source) -> str:
-    """The label of the person in a scan; its key where it has none."""
-    return source.entities.get("sub", source.key)
-
-
 def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
     """Put a scan into the store, unless it is there."""
     path = f"{source.key}/measured"
@@ -134,19 +129,19 @@ def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch
         UsageError: where no scan is left.
     """
     scans = discover(settings.cohort, settings.selection)
-    wanted = tuple(scan for scan in scans if isinstance(scan, Source) and person(scan) not in settings.split.test)
+    wanted = tuple(scan for scan in scans if isinstance(scan, Source) and scan.person not in settings.split.test)
     tell(Advanced("scans", len(scans) - len(wanted)))
     outcomes = iter(_taken(place, settings, wanted, tell, dispatch))
     cohort = Cohort({}, {}, {})
     for scan in scans:
         if isinstance(scan, Refused):
             cohort.failed[scan.key] = scan.reason
-        elif person(scan) in settings.split.test:
-            cohort.people.setdefault(person(scan), [])
+        elif scan.person in settings.split.test:
+            cohort.people.setdefault(scan.person, [])
         elif isinstance(outcome := next(outcomes), BaseException):
             cohort.failed[scan.key] = reason(outcome)
         else:
-            cohort.people.setdefault(person(scan), []).append(scan.key)
+            cohort.people.setdefault(scan.person, []).append(scan.key)
             cohort.sha256[scan.key] = outcome
     if not cohort.sha256:
         got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"

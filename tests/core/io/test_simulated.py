@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from core.geometry.grid import Grid
 from core.io import files, simulated
-from core.io.bids import Source
+from core.io.bids import Source, discover
+from core.io.derivatives import derivative_stem
 from core.settings.degradation import Degradation
+from core.settings.scans import Selection
 
 
 def source(key="sub-01_T1w", uri="/data/sub-01/anat/sub-01_T1w.nii.gz", sidecar=None, **entities):
-    return Source(key, (uri,), "nifti", key, key, key, entities, sidecar or {})
+    stem = derivative_stem(entities) if "sub" in entities else key
+    return Source(key, (uri,), "nifti", stem, key, key, entities, sidecar or {})
 
 
 def how(operator="slice-profile", factor=4, **more):
@@ -65,11 +69,20 @@ def test_a_scan_keeps_its_name_and_its_truth_is_found_by_it(entities, stem):
     assert simulated.truth_entities(kept | {"rec": rec}) == kept
 
 
-def test_names_that_are_not_bids_are_made_so_and_stay_apart():
-    one, other, plain = (simulated.stem_of(source(key), "X", "T1w") for key in ("a.b", "a_b", "scan7"))
-    assert plain == "sub-scan7/anat/sub-scan7_rec-X_T1w"
-    assert one != other
-    assert all(stem.startswith("sub-ab") and stem.endswith("_rec-X_T1w") for stem in (one, other))
+def test_names_that_are_not_bids_are_those_of_their_restorations_so_that_a_person_is_one(tmp_path):
+    """The persons' scans stay apart, and so do persons whose folders are alike in letters and digits."""
+    scans = ["p1/T1.nii.gz", "p1/T2.nii.gz", "p1/t1_tse.nii.gz", "p2/scan.nii.gz", "p_2/scan.nii.gz", "scan7.nii.gz"]
+    for path in scans:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), tmp_path / path)
+    sources = {scan.relative: scan for scan in discover(str(tmp_path), Selection())}
+    stems = {path: simulated.stem_of(sources[path], "X", "PDw") for path in scans}
+    assert stems[scans[0]] == "sub-p1/anat/sub-p1_rec-X_T1w"
+    assert stems[scans[1]] == "sub-p1/anat/sub-p1_rec-X_T2w"
+    assert stems["scan7.nii.gz"].endswith("_rec-X_PDw")
+    assert len(set(stems.values())) == len(scans)
+    assert all(simulated.stem_of(scan, "X", "PDw").startswith(f"sub-{scan.person}/") for scan in sources.values())
+    assert len({scan.person for scan in sources.values()}) == 4
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,16 @@ def test_no_scan_at_all_is_said(tmp_path):
         intake.ingest(Place(str(tmp_path / "out")), settings, lambda *_: None)
 
 
+def test_scans_of_one_folder_are_one_person_whom_the_split_keeps_together(tmp_path):
+    for path in ("p1/T1.nii.gz", "p1/T2.nii.gz", "p2/T1.nii.gz"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        image = nib.Nifti1Image(np.random.default_rng(0).random((32, 32, 32), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+        nib.save(image, tmp_path / path)
+    settings = TrainSettings(recipe="unet-3d", cohort=str(tmp_path), split={"test": ("p2",)})
+    taken = intake.ingest(Place(str(tmp_path / "out")), settings, lambda *_: None)
+    assert {person: len(keys) for person, keys in taken.people.items()} == {"p1": 2, "p2": 0}
+
+
 def test_a_picture_shows_input_restored_truth_and_errors_side_by_side():
     images = [torch.full((3, 1, 8, 8, 8), value) for value in (0.2, 0.5, 0.5)]
     batch = Batch(images[0], images[2])
