@@ -127,16 +127,14 @@ def lines_in(root: str) -> Lines:
         root: folder of the dataset.
 
     Raises:
-        UsageError: a participants.tsv that is no table.
+        UsageError: as ``table_of``.
     """
-    uri = files.join(root, "participants.tsv")
-    try:
-        names, lines = read_table(uri)
-        written = re.split(r"[\r\n]", text_of(uri), maxsplit=1)[0].split("\t")
-    except (FileNotFoundError, NotADirectoryError):
+    names, lines = table_of(root)
+    if not any(names):
         return Lines()
+    written = re.split(r"[\r\n]", text_of(files.join(root, "participants.tsv")), maxsplit=1)[0].split("\t")
     rows: dict[str, list[Row]] = defaultdict(list)
-    for row in lines.values():
+    for row in lines:
         label = row.get(KEY, "").removeprefix("sub-")
         rows["" if label in UNKNOWN else label].append({name: row.get(name) or "n/a" for name in names if name})
     return Lines({name: word.strip().strip('"') for name, word in zip(names, written, strict=True) if name}, dict(rows))

@@ -92,4 +92,6 @@ def test_a_table_that_does_not_name_the_persons_is_refused_and_never_ignored(tmp
     with pytest.raises(UsageError, match=said):
         people(str(tmp_path))
     with pytest.raises(UsageError, match=said):
+        lines_in(str(tmp_path))
+    with pytest.raises(UsageError, match=said):
         sites_of([str(tmp_path)])
