@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import InputError, UsageError
 from core.io.derivatives import safe_key
-from core.io.names import Entities, without_extension
+from core.io.names import Entities, entities_of, without_extension
 from core.io.tables import read_table
 from core.settings.scans import Selection
 
@@ -52,6 +52,11 @@ class Source:
     def person(self) -> str:
         """The label of the person in its output's name, which no other person of the cohort has."""
         return self.stem.partition("/")[0].removeprefix("sub-")
+
+    @property
+    def named(self) -> Entities:
+        """Entities of its name in the output, which tells its contrast and agent whatever its own name looks like."""
+        return entities_of(self.stem)
 
     @property
     def participant(self) -> str:

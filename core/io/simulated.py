@@ -15,7 +15,7 @@ from core.geometry.grid import Grid
 from core.io import files
 from core.io.bids import Source, without_extension
 from core.io.derivatives import ACQUIRED, allowed, bids_stem, dataset_description
-from core.io.names import Entities, entities_of
+from core.io.names import Entities
 from core.operators.forward_model import ForwardModel
 from core.operators.sidecar import KEY, fields_of
 from core.settings.degradation import Degradation
@@ -59,7 +59,7 @@ def stem_of(source: Source, label: str, contrast: str) -> str:
         label: of the degradation.
         contrast: suffix of a scan whose name tells none.
     """
-    named = entities_of(source.stem)
+    named = source.named
     entities = {name: value for name, value in named.items() if name in KEPT}
     entities["rec"] = f"{entities['rec']}+{label}" if "rec" in entities else label
     suffix = named.get("suffix", "")

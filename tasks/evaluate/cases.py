@@ -16,6 +16,8 @@ from core.errors import InputError, UsageError
 from core.geometry.grid import Box, Grid
 from core.io import bids, files, readers, simulated
 from core.io.bids import Refused, Source
+from core.io.derivatives import allowed
+from core.io.scans import simulation
 from core.methods import registry
 from core.models.card import Card, read_card, read_text
 from core.operators.forward_model import ForwardModel
@@ -43,6 +45,7 @@ class Case:
         mask: beside the scan that the cohort holds.
         mask_fault: why the mask cannot be had; empty where it can, or there is none.
         covariates: of the person, those that methods ask for and that are known.
+        told: metadata of a scan that the cohort holds, inherited as BIDS says.
     """
 
     scan: str
@@ -56,6 +59,7 @@ class Case:
     mask: MaskImage | None = None
     mask_fault: str = ""
     covariates: dict[str, float | str] = field(default_factory=dict)
+    told: dict[str, Any] | None = None
 
     @property
     def path(self) -> str:
@@ -63,8 +67,11 @@ class Case:
         return f"{self.degradation}/{self.scan}" if self.degradation else self.scan
 
     def metadata(self) -> dict[str, Any]:
-        """What the scan's format, or a JSON file beside it, says of it."""
-        return readers.metadata(self.kind, self.measured)
+        """What the scan's format, or its sidecars, say of it, as a run takes it."""
+        if self.told is not None:
+            return self.told
+        sidecar = readers.metadata(self.kind, self.measured)
+        return allowed(sidecar) | simulation(sidecar)
 
 
 def _truth_of(source: Source, root: str) -> str | None:
@@ -116,7 +123,8 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
     except InputError as error:
         return _lost(scan.key, str(error), scan.person)
     truth_source = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
-    return Case(scan.key, scan.person, scan.uris, truth_source, kind=scan.kind, given=True)
+    told = scan.sidecar | scan.simulation
+    return Case(scan.key, scan.person, scan.uris, truth_source, kind=scan.kind, given=True, told=told)
 
 
 def _named(case: Case, settings: EvaluationSettings) -> Case:

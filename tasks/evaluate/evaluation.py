@@ -207,8 +207,8 @@ class CaseEvaluation:
             measured.grid,
             measured.forward,
             voxel_size=max(self.images.target.spacing),
-            suffix=self.case.truth.entities.get("suffix"),
-            agent=self.case.truth.entities.get("ce"),
+            suffix=self.case.truth.named.get("suffix"),
+            agent=self.case.truth.named.get("ce"),
             skull_stripped=metadata.get("SkullStripped"),
             **values_of(measured.stats),
         )
@@ -306,7 +306,7 @@ def _kept_score(uri: str, out: str, digest: str) -> Score | None:
 
 
 def _row(case: Case, candidate: Candidate) -> Score:
-    contrast = look_of(case.truth.entities.get("suffix", ""), case.truth.entities.get("ce"))
+    contrast = look_of(case.truth.named.get("suffix", ""), case.truth.named.get("ce"))
     named = {"scan": case.scan, "degradation": case.degradation, "person": case.person, "contrast": contrast}
     return Score(**named, method=candidate.label, model=candidate.model)
 

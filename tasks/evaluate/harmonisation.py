@@ -32,6 +32,7 @@ from core.harmonize.images.resolution import blurred
 from core.harmonize.images.volume import Scan, VolumeModel
 from core.io import bids, files, readers
 from core.io.bids import Source
+from core.io.derivatives import UNNAMED
 from core.operators.forward import Beside
 from core.operators.linear import apply_axis
 from core.operators.profile import gaussian_matrix
@@ -93,7 +94,7 @@ def find(settings: HarmonisationTrial) -> Trial:
     """
     sources: dict[str, Source] = {}
     for scan in bids.discover(settings.cohort, settings.selection):
-        if isinstance(scan, Source) and scan.entities.get("suffix", "T1w") == "T1w":
+        if isinstance(scan, Source) and scan.named.get("suffix") in {"T1w", UNNAMED}:
             sources.setdefault(scan.person, scan)
     if len(sources) < 12:
         wanted, remedy = "12 persons or more with a T1w scan, half to fit on", "name a larger cohort"

@@ -21,7 +21,7 @@ from core.settings.degradation import Degradation
 from core.settings.evaluate import EvaluationSettings
 from core.settings.run import RunSettings
 from core.settings.simulate import SimulateSettings
-from tasks.evaluate.cases import find_cases
+from tasks.evaluate.cases import find_cases, forward_told
 from tasks.evaluate.evaluation import CaseEvaluation
 from tasks.evaluate.simulate import simulate
 from tasks.pipeline.discover import plan_cohort
@@ -388,6 +388,20 @@ def test_pairs_of_a_table_are_scored_whatever_their_format(cohort, kind):
     assert len(cases) == 3
     images = CaseEvaluation(said, cases[0], None).images
     assert images.truth.shape[2] >= 4 * images.measured.grid.shape[2] - 4
+
+
+def test_a_thickness_that_is_written_as_a_text_is_one_in_an_evaluation_as_in_a_run(cohort):
+    simulate(settings(cohort, "slice-profile"))
+    thick, sharp = sorted((cohort.parent / "sim").rglob("*.nii.gz")), sorted(cohort.rglob("*.nii.gz"))
+    table = cohort.parent / "pairs.tsv"
+    table.write_text(f"path\treference\n{thick[0]}\t{sharp[0]}\n")
+    said, told = EvaluationSettings(protocol="thick-slice", cohort=str(table), out=str(cohort.parent / "out")), {}
+    grid = nifti.load(str(thick[0]))[1]
+    for value in (0.5 * grid.spacing[2], str(0.5 * grid.spacing[2]), grid.spacing[2]):
+        thick[0].with_name(thick[0].name.replace(".nii.gz", ".json")).write_text(json.dumps({"SliceThickness": value}))
+        told[value] = forward_told(find_cases(said)[0], grid)
+    half, text, whole = told.values()
+    assert half == text != whole
 
 
 def test_a_truth_that_is_not_there_fails_its_case_by_name(cohort):
