@@ -6,8 +6,11 @@ from core.engine.plan import CohortPlan
 from core.errors import PlanError
 
 
+RECORDS = 32 << 20  # bytes that the databases of the services and the pages of a run take besides its scans
+
+
 def _sizes(nbytes: float) -> str:
-    return f"{nbytes / 2**30:.1f} GiB"
+    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 0.1 * 2**30 else f"{nbytes / 2**20:.0f} MiB"
 
 
 def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
@@ -38,9 +41,9 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         got = f"{_sizes(largest.forecast.tile)} for {largest.key if whole else f'one tile of {largest.key}'}"
         remedy = "choose a larger voxel size" if whole else "choose smaller patches (--patch)"
         raise PlanError("gpu-too-small", wanted, got, f"{remedy}, or use a larger GPU")
-    if plan.forecast.disk > disk:
+    if plan.forecast.disk + RECORDS > disk:
         wanted = f"at most {_sizes(disk)} on disk"
-        got = f"a forecast of {_sizes(plan.forecast.disk)} for {len(plan.scans)} scans"
+        got = f"a forecast of {_sizes(plan.forecast.disk + RECORDS)} for {len(plan.scans)} scans and the run's records"
         raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
 
 
