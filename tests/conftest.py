@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,14 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     os.environ["ISOVOX_HOME"] = str(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """A command with --quiet quietens its process: that of the tests is loud again after each."""
+    yield
+    if progress := sys.modules.get("flows.runs.progress"):
+        progress.__dict__["_quiet"] = False
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_changed_bytes_and_a_new_version_change_what_depends_on_them(monkeypatch
 def test_what_cannot_fit_is_refused_naming_the_worst() -> None:
     made = plan(scan(), scan("big", source=Grid((300, 300, 300), np.eye(4)).to_json()))
     with pytest.raises(
-        PlanError, match=r"memory-too-small: expected at most 0\.1 GiB .* got big, which needs .*\. Choose a larger voxel"
+        PlanError, match=r"memory-too-small: expected at most 100 MiB .* got big, which needs .*\. Choose a larger voxel"
     ):
         check_fits(made, memory=100 << 20, disk=1 << 40)
     with pytest.raises(PlanError, match=r"disk-too-small: expected at most 1 MiB on disk.*\. Free space"):
