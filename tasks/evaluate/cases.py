@@ -45,7 +45,7 @@ class Case:
         mask: beside the scan that the cohort holds.
         mask_fault: why the mask cannot be had; empty where it can, or there is none.
         covariates: of the person, those that methods ask for and that are known.
-        told: metadata of a scan that the cohort holds, inherited as BIDS says.
+        sidecars: metadata of a scan that the cohort holds, inherited as BIDS says.
     """
 
     scan: str
@@ -59,7 +59,7 @@ class Case:
     mask: MaskImage | None = None
     mask_fault: str = ""
     covariates: dict[str, float | str] = field(default_factory=dict)
-    told: dict[str, Any] | None = None
+    sidecars: dict[str, Any] | None = None
 
     @property
     def path(self) -> str:
@@ -68,8 +68,8 @@ class Case:
 
     def metadata(self) -> dict[str, Any]:
         """What the scan's format, or its sidecars, say of it, as a run takes it."""
-        if self.told is not None:
-            return self.told
+        if self.sidecars is not None:
+            return self.sidecars
         sidecar = readers.metadata(self.kind, self.measured)
         return allowed(sidecar) | simulation(sidecar)
 
@@ -123,8 +123,8 @@ def _given(scan: Source | Refused, truth: str | None) -> Case:
     except InputError as error:
         return _lost(scan.key, str(error), scan.person)
     truth_source = Source(scan.key, image.uris, image.kind, scan.stem, scan.group, scan.relative, scan.entities)
-    told = scan.sidecar | scan.simulation
-    return Case(scan.key, scan.person, scan.uris, truth_source, kind=scan.kind, given=True, told=told)
+    sidecars = scan.sidecar | scan.simulation
+    return Case(scan.key, scan.person, scan.uris, truth_source, kind=scan.kind, given=True, sidecars=sidecars)
 
 
 def _named(case: Case, settings: EvaluationSettings) -> Case:
