@@ -5,7 +5,6 @@ from __future__ import annotations
 from core.engine.plan import CohortPlan
 from core.errors import PlanError
 
-
 RECORDS = 32 << 20  # bytes that the databases of the services and the pages of a run take besides its scans
 
 

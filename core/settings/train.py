@@ -43,7 +43,7 @@ class Training(Settings):
     patience: int = Field(20, ge=1, title="Patience", description="validations without a better one, after which training ends")
     checkpoint_minutes: float = Field(3.0, ge=0, title="Checkpoint", description="minutes between checkpoints")
     loaders: int = Field(0, ge=0, title="Loaders", description="processes that draw patches; 0: the training process itself")
-    seed: int = Field(0, ge=0, title="Seed", description="of weights, patches and noise")
+    seed: int = Field(0, ge=0, lt=2**63, title="Seed", description="of weights, patches and noise")
     stages: Annotated[dict[str, StageTraining], FormOnly()] = Field(
         {}, title="Stages", description="what differs for a stage of the recipe, by its name"
     )

@@ -212,6 +212,12 @@ class Trainer:
         own = {name: float(each.mean()) for name, each in self.objective.figures(held, restored).items()}
         score = float(scores.mean())
         figures = {"step": float(progress.step), "loss": total / max(steps, 1), **own, "score": score}
+        if not all(map(math.isfinite, figures.values())):
+            wanted, got = (
+                f"finite figures at step {progress.step}",
+                ", ".join(f"{name} {value}" for name, value in figures.items()),
+            )
+            raise RestorationError("training-diverged", wanted, got, "train with a smaller --learning-rate")
         progress.running = (0.0, 0)
         progress.history.append(figures)
         if self.objective.keeps_last or score > progress.best:

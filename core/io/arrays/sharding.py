@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,21 +19,29 @@ if TYPE_CHECKING:
 
 CHUNK_EDGE = 64
 WRITE_ALL: ArrayConfigParams = {"write_empty_chunks": True}  # none is compared with the fill value, none is left out
+_LOADING = threading.Lock()
+
+
+def loaded() -> ModuleType:
+    """Zarr, with what it stores in, by one thread at a time: threads that first import it together may each get half of it."""
+    with _LOADING:
+        import zarr
+        import zarr.codecs
+        import zarr.storage
+    return zarr
 
 
 def codecs() -> list[Any]:
     """Compression and checksum of a chunk."""
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
-    return [BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4), Crc32cCodec()]
+    coding = loaded().codecs
+    return [coding.BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4), coding.Crc32cCodec()]
 
 
 def create_array(there: zarr.abc.store.Store, path: str, how: dict[str, Any]) -> zarr.Array[Any]:
     """A new array: float32, compressed, with checksums and NaN where nothing is written, unless ``how`` says otherwise."""
-    import zarr
-
     usual: dict[str, Any] = {"dtype": "float32", "fill_value": float("nan"), "compressors": codecs()}
-    return zarr.create_array(there, name=path, zarr_format=3, config=WRITE_ALL, **(usual | how))
+    made: zarr.Array[Any] = loaded().create_array(there, name=path, zarr_format=3, config=WRITE_ALL, **(usual | how))
+    return made
 
 
 def create_image(there: zarr.abc.store.Store, path: str, grid: Grid, thickness: int) -> None:

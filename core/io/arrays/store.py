@@ -31,7 +31,7 @@ from core.errors import StoreError
 from core.geometry.grid import Array, Box, Grid
 from core.geometry.tiles import Tile, Tiling
 from core.io import files, s3
-from core.io.arrays.sharding import WRITE_ALL, create_array, create_coordinate, create_image
+from core.io.arrays.sharding import WRITE_ALL, create_array, create_coordinate, create_image, loaded
 
 if TYPE_CHECKING:
     import zarr
@@ -296,17 +296,17 @@ class Store:
     # -- Zarr ---------------------------------------------------------------------------------------------------------------
 
     def _zarr(self) -> zarr.abc.store.Store:
-        from zarr.storage import LocalStore, ObjectStore
-
-        return ObjectStore(s3.object_store(self.uri)) if files.is_remote(self.uri) else LocalStore(self.uri)
+        kinds = loaded().storage
+        remote = files.is_remote(self.uri)
+        there: zarr.abc.store.Store = kinds.ObjectStore(s3.object_store(self.uri)) if remote else kinds.LocalStore(self.uri)
+        return there
 
     def _open(self, path: str) -> zarr.Array[Any]:
-        import zarr
-
         try:
-            return zarr.open_array(self._zarr(), path=path, mode="r+", config=WRITE_ALL)
+            there: zarr.Array[Any] = loaded().open_array(self._zarr(), path=path, mode="r+", config=WRITE_ALL)
         except (FileNotFoundError, ValueError) as error:
             raise StoreError("image-missing", f"an array {path} in {self.uri}", str(error), "create it first") from error
+        return there
 
     @contextmanager
     def _creating(self, path: str) -> Iterator[zarr.abc.store.Store]:
@@ -314,13 +314,11 @@ class Store:
 
         For S3 they are made in memory and sent as they are: Zarr would ask for and write the groups above once an array.
         """
-        from zarr.storage import MemoryStore
-
         if not files.is_remote(self.uri):
             yield self._zarr()
             return
         made: dict[str, Any] = {}
-        yield MemoryStore(made)
+        yield loaded().storage.MemoryStore(made)
         for key, content in made.items():
             if key.startswith(f"{path}/"):
                 files.write_atomic(files.join(self.uri, key), content.to_bytes())

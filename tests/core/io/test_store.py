@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +291,26 @@ def test_a_store_on_s3_holds_the_same_bytes_and_finds_a_torn_block(s3, tmp_path)
     remote.remove(PATH)
     assert remote.digest(PATH) is None
     assert not bucket.exists(shard)
+
+
+RACE = """
+import threading
+from core.io.arrays.sharding import codecs
+from core.io.arrays.store import Store
+together, faults = threading.Barrier(6), []
+def work(number):
+    together.wait()
+    try:
+        Store("/nowhere")._zarr() if number % 2 else codecs()
+    except BaseException as error:
+        faults.append(repr(error))
+threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(faults)
+"""
+
+
+def test_threads_that_first_reach_for_zarr_together_all_get_it():
+    done = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

@@ -252,3 +252,17 @@ def test_batches_that_processes_cannot_share_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     with pytest.raises(UsageError, match=r"a multiple of the 2 processes.*got 3"):
         trainer(tmp_path / "c", accumulate=3)
+
+
+@pytest.mark.parametrize("name", ["psnr_cubic", "score"])
+def test_a_validation_without_finite_figures_ends_the_training_by_name_and_keeps_nothing(tmp_path, monkeypatch, name):
+    """Of weights that the last step spoiled: the loss before it was finite."""
+    one = trainer(tmp_path / "c", steps=20)
+    if name == "score":
+        monkeypatch.setattr(one.objective, "score", lambda network, batch, restored: torch.full((len(restored),), math.nan))
+    else:
+        monkeypatch.setattr(one.objective, "figures", lambda held, restored: {name: torch.tensor([math.nan])})
+    with pytest.raises(RestorationError, match=f"training-diverged: expected finite figures at step 20, but got .*{name} nan"):
+        one.run()
+    assert one.progress.history == []
+    assert one.progress.best_step == 0
