@@ -14,7 +14,7 @@ from typing import Literal
 from core.engine.iterate import made_of
 from core.engine.plan import CohortPlan, ScanPlan
 from core.errors import IsovoxError
-from core.io import bids, files, s3
+from core.io import bids, claim, files, s3
 from core.io.arrays.store import NODE, Store
 from core.io.inventory.folder import inventory, remove_listed
 from core.io.output import Output
@@ -169,16 +169,17 @@ class _Look:
                 yield from self.item("orphan", f"{key}: images of methods that were used before", paths)
 
 
-def _in_input(plan: CohortPlan) -> set[str]:
+def _in_input(out: Output, plan: CohortPlan) -> set[str]:
     """Keys of all scans in the input, whatever the run selected.
 
     Raises:
         IsovoxError: the input cannot be read, or there is nothing.
     """
-    keys = {scan.key for scan in bids.discover(plan.settings.input)}
+    place = claim.input_of(out.uri) or plan.settings.input  # a path may be relative to the folder of the run's command
+    keys = {scan.key for scan in bids.discover(place)}
     if (chosen := plan.settings.selection) != Selection():
         wider = chosen.model_copy(update={"participant_label": (), "session_label": (), "exclude": ()})
-        keys |= {scan.key for scan in bids.discover(plan.settings.input, wider)}
+        keys |= {scan.key for scan in bids.discover(place, wider)}
     return keys
 
 
@@ -190,7 +191,7 @@ def _gone(look: _Look) -> set[str]:
     if not known:
         return set()
     try:
-        return known - _in_input(look.plan)
+        return known - _in_input(look.out, look.plan)
     except IsovoxError as error:
         look.notes.append(f"orphans are not looked for, as the input cannot be read: {error}")
         return set()

@@ -16,6 +16,7 @@ import pytest
 from cli import main as cli
 from core.engine.iterate import Checkpoint
 from core.io.arrays.store import Store
+from core.io.claim import mark
 from core.io.lock import cohort_lock
 from core.methods.iterative import State
 from tasks.restore.tiles import prepare_tiles, restore_some_tiles
@@ -425,3 +426,18 @@ def test_images_of_a_method_that_is_no_longer_used_are_orphans(out, source, caps
     assert "sub-01_T1w: images of methods that were used before" in capsys.readouterr().out
     assert not (out / STORE / "sub-01_T1w" / "unires" / "restored").exists()
     np.testing.assert_array_equal(Store(str(out / STORE)).read("sub-01_T1w/cubic/restored"), before)
+
+
+def test_a_scan_of_the_input_is_no_orphan_wherever_the_command_is_given(reference, source, tmp_path, monkeypatch):
+    """Of a run that named its input from where it was, when another folder of that name lies where cleaning is asked for."""
+    out = Path(shutil.copytree(reference, tmp_path / "out"))
+    monkeypatch.chdir(tmp_path)
+    restore_all(source.name, "out")
+    mark("out", "run", source.name)
+    restore_all(source.name, "out", selection={"participant_label": ("01",)})
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(source / "sub-01", elsewhere / source.name / "sub-01")
+    monkeypatch.chdir(elsewhere)
+    assert isovox("clean", out, "--yes") == 0
+    assert sorted(path.name[4:6] for path in out.glob("sub-*")) == ["01", "02", "03"]
+    assert isovox("verify", out) == 0

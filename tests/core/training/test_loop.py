@@ -259,9 +259,9 @@ def test_a_validation_without_finite_figures_ends_the_training_by_name_and_keeps
     """Of weights that the last step spoiled: the loss before it was finite."""
     one = trainer(tmp_path / "c", steps=20)
     if name == "score":
-        monkeypatch.setattr(one.objective, "score", lambda network, batch, restored: torch.full((len(restored),), math.nan))
+        monkeypatch.setattr(one.objective, "score", lambda *held: torch.full((len(held[-1]),), math.nan))
     else:
-        monkeypatch.setattr(one.objective, "figures", lambda held, restored: {name: torch.tensor([math.nan])})
+        monkeypatch.setattr(one.objective, "figures", lambda *_: {name: torch.tensor([math.nan])})
     with pytest.raises(RestorationError, match=f"training-diverged: expected finite figures at step 20, but got .*{name} nan"):
         one.run()
     assert one.progress.history == []
