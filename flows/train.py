@@ -77,7 +77,7 @@ def train_network(settings: TrainSettings) -> Outcome:
         if amiss := participants.amiss(settings.cohort):
             note(amiss)
         cohort = _ingest(place, settings)
-        split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test)
+        split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test, list(cohort.failed))
         training.remember(place, settings, split)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         if before:

@@ -88,12 +88,17 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]])
 
 
 def check_stages(settings: TrainSettings) -> None:
-    """Refuse steps or a learning rate of a stage that the recipe does not have.
+    """Refuse steps or a learning rate of a stage that the recipe does not have, and patches that its networks cannot take.
 
     Raises:
-        UsageError: stage-unknown.
+        UsageError: stage-unknown, patch-unfit.
     """
-    stages = [stage.role for stage in registry.recipe(settings.recipe).stages]
+    recipe, patch = registry.recipe(settings.recipe), settings.training.patch
+    stages = [stage.role for stage in recipe.stages]
+    for multiple in (recipe.networks(settings.preset)[role].multiple for role in stages):
+        if patch and patch % multiple:
+            wanted = f"patches with edges of a multiple of {multiple} voxels for {settings.recipe} {settings.preset}"
+            raise UsageError("patch-unfit", wanted, str(patch), "choose another --patch, or leave it out")
     for name in settings.training.stages:
         if name not in stages:
             raise registry.unknown("stage-unknown", name, stages, f"choose a stage of {settings.recipe}")

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from core.errors import UsageError
 
 
-def split_subjects(names: Sequence[str], validation: Sequence[str], test: Sequence[str]) -> dict[str, list[str]]:
+def split_subjects(
+    names: Sequence[str], validation: Sequence[str], test: Sequence[str], failed: Sequence[str] = ()
+) -> dict[str, list[str]]:
     """Persons to train on, to validate with and to leave alone.
 
     Args:
         names: of all persons.
         validation: of those to validate with; every eighth, at least one, where empty.
         test: of those never to be seen.
+        failed: scans that could not be taken, which tell why a person is not among them.
 
     Returns:
         names under "train", "validation" and "test", each sorted.
@@ -25,9 +28,9 @@ def split_subjects(names: Sequence[str], validation: Sequence[str], test: Sequen
     if both := sorted(set(validation) & set(test)):
         raise UsageError("split-overlap", "each person in one part", f"{', '.join(both)} in two", "take them out of one")
     if missing := sorted((set(validation) | set(test)) - set(everyone)):
-        raise UsageError(
-            "split-unknown", f"persons of the cohort: {', '.join(everyone)}", ", ".join(missing), "correct the labels"
-        )
+        lost = f", and scans that could not be taken: {', '.join(failed)}" if failed else ""
+        wanted, remedy = f"labels without sub- of persons of the cohort: {', '.join(everyone)}", "correct the labels"
+        raise UsageError("split-unknown", wanted, ", ".join(missing) + lost, f"{remedy}{', or mend the scans' if failed else ''}")
     free = [name for name in everyone if name not in set(test)]
     held = sorted(set(validation)) or free[7::8] or free[-1:]
     train = [name for name in free if name not in set(held)]

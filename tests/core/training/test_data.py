@@ -121,6 +121,8 @@ def test_no_person_is_on_two_sides_of_a_split():
         split_subjects(names, ("03",), ("03",))
     with pytest.raises(UsageError, match=r"persons of the cohort.*99"):
         split_subjects(names, ("99",), ())
+    with pytest.raises(UsageError, match=r"got 99, and scans that could not be taken: sub-99_T1w\. Correct the labels, or mend"):
+        split_subjects(names, ("99",), (), ["sub-99_T1w"])
     with pytest.raises(UsageError, match="at least one person to train on"):
         split_subjects(["01"], ("01",), ())
 

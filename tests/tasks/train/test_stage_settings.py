@@ -76,6 +76,12 @@ def test_a_stage_that_the_recipe_does_not_have_is_refused_with_the_nearest():
         check_stages(parsed("--steps", "netwrk=3"))
 
 
+def test_a_patch_that_the_network_cannot_take_is_refused_before_anything_is_read():
+    check_stages(parsed("--patch", "32"))
+    with pytest.raises(UsageError, match=r"patch-unfit: expected patches with edges of a multiple of \d+ voxels .* but got 17\."):
+        check_stages(parsed("--patch", "17"))
+
+
 def test_examples_are_measured_once_before_a_stage_begins_and_the_model_hears_of_it(tmp_path):
     """A second look finds what the first kept; a training that had begun without measures none."""
     asked: list[int] = []
