@@ -27,6 +27,7 @@ PARTIAL = re.compile(r".*\.partial")  # as Zarr does
 PARTS = re.compile(r".*/(?:tiles(?:-[0-9A-Za-z]+)?|assembled)")  # images that a restoration in tile mode makes on its way
 STATE = re.compile(r"isovox/state/[^/.][^/]*\.safetensors")
 TOLD = re.compile(r"isovox/state/[^/.][^/]*\.json")
+LOGGED = re.compile(r"isovox/mlartifacts/(?:[^/]+/)+artifacts/([^/]+)\.(?:html|jpg)")  # pages and pictures of scans, with MLflow
 STORE = "isovox/cohort.zarr/"
 OURS = re.compile(
     r"([^/]+)/(measured|[^/]+/(?:restored|consistency|tiles(?:-[0-9A-Za-z]+)?|assembled|map-[0-9A-Za-z]+))/zarr\.json"
@@ -139,9 +140,14 @@ class _Look:
             ours = [path for image in self.images[key] if self.store.is_ours(image) for path in self.below(image)]
             pages = (self.out.scan_page(key), self.out.viewer_page(key), self.out.picture(key))
             volumes = [path for path in self.there if path.startswith(f"reports/{key}/")]
+            volumes += [path for path in self.there if (logged := LOGGED.fullmatch(path)) and logged[1] == key]
             paths = [*self._outputs(key), *(f"reports/{files.name_of(uri)}" for uri in pages), *volumes, *ours]
             paths += [*self._groups(key, set(paths)), f"isovox/scans/{key}.json"]  # the record last: it names the rest
             yield from self.item("orphan", f"{key}: neither planned nor in the input", paths)
+        if gone:
+            self.notes.append(
+                "names of scans that are gone stay in the records and pages that MLflow and Prefect keep of earlier runs"
+            )
 
     def _outputs(self, key: str) -> Iterator[str]:
         """Its restored files, if they are as they were written."""

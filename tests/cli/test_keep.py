@@ -340,6 +340,10 @@ def orphaned(out, source) -> Path:
     """An output with a scan that was taken from the input, and planned again."""
     shutil.rmtree(source / "sub-03")
     restore_all(str(source), str(out))
+    put(
+        out,
+        {f"isovox/mlartifacts/{'0a' * 16}/artifacts/sub-0{n}_T1w.{kind}": b"seen" for n in (1, 3) for kind in ("html", "jpg")},
+    )
     return out
 
 
@@ -393,6 +397,7 @@ def test_orphans_go_when_told_and_what_others_wrote_stays(orphaned, capsys):
 def test_nothing_is_left_of_an_orphan_that_nobody_touched(orphaned):
     assert isovox("clean", orphaned, "--yes") == 0
     assert of_sub_03(orphaned) == []
+    assert len(list((orphaned / "isovox" / "mlartifacts").rglob("sub-01_T1w.*"))) == 2
     assert not (orphaned / "sub-03").exists()
     assert not (orphaned / STORE / "sub-03_T1w").exists()
 
