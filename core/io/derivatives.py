@@ -81,7 +81,7 @@ def allowed(sidecar: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache
-def _order() -> tuple[str, ...]:
+def entity_names() -> tuple[str, ...]:
     """Short names of the BIDS entities in the order in which they stand in a file's name."""
     from bids2table import get_column_names
 
@@ -96,7 +96,7 @@ def bids_stem(entities: dict[str, str], *more: str) -> str:
         more: labels to stand between the entities and the suffix.
     """
     names = [name for name in entities if name not in {"datatype", "suffix"}]
-    names.sort(key=lambda name: (_order().index(name) if name in _order() else len(_order()), name))
+    names.sort(key=lambda name: (entity_names().index(name) if name in entity_names() else len(entity_names()), name))
     labels = [f"{name}-{entities[name]}" for name in names]
     folders = [f"{name}-{entities[name]}" for name in ("sub", "ses") if name in entities]
     return files.join(*folders, entities.get("datatype", "anat"), "_".join([*labels, *more, entities["suffix"]]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.errors import InputError
 from core.io import files, readers
-from core.io.derivatives import DESCRIBED, WITHHELD, allowed, safe_key
+from core.io.derivatives import DESCRIBED, WITHHELD, allowed, entity_names, safe_key
 from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
 from core.io.layouts.bids import group_of
@@ -20,7 +20,9 @@ from core.settings.scans import Selection
 
 
 def _entities(inside: str) -> Entities:
-    return {name: value for name, value in entities_of(inside).items() if LABEL.fullmatch(value)}
+    """What a name says in the words of BIDS: ``case01-T1`` says nothing in them, but names a person and a contrast."""
+    entities = {name: value for name, value in entities_of(inside).items() if LABEL.fullmatch(value)}
+    return entities if "sub" in entities else {name: value for name, value in entities.items() if name in entity_names()}
 
 
 def why_left(path: str, entities: Entities, selection: Selection) -> str:

@@ -85,6 +85,17 @@ def test_names_that_are_not_bids_are_those_of_their_restorations_so_that_a_perso
     assert len({scan.person for scan in sources.values()}) == 4
 
 
+def test_a_name_that_joins_person_and_contrast_by_a_hyphen_names_the_person(tmp_path):
+    for name in ("case01-T1", "case02-T1", "case02-FLAIR"):
+        nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    stems = {scan.key: scan.stem for scan in discover(str(tmp_path), Selection())}
+    assert stems == {
+        "case01-T1": "sub-case01/anat/sub-case01_desc-restored_T1w",
+        "case02-T1": "sub-case02/anat/sub-case02_desc-restored_T1w",
+        "case02-FLAIR": "sub-case02/anat/sub-case02_desc-restored_FLAIR",
+    }
+
+
 @pytest.mark.parametrize(
     ("degradation", "thickness"),
     [(how("low-field", 8), 4.2), (how("slice-profile", 8), 5.6), (how("slice-mask", 8), 0.7)],
