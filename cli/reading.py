@@ -7,6 +7,7 @@ import webbrowser
 from typing import TYPE_CHECKING, Any
 
 from cli.helpers.console import OK, console, say
+from core.errors import listed
 from core.settings.reading import ReadingSettings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _make(options: argparse.Namespace) -> None:
     made = make(settings)
     say(f"{made.series} series of {made.scans} scan{'s' * (made.scans != 1)} in {settings.out}")
     if made.left_out:
-        say(f"left out, as not every source has them: {', '.join(made.left_out[:10])}{' …' * (len(made.left_out) > 10)}")
+        say(f"left out, as not every source has them: {listed(made.left_out)}")
     say(f"next: isovox reading serve {settings.out}; keep {settings.out}/key.json from the readers")
 
 

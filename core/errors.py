@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # controls, half characters
@@ -43,6 +43,18 @@ def order(remedy: str) -> str:
         remedy: it, begun by a verb in lower case.
     """
     return f"{remedy[:1].upper()}{remedy[1:].rstrip('.')}."
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names in a sentence: so many of them and how many more there are, or "none".
+
+    Args:
+        names: in the order in which they are to be said.
+        most: how many are said.
+    """
+    said = list(names)
+    more = f" and {len(said) - most} more" if len(said) > most else ""
+    return ", ".join(said[:most]) + more if said else "none"
 
 
 class IsovoxError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from core.errors import IsovoxError, UsageError
+from core.errors import IsovoxError, UsageError, listed
 from core.io import files, tables
 
 Kind = Literal["run", "simulate", "evaluate", "harmonize", "train", "reading", "pairs"]
@@ -15,7 +15,7 @@ WRITTEN = ("dataset_description.json", ".bidsignore", "report.html", "reports") 
 DERIVATIVES = "derivatives"
 TABLE = ".tsv"
 REMEDY = "name another folder for the output"
-SHOWN = 3  # scans that a refusal names
+SHOWN = 3  # names that a refusal says
 
 
 def _real(uri: str) -> str:
@@ -125,7 +125,7 @@ def refuse_input(out: str, before: str, source: str, scans: Sequence[str]) -> Us
         source: the input that is to be read.
         scans: names of those that are other bytes there.
     """
-    names = f"{', '.join(scans[:SHOWN])}{' …' if len(scans) > SHOWN else ''}"
+    names = listed(scans, SHOWN)
     got = f"{out}, made of {before}, where {names} {'is another scan' if len(scans) == 1 else 'are other scans'} than in {source}"
     return UsageError("out-other-input", "an output of the same input, or of the same scans", got, REMEDY)
 
@@ -173,7 +173,7 @@ def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
     if made is not None and made != kind:
         raise UsageError("out-other-kind", f"an output of isovox {kind}", f"one of isovox {made} in {out}", REMEDY)
     if made is None and (taken := _taken(out, kind, stems)):
-        got = f"{', '.join(taken[:3])}{' …' if len(taken) > 3 else ''} in {out}, which isovox did not write"
+        got = f"{listed(taken, SHOWN)} in {out}, which isovox did not write"
         raise UsageError("out-taken", "an output folder that is empty, or of an earlier run", got, REMEDY)
 
 

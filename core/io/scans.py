@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from core.errors import InputError, UsageError
+from core.errors import InputError, UsageError, listed
 from core.io.derivatives import safe_key
 from core.io.names import Entities, entities_of, without_extension
 from core.io.tables import read_table
@@ -194,12 +194,7 @@ def _check_labels(option: str, entity: str, wanted: set[str], there: set[str]) -
     if gone := [label for label in sorted(wanted) if not _plain(entity, [label]).keys() & known.keys()]:
         code = "participant-missing" if option == "--participant-label" else "label-missing"
         what = "participants of the dataset" if code == "participant-missing" else "labels that scans have"
-        raise UsageError(code, what, ", ".join(gone), f"check {option}; there are {_some(known.values())}")
-
-
-def _some(labels: Iterable[str], most: int = 8) -> str:
-    ordered = sorted(labels)
-    return (", ".join(ordered[:most]) + (" …" if len(ordered) > most else "")) or "none"
+        raise UsageError(code, what, ", ".join(gone), f"check {option}; there are {listed(sorted(known.values()))}")
 
 
 TABLES = (".tsv", ".csv", ".txt")  # of which those without tabs are refused by name

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import Field, ValidationError
 
-from core.errors import UsageError, WeightsError
+from core.errors import UsageError, WeightsError, listed
 from core.io import files
 from core.models.bundle import NETWORK, Bundle, Filled, read_bundle, read_part, save_bundle
 from core.models.domain import Domain, write_domain
@@ -31,7 +31,6 @@ from core.settings.base import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHOWN = 8  # names in an error
 CARD = """# {name}
 
 Imported from `{source}` (sha256 `{sha256}`). {about}
@@ -241,14 +240,9 @@ def check_fit(folder: str) -> Bundle:
 
 
 def _refuse(faults: Mapping[str, list[str]], network: str, remedy: str) -> None:
-    parts = [f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names]
+    parts = [f"{len(names)} {kind}: {listed(names)}" for kind, names in faults.items() if names]
     if parts:
         raise WeightsError("weights-unfit", f"the tensors of {network}, each once", "; ".join(parts), remedy)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _opened(path: str) -> Any:
@@ -288,6 +282,6 @@ def _inside(content: Any, state: str) -> dict[str, Tensor]:
         content = content[name]
     wrong = [str(key) for key, value in content.items() if not torch.is_tensor(value)] if isinstance(content, Mapping) else [""]
     if wrong:
-        got = f"something else: {_some(wrong)}" if isinstance(content, Mapping) else type(content).__name__
+        got = f"something else: {listed(wrong)}" if isinstance(content, Mapping) else type(content).__name__
         raise WeightsError("weights-state", "tensors by name", got, "say by state in the map where they are")
     return dict(content)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import InputError, IsovoxError, UsageError
+from core.errors import InputError, IsovoxError, UsageError, listed
 from core.evaluation.pairing import MEASURES, Pair, Stacks, stack_grid, stacks_of, vote
 from core.geometry.grid import Array, Grid
 from core.io import bids, claim, files, nifti, readers
@@ -70,7 +70,7 @@ def make(settings: PairSettings) -> list[Person]:
     scans = [scan for scan in bids.discover(settings.input, settings.selection) if isinstance(scan, Source)]
     both = [scan for scan in scans if fnmatch(scan.key, settings.fine) or fnmatch(scan.key, settings.coarse)]
     if not both:
-        wanted, got = f"scans named {settings.fine} and {settings.coarse}", ", ".join(scan.key for scan in scans[:5]) or "none"
+        wanted, got = f"scans named {settings.fine} and {settings.coarse}", listed(scan.key for scan in scans)
         raise UsageError("pairs-none", wanted, got, "correct the names, which are patterns such as *_T1w")
     claim.mark(settings.out, "pairs")
     _describe(settings)

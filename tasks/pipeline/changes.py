@@ -10,7 +10,7 @@ from core.digest import digest_of
 from core.engine.plan import CohortPlan, ScanPlan, Weights
 from core.engine.planning import complete
 from core.engine.records import ScanRecord
-from core.errors import IsovoxError
+from core.errors import IsovoxError, listed
 from core.io import bids, files
 from core.io.inventory.listing import look
 from core.io.output import Output
@@ -54,8 +54,9 @@ class Changes(Settings):
         """What is to be known beside the counts, a line each."""
         lines = []
         if self.removed:
-            names = ", ".join(self.removed[:SHOWN]) + (" …" if len(self.removed) > SHOWN else "")
-            lines.append(f"no longer in the input, their outputs kept until isovox clean removes them: {names}")
+            lines.append(
+                f"no longer in the input, their outputs kept until isovox clean removes them: {listed(self.removed, SHOWN)}"
+            )
         if self.newer:
             cost = f"{self.would_redo} scans restored again, about {max(1, round(self.would_take / 60))} min of the workers"
             lines.append(f"{self.newer} is there now; it would mean {cost}; set on_new_model to redo for this")

@@ -20,6 +20,7 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 
 from core.engine.records import ScanRecord
+from core.errors import listed
 from core.io import files
 from tasks.course import Course, Standing
 from tasks.events import Event, Reached, Tell
@@ -131,17 +132,15 @@ def tell_summary(plan: str, changes: Changes, states: dict[str, int]) -> None:
     page = context.tracker.page("report.html")
     lines = [f"**Scans in the input:** {changes.counts()}", f"**Outcome:** {', '.join(f'{n} {s}' for s, n in states.items())}"]
     lines += [
-        f"**{kind.capitalize()}:** {_some(getattr(changes, kind))}" for kind in ("new", "changed") if getattr(changes, kind)
+        f"**{kind.capitalize()}:** {listed(getattr(changes, kind), SHOWN)}"
+        for kind in ("new", "changed")
+        if getattr(changes, kind)
     ]
     lines += [f"**Note:** {note}" for note in changes.notes()]
     lines.append(f"**Report:** [report.html]({page})" if page else f"**Report:** `{context.out.cohort_page}`")
     create_markdown_artifact("\n\n".join(lines), key="summary", description="what was new, changed or gone, and what came of it")
     if page:
         create_link_artifact(page, "report of the cohort", key="report", description="every scan, and how far it can be trusted")
-
-
-def _some(keys: tuple[str, ...]) -> str:
-    return ", ".join(keys[:SHOWN]) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "")
 
 
 def slug(key: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.errors import printable
+from core.errors import listed, printable
 from core.settings.base import Settings
 
 KINDS = {  # why a file is no scan that is taken, in words
@@ -68,8 +68,7 @@ class Account(Settings):
         kinds = sorted(self.left.items(), key=lambda item: (-item[1], item[0]))
         lines += ["left out: " + ", ".join(f"{count} {KINDS.get(kind, kind)}" for kind, count in kinds)] if kinds else []
         folders = [f"{path}/ ({why})" for path, why in sorted(self.unread.items())]
-        more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-        lines += [f"not looked into: {', '.join(folders[:SHOWN])}{more}"] if folders else []
+        lines += [f"not looked into: {listed(folders, SHOWN)}"] if folders else []
         return [printable(line) for line in (*lines, *self.filters)]
 
 

@@ -123,8 +123,11 @@ def test_no_person_is_on_two_sides_of_a_split():
         split_subjects(names, ("99",), ())
     with pytest.raises(UsageError, match=r"got 99, and scans that could not be taken: sub-99_T1w\. Correct the labels, or mend"):
         split_subjects(names, ("99",), (), ["sub-99_T1w"])
-    with pytest.raises(UsageError, match="at least one person to train on"):
+    with pytest.raises(UsageError, match=r"at least one person to train on.* got 01 to do both.*named sub-<label>_"):
         split_subjects(["01"], ("01",), ())
+    many = [f"{n:03d}" for n in range(1000)]
+    with pytest.raises(UsageError, match=r"of the cohort: 000, .*, 007 and 992 more, but got 1000"):
+        split_subjects(many, ("1000",), ())
 
 
 def test_no_subjects_are_refused():
