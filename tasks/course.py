@@ -40,9 +40,8 @@ class Standing:
         parts = [f"{self.per_cent:.0f} %"] + ([] if self.left is None or self.per_cent >= 100 else [f"{spoken(self.left)} left"])
         parts += [f"{done}/{total} {unit}" for unit, (done, total) in self.counts.items()]
         if self.rate:
-            parts.append(
-                f"{self.rate:.2g} {self.unit}/s" if self.rate >= 1 else f"{1 / self.rate:.2g} s a {self.unit.removesuffix('s')}"
-            )
+            each = f"{_figure(1 / self.rate)} s a {self.unit.removesuffix('s')}"
+            parts.append(f"{_figure(self.rate)} {self.unit}/s" if self.rate >= 1 else each)
         return ", ".join(parts)
 
     def line(self) -> str:
@@ -63,6 +62,11 @@ class Standing:
         standing = cls(**value)  # type: ignore[arg-type]
         float(standing.per_cent)
         return standing
+
+
+def _figure(value: float) -> str:
+    """A number of at least two digits, without an exponent."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def spoken(seconds: float) -> str:

@@ -131,9 +131,16 @@ def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
     return table
 
 
+def _seen(scan: ScanPlan) -> str:
+    """What its restoration takes it for, with the distance of its slices."""
+    axis = scan.source_grid.slice_axis
+    slices = "no axis is coarser than the others" if axis is None else f"slices {scan.source_grid.spacing[axis]:.3g} mm apart"
+    return f"{scan.forward.describe()} ({slices})"
+
+
 def _came_about(plan: CohortPlan) -> list[str]:
     """How the scans came from the anatomy, as a restoration assumes it, and how many bring a mask that it takes."""
-    kinds = Counter(scan.forward.describe() for scan in plan.scans)
+    kinds = Counter(_seen(scan) for scan in plan.scans)
     lines = ["scans: " + "; ".join(f"{count} of {description}" for description, count in kinds.most_common())] if kinds else []
     masks = sum(scan.mask is not None for scan in plan.scans)
     return [*lines, *([f"masks: beside {masks} of {len(plan.scans)} scans, taken by {plan.settings.method}"] if masks else [])]

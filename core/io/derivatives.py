@@ -122,6 +122,12 @@ def map_stem(stem: str, name: str) -> str:
     return f"{before}{mark}{name.capitalize()}{after}"
 
 
+def is_restored(entities: dict[str, str]) -> bool:
+    """Whether the name of a file is that of a restored image, or of a map beside one: an error or a spread is no scan."""
+    before, mark, map_name = entities.get("desc", "").partition(DESC)
+    return bool(mark) and not before and (not map_name or map_name[0].isupper())
+
+
 def safe_key(inside: str) -> str:
     """A name for a scan by its path in the input: the path where that is a plain name, else told apart by a few hex digits."""
     if re.fullmatch(rf"[0-9A-Za-z][\w.+-]{{0,{LONGEST - 1}}}", inside, re.ASCII) and ".." not in inside:

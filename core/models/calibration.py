@@ -68,7 +68,7 @@ class Calibration(Settings):
         if not self.stretches:
             return "Nominal: the model was never calibrated, so the interval may hold fewer voxels than it says."
         if look in self.contrasts:
-            return f"Calibrated for {look} on persons held out."
+            return f"Calibrated for {look} on persons held out of its training; on scans of other scanners it may hold fewer."
         on = " and ".join(self.contrasts) or "contrasts that are not told"
         of = f"not for {look}" if look else "and this scan's contrast is not known"
         return f"Nominal: calibrated for {on}, {of}, so the interval may hold fewer voxels than it says."

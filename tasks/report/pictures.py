@@ -207,7 +207,7 @@ def places(view: Pictured, plane: Plane, at: list[int]) -> list[str]:
     """What to call the slices: their mm along the axis across the plane, through the middle of the volume."""
     middle = [(n - 1) / 2 for n in view.target.shape]
     points = np.array([[place if axis == plane.axis else middle[axis] for axis in range(3)] for place in at])
-    return [f"{plane.ends[int(mm >= 0)]} {abs(mm):.0f} mm" for mm in view.target.world(points)[:, plane.axis]]
+    return [f"{plane.ends[int(mm >= 0)]} {abs(mm):.1f} mm" for mm in view.target.world(points)[:, plane.axis]]
 
 
 def data_uri(pixels: Pixels) -> str:

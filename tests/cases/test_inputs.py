@@ -305,7 +305,7 @@ def test_masks_labels_and_phase_images_are_left_out_and_told(tmp_path):
     assert keys(plan) == {"sub-01_T1w"}
     assert codes(plan) == {}
     assert (plan.files.left["mask"], plan.files.left["phase"], plan.files.left["other-datatype"]) == (5, 1, 1)
-    assert any("5 masks and labels" in line for line in plan.files.lines())
+    assert any("masks and labels 5" in line for line in plan.files.lines())
     assert keys(planned(root, selection={"suffix": ("roi",)})) == {"sub-01_label-lesion_roi"}
 
 

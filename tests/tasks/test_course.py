@@ -32,6 +32,13 @@ def test_the_finest_unit_moves_within_one_scan(clock: Clock) -> None:
     assert "steps" not in standing.counts
 
 
+@pytest.mark.parametrize(
+    ("rate", "words"), [(1 / 110, "110 s a scan"), (1 / 2.46, "2.5 s a scan"), (134.0, "134 scans/s"), (1.26, "1.3 scans/s")]
+)
+def test_rates_have_no_exponents(rate: float, words: str) -> None:
+    assert Standing("restoring", 50.0, {}, rate, "scans", None).text().endswith(f", {words}")
+
+
 def test_a_slow_unit_is_told_by_the_time_of_each(clock: Clock) -> None:
     course = Course("restoring", {"steps": 100}, clock=clock)
     clock.now = 60.0

@@ -66,7 +66,7 @@ class Account(Settings):
         left = sum(self.left.values())
         lines = [f"files: {self.seen} seen = {self.taken} of scans + {self.refused} refused + {left} left out"]
         kinds = sorted(self.left.items(), key=lambda item: (-item[1], item[0]))
-        lines += ["left out: " + ", ".join(f"{count} {KINDS.get(kind, kind)}" for kind, count in kinds)] if kinds else []
+        lines += ["left out: " + ", ".join(f"{KINDS.get(kind, kind)} {count}" for kind, count in kinds)] if kinds else []
         folders = [f"{path}/ ({why})" for path, why in sorted(self.unread.items())]
         lines += [f"not looked into: {listed(folders, SHOWN)}"] if folders else []
         return [printable(line) for line in (*lines, *self.filters)]

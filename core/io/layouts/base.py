@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from core.errors import InputError
 from core.io import files
-from core.io.derivatives import DESC, safe_key
+from core.io.derivatives import safe_key
 from core.io.inventory.entries import Entry
 from core.io.inventory.ledger import Ledger
 from core.io.readers import Reading
@@ -91,8 +91,3 @@ def take_rest(reading: Reading, discovery: Discovery) -> None:
     """Note what no reader takes."""
     for path, kind in reading.left.items():
         discovery.leave((path,), kind)
-
-
-def is_own(entities: dict[str, str]) -> bool:
-    """Whether a file is one that isovox restored."""
-    return entities.get("desc") == DESC

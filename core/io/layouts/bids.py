@@ -9,9 +9,9 @@ from typing import Any
 
 from core.errors import InputError
 from core.io import files
-from core.io.derivatives import DESC, allowed, derivative_stem
+from core.io.derivatives import DESC, allowed, derivative_stem, is_restored
 from core.io.inventory.entries import DESCRIPTION, Listing
-from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
+from core.io.layouts.base import Discovery, take_rest, unexplained
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_nifti, role, sidecar_at, without_extension
 from core.io.readers import Image, Trouble, read
 from core.io.scans import Candidate, Filters, Source, candidate, is_asked, simulation
@@ -112,7 +112,7 @@ def _entities(path: str) -> Entities:
 
 def _why_left(path: str, entities: Entities, selection: Selection) -> str:
     """The kind by which an image is left out whatever the labels; "" where it is meant: intensities in anat/, or a suffix."""
-    if is_own(entities):
+    if is_restored(entities):
         return "own"
     asked = is_asked(entities.get("suffix"), selection)
     if (kind := role(path)) and not (asked and kind == "mask"):

@@ -7,9 +7,9 @@ from typing import Any
 
 from core.errors import InputError
 from core.io import files, readers
-from core.io.derivatives import DESCRIBED, WITHHELD, allowed, entity_names, safe_key
+from core.io.derivatives import DESCRIBED, WITHHELD, allowed, entity_names, is_restored, safe_key
 from core.io.inventory.entries import DESCRIPTION, Listing
-from core.io.layouts.base import Discovery, is_own, take_rest, unexplained
+from core.io.layouts.base import Discovery, take_rest, unexplained
 from core.io.layouts.bids import group_of
 from core.io.name_words import WITHIN
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension
@@ -33,7 +33,7 @@ def why_left(path: str, entities: Entities, selection: Selection) -> str:
         entities: of its name, or of its line in a table.
         selection: whose suffixes are asked for.
     """
-    if is_own(entities):
+    if is_restored(entities):
         return "own"
     asked = is_asked(entities.get("suffix"), selection)
     kind = role(path) or ("mask" if entities.get("suffix") in NOT_SCANS else "")

@@ -20,7 +20,7 @@ FAMILY = Family(
             "self-sr",
             "core.methods.self_sr.method:SelfSR",
             "a network that learns from the scan's sharp in-plane detail how to sharpen across the slices",
-            "after Zhao et al. 2020 (SMORE) and Remedios et al. 2025 (ECLARE)",
+            "after Zhao et al. 2021 (SMORE) and Remedios et al. 2025 (ECLARE)",
             Takes(model=True),
             quick={"steps": 3},
             model="anyscan",

@@ -1,4 +1,4 @@
-"""Restoration by a network that learns from the scan itself (Zhao et al. 2020, SMORE; Remedios et al. 2025, ECLARE).
+"""Restoration by a network that learns from the scan itself (Zhao et al. 2021, SMORE; Remedios et al. 2025, ECLARE).
 
 Within its slices a scan is sharp. Degraded along either axis there as it is across the slices, by its own profile and spacing,
 it gives a network pairs to learn from that have the scan's own contrast, anatomy and noise.

@@ -1,7 +1,7 @@
 """The network that learns from nothing but the scan: it works in planes, and its answers are averaged over planes and flips.
 
 In a plane through the slices' axis a scan looks as its own slices do that were degraded along one axis, aliasing and all (Zhao
-et al. 2020). So what the network learnt on slices it applies to the planes of both directions, flipped in four ways each.
+et al. 2021). So what the network learnt on slices it applies to the planes of both directions, flipped in four ways each.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ FAMILY = Family(
             "srmri",
             f"{HERE}.method:Srmri",
             "few noise levels of a score model with an exact data step; or posterior sampling in turn with wavelet fusion",
-            "SRMRI, algorithm 1; Zhu et al. 2023 (DiffPIR), Chung et al. 2024 (DDS), Lee et al. 2023 (TPDM)",
+            "SRMRI, algorithm 1; Zhu et al. 2023 (DiffPIR), Chung et al. 2023 (DDS), Lee et al. 2023 (TPDM)",
             Takes(scans="several", mask="optional", model=True),
             recipe=MODEL,
             model=MODEL,

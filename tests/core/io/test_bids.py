@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from core.errors import UsageError
 from core.io import bids, derivatives
 from core.io.bids import Refused, Source
+from core.io.derivatives import derivative_stem, map_stem
 from core.settings.scans import Selection
 
 
@@ -196,6 +197,15 @@ def test_our_own_results_are_no_input(tmp_path):
     assert set(sources(bids.discover(root))) == {"sub-01_T1w"}
     plain = lay_out(tmp_path / "plain", "a.nii.gz", "a_desc-restored.nii.gz", described=False)
     assert set(sources(bids.discover(plain))) == {"a"}
+
+
+@pytest.mark.parametrize(("folder", "described"), [("sub-01/anat/", True), ("sub-01/anat/", False), ("", False)])
+def test_maps_beside_our_own_results_are_no_scans_and_those_of_others_are(tmp_path, folder, described):
+    restored = derivative_stem({"sub": "01", "suffix": "T1w"}).rpartition("/")[2]
+    maps = [map_stem(restored, name) for name in ("uncertainty", "sd")]
+    others = ["sub-01_acq-a_desc-restoredby_T1w", "sub-01_acq-b_desc-unrestored_T1w"]
+    root = lay_out(tmp_path, *(f"{folder}{stem}.nii.gz" for stem in (restored, *maps, *others)), described=described)
+    assert {one.relative.rpartition("/")[2] for one in bids.discover(root)} == {f"{stem}.nii.gz" for stem in others}
 
 
 def test_metadata_are_inherited_and_only_allowed_keys_are_kept(tmp_path):

@@ -73,7 +73,10 @@ def test_an_evaluation_writes_stretches_and_the_command_puts_them_beside_a_model
 @pytest.mark.parametrize(
     ("look", "said"),
     [
-        ("T1w", "Calibrated for T1w on persons held out."),
+        (
+            "T1w",
+            "Calibrated for T1w on persons held out of its training; on scans of other scanners it may hold fewer.",
+        ),
         ("FLAIR", "Nominal: calibrated for T1w, not for FLAIR, so the interval may hold fewer voxels than it says."),
         ("ce-gd_T1w", "Nominal: calibrated for T1w, not for ce-gd_T1w, so"),
         (None, "Nominal: calibrated for T1w, and this scan's contrast is not known, so"),

@@ -84,7 +84,7 @@ def test_a_plan_tells_how_scans_came_about_and_how_many_bring_a_mask(cohort):
     path = cohort / "sub-02" / "anat" / "sub-02_T1w.json"
     files.write_json(str(path), fields_of(DroppedSlices(factor=4), 2, 1.0))
     told = plan_summary(planned(cohort)).splitlines()
-    assert "scans: 1 of box slices; 1 of dropped slices, ×4" in told
+    assert "scans: 1 of box slices (slices 4 mm apart); 1 of dropped slices, ×4 (slices 4 mm apart)" in told
     assert "masks: beside 1 of 2 scans, taken by filling" in told
     assert not any(line.startswith("masks") for line in plan_summary(planned(cohort, "nearest")).splitlines())
 

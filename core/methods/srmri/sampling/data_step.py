@@ -88,7 +88,7 @@ def _decomposed(matrix: Matrix) -> tuple[Matrix, Matrix, Matrix]:
 
 @dataclass(frozen=True, eq=False)
 class Iterated(DataStep):
-    """Of several scans, masked ones or turned ones, by conjugate gradients (Chung et al. 2024, "DDS").
+    """Of several scans, masked ones or turned ones, by conjugate gradients (Chung et al. 2023, "DDS").
 
     Attributes:
         scans: operator and values of each.

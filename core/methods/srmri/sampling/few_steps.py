@@ -1,4 +1,4 @@
-"""Whole volumes in few noise levels, without gradients (DiffPIR: Zhu et al. 2023; DDS: Chung et al. 2024).
+"""Whole volumes in few noise levels, without gradients (DiffPIR: Zhu et al. 2023; DDS: Chung et al. 2023).
 
     x = interpolated scan + s_0 z                                                    a hole in it filled from around
     D = what the score model expects behind the slices of x                          along one axis, then along another (TPDM)

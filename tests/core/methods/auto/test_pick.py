@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,8 @@ MODELS = {name: read_bundle(str(own)).digest for name in among() if name in meth
 
 def facts(sizes: tuple[float, float, float], voxel_size: float = 1.0, suffix: str = "T1w", **more) -> Facts:
     grid = Grid((60, 60, 40), np.diag([*sizes, 1.0]))
-    return facts_of(grid, SliceProfile(), voxel_size=voxel_size, suffix=suffix, skull_stripped=True, lowest=0.0, **more)
+    known = {"skull_stripped": True, "lowest": 0.0} | more
+    return facts_of(grid, SliceProfile(), voxel_size=voxel_size, suffix=suffix, **known)
 
 
 def choice(scan: Facts) -> tuple[str, str]:
@@ -89,6 +92,12 @@ def test_of_another_model_than_was_measured_no_figures_are_told() -> None:
         "anyscan",
         "did best on T1w with slices 3.5 to 4.5 mm apart with another model; the one in use was not measured",
     )
+
+
+def test_a_head_is_told_that_brains_were_measured() -> None:
+    brain, head = (ranked(facts((1.0, 1.0, 4.0), skull_stripped=stripped), MODELS)[0][1] for stripped in (True, False))
+    assert re.search(r"dB over cubic in brains of 8 persons \(mean, \+\d\.\d\d at least\)$", brain)
+    assert head == f"{brain}; of heads, as this scan is, it was not measured"
 
 
 def test_cubes_are_outside_the_networks_domain_whoever_asks() -> None:
