@@ -61,7 +61,7 @@ def train_network(settings: TrainSettings) -> Outcome:
 
     Raises:
         UsageError: no scans, a split that shares persons, a folder of another training, or a model to begin with that is not
-            there, does not fit or has seen who validates.
+            there, does not fit or has seen who validates or who is of the test.
         RestorationError: the loss is no longer finite.
         ClusterError: the cluster cannot be had.
     """

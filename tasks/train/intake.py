@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
 from tasks.events import Advanced, Tell
 from tasks.restore.work import write_image
+from tasks.train.prints import Print
 
 
 class Place:
@@ -50,14 +52,18 @@ class Cohort:
     """What a training draws from.
 
     Attributes:
-        people: keys of their images by the persons' names.
+        people: keys of their images by the persons' names; none of the test's persons, whose scans are not taken in.
         failed: why, by key of the scan that could not be taken.
-        sha256: of the files by key.
+        prints: of all scans by key, those of the test's persons too.
     """
 
     people: dict[str, list[str]]
     failed: dict[str, str]
-    sha256: dict[str, str]
+    prints: dict[str, Print]
+
+    def prints_of(self, persons: Collection[str]) -> list[Print]:
+        """The digests of some persons' scans."""
+        return [scan for scan in self.prints.values() if scan.person in persons]
 
 
 def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
@@ -85,8 +91,10 @@ class Intake:
     sources: tuple[Source, ...]
 
 
-def take(piece: Piece) -> str:
-    """What a worker runs: put the scan of that number into the training's store; its sha256.
+def take(piece: Piece) -> Print:
+    """What a worker runs: put the scan of that number into the training's store; its digests.
+
+    A scan of the test's persons stays outside: of it there are the digests alone.
 
     Raises:
         IsovoxError: it cannot be read, or is not valid.
@@ -94,18 +102,19 @@ def take(piece: Piece) -> str:
     intake = read_work(Intake, piece)
     source, settings = intake.sources[piece.number], intake.settings
 
-    def taken() -> str:
+    def taken() -> Print:
         digest = files.sha256_all(source.uris)
-        _take(Place(intake.uri).store, source, digest, settings.trust)
-        return digest
+        if source.person not in settings.split.test:
+            _take(Place(intake.uri).store, source, digest, settings.trust)
+        return Print(source.person, source.key, digest)
 
     return files.retrying(taken, 1 + settings.compute.retries)
 
 
 def _taken(
     place: Place, settings: TrainSettings, sources: tuple[Source, ...], tell: Tell, dispatch: Dispatch
-) -> list[str | BaseException]:
-    """The sha256 of each scan that was taken in, or why it was not."""
+) -> list[Print | BaseException]:
+    """The digests of each scan, or why it could not be taken."""
     uri = files.join(place.uri, "intake.json")
     pieces = write_work(uri, Intake(place.uri, settings, sources), len(sources))
     workers = settings.compute.workers
@@ -117,7 +126,7 @@ def _taken(
 def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch = serially) -> Cohort:
     """Read a cohort, validate it and put it into the training's store; what cannot be read is named and left out.
 
-    Scans of the test's persons are not even read.
+    Of scans of the test's persons only the digests are taken: by them a copy of such a scan is known.
 
     Args:
         place: of the training.
@@ -129,21 +138,24 @@ def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch
         UsageError: where no scan is left.
     """
     scans = discover(settings.cohort, settings.selection)
-    wanted = tuple(scan for scan in scans if isinstance(scan, Source) and scan.person not in settings.split.test)
+    wanted = tuple(scan for scan in scans if isinstance(scan, Source))
     tell(Advanced("scans", len(scans) - len(wanted)))
     outcomes = iter(_taken(place, settings, wanted, tell, dispatch))
     cohort = Cohort({}, {}, {})
     for scan in scans:
         if isinstance(scan, Refused):
             cohort.failed[scan.key] = scan.reason
-        elif scan.person in settings.split.test:
+            continue
+        tested = scan.person in settings.split.test
+        if tested:
             cohort.people.setdefault(scan.person, [])
-        elif isinstance(outcome := next(outcomes), BaseException):
+        if isinstance(outcome := next(outcomes), BaseException):
             cohort.failed[scan.key] = reason(outcome)
-        else:
+            continue
+        cohort.prints[scan.key] = outcome
+        if not tested:
             cohort.people.setdefault(scan.person, []).append(scan.key)
-            cohort.sha256[scan.key] = outcome
-    if not cohort.sha256:
+    if not any(cohort.people.values()):
         got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
         raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
     return cohort

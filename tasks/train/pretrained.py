@@ -11,6 +11,7 @@ from core.io import files
 from core.models import bundle as bundles
 from core.models.card import TrainingData, read_card
 from core.settings.base import Settings
+from tasks.train.prints import Print, some
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,21 +106,21 @@ def said(folder: str, stage: Stage) -> dict[str, float]:
     return {name: config[name] for name in stage.arguments if name in config}
 
 
-def check_unseen(folder: str, held: Mapping[str, str]) -> None:
+def check_unseen(folder: str, held: Sequence[Print]) -> None:
     """Refuse a model that has learned from scans which the training holds out.
 
     Args:
         folder: of the model.
-        held: sha256 of the held-out scans by their keys.
+        held: digests of the scans of the persons who validate, and of the test's.
 
     Raises:
         UsageError: pretrained-saw.
     """
     seen = set(lineage(folder).sha256.values())
-    if both := sorted(key for key, digest in held.items() if digest in seen):
+    if both := [scan.describe() for scan in held if scan.sha256 in seen]:
         wanted_scans = "a model that has not learned from the persons who are held out"
         remedy = "hold out others (--validation, --test), or begin with another model"
-        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {', '.join(both[:5])}", remedy)
+        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {some(both)}", remedy)
 
 
 def _said(network: Any) -> str:

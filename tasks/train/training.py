@@ -265,7 +265,7 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
 
 
 def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
-    """Keep the model that the training is to begin with, unless it has seen the persons who validate.
+    """Keep the model that the training is to begin with, unless it has seen the persons who validate, or those of the test.
 
     Args:
         learning: what to train.
@@ -276,8 +276,7 @@ def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
         UsageError: pretrained-saw.
         WeightsError: weights that are not what its config says.
     """
-    keys = [key for name in learning.split["validation"] for key in cohort.people[name]]
-    pretrained.check_unseen(folder, {key: cohort.sha256[key] for key in keys})
+    pretrained.check_unseen(folder, cohort.prints_of([*learning.split["validation"], *learning.split["test"]]))
     pretrained.keep(folder, Place(learning.uri).pretrained)
 
 
@@ -363,6 +362,6 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     }
     learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
-    digests = pretrained.learned_from({key: cohort.sha256[key] for key in seen}, learning.before)
+    digests = pretrained.learned_from({key: cohort.prints[key].sha256 for key in seen}, learning.before)
     files.write_json(place.model_split, split | {"sha256": digests})
     return learned[-1]

@@ -15,6 +15,7 @@ from core.io import files
 from core.methods import registry
 from core.models.bundle import read_bundle, read_part
 from core.models.card import read_card
+from core.settings.train import Split
 from tasks.evaluate.cases import trained_of
 from tasks.train import pretrained, training
 from tasks.train.intake import Cohort, Place
@@ -22,6 +23,8 @@ from tasks.train.training import Learning
 from tests.tasks.train.test_training import cohort, learning, uri
 
 __all__ = ["cohort", "uri"]
+
+NOBODY = Split()
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +37,9 @@ def model(cohort: Path, uri: str, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "model"
 
 
-def beginning(cohort: Path, out: Path, uri: str, model: Path) -> tuple[Learning, Cohort]:
+def beginning(cohort: Path, out: Path, uri: str, model: Path, split: Split = NOBODY) -> tuple[Learning, Cohort]:
     """A training that begins with the model, and its cohort; persons 01 and 03 learn and 02 validates."""
-    work, taken = learning(cohort, out, uri, pretrained=str(model))
+    work, taken = learning(cohort, out, uri, pretrained=str(model), split=split)
     return replace(work, split={"train": ["01", "03"], "validation": ["02"], "test": []}), taken
 
 
@@ -82,7 +85,7 @@ def test_the_model_says_whom_the_one_before_has_seen(cohort, tmp_path, uri, mode
     training.learn(work)
     training.finished(work, taken)
     made = str(tmp_path / "model")
-    assert trained_of(made).sha256 == {taken.sha256["sub-01_T1w"], taken.sha256["sub-03_T1w"]}
+    assert trained_of(made).sha256 == {taken.prints[f"sub-{name}_T1w"].sha256 for name in ("01", "03")}
     card = read_card(made)
     assert card is not None
     assert [data.persons["train"] for data in card.data] == [("03",), ("01",)]
@@ -107,10 +110,11 @@ def test_a_model_of_another_size_or_of_other_roles_is_refused(model):
         pretrained.check_fit(str(model), {"denoiser": recipe.preset("tiny")})
 
 
-def test_a_model_that_has_seen_who_validates_is_refused(cohort, tmp_path, uri, model):
-    work, taken = beginning(cohort, tmp_path, uri, model)
-    work = replace(work, split={"train": ["02"], "validation": ["01"], "test": []})
-    with pytest.raises(UsageError, match=r"pretrained-saw.*sub-01_T1w"):
+@pytest.mark.parametrize("held", ["validation", "test"])
+def test_a_model_that_has_seen_who_is_held_out_is_refused(cohort, tmp_path, uri, model, held):
+    work, taken = beginning(cohort, tmp_path, uri, model, Split(test=("01",) if held == "test" else ()))
+    work = replace(work, split={"train": ["02"], "validation": ["03"], "test": [], held: ["01"]})
+    with pytest.raises(UsageError, match=r"pretrained-saw: .* one that has seen 01 \(sub-01_T1w\)\. Hold out others"):
         training.begin_with(work, str(model), taken)
     assert not files.exists(Place(work.uri).pretrained)
 

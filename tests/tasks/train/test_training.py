@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
+from core.io import files
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
 from core.models.card import read_card, write_card
@@ -146,11 +147,12 @@ def test_a_recipe_without_a_forward_model_leaves_a_model_that_says_nothing_of_sl
     assert "slice-profile" not in card.purpose
 
 
-def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
+def test_the_scans_of_the_test_are_hashed_and_not_taken_in(cohort, tmp_path):
     settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
     taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
     assert taken.people == {"01": [], "02": ["sub-02_T1w"], "03": []}
-    assert list(taken.sha256) == ["sub-02_T1w"]
+    assert {key: scan.person for key, scan in taken.prints.items()} == {f"sub-{name}_T1w": name for name in ("01", "02", "03")}
+    assert taken.prints["sub-01_T1w"].sha256 == files.sha256(str(cohort / "sub-01" / "anat" / "sub-01_T1w.nii.gz"))
     assert not (tmp_path / "cohort.zarr" / "sub-01_T1w").exists()
 
 
@@ -218,8 +220,6 @@ def latents(draw: Draw, context: Context) -> Dataset[Batch]:
 
 
 def written(folder: str, trained: Trained) -> None:
-    from core.io import files
-
     write_card(folder, trained.card)
     for role, weights in trained.weights.items():
         files.write_json(f"{folder}/{role}.json", {name: value.tolist() for name, value in weights.items()})
