@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from core.errors import UsageError
+from core.digest import digest_of_voxels
+from core.errors import InputError, UsageError
 from core.io import files, readers
 from core.io.arrays.store import Store
 from core.io.bids import Refused, Source, discover
+from core.io.validation import Trust
 from core.settings.train import TrainSettings
 from core.stats import scan_stats
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
@@ -66,14 +67,24 @@ class Cohort:
         return [scan for scan in self.prints.values() if scan.person in persons]
 
 
-def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
-    """Put a scan into the store, unless it is there."""
+def _take(store: Store, source: Source, digest: str, trust: Trust | None) -> str:
+    """Put a scan into the store, unless it is there; the digest of its voxels."""
     path = f"{source.key}/measured"
-    if store.digest(path) == digest:
-        return
+    if store.digest(path) == digest and (known := store.attrs(path).get("voxels")):  # stores of before do not know it
+        return str(known)
     image, grid, _ = readers.load(source.kind, source.uris, trust)
-    attrs = {"of": digest, "stats": asdict(scan_stats(image))}
+    voxels = digest_of_voxels(image)
+    attrs = {"of": digest, "stats": asdict(scan_stats(image)), "voxels": voxels}
     write_image(store, path, image, grid, attrs, digest)
+    return voxels
+
+
+def _looked_at(source: Source, trust: Trust | None) -> str:
+    """The digest of the voxels of a scan that is not taken in; empty where it cannot be read, which does not matter then."""
+    try:
+        return digest_of_voxels(readers.load(source.kind, source.uris, trust)[0])
+    except InputError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -104,9 +115,11 @@ def take(piece: Piece) -> Print:
 
     def taken() -> Print:
         digest = files.sha256_all(source.uris)
-        if source.person not in settings.split.test:
-            _take(Place(intake.uri).store, source, digest, settings.trust)
-        return Print(source.person, source.key, digest)
+        if source.person in settings.split.test:
+            voxels = _looked_at(source, settings.trust)
+        else:
+            voxels = _take(Place(intake.uri).store, source, digest, settings.trust)
+        return Print(source.person, source.key, digest, voxels)
 
     return files.retrying(taken, 1 + settings.compute.retries)
 

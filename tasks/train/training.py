@@ -362,6 +362,6 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     }
     learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
-    digests = pretrained.learned_from({key: cohort.prints[key].sha256 for key in seen}, learning.before)
-    files.write_json(place.model_split, split | {"sha256": digests})
+    digests = pretrained.learned_from([cohort.prints[key] for key in seen], learning.before)
+    files.write_json(place.model_split, split | digests)
     return learned[-1]

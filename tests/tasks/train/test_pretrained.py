@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -15,9 +16,9 @@ from core.io import files
 from core.methods import registry
 from core.models.bundle import read_bundle, read_part
 from core.models.card import read_card
-from core.settings.train import Split
+from core.settings.train import Split, TrainSettings
 from tasks.evaluate.cases import trained_of
-from tasks.train import pretrained, training
+from tasks.train import intake, pretrained, training
 from tasks.train.intake import Cohort, Place
 from tasks.train.training import Learning
 from tests.tasks.train.test_training import cohort, learning, uri
@@ -117,6 +118,35 @@ def test_a_model_that_has_seen_who_is_held_out_is_refused(cohort, tmp_path, uri,
     with pytest.raises(UsageError, match=r"pretrained-saw: .* one that has seen 01 \(sub-01_T1w\)\. Hold out others"):
         training.begin_with(work, str(model), taken)
     assert not files.exists(Place(work.uri).pretrained)
+
+
+@pytest.mark.parametrize("name", ["sub-01_T1w.nii.gz", "sub-01_T1w.nii"])
+def test_a_scan_that_was_packed_anew_is_known_by_its_voxels_but_not_to_a_model_of_before(tmp_path, uri, cohort, model, name):
+    """Another level of compression, or none: other bytes, the same scan."""
+    packed = tmp_path / "packed"
+    shutil.copytree(cohort, packed)
+    file = packed / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    plain = gzip.decompress(file.read_bytes())
+    file.unlink()
+    file.with_name(name).write_bytes(gzip.compress(plain, 1) if name.endswith(".gz") else plain)
+    work, taken = beginning(packed, tmp_path / "out", uri, model, Split(test=("01",)))
+    work = replace(work, split={"train": ["02"], "validation": ["03"], "test": ["01"]})
+    with pytest.raises(UsageError, match=r"pretrained-saw: .* 01 \(sub-01_T1w\)"):
+        training.begin_with(work, str(model), taken)
+    before = tmp_path / "before"
+    shutil.copytree(model, before)
+    split = json.loads((before / "split.json").read_text())
+    del split["voxels"]
+    (before / "split.json").write_text(json.dumps(split))
+    training.begin_with(work, str(before), taken)
+
+
+def test_a_scan_of_the_test_that_cannot_be_read_ends_no_training(cohort, tmp_path):
+    settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("04",)))
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    assert taken.prints["sub-04_T1w"].voxels == ""
+    assert taken.failed == {}
+    assert not taken.prints["sub-04_T1w"].is_among({"", taken.prints["sub-01_T1w"].voxels})
 
 
 def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort, tmp_path, uri, model):
