@@ -60,13 +60,11 @@ def train_network(settings: TrainSettings) -> Outcome:
         what came of it, and the scans that could not be taken.
 
     Raises:
-        UsageError: no scans, a split that shares persons, a folder of another training, or a model to begin with that is not
-            there, does not fit or has seen who validates or who is of the test.
+        UsageError: no scans, a split that shares persons or scans, a folder of another training, or a model to begin with that is
+            not there, does not fit or has seen who validates or who is of the test.
         RestorationError: the loss is no longer finite.
         ClusterError: the cluster cannot be had.
     """
-    from core.training.data.split import split_subjects
-
     settings = with_group(settings)
     training.check_stages(settings)
     place = intake.Place(training_folder(settings))
@@ -77,7 +75,7 @@ def train_network(settings: TrainSettings) -> Outcome:
         if amiss := participants.amiss(settings.cohort):
             note(amiss)
         cohort = _ingest(place, settings)
-        split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test, list(cohort.failed))
+        split = intake.divided(cohort, settings)
         training.remember(place, settings, split)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         if before:

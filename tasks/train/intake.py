@@ -13,10 +13,11 @@ from core.io.bids import Refused, Source, discover
 from core.io.validation import Trust
 from core.settings.train import TrainSettings
 from core.stats import scan_stats
+from core.training.data.split import split_subjects
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
 from tasks.events import Advanced, Tell
 from tasks.restore.work import write_image
-from tasks.train.prints import Print
+from tasks.train.prints import Print, check_parts
 
 
 class Place:
@@ -172,3 +173,14 @@ def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch
         got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
         raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
     return cohort
+
+
+def divided(cohort: Cohort, settings: TrainSettings) -> dict[str, list[str]]:
+    """The persons of a cohort by their part of the split.
+
+    Raises:
+        UsageError: as ``split_subjects`` and ``check_parts``.
+    """
+    split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test, list(cohort.failed))
+    check_parts({part: cohort.prints_of(persons) for part, persons in split.items()})
+    return split

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from core.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,24 @@ def some(names: Iterable[str]) -> str:
     """The first of some names in a line."""
     every = list(names)
     return ", ".join(every[:SHOWN]) + (" …" if len(every) > SHOWN else "")
+
+
+def check_parts(parts: Mapping[str, Sequence[Print]]) -> None:
+    """Refuse a split of which two parts hold one scan, under two persons' labels: what is learned from must not be held out.
+
+    Args:
+        parts: digests of the scans by part of the split.
+
+    Raises:
+        UsageError: split-leak.
+    """
+    first: dict[str, tuple[str, Print]] = {}
+    copies = []
+    for part, scans in parts.items():
+        for scan in scans:
+            same = [first.setdefault(digest, (part, scan)) for digest in (scan.sha256, scan.voxels) if digest]
+            if earlier := next((other for other in same if other[0] != part), None):
+                copies.append(f"{earlier[1].describe()} of {earlier[0]}, which is {scan.describe()} of {part}")
+    if copies:
+        remedy = "leave one of the two out (--exclude), or put both persons into one part (--validation, --test)"
+        raise UsageError("split-leak", "each scan in one part of the split", some(copies), remedy)

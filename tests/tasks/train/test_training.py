@@ -351,6 +351,33 @@ def test_scans_of_one_folder_are_one_person_whom_the_split_keeps_together(tmp_pa
     assert {person: len(keys) for person, keys in taken.people.items()} == {"p1": 2, "p2": 0}
 
 
+@pytest.fixture(scope="module", params=[".nii", ".nii.gz"])
+def copies(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Persons 01 and 02 are one, packed alike or not; so are 03 and 04."""
+    root = tmp_path_factory.mktemp("copies")
+    for n, texture in ((1, 1), (2, 1), (3, 3), (4, 3)):
+        head = np.random.default_rng(texture).gamma(4, 20, (32, 32, 32)).astype(np.float32)
+        file = root / f"sub-{n:02d}" / "anat" / f"sub-{n:02d}_T1w{request.param if n == 2 else '.nii'}"
+        file.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(head, np.diag([2.0, 2.0, 2.0, 1.0])), file)
+    return root
+
+
+@pytest.mark.parametrize(("validation", "test"), [(("02",), ()), (("01",), ("02",)), (("03", "04"), ("02",))])
+def test_a_scan_of_two_parts_under_two_labels_is_refused_by_both_names(copies, tmp_path, validation, test):
+    settings = TrainSettings(recipe="unet-3d", cohort=str(copies), split=Split(validation=validation, test=test))
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    person = r"0[12] \(sub-0[12]_T1w\) of \w+"
+    with pytest.raises(UsageError, match=rf"split-leak: .* {person}, which is {person}\. Leave"):
+        intake.divided(taken, settings)
+
+
+def test_copies_within_one_part_are_left_alone(copies, tmp_path):
+    settings = TrainSettings(recipe="unet-3d", cohort=str(copies), split=Split(validation=("03", "04")))
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    assert intake.divided(taken, settings) == {"train": ["01", "02"], "validation": ["03", "04"], "test": []}
+
+
 def test_a_picture_shows_input_restored_truth_and_errors_side_by_side():
     images = [torch.full((3, 1, 8, 8, 8), value) for value in (0.2, 0.5, 0.5)]
     batch = Batch(images[0], images[2])
