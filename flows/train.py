@@ -76,7 +76,7 @@ def train_network(settings: TrainSettings) -> Outcome:
             note(amiss)
         cohort = _ingest(place, settings)
         split = intake.divided(cohort, settings)
-        training.remember(place, settings, split)
+        training.remember(place, settings, split, cohort)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         if before:
             training.begin_with(learning, before, cohort)

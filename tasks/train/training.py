@@ -25,6 +25,7 @@ from tasks.train import pretrained
 from tasks.train.card import Learned, card
 from tasks.train.domain import domain_of
 from tasks.train.intake import Cohort, Place
+from tasks.train.prints import some
 from tasks.train.run_log import Log
 
 if TYPE_CHECKING:
@@ -69,20 +70,29 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
     return Subject(name, key, grid, stats.upper, occupied, tissues, read, covariates, stats.noise_sd, lower)
 
 
-def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:
+def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]], cohort: Cohort) -> None:
     """Note what is trained; another training's folder is refused.
 
+    Where the cohort lies is not noted, but what its scans are: they may be moved, named otherwise above, or packed anew.
+
+    Args:
+        place: of the training.
+        settings: of the training.
+        split: persons by their part.
+        cohort: the scans; those of the test do not count, as nothing is learned from them.
+
     Raises:
-        UsageError: where the folder is of a training with other settings or another split.
+        UsageError: other-training, where the folder is of one with other settings, another split or other scans.
     """
     unsaid = set() if settings.pretrained else {"pretrained"}  # folders of before do not know it
     dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"} | unsaid)
     how = dumped["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
-    stated = {"settings": dumped | {"training": how}, "split": split}
-    if files.exists(place.settings) and (before := _noted(place.settings)) != stated:
-        changed = ", ".join(_differing(before, stated))
-        remedy = "train into another --out, or with the settings of before"
-        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {changed}", remedy)
+    scans = {scan.key: scan.voxels for scan in cohort.prints_of([*split["train"], *split["validation"]])}
+    stated = {"settings": dumped | {"training": how}, "split": split, "scans": scans}
+    before = stated | _noted(place.settings) if files.exists(place.settings) else stated  # folders of before note no scans
+    if changed := _differing(before, stated):
+        remedy = "train into another --out, or with the settings and scans of before"
+        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {some(changed)}", remedy)
     files.write_json(place.settings, stated)
     files.write_json(place.split, split)
 

@@ -160,11 +160,11 @@ def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort
 
 
 def test_a_folder_knows_that_its_training_began_with_a_model(cohort, tmp_path, uri, model):
-    work, _ = beginning(cohort, tmp_path, uri, model)
+    work, taken = beginning(cohort, tmp_path, uri, model)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split)
+    training.remember(place, work.settings, work.split, taken)
     with pytest.raises(UsageError, match=r"other values of settings\.pretrained"):
-        training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split)
+        training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     shutil.rmtree(tmp_path)
-    training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split)
+    training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     assert "pretrained" not in json.loads(Path(place.settings).read_text())["settings"]

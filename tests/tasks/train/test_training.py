@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,14 +171,39 @@ def test_figures_and_pictures_reach_mlflow_and_one_training_is_one_run(cohort, t
 
 
 def test_a_folder_of_another_training_is_refused(cohort, tmp_path, uri):
-    work, _ = learning(cohort, tmp_path, uri)
-    training.remember(Place(work.uri), work.settings, work.split)
-    training.remember(Place(work.uri), work.settings, work.split)
+    work, taken = learning(cohort, tmp_path, uri)
+    training.remember(Place(work.uri), work.settings, work.split, taken)
+    training.remember(Place(work.uri), work.settings, work.split, taken)
     other = work.settings.model_copy(update={"preset": "small"})
     with pytest.raises(UsageError, match=r"other values of settings\.preset"):
-        training.remember(Place(work.uri), other, work.split)
+        training.remember(Place(work.uri), other, work.split, taken)
     with pytest.raises(UsageError, match=r"other values of split\.test"):
-        training.remember(Place(work.uri), work.settings, work.split | {"test": []})
+        training.remember(Place(work.uri), work.settings, work.split | {"test": []}, taken)
+
+
+def test_a_training_goes_on_where_its_scans_were_moved_and_packed_anew_and_not_with_others(cohort, tmp_path, uri):
+    """Nor with one scan more; a folder from before scans were noted takes what comes."""
+    work, taken = learning(cohort, tmp_path / "out", uri)
+    place = Place(work.uri)
+    training.remember(place, work.settings, work.split, taken)
+    moved = tmp_path / "moved"
+    shutil.copytree(cohort, moved)
+    file = moved / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    image = nib.Nifti1Image(np.asarray(nib.load(file).dataobj, np.float32), np.eye(4))
+    nib.save(image, file.with_suffix(""))
+    file.unlink()
+    work, taken = learning(moved, tmp_path / "out", uri)
+    training.remember(place, work.settings, work.split, taken)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1], np.eye(4)), file.with_suffix(""))
+    _, others = learning(moved, tmp_path / "out", uri)
+    with pytest.raises(UsageError, match=r"other-training: .* other values of scans\.sub-01_T1w\. "):
+        training.remember(place, work.settings, work.split, others)
+    more = replace(taken, prints=taken.prints | {"sub-01_T2w": replace(taken.prints["sub-01_T1w"], key="sub-01_T2w")})
+    with pytest.raises(UsageError, match=r"other values of scans\.sub-01_T2w\. "):
+        training.remember(place, work.settings, work.split, more)
+    noted = json.loads(Path(place.settings).read_text())
+    Path(place.settings).write_text(json.dumps({name: noted[name] for name in ("settings", "split")}))
+    training.remember(place, work.settings, work.split, others)
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------------
@@ -322,13 +348,13 @@ def test_without_a_validation_of_every_stage_there_is_no_model(cohort, tmp_path,
 
 
 def test_the_folder_of_a_training_from_when_recipes_were_called_methods_is_gone_on_with(cohort, tmp_path, uri):
-    work, _ = learning(cohort, tmp_path, uri)
+    work, taken = learning(cohort, tmp_path, uri)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split)
+    training.remember(place, work.settings, work.split, taken)
     noted = json.loads(Path(place.settings).read_text())
     noted["settings"]["method"] = noted["settings"].pop("recipe")
     Path(place.settings).write_text(json.dumps(noted))
-    training.remember(place, work.settings, work.split)
+    training.remember(place, work.settings, work.split, taken)
     assert TrainSettings(method="unet-3d", cohort="x") == TrainSettings(recipe="unet-3d", cohort="x")
 
 
