@@ -26,7 +26,7 @@ from flows.weights import resolve_model
 from infra.dispatch import run_bounded
 from infra.processes.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
-from tasks.train import intake, pretrained, training
+from tasks.train import degrading, intake, pretrained, training
 
 if TYPE_CHECKING:
     from tasks.train.intake import Cohort
@@ -60,13 +60,14 @@ def train_network(settings: TrainSettings) -> Outcome:
         what came of it, and the scans that could not be taken.
 
     Raises:
-        UsageError: no scans, a split that shares persons or scans, a folder of another training, or a model to begin with that is
-            not there, does not fit or has seen who validates or who is of the test.
+        UsageError: a degradation that the recipe ignores, no scans, a split that shares persons or scans, a folder of another
+            training, or a model to begin with that is not there, does not fit or has seen who validates or who is of the test.
         RestorationError: the loss is no longer finite.
         ClusterError: the cluster cannot be had.
     """
     settings = with_group(settings)
     training.check_stages(settings)
+    degrading.check_asked(settings, defaults=False)
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")
     with cohort_lock(Output(place.uri).lock):
