@@ -27,6 +27,7 @@ from infra.dispatch import run_bounded
 from infra.processes.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
 from tasks.train import degrading, intake, pretrained, training
+from tasks.train.domain import thick
 
 if TYPE_CHECKING:
     from tasks.train.intake import Cohort
@@ -77,6 +78,8 @@ def train_network(settings: TrainSettings) -> Outcome:
             note(amiss)
         cohort = _ingest(place, settings)
         split = intake.divided(cohort, settings)
+        if rough := thick(place.store, [key for name in split["train"] for key in cohort.people[name]]):
+            note(rough)
         training.remember(place, settings, split, cohort)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         if before:
