@@ -29,12 +29,14 @@ def execute(options: argparse.Namespace) -> int:
     from flows.runs.home import training_folder
     from flows.runs.progress import be_quiet, counted, waiting
     from infra.clusters import check_cluster
+    from tasks.train.degrading import check_asked
 
     calm("CRITICAL")  # what is wrong is said in one line
     if options.quiet:
         be_quiet()
     settings = settings_from(options, TrainSettings)
     check_cluster(settings.compute)
+    check_asked(settings, defaults=True)
     folder = training_folder(settings)  # each has its own server: trainings run side by side
     claim.check(folder, [settings.cohort], "train")
     waiting("starting services, and looking through the input meanwhile")

@@ -1,4 +1,4 @@
-"""The digest of a JSON value: by it plans, models, evaluations and records say what they depend on."""
+"""The digest of a JSON value: by it plans, models, evaluations and records say what they depend on. And that of voxels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
+
+from core.geometry.grid import Array
 
 COMPACT, SPACED = (",", ":"), (", ", ": ")
 
@@ -23,4 +27,16 @@ def digest_of(value: Any, *, spaced: bool = False, lines: Iterable[str] = ()) ->
     digest = hashlib.sha256(text.encode())
     for line in lines:
         digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def digest_of_voxels(image: Array) -> str:
+    """The sha256 (hex) of an image's shape and voxels: the same of a file that was packed, named or annotated anew.
+
+    Args:
+        image: float32 (x, y, z) on its canonical grid, however it lies in memory.
+    """
+    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
+    for z in range(image.shape[2]):
+        digest.update(np.asarray(image[:, :, z], "<f4").tobytes(order="F"))
     return digest.hexdigest()

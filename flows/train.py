@@ -26,7 +26,8 @@ from flows.weights import resolve_model
 from infra.dispatch import run_bounded
 from infra.processes.ranks import gpu_count, run_ranks
 from tasks.registry.models import Models
-from tasks.train import intake, pretrained, training
+from tasks.train import degrading, intake, pretrained, training
+from tasks.train.domain import thick
 
 if TYPE_CHECKING:
     from tasks.train.intake import Cohort
@@ -60,15 +61,14 @@ def train_network(settings: TrainSettings) -> Outcome:
         what came of it, and the scans that could not be taken.
 
     Raises:
-        UsageError: no scans, a split that shares persons, a folder of another training, or a model to begin with that is not
-            there, does not fit or has seen who validates.
+        UsageError: a degradation that the recipe ignores, no scans, a split that shares persons or scans, a folder of another
+            training, or a model to begin with that is not there, does not fit or has seen who validates or who is of the test.
         RestorationError: the loss is no longer finite.
         ClusterError: the cluster cannot be had.
     """
-    from core.training.data.split import split_subjects
-
     settings = with_group(settings)
     training.check_stages(settings)
+    degrading.check_asked(settings, defaults=False)
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")
     with cohort_lock(Output(place.uri).lock):
@@ -77,8 +77,10 @@ def train_network(settings: TrainSettings) -> Outcome:
         if amiss := participants.amiss(settings.cohort):
             note(amiss)
         cohort = _ingest(place, settings)
-        split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test, list(cohort.failed))
-        training.remember(place, settings, split)
+        split = intake.divided(cohort, settings)
+        if rough := thick(place.store, [key for name in split["train"] for key in cohort.people[name]]):
+            note(rough)
+        training.remember(place, settings, split, cohort)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
         if before:
             training.begin_with(learning, before, cohort)

@@ -82,6 +82,18 @@ class Degradation(Settings):
         """Fields that came later are left out where they are not set: what was made before keeps its digest."""
         return {name: value for name, value in write(self).items() if name not in LATER or value is not None}
 
+    def stated(self, *, defaults: bool) -> list[str]:
+        """Names of the fields that were said, in their order; not of those that only follow from the operator.
+
+        Args:
+            defaults: whether one counts that was said as it would be unsaid.
+        """
+        follow = Degradation(operator=self.operator)
+        names = [name for name in type(self).model_fields if name in self.model_fields_set]
+        followed = {name for name in names if name in follow.model_fields_set and getattr(self, name) == getattr(follow, name)}
+        said = [name for name in names if name == "operator" or name not in followed]
+        return [name for name in said if defaults or getattr(self, name) != type(self).model_fields[name].default]
+
     @property
     def forward(self) -> ForwardModel:
         """The forward model that is meant: the operator's own fields, its defaults where nothing is said."""

@@ -20,6 +20,7 @@ FAINT = 0.5  # of the threshold of the foreground: fluid within a brain counts
 LARGEST_BRAIN = 2.2  # litres; heads have three and more
 MM3_PER_LITRE = 1e6
 SLACK = 0.125  # of spacing, factor and restored voxels on either side, over which the network that isovox brings was tested
+THICK = 2.0  # times the voxels within the slices: what is thicker is hardly a sharp scan
 SLICED = (SliceProfile, DroppedSlices, LowField)
 
 
@@ -56,6 +57,30 @@ def domain_of(
     spacing = forward.factor * min(sharp) * (1 - SLACK), forward.factor * max(sharp) * (1 + SLACK)
     factor = forward.factor * (1 - SLACK), forward.factor * (1 + SLACK)
     return domain.model_copy(update={"slice_spacing": spacing, "factor": factor})
+
+
+def thick(store: Store, keys: Sequence[str]) -> str | None:
+    """What is to be told of scans with thick slices, which a training takes for the truth, in a line; None where there is none.
+
+    Args:
+        store: of the training.
+        keys: of the scans to learn from.
+    """
+    sizes = [sorted(store.grid(f"{key}/measured").spacing) for key in keys]
+    rough = [(least, most) for least, _, most in sizes if most > THICK * least]
+    if not rough:
+        return None
+    slices, within = (_from_to(column) for column in (sorted(most for _, most in rough), sorted(least for least, _ in rough)))
+    return (
+        f"thick: {len(rough)} of {len(keys)} scans to learn from have voxels of {within} mm, but of {slices} mm along their "
+        "slices' axis. They are taken for sharp: along it the network cannot learn anything finer than that"
+    )
+
+
+def _from_to(values: Sequence[float]) -> str:
+    """The range of sorted values."""
+    low, high = f"{values[0]:.3g}", f"{values[-1]:.3g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _sharp(store: Store, keys: Sequence[str]) -> list[float]:

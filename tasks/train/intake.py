@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from core.errors import UsageError
+from core.digest import digest_of_voxels
+from core.errors import InputError, UsageError
 from core.io import files, readers
 from core.io.arrays.store import Store
 from core.io.bids import Refused, Source, discover
+from core.io.validation import Trust
 from core.settings.train import TrainSettings
 from core.stats import scan_stats
+from core.training.data.split import split_subjects
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
 from tasks.events import Advanced, Tell
 from tasks.restore.work import write_image
+from tasks.train.prints import Print, check_parts
 
 
 class Place:
@@ -50,24 +54,38 @@ class Cohort:
     """What a training draws from.
 
     Attributes:
-        people: keys of their images by the persons' names.
+        people: keys of their images by the persons' names; none of the test's persons, whose scans are not taken in.
         failed: why, by key of the scan that could not be taken.
-        sha256: of the files by key.
+        prints: of all scans by key, those of the test's persons too.
     """
 
     people: dict[str, list[str]]
     failed: dict[str, str]
-    sha256: dict[str, str]
+    prints: dict[str, Print]
+
+    def prints_of(self, persons: Collection[str]) -> list[Print]:
+        """The digests of some persons' scans."""
+        return [scan for scan in self.prints.values() if scan.person in persons]
 
 
-def _take(store: Store, source: Source, digest: str, trust: Any) -> None:
-    """Put a scan into the store, unless it is there."""
+def _take(store: Store, source: Source, digest: str, trust: Trust | None) -> str:
+    """Put a scan into the store, unless it is there; the digest of its voxels."""
     path = f"{source.key}/measured"
-    if store.digest(path) == digest:
-        return
+    if store.digest(path) == digest and (known := store.attrs(path).get("voxels")):  # stores of before do not know it
+        return str(known)
     image, grid, _ = readers.load(source.kind, source.uris, trust)
-    attrs = {"of": digest, "stats": asdict(scan_stats(image))}
+    voxels = digest_of_voxels(image)
+    attrs = {"of": digest, "stats": asdict(scan_stats(image)), "voxels": voxels}
     write_image(store, path, image, grid, attrs, digest)
+    return voxels
+
+
+def _looked_at(source: Source, trust: Trust | None) -> str:
+    """The digest of the voxels of a scan that is not taken in; empty where it cannot be read, which does not matter then."""
+    try:
+        return digest_of_voxels(readers.load(source.kind, source.uris, trust)[0])
+    except InputError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -85,8 +103,10 @@ class Intake:
     sources: tuple[Source, ...]
 
 
-def take(piece: Piece) -> str:
-    """What a worker runs: put the scan of that number into the training's store; its sha256.
+def take(piece: Piece) -> Print:
+    """What a worker runs: put the scan of that number into the training's store; its digests.
+
+    A scan of the test's persons stays outside: of it there are the digests alone.
 
     Raises:
         IsovoxError: it cannot be read, or is not valid.
@@ -94,18 +114,21 @@ def take(piece: Piece) -> str:
     intake = read_work(Intake, piece)
     source, settings = intake.sources[piece.number], intake.settings
 
-    def taken() -> str:
+    def taken() -> Print:
         digest = files.sha256_all(source.uris)
-        _take(Place(intake.uri).store, source, digest, settings.trust)
-        return digest
+        if source.person in settings.split.test:
+            voxels = _looked_at(source, settings.trust)
+        else:
+            voxels = _take(Place(intake.uri).store, source, digest, settings.trust)
+        return Print(source.person, source.key, digest, voxels)
 
     return files.retrying(taken, 1 + settings.compute.retries)
 
 
 def _taken(
     place: Place, settings: TrainSettings, sources: tuple[Source, ...], tell: Tell, dispatch: Dispatch
-) -> list[str | BaseException]:
-    """The sha256 of each scan that was taken in, or why it was not."""
+) -> list[Print | BaseException]:
+    """The digests of each scan, or why it could not be taken."""
     uri = files.join(place.uri, "intake.json")
     pieces = write_work(uri, Intake(place.uri, settings, sources), len(sources))
     workers = settings.compute.workers
@@ -117,7 +140,7 @@ def _taken(
 def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch = serially) -> Cohort:
     """Read a cohort, validate it and put it into the training's store; what cannot be read is named and left out.
 
-    Scans of the test's persons are not even read.
+    Of scans of the test's persons only the digests are taken: by them a copy of such a scan is known.
 
     Args:
         place: of the training.
@@ -129,21 +152,35 @@ def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch
         UsageError: where no scan is left.
     """
     scans = discover(settings.cohort, settings.selection)
-    wanted = tuple(scan for scan in scans if isinstance(scan, Source) and scan.person not in settings.split.test)
+    wanted = tuple(scan for scan in scans if isinstance(scan, Source))
     tell(Advanced("scans", len(scans) - len(wanted)))
     outcomes = iter(_taken(place, settings, wanted, tell, dispatch))
     cohort = Cohort({}, {}, {})
     for scan in scans:
         if isinstance(scan, Refused):
             cohort.failed[scan.key] = scan.reason
-        elif scan.person in settings.split.test:
+            continue
+        tested = scan.person in settings.split.test
+        if tested:
             cohort.people.setdefault(scan.person, [])
-        elif isinstance(outcome := next(outcomes), BaseException):
+        if isinstance(outcome := next(outcomes), BaseException):
             cohort.failed[scan.key] = reason(outcome)
-        else:
+            continue
+        cohort.prints[scan.key] = outcome
+        if not tested:
             cohort.people.setdefault(scan.person, []).append(scan.key)
-            cohort.sha256[scan.key] = outcome
-    if not cohort.sha256:
+    if not any(cohort.people.values()):
         got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
         raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
     return cohort
+
+
+def divided(cohort: Cohort, settings: TrainSettings) -> dict[str, list[str]]:
+    """The persons of a cohort by their part of the split.
+
+    Raises:
+        UsageError: as ``split_subjects`` and ``check_parts``.
+    """
+    split = split_subjects(list(cohort.people), settings.split.validation, settings.split.test, list(cohort.failed))
+    check_parts({part: cohort.prints_of(persons) for part, persons in split.items()})
+    return split

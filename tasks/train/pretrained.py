@@ -11,6 +11,7 @@ from core.io import files
 from core.models import bundle as bundles
 from core.models.card import TrainingData, read_card
 from core.settings.base import Settings
+from tasks.train.prints import Print, some
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,12 +28,14 @@ class Lineage(Settings):
         digest: of the whole model.
         data: cohorts that it has seen; empty where it has no card.
         sha256: of the files that it was trained on by their keys; empty where it does not say.
+        voxels: digests of their voxels, likewise; empty of a model that was trained before these were noted.
     """
 
     title: str
     digest: str
     data: tuple[TrainingData, ...] = ()
     sha256: dict[str, str] = {}
+    voxels: dict[str, str] = {}
 
     def describe(self) -> str:
         """A sentence."""
@@ -71,9 +74,14 @@ def lineage(folder: str) -> Lineage:
         folder: of the model.
     """
     card, uri = read_card(folder), files.join(folder, bundles.SPLIT)
-    seen: Mapping[str, str] = files.read_json(uri).get("sha256", {}) if files.exists(uri) else {}
-    title = card.title if card else files.name_of(folder)
-    return Lineage(title=title, digest=bundles.read_bundle(folder).digest, data=card.data if card else (), sha256=dict(seen))
+    seen = files.read_json(uri) if files.exists(uri) else {}
+    return Lineage(
+        title=card.title if card else files.name_of(folder),
+        digest=bundles.read_bundle(folder).digest,
+        data=card.data if card else (),
+        sha256=seen.get("sha256", {}),
+        voxels=seen.get("voxels", {}),
+    )
 
 
 def check_fit(folder: str, networks: Mapping[str, Preset], stages: Sequence[Stage] = ()) -> None:
@@ -105,21 +113,25 @@ def said(folder: str, stage: Stage) -> dict[str, float]:
     return {name: config[name] for name in stage.arguments if name in config}
 
 
-def check_unseen(folder: str, held: Mapping[str, str]) -> None:
-    """Refuse a model that has learned from scans which the training holds out.
+def check_unseen(folder: str, held: Sequence[Print]) -> None:
+    """Refuse a model that has learned from scans which the training holds out, as the same files or as the same voxels.
+
+    A model that was trained before voxels were noted knows its files alone: that it has seen a scan which was packed anew since,
+    or given another header, it cannot tell. Nor can one without a split tell whom it has seen.
 
     Args:
         folder: of the model.
-        held: sha256 of the held-out scans by their keys.
+        held: digests of the scans of the persons who validate, and of the test's.
 
     Raises:
         UsageError: pretrained-saw.
     """
-    seen = set(lineage(folder).sha256.values())
-    if both := sorted(key for key, digest in held.items() if digest in seen):
+    before = lineage(folder)
+    seen = {*before.sha256.values(), *before.voxels.values()}
+    if both := [scan.describe() for scan in held if scan.is_among(seen)]:
         wanted_scans = "a model that has not learned from the persons who are held out"
         remedy = "hold out others (--validation, --test), or begin with another model"
-        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {', '.join(both[:5])}", remedy)
+        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {some(both)}", remedy)
 
 
 def _said(network: Any) -> str:
@@ -137,7 +149,21 @@ def begin(folder: str, role: str, network: nn.Module) -> None:
     network.load_state_dict(bundles.read_part(folder, bundles.read_bundle(folder).parts[role]))
 
 
-def learned_from(own: Mapping[str, str], before: Sequence[Lineage]) -> dict[str, str]:
-    """The sha256 of all files that a model has learned from, by key; those of the models before it bear their names."""
-    seen = {f"{each.title}: {key}": digest for each in before for key, digest in each.sha256.items()}
+def learned_from(own: Sequence[Print], before: Sequence[Lineage]) -> dict[str, dict[str, str]]:
+    """The digests of all files ("sha256") and voxels that a model has learned from, by key; earlier models' bear their names.
+
+    Args:
+        own: scans of its training.
+        before: the model that it began with.
+    """
+    sha256, voxels = {scan.key: scan.sha256 for scan in own}, {scan.key: scan.voxels for scan in own}
+    return {
+        "sha256": _with_earlier(sha256, {each.title: each.sha256 for each in before}),
+        "voxels": _with_earlier(voxels, {each.title: each.voxels for each in before}),
+    }
+
+
+def _with_earlier(own: Mapping[str, str], before: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Digests by key, after those of models by their titles that are others."""
+    seen = {f"{title}: {key}": digest for title, digests in before.items() for key, digest in digests.items()}
     return {key: digest for key, digest in seen.items() if digest not in own.values()} | dict(own)

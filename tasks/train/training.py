@@ -25,6 +25,7 @@ from tasks.train import pretrained
 from tasks.train.card import Learned, card
 from tasks.train.domain import domain_of
 from tasks.train.intake import Cohort, Place
+from tasks.train.prints import some
 from tasks.train.run_log import Log
 
 if TYPE_CHECKING:
@@ -69,20 +70,29 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
     return Subject(name, key, grid, stats.upper, occupied, tissues, read, covariates, stats.noise_sd, lower)
 
 
-def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]]) -> None:
+def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]], cohort: Cohort) -> None:
     """Note what is trained; another training's folder is refused.
 
+    Where the cohort lies is not noted, but what its scans are: they may be moved, named otherwise above, or packed anew.
+
+    Args:
+        place: of the training.
+        settings: of the training.
+        split: persons by their part.
+        cohort: the scans; those of the test do not count, as nothing is learned from them.
+
     Raises:
-        UsageError: where the folder is of a training with other settings or another split.
+        UsageError: other-training, where the folder is of one with other settings, another split or other scans.
     """
     unsaid = set() if settings.pretrained else {"pretrained"}  # folders of before do not know it
     dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"} | unsaid)
     how = dumped["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
-    stated = {"settings": dumped | {"training": how}, "split": split}
-    if files.exists(place.settings) and (before := _noted(place.settings)) != stated:
-        changed = ", ".join(_differing(before, stated))
-        remedy = "train into another --out, or with the settings of before"
-        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {changed}", remedy)
+    scans = {scan.key: scan.voxels for scan in cohort.prints_of([*split["train"], *split["validation"]])}
+    stated = {"settings": dumped | {"training": how}, "split": split, "scans": scans}
+    before = stated | _noted(place.settings) if files.exists(place.settings) else stated  # folders of before note no scans
+    if changed := _differing(before, stated):
+        remedy = "train into another --out, or with the settings and scans of before"
+        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {some(changed)}", remedy)
     files.write_json(place.settings, stated)
     files.write_json(place.split, split)
 
@@ -265,7 +275,7 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
 
 
 def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
-    """Keep the model that the training is to begin with, unless it has seen the persons who validate.
+    """Keep the model that the training is to begin with, unless it has seen the persons who validate, or those of the test.
 
     Args:
         learning: what to train.
@@ -276,8 +286,7 @@ def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
         UsageError: pretrained-saw.
         WeightsError: weights that are not what its config says.
     """
-    keys = [key for name in learning.split["validation"] for key in cohort.people[name]]
-    pretrained.check_unseen(folder, {key: cohort.sha256[key] for key in keys})
+    pretrained.check_unseen(folder, cohort.prints_of([*learning.split["validation"], *learning.split["test"]]))
     pretrained.keep(folder, Place(learning.uri).pretrained)
 
 
@@ -363,6 +372,6 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     }
     learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
-    digests = pretrained.learned_from({key: cohort.sha256[key] for key in seen}, learning.before)
-    files.write_json(place.model_split, split | {"sha256": digests})
+    digests = pretrained.learned_from([cohort.prints[key] for key in seen], learning.before)
+    files.write_json(place.model_split, split | digests)
     return learned[-1]

@@ -78,12 +78,19 @@ Edit = Callable[[FileDataset, int], Any]
 
 
 def series(
-    folder: Path, *, shape=SHAPE, name: str = "IM{:04d}", uid: str = "", study: str = "", edit: Edit = lambda *_: None
+    folder: Path,
+    *,
+    shape=SHAPE,
+    name: str = "IM{:04d}",
+    uid: str = "",
+    study: str = "",
+    edit: Edit = lambda *_: None,
+    seed: int = 0,
 ) -> Path:
     """A series of axial slices, one a file; ``edit(dataset, number)`` may change one, or leave it out by False."""
     folder.mkdir(parents=True, exist_ok=True)
     affine, uid, study = affine_of(shape), uid or generate_uid(), study or generate_uid()
-    voxels = np.clip(np.round(head(shape, affine)), 0, 60000).astype("<u2")
+    voxels = np.clip(np.round(head(shape, affine, seed)), 0, 60000).astype("<u2")
     corner = np.diag([-1.0, -1, 1]) @ affine[:3, 3]
     for number in range(shape[2]):
         meta = FileMetaDataset()

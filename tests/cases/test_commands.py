@@ -31,8 +31,8 @@ def told(capsys, *words: object) -> tuple[int, str]:
 def heads(tmp_path) -> Path:
     """Three persons' series, of one of which the last slices are empty."""
     root = tmp_path / "dicom"
-    for name in ("p1", "p2", "p3", "p4"):
-        series(root / name / "t1", shape=(32, 32, 32))
+    for number, name in enumerate(("p1", "p2", "p3", "p4")):
+        series(root / name / "t1", shape=(32, 32, 32), seed=number)
     for number in (30, 31):
         (root / "p4" / "t1" / f"IM{number:04d}").write_bytes(b"")
     (root / "p1" / "notes.txt").write_text("x")

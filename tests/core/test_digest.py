@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from core.digest import digest_of
+import numpy as np
+
+from core.digest import digest_of, digest_of_voxels
 
 RECORD = [["ab" * 32], "cubic", {"b": 1e-09, "a": "ü"}, "", {"tile": [64, 64, 64]}, 0, "1"]
 
@@ -21,3 +23,11 @@ def test_each_form_has_the_value_that_its_records_carry() -> None:
 def test_lines_follow_the_value_in_their_order() -> None:
     assert digest_of({}, lines=["a 1\n", "b 2\n"]) == "72672d6707dba9c4065aea6de293f69905f60d714545004a12a6de1128ce992a"
     assert digest_of({}, lines=["b 2\n", "a 1\n"]) != digest_of({}, lines=["a 1\n", "b 2\n"]) != digest_of({})
+
+
+def test_voxels_are_the_same_however_they_lie_in_memory_and_others_where_value_or_shape_differ() -> None:
+    image = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assert digest_of_voxels(image) == digest_of_voxels(np.asfortranarray(image))
+    assert digest_of_voxels(image) == "ee1d90b03d45e6e14fe9040e402bb46468ffc19c3878b84cff33f233b605d8b2"
+    assert digest_of_voxels(image) == digest_of_voxels(np.flip(np.ascontiguousarray(np.flip(image, 2)), 2))
+    assert len({digest_of_voxels(other) for other in (image, image + 1, image.reshape(2, 4, 3), np.flip(image, 0))}) == 4

@@ -107,7 +107,7 @@ def test_intake(cohort: Path, tmp_path: Path, compute: Compute) -> None:
     assert first == second
     assert list(first.people) == [n for n in LABELS if n != BAD]
     assert list(first.failed) == [f"sub-{BAD}_T1w"]
-    for key in first.sha256:
+    for key in first.prints:
         images = [Store(str(tmp_path / name / "cohort.zarr")).read(f"{key}/measured") for name in ("one", "other")]
         np.testing.assert_array_equal(*images)
     assert not list(tmp_path.rglob("intake.json"))

@@ -12,7 +12,7 @@ from core.io.arrays.store import Store
 from core.operators.forward_model import SliceProfile
 from core.training.data.drawn_slices import SliceRanges
 from tasks.restore.work import write_image
-from tasks.train.domain import domain_of
+from tasks.train.domain import domain_of, thick
 
 
 def stored(tmp_path: Path, *radii: float) -> tuple[Store, list[str]]:
@@ -49,3 +49,16 @@ def test_a_model_of_drawn_slices_makes_voxels_like_those_of_its_sharp_scans(tmp_
     assert domain.voxel_size == (5 * 0.875, 5 * 1.125)
     assert (domain.in_plane, domain.orientations) == ((0.4, 2.61), ("axial", "coronal", "sagittal"))
     assert domain_of(stored(tmp_path / "none")[0], [], 0, None, ranges).voxel_size is None
+
+
+def test_scans_with_thick_slices_are_told_by_their_number_and_their_voxels(tmp_path: Path) -> None:
+    """Along whichever axis; a scan of twice as thick slices passes yet."""
+    store, sizes = Store(str(tmp_path / "cohort.zarr")), [(1, 1, 1), (1, 1, 2), (5, 1, 1), (1, 0.8, 3)]
+    for number, size in enumerate(sizes):
+        write_image(store, f"{number}/measured", np.ones((4, 4, 4), np.float32), Grid((4, 4, 4), np.diag([*size, 1.0])), {}, "x")
+    assert thick(store, ["0", "1"]) is None
+    assert thick(store, []) is None
+    told = thick(store, ["0", "1", "2", "3"])
+    assert told is not None
+    assert told.startswith("thick: 2 of 4 scans to learn from have voxels of 0.8 to 1 mm, but of 3 to 5 mm along their slices'")
+    assert "voxels of 1 mm, but of 5 mm along" in (thick(store, ["2"]) or "")

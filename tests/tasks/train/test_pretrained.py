@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from dataclasses import replace
@@ -15,13 +16,16 @@ from core.io import files
 from core.methods import registry
 from core.models.bundle import read_bundle, read_part
 from core.models.card import read_card
+from core.settings.train import Split, TrainSettings
 from tasks.evaluate.cases import trained_of
-from tasks.train import pretrained, training
+from tasks.train import intake, pretrained, training
 from tasks.train.intake import Cohort, Place
 from tasks.train.training import Learning
 from tests.tasks.train.test_training import cohort, learning, uri
 
 __all__ = ["cohort", "uri"]
+
+NOBODY = Split()
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +38,9 @@ def model(cohort: Path, uri: str, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "model"
 
 
-def beginning(cohort: Path, out: Path, uri: str, model: Path) -> tuple[Learning, Cohort]:
+def beginning(cohort: Path, out: Path, uri: str, model: Path, split: Split = NOBODY) -> tuple[Learning, Cohort]:
     """A training that begins with the model, and its cohort; persons 01 and 03 learn and 02 validates."""
-    work, taken = learning(cohort, out, uri, pretrained=str(model))
+    work, taken = learning(cohort, out, uri, pretrained=str(model), split=split)
     return replace(work, split={"train": ["01", "03"], "validation": ["02"], "test": []}), taken
 
 
@@ -82,7 +86,7 @@ def test_the_model_says_whom_the_one_before_has_seen(cohort, tmp_path, uri, mode
     training.learn(work)
     training.finished(work, taken)
     made = str(tmp_path / "model")
-    assert trained_of(made).sha256 == {taken.sha256["sub-01_T1w"], taken.sha256["sub-03_T1w"]}
+    assert trained_of(made).sha256 == {taken.prints[f"sub-{name}_T1w"].sha256 for name in ("01", "03")}
     card = read_card(made)
     assert card is not None
     assert [data.persons["train"] for data in card.data] == [("03",), ("01",)]
@@ -107,12 +111,42 @@ def test_a_model_of_another_size_or_of_other_roles_is_refused(model):
         pretrained.check_fit(str(model), {"denoiser": recipe.preset("tiny")})
 
 
-def test_a_model_that_has_seen_who_validates_is_refused(cohort, tmp_path, uri, model):
-    work, taken = beginning(cohort, tmp_path, uri, model)
-    work = replace(work, split={"train": ["02"], "validation": ["01"], "test": []})
-    with pytest.raises(UsageError, match=r"pretrained-saw.*sub-01_T1w"):
+@pytest.mark.parametrize("held", ["validation", "test"])
+def test_a_model_that_has_seen_who_is_held_out_is_refused(cohort, tmp_path, uri, model, held):
+    work, taken = beginning(cohort, tmp_path, uri, model, Split(test=("01",) if held == "test" else ()))
+    work = replace(work, split={"train": ["02"], "validation": ["03"], "test": [], held: ["01"]})
+    with pytest.raises(UsageError, match=r"pretrained-saw: .* one that has seen 01 \(sub-01_T1w\)\. Hold out others"):
         training.begin_with(work, str(model), taken)
     assert not files.exists(Place(work.uri).pretrained)
+
+
+@pytest.mark.parametrize("name", ["sub-01_T1w.nii.gz", "sub-01_T1w.nii"])
+def test_a_scan_that_was_packed_anew_is_known_by_its_voxels_but_not_to_a_model_of_before(tmp_path, uri, cohort, model, name):
+    """Another level of compression, or none: other bytes, the same scan."""
+    packed = tmp_path / "packed"
+    shutil.copytree(cohort, packed)
+    file = packed / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    plain = gzip.decompress(file.read_bytes())
+    file.unlink()
+    file.with_name(name).write_bytes(gzip.compress(plain, 1) if name.endswith(".gz") else plain)
+    work, taken = beginning(packed, tmp_path / "out", uri, model, Split(test=("01",)))
+    work = replace(work, split={"train": ["02"], "validation": ["03"], "test": ["01"]})
+    with pytest.raises(UsageError, match=r"pretrained-saw: .* 01 \(sub-01_T1w\)"):
+        training.begin_with(work, str(model), taken)
+    before = tmp_path / "before"
+    shutil.copytree(model, before)
+    split = json.loads((before / "split.json").read_text())
+    del split["voxels"]
+    (before / "split.json").write_text(json.dumps(split))
+    training.begin_with(work, str(before), taken)
+
+
+def test_a_scan_of_the_test_that_cannot_be_read_ends_no_training(cohort, tmp_path):
+    settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("04",)))
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    assert taken.prints["sub-04_T1w"].voxels == ""
+    assert taken.failed == {}
+    assert not taken.prints["sub-04_T1w"].is_among({"", taken.prints["sub-01_T1w"].voxels})
 
 
 def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort, tmp_path, uri, model):
@@ -126,11 +160,11 @@ def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort
 
 
 def test_a_folder_knows_that_its_training_began_with_a_model(cohort, tmp_path, uri, model):
-    work, _ = beginning(cohort, tmp_path, uri, model)
+    work, taken = beginning(cohort, tmp_path, uri, model)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split)
+    training.remember(place, work.settings, work.split, taken)
     with pytest.raises(UsageError, match=r"other values of settings\.pretrained"):
-        training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split)
+        training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     shutil.rmtree(tmp_path)
-    training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split)
+    training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     assert "pretrained" not in json.loads(Path(place.settings).read_text())["settings"]

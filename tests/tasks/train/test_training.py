@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
+from core.io import files
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
 from core.models.card import read_card, write_card
@@ -146,11 +148,12 @@ def test_a_recipe_without_a_forward_model_leaves_a_model_that_says_nothing_of_sl
     assert "slice-profile" not in card.purpose
 
 
-def test_the_scans_of_the_test_are_not_read(cohort, tmp_path):
+def test_the_scans_of_the_test_are_hashed_and_not_taken_in(cohort, tmp_path):
     settings = TrainSettings(recipe="unet-3d", cohort=str(cohort), preset="tiny", split=Split(test=("03", "01")))
     taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
     assert taken.people == {"01": [], "02": ["sub-02_T1w"], "03": []}
-    assert list(taken.sha256) == ["sub-02_T1w"]
+    assert {key: scan.person for key, scan in taken.prints.items()} == {f"sub-{name}_T1w": name for name in ("01", "02", "03")}
+    assert taken.prints["sub-01_T1w"].sha256 == files.sha256(str(cohort / "sub-01" / "anat" / "sub-01_T1w.nii.gz"))
     assert not (tmp_path / "cohort.zarr" / "sub-01_T1w").exists()
 
 
@@ -168,14 +171,39 @@ def test_figures_and_pictures_reach_mlflow_and_one_training_is_one_run(cohort, t
 
 
 def test_a_folder_of_another_training_is_refused(cohort, tmp_path, uri):
-    work, _ = learning(cohort, tmp_path, uri)
-    training.remember(Place(work.uri), work.settings, work.split)
-    training.remember(Place(work.uri), work.settings, work.split)
+    work, taken = learning(cohort, tmp_path, uri)
+    training.remember(Place(work.uri), work.settings, work.split, taken)
+    training.remember(Place(work.uri), work.settings, work.split, taken)
     other = work.settings.model_copy(update={"preset": "small"})
     with pytest.raises(UsageError, match=r"other values of settings\.preset"):
-        training.remember(Place(work.uri), other, work.split)
+        training.remember(Place(work.uri), other, work.split, taken)
     with pytest.raises(UsageError, match=r"other values of split\.test"):
-        training.remember(Place(work.uri), work.settings, work.split | {"test": []})
+        training.remember(Place(work.uri), work.settings, work.split | {"test": []}, taken)
+
+
+def test_a_training_goes_on_where_its_scans_were_moved_and_packed_anew_and_not_with_others(cohort, tmp_path, uri):
+    """Nor with one scan more; a folder from before scans were noted takes what comes."""
+    work, taken = learning(cohort, tmp_path / "out", uri)
+    place = Place(work.uri)
+    training.remember(place, work.settings, work.split, taken)
+    moved = tmp_path / "moved"
+    shutil.copytree(cohort, moved)
+    file = moved / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    image = nib.Nifti1Image(np.asarray(nib.load(file).dataobj, np.float32), np.eye(4))
+    nib.save(image, file.with_suffix(""))
+    file.unlink()
+    work, taken = learning(moved, tmp_path / "out", uri)
+    training.remember(place, work.settings, work.split, taken)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1], np.eye(4)), file.with_suffix(""))
+    _, others = learning(moved, tmp_path / "out", uri)
+    with pytest.raises(UsageError, match=r"other-training: .* other values of scans\.sub-01_T1w\. "):
+        training.remember(place, work.settings, work.split, others)
+    more = replace(taken, prints=taken.prints | {"sub-01_T2w": replace(taken.prints["sub-01_T1w"], key="sub-01_T2w")})
+    with pytest.raises(UsageError, match=r"other values of scans\.sub-01_T2w\. "):
+        training.remember(place, work.settings, work.split, more)
+    noted = json.loads(Path(place.settings).read_text())
+    Path(place.settings).write_text(json.dumps({name: noted[name] for name in ("settings", "split")}))
+    training.remember(place, work.settings, work.split, others)
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------------
@@ -218,8 +246,6 @@ def latents(draw: Draw, context: Context) -> Dataset[Batch]:
 
 
 def written(folder: str, trained: Trained) -> None:
-    from core.io import files
-
     write_card(folder, trained.card)
     for role, weights in trained.weights.items():
         files.write_json(f"{folder}/{role}.json", {name: value.tolist() for name, value in weights.items()})
@@ -322,13 +348,13 @@ def test_without_a_validation_of_every_stage_there_is_no_model(cohort, tmp_path,
 
 
 def test_the_folder_of_a_training_from_when_recipes_were_called_methods_is_gone_on_with(cohort, tmp_path, uri):
-    work, _ = learning(cohort, tmp_path, uri)
+    work, taken = learning(cohort, tmp_path, uri)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split)
+    training.remember(place, work.settings, work.split, taken)
     noted = json.loads(Path(place.settings).read_text())
     noted["settings"]["method"] = noted["settings"].pop("recipe")
     Path(place.settings).write_text(json.dumps(noted))
-    training.remember(place, work.settings, work.split)
+    training.remember(place, work.settings, work.split, taken)
     assert TrainSettings(method="unet-3d", cohort="x") == TrainSettings(recipe="unet-3d", cohort="x")
 
 
@@ -349,6 +375,33 @@ def test_scans_of_one_folder_are_one_person_whom_the_split_keeps_together(tmp_pa
     settings = TrainSettings(recipe="unet-3d", cohort=str(tmp_path), split={"test": ("p2",)})
     taken = intake.ingest(Place(str(tmp_path / "out")), settings, lambda *_: None)
     assert {person: len(keys) for person, keys in taken.people.items()} == {"p1": 2, "p2": 0}
+
+
+@pytest.fixture(scope="module", params=[".nii", ".nii.gz"])
+def copies(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Persons 01 and 02 are one, packed alike or not; so are 03 and 04."""
+    root = tmp_path_factory.mktemp("copies")
+    for n, texture in ((1, 1), (2, 1), (3, 3), (4, 3)):
+        head = np.random.default_rng(texture).gamma(4, 20, (32, 32, 32)).astype(np.float32)
+        file = root / f"sub-{n:02d}" / "anat" / f"sub-{n:02d}_T1w{request.param if n == 2 else '.nii'}"
+        file.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(head, np.diag([2.0, 2.0, 2.0, 1.0])), file)
+    return root
+
+
+@pytest.mark.parametrize(("validation", "test"), [(("02",), ()), (("01",), ("02",)), (("03", "04"), ("02",))])
+def test_a_scan_of_two_parts_under_two_labels_is_refused_by_both_names(copies, tmp_path, validation, test):
+    settings = TrainSettings(recipe="unet-3d", cohort=str(copies), split=Split(validation=validation, test=test))
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    person = r"0[12] \(sub-0[12]_T1w\) of \w+"
+    with pytest.raises(UsageError, match=rf"split-leak: .* {person}, which is {person}\. Leave"):
+        intake.divided(taken, settings)
+
+
+def test_copies_within_one_part_are_left_alone(copies, tmp_path):
+    settings = TrainSettings(recipe="unet-3d", cohort=str(copies), split=Split(validation=("03", "04")))
+    taken = intake.ingest(Place(str(tmp_path)), settings, lambda *_: None)
+    assert intake.divided(taken, settings) == {"train": ["01", "02"], "validation": ["03", "04"], "test": []}
 
 
 def test_a_picture_shows_input_restored_truth_and_errors_side_by_side():
