@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from core.digest import digest_of_voxels
-from core.errors import InputError, UsageError
+from core.errors import InputError, UsageError, listed
 from core.io import files, readers
 from core.io.arrays.store import Store
 from core.io.bids import Refused, Source, discover
@@ -170,7 +170,7 @@ def ingest(place: Place, settings: TrainSettings, tell: Tell, dispatch: Dispatch
         if not tested:
             cohort.people.setdefault(scan.person, []).append(scan.key)
     if not any(cohort.people.values()):
-        got = "; ".join(f"{key}: {why}" for key, why in list(cohort.failed.items())[:3]) or "none"
+        got = listed((f"{key}: {why}" for key, why in cohort.failed.items()), 3)
         raise UsageError("no-scans", f"scans to train on in {settings.cohort}", got, "check the path and the selection")
     return cohort
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UsageError
+from core.errors import UsageError, listed
 from core.io import files
 from core.models import bundle as bundles
 from core.models.card import TrainingData, read_card
 from core.settings.base import Settings
-from tasks.train.prints import Print, some
+from tasks.train.prints import Print
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,7 +131,7 @@ def check_unseen(folder: str, held: Sequence[Print]) -> None:
     if both := [scan.describe() for scan in held if scan.is_among(seen)]:
         wanted_scans = "a model that has not learned from the persons who are held out"
         remedy = "hold out others (--validation, --test), or begin with another model"
-        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {some(both)}", remedy)
+        raise UsageError("pretrained-saw", wanted_scans, f"one that has seen {listed(both)}", remedy)
 
 
 def _said(network: Any) -> str:

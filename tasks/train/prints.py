@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.errors import UsageError
+from core.errors import UsageError, listed
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,6 @@ class Print:
         return self.sha256 in digests or (bool(self.voxels) and self.voxels in digests)
 
 
-SHOWN = 5  # scans that a refusal names
-
-
-def some(names: Iterable[str]) -> str:
-    """The first of some names in a line."""
-    every = list(names)
-    return ", ".join(every[:SHOWN]) + (" …" if len(every) > SHOWN else "")
-
-
 def check_parts(parts: Mapping[str, Sequence[Print]]) -> None:
     """Refuse a split of which two parts hold one scan, under two persons' labels: what is learned from must not be held out.
 
@@ -60,4 +51,4 @@ def check_parts(parts: Mapping[str, Sequence[Print]]) -> None:
                 copies.append(f"{earlier[1].describe()} of {earlier[0]}, which is {scan.describe()} of {part}")
     if copies:
         remedy = "leave one of the two out (--exclude), or put both persons into one part (--validation, --test)"
-        raise UsageError("split-leak", "each scan in one part of the split", some(copies), remedy)
+        raise UsageError("split-leak", "each scan in one part of the split", listed(copies, 5), remedy)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UsageError
+from core.errors import UsageError, listed
 from core.geometry.grid import Array, Grid
 from core.io import files
 from core.io.participants import amiss, people
@@ -25,7 +25,6 @@ from tasks.train import pretrained
 from tasks.train.card import Learned, card
 from tasks.train.domain import domain_of
 from tasks.train.intake import Cohort, Place
-from tasks.train.prints import some
 from tasks.train.run_log import Log
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]],
     before = stated | _noted(place.settings) if files.exists(place.settings) else stated  # folders of before note no scans
     if changed := _differing(before, stated):
         remedy = "train into another --out, or with the settings and scans of before"
-        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {some(changed)}", remedy)
+        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {listed(changed)}", remedy)
     files.write_json(place.settings, stated)
     files.write_json(place.split, split)
 
