@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from core.digest import digest_of_voxels
 from core.engine.plan import MaskImage
 from core.errors import InputError, UsageError
 from core.geometry.grid import Box, Grid
@@ -18,6 +19,7 @@ from core.io import bids, files, readers, simulated
 from core.io.bids import Refused, Source
 from core.io.derivatives import allowed
 from core.io.scans import simulation
+from core.io.validation import Trust
 from core.methods import registry
 from core.models.card import Card, read_card, read_text
 from core.operators.forward_model import ForwardModel
@@ -72,6 +74,10 @@ class Case:
             return self.sidecars
         sidecar = readers.metadata(self.kind, self.measured)
         return allowed(sidecar) | simulation(sidecar)
+
+    def voxels(self, trust: Trust | None) -> str:
+        """The digest of the truth's voxels, which stays where its file is packed anew."""
+        return digest_of_voxels(readers.load(self.truth.kind, self.truth.uris, trust)[0])
 
 
 def _truth_of(source: Source, root: str) -> str | None:
@@ -214,15 +220,25 @@ def degradation_told(case: Case) -> str | None:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model has seen: persons by part ("train", "validation"), the cohort's name, and files by their sha256."""
+    """What a model has seen: persons by part ("train", "validation"), the cohort's name, and files and voxels by their digests.
+
+    Models of before know no voxels: of them a scan that was packed anew since is a stranger.
+    """
 
     people: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cohort: str = ""
     sha256: frozenset[str] = frozenset()
+    voxels: frozenset[str] = frozenset()
 
-    def part(self, case: Case, digest: str) -> str:
-        """In which part of the training a scan was; empty where in none."""
-        if digest in self.sha256:
+    def part(self, case: Case, digest: str, voxels: Callable[[], str]) -> str:
+        """In which part of the training a scan was; empty where in none.
+
+        Args:
+            case: whose truth it is.
+            digest: sha256 of the truth's files.
+            voxels: gives the digest of the truth's voxels, which is asked for only where it matters.
+        """
+        if digest in self.sha256 or (self.voxels and voxels() in self.voxels):
             return "train"
         elsewhere = self.cohort and self.cohort not in _absolute(case.truth.uris[0]).split("/")
         here = not (self.sha256 or elsewhere)  # a person of another cohort may bear the same label
@@ -237,7 +253,8 @@ def trained_of(folder: str) -> Trained:
     """What a model's folder says of its training: ``split.json``, else its card, else the lines of a card of before."""
     if (split := _split(folder)) is not None:
         people = {part: tuple(map(str, names)) for part, names in split.get("people", split).items() if isinstance(names, list)}
-        return Trained(people, str(split.get("cohort", "")), frozenset(dict(split.get("sha256", {})).values()))
+        files_seen, voxels_seen = (frozenset(dict(split.get(name, {})).values()) for name in ("sha256", "voxels"))
+        return Trained(people, str(split.get("cohort", "")), files_seen, voxels_seen)
     return _by_card(card) if (card := read_card(folder)) is not None else _by_text(read_text(folder))
 
 

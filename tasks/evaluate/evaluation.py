@@ -286,7 +286,8 @@ def restored_scan(evaluation: CaseEvaluation, candidate: Candidate) -> Restored:
 
 def _check_unseen(evaluation: CaseEvaluation, candidate: Candidate) -> str:
     """Refuse a scan that the model was trained on; a note where it chose the model's weights."""
-    part = candidate.trained.part(evaluation.case, evaluation.digests[1]) if candidate.trained else ""
+    trained, case, trust = candidate.trained, evaluation.case, evaluation.settings.trust
+    part = trained.part(case, evaluation.digests[1], lambda: case.voxels(trust)) if trained else ""
     if part == "train":
         wanted, got = (
             "a person that the model was not trained on",

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.banding import banding
+from core.digest import digest_of_voxels
 from core.engine.plan import Weights
 from core.errors import InputError, IsovoxError, UsageError, WeightsError
 from core.evaluation.metrics.restoration import restoration_scores
@@ -24,7 +25,7 @@ from core.evaluation.metrics.ring_correlation import invented
 from core.evaluation.protocol import RESTORATION, Measure, Metric, Protocol
 from core.geometry.grid import Box, Grid
 from core.geometry.resample import interpolate
-from core.io import nifti
+from core.io import nifti, readers
 from core.io.bids import Source
 from core.methods import registry
 from core.methods.family import ProtocolEntry
@@ -452,6 +453,18 @@ def test_a_model_is_not_scored_on_whom_it_was_trained_on(cohort, tmp_path):
     assert rows[1].note == "02 was in the validation part of the training"
 
 
+def test_a_model_knows_a_scan_that_was_packed_anew_by_its_voxels(cohort, tmp_path):
+    wanted = said(cohort, tmp_path / "out", selection={"participant_label": ["01"]})
+    truth = find_cases(wanted)[0].truth
+    seen = {
+        "sha256": {"sub-01_T1w": "0" * 64},
+        "voxels": {"sub-01_T1w": digest_of_voxels(readers.load(truth.kind, truth.uris)[0])},
+    }
+    (tmp_path / "split.json").write_text(json.dumps({"people": {"train": ["77"]}, "cohort": cohort.name} | seen))
+    (row,) = run(wanted, [Candidate("cubic", "cubic", trained=trained_of(str(tmp_path)))])
+    assert (row.state, row.code) == ("failed", "trained-on")
+
+
 STRUCTURED = Card(
     title="m", data=(TrainingData(name="people", persons={"train": ("01", "03"), "validation": ("02",), "test": ("04",)}),)
 )
@@ -479,18 +492,21 @@ def test_a_case_outside_the_domain_is_restored_and_its_row_says_so(cohort, tmp_p
 
 
 def test_persons_of_another_cohort_with_the_same_label_are_strangers(tmp_path):
+    def unread() -> str:
+        pytest.fail("the voxels are not asked for")
+
     (tmp_path / "README.md").write_text(CARD)
     by_card = trained_of(str(tmp_path))
-    assert by_card.part(case_of("/data/people/sub-01.nii"), "x") == "train"
-    assert by_card.part(case_of("/data/others/sub-01.nii"), "x") == ""
-    assert by_card.part(case_of("/data/people/sub-04.nii", "04"), "x") == ""
+    assert by_card.part(case_of("/data/people/sub-01.nii"), "x", unread) == "train"
+    assert by_card.part(case_of("/data/others/sub-01.nii"), "x", unread) == ""
+    assert by_card.part(case_of("/data/people/sub-04.nii", "04"), "x", unread) == ""
     told = {"people": {"train": ["01"]}, "cohort": "people", "sha256": {"sub-01_T1w": "cafe"}}
     (tmp_path / "split.json").write_text(json.dumps(told))
     by_bytes = trained_of(str(tmp_path))
-    assert by_bytes.part(case_of("/data/renamed/sub-77.nii", "77"), "cafe") == "train"
-    assert by_bytes.part(case_of("/data/people/sub-01.nii"), "beef") == ""
+    assert by_bytes.part(case_of("/data/renamed/sub-77.nii", "77"), "cafe", unread) == "train"
+    assert by_bytes.part(case_of("/data/people/sub-01.nii"), "beef", unread) == ""
     (tmp_path / "split.json").write_text(json.dumps({"train": ["01"], "validation": ["02"], "test": []}))
-    assert trained_of(str(tmp_path)).part(case_of("/anywhere/sub-02.nii", "02"), "x") == "validation"
+    assert trained_of(str(tmp_path)).part(case_of("/anywhere/sub-02.nii", "02"), "x", unread) == "validation"
     assert trained_of(str(tmp_path / "none")) == Trained()
 
 
