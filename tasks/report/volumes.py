@@ -109,7 +109,7 @@ def _script(name: str, levels: Pixels, affine: Array, first: int, values: tuple[
     order = [first, *(axis for axis in range(3) if axis != first)]
     flat = np.ascontiguousarray(levels.transpose(order[::-1])).ravel()
     differences = np.diff(flat, prepend=np.uint8(0))  # modulo 256
-    plain, delta = (igzip.compress(kept.tobytes(), 3) for kept in (flat, differences))
+    plain, delta = (igzip.compress(kept.tobytes(), 3, mtime=0) for kept in (flat, differences))
     placed = affine[:, [*order, 3]]
     how, low, high = values
     facts = {

@@ -7,6 +7,7 @@ import dataclasses
 import gzip
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -46,6 +47,12 @@ def test_every_voxel_is_at_its_place_with_its_value(scan_view: ScanView) -> None
     measured = np.linalg.solve(scan_view.measured_grid.affine, world)[:3].round().astype(int)
     at = np.linalg.solve(affine, world)[:3].round().astype(int)
     assert values[tuple(at)] == pytest.approx(scan_view.consistency[tuple(measured)], abs=0.02)
+
+
+def test_a_script_does_not_tell_when_it_was_made(scan_view: ScanView, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = viewer_of(scan_view).scripts
+    monkeypatch.setattr(time, "time", lambda clock=time.time: clock() + 1000)
+    assert viewer_of(scan_view).scripts == once
 
 
 def test_ghosts_in_the_air_have_levels_of_their_own() -> None:
