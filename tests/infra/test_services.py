@@ -27,7 +27,7 @@ from infra.group.state import State
 from infra.programs import START
 from infra.quiet import ServiceError
 from infra.services import Service, guarded, local_state, prefect_environment, prefect_server, serve_ui
-from tasks.tracking.tracker import make_database
+from tasks.tracking.database import make_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
