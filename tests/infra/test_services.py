@@ -152,6 +152,13 @@ def test_a_server_that_dies_says_its_last_words(serve: Callable[[str], Service])
         service.wait_healthy(20)
 
 
+def test_a_server_that_dies_on_a_full_disk_says_so(serve: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    service = serve("raise SystemExit(3)")
+    monkeypatch.setattr(services.space, "is_full", lambda path: path == service.log)
+    with pytest.raises(ServiceError, match=rf"but got exit status 3, no word, and a full disk at {service.log.parent}\. See"):
+        service.wait_healthy(20)
+
+
 def test_a_server_whose_port_another_took_does_not_pass_for_it_and_is_begun_anew(serve: Callable[[str], Service]) -> None:
     first = serve(SERVE)
     first.wait_healthy(20)
