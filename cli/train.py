@@ -30,7 +30,7 @@ def execute(options: argparse.Namespace) -> int:
     from flows.runs.progress import be_quiet, counted, waiting
     from infra.clusters import check_cluster
 
-    calm("CRITICAL")  # what is wrong is said in one line
+    calm()
     if options.quiet:
         be_quiet()
     settings = settings_from(options, TrainSettings)
