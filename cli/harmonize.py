@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
     from infra.clusters import check_cluster
     from tasks.harmonize.sites import inputs_of
 
-    calm("CRITICAL")  # what is wrong is said in one line
+    calm()
     if options.quiet:
         be_quiet()
     settings = settings_from(options, HarmonizeSettings)

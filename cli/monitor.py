@@ -26,7 +26,7 @@ def execute(options: argparse.Namespace) -> int:
     from infra.processes.signals import terminable
     from infra.services import prefect_server
 
-    calm("CRITICAL")  # what is wrong is said in one line
+    calm()
     settings = settings_from(options, MonitorSettings)
     with terminable(), prefect_server(home()):
         from flows.monitor import compare, monitor_features, rows

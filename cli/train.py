@@ -31,7 +31,7 @@ def execute(options: argparse.Namespace) -> int:
     from infra.clusters import check_cluster
     from tasks.train.degrading import check_asked
 
-    calm("CRITICAL")  # what is wrong is said in one line
+    calm()
     if options.quiet:
         be_quiet()
     settings = settings_from(options, TrainSettings)

@@ -96,6 +96,10 @@ class WeightsError(IsovoxError):
     """Weights that are refused: a pickle, a wrong digest, or tensors that do not fit the network."""
 
 
+class RegistryError(IsovoxError):
+    """A database of models and runs that cannot be opened or made; exit code 3, as for anything that is damaged."""
+
+
 class FeaturesError(IsovoxError):
     """Features that cannot be compared or made comparable: a table that does not fit, a site that is confounded or unknown."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -23,6 +24,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.io import derivatives, files
+from core.io.arrays.store import remove_partials
 from core.io.claim import mark
 from core.io.lock import cohort_lock
 from core.io.output import Output
@@ -113,14 +115,20 @@ def _write_plan(out: Output, plan: CohortPlan) -> None:
     derivatives.write_dataset_files(out.uri, plan.settings.input, facts)
 
 
+def _remove_leftovers(out: Output, todo: set[str]) -> None:
+    """Remove what killed writers left; of the store, which is nearly all of a large cohort, below the scans that are open."""
+    files.remove_leftovers(out.uri, but=out.store)
+    for key in todo:
+        files.remove_leftovers(files.join(out.store, key))
+        remove_partials(Path(out.store, key))
+
+
 def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]:
     settings = plan.settings
     out = Output(settings.out)
     skipped = {scan.key for scan in plan.scans} - todo
     if not files.is_remote(out.uri):
-        files.remove_leftovers(out.uri, but=out.store)  # of a large cohort the store is nearly all; of it only what is open
-        for key in todo:
-            files.remove_leftovers(files.join(out.store, key))
+        _remove_leftovers(out, todo)
     files.remove(out.ending)
     files.remove(out.seen)
     _write_plan(out, plan)

@@ -22,6 +22,7 @@ from typing import BinaryIO
 import psutil
 
 from core.errors import IsovoxError
+from core.io import space
 from core.places import at_home
 from infra.group.secrets import ADMIN, prefect_login, secret, write_logins
 from infra.group.state import State
@@ -124,7 +125,8 @@ class Service:
 
     def _last_words(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return f"exit status {self.process.poll()}, {lines[-1][-200:] if lines else 'no word'}"
+        full = f", and a full disk at {self.log.parent}" if space.is_full(self.log) else ""
+        return f"exit status {self.process.poll()}, {lines[-1][-200:] if lines else 'no word'}{full}"
 
     def stop(self) -> None:
         """End it and all that it started."""
@@ -345,11 +347,7 @@ def _bracketed(host: str) -> str:
 
 def _listens(process: psutil.Process, port: int) -> bool:
     with suppress(psutil.Error):
-        return any(
-            connection.laddr.port == port
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        )
+        return port in [each.laddr.port for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN]
     return False
 
 

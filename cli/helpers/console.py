@@ -72,11 +72,10 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
-def calm(prefect: str = "ERROR") -> None:
+def calm() -> None:
     """Keep libraries' chatter off the terminal, unless logs were asked for; what matters is in the table and the records.
 
-    Args:
-        prefect: from which level on Prefect's log is shown.
+    What ends a flow is told in one line (``guarded``), where Prefect would show its traceback before.
     """
     if logs.shown():
         for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"):
@@ -84,7 +83,7 @@ def calm(prefect: str = "ERROR") -> None:
         return
     warnings.simplefilter("ignore")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", prefect)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
 

@@ -46,6 +46,20 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
 
 
+def check_room(disk: int) -> None:
+    """Refuse a disk on which not even the records of a run find room.
+
+    Args:
+        disk: bytes free where the databases of the services lie.
+
+    Raises:
+        PlanError: disk-too-small.
+    """
+    if disk < RECORDS:
+        got = f"a forecast of {_sizes(RECORDS)} for the run's records, without its scans"
+        raise PlanError("disk-too-small", f"at most {_sizes(disk)} on disk", got, "free space, or choose another output")
+
+
 def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
     """Refuse to mix settings in one set of derivatives.
 

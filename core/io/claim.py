@@ -155,6 +155,23 @@ def check_place(out: str) -> None:
         raise UsageError("out-forbidden", "an output that may be written to", f"no permission to write to {path}", remedy)
 
 
+def check_writable(out: str) -> None:
+    """Refuse an output on S3 that may not be written to, by an object that is written and removed; here ``check_place`` tells.
+
+    Args:
+        out: folder or s3:// prefix.
+
+    Raises:
+        AccessError: no credentials, or they may not write there.
+        UsageError: there is no such bucket.
+        OSError: the storage takes nothing, such as for a quota.
+    """
+    if files.is_remote(out):
+        probe = files.join(out, "isovox", "probe.json")
+        files.write_json(probe, {})
+        files.remove(probe)
+
+
 def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
     """Refuse an output that holds another kind of result, or somebody else's files by the names that would be written.
 

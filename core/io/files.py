@@ -10,7 +10,6 @@ import random
 import shutil
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,12 +18,12 @@ from typing import IO, Any, TypeVar
 
 from core.errors import InputError
 from core.io import s3
+from core.io.drafts import draft
 
 T = TypeVar("T")
 Writer = Callable[[IO[bytes]], None]
 Json = Any
 
-NAMED = 200  # bytes of a file's name, of 255 at most, that are left in that of its temporary file
 BLOCK = 1 << 22  # bytes read at a time
 LASTING = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 LASTING_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.ENAMETOOLONG, errno.ELOOP}
@@ -219,34 +218,11 @@ def sha256_all(uris: Iterable[str]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _temporary(path: Path) -> Path:
-    """A name beside ``path`` that no other writer uses; as long as file systems allow, however long that of ``path`` is."""
-    name = path.name.encode(errors="surrogateescape")[:NAMED].decode(errors="ignore")
-    return path.with_name(f".{name}.{os.getpid()}-{threading.get_ident()}-{random.getrandbits(32):08x}.tmp")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the file system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _write_local(path: Path, writer: Writer, place: Callable[[Path, Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as handle:
-            writer(handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        place(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write_local(path: Path, writer: Writer, place: Callable[[Path, Path], object] = os.replace) -> None:
+    with draft(path, place) as hidden, hidden.open("wb") as handle:
+        writer(handle)
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def write_atomic(uri: str, content: bytes | Writer) -> None:
@@ -261,7 +237,7 @@ def write_atomic(uri: str, content: bytes | Writer) -> None:
     """
     writer: Writer = (lambda handle: void(handle.write(content))) if isinstance(content, bytes) else content
     if not is_remote(uri):
-        _write_local(Path(uri), writer, os.replace)
+        _write_local(Path(uri), writer)
         return
     if isinstance(content, bytes):
         with s3.reached(uri) as disk:

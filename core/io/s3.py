@@ -35,6 +35,8 @@ PART = 16 << 20  # bytes of a part; what has two of them is uploaded in parts
 CREDENTIALS_LAST = timedelta(minutes=10)  # before the chain is asked again
 REGION = "us-east-1"
 OFF = {"", "0", "false", "no"}
+EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "InvalidToken")  # codes of S3's answers
+BARE = "400"  # of an answer without a body, as to HEAD
 SIGN_IN = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 _made: dict[Hashable, Any] = {}
@@ -108,6 +110,11 @@ def _answer(error: BaseException) -> dict[str, Any]:
     return response
 
 
+def _code(error: BaseException) -> str:
+    """What S3 calls a fault."""
+    return str(_answer(error).get("Error", {}).get("Code", ""))
+
+
 def _region(answer: dict[str, Any]) -> str:
     """The region that an answer tells, else the one of the settings."""
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -137,7 +144,9 @@ def _ask(bucket: str) -> Access:
         except FileNotFoundError as error:
             remedy = "check its name, AWS_ENDPOINT_URL and AWS_PROFILE; isovox makes no buckets"
             raise UsageError("bucket-missing", f"a bucket {bucket}", "none of that name", remedy) from error
-        except PermissionError as error:
+        except OSError as error:
+            if not is_forbidden(error):
+                raise
             answer = _answer(error)
         else:
             return Access(signed, _region(answer), _endpoint())
@@ -155,8 +164,13 @@ def access(uri: str) -> Access:
     return _once(("bucket", bucket), lambda: _ask(bucket))
 
 
-def refusal(uri: str) -> AccessError:
-    """The error that tells why a URI is refused and what to do."""
+def refusal(uri: str, error: BaseException) -> AccessError:
+    """The error that tells why a URI is refused and what to do.
+
+    Args:
+        uri: what was asked for.
+        error: what the client raised, as ``is_forbidden`` takes it.
+    """
     bucket = bucket_of(uri)
     if os.environ.get(ANONYMOUS, "").lower() not in OFF:
         remedy = f"unset {ANONYMOUS} to sign requests"
@@ -164,6 +178,9 @@ def refusal(uri: str) -> AccessError:
     if _credentials() is None:
         got = "none, and it does not let us without"
         return AccessError("no-credentials", f"credentials for the bucket {bucket}", got, f"{SIGN_IN}; {uri} needs them")
+    if _is_expired(error):
+        remedy = "sign in anew (aws sso login), or renew AWS_SESSION_TOKEN and its keys; else check AWS_DEFAULT_REGION"
+        return AccessError("storage-forbidden", f"access to {uri}", "an answer as to credentials that have expired", remedy)
     got = f"a refusal by the bucket {bucket}"
     return AccessError("storage-forbidden", f"access to {uri}", got, "check AWS_PROFILE or the keys, and the bucket's policy")
 
@@ -182,7 +199,7 @@ def reached(uri: str) -> Iterator[FileSystem]:
         raise
     except Exception as error:
         if is_forbidden(error):
-            raise refusal(uri) from error
+            raise refusal(uri, error) from error
         raise
 
 
@@ -234,16 +251,23 @@ def _is_one_of(error: BaseException, *kinds: tuple[str, str]) -> bool:
 
 
 def is_forbidden(error: BaseException) -> bool:
-    """Whether an error says that the storage refuses us: no permission, or no credentials."""
+    """Whether an error says that the storage refuses us: no permission, no credentials, or none that are still good."""
     botocore, obstore = "botocore.exceptions", "obstore.exceptions"
     missing = ((botocore, "NoCredentialsError"), (botocore, "PartialCredentialsError"))
     refused = ((obstore, "PermissionDeniedError"), (obstore, "UnauthenticatedError"))
-    return isinstance(error, PermissionError) or _is_one_of(error, *missing, *refused)
+    return isinstance(error, PermissionError) or _is_one_of(error, *missing, *refused) or _is_expired(error)
+
+
+def _is_expired(error: BaseException) -> bool:
+    """Whether credentials may have expired: S3 says so, or answers HEAD, to which it says nothing, by a bare 400."""
+    if _is_one_of(error, ("obstore.exceptions", "GenericError")):
+        return any(code in str(error) for code in EXPIRED)
+    return _code(error) in {*EXPIRED, BARE}
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether an error that is no OSError comes of a connection or a server that may be well again."""
-    return _is_one_of(
+    return not _is_expired(error) and _is_one_of(
         error,
         ("botocore.exceptions", "HTTPClientError"),
         ("aiohttp", "ClientError"),
@@ -259,7 +283,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 def is_conflict(error: OSError) -> bool:
     """Whether S3 says that the file is there already; s3fs makes that a plain OSError."""
-    return _answer(error).get("Error", {}).get("Code") in {"PreconditionFailed", "ConditionalRequestConflict"}
+    return _code(error) in {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 def unfinished_uploads(uri: str) -> list[tuple[str, str]]:

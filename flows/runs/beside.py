@@ -31,7 +31,8 @@ TRIES = 100  # to make and lock a folder that others remove at the same moment
 def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flow: str) -> Done:
     """Look through the input while the Prefect server starts, and work.
 
-    Where ``make`` fails, the output is left as it was; what another command of the same output uses by then stays.
+    Where ``make`` fails, the output is left as it was; what another command of the same output uses by then stays. Where a server
+    fails, its log stays, which the error names.
 
     Args:
         uri: of the output.
@@ -43,13 +44,20 @@ def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flo
         what ``work`` returns.
 
     Raises:
+        PlanError: disk-too-small for the databases of the services.
+        AccessError: storage that may not be written to.
         What ``make`` and ``work`` raise.
     """
-    from core.io.claim import kind_of
+    from core.engine.fit import check_room
+    from core.io import space
+    from core.io.claim import check_writable, kind_of
     from infra.processes.signals import terminable
+    from infra.quiet import ServiceError
     from infra.services import local_state, prefect_server
 
     state = local_state(uri)
+    check_room(space.free(state))
+    check_writable(uri)
     new = [folder for folder in (state, *state.parents) if not folder.exists()]
     up = Event()
 
@@ -65,6 +73,8 @@ def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flo
             waiting("loading Prefect")
             import_module(flow)
             return work(made())
+    except ServiceError:
+        raise
     except Exception:
         if new and kind_of(uri) is None:
             _remove(state, new)

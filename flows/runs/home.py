@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.home import home
@@ -20,12 +21,18 @@ def training_folder(settings: TrainSettings) -> str:
 
 
 def tracking_uri(wanted: str | None) -> str:
-    """MLflow's tracking URI of models and trainings: the wanted one, else a database in isovox's own folder, made if need be."""
-    if wanted:
-        return wanted
-    from tasks.tracking.tracker import make_database
+    """MLflow's tracking URI of models and trainings: the wanted one, else a database in isovox's own folder, made if need be.
 
+    Raises:
+        RegistryError: database-damaged, disk-full.
+    """
+    from tasks.tracking.database import SCHEME, check_database, make_database
+
+    if wanted:
+        if (path := Path(wanted.removeprefix(SCHEME))).is_file():
+            check_database(path)
+        return wanted
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
     make_database(folder)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    return f"{SCHEME}{folder / 'mlflow.db'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
@@ -16,7 +15,7 @@ from core.engine.pace import Pace, median_pace, pace_of
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights
 from core.engine.planning import complete
 from core.errors import InputError, UsageError
-from core.io import bids, files, participants, readers, simulated
+from core.io import bids, files, participants, readers, simulated, space
 from core.io.bids import Refused, Source
 from core.io.claim import check_apart, check_free
 from core.io.derivatives import bids_stem
@@ -242,13 +241,8 @@ def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
     check_not_mixed(plan, {record.key: record.provenance.get("SettingsDigest", "") for record in restored})
     here = plan.settings.compute.cluster in {"in-process", "local", "cuda"}
     memory = psutil.virtual_memory().available if here else 1 << 62
-    disk = 1 << 62 if files.is_remote(plan.settings.out) else shutil.disk_usage(_existing(Path(plan.settings.out))).free
+    disk = 1 << 62 if files.is_remote(plan.settings.out) else space.free(Path(plan.settings.out))
     check_fits(plan, memory, disk, gpu)
-
-
-def _existing(path: Path) -> Path:
-    """The folder itself or the nearest above it that is there."""
-    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
 def unfinished(plan: CohortPlan) -> set[str]:

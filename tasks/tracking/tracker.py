@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import tempfile
 import threading
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 from core.engine.records import ScanRecord
 from core.io import files
 from tasks.tracking.address import run_page, without_password
+from tasks.tracking.database import SCHEME, hush, make_database
 from tasks.tracking.events import CohortClosed, CohortOpened, Event, ReportWritten, ScanEnded, Status, read_event, to_line
 
 if TYPE_CHECKING:
@@ -166,26 +166,8 @@ class CohortTracker:
             file.writelines(f"\n{to_line(each)}" for each in missed)  # first, to leave a half-written line behind
 
 
-def _hush() -> None:
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # their first start tells of each table
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def _default(state: Path) -> str:
-    return f"sqlite:///{state / 'mlflow.db'}"
-
-
-def make_database(state: Path) -> None:
-    """Make the default database under another name first: a process killed meanwhile would leave one of no use."""
-    path = state / "mlflow.db"
-    if path.exists():
-        return
-    _hush()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    SqlAlchemyStore(f"sqlite:///{draft}", str(state / "mlartifacts")).engine.dispose()
-    draft.replace(path)
+    return f"{SCHEME}{state / 'mlflow.db'}"
 
 
 @dataclass
@@ -203,7 +185,7 @@ class _Book:
     def __init__(self, uri: str, owner: str) -> None:
         from mlflow import MlflowClient
 
-        _hush()
+        hush()
         self._client, self._uri, self._owner = MlflowClient(tracking_uri=uri), uri, owner
         self._experiment = experiment_id(self._client, uri, EXPERIMENT)
         self._parents: dict[str, str] = {}

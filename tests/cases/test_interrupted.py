@@ -253,6 +253,19 @@ def test_a_flow_takes_the_plan_that_was_made_for_its_settings_and_no_other(tmp_p
     assert _given(settings, Choice(None)) is None
 
 
+def test_what_killed_writers_left_of_the_scans_that_are_restored_goes_and_nothing_of_others(tmp_path):
+    from flows.reprocess import _remove_leftovers
+
+    out = Output(str(tmp_path))
+    left = ["isovox/.plan.json.1-2-3.tmp", *(f"isovox/cohort.zarr/a/{name}" for name in ("zarr.1f.partial", "b/.c.1-2-3.tmp"))]
+    kept = ["isovox/plan.json", "mine.partial", "isovox/cohort.zarr/a/zarr.json", "isovox/cohort.zarr/other/zarr.1f.partial"]
+    for path in (*left, *kept):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    _remove_leftovers(out, {"a", "never begun"})
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+
+
 @pytest.mark.slow
 def test_a_run_plans_once(tmp_path, monkeypatch):
     import flows.reprocess

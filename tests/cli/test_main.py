@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli import main as cli
+from cli.helpers import console
 from cli.helpers.options import add_settings, settings_from
 from cli.run import show_all
 from core.errors import UsageError
@@ -184,6 +187,12 @@ def test_verbose_shows_where_an_error_came_from_and_else_it_is_one_line(tmp_path
     assert plain.count("\n") == 1
     assert "Traceback (most recent call last)" in verbose
     assert verbose.endswith(plain)
+
+
+def test_what_ends_a_flow_is_left_to_the_one_line_that_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {})
+    console.calm()
+    assert logging.getLevelName(os.environ["PREFECT_LOGGING_LEVEL"]) > logging.ERROR  # which Prefect's traceback is
 
 
 def test_every_command_and_those_of_a_command_take_verbose() -> None:

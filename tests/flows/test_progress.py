@@ -18,8 +18,8 @@ import pytest
 
 from cli import status
 from cli.main import main
-from core.errors import UsageError
-from core.io import claim, files
+from core.errors import AccessError, IsovoxError, UsageError
+from core.io import claim, files, space
 from core.io.lock import cohort_lock
 from core.io.output import Output
 from core.settings.run import RunSettings
@@ -27,6 +27,7 @@ from core.settings.scans import Selection
 from flows.runs import beside, launch, paces, progress
 from flows.runs.address import tell_addresses
 from infra import services
+from infra.quiet import ServiceError
 from tasks.course import Standing
 from tasks.events import Advanced
 from tasks.tracking.address import run_page
@@ -201,6 +202,36 @@ def test_a_plan_that_cannot_be_made_starts_no_server_and_leaves_nothing(tmp_path
     with pytest.raises(UsageError, match="none: expected scans"):
         launch.run_beside(Output(str(tmp_path / "out")), fail)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_an_output_that_takes_nothing_starts_no_server_and_no_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    def refuse(_: str) -> None:
+        raise AccessError("storage-forbidden", "access", "a refusal", "check it")
+
+    if closed:
+        monkeypatch.setattr(claim, "check_writable", refuse)
+    else:
+        monkeypatch.setattr(space, "free", lambda _: 3 << 20)
+    monkeypatch.setattr(services, "prefect_server", None)  # called, it would fail
+    with pytest.raises(IsovoxError, match="storage-forbidden" if closed else "disk-too-small: expected at most 3 MiB"):
+        launch.run_beside(Output(str(tmp_path / "out")), lambda: pytest.fail("planned"))  # type: ignore[arg-type, return-value]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_log_that_a_dead_server_s_error_names_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def server(state: Path) -> Iterator[str]:
+        (state / "prefect.log").write_text("no room\n")
+        raise ServiceError("service-died", "Prefect running", "exit status 3", f"see {state / 'prefect.log'}")
+        yield ""
+
+    monkeypatch.setattr(services, "prefect_server", server)
+    with pytest.raises(ServiceError, match="service-died") as died:
+        launch.run_beside(Output(str(tmp_path / "out")), lambda: None)  # type: ignore[arg-type, return-value]
+    assert Path(died.value.remedy.removeprefix("see ")).read_text() == "no room\n"
 
 
 def test_a_plan_that_fails_late_ends_the_server_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

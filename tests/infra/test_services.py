@@ -27,7 +27,7 @@ from infra.group.state import State
 from infra.programs import START
 from infra.quiet import ServiceError
 from infra.services import Service, guarded, local_state, prefect_environment, prefect_server, serve_ui
-from tasks.tracking.tracker import make_database
+from tasks.tracking.database import make_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,6 +149,13 @@ def test_a_server_that_dies_says_its_last_words(serve: Callable[[str], Service])
     with pytest.raises(
         ServiceError, match=r"service-died: expected Test running, but got exit status 1, no such thing\. See .*test\.log"
     ):
+        service.wait_healthy(20)
+
+
+def test_a_server_that_dies_on_a_full_disk_says_so(serve: Callable[[str], Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    service = serve("raise SystemExit(3)")
+    monkeypatch.setattr(services.space, "is_full", lambda path: path == service.log)
+    with pytest.raises(ServiceError, match=rf"but got exit status 3, no word, and a full disk at {service.log.parent}\. See"):
         service.wait_healthy(20)
 
 

@@ -203,7 +203,7 @@ class Store:
             got = f"{len(missing)} of them missing ({missing[0]} …)"
             raise StoreError("image-unfinished", f"all {len(blocks)} blocks of {path}", got, "write them before the marker")
         if not files.is_remote(self.uri):
-            _remove_partials(Path(self.uri, path))
+            remove_partials(Path(self.uri, path))
         attributes = files.read_json(files.join(self.uri, path, NODE))["attributes"]
         attributes["isovox"]["digest"] = digest
         attributes["isovox"]["attrs"] |= attrs or {}
@@ -367,7 +367,7 @@ class Store:
         return True
 
 
-def _remove_partials(folder: Path) -> None:
-    """Remove what killed writers left: Zarr writes a ``*.partial`` beside each object and renames it."""
+def remove_partials(folder: Path) -> None:
+    """Remove what killed writers left below a folder: Zarr writes a ``*.partial`` beside each object, and renames it."""
     for path in folder.rglob("*.partial"):
         path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from core.errors import InputError
+from core.errors import AccessError, InputError
 from core.io import files
 from core.io.derivatives import DESC, allowed, derivative_stem, is_restored
 from core.io.inventory.entries import DESCRIPTION, Listing
@@ -77,6 +77,7 @@ class _Sidecars:
         self._root = root
         self._folders: dict[str, list[tuple[str, Entities]]] = {}
         self._content: dict[str, Any] = {}
+        self._closed: AccessError | None = None
         for path in paths:
             if path.endswith(".json") and path != DESCRIPTION and "suffix" in (entities := entities_of(path)):
                 self._folders.setdefault(str(PurePosixPath(path).parent), []).append((path, entities))
@@ -85,10 +86,19 @@ class _Sidecars:
         if path not in self._content:
             try:
                 self._content[path] = sidecar_at(files.join(self._root, path))
-            except PermissionError as error:  # of an object on S3
-                wanted = f"JSON in {files.name_of(path)}"
-                raise InputError("sidecar-unreadable", wanted, "no permission", "check its permissions") from error
+            except AccessError as error:  # of an object on S3
+                self._closed = error
+                raise InputError("sidecar-unreadable", error.wanted, error.got, error.remedy) from error
         return self._content[path]
+
+    def check_access(self) -> None:
+        """Refuse a storage that gave none of the files which were asked for: it is closed, not a scan or two of it.
+
+        Raises:
+            AccessError: it.
+        """
+        if self._closed and not self._content:
+            raise self._closed
 
     def of(self, path: str, entities: Entities) -> dict[str, Any]:
         """Metadata of a scan from all JSON files that apply to it, the nearest last."""
@@ -129,6 +139,7 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
 
     Raises:
         UsageError: as ``Filters.keep``.
+        AccessError: a storage that gives none of its sidecars.
     """
     discovery = Discovery()
     discovery.ledger.unread = listing.unread
@@ -151,6 +162,7 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
             discovery.leave(image.files, left[scan.path])
         else:
             _take(root, image, entities, sidecars, discovery)
+    sidecars.check_access()
     return discovery
 
 

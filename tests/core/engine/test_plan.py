@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import core
 from core.engine import planning
-from core.engine.fit import check_fits, check_not_mixed
+from core.engine.fit import RECORDS, check_fits, check_not_mixed, check_room
 from core.engine.plan import CohortPlan, MaskImage, Refusal, ScanPlan, Way, Weights
 from core.engine.planning import complete
 from core.errors import GridError, PlanError
@@ -143,6 +143,12 @@ def test_what_cannot_fit_is_refused_naming_the_worst() -> None:
     with pytest.raises(PlanError, match="disk-too-small"):  # of the scans alone: their records want room too
         check_fits(made, memory=1 << 40, disk=made.forecast.disk)
     check_fits(made, memory=1 << 40, disk=1 << 40)
+
+
+def test_a_disk_without_room_for_the_records_of_a_run_is_refused() -> None:
+    with pytest.raises(PlanError, match=r"disk-too-small: expected at most 3 MiB on disk, but got a forecast of 32 MiB for the"):
+        check_room(3 << 20)
+    check_room(RECORDS)
 
 
 def test_mixed_settings_are_refused_unless_all_are_made_anew() -> None:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from core.errors import UsageError
-from core.io import bids, derivatives
+from core.errors import AccessError, UsageError
+from core.io import bids, derivatives, files
 from core.io.bids import Refused, Source
 from core.io.derivatives import derivative_stem, map_stem
+from core.io.layouts import bids as layout
 from core.settings.scans import Selection
 
 
@@ -234,6 +235,24 @@ def test_a_sidecar_that_is_no_json_refuses_its_scan(tmp_path):
     found = bids.discover(root)
     assert codes(found) == {"sub-01_T1w.nii.gz": "sidecar-unreadable"}
     assert set(sources(found)) == {"sub-01_T2w"}
+
+
+def test_of_a_closed_storage_the_input_is_refused_and_of_closed_sidecars_their_scans(tmp_path, monkeypatch):
+    root = lay_out(tmp_path, *(f"sub-0{n}/anat/sub-0{n}_T1w.{kind}" for n in (1, 2) for kind in ("nii.gz", "json")))
+    closed = ["sub-01_T1w.json", "sub-02_T1w.json"]
+
+    def read(uri):
+        if files.name_of(uri) in closed:
+            raise AccessError("storage-forbidden", f"access to {uri}", "a refusal by the bucket data", "check AWS_PROFILE")
+        return {}
+
+    monkeypatch.setattr(layout, "sidecar_at", read)
+    with pytest.raises(UsageError, match=r"input-forbidden: expected access to .*, but got a refusal .*\. Check AWS_PROFILE"):
+        bids.discover(root)
+    closed.pop()
+    found = bids.discover(root)
+    assert codes(found) == {"sub-01_T1w.nii.gz": "sidecar-unreadable"}
+    assert set(sources(found)) == {"sub-02_T1w"}
 
 
 def test_a_folder_keeps_like_names_in_different_folders_apart(tmp_path):

@@ -80,7 +80,7 @@ def test_a_public_bucket_is_read_without_a_signature_and_not_written(who, reques
             "stranger",
             r"storage-forbidden: expected access to s3://tests/.*, but got a refusal by the bucket tests\. Check AWS_PROFILE",
         ),
-        ("asked", r"storage-forbidden: .*asked without a signature .*unset ISOVOX_S3_ANONYMOUS"),
+        ("asked", r"storage-forbidden: .*asked without a signature .*Unset ISOVOX_S3_ANONYMOUS"),
     ],
 )
 def test_a_closed_bucket_says_why_it_is_and_what_to_do(who, said, request):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tasks.registry.resolve import EXPERIMENT
+from tasks.tracking.database import make_database
 from tasks.tracking.deleted import drop, kept_of
-from tasks.tracking.tracker import experiment_id, make_database
+from tasks.tracking.tracker import experiment_id
 
 
 @pytest.mark.slow

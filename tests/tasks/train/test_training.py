@@ -29,7 +29,7 @@ from core.training.data.split import split_subjects
 from core.training.objectives.base import Objective
 from core.training.objectives.regression import Regression
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained, pairs
-from tasks.tracking.tracker import make_database
+from tasks.tracking.database import make_database
 from tasks.train import intake, run_log, training
 from tasks.train.intake import Place
 from tasks.train.training import Learning
