@@ -11,11 +11,12 @@ import pytest
 
 from core.harmonize.features import NAMES
 from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.sites import Accuracy
 from core.harmonize.tables.table import Features
 from core.harmonize.tables.variance import explained
 from tasks.report import harmonize
 from tasks.report.citation import Citation
-from tasks.report.harmonize import ByCombat, _histograms, _keys, write_page
+from tasks.report.harmonize import ByCombat, Telling, _histograms, _keys, write_page
 from tasks.report.shares import Verdict, _judge, shares_of
 from tests.core.harmonize.tables.sites import cohort
 from tests.tasks.report.test_report import Page
@@ -256,3 +257,31 @@ def test_empty_histograms_are_drawn_as_nothing() -> None:
 )
 def test_verdicts(factor: str, mean: tuple, sure: tuple, verdict: tuple) -> None:
     assert _judge(factor, mean, sure) == Verdict(*verdict)
+
+
+def test_a_handful_of_scans_shows_nothing_either_way(tmp_path: Path) -> None:
+    """Each scan is told rightly, as by chance one time in twenty: no success, and said so in the headline too."""
+    differing = cohort({"a": 4, "b": 4}, features=3, shifts={"a": 0.0, "b": 9.0})
+    before = replace(differing, names=NAMES[:3], covariates={})
+    found = harmonize.site_accuracy(before, seed=0, permutations=99)
+    assert found.balanced == 1
+    text = page_of(tmp_path, before, before)
+    assert '<span class="verdict">too few scans to say</span>' in text
+    assert ">not told<" not in text
+    assert "too few scans to say whether the site can still be told from the volumes." in text
+
+
+@pytest.mark.parametrize(
+    ("balanced", "interval", "null", "p", "verdict"),
+    [
+        (1.0, (1.0, 1.0), (0.2, 0.8), 0.01, ("told", False)),
+        (0.7, (0.55, 0.85), (0.3, 0.7), 0.06, ("too few scans to say", None)),  # the interval lies above chance
+        (0.0, (0.0, 0.0), (0.0, 1.0), 1.0, ("too few scans to say", None)),  # by chance all may be right
+        (0.55, (0.45, 0.65), (0.4, 0.6), 0.2, ("not told", True)),
+        (0.3, (0.2, 0.51), (0.4, 0.6), 1.0, ("below chance", None)),
+        (0.41, (0.35, 0.47), (0.4, 0.6), 0.99, ("below chance", None)),
+    ],
+)
+def test_a_site_is_not_told_only_where_enough_scans_say_so(balanced, interval, null, p, verdict) -> None:
+    found = Accuracy(("a", "b"), (), 8, 4, balanced, 0.5, null, p, ((4, 0), (0, 4)), interval)
+    assert Telling("volumes after", "linear", "", found).verdict == Verdict(*verdict)
