@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import FeaturesError
-from core.harmonize.features import of_volumes
+from core.harmonize.features import kinds, of_volumes
 from core.harmonize.tables.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
 from core.harmonize.tables.table import Features, Values
 from core.harmonize.tables.variance import giving
@@ -78,12 +78,14 @@ class ByCombat:
             or the given one.
         given: whether by a model of before, to which these scans were nothing.
         intercept: whether each person has an intercept.
+        changed: features that are not in the table as they were.
     """
 
     preserve: Sequence[str] = ("age", "sex")
     fit: Fit | None = None
     given: bool = False
     intercept: bool = False
+    changed: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def write_page(
         notes=notes,
         citation=citation,
         scans=len(after),
-        features=len(after.names),
+        features=kinds(after.names if between is None else how.changed),
         preserve=how.preserve,
         intercept=how.intercept,
         combat=between is not None,

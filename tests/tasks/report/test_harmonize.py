@@ -67,7 +67,9 @@ def test_what_is_the_restorations_tells_no_site_of_the_volumes(tmp_path: Path) -
     text = page_of(tmp_path, before, before)
     share = round(100 * harmonize.site_accuracy(before.only(NAMES[:3]), seed=0).balanced)
     assert f"told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
-    assert "<dt>Features</dt><dd>3</dd>" in text
+    assert "<dt>Features</dt><dd>3 of the image</dd>" in text
+    text = page_of(tmp_path, before, before, between=before, combat=ByCombat(changed=before.names))
+    assert "that ComBat changed</dt><dd>3 of the image and 1 of the restoration&#39;s quality</dd>" in text
 
 
 def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
@@ -77,10 +79,13 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     share = round(100 * harmonize.site_accuracy(before, seed=0).balanced)
     assert share >= 90
     assert f"From the volumes a linear classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
-    assert f"before and of {share}\N{NO-BREAK SPACE}%" in text  # no table makes the volumes better
+    assert f"before and of {share}\N{NO-BREAK SPACE}% after (a random forest" in text  # no table makes the volumes better
     assert "from the table after ComBat it told" in text
     assert re.search(r"What still gives the site away in the volumes: <code>.*\(the site explains \d+ % of the variance", text)
     forest = round(100 * harmonize.site_accuracy(before, classifier="forest", seed=0).balanced)
+    names = re.findall(r'<text class="name" x="12" y="([\d.]+)"', text.partition("</svg>")[0])
+    chance = re.findall(r'<line class="limit" .*y1="([\d.]+)" y2="([\d.]+)"', text.partition("</svg>")[0])
+    assert [(float(y) + 3, float(y) + 17) for y in names] == [(float(top), float(end)) for top, end in chance]  # below each name
     assert f"(a random forest {forest}\N{NO-BREAK SPACE}% and" in text
     assert "guessing among 3 sites gives 33\N{NO-BREAK SPACE}%." in text
     assert '<span class="verdict pass">gone</span>' in text
