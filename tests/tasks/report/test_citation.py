@@ -108,8 +108,10 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
     for words in (
         "by the cohort's mean deciles (Nyúl) [4, 5], fitted on the scans of all sites",
         "what N4 finds of a bias field beyond the reference's was taken away [3]; what lies beyond a rough brain mask",
-        "taken out of 2 features (1 of the image and 1 of the restoration's quality) by ComBat [6, 7]: "
-        "the effects of age preserved, the sites' effects drawn together",
+        (
+            "taken out of 2 features (1 of the image and 1 of the restoration's quality) by ComBat [6, 7]: "
+            "the effects of age preserved, the sites' effects drawn together"
+        ),
         "out of each voxel (4 mm) by ComBat [6, 7].",
         "1 scan could not be restored or measured; 3 scans were rejected by rating and left out",
         whole.sha256[:12],
