@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -310,7 +309,9 @@ def figures_of(rows: Sequence[Score]) -> dict[str, float]:
 
 
 def _send(client: Any, run_id: str, out: str) -> None:
+    from tasks.tracking.copies import send
+
     if files.is_remote(out):
         return
     for name in ("scores.csv", "summary.csv", "comparisons.csv", PAGE):
-        client.log_artifact(run_id, str(Path(out, name)))
+        send(client, run_id, files.join(out, name))
