@@ -63,9 +63,9 @@ class Accuracy:
     def undecided(self) -> bool:
         """Whether there are too few scans to say: the site may be told, and no p of theirs could show it.
 
-        That is where the interval lies above chance, or where one deal at random in forty tells every scan rightly.
+        That is where the interval lies above chance, or holds all scans told rightly, or one deal at random in forty does so.
         """
-        return not self.told and (self.interval[0] > self.chance or self.null[1] >= 1)
+        return not self.told and (self.interval[0] > self.chance or max(self.interval[1], self.null[1]) >= 1)
 
     @property
     def below(self) -> bool:

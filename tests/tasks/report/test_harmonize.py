@@ -281,6 +281,7 @@ def test_a_handful_of_scans_shows_nothing_either_way(tmp_path: Path) -> None:
     [
         (1.0, (1.0, 1.0), (0.2, 0.8), 0.01, ("told", False)),
         (0.7, (0.55, 0.85), (0.3, 0.7), 0.06, ("too few scans to say", None)),  # the interval lies above chance
+        (0.75, (0.37, 1.0), (0.11, 0.88), 0.21, ("too few scans to say", None)),  # it may be that all are told
         (0.0, (0.0, 0.0), (0.0, 1.0), 1.0, ("too few scans to say", None)),  # by chance all may be right
         (0.55, (0.45, 0.65), (0.4, 0.6), 0.2, ("not told", True)),
         (0.3, (0.2, 0.51), (0.4, 0.6), 1.0, ("below chance", None)),
