@@ -7,7 +7,7 @@ The restored image x, seen again through the acquisition A, ought to be the meas
     fit by -grad y     displacement in mm                                     a shift, half a voxel of it
     mean(A x)/mean(y)  gain                                                   a scaling
 
-Beside these: finite values, the measured range, the head's volume, gradients at the faces of tiles; and, where cubic
+Beside these: finite values, the measured range, the volume of head or brain, gradients at the faces of tiles; and, where cubic
 interpolation is at hand, how A x - y and the image's detail compare with its (``core.engine.against_cubic``).
 """
 
@@ -81,7 +81,7 @@ CHECKS = (
     Check("gain_error", "max_gain_error", "error of the gain", "%"),
     Check("overshoot", "max_overshoot", "values beyond the measured range", "%"),
     Check("seam", "max_seam", "gradient across tile faces, relative to elsewhere"),
-    Check("volume_change", "max_volume_change", "change of the head's volume", "%"),
+    Check("volume_change", "max_volume_change", "change of the volume of head or brain", "%"),
     Check("consistency_ratio", "max_consistency_ratio", "consistency relative to cubic interpolation's"),
     Check("slice_ratio", "max_slice_ratio", "consistency of a slice relative to cubic interpolation's"),
     Check("cluster_ratio", "max_cluster_ratio", "largest cluster of differences relative to cubic interpolation's"),

@@ -34,6 +34,7 @@ class Metric:
         places: digits after the point.
         meaning: in a sentence.
         higher: whether more is better.
+        nominal: the value that is best, where less and more are both worse; None where ``higher`` says it.
     """
 
     name: str
@@ -41,6 +42,14 @@ class Metric:
     places: int
     meaning: str
     higher: bool = True
+    nominal: float | None = None
+
+    def merit(self, value: float) -> float:
+        """How good a value is, as the tables show it; more is better."""
+        shown = round(value, self.places)
+        if self.nominal is not None:
+            return -round(abs(shown - self.nominal), self.places)
+        return shown if self.higher else -shown
 
 
 @dataclass(frozen=True)

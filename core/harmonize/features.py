@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +114,13 @@ def of_volumes(features: Features) -> Features:
     """Without the ``RESTORATION`` features: they are of the scan as it was measured, and no step on volumes changes them."""
     others = {feature.name for feature in RESTORATION}
     return features.only([name for name in features.names if name not in others])
+
+
+def kinds(names: Collection[str]) -> str:
+    """How many features are of the image and how many say how well the scan was restored, in words."""
+    quality = len({feature.name for feature in RESTORATION}.intersection(names))
+    image = f"{len(names) - quality} of the image"
+    return f"{image} and {quality} of the restoration's quality" if quality else image
 
 
 def _volumes(tissues: Tissues, brain: Array, within: Kept, grid: Grid) -> dict[str, float]:

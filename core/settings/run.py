@@ -76,7 +76,7 @@ class QualityThresholds(Settings):
         1.0, gt=0, title="Overshoot", description="how far voxels leave the measured range, relative to it"
     )
     max_seam: float = Field(1.1, gt=0, title="Seam score", description="mean gradient across tile faces relative to elsewhere")
-    max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the head's volume")
+    max_volume_change: float = Field(0.05, gt=0, title="Volume", description="relative change of the volume of head or brain")
     max_consistency_ratio: float = Field(
         2.2, gt=0, title="Consistency against cubic", description="RMS of A x - y over that of cubic interpolation of the scan"
     )

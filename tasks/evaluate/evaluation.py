@@ -46,7 +46,7 @@ from tasks.evaluate.probing import other_truth, probed, restored_by
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
-SAID = ("person", "contrast", "spacing")  # of a row, which rows of before do not all say
+SAID = ("person", "contrast", "spacing", "chosen")  # of a row, which rows of before do not all say
 VERSION = 2  # of the figures: a change of their definition scores anew
 
 State = Literal["done", "failed"]
@@ -62,6 +62,7 @@ class Score(Settings):
         contrast: BIDS suffix of the scan, with its contrast agent where it tells one; empty where it has none.
         spacing: distance of the scan's slices, mm.
         method: label of the method.
+        chosen: name of the method that restored the scan, where ``method`` is a choice among several.
         model: of a learned method; name and version.
         state: done or failed.
         code: of the fault.
@@ -79,6 +80,7 @@ class Score(Settings):
     contrast: str = ""
     spacing: float | None = None
     method: str
+    chosen: str = ""
     model: str = ""
     state: State = "done"
     code: str = ""
@@ -313,7 +315,8 @@ def _row(case: Case, candidate: Candidate) -> Score:
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
-    row = _row(evaluation.case, candidate).model_copy(update={"spacing": evaluation.spacing})
+    by = {"chosen": candidate.method if why else ""}
+    row = _row(evaluation.case, candidate).model_copy(update={"spacing": evaluation.spacing, **by})
     note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
     digest = evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")

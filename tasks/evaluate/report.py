@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,13 +74,13 @@ def write_own(settings: EvaluationSettings, rows: Sequence[Score]) -> list[str]:
     return list(texts)
 
 
-def _best(lines: Sequence[Summary], metric: Metric) -> str:
-    """The method with the best mean among those that have the most scans."""
+def _best(lines: Sequence[Summary], metric: Metric) -> set[str]:
+    """The methods whose mean reads as the best among those that have the most scans; none where all of these read alike."""
     most = max((line.scans for line in lines), default=0)
-    rated = [(line.means[metric.name], line.method) for line in lines if metric.name in line.means and line.scans == most]
-    if not rated:
-        return ""
-    return (max if metric.higher else min)(rated, key=lambda rating: rating[0])[1]
+    rated = {line.method: line.means[metric.name] for line in lines if metric.name in line.means and line.scans == most}
+    merits = {method: metric.merit(mean) for method, mean in rated.items()}
+    best = {method for method, merit in merits.items() if merit == max(merits.values())}
+    return best if len(best) < len(merits) else set()
 
 
 def _shown(rows: Sequence[Score]) -> list[Metric]:
@@ -111,7 +110,7 @@ def _lines_of(
     def cell(line: Summary, metric: Metric) -> Cell:
         losers = won.get((line.method, metric.name), [])
         why = f"significantly better than {', '.join(losers)}" if losers else ""
-        return Cell(line.text(metric), line.method == best[metric.name], " ".join(letter[name] for name in losers), why)
+        return Cell(line.text(metric), line.method in best[metric.name], " ".join(letter[name] for name in losers), why)
 
     return [
         Line(
@@ -145,8 +144,8 @@ def _values(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, dict[
     return values_by_title
 
 
-def _best_of_plots(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, str]:
-    """The best method by a box plot's title."""
+def _best_of_plots(rows: Sequence[Score], metrics: Sequence[Metric]) -> dict[str, set[str]]:
+    """The best methods by a box plot's title."""
     summed = {degradation: summaries(some) for degradation, some in by_degradation(rows).items()}
     return {_titled(metric, name): _best(lines, metric) for metric in metrics for name, lines in summed.items()}
 
@@ -310,7 +309,9 @@ def figures_of(rows: Sequence[Score]) -> dict[str, float]:
 
 
 def _send(client: Any, run_id: str, out: str) -> None:
+    from tasks.tracking.copies import send
+
     if files.is_remote(out):
         return
     for name in ("scores.csv", "summary.csv", "comparisons.csv", PAGE):
-        client.log_artifact(run_id, str(Path(out, name)))
+        send(client, run_id, files.join(out, name))

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 
 from core import __version__
+from core.evaluation.metrics.significance import LEVEL
 from core.methods import registry
 from core.methods.family import Reference
 from core.settings.evaluate import EvaluationSettings
-from tasks.evaluate.comparisons import PairwiseComparison
+from tasks.evaluate.comparisons import PairwiseComparison, too_few
 from tasks.evaluate.evaluation import Score
-from tasks.evaluate.tables import metric_names, metrics_of
+from tasks.evaluate.tables import by_method, metric_names, metrics_of
 from tasks.report.citation import Citation, Numbers, cited, counted, ran_on, titled
 
 SSIM = Reference(
@@ -33,12 +34,18 @@ PAPERS = {"ssim": (SSIM,), "ms_ssim": (MS_SSIM,), "ms_ssim_minmax": (MS_SSIM,), 
 
 def _methods(settings: EvaluationSettings, rows: Sequence[Score], numbers: Numbers) -> str:
     parts = []
-    for label, model in dict.fromkeys((row.method, row.model) for row in rows):
+    for label, own in by_method(rows).items():
         name = registered(label)
         options = {key: value for key, value in settings.method_options.items() if key.partition(".")[0] == name}
-        described = titled(name, numbers) + (", as " + label if label != name else "")
-        parts.append(described + (f", model {model}" if model else "") + (f", {json.dumps(options)}" if options else ""))
+        restored = " and ".join(dict.fromkeys(_restored_by(row, numbers) for row in own))
+        described = f"{name}, which chose {restored}" if own[0].chosen else restored
+        parts.append(described + (f", as {label}" if label != name else "") + (f", {json.dumps(options)}" if options else ""))
     return f"Methods: {'; '.join(parts)}." if parts else ""
+
+
+def _restored_by(row: Score, numbers: Numbers) -> str:
+    """The method and model behind a row, of a choice among several those that it chose."""
+    return titled(row.chosen or registered(row.method), numbers) + (f", model {row.model}" if row.model else "")
 
 
 def registered(label: str) -> str:
@@ -59,11 +66,13 @@ def _scored(rows: Sequence[Score]) -> str:
 
 
 def _compared(pairs: Sequence[PairwiseComparison]) -> str:
-    if not pairs:
+    """By which rule a method is called better; nothing where the persons are too few for any to be."""
+    if not pairs or too_few(pairs):
         return ""
     return (
-        f"Pairs of methods were compared on the same persons, whose scans were averaged, by permutation tests with p adjusted "
-        f"after Holm over all {len(pairs)} comparisons."
+        "Pairs of methods were compared on the same persons, whose scans were averaged. One is called better where the 95 % "
+        "interval of the mean difference by Student's t excludes 0 and p of the sign-flip permutation test, adjusted after Holm "
+        f"over all {len(pairs)} comparisons, is below {LEVEL:g}."
     )
 
 

@@ -53,6 +53,13 @@ class Adjusted:
         """Of the harmonised scans that ComBat took, as they were measured; of all where it took none."""
         return self.after if self.adjusted is None else _same_scans(self.after, self.adjusted)
 
+    @property
+    def changed(self) -> list[str]:
+        """The features that ComBat changed: without those that are in its table as they were."""
+        if self.adjusted is None or self.combat is None:
+            return []
+        return [name for name in self.adjusted.names if name not in self.combat.get("feature_flags", {})]
+
     def lines(self) -> list[str]:
         """For a terminal."""
         return [f"{name}: {value:.3g}" for name, value in self.figures.items()] + [f"note: {note}" for note in self.notes]
@@ -175,7 +182,7 @@ def report(
         kept_effects = [term["name"] for term in adjusted.combat["terms"]]
         fit = None if adjusted.given else by_combat(settings.preserve, **settings.combat_options)
         intercept = adjusted.combat.get("ratio") is not None
-        way = ByCombat(kept_effects, fit, given=adjusted.given, intercept=intercept)
+        way = ByCombat(kept_effects, fit, given=adjusted.given, intercept=intercept, changed=adjusted.changed)
         about |= {"between": adjusted.volumes, "combat": way}
     histograms = tables.histograms_before(members), tables.histograms_after(members)
     write_page(settings.out, before, after, *histograms, _reasons(flags, adjusted.flags), **about)

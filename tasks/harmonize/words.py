@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from core import __version__
 from core.engine.records import ScanRecord
+from core.harmonize.features import kinds
 from core.harmonize.model import Harmonizer
 from core.methods.family import Reference
 from core.settings.harmonize import HarmonizeSettings
@@ -85,7 +86,7 @@ def _features(harmonizer: Harmonizer, settings: HarmonizeSettings, adjusted: Adj
         how += ["effects on the spread preserved too"] if settings.spread else []
         how += ["age as a cubic spline"] if settings.smooth_age else []
         how += ["an intercept for each person"] if settings.person_intercept else []
-    count = counted(len(adjusted.adjusted.names), "image feature")
+    count = f"{counted(len(adjusted.changed), 'feature')} ({kinds(adjusted.changed)})"
     return f"What is the sites' was taken out of {count} by ComBat{numbers.of((JOHNSON, FORTIN))}: {', '.join(how)}."
 
 

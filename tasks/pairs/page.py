@@ -9,7 +9,7 @@ import numpy as np
 
 from core.evaluation.pairing import MEASURES, Pair, Stacks
 from core.geometry.grid import Array, Grid
-from tasks.report.pages import PLACED, render
+from tasks.report.pages import PLACED, SPOKEN, render
 from tasks.report.pictures import PLANES, Pixels, data_uri
 
 
@@ -43,7 +43,13 @@ def page(stacks: Stacks, pairs: Sequence[Pair], about: dict[str, Any], coarse: G
     plane = next(plane for plane in PLANES if plane.axis == stacks.axis)
     sides = list(zip(plane.sides, PLACED, strict=True))
     facts = {"about": about, "measures": MEASURES, "sizes": sizes, "sides": sides, "plane": plane.name}
+    facts |= {"first": SPOKEN[plane.ends[0]], "components": _components(about["rules"]["dimension"])}
     return render("pairs.html", data=data, oblique=coarse.oblique, **facts)
+
+
+def _components(dimension: float) -> str:
+    """How many principal components slices are compared by, in words."""
+    return f"as many as hold {100 * dimension:g} % of the variance" if dimension < 1 else f"{dimension:g}"
 
 
 def _grey(plane: Array) -> Pixels:

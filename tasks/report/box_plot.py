@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,13 +58,13 @@ class BoxPlot:
         return self.height - FOOT
 
 
-def box_plot(title: str, values: Mapping[str, Sequence[tuple[str, float]]], best: str) -> BoxPlot:
+def box_plot(title: str, values: Mapping[str, Sequence[tuple[str, float]]], best: Collection[str]) -> BoxPlot:
     """How a metric is distributed over the scans, by method.
 
     Args:
         title: of the metric.
         values: finite; scan and value by method, at least one of each.
-        best: the method to stand out.
+        best: the methods to stand out.
     """
     every = [value for each in values.values() for _, value in each]
     gap = (max(every) - min(every)) * 0.05 or abs(max(every)) * 0.05 or 1.0
@@ -73,7 +73,7 @@ def box_plot(title: str, values: Mapping[str, Sequence[tuple[str, float]]], best
     def across(value: float) -> float:
         return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
-    rows = [_row(name, each, n, across, best=name == best) for n, (name, each) in enumerate(values.items())]
+    rows = [_row(name, each, n, across, best=name in best) for n, (name, each) in enumerate(values.items())]
     text = f"{title} by method: " + "; ".join(row.text for row in rows)
     return BoxPlot(title, text, ticks(low, high), rows, TOP + ROW * len(rows) + FOOT)
 

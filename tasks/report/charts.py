@@ -80,7 +80,12 @@ def ticks(low: float, high: float) -> list[Tick]:
     step = _round_step(high - low)
     values = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [Tick(across(float(value), low, high), f"{value + 0.0:,.{digits}f}") for value in values]
+    return [Tick(across(float(value), low, high), signed(f"{value + 0.0:,.{digits}f}")) for value in values]
+
+
+def signed(text: str) -> str:
+    """The text of a number, with a true minus sign."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def across(value: float, low: float, high: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +74,7 @@ class EvaluationView:
         columns: title and meaning of each metric in the table.
         lines: of the table.
         values: scan and value by method, by title of the metric; for the box plots.
-        best: method with the best mean, by title of the metric.
+        best: methods with the best mean, by title of the metric.
         comparisons: of pairs of methods: metric, a, b, scans, difference, interval, p, p after Holm, which is better.
         notes: what to know of the table.
         failures: scan, method and reason.
@@ -88,7 +88,7 @@ class EvaluationView:
     columns: Sequence[tuple[str, str]]
     lines: Sequence[Line]
     values: Mapping[str, Mapping[str, Sequence[tuple[str, float]]]]
-    best: Mapping[str, str]
+    best: Mapping[str, Collection[str]]
     comparisons: Sequence[tuple[str, ...]]
     notes: Sequence[str]
     failures: Sequence[tuple[str, str, str]]
@@ -159,7 +159,7 @@ def _pictures(detail: Detail) -> dict[str, Any]:
 
 def box_plots(view: EvaluationView) -> list[BoxPlot]:
     """A box plot a metric."""
-    return [box_plot(title, values, view.best.get(title, "")) for title, values in view.values.items() if values]
+    return [box_plot(title, values, view.best.get(title, ())) for title, values in view.values.items() if values]
 
 
 def evaluation_page(view: EvaluationView) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import FeaturesError
-from core.harmonize.features import of_volumes
+from core.harmonize.features import kinds, of_volumes
 from core.harmonize.tables.sites import Accuracy, Classifier, by_combat, of_covariates, site_accuracy
 from core.harmonize.tables.table import Features, Values
 from core.harmonize.tables.variance import giving
@@ -19,7 +19,7 @@ from core.io import files
 from tasks.report.charts import LEFT, RIGHT, WIDTH, Chart, Curve, across, ticks, up
 from tasks.report.citation import Citation
 from tasks.report.pages import number, render
-from tasks.report.shares import TITLES, shares_of
+from tasks.report.shares import TITLES, Verdict, shares_of
 
 PAGE = "report.html"
 KEYS = 8  # colours of sites
@@ -57,11 +57,15 @@ class Telling:
     drawn: bool = True
 
     @property
-    def verdict(self) -> str:
-        """In words."""
+    def verdict(self) -> Verdict:
+        """What was found, and whether it is good; neither where it shows nothing."""
         if self.found is None:
-            return "not tried"
-        return "told" if self.found.told else "below chance" if self.found.balanced < self.found.null[0] else "not told"
+            return Verdict("not tried", None)
+        if self.found.told:
+            return Verdict("told", good=False)
+        if self.found.undecided:
+            return Verdict("too few scans to say", None)
+        return Verdict("below chance", None) if self.found.below else Verdict("not told", good=True)
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,14 @@ class ByCombat:
             or the given one.
         given: whether by a model of before, to which these scans were nothing.
         intercept: whether each person has an intercept.
+        changed: features that are not in the table as they were.
     """
 
     preserve: Sequence[str] = ("age", "sex")
     fit: Fit | None = None
     given: bool = False
     intercept: bool = False
+    changed: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ def write_page(
         notes=notes,
         citation=citation,
         scans=len(after),
-        features=len(after.names),
+        features=kinds(after.names if between is None else how.changed),
         preserve=how.preserve,
         intercept=how.intercept,
         combat=between is not None,
@@ -222,17 +228,24 @@ def _try(name: str, classifier: Classifier, why: str, work: Callable[..., Accura
 
 
 def _lead(tellings: Sequence[Telling], *, table: bool) -> str:
-    """The finding in two sentences: of the volumes, and of the table where there is another."""
+    """The finding: of the volumes, and of the table where there is another; and where the scans are too few for one."""
     before, _, after, _ = (telling.found for telling in tellings[:4])
     if before is None or after is None:
         return "Whether the site can still be told was not tried."
     text = f"From the volumes a linear classifier told the site of {_percent(before.balanced)} of the scans before and of "
-    text += _percent(after.balanced) + _forest(tellings[1], tellings[3]) + "; "
+    text += f"{_percent(after.balanced)} after{_forest(tellings[1], tellings[3])}; "
     if table:
         accuracy = tellings[4].found
         by_table = "was not tried" if accuracy is None else f"it told {_percent(accuracy.balanced)}{_forest(tellings[5])}"
         text += f"from the table after ComBat {by_table}; "
-    return f"{text}guessing among {len(after.sites)} sites gives {_percent(after.chance)}."
+    text += f"guessing among {len(after.sites)} sites gives {_percent(after.chance)}."
+    return text + _undecided({"the volumes": after} | ({"the table": tellings[4].found} if table else {}))
+
+
+def _undecided(accuracies: Mapping[str, Accuracy | None]) -> str:
+    """A sentence that names what there are too few scans for; "" where there are enough."""
+    names = [name for name, accuracy in accuracies.items() if accuracy is not None and accuracy.undecided]
+    return f" These are too few scans to say whether the site can still be told from {' or '.join(names)}." if names else ""
 
 
 def _forest(*tellings: Telling) -> str:

@@ -23,7 +23,7 @@ from core.operators.profile import gap_in_words
 from core.operators.width import SliceWidth
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold
-from tasks.report.charts import Chart, course, distribution, intensities
+from tasks.report.charts import Chart, course, distribution, intensities, signed
 from tasks.report.pictures import PlanePictures, drawing, scan_pictures, thinned
 from tasks.report.views import CohortView, ScanView
 
@@ -43,8 +43,8 @@ TITLES = {
     "ssim_masked": "SSIM in the foreground",
     "nrmse_masked": "NRMSE in the foreground",
     "noise_sd": "noise SD of the measured scan, its units",
-    "volume_mm3": "head in the restored scan, ml",
-    "measured_volume_mm3": "head in the measured scan, ml",
+    "volume_mm3": "head or brain in the restored scan, ml",
+    "measured_volume_mm3": "head or brain in the measured scan, ml",
     "banding": "brightness of even slices over odd ones, %",
     "banding_limit": "banding from which it is taken out, %",
     "banding_removed": "banding that was taken out, %",
@@ -64,7 +64,7 @@ def environment() -> Environment:
     made = Environment(
         loader=PackageLoader("tasks.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters["public"] = public
+    made.filters |= {"public": public, "signed": signed}
     made.globals["version"] = __version__
     return made
 
@@ -76,12 +76,7 @@ def render(template: str, **values: Any) -> str:
 
 def number(value: float | None) -> str:
     """A number, or an en dash for none."""
-    return "–" if value is None else _signed(brief(value))
-
-
-def _signed(text: str) -> str:
-    """The text of a number, with a true minus sign."""
-    return text.replace("-", "\N{MINUS SIGN}")
+    return "–" if value is None else signed(brief(value))
 
 
 def shown(name: str, value: float) -> float:
@@ -116,7 +111,7 @@ def quality_rows(record: ScanRecord, thresholds: QualityThresholds) -> Iterator[
             limit = limit_of(check, record.quality, thresholds)
             value = figures.pop(check.figure)
             bound = f"{'±' if two_sided(check) else '≤'} {check.tell(limit)}"
-            yield QualityRow(check.title, _signed(check.tell(value)), bound, abs(value) <= limit)
+            yield QualityRow(check.title, signed(check.tell(value)), bound, abs(value) <= limit)
     for name, value in figures.items():
         yield QualityRow(title_of(name), number(shown(name, value)), "", passed=True)
 
@@ -209,7 +204,7 @@ def scan_page(view: ScanView) -> str:
 def _about_drawing(rows: list[list[float]]) -> str:
     """What the greys of a small array mean."""
     values = [value for row in rows for value in row]
-    return f"{len(rows)} by {len(rows[0])} values; black is {min(values):.3g}, white {max(values):.3g}"
+    return f"{len(rows)} by {len(rows[0])} values; black is {signed(f'{min(values):.3g}')}, white {signed(f'{max(values):.3g}')}"
 
 
 def _slices(record: ScanRecord) -> str:
@@ -307,7 +302,7 @@ def _cell(record: ScanRecord, name: str, thresholds: QualityThresholds) -> dict[
     value = (record.metrics | record.quality | seconds).get(name)
     if value is None or check is None:
         return {"value": value, "text": number(value), "flagged": False}
-    text = _signed(brief(shown(name, value)))
+    text = signed(brief(shown(name, value)))
     return {"value": value, "text": text, "flagged": abs(value) > limit_of(check, record.quality, thresholds)}
 
 

@@ -52,6 +52,7 @@ LADDER = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)  # ends of colour sca
 COLOURS = np.array(  # blue - black - red, as in "berlin" (Crameri 2018), which the colour-blind tell apart; here truly black at 0
     [[158, 200, 255], [60, 140, 220], [20, 60, 110], [0, 0, 0], [115, 35, 15], [210, 95, 60], [255, 205, 175]], dtype=np.float64
 )
+NEGATIVE = 0.01  # share of voxels below 0 from which they mean something; fewer are noise of the air or ringing
 TOLD = 1 << 22  # voxels that tell of intensities
 THUMB = 128  # pixels, height of a picture of the mosaic
 GAP = 90  # grey between the two
@@ -165,9 +166,10 @@ def thinned(shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
 
 
 def window_of(view: Pictured) -> Window:
-    """From 0, or the lowest value where there are negative ones, to nearly the highest of the measured scan."""
+    """From 0, or the lowest value where a hundredth are negative, to nearly the highest of the measured scan."""
     source = view.source[thinned(view.source.shape)]
-    low, high = min(0.0, float(source.min())), float(np.percentile(source, WHITE)) or 1.0
+    low = float(source.min()) if np.count_nonzero(source < 0) >= NEGATIVE * source.size else 0.0
+    high = float(np.percentile(source, WHITE)) or 1.0
     inside = source[source > foreground_threshold(source) / 2]
     middle = (float(np.median(inside)) - low) / (high - low) if inside.size else 1.0
     return Window(low, high, round(min(max(MIDDLE / middle, 1.0), 3.0), 1))

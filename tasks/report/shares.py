@@ -117,4 +117,4 @@ def _plot(name: str, names: Sequence[str], stages: Sequence[Shares]) -> BoxPlot 
         for label, shares in zip(names, stages, strict=True)
         if shares
     }
-    return box_plot(f"{name.capitalize()}, %", values, names[-1]) if values else None
+    return box_plot(f"{name.capitalize()}, %", values, {names[-1]}) if values else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import tempfile
 import threading
 import time
 import uuid
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from core.engine.records import ScanRecord
 from core.io import files
 from tasks.tracking.address import run_page, without_password
+from tasks.tracking.copies import send
 from tasks.tracking.database import SCHEME, hush, make_database
 from tasks.tracking.events import CohortClosed, CohortOpened, Event, ReportWritten, ScanEnded, Status, read_event, to_line
 
@@ -298,13 +298,7 @@ class _Book:
 
     def _files(self, run_id: str, uris: Iterable[str]) -> None:
         for uri in uris:
-            if files.is_remote(uri):
-                with tempfile.TemporaryDirectory() as folder:
-                    local = Path(folder, files.name_of(uri))
-                    local.write_bytes(files.read_bytes(uri))
-                    self._client.log_artifact(run_id, str(local))
-            elif Path(uri).exists():  # one that was removed since cannot be sent
-                self._client.log_artifact(run_id, uri)
+            send(self._client, run_id, uri)
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:

@@ -495,6 +495,7 @@ def test_folders_that_are_not_looked_into_are_named(tmp_path):
     (root / "out" / "isovox" / "plan.json").write_text("{}")
     found = survey(str(root), out=str(root / "mine"))
     assert set(found.ledger.unread) == {"derivatives", "sourcedata", ".git", "x.zarr", "out"}
+    assert found.ledger.unread["derivatives"] == "results"  # its own as well as others'
     assert {one.key for one in found.scans} == {"sub-01_T1w"}
 
 

@@ -59,6 +59,19 @@ class Accuracy:
         """Whether the site is told better than by chance (p below 0.05)."""
         return self.p < LEVEL
 
+    @property
+    def undecided(self) -> bool:
+        """Whether there are too few scans to say: the site may be told, and no p of theirs could show it.
+
+        That is where the interval lies above chance, or holds all scans told rightly, or one deal at random in forty does so.
+        """
+        return not self.told and (self.interval[0] > self.chance or max(self.interval[1], self.null[1]) >= 1)
+
+    @property
+    def below(self) -> bool:
+        """Whether the site is told less often than by chance, which happens where its means were made equal."""
+        return self.balanced < self.null[0] or self.interval[1] < self.chance
+
 
 def site_accuracy(
     features: Features,

@@ -15,7 +15,7 @@ from core.errors import InputError
 from core.io import files, s3
 
 START = 1024  # bytes that are looked at of a file whose name explains nothing
-UNREAD = {"derivatives": "results of others", "sourcedata": "sources of the dataset"}  # at the top, and beside a description
+UNREAD = {"derivatives": "results", "sourcedata": "sources of the dataset"}  # at the top, and beside a description
 OURS = ("plan.json", "cohort.zarr")  # in the folder "isovox" of an output
 DESCRIPTION = "dataset_description.json"
 BY_EXTENSION = {

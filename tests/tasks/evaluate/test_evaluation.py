@@ -42,10 +42,11 @@ from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import Case, Trained, covered, find_cases, trained_of
 from tasks.evaluate.comparisons import beaten, comparisons_csv, pairwise_comparisons, too_few
 from tasks.evaluate.evaluation import Evaluation, Score, evaluate
-from tasks.evaluate.report import figures_of, view_of, write
+from tasks.evaluate.report import _best, figures_of, view_of, write
 from tasks.evaluate.scorers import Scorer, Scoring
 from tasks.evaluate.segmenters import CommandSegmenter, NetworkSegmenter, TissueSegmenter, fastsurfer, segmenter_of
-from tasks.evaluate.tables import scores_csv, summaries, summary_csv
+from tasks.evaluate.tables import metric_of, scores_csv, summaries, summary_csv
+from tasks.evaluate.words import words
 from tasks.report.box_plot import box_plot
 from tasks.report.evaluation import evaluation_page, letters
 from tests.phantoms import brain
@@ -115,7 +116,7 @@ def test_scans_apart_have_nothing_to_compare():
 @settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=9))
 def test_a_box_plot_keeps_the_order_of_its_figures(values):
-    plot = box_plot("PSNR", {"a": [(str(n), value) for n, value in enumerate(values)], "b": [("0", 0.0)]}, "a")
+    plot = box_plot("PSNR", {"a": [(str(n), value) for n, value in enumerate(values)], "b": [("0", 0.0)]}, {"a"})
     box = plot.rows[0]
     assert box.ends[0] <= box.ends[1]
     assert box.quartiles[0] <= box.median <= box.quartiles[1]
@@ -179,7 +180,8 @@ def test_a_choice_by_the_scan_takes_part_as_the_method_that_it_chose(cohort, tmp
     chooser = Candidate("auto", "auto", choices=(Candidate("anyscan", "anyscan", reason="model-missing"), UNIRES))
     chosen, itself = run(said(cohort, tmp_path), [chooser, UNIRES])[:2]
     assert re.match(r"unires: anyscan did best on T1w with slices 5\.5 to 7 mm apart.*but: its model is not there", chosen.note)
-    assert (chosen.method, chosen.figures) == ("auto", itself.figures)
+    assert (chosen.method, chosen.chosen, chosen.figures) == ("auto", "unires", itself.figures)
+    assert itself.chosen == ""
 
 
 def test_figures_are_those_of_degrading_restoring_and_scoring_by_hand(cohort, tmp_path):
@@ -381,6 +383,38 @@ def test_only_scans_that_both_have_are_compared():
     equal = [row("s1", "a", psnr=float("inf")), row("s1", "b", psnr=30.0)]
     assert pairwise_comparisons(equal) == []
     assert summaries(equal)[0].means["psnr"] == float("inf")
+
+
+def test_the_words_to_cite_name_what_a_choice_by_the_scan_chose():
+    """The method that restored and its papers, of one whose label says only who chose."""
+    picked = {"s0": {"chosen": "unires"}, "s1": {"chosen": "cubic", "model": "own/1"}}
+    rows = [row(scan, "auto+repair").model_copy(update=by) for scan, by in picked.items()] + [row("s0", "cubic")]
+    made = words(said(Path("cohort"), Path("out")), rows, [], "slices of 5 mm", {"numpy": "2"})
+    chose = r"auto, which chose unires \(.* \[2, 3\]\) and cubic \(.* \[4\]\), model own/1, as auto\+repair"
+    assert re.search(rf"Methods: {chose}; cubic \(.* \[4\]\)\.", made.paragraph)
+    assert "Brudfors" in made.references[1]
+
+
+def test_the_words_to_cite_tell_of_comparisons_only_where_one_could_be_shown():
+    for scans, could in ((14, True), (1, False)):
+        rows = many(1.0, scans=scans)
+        text = words(
+            said(Path("cohort"), Path("out")), rows, pairwise_comparisons(rows), "slices of 5 mm", {"numpy": "2"}
+        ).paragraph
+        assert ("Holm" in text) is could
+        assert ("by Student's t excludes 0 and p of the sign-flip permutation test" in text) is could
+
+
+def test_all_that_read_as_the_best_are_marked_and_none_where_all_read_alike():
+    """A tie is no win of the first, a lone figure none over anybody; coverage is best next to what the interval promises."""
+    figures = {
+        "a": {"psnr": 30.001, "invented": 0.0, "coverage": 0.99, "half_width": 2.0},
+        "b": {"psnr": 30.002, "invented": 0.0, "coverage": 0.88},
+        "c": {"psnr": 29.0, "invented": 0.01, "coverage": 0.92},
+    }
+    summed = summaries([row("s0", method, **own) for method, own in figures.items()])
+    best = {name: _best(summed, metric_of(name)) for name in ("psnr", "invented", "coverage", "half_width", "ssim")}
+    assert best == {"psnr": {"a", "b"}, "invented": set(), "coverage": {"b", "c"}, "half_width": set(), "ssim": set()}
 
 
 def test_the_page_marks_the_best_and_the_beaten_and_asks_nobody(cohort, tmp_path):

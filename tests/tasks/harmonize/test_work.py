@@ -241,7 +241,7 @@ def test_the_page_of_a_given_model_tells_volumes_from_the_table_and_fits_nothing
     (_, before, after, *_), options = pages[0]
     for shown, table in ((before, later.before), (after, first.adjusted), (options["between"], later.after)):
         assert np.array_equal(shown.values, table.values, equal_nan=True)
-    assert options["combat"] == ByCombat(["age", "sex"], None, given=True, intercept=True)
+    assert options["combat"] == ByCombat(["age", "sex"], None, given=True, intercept=True, changed=later.changed)
     assert options["seed"] == 7
     assert later.figures["site_accuracy_intensity"] == site_accuracy(later.after, permutations=1, seed=7).balanced
     assert later.figures["site_accuracy_combat"] == site_accuracy(first.adjusted, permutations=1, seed=7).balanced

@@ -82,6 +82,8 @@ def test_the_stacks_lie_slice_upon_slice(made: tuple[Path, np.ndarray]) -> None:
 def test_slices_lie_in_radiological_convention_at_the_same_mm_per_pixel(made: tuple[Path, np.ndarray]) -> None:
     """Of a coronal slice the patient's right is on the left; fine ones of half the edge take as much room as coarse ones."""
     text = (made[0] / "sub-01_pairs.html").read_text()
+    assert "Coronal slices, counted from 0, the most posterior one." in text
+    assert "Principal components: as many as hold 95 % of the variance; window" in text
     assert "the patient's right (R) is on the left" in text.replace("&#39;", "'")
     assert re.findall(r'class="side (\w+)"[^>]*>(\w)<', text)[:4] == [("left", "R"), ("right", "L"), ("up", "S"), ("down", "I")]
     columns = re.findall(r"minmax\(0, ([\d.]+)fr\) minmax\(0, ([\d.]+)fr\)", text)[-1]

@@ -98,16 +98,20 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
         update={
             "intensity": Normaliser("nyul", "T1w", {"percentiles": [], "scale": []}, 2).to_json(),
             "volume": VolumeModel(steps).to_json(),
-            "combat": {"terms": [{"name": "age"}]},
+            "combat": {"terms": [{"name": "age"}], "feature_flags": {"overshoot": "constant"}},
             "maps": {},
         }
     )
+    table = Features(table.scans, table.site, {}, ("p50", "overshoot", "local"), np.zeros((2, 3)))
     states, wanted = {"done": 2, "failed": 1, "skipped": 3}, wanted.model_copy(update={"maps": True})
     made = harmonisation(wanted, whole, records, Adjusted(table, table, table, whole.combat), states, {"numpy": "2.0"})
     for words in (
         "by the cohort's mean deciles (Nyúl) [4, 5], fitted on the scans of all sites",
         "what N4 finds of a bias field beyond the reference's was taken away [3]; what lies beyond a rough brain mask",
-        "taken out of 2 image features by ComBat [6, 7]: the effects of age preserved, the sites' effects drawn together",
+        (
+            "taken out of 2 features (1 of the image and 1 of the restoration's quality) by ComBat [6, 7]: "
+            "the effects of age preserved, the sites' effects drawn together"
+        ),
         "out of each voxel (4 mm) by ComBat [6, 7].",
         "1 scan could not be restored or measured; 3 scans were rejected by rating and left out",
         whole.sha256[:12],

@@ -11,11 +11,12 @@ import pytest
 
 from core.harmonize.features import NAMES
 from core.harmonize.tables.combat import Combat
+from core.harmonize.tables.sites import Accuracy
 from core.harmonize.tables.table import Features
 from core.harmonize.tables.variance import explained
 from tasks.report import harmonize
 from tasks.report.citation import Citation
-from tasks.report.harmonize import ByCombat, _histograms, _keys, write_page
+from tasks.report.harmonize import ByCombat, Telling, _histograms, _keys, write_page
 from tasks.report.shares import Verdict, _judge, shares_of
 from tests.core.harmonize.tables.sites import cohort
 from tests.tasks.report.test_report import Page
@@ -66,7 +67,9 @@ def test_what_is_the_restorations_tells_no_site_of_the_volumes(tmp_path: Path) -
     text = page_of(tmp_path, before, before)
     share = round(100 * harmonize.site_accuracy(before.only(NAMES[:3]), seed=0).balanced)
     assert f"told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
-    assert "<dt>Features</dt><dd>3</dd>" in text
+    assert "<dt>Features</dt><dd>3 of the image</dd>" in text
+    text = page_of(tmp_path, before, before, between=before, combat=ByCombat(changed=before.names))
+    assert "that ComBat changed</dt><dd>3 of the image and 1 of the restoration&#39;s quality</dd>" in text
 
 
 def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
@@ -76,10 +79,13 @@ def test_the_page_tells_what_the_numbers_say(tmp_path: Path) -> None:
     share = round(100 * harmonize.site_accuracy(before, seed=0).balanced)
     assert share >= 90
     assert f"From the volumes a linear classifier told the site of {share}\N{NO-BREAK SPACE}% of the scans before" in text
-    assert f"before and of {share}\N{NO-BREAK SPACE}%" in text  # no table makes the volumes better
+    assert f"before and of {share}\N{NO-BREAK SPACE}% after (a random forest" in text  # no table makes the volumes better
     assert "from the table after ComBat it told" in text
     assert re.search(r"What still gives the site away in the volumes: <code>.*\(the site explains \d+ % of the variance", text)
     forest = round(100 * harmonize.site_accuracy(before, classifier="forest", seed=0).balanced)
+    names = re.findall(r'<text class="name" x="12" y="([\d.]+)"', text.partition("</svg>")[0])
+    chance = re.findall(r'<line class="limit" .*y1="([\d.]+)" y2="([\d.]+)"', text.partition("</svg>")[0])
+    assert [(float(y) + 3, float(y) + 17) for y in names] == [(float(top), float(end)) for top, end in chance]  # below each name
     assert f"(a random forest {forest}\N{NO-BREAK SPACE}% and" in text
     assert "guessing among 3 sites gives 33\N{NO-BREAK SPACE}%." in text
     assert '<span class="verdict pass">gone</span>' in text
@@ -256,3 +262,32 @@ def test_empty_histograms_are_drawn_as_nothing() -> None:
 )
 def test_verdicts(factor: str, mean: tuple, sure: tuple, verdict: tuple) -> None:
     assert _judge(factor, mean, sure) == Verdict(*verdict)
+
+
+def test_a_handful_of_scans_shows_nothing_either_way(tmp_path: Path) -> None:
+    """Each scan is told rightly, as by chance one time in twenty: no success, and said so in the headline too."""
+    differing = cohort({"a": 4, "b": 4}, features=3, shifts={"a": 0.0, "b": 9.0})
+    before = replace(differing, names=NAMES[:3], covariates={})
+    found = harmonize.site_accuracy(before, seed=0, permutations=99)
+    assert found.balanced == 1
+    text = page_of(tmp_path, before, before)
+    assert '<span class="verdict">too few scans to say</span>' in text
+    assert ">not told<" not in text
+    assert "too few scans to say whether the site can still be told from the volumes." in text
+
+
+@pytest.mark.parametrize(
+    ("balanced", "interval", "null", "p", "verdict"),
+    [
+        (1.0, (1.0, 1.0), (0.2, 0.8), 0.01, ("told", False)),
+        (0.7, (0.55, 0.85), (0.3, 0.7), 0.06, ("too few scans to say", None)),  # the interval lies above chance
+        (0.75, (0.37, 1.0), (0.11, 0.88), 0.21, ("too few scans to say", None)),  # it may be that all are told
+        (0.0, (0.0, 0.0), (0.0, 1.0), 1.0, ("too few scans to say", None)),  # by chance all may be right
+        (0.55, (0.45, 0.65), (0.4, 0.6), 0.2, ("not told", True)),
+        (0.3, (0.2, 0.51), (0.4, 0.6), 1.0, ("below chance", None)),
+        (0.41, (0.35, 0.47), (0.4, 0.6), 0.99, ("below chance", None)),
+    ],
+)
+def test_a_site_is_not_told_only_where_enough_scans_say_so(balanced, interval, null, p, verdict) -> None:
+    found = Accuracy(("a", "b"), (), 8, 4, balanced, 0.5, null, p, ((4, 0), (0, 4)), interval)
+    assert Telling("volumes after", "linear", "", found).verdict == Verdict(*verdict)

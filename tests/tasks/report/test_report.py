@@ -121,6 +121,25 @@ def test_dark_brains_under_bright_fat_are_shown_brighter(scan_view: ScanView) ->
     assert window.shown.grey(np.array([100], np.float32))[0] > 1.5 * window.grey(np.array([100], np.float32))[0]
 
 
+def test_a_few_negative_voxels_leave_the_air_black_and_a_minus_is_no_hyphen(scan_view: ScanView) -> None:
+    source = scan_view.source.copy()
+    source.flat[: source.size // 200] = -50.5
+    assert window_of(dataclasses.replace(scan_view, source=source)).low == 0
+    source.flat[: source.size // 50] = -50.5
+    negative = dataclasses.replace(scan_view, source=source)
+    assert window_of(negative).low == -50.5
+    assert "Black to white is \N{MINUS SIGN}50.5 to " in scan_page(negative)
+    assert ticks(-30, 30)[0].text.startswith("\N{MINUS SIGN}")
+
+
+def test_words_and_sizes_hold_for_heads_and_brains_and_are_of_one_form() -> None:
+    figures = {"volume_change": 0.01, "volume_mm3": 929e3}
+    titles = [row.title for row in quality_rows(ScanRecord(key="a", state="done", quality=figures), QualityThresholds())]
+    assert titles == ["change of the volume of head or brain", "head or brain in the restored scan, ml"]
+    for size, shown in ((1.0, "1 mm"), (0.75, "0.75 mm"), ("auto", "the smallest edge of each scan")):
+        assert f"<dt>Voxel size</dt><dd>{shown}</dd>" in cohort_page(CohortView([], "study", {"voxel_size": size}, "00", {}))
+
+
 def test_the_difference_is_restored_minus_cubic(scan_view: ScanView) -> None:
     same = dataclasses.replace(scan_view, restored=scan_view.cubic, consistency=0 * scan_view.consistency)
     assert strip_of(same, 0, "difference").max() < 8
@@ -346,7 +365,7 @@ def test_a_page_shows_what_the_steps_told(scan_view: ScanView) -> None:
 
 
 def test_ticks_are_round_and_within() -> None:
-    found = [tick.text for tick in ticks(-0.031, 0.087)]
+    found = [tick.text.replace("\N{MINUS SIGN}", "-") for tick in ticks(-0.031, 0.087)]
     assert "0.00" in found
     assert found == sorted(found, key=float)
     assert 2 <= len(found) <= 8
