@@ -291,12 +291,9 @@ def _check_unseen(evaluation: CaseEvaluation, candidate: Candidate) -> str:
     trained, case, trust = candidate.trained, evaluation.case, evaluation.settings.trust
     part = trained.part(case, evaluation.digests[1], lambda: case.voxels(trust)) if trained else ""
     if part == "train":
-        wanted, got = (
-            "a person that the model was not trained on",
-            f"{evaluation.case.person}, in the train part of {candidate.model}",
-        )
+        wanted, got = "a person that the model was not trained on", f"{case.person}, in the train part of {candidate.model}"
         raise InputError("trained-on", wanted, got, "leave the person out (--participant-label), or name another model")
-    return f"{evaluation.case.person} was in the {part} part of the training" if part else ""
+    return f"{case.person} was in the {part} part of the training" if part else ""
 
 
 def _kept_score(uri: str, out: str, digest: str) -> Score | None:
@@ -315,8 +312,8 @@ def _row(case: Case, candidate: Candidate) -> Score:
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
-    by = {"chosen": candidate.method if why else ""}
-    row = _row(evaluation.case, candidate).model_copy(update={"spacing": evaluation.spacing, **by})
+    known = {"spacing": evaluation.spacing, "chosen": candidate.method if why else ""}
+    row = _row(evaluation.case, candidate).model_copy(update=known)
     note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
     digest = evaluation.score_digest(candidate)
     uri = files.join(evaluation.settings.out, "scores", candidate.slug, f"{evaluation.case.path}.json")
