@@ -13,18 +13,18 @@ NAMED = 200  # bytes of a file's name, of 255 at most, that are left in that of 
 
 
 @contextmanager
-def draft(path: Path, place: Callable[[Path, Path], object] = os.replace) -> Iterator[Path]:
+def draft(path: Path, place: Callable[[Path, Path], object] | None = None) -> Iterator[Path]:
     """The hidden name under which a file is made; it takes its place when the block ends well, and is gone where that fails.
 
     Args:
         path: of the file; folders above it are made.
-        place: puts the first path in the place of the second.
+        place: puts the first path in the place of the second; by default it replaces what is there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = _hidden(path)
     try:
         yield hidden
-        place(hidden, path)
+        (place or os.replace)(hidden, path)
         _sync_folder(path.parent)
     finally:
         hidden.unlink(missing_ok=True)

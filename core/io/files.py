@@ -218,7 +218,7 @@ def sha256_all(uris: Iterable[str]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _write_local(path: Path, writer: Writer, place: Callable[[Path, Path], object] = os.replace) -> None:
+def _write_local(path: Path, writer: Writer, place: Callable[[Path, Path], object] | None = None) -> None:
     with draft(path, place) as hidden, hidden.open("wb") as handle:
         writer(handle)
         handle.flush()

@@ -99,7 +99,7 @@ def test_slices_are_named_by_their_place(scan_view: ScanView) -> None:
     assert axial[0].startswith("I ")
     assert axial[-1].startswith("S ")
     assert (coronal[0][0], coronal[-1][0], sagittal[0][0], sagittal[-1][0]) == ("P", "A", "L", "R")
-    assert all(re.fullmatch(r"[A-Z] \d+ mm", place) for place in axial + coronal + sagittal)
+    assert all(re.fullmatch(r"[A-Z] \d+\.\d mm", place) for place in axial + coronal + sagittal)
 
 
 def test_the_same_window_for_every_image_and_colours_around_black() -> None:
