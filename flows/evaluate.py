@@ -200,7 +200,7 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     waiting("looking at methods and their models")
     candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
     with cohort_lock(Output(settings.out).lock):
-        claim.mark(settings.out, "evaluate")
+        claim.begin(settings.out, "evaluate")
         cases, rows = _scored(settings, candidates, scoring)
         waiting("writing tables and page, and telling MLflow")
         evaluation_report.write(settings, cases, rows, scorer)

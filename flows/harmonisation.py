@@ -34,5 +34,5 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
         counted_beside(settings.compute, settings.cohort, settings.selection) as (pool, scans),
         bars("harmonising persons", {"persons": harmonisation.stages() * scans}, told_at=out.course) as tell,
     ):
-        claim.mark(settings.out, "evaluate")
+        claim.begin(settings.out, "evaluate")
         return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))

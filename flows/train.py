@@ -72,7 +72,7 @@ def train_network(settings: TrainSettings) -> Outcome:
     place = intake.Place(training_folder(settings))
     claim.check(place.uri, [settings.cohort], "train")
     with cohort_lock(Output(place.uri).lock):
-        claim.mark(place.uri, "train")
+        claim.begin(place.uri, "train")
         before = _pretrained(settings, place)
         if amiss := participants.amiss(settings.cohort):
             note(amiss)

@@ -88,6 +88,17 @@ def mark(out: str, kind: Kind, source: str = "") -> None:
         files.write_json(files.join(out, "isovox", "kind.json"), made)
 
 
+def begin(out: str, kind: Kind) -> None:
+    """Leave the mark, and take away what killed writers left there; call it only with the output's lock.
+
+    Args:
+        out: folder or s3:// prefix.
+        kind: of what is made.
+    """
+    mark(out, kind)
+    files.remove_leftovers(out)
+
+
 def _marked(out: str) -> Any:
     try:
         return files.read_json(files.join(out, "isovox", "kind.json"))

@@ -210,8 +210,7 @@ def simulate(
     """
     job, scans = find(settings, keys)
     known, there = participants.lines_in(settings.input), participants.lines_in(settings.out)
-    claim.mark(settings.out, "simulate")
-    files.remove_leftovers(settings.out)
+    claim.begin(settings.out, "simulate")
     about = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})
     simulated.write_dataset_files(settings.out, settings.input, about)
     made = iter(_simulated(job, tell, dispatch))

@@ -136,7 +136,10 @@ def test_models_of_one_name_are_told_apart_and_one_model_does_not_come_twice(tmp
         candidates_of(EvaluationSettings(protocol="iqt", cohort="", out="", methods=(words[0], words[0])))
 
 
-def test_what_fails_is_told_and_the_rest_is_there(cohort, tmp_path, home, capsys):
+def test_what_fails_is_told_and_the_rest_is_there_and_nothing_that_was_left_half_written(cohort, tmp_path, home, capsys):
+    torn = tmp_path / "out" / "restored" / ".sub-01_T1w.json.1-2-3.tmp"
+    torn.parent.mkdir(parents=True)
+    torn.write_bytes(b"half")
     words = ("evaluate", "iqt", cohort, "--participant-label", "01", "--out", tmp_path / "out", "--factor", 4)
     assert isovox(*words, "--methods", "cubic,unet-3d") == 3
     told = capsys.readouterr().out
@@ -146,6 +149,7 @@ def test_what_fails_is_told_and_the_rest_is_there(cohort, tmp_path, home, capsys
         ("done", ""),
         ("failed", "model-missing"),
     ]
+    assert not torn.exists()
 
 
 def test_a_server_that_is_away_does_not_end_it(cohort, tmp_path, home, monkeypatch):
