@@ -389,7 +389,7 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
     if len(sites) < 2:  # before anything is restored
         _check_sites(sites, (), given)
     with cohort_lock(Output(settings.out).lock):
-        claim.begin(settings.out, "harmonize")
+        claim.begin(settings.out, "harmonize", [files.join(settings.out, site.name) for site in sites])
         tell_addresses(note)
         text, whole = _harmonize(_with_method_of(settings, given), sites, given)
     return Completed(message=text) if whole else FailedState(message=text, name="Incomplete")

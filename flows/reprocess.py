@@ -117,7 +117,7 @@ def _write_plan(out: Output, plan: CohortPlan) -> None:
 
 def _remove_leftovers(out: Output, todo: set[str]) -> None:
     """Remove what killed writers left; of the store, which is nearly all of a large cohort, below the scans that are open."""
-    files.remove_leftovers(out.uri, but=out.store)
+    files.remove_leftovers(out.uri, but=[out.store])
     for key in todo:
         files.remove_leftovers(files.join(out.store, key))
         remove_partials(Path(out.store, key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -88,15 +88,16 @@ def mark(out: str, kind: Kind, source: str = "") -> None:
         files.write_json(files.join(out, "isovox", "kind.json"), made)
 
 
-def begin(out: str, kind: Kind) -> None:
+def begin(out: str, kind: Kind, but: Collection[str] = ()) -> None:
     """Leave the mark, and take away what killed writers left there; call it only with the output's lock.
 
     Args:
         out: folder or s3:// prefix.
         kind: of what is made.
+        but: outputs below it with locks of their own, in which others may write.
     """
     mark(out, kind)
-    files.remove_leftovers(out)
+    files.remove_leftovers(out, but)
 
 
 def _marked(out: str) -> Any:

@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -322,19 +322,19 @@ def remove_empty(root: str, folder: str) -> None:
             folder = folder.rpartition("/")[0]
 
 
-def remove_leftovers(uri: str, but: str = "") -> int:
+def remove_leftovers(uri: str, but: Collection[str] = ()) -> int:
     """Remove the hidden files that killed writers left anywhere below a local folder; call it only while nobody writes there.
 
     Args:
         uri: the folder.
-        but: a folder below it that is left alone.
+        but: folders below it that are left alone.
 
     Returns:
         how many there were.
     """
     removed = 0
     for folder, inner, names in () if is_remote(uri) else os.walk(uri):
-        inner[:] = [name for name in inner if join(folder, name) != but]
+        inner[:] = [name for name in inner if join(folder, name) not in but]
         for name in names:
             if name.startswith(".") and name.endswith(".tmp"):
                 Path(folder, name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.io import files
+from core.io import claim, files
 
 
 def names(folder: Path) -> list[str]:
@@ -79,9 +79,18 @@ def test_what_a_killed_writer_left_is_hidden_and_can_be_removed(tmp_path):
     (tmp_path / "sub" / ".a.nii.gz.1-2-3.tmp").write_bytes(b"half")
     files.write_atomic(str(tmp_path / "sub" / "a.nii.gz"), b"whole")
     assert files.walk(str(tmp_path)) == ["sub/a.nii.gz"]
-    assert files.remove_leftovers(str(tmp_path), but=str(tmp_path / "sub")) == 0
+    assert files.remove_leftovers(str(tmp_path), but=[str(tmp_path / "sub")]) == 0
     assert files.remove_leftovers(str(tmp_path)) == 1
     assert names(tmp_path / "sub") == ["a.nii.gz"]
+
+
+def test_work_begun_on_an_output_leaves_alone_what_others_write_in_those_below_it(tmp_path):
+    torn, live = (tmp_path / place / ".a.json.1-2-3.tmp" for place in ("harmonized/A", "A"))
+    for draft in (torn, live):
+        draft.parent.mkdir(parents=True)
+        draft.write_bytes(b"half")
+    claim.begin(str(tmp_path), "harmonize", [f"{tmp_path}/A"])
+    assert (torn.exists(), live.exists(), claim.kind_of(str(tmp_path))) == (False, True, "harmonize")
 
 
 def test_of_several_writers_one_creates_a_json_file(tmp_path):
