@@ -1,6 +1,9 @@
 """A restored image is brought to agree with its scan, whatever made it.
 
 image x --A--> the scan as it would be --y - A x--> what the scan says beyond it --W--> smooth correction --+ x--> repaired image
+
+A scan without values below 0 is explained by an image without any. Images that explain it and images without are two convex sets;
+what lies in both is come to by turns (von Neumann; Bauschke & Borwein 1996).
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from core.stats import head_threshold
 COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image for the two to be compared
 CLIPPED = 1e-6  # of an image's range: how near its ends a voxel is that was clipped there
 SEES = 1e-3  # of what a voxel of the scan sees
-REVISION = 2  # of the rounds; raised where their numbers change, it makes the scans anew that are repaired by them
+CUTS = 2  # times that an image is corrected and cut again; of a sharp head by then it agrees with its scan as it did uncut
+REVISION = 3  # of the rounds; raised where their numbers change, it makes the scans anew that are repaired by them
 AGREES = "nothing to repair: it agrees with the scan to within its noise"
 
 
@@ -79,7 +83,8 @@ def repaired(image: Array, target: Grid, measured: Measured) -> Array:
 def repair_of(image: Array, target: Grid, measured: Measured) -> Repair:
     """The image with the most probable smooth correction that explains its scan, see ``core.operators.repair``.
 
-    The result goes nowhere beyond the values of the image and the scan.
+    The result goes nowhere beyond the values of the image and the scan, and nowhere below 0 where the scan does not. What is cut
+    off there is missing from the scan as it would be, so that the rest is corrected and cut again.
 
     Args:
         image: float32, on ``target``.
@@ -93,11 +98,20 @@ def repair_of(image: Array, target: Grid, measured: Measured) -> Repair:
         return Repair(image, None, "the scan has no values above 0")
     operator, (unit, noise) = measured.operator(target), _unit(measured)
     seen = _seen(operator)
-    left = np.where(seen, measured.image - operator.forward(image), np.float32(0)) / np.float32(unit)
-    added, rounds = correction(operator, np.asarray(left, np.float32), noise, _goal(operator, measured, seen))
-    low = min(float(image.min()), measured.stats.minimum)
+    goal = _goal(operator, measured, seen)
+    low = 0.0 if measured.stats.minimum >= 0 else min(float(image.min()), measured.stats.minimum)
     high = max(float(image.max()), measured.stats.maximum)
-    made = np.clip(image + np.float32(unit) * added, np.float32(low), np.float32(high))
+    rounds: int | None = None
+    made, cut = image, True
+    for _ in range(1 + CUTS):
+        if not cut:
+            break
+        left = np.where(seen, measured.image - operator.forward(made), np.float32(0)) / np.float32(unit)
+        added, more = correction(operator, np.asarray(left, np.float32), noise, goal)
+        rounds = more if rounds is None or more is None else rounds + more
+        made = made + np.float32(unit) * added
+        cut = float(made.min()) < low
+        made = np.clip(made, np.float32(low), np.float32(high))
     return Repair(made, rounds, AGREES if rounds == 0 else "")
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.engine import consistency
 from core.engine.consistency import AGREES, by_rounds, repair_of, repaired, unrepaired
 from core.geometry.grid import Grid
 from core.geometry.resample import interpolate
@@ -57,6 +58,22 @@ def test_it_goes_nowhere_beyond_the_image_and_the_scan() -> None:
     made = repaired(rough, FINE, measured)
     assert made.min() >= min(rough.min(), measured.image.min())
     assert made.max() <= max(rough.max(), measured.image.max())
+
+
+def test_a_scan_without_values_below_0_is_met_by_an_image_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = head()
+    measured = scan_of(truth)
+    rough = interpolate(measured.image, measured.grid, FINE, 3)
+    rough[truth < 1] -= 30 * np.random.default_rng(2).random(np.count_nonzero(truth < 1), np.float32)
+    made = repaired(rough, FINE, measured)
+    assert rough.min() < -20
+    assert made.min() == 0
+    monkeypatch.setattr(consistency, "CUTS", 0)
+    once = repaired(rough, FINE, measured)
+    assert left(made, measured) < 0.8 * left(once, measured)
+    assert np.mean((made - truth) ** 2) < np.mean((once - truth) ** 2)
+    below = replace(measured, image=measured.image - 200, stats=scan_stats(measured.image - 200))
+    assert repaired(rough - 200, FINE, below).min() < -200
 
 
 def test_what_a_mask_hides_changes_nothing() -> None:
