@@ -354,9 +354,9 @@ def _coarser(scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...
 
 
 def _repeated(methods: Mapping[str, Method], settings: RunSettings) -> tuple[str, ...]:
-    """What options cost that have each tile restored several times."""
+    """That each tile is restored several times, and costs as much."""
     passes = methods[settings.method].passes if settings.method in methods else 1
-    return (f"each tile is restored {passes} times and averaged, as the options ask",) if passes > 1 else ()
+    return (f"each tile is restored {passes} times, flipped, and averaged",) if passes > 1 else ()
 
 
 def _digested(settings: RunSettings, ways: Mapping[str, Way], methods: Mapping[str, Method]) -> Any:

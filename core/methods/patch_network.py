@@ -42,6 +42,19 @@ FLIPS = {1: EACH[:1], 2: (EACH[0], EACH[7]), 4: (EACH[0], *EACH[4:7]), 8: EACH} 
 FILLED = 0.8  # of a GPU's free memory, that a batch may take
 
 
+Flips = Literal[1, 2, 4, 8]
+
+
+def flips_field(default: Flips) -> Any:
+    """Over how many flips a network is averaged, where nothing is said over ``default``."""
+    return Field(
+        default,
+        title="Flips",
+        description="average the network over so many flips of a patch (2: all axes at once, 4: two at a time, 8: all): nearer "
+        "the truth, and so many times the work",
+    )
+
+
 class NetworkSettings(MethodSettings):
     """Settings that the methods with a network share."""
 
@@ -55,12 +68,7 @@ class NetworkSettings(MethodSettings):
         None, ge=1, title="Batch", description="patches at once on a GPU, halved where memory runs out; default: what it holds"
     )
     compiled: bool = Field(default=False, title="Compile", description="by torch.compile: slow to begin, faster after")
-    flips: Literal[1, 2, 4, 8] = Field(
-        1,
-        title="Flips",
-        description="average the network over so many flips of a patch (2: all axes at once, 4: two at a time, 8: all): nearer "
-        "the truth, and so many times the work",
-    )
+    flips: Flips = flips_field(1)
 
     @field_validator("flips", mode="before")
     @classmethod
@@ -283,10 +291,14 @@ class NetworkMethod(Method):
         return torch.contiguous_format if self.device == "cpu" else torch.channels_last_3d
 
     def _network(self) -> Network:
+        """The network, averaged over flips where that is wanted."""
+        ready = self._unflipped()
+        return ready if self.settings.flips == 1 else over_flips(ready, FLIPS[self.settings.flips])
+
+    def _unflipped(self) -> Network:
         """The network on the device, compiled where asked for; a worker keeps it from scan to scan."""
         network = load_network(self.settings.model, self.spec, self.device)
-        ready = compiled(network) if self.settings.compiled else network
-        return ready if self.settings.flips == 1 else over_flips(ready, FLIPS[self.settings.flips])
+        return compiled(network) if self.settings.compiled else network
 
     def _fit(self, network: Network, batch: Tensor) -> int:
         """Patches at once: as set, else as many as the GPU holds, which the first patch shows."""

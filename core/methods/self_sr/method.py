@@ -81,7 +81,7 @@ class SelfSR(IterativeMethod[Study]):
     """Learns, then restores; see the module. A step is one of Adam; between two of them lie the weights and their moments."""
 
     name: ClassVar[str] = "self-sr"
-    revision: ClassVar[int] = 2  # banding is taken out
+    revision: ClassVar[int] = 3  # over two flips, as the any-scan network
     Settings: ClassVar[type[MethodSettings]] = SelfSettings
     needs_model: ClassVar[bool] = True
     evens = True

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 from core.methods.anyscan.inputs import Units, network_inputs, slab_grid, slices_of
-from core.methods.anyscan.method import AnyScan
+from core.methods.anyscan.method import AnyScan, AnyScanSettings
 from core.methods.base import Measured
-from core.methods.patch_network import Network, NetworkSettings
+from core.methods.patch_network import Network
 from core.methods.self_sr import planes
 
 
@@ -70,11 +70,11 @@ class Pupil(ABC):
 class _Fitted(AnyScan):
     """The method with a network of its own in the place of its model's."""
 
-    def __init__(self, settings: NetworkSettings, network: nn.Module) -> None:
+    def __init__(self, settings: AnyScanSettings, network: nn.Module) -> None:
         super().__init__(settings)
         self._fitted = network
 
-    def _network(self) -> Network:
+    def _unflipped(self) -> Network:
         return self._fitted
 
 
@@ -90,7 +90,7 @@ class Experienced(Pupil):
     batch: ClassVar[int] = 4
 
     def __init__(self, model: str) -> None:
-        self._settings = NetworkSettings.model_validate({"model": model})
+        self._settings = AnyScanSettings.model_validate({"model": model})
 
     @cached_property
     def _method(self) -> AnyScan:

@@ -258,7 +258,7 @@ def test_flips_are_told_in_the_forecast() -> None:
     once, flipped = by_network(thick("four", 4)), by_network(thick("four", 4), method_options={"flips": 8})
     seconds = [plan.scans[0].forecast.stages["restore"] for plan in (once, flipped)]
     assert seconds[1] == pytest.approx(8 * seconds[0])
-    assert flipped.notes == ("each tile is restored 8 times and averaged, as the options ask",)
+    assert flipped.notes == ("each tile is restored 8 times, flipped, and averaged",)
 
 
 def test_what_becomes_coarser_is_told_and_auto_keeps_each_scans_finest_voxels() -> None:
