@@ -125,7 +125,7 @@ def test_a_network_that_adds_nothing_gives_the_corrected_interpolation(axis: int
     write_mock(model, presets.tiny(), residual=False)
     method = registry.build_method("anyscan", {}, model)
     with torch.no_grad():
-        for part in (method._network().image, method._network().error):
+        for part in (method._unflipped().image, method._unflipped().error):
             part.weight.zero_()
             part.bias.zero_()
     image, grid = anatomy(40)
@@ -144,6 +144,23 @@ def test_a_network_that_adds_nothing_gives_the_corrected_interpolation(axis: int
     np.testing.assert_allclose(again.restore([whole], grid)[1], 2 * half_width, rtol=1e-5)  # slices lie 4 mm apart
     finer = grid.isotropic(0.5)
     np.testing.assert_allclose(again.restore([whole], finer)[1], 2 * half_width.max(), rtol=1e-5)  # whatever the voxels
+
+
+def test_a_scan_mirrored_along_all_axes_gives_the_mirrored_volume(tmp_path: Path) -> None:
+    model = str(tmp_path / "model")
+    write_mock(model, presets.tiny(), residual=False)
+    image, grid = anatomy(32)
+    coarse = coarse_grid(grid, 2, 4.0, 0)
+    scan = measured(image, grid, coarse, BOX, 0.0, np.random.default_rng(0))
+    differ = {}
+    for flips in (1, 2):
+        method = registry.build_method("anyscan", {"flips": flips}, model)
+        both = (Measured(shown, coarse, scan_stats(scan), BOX, (0, 0)) for shown in (scan, np.flip(scan).copy()))
+        made, mirrored = (method.restore([shown], grid)[0] for shown in both)
+        differ[flips] = float(np.abs(made - np.flip(mirrored)).max())
+    assert differ[2] < 1e-5
+    assert differ[1] > 1e-3
+    assert registry.build_method("anyscan", {}, model).passes == 2  # as it is where nothing is said
 
 
 def test_a_scan_below_zero_gets_its_background_at_zero() -> None:
