@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 LEARNED = [name for name, entry in registry.methods().items() if entry.takes.model]
 SHIPPED = {name: folder for name in LEARNED if (folder := registry.shipped(name)) is not None}
-ANYSCAN = "eca5c27bdd14146e60e7a31a16740024402d7ae8f511173b983d77b2cac034de"
+ANYSCAN = "ba55b4d6fa529f7690e745e26a5337ce0dcadd14ba4932870df9445de5e9f5bb"
 GOLDEN = {
     "resunet-3d": "6331b08e6a403c4d6a7449454edee5911fd5ed45df622da114f845caad810998",
     "anyscan": ANYSCAN,
