@@ -199,7 +199,7 @@ def test_a_voxel_far_brighter_than_all_others_is_restored_around_it(times: float
     assert -0.5 * upper < made.min() < made.max() < 6 * upper
     assert half_width.max() <= math.log(10) * method.calibration.at(4.0) * upper * 1.001  # an error of the whole range
     away = np.linalg.norm(np.stack(np.indices(grid.shape)) - np.array([20, 20, 22])[:, None, None, None], axis=0) > 15
-    assert np.abs(made - wanted[0])[away].max() < 0.02 * upper
+    assert np.abs(made - wanted[0])[away].max() < 0.03 * upper
 
 
 def test_finer_slices_take_more_memory() -> None:
