@@ -15,7 +15,6 @@ import numpy as np
 from core.banding import evened
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
-from core.operators.forward import parallel
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Kept, LinearOperator, Separable
 from core.operators.repair import CORRECTION, LEAST, Goal, correction, explained
@@ -25,7 +24,7 @@ COVERED = 0.99  # of what a voxel of the scan sees, that must lie in the image f
 CLIPPED = 1e-6  # of an image's range: how near its ends a voxel is that was clipped there
 SEES = 1e-3  # of what a voxel of the scan sees
 CUTS = 2  # times that an image is corrected and cut again; of a sharp head by then it agrees with its scan as it did uncut
-REVISION = 3  # of the rounds; raised where their numbers change, it makes the scans anew that are repaired by them
+REVISION = 3  # of the repair; raised where its numbers change, it makes anew all scans that are repaired
 AGREES = "nothing to repair: it agrees with the scan to within its noise"
 
 
@@ -50,17 +49,6 @@ def unrepaired(method: Method, forward: ForwardModel) -> str:
         why = "has another contrast than the anatomy" if forward.needs_tissues else "came about by draws that it does not tell"
         return f"the scan {why} ({forward.describe()})"
     return "" if method.keeps_contrast else f"{method.name} makes another contrast than the scan's"
-
-
-def by_rounds(source: Grid, target: Grid, *, masked: bool) -> bool:
-    """Whether the repair of a scan goes by rounds: there is no closed form beside a mask, or of grids turned to each other.
-
-    Args:
-        source: grid of the scan.
-        target: grid of the image.
-        masked: whether a mask lies beside the scan.
-    """
-    return masked or not parallel(source, target)
 
 
 def explained_by(method: Method, measured: Measured) -> Measured:
@@ -102,16 +90,15 @@ def repair_of(image: Array, target: Grid, measured: Measured) -> Repair:
     low = 0.0 if measured.stats.minimum >= 0 else min(float(image.min()), measured.stats.minimum)
     high = max(float(image.max()), measured.stats.maximum)
     rounds: int | None = None
-    made, cut = image, True
+    made = image
     for _ in range(1 + CUTS):
-        if not cut:
-            break
         left = np.where(seen, measured.image - operator.forward(made), np.float32(0)) / np.float32(unit)
         added, more = correction(operator, np.asarray(left, np.float32), noise, goal)
         rounds = more if rounds is None or more is None else rounds + more
-        made = made + np.float32(unit) * added
-        cut = float(made.min()) < low
-        made = np.clip(made, np.float32(low), np.float32(high))
+        corrected = made + np.float32(unit) * added
+        made = np.clip(corrected, np.float32(low), np.float32(high))
+        if float(corrected.min()) >= low:
+            break
     return Repair(made, rounds, AGREES if rounds == 0 else "")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.consistency import REVISION, by_rounds, unrepaired
+from core.engine.consistency import REVISION, unrepaired
 from core.engine.pace import Pace, first_pace, seconds_at
 from core.engine.plan import (
     FINER,
@@ -87,10 +87,8 @@ def _restored_from(scan: ScanPlan) -> list[Any]:
 
 
 def _of_repair(scan: ScanPlan, settings: RunSettings, method: Method) -> list[Any]:
-    """The revision of the repair, where a scan's goes by rounds; the closed form has had one."""
-    if not settings.repair or unrepaired(method, scan.forward):
-        return []
-    return [{"repair": REVISION}] if by_rounds(scan.source_grid, scan.target_grid, masked=scan.mask is not None) else []
+    """The revision of the repair, of a scan that is repaired."""
+    return [] if not settings.repair or unrepaired(method, scan.forward) else [{"repair": REVISION}]
 
 
 def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, method: Method) -> list[ScanPlan]:

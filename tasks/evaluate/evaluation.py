@@ -17,7 +17,7 @@ import numpy as np
 
 from core import __version__
 from core.digest import digest_of
-from core.engine.consistency import explained_by, repaired, unrepaired
+from core.engine.consistency import REVISION, explained_by, repaired, unrepaired
 from core.engine.iterate import Checkpoint, Driver
 from core.errors import InputError
 from core.evaluation.metrics.interval import interval_scores
@@ -190,7 +190,7 @@ class CaseEvaluation:
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         more += [f"revision {candidate.revision}"] if candidate.revision != 1 else []
-        more += ["repair", *(["evened"] if candidate.build().evens else [])] if candidate.repair else []
+        more += [f"repair {REVISION}", *(["evened"] if candidate.build().evens else [])] if candidate.repair else []
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)
 

@@ -39,7 +39,7 @@ class AnyScan(NetworkMethod):
     settings: AnyScanSettings
     name: ClassVar[str] = "anyscan"
     bytes_per_voxel: ClassVar[float] = 32.0
-    revision: ClassVar[int] = 3  # no banding, bright voxels don't count; uncertainties as taught
+    revision: ClassVar[int] = 4  # no banding, bright voxels don't count; uncertainties as taught; over two flips
     bytes_per_shown_voxel: ClassVar[float] = 160.0  # of the network's grid, beside those of the tile, as measured
     maps = (UNCERTAINTY,)
     evens = True

@@ -79,8 +79,8 @@ def test_what_the_voxels_depend_on_changes_the_digests(change: dict[str, Any]) -
     assert other.scans[0].ingest_digest == plan().scans[0].ingest_digest
 
 
-def test_a_new_revision_of_the_repair_makes_those_scans_anew_that_are_repaired_by_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The turned one of two scans that are fused, and the masked one; not one of another contrast, which is not repaired."""
+def test_a_new_revision_of_the_repair_makes_all_scans_anew_that_are_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fused, turned, masked and plain ones; not one of another contrast, which is not repaired."""
     turned = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ np.diag([2.0, 2, 6, 1])
     fused = [scan("a", group="ab"), scan("b", group="ab", source=Grid((50, 60, 20), turned).to_json())]
     mask = MaskImage(uri="mask.nii", sha256="b" * 64)
@@ -93,7 +93,7 @@ def test_a_new_revision_of_the_repair_makes_those_scans_anew_that_are_repaired_b
     before, plain = digests(), digests(repair=False)
     monkeypatch.setattr("core.engine.planning.REVISION", 99)
     after = digests()
-    assert {key for key in before if after[key] != before[key]} == {"b", "c"}
+    assert {key for key in before if after[key] != before[key]} == {"a", "b", "c", "d"}
     assert digests(repair=False) == plain
 
 

@@ -119,6 +119,16 @@ def test_a_new_revision_of_a_method_restores_its_scans_anew(cohort):
     assert len(digests) == 3
 
 
+def test_a_new_revision_of_the_repair_restores_what_is_repaired_anew(cohort, monkeypatch):
+    wanted = said(cohort)
+    evaluation = CaseEvaluation(wanted, find_cases(wanted)[0], Scorer())
+    ways = (replace(NEAREST, repair=True), replace(NEAREST, repair=False))
+    before = [evaluation.restore_digest(way) for way in ways]
+    monkeypatch.setattr("tasks.evaluate.evaluation.REVISION", 99)
+    after = [evaluation.restore_digest(way) for way in ways]
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
 def test_a_scan_that_was_measured_brings_the_mask_on_its_own_grid(cohort):
     wanted = said(cohort)
     run(wanted, NEAREST)
