@@ -14,6 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from core.digest import digest_of
 from core.errors import UsageError, WeightsError
 from core.io import files
 from core.settings.base import Settings, wrong
@@ -40,9 +41,15 @@ class Stretch(Settings):
 
 
 class Calibration(Settings):
-    """Stretches of a model by rising distance of slices; empty: its maps are as the network makes them."""
+    """Stretches of a model by rising distance of slices; empty: its maps are as the network makes them.
+
+    Attributes:
+        stretches: what maps are multiplied by.
+        noted: digest of the evaluation's stretches that were put in last; "": not known.
+    """
 
     stretches: tuple[Stretch, ...] = ()
+    noted: str = ""
 
     def at(self, spacing: float) -> float:
         """The stretch where slices lie so many mm apart; 1 without any.
@@ -114,7 +121,7 @@ def read_stretches(uri: str, method: str | None = None) -> tuple[Stretch, ...]:
 def note_stretches(folder: str, stretches: Sequence[Stretch]) -> Calibration:
     """Write what an evaluation found into a model; its weights and digest stay, its maps are made anew.
 
-    What was measured with the calibration that the model had multiplies it.
+    What was measured with the calibration that the model had multiplies it; the same stretches once more change nothing.
 
     Args:
         folder: of the model.
@@ -125,8 +132,10 @@ def note_stretches(folder: str, stretches: Sequence[Stretch]) -> Calibration:
     """
     before = read_calibration(folder)
     rows = sorted(stretches, key=lambda each: each.spacing)
-    made = Calibration(
-        stretches=tuple(each.model_copy(update={"stretch": round(each.stretch * before.at(each.spacing), 4)}) for each in rows)
-    )
+    noted = digest_of([each.model_dump(mode="json") for each in rows])
+    if noted == before.noted:
+        return before
+    stretched = tuple(each.model_copy(update={"stretch": round(each.stretch * before.at(each.spacing), 4)}) for each in rows)
+    made = Calibration(stretches=stretched, noted=noted)
     files.write_atomic(files.join(folder, FILE), (json.dumps(made.model_dump(mode="json"), indent=2) + "\n").encode())
     return made

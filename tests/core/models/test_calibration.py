@@ -68,6 +68,7 @@ def test_an_evaluation_writes_stretches_and_the_command_puts_them_beside_a_model
     assert "slices 3 mm apart: 2.00 times as wide as the network says (2 persons)" in capsys.readouterr().out
     assert note_stretches(str(model), [Stretch(spacing=2, stretch=0.5, persons=3)]).at(2) == 1.0  # what is there is multiplied
     assert read_calibration(str(model)).stretches[0].persons == 3
+    assert note_stretches(str(model), [Stretch(spacing=2, stretch=0.5, persons=3)]).at(2) == 1.0  # the same again is not
 
 
 @pytest.mark.parametrize(
