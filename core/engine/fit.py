@@ -40,10 +40,8 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         got = f"{_sizes(largest.forecast.tile)} for {largest.key if whole else f'one tile of {largest.key}'}"
         remedy = "choose a larger voxel size" if whole else "choose smaller patches (--patch)"
         raise PlanError("gpu-too-small", wanted, got, f"{remedy}, or use a larger GPU")
-    if plan.forecast.disk + RECORDS > disk:
-        wanted = f"at most {_sizes(disk)} on disk"
-        got = f"a forecast of {_sizes(plan.forecast.disk + RECORDS)} for {len(plan.scans)} scans and the run's records"
-        raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
+    remedy = "free space, choose another output, or restore fewer scans at a time"
+    check_disk(plan.forecast.disk + RECORDS, disk, f"{len(plan.scans)} scans and the run's records", remedy)
 
 
 def check_room(disk: int) -> None:
@@ -55,9 +53,24 @@ def check_room(disk: int) -> None:
     Raises:
         PlanError: disk-too-small.
     """
-    if disk < RECORDS:
-        got = f"a forecast of {_sizes(RECORDS)} for the run's records, without its scans"
-        raise PlanError("disk-too-small", f"at most {_sizes(disk)} on disk", got, "free space, or choose another output")
+    check_disk(RECORDS, disk, "the run's records, without its scans")
+
+
+def check_disk(forecast: int, disk: int, what: str, remedy: str = "free space, or choose another output") -> None:
+    """Refuse a disk with less room than what will be written takes.
+
+    Args:
+        forecast: bytes that will be written.
+        disk: bytes free where they will lie.
+        what: will be written.
+        remedy: what to do.
+
+    Raises:
+        PlanError: disk-too-small.
+    """
+    if forecast > disk:
+        got = f"a forecast of {_sizes(forecast)} for {what}"
+        raise PlanError("disk-too-small", f"at most {_sizes(disk)} on disk", got, remedy)
 
 
 def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:

@@ -1,10 +1,13 @@
-"""How much room a disk of this machine has."""
+"""How much room there is where something will be written."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from core.io import files
+
+ENDLESS = 1 << 62  # bytes; S3 tells of no end
 LITTLE = 1 << 20  # bytes; with less a disk counts as full: no database can be begun there
 
 
@@ -12,6 +15,15 @@ def free(path: Path) -> int:
     """Bytes free where a file or a folder lies, or will lie when the folders above it are made."""
     here = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     return shutil.disk_usage(here).free
+
+
+def room(out: str) -> int:
+    """Bytes free where an output lies, or will lie.
+
+    Args:
+        out: folder or s3:// prefix.
+    """
+    return ENDLESS if files.is_remote(out) else free(Path(out))
 
 
 def is_full(path: Path) -> bool:
