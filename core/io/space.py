@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
+from core.errors import StoreError
 from core.io import files
 
 ENDLESS = 1 << 62  # bytes; S3 tells of no end
@@ -24,6 +27,14 @@ def room(out: str) -> int:
         out: folder or s3:// prefix.
     """
     return ENDLESS if files.is_remote(out) else free(Path(out))
+
+
+def full(error: BaseException) -> StoreError | None:
+    """What is to be told of a disk, or a share of it, that takes no more; None of another fault."""
+    if not isinstance(error, OSError) or error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return None
+    remedy = "free space; the same command goes on from what is finished"
+    return StoreError("disk-full", "room for what is written", os.strerror(error.errno), remedy)
 
 
 def is_full(path: Path) -> bool:
