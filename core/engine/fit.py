@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from core.engine.plan import CohortPlan
 from core.errors import PlanError, listed
 
@@ -12,7 +14,7 @@ def _sizes(nbytes: float) -> str:
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 0.1 * 2**30 else f"{nbytes / 2**20:.0f} MiB"
 
 
-def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
+def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None, done: Collection[str] = ()) -> None:
     """Refuse a plan that cannot fit.
 
     Args:
@@ -20,6 +22,7 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         memory: bytes of memory for all workers together.
         disk: bytes free where the output lies.
         gpu: bytes of memory of the smallest GPU that works; None where none does.
+        done: keys of scans that lie on the disk already.
 
     Raises:
         PlanError: naming the scan that needs most, what it needs, what there is, and the remedy.
@@ -40,8 +43,10 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         got = f"{_sizes(largest.forecast.tile)} for {largest.key if whole else f'one tile of {largest.key}'}"
         remedy = "choose a larger voxel size" if whole else "choose smaller patches (--patch)"
         raise PlanError("gpu-too-small", wanted, got, f"{remedy}, or use a larger GPU")
-    remedy = "free space, choose another output, or restore fewer scans at a time"
-    check_disk(plan.forecast.disk + RECORDS, disk, f"{len(plan.scans)} scans and the run's records", remedy)
+    if left := [scan for scan in plan.scans if scan.key not in done]:
+        remedy = "free space, choose another output, or restore fewer scans at a time"
+        forecast = sum(scan.forecast.disk for scan in left) + RECORDS
+        check_disk(forecast, disk, f"{len(left)} scans and the run's records", remedy)
 
 
 def check_room(disk: int) -> None:
