@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cli.helpers.console import FAILED, OK, calm, say
+from core.errors import UsageError
 from core.geometry.grid import Array, Box, Grid
 from core.io import files, nifti
 from core.io.arrays.slabs import StoredAs
@@ -22,6 +23,8 @@ from core.settings.scans import Selection
 
 NOISE = 0.01
 SEED = 20
+COHORTS = "input", "truth"  # folders of the scans and of what they were cut out of
+ROOM = 640 << 20  # bytes that all of it takes
 DESCRIPTION = {
     "Name": "MNI152 T1w, thick slices cut by isovox",
     "BIDSVersion": "1.10.0",
@@ -110,7 +113,7 @@ def _as_stored(image: Array, grid: Grid, axes: str) -> tuple[Array, Grid, Stored
 def build_demo(folder: Path) -> None:
     """Write the thick-slice cohort and its truth as two BIDS datasets below ``folder``."""
     image, whole = load_template()
-    for name in ("input", "truth"):
+    for name in COHORTS:
         files.write_json(str(folder / name / "dataset_description.json"), DESCRIPTION)
     for number, scan in enumerate(SCANS):
         truth, fine = _trimmed(image, whole, scan.thickness)
@@ -146,6 +149,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", nargs="?", default="demo-out", help="folder for the demo (default: %(default)s)")
 
 
+def _checked(out: str) -> Path:
+    """The demo's folder, if it may be written to.
+
+    Raises:
+        UsageError: no folder of this machine, or one with somebody else's cohort where the demo's will lie.
+        PlanError: disk-too-small.
+    """
+    from core.engine.fit import check_disk
+    from core.io import space
+    from core.io.claim import REMEDY, check_place
+
+    if files.is_remote(out):
+        raise UsageError("demo-remote", "a folder on this machine for the demo", out, "name a local folder")
+    check_place(out)
+    for name in COHORTS:
+        place = files.join(out, name)
+        if files.listdir(place) and not _is_demo(place):
+            raise UsageError("out-taken", "an empty folder, or one of an earlier demo", f"{place} of somebody else", REMEDY)
+    check_disk(ROOM, space.room(out), "the demo's scans and what is restored of them")
+    return Path(out)
+
+
+def _is_demo(place: str) -> bool:
+    """Whether a folder holds a cohort of the demo."""
+    try:
+        return bool(files.read_json(files.join(place, "dataset_description.json"))["Name"] == DESCRIPTION["Name"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return False
+
+
 def execute(options: argparse.Namespace) -> int:
     """Build the cohort, restore it, and print how close each method came to the truth."""
     from cli.helpers.tables import show
@@ -156,7 +189,7 @@ def execute(options: argparse.Namespace) -> int:
     from tasks.pipeline.discover import check_plan, plan_cohort
 
     calm()
-    folder = Path(options.out)
+    folder = _checked(options.out)
     say("cutting thick slices out of the MNI152 T1w …")
     build_demo(folder)
     runs, failed = demo_settings(folder), False

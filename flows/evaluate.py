@@ -185,6 +185,8 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
 
     Raises:
         UsageError: no such cohort, an unknown method, or a setting that cannot be meant.
+        AccessError: storage that may not be written to.
+        PlanError: disk-too-small.
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """
@@ -195,10 +197,12 @@ def evaluate(settings: EvaluationSettings) -> list[Score]:
     from flows.runs.home import tracking_uri
     from flows.runs.progress import note, waiting
     from tasks.evaluate import report as evaluation_report
+    from tasks.evaluate.room import check_room
 
     claim.check(settings.out, [settings.cohort], "evaluate")
     waiting("looking at methods and their models")
     candidates, (scoring, scorer) = candidates_of(settings), scoring_of(settings)
+    check_room(settings, candidates)
     with cohort_lock(Output(settings.out).lock):
         claim.begin(settings.out, "evaluate")
         cases, rows = _scored(settings, candidates, scoring)

@@ -16,6 +16,8 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
 
     Raises:
         UsageError: no such cohort, persons-few.
+        AccessError: storage that may not be written to.
+        PlanError: disk-too-small.
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """

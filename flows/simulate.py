@@ -16,6 +16,8 @@ def simulate(settings: SimulateSettings) -> list[ScanRecord]:
 
     Raises:
         UsageError: no such input, or a setting that cannot be meant.
+        AccessError: storage that may not be written to.
+        PlanError: disk-too-small.
         BusyError: another run works on the same output.
         ClusterError: the cluster cannot be had.
     """

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter
 
 from core.errors import IsovoxError, StoreError
-from core.io import files
+from core.io import files, space
 
 DEADLINE = 6 * 3600.0  # seconds without any piece of work finishing
 Result = TypeVar("Result")
@@ -119,9 +119,13 @@ def in_order(
 
 def code(error: BaseException) -> str:
     """The name of a fault in records."""
-    return error.code if isinstance(error, IsovoxError) else type(error).__name__
+    return known.code if (known := _foreseen(error)) else type(error).__name__
 
 
 def reason(error: BaseException) -> str:
     """A fault in a line; one that isovox did not foresee with its class."""
-    return str(error) if isinstance(error, IsovoxError) else f"{type(error).__name__}: {error}"
+    return str(known) if (known := _foreseen(error)) else f"{type(error).__name__}: {error}"
+
+
+def _foreseen(error: BaseException) -> IsovoxError | None:
+    return error if isinstance(error, IsovoxError) else space.full(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from core.engine.plan import CohortPlan
 from core.errors import PlanError, listed
 
@@ -12,7 +14,7 @@ def _sizes(nbytes: float) -> str:
     return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 0.1 * 2**30 else f"{nbytes / 2**20:.0f} MiB"
 
 
-def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None) -> None:
+def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None, done: Collection[str] = ()) -> None:
     """Refuse a plan that cannot fit.
 
     Args:
@@ -20,6 +22,7 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         memory: bytes of memory for all workers together.
         disk: bytes free where the output lies.
         gpu: bytes of memory of the smallest GPU that works; None where none does.
+        done: keys of scans that lie on the disk already.
 
     Raises:
         PlanError: naming the scan that needs most, what it needs, what there is, and the remedy.
@@ -40,10 +43,10 @@ def check_fits(plan: CohortPlan, memory: int, disk: int, gpu: int | None = None)
         got = f"{_sizes(largest.forecast.tile)} for {largest.key if whole else f'one tile of {largest.key}'}"
         remedy = "choose a larger voxel size" if whole else "choose smaller patches (--patch)"
         raise PlanError("gpu-too-small", wanted, got, f"{remedy}, or use a larger GPU")
-    if plan.forecast.disk + RECORDS > disk:
-        wanted = f"at most {_sizes(disk)} on disk"
-        got = f"a forecast of {_sizes(plan.forecast.disk + RECORDS)} for {len(plan.scans)} scans and the run's records"
-        raise PlanError("disk-too-small", wanted, got, "free space, choose another output, or restore fewer scans at a time")
+    if left := [scan for scan in plan.scans if scan.key not in done]:
+        remedy = "free space, choose another output, or restore fewer scans at a time"
+        forecast = sum(scan.forecast.disk for scan in left) + RECORDS
+        check_disk(forecast, disk, f"{len(left)} scans and the run's records", remedy)
 
 
 def check_room(disk: int) -> None:
@@ -55,9 +58,24 @@ def check_room(disk: int) -> None:
     Raises:
         PlanError: disk-too-small.
     """
-    if disk < RECORDS:
-        got = f"a forecast of {_sizes(RECORDS)} for the run's records, without its scans"
-        raise PlanError("disk-too-small", f"at most {_sizes(disk)} on disk", got, "free space, or choose another output")
+    check_disk(RECORDS, disk, "the run's records, without its scans")
+
+
+def check_disk(forecast: int, disk: int, what: str, remedy: str = "free space, or choose another output") -> None:
+    """Refuse a disk with less room than what will be written takes.
+
+    Args:
+        forecast: bytes that will be written.
+        disk: bytes free where they will lie.
+        what: will be written.
+        remedy: what to do.
+
+    Raises:
+        PlanError: disk-too-small.
+    """
+    if forecast > disk:
+        got = f"a forecast of {_sizes(forecast)} for {what}"
+        raise PlanError("disk-too-small", f"at most {_sizes(disk)} on disk", got, remedy)
 
 
 def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:

@@ -244,10 +244,11 @@ def _check_links(out: str, folders: Iterable[str]) -> None:
 
 
 def check(out: str, inputs: Iterable[str], kind: Kind) -> None:
-    """``check_apart`` and ``check_free``: for a command, before it writes anything.
+    """``check_apart``, ``check_free`` and ``check_writable``: for a command, before it does anything.
 
     Raises:
-        UsageError: as these.
+        UsageError, AccessError, OSError: as these.
     """
     check_apart(out, inputs)
     check_free(out, kind)
+    check_writable(out)

@@ -17,7 +17,9 @@ from typing import Any
 GRACE = 30.0  # seconds to close what is open, before the process ends all the same: what is written is whole or absent
 SHOW_CURSOR = "\x1b[?25h"
 CLEAR_LINE = "\r\x1b[K"  # of a bar
+AGAIN = 0.1  # seconds until an exception that was lost is raised once more
 _came: list[int] = []  # numbers of the signals that came
+_lost: list[int] = []  # of those whose exception nobody was shown
 
 
 class Terminated(SystemExit):
@@ -70,6 +72,9 @@ def end_in_one_line(advice: str) -> None:
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        if _lost:
+            _lost.clear()
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(128 + number)
         if _came:
             os._exit(128 + number)
         _came.append(number)
@@ -83,6 +88,23 @@ def end_in_one_line(advice: str) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and & set it
             signal.signal(number, stop)
     _keep_from_prefect()
+    _raise_what_is_lost()
+
+
+def _raise_what_is_lost() -> None:
+    """Raise once more an exception that came up where Python lets none out: a finaliser, a callback, as each import has one."""
+    usual, main = sys.unraisablehook, threading.main_thread().ident or 0
+
+    def hook(lost: sys.UnraisableHookArgs) -> None:
+        if not _came or not issubclass(lost.exc_type, KeyboardInterrupt | Terminated):
+            usual(lost)
+            return
+        _lost.append(came())
+        timer = threading.Timer(AGAIN, signal.pthread_kill, (main, came()))  # not here, where it would be lost again
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = hook
 
 
 def _keep_from_prefect() -> None:

@@ -80,7 +80,8 @@ class Case:
         return digest_of_voxels(readers.load(self.truth.kind, self.truth.uris, trust)[0])
 
 
-def _truth_of(source: Source, root: str) -> str | None:
+def truth_of(source: Source, root: str) -> str | None:
+    """Where the truth of a scan lies, as its row of a table or its sidecar says; None of a sharp one."""
     return source.reference or (simulated.truth_of(source.uris[0], root) if source.kind != "dicom" else None)
 
 
@@ -95,8 +96,8 @@ def find_cases(settings: EvaluationSettings, tell: Tell = nobody, dispatch: Disp
     Raises:
         UsageError: no such cohort, or nothing that fits the selection.
     """
-    scans = _counted(settings, bids.discover(settings.cohort, settings.selection))
-    truths = {scan.key: _truth_of(scan, settings.cohort) for scan in scans if isinstance(scan, Source)}
+    scans = counted(settings, bids.discover(settings.cohort, settings.selection))
+    truths = {scan.key: truth_of(scan, settings.cohort) for scan in scans if isinstance(scan, Source)}
     if any(truths.values()):
         tell(Advanced("scans", len(scans)))
         return [_named(_given(scan, truths.get(scan.key)), settings) for scan in scans]
@@ -104,7 +105,7 @@ def find_cases(settings: EvaluationSettings, tell: Tell = nobody, dispatch: Disp
     return [case for name in settings.degradations for case in _simulated(settings, name, keys, tell, dispatch)]
 
 
-def _counted(settings: EvaluationSettings, scans: Sequence[Source | Refused]) -> list[Source | Refused]:
+def counted(settings: EvaluationSettings, scans: Sequence[Source | Refused]) -> list[Source | Refused]:
     """The scans that count by the protocol, and of its fold where one is asked for; what was refused is told all the same.
 
     Raises:
@@ -162,12 +163,17 @@ def _lost(key: str, reason: str, person: str = "") -> Case:
     return Case(key, person or key, (), Source(key, ("",), "nifti", key, key, key), reason)
 
 
-def _simulated(settings: EvaluationSettings, name: str, keys: set[str], tell: Tell, dispatch: Dispatch) -> list[Case]:
-    """The cases of these keys, degraded in the way of that name."""
+def simulation_of(settings: EvaluationSettings, name: str) -> SimulateSettings:
+    """How the cohort is degraded in the way of that name, and where to."""
     out = files.join(settings.out, "simulated", *([name] if name else []))
     how = {"input": settings.cohort, "out": out, "degradation": settings.degradations[name]}
     same = ("axis", "labels", "selection", "trust", "compute", "seed")
-    wanted = SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
+    return SimulateSettings.model_validate(how | {name: getattr(settings, name) for name in same})
+
+
+def _simulated(settings: EvaluationSettings, name: str, keys: set[str], tell: Tell, dispatch: Dispatch) -> list[Case]:
+    """The cases of these keys, degraded in the way of that name."""
+    wanted = simulation_of(settings, name)
     job, scans = simulate.find(wanted, keys)
     sources = {scan.key: scan for scan in scans if isinstance(scan, Source)}
     cases = []
@@ -176,7 +182,7 @@ def _simulated(settings: EvaluationSettings, name: str, keys: set[str], tell: Te
             cases.append(_lost(record.key, record.reason))
         else:
             source = sources[record.key]
-            cases.append(Case(record.key, source.person, (files.join(out, f"{job.stems[record.key]}.nii.gz"),), source))
+            cases.append(Case(record.key, source.person, (files.join(wanted.out, f"{job.stems[record.key]}.nii.gz"),), source))
     return [replace(case, degradation=name) for case in cases]
 
 

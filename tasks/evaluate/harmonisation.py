@@ -9,6 +9,7 @@ OUT/summary.tsv, summary.json    the table of all rivals
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from core import __version__
 from core.digest import digest_of
+from core.engine.fit import check_disk
 from core.errors import UsageError
 from core.evaluation.metrics.image import psnr, ssim
 from core.evaluation.rivals import ALL, NAMES, OURS, RAW, REFERENCE, Readings, Rivals, Seen, begin, fit, fit_ours, read_first
@@ -30,7 +32,7 @@ from core.harmonize.images.fit import Look, fit_last, last_looks, look_again, lo
 from core.harmonize.images.intensity import Normaliser
 from core.harmonize.images.resolution import blurred
 from core.harmonize.images.volume import Scan, VolumeModel
-from core.io import bids, files, readers
+from core.io import bids, files, readers, space
 from core.io.bids import Source
 from core.io.derivatives import UNNAMED
 from core.operators.forward import Beside
@@ -45,6 +47,7 @@ from tasks.events import Advanced, Tell, nobody
 VERSION = 5  # of the figures
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
+SEEN = "isovox", "seen"  # folder of the persons' images
 ACROSS = 2  # axis across the slices: superior
 FITTED = (RAW, ALL)  # rivals whose features of the fit's persons are kept, for ComBat
 
@@ -102,6 +105,21 @@ def find(settings: HarmonisationTrial) -> Trial:
     return Trial(settings, tuple(sources.values()))
 
 
+def _check_room(trial: Trial) -> None:
+    """Refuse a trial for whose images its disk has no room; those of persons that are there already are not counted.
+
+    Raises:
+        PlanError: disk-too-small.
+    """
+    settings = trial.settings
+    if files.is_remote(settings.out):  # whose headers need not be read for it
+        return
+    left = [source for source in trial.sources if not files.exists(trial.path(*SEEN, f"{source.person}.npz"))]
+    grids = [readers.header(source.kind, source.uris, None).grid.isotropic(settings.trial_voxel) for source in left]
+    images = 4 * (1 + settings.scanners) * sum(math.prod(grid.shape) for grid in grids)
+    check_disk(images, space.room(settings.out), f"the images of {len(trial.sources)} persons by {settings.scanners} scanners")
+
+
 # -- first stage: what the scanners show ------------------------------------------------------------------------------------
 
 
@@ -139,7 +157,7 @@ def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
 
 def _load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
     """The truth and the scans of a person; made where they are not there."""
-    path = trial.path("isovox", "seen", f"{trial.person(number)}.npz")
+    path = trial.path(*SEEN, f"{trial.person(number)}.npz")
     digest = digest_of([VERSION, __version__, trial.sources[number].uris, _told(trial), number])
     if not _is(path, digest):
         shown, grid = _see(trial, number)
@@ -290,9 +308,11 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
 
     Raises:
         UsageError: no such cohort, persons-few.
+        PlanError: disk-too-small.
         IsovoxError: the first fault of a person; none is left out, for halves would change.
     """
     trial = find(settings)
+    _check_room(trial)
     first = _stage(trial, first_piece, tell, dispatch)
     readings = [
         Readings(Look(site, **look), plain, quantiles)

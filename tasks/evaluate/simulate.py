@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from core.engine.fit import check_disk
 from core.engine.records import ScanRecord
 from core.errors import InputError, IsovoxError, UsageError
 from core.geometry.grid import Array, Grid
-from core.io import bids, claim, files, nifti, participants, readers, simulated
+from core.io import bids, claim, files, nifti, participants, readers, simulated, space
 from core.io.arrays.slabs import StoredAs
 from core.io.bids import Refused, Source
 from core.io.names import IMAGES
@@ -63,14 +65,44 @@ def find(settings: SimulateSettings, keys: Container[str] | None = None) -> tupl
     """
     claim.check(settings.out, [settings.input], "simulate")
     scans = [scan for scan in bids.discover(settings.input, settings.selection) if keys is None or scan.key in keys]
+    job = job_of(settings, [scan for scan in scans if isinstance(scan, Source)])
+    if keys is None:  # an evaluation of another cohort makes all it compares anew
+        _check_input(settings, job.sources, job.stems)
+    return replace(job, labels=_label_images(settings.labels)), scans
+
+
+def job_of(settings: SimulateSettings, sources: Sequence[Source]) -> Job:
+    """Of these scans, without label images."""
     axis = "S" if settings.axis == "auto" else settings.axis
     label, contrast = simulated.label_of(settings.degradation, axis), settings.degradation.contrast
-    sources = tuple(scan for scan in scans if isinstance(scan, Source))
     stems = {source.key: simulated.stem_of(source, label, contrast) for source in sources}
     shared = frozenset(stem for stem, count in Counter(stems.values()).items() if count > 1)
-    if keys is None:  # an evaluation of another cohort makes all it compares anew
-        _check_input(settings, sources, stems)
-    return Job(settings, _label_images(settings.labels), stems, shared, sources), scans
+    return Job(settings, {}, stems, shared, tuple(sources))
+
+
+def bytes_left(job: Job) -> int:
+    """Bytes of the scans that are not there yet, as they are before they are packed."""
+    left = [source for source in job.sources if not files.exists(files.join(job.settings.out, f"{job.stems[source.key]}.nii.gz"))]
+    return sum(_size(job, source) for source in left)
+
+
+def _size(job: Job, source: Source) -> int:
+    """Bytes of a simulated scan's voxels; 0 where none can be made, as its record will say."""
+    try:
+        grid = readers.header(source.kind, source.uris, job.settings.trust).grid
+        return 4 * math.prod(job.settings.degradation.forward.degraded_grid(grid, job.axis).shape)
+    except (IsovoxError, OSError):
+        return 0
+
+
+def _check_room(job: Job) -> None:
+    """Refuse a simulation for which its disk has no room.
+
+    Raises:
+        PlanError: disk-too-small.
+    """
+    if not files.is_remote(job.settings.out):  # whose headers need not be read for it
+        check_disk(bytes_left(job), space.room(job.settings.out), f"{len(job.sources)} simulated scans")
 
 
 def _check_input(settings: SimulateSettings, sources: Sequence[Source], stems: Mapping[str, str]) -> None:
@@ -207,8 +239,10 @@ def simulate(
     Raises:
         UsageError: no such input, nothing that fits the selection, a setting that cannot be meant, or a participants.tsv that is
             no table.
+        PlanError: disk-too-small.
     """
     job, scans = find(settings, keys)
+    _check_room(job)
     known, there = participants.lines_in(settings.input), participants.lines_in(settings.out)
     claim.begin(settings.out, "simulate")
     about = settings.model_dump(mode="json", include={"degradation", "seed", "axis"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import threading
 import time
@@ -16,7 +15,9 @@ from core.engine.pace import Pace, pace_of
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
+from core.io import space
 from core.io.output import Output
+from tasks.bounded import reason
 from tasks.events import Advanced, Reached, Tell
 from tasks.pipeline.effort import Effort
 from tasks.pipeline.former import write_failure
@@ -222,24 +223,17 @@ def _silent(_: Job) -> bool:
 def failure(key: str, error: BaseException, plan: CohortPlan) -> ScanRecord:
     """The record of a scan that failed."""
     scan = plan.scan(key)
-    code = getattr(error, "code", "") if isinstance(error, IsovoxError) else _code(error)
-    reason = str(error) if isinstance(error, IsovoxError) else f"{type(error).__name__}: {error}"
+    foreseen = error if isinstance(error, IsovoxError) else space.full(error)
     return ScanRecord(
         key=key,
         state="failed",
-        code=code,
-        reason=reason[:500],
+        code=foreseen.code if foreseen else "storage" if isinstance(error, OSError) else "unexpected",
+        reason=reason(error)[:500],
         digest=scan.digest,
         plan_digest=plan.digest,
         method=plan.way(scan).method,
         inputs={scan.relative: scan.sha256},
     )
-
-
-def _code(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "disk-full"
-    return "storage" if isinstance(error, OSError) else "unexpected"
 
 
 @contextmanager

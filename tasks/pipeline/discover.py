@@ -241,8 +241,9 @@ def check_plan(plan: CohortPlan, gpu: int | None = None) -> None:
     check_not_mixed(plan, {record.key: record.provenance.get("SettingsDigest", "") for record in restored})
     here = plan.settings.compute.cluster in {"in-process", "local", "cuda"}
     memory = psutil.virtual_memory().available if here else 1 << 62
-    disk = 1 << 62 if files.is_remote(plan.settings.out) else space.free(Path(plan.settings.out))
-    check_fits(plan, memory, disk, gpu)
+    digests = {record.key: record.digest for record in restored}
+    done = {scan.key for scan in plan.scans if digests.get(scan.key) == scan.digest}
+    check_fits(plan, memory, space.room(plan.settings.out), gpu, done)
 
 
 def unfinished(plan: CohortPlan) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +15,7 @@ import pytest
 from core.errors import StoreError
 from infra.dispatch import run_bounded
 from infra.pools import Threads
-from tasks.bounded import Piece, in_order, read_work, reason, serially, write_work
+from tasks.bounded import Piece, code, in_order, read_work, reason, serially, write_work
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,18 @@ def test_another_list_in_its_place_is_not_taken_for_it(tmp_path: Path) -> None:
     write_work(uri, Words(("b",)), 1)
     with pytest.raises(StoreError, match=r"work-changed: expected the list .* in .*list\.json, but got .*\. Start the run again"):
         shouted(first)
+
+
+def filled(piece: Piece) -> str:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(piece.number))
+
+
+def test_a_full_disk_is_told_by_its_name_and_with_the_remedy(tmp_path: Path) -> None:
+    pieces = write_work(str(tmp_path / "list.json"), Words(("a",)), 1)
+    (error,) = in_order(serially, filled, pieces, workers=1, on_done=lambda _: None)
+    assert isinstance(error, OSError)
+    assert code(error) == "disk-full"
+    assert reason(error) == (
+        "disk-full: expected room for what is written, but got No space left on device. "
+        "Free space; the same command goes on from what is finished."
+    )

@@ -145,6 +145,15 @@ def test_what_cannot_fit_is_refused_naming_the_worst() -> None:
     check_fits(made, memory=1 << 40, disk=1 << 40)
 
 
+def test_scans_that_are_there_already_want_no_room() -> None:
+    made = plan(scan(), scan("sub-02_T1w"))
+    needed = made.scans[1].forecast.disk + RECORDS
+    check_fits(made, memory=1 << 40, disk=needed, done={"sub-01_T1w"})
+    with pytest.raises(PlanError, match=r"disk-too-small: .* for 1 scans and the run's records"):
+        check_fits(made, memory=1 << 40, disk=needed - 1, done={"sub-01_T1w"})
+    check_fits(made, memory=1 << 40, disk=0, done={"sub-01_T1w", "sub-02_T1w"})
+
+
 def test_a_disk_without_room_for_the_records_of_a_run_is_refused() -> None:
     with pytest.raises(PlanError, match=r"disk-too-small: expected at most 3 MiB on disk, but got a forecast of 32 MiB for the"):
         check_room(3 << 20)
