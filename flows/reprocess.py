@@ -74,7 +74,7 @@ def _work(context: RunContext, todo: set[str]) -> None:
     """Send the batches, a few at a time."""
     groups = [group for group in context.plan.groups() if any(scan.key in todo for scan in group)]
     context.expect(scan for group in groups for scan in group)
-    flying: deque[PrefectFuture[None]] = deque()
+    flying: deque[PrefectFuture[State | None]] = deque()
     for number, batch in enumerate(batches(groups)):
         name = batch[0][0] if len(batch) == 1 else f"batch-{number}"
         flying.append(stages.process_batch.submit(context.plan.digest, name, batch))

@@ -76,6 +76,14 @@ def owner(uri: str) -> Owner | None:
     return Owner.of(claim) if claim else None
 
 
+def token(uri: str) -> str:
+    """Names the run that took the lock at ``uri`` last, dead or alive; empty where none holds it."""
+    try:
+        return str(files.read_json(uri)["token"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+
+
 def _living(uri: str) -> dict[str, Any] | None:
     """The content of the lock's file, None where nobody alive holds it."""
     try:

@@ -15,7 +15,7 @@ from core.engine.pace import Pace, pace_of
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
 from core.errors import IsovoxError
-from core.io import space
+from core.io import lock, space
 from core.io.output import Output
 from tasks.bounded import reason
 from tasks.events import Advanced, Reached, Tell
@@ -50,6 +50,7 @@ class RunContext:
         failed: why, by key.
         seconds: by key and stage.
         effort: how far the scans are that are to be done; all of the plan's, unless ``expect`` was told.
+        holder: names this run in the lock on the output.
     """
 
     plan: CohortPlan
@@ -59,6 +60,7 @@ class RunContext:
     failed: dict[str, BaseException] = field(default_factory=dict)
     seconds: dict[str, dict[str, float]] = field(default_factory=dict)
     effort: Effort = field(init=False)
+    holder: str = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listener: Listener = field(default_factory=Listener)
     _counted: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class RunContext:
 
     def __post_init__(self) -> None:
         """Expect all that is planned."""
+        self.holder = lock.token(self.out.lock)
         self.expect(self.plan.scans)
 
     def expect(self, scans: Iterable[ScanPlan]) -> None:
@@ -80,7 +83,7 @@ class RunContext:
     def job(self, keys: Sequence[str]) -> Job:
         """The job of a group of scans."""
         seconds = tuple(self.seconds.get(keys[0], {}).items())
-        return Job(self.plan.settings.out, self.plan.digest, tuple(keys), seconds=seconds)
+        return Job(self.plan.settings.out, self.plan.digest, tuple(keys), seconds=seconds, run=self.holder)
 
     def progress(self) -> float:
         """Per cent of the work that is over, by the seconds that it takes."""

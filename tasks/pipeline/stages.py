@@ -18,6 +18,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
 from core.engine.records import ScanRecord
 from core.errors import listed
@@ -31,6 +33,7 @@ from tasks.pipeline.results import row
 from tasks.restore import work
 
 Groups = list[list[str]]
+ENDED = "the run was ended meanwhile: the next one goes on from what is finished"
 
 _log = logging.getLogger(__name__)
 
@@ -82,14 +85,17 @@ def _told(context: RunContext, groups: Groups) -> Iterator[ScanRecord]:
 
 
 @task(name="batch", task_run_name="{name}", cache_policy=NO_CACHE)
-def process_batch(plan: str, name: str, groups: Groups) -> None:  # noqa: ARG001 - the name is the task run's
-    """All stages of a batch of scans: a large scan alone, or small ones together."""
-    context = RUNS[plan]
+def process_batch(plan: str, name: str, groups: Groups) -> State | None:  # noqa: ARG001 - the name is the task run's
+    """All stages of a batch of scans: a large scan alone, or small ones together; none after the end of a cancelled run."""
     through = groups
     for stage in (ingest_scans, restore_scans, export_scans, report_scans):
-        through = stage(plan, through) if through else through
+        if plan in RUNS and through:
+            through = stage(plan, through)
+    if plan not in RUNS:
+        return Cancelled(message=ENDED)
     register_scans(plan, groups)
-    context.end(groups)
+    RUNS[plan].end(groups)
+    return None
 
 
 def start_progress() -> UUID:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from core.io import files
+from core.errors import RestorationError
+from core.io import files, lock
 
 EVERY, EVERY_REMOTE = 2.0, 15.0  # seconds between two tellings, and between two looks; on S3
+AGAIN = 5.0  # seconds until a lock that is not there is looked for once more: a shared disk may miss a file that is written anew
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +51,33 @@ def read_progress(uri: str) -> Progress | None:
         return Progress(str(content["unit"]), int(content["done"]), int(content["total"]), float(content["at"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def check_wanted(held: str, run: str) -> None:
+    """Go on only as long as the run that sent the work holds the output; a fault of the storage tells nothing.
+
+    The workers of a group outlive its runs: else those that are cancelled would keep them for hours.
+
+    Args:
+        held: where the lock of the output lies.
+        run: what the lock says of the run that sent the work; empty where it had none.
+
+    Raises:
+        RestorationError: it has ended, or another one works there.
+    """
+    if not run or _holds(held, run):
+        return
+    time.sleep(AGAIN)
+    if not _holds(held, run):
+        got = "one that has ended"
+        raise RestorationError("run-ended", "a run that waits for this work", got, "run again: it goes on from what is finished")
+
+
+def _holds(held: str, run: str) -> bool:
+    try:
+        return lock.token(held) == run
+    except OSError:
+        return True
 
 
 class Listener:
@@ -91,10 +120,11 @@ class Reporter:
     Args:
         uri: of the file.
         clock: gives seconds.
+        check: called each time; what it raises ends the work.
     """
 
-    def __init__(self, uri: str, clock: Callable[[], float] = time.time) -> None:
-        self._uri, self._clock = uri, clock
+    def __init__(self, uri: str, clock: Callable[[], float] = time.time, check: Callable[[], object] = lambda: None) -> None:
+        self._uri, self._clock, self._check = uri, clock, check
         self._next = clock() + interval(uri)
         self._told = False
 
@@ -110,6 +140,7 @@ class Reporter:
         if now < self._next:
             return
         self._next = now + interval(self._uri)
+        self._check()
         try:
             files.write_json(self._uri, {"unit": unit, "done": done, "total": total, "at": now})
         except Exception as error:  # noqa: BLE001 - whatever ails the storage, the work itself will meet it

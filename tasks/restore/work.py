@@ -34,7 +34,7 @@ from core.operators.linear import Kept
 from core.stats import RunningStatistics, ScanStats
 from tasks.restore import maps
 from tasks.restore.masks import read_mask
-from tasks.restore.progress import Reporter
+from tasks.restore.progress import Reporter, check_wanted
 
 T = TypeVar("T")
 DAMAGED = {"block-torn", "block-missing", "image-missing", "image-unfinished"}
@@ -50,6 +50,7 @@ class Job:
         keys: the scans, one or those that are fused.
         first, stop: numbers of tiles, or of blocks, in tile mode.
         seconds: what the stages before took, by name.
+        run: of the lock on the output, names the run that sent it; empty where none did.
     """
 
     out: str
@@ -58,6 +59,7 @@ class Job:
     first: int = 0
     stop: int = 0
     seconds: tuple[tuple[str, float], ...] = ()
+    run: str = ""
 
 
 @lru_cache(maxsize=2)
@@ -303,7 +305,8 @@ def _restore(job: Job) -> None:
     if restored(job):
         return
     method = method_of(job)
-    with Reporter(Output(job.out).progress(job.keys[0])) as tell:
+    out = Output(job.out)
+    with Reporter(out.progress(job.keys[0]), check=partial(check_wanted, out.lock, job.run)) as tell:
         if isinstance(method, IterativeMethod):
             driver = Driver(method, checkpoint_of(job), partial(tell, "steps"))
             finish_restored(job, _restore_by(job, driver), driver)

@@ -77,6 +77,18 @@ def test_both_images_are_drawn(fresh: Any) -> None:
         assert ((np.ptp(shot, axis=2) < 8) & (shot.mean(axis=2) > 60)).mean() > 0.1
 
 
+def test_the_letters_of_the_sides_stand_beside_the_crosshair_on_a_dark_ground(fresh: Any) -> None:
+    fresh.select_option("#planes", "axial")
+    shot = pixels(fresh)
+    red, green, blue = np.moveaxis(shot, 2, 0)
+    line = (red > blue + 60) & (green > blue + 60)
+    row = int(line.sum(axis=1).argmax())
+    start, stop = np.flatnonzero(line[row])[[0, -1]]
+    for letter in (shot[row - 8 : row + 9, start - 18 : start], shot[row - 8 : row + 9, stop + 1 : stop + 19]):
+        assert letter.min(axis=2).max() > 200
+        assert np.median(letter) < 30
+
+
 def test_the_cursor_tells_place_and_values_of_both_images(fresh: Any) -> None:
     hover(fresh, "after", 0.2, 0.25)  # inside the coronal picture's head
     text = {name: fresh.locator(f"#{name}").inner_text() for name in ("world", "voxel-restored", "voxel-measured")}
@@ -106,7 +118,7 @@ def test_the_window_moves_by_drag_and_keys_and_the_air_has_its_own(fresh: Any) -
     told = fresh.locator("#window")
     usual, shown = told.inner_text(), grey(pixels(fresh))
     fresh.keyboard.press("b")
-    assert told.inner_text().startswith("0.000 to 20.00")
+    assert told.inner_text().startswith("0 to 20 (level 10, width 20)")
     assert grey(pixels(fresh)) > 1.2 * shown
     fresh.keyboard.press("w")
     assert told.inner_text() == usual

@@ -156,6 +156,8 @@ def test_a_cancelled_run_stops_and_leaves_nothing(group: Group, worker: object, 
     assert group.ended(run)["state"]["type"] == "CANCELLED"
     print(f"{cluster}: nothing ran after {stopped:.1f} s, Cancelled after {time.monotonic() - began:.1f} s")  # noqa: T201
     assert half_written(out) == []
+    log = [line["message"] for line in group.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
+    assert [line for line in log if "exception" in line] == []
 
 
 def test_a_killed_run_is_told_and_the_next_one_goes_on(group: Group, worker: subprocess.Popen[bytes], tmp_path: Path) -> None:

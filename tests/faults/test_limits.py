@@ -80,7 +80,7 @@ def test_no_name_planted_in_a_header_or_sidecar_comes_out(isovox: Runner, tmp_pa
 def test_a_call_that_is_sent_to_a_worker_is_small(function: Any) -> None:
     keys = tuple(f"sub-{'x' * 60}_ses-{'y' * 60}_acq-{number}_T1w" for number in range(6))
     seconds = tuple((name, 123456.789) for name in ("ingest", "restore", "export"))
-    job = Job("s3://" + "bucket/" * 60, "f" * 64, keys, 10**6, 10**6 + 64, seconds)
+    job = Job("s3://" + "bucket/" * 60, "f" * 64, keys, 10**6, 10**6 + 64, seconds, "a" * 32)
     assert len(cloudpickle.dumps((function, job))) < MAX_CALL_BYTES == 4096
 
 

@@ -384,6 +384,21 @@ def test_the_slurm_driver_runs_isovox_as_it_can_be_run(tmp_path: Path) -> None:
     assert submit("/data").returncode == 2
 
 
+@pytest.mark.parametrize("set_up", [True, False])
+def test_the_slurm_driver_takes_the_isovox_of_make_setup_where_none_is_on_the_path(tmp_path: Path, set_up: bool) -> None:
+    if set_up:
+        (tmp_path / ".venv" / "bin").mkdir(parents=True)
+        fake(tmp_path / ".venv" / "bin", "isovox", 'echo "ran $1"')
+    command = ["bash", str(INFRA / "slurm" / "driver.sbatch"), "/data", "/out"]
+    environment = {"PATH": "/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    if set_up:
+        assert (done.returncode, done.stdout) == (0, "ran run\n")
+    else:
+        assert done.returncode == 127
+        assert f"no isovox on the PATH, nor at {tmp_path}/.venv/bin/isovox: activate its environment" in done.stderr
+
+
 def test_dask_takes_the_settings_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dask.config
 

@@ -140,9 +140,12 @@ const isovox = { arrived: {}, volume: (name, facts, content) => (isovox.arrived[
   const viewers = [];
   const images = [null, null];
 
+  // The letters of the sides lie on white tissue and on the crosshair: each has a dark ground.
+  const plate = (viewer, [left, top], text, scale) => [left - 2, top - 2, viewer.textWidth(viewer.fontPx * scale, text) + 4, viewer.fontPx * scale + 4];
+
   const open = async (id) => {
     const viewer = new niivue.Niivue({
-      backColor: [0, 0, 0, 1], clipPlaneHotKey: "", cycleClipPlaneHotKey: "", crosshairColor: [1, 0.8, 0, 0.7], crosshairWidth: 0.5, dragMode: 0, fontColor: [1, 1, 1, 1],
+      backColor: [0, 0, 0, 1], clipPlaneHotKey: "", cycleClipPlaneHotKey: "", crosshairColor: [1, 0.8, 0, 0.7], crosshairWidth: 0.5, dragMode: 0, fontColor: [1, 1, 1, 1], fontMinPx: 18,
       isOrientCube: true, isRadiologicalConvention: (kept("side") ?? "R") === "R", logLevel: "error", multiplanarPadPixels: 8, sagittalNoseLeft: true,
       show3Dcrosshair: true, showAllOrientationMarkers: true, viewModeHotKey: "", scrollRequiresFocus: false, isNearestInterpolation: true,
     });
@@ -152,6 +155,11 @@ const isovox = { arrived: {}, volume: (name, facts, content) => (isovox.arrived[
       viewer.addColormap(`isovox-${name}`, { R: channel(0), G: channel(1), B: channel(2), A: stops.map((_, n) => (n ? 255 : 0)), I: stops.map((_, n) => Math.round((255 * n) / (stops.length - 1))) });
     }
     viewer.opts.multiplanarShowRender = niivue.SHOW_RENDER.NEVER;
+    const write = viewer.drawText.bind(viewer);
+    viewer.drawText = (place, text, scale = 1, colour = null) => {
+      if (/^[RLAPSI]$/.test(text)) viewer.drawRect(plate(viewer, place, text, scale), [0, 0, 0, 1]);
+      write(place, text, scale, colour);
+    };
     return viewer;
   };
 
@@ -163,7 +171,8 @@ const isovox = { arrived: {}, volume: (name, facts, content) => (isovox.arrived[
       [viewer.volumes[0].cal_min, viewer.volumes[0].cal_max] = shown;
       viewer.updateGLVolume();
     }
-    at("window").textContent = `${shown[0].toPrecision(4)} to ${shown[1].toPrecision(4)} (level ${((shown[0] + shown[1]) / 2).toPrecision(4)}, width ${width.toPrecision(4)}), the scan's units`;
+    const [low, high, level, wide] = [...shown, (shown[0] + shown[1]) / 2, width].map((value) => Number(value.toPrecision(4)));
+    at("window").textContent = `${low} to ${high} (level ${level}, width ${wide}), the scan's units`;
     at("background").setAttribute("aria-pressed", String(shown[1] === page.faint[1]));
   };
   const move = (level, width) => {

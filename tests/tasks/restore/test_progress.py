@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ import pytest
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.planning import complete
 from core.geometry.grid import Grid
-from core.io import files
+from core.io import files, lock
+from core.io.output import Output
 from core.operators.forward_model import SliceProfile
 from core.settings.run import RunSettings
 from tasks.events import Advanced, Reached
@@ -131,3 +132,27 @@ def test_bars_and_the_runs_page_move_with_the_steps_of_a_scan(tmp_path: Path, mo
     context.end([["sub-0"]])
     left = 100 * restoring / (1 + restoring)  # the first is over, though nothing was exported of it
     assert heard[-2:] == [Advanced("scans", 1), Reached(pytest.approx(left))]
+
+
+def test_a_storage_that_fails_does_not_say_that_a_run_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionResetError("gone")
+
+    monkeypatch.setattr(files, "read_json", fail)
+    progress.check_wanted(str(tmp_path / "lock.json"), "a run")
+
+
+def test_a_lock_that_is_missed_once_does_not_end_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(["", "a run"])
+    monkeypatch.setattr(lock, "token", lambda _: next(looks))
+    monkeypatch.setattr(progress, "AGAIN", 0.0)
+    progress.check_wanted(str(tmp_path / "lock.json"), "a run")
+    assert next(looks, None) is None
+
+
+def test_the_jobs_of_a_run_name_it(tmp_path: Path) -> None:
+    out = Output(str(tmp_path))
+    plan = SimpleNamespace(settings=SimpleNamespace(out=str(tmp_path)), digest="d", scans=())
+    with lock.cohort_lock(out.lock):
+        context = RunContext(cast("CohortPlan", plan), lambda *_: iter(()), SimpleNamespace(), print)  # type: ignore[arg-type]
+        assert context.job(["a"]).run == lock.token(out.lock) != ""

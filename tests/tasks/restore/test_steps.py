@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from core.engine import iterate
-from core.io import files
+from core.errors import RestorationError
+from core.io import files, lock
 from core.io.arrays.store import Store
 from core.io.output import Output
 from core.methods.unires.joint_tv import Problem
@@ -79,6 +81,28 @@ def test_it_goes_on_from_the_last_state_and_removes_it(cohort: Path, tmp_path: P
     assert work.told_of(job, scan, "pace")["step_seconds"] > 0
     work.restore(job)
     assert made[0] == KILLED + STEPS - (KILLED - 1)  # done is done
+
+
+@pytest.mark.parametrize("method", ["unires", "cubic"])
+@pytest.mark.parametrize("since", ["ended", "another"])
+def test_work_of_a_run_that_has_ended_stops_and_the_next_one_does_it(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, since: str
+) -> None:
+    monkeypatch.setattr(progress, "AGAIN", 0.0)
+    job, path = begin(cohort, tmp_path, method), Output(str(tmp_path)).lock
+    with lock.cohort_lock(path):
+        ghost = replace(job, run=lock.token(path))
+        assert ghost.run
+    if since == "another":
+        files.write_json(path, {"token": "of another"})
+    with pytest.raises(RestorationError, match=r"run-ended: expected a run that waits .* Run again"):
+        work.restore(ghost)
+    assert not work.restored(job)
+    assert not Path(Output(job.out).progress(job.keys[0])).exists()
+    files.remove(path)
+    with lock.cohort_lock(path):
+        work.restore(replace(job, run=lock.token(path)))
+    assert work.restored(job)
 
 
 @pytest.mark.parametrize(("method", "unit", "total"), [("unires", "steps", STEPS), ("cubic", "tiles", 1)])
