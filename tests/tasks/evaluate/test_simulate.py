@@ -237,8 +237,9 @@ def test_a_full_disk_is_told_for_each_scan(cohort, monkeypatch):
 
     monkeypatch.setattr(nifti, "save", full)
     records = simulate(settings(cohort))
-    assert {record.code for record in records} == {"OSError"}
+    assert {record.code for record in records} == {"disk-full"}
     assert "No space left" in records[0].reason
+    assert "the same command goes on" in records[0].reason
 
 
 def test_the_output_may_not_be_the_input(cohort):
