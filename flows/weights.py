@@ -47,17 +47,22 @@ def resolve_weights(settings: RunSettings) -> Weights | None:
     champion_wanted = settings.method in learned() and needs_model(settings.method, settings.method_options)
     if settings.model is None and not champion_wanted:
         return None
+    from tasks.registry.models import Models
     from tasks.registry.resolve import resolve
 
-    champion = f"models:/{method_entry(settings.method).model_name}@champion"
-    model, uri = settings.model or champion, tracking_uri(settings.tracking_uri)
+    name, uri = method_entry(settings.method).model_name, tracking_uri(settings.tracking_uri)
+    own = None if settings.model else shipped(settings.method)
+    if own is not None:
+        Models(uri, home() / "models").bring(str(own), name)
     try:
-        resolved = resolve(model, uri, home() / "models")
+        return _weights(resolve(settings.model or f"models:/{name}@champion", uri, home() / "models"))
     except UsageError as error:
         if settings.model is not None or error.code != "model-unknown":
             raise
-        resolved = _first_champion(settings.method, uri)
-    return _weights(resolved)
+        recipe = recipe_of(settings.method)
+        how = f"train one (isovox train {recipe} COHORT) and promote it" if recipe else "import one (isovox models import)"
+        remedy = f"{how}, or name one with --model"
+        raise UsageError("model-missing", f"a champion of {name} in the registry", "none", remedy) from error
 
 
 @dataclass(frozen=True)
@@ -150,17 +155,3 @@ def _again(before: Weights, settings: RunSettings, method: str) -> Weights:
         remedy = "restore all again by the new one: --on-new-model redo"
         raise UsageError("model-gone", f"{model} with sha256 {before.sha256[:12]}", "other weights of that name", remedy)
     return weights
-
-
-def _first_champion(method: str, uri: str) -> Resolved:
-    """Put the model that isovox brings into the registry."""
-    from tasks.registry.resolve import register, resolve
-
-    name = method_entry(method).model_name
-    if (own := shipped(method)) is None:
-        recipe = recipe_of(method)
-        how = f"train one (isovox train {recipe} COHORT) and promote it" if recipe else "import one (isovox models import)"
-        remedy = f"{how}, or name one with --model"
-        raise UsageError("model-missing", f"a champion of {name} in the registry", "none", remedy)
-    register(str(own), name, uri, alias="champion")
-    return resolve(f"models:/{name}@champion", uri, home() / "models")

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from core import __version__
 from core.errors import UsageError, WeightsError
 from core.harmonize import model as harmonizers
 from core.io import files
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-How = Literal["first", "promoted", "fitted anew", "rolled back"]
+How = Literal["first", "promoted", "fitted anew", "rolled back", "brought"]
 LAST = (bundles.CONFIG, harmonizers.FILE)
 EVENT, DECISION, COHORT = "isovox.champion.", "isovox.decision.", "isovox.cohort"
+BROUGHT = "isovox.brought"  # tag of a version that came along with isovox: with which
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,30 @@ class Models:
         if written.digest != resolved.digest:
             raise WeightsError("weights-digest", f"the bytes of {said}", f"other bytes in {folder}", "export it again")
         return replace(resolved, folder=folder)
+
+    def bring(self, folder: str, name: str) -> None:
+        """Make a model that comes along with isovox champion where there is none, or one that an earlier isovox brought.
+
+        Once it is in the registry it is for people to say who is champion: a rollback stays, and so does one of their own.
+
+        Args:
+            folder: with model.safetensors and config.json.
+            name: in the registry.
+
+        Raises:
+            WeightsError: weights that are not what their config says.
+        """
+        try:
+            champion = self._champion(name)
+        except UsageError:
+            champion = None
+        if champion is not None:
+            tags, digest = self._client.get_model_version(name, champion).tags, read_spec(folder).digest
+            if BROUGHT not in tags or tags[DIGEST] == digest or any(each.digest == digest for each in self.versions(name)):
+                return
+        version = register(folder, name, self.uri).version
+        self._client.set_model_version_tag(name, version, BROUGHT, __version__)
+        self.crown(name, version, "brought")
 
     # -- how it is kept -----------------------------------------------------------------------------------------------------
 

@@ -153,6 +153,20 @@ def test_a_champion_made_without_isovox_has_a_former_one_too(models: Models, mod
     assert [models.rollback("unet").version for _ in range(2)] == ["2", "1"]
 
 
+def test_what_comes_along_is_renewed_with_isovox_until_people_decide(models: Models, model: Write) -> None:
+    came = []
+    for value in (1.0, 2.0, 1.0, 2.0):  # the third time by an older isovox beside
+        models.bring(model(value), "unet")
+        came.append(champion(models))
+    assert came == ["1", "2", "2", "2"]
+    models.rollback("unet")
+    models.bring(model(2.0), "unet")
+    assert champion(models) == "1"
+    register(model(3.0), "unet", models.uri, alias="champion")
+    models.bring(model(4.0), "unet")
+    assert (champion(models), len(models.versions("unet"))) == ("3", 3)
+
+
 @pytest.mark.parametrize("promoted", [True, False])
 def test_a_change_of_champion_that_was_killed_half_way(models: Models, model: Write, promoted: bool) -> None:
     """The alias is set, the event is not yet noted."""
