@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 LEARNED = [name for name, entry in registry.methods().items() if entry.takes.model]
 SHIPPED = {name: folder for name in LEARNED if (folder := registry.shipped(name)) is not None}
-ANYSCAN = "ba55b4d6fa529f7690e745e26a5337ce0dcadd14ba4932870df9445de5e9f5bb"
+ANYSCAN = "2f11796901399deeb54764018d0bfc2f44265060ad8db6056823ad3442a7bf8a"
 GOLDEN = {
     "resunet-3d": "6331b08e6a403c4d6a7449454edee5911fd5ed45df622da114f845caad810998",
     "anyscan": ANYSCAN,
