@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from core.geometry.grid import Array, Box, Grid, Triple
 from core.geometry.tiles import Tile, Tiling
 from core.models.bundle import read_bundle
+from core.models.calibration import Calibration
 from core.models.domain import Domain, both, read_domain
 from core.noise import Key
 from core.operators.forward_model import ForwardModel
@@ -144,6 +145,11 @@ class Method(ABC):
             target: grid of the result.
         """
         return self.bytes_per_tile_voxel * math.prod(shape)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What its map of uncertainty is stretched by already; an empty one where it was never measured."""
+        return Calibration()
 
     @property
     def depends_on(self) -> dict[str, Any]:

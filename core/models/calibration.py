@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from core.digest import digest_of
 from core.errors import UsageError, WeightsError
 from core.io import files
 from core.settings.base import Settings, wrong
@@ -29,7 +28,7 @@ class Stretch(Settings):
 
     Attributes:
         spacing: distance of the slices' centres, mm.
-        stretch: by which a map of before this calibration is multiplied.
+        stretch: by which a map is multiplied, as the network makes it.
         persons: on whom it was measured.
         contrasts: of their scans, as evaluations call them; empty where that is not known.
     """
@@ -41,15 +40,9 @@ class Stretch(Settings):
 
 
 class Calibration(Settings):
-    """Stretches of a model by rising distance of slices; empty: its maps are as the network makes them.
-
-    Attributes:
-        stretches: what maps are multiplied by.
-        noted: digest of the evaluation's stretches that were put in last; "": not known.
-    """
+    """Stretches of a model by rising distance of slices; empty: its maps are as the network makes them."""
 
     stretches: tuple[Stretch, ...] = ()
-    noted: str = ""
 
     def at(self, spacing: float) -> float:
         """The stretch where slices lie so many mm apart; 1 without any.
@@ -121,7 +114,7 @@ def read_stretches(uri: str, method: str | None = None) -> tuple[Stretch, ...]:
 def note_stretches(folder: str, stretches: Sequence[Stretch]) -> Calibration:
     """Write what an evaluation found into a model; its weights and digest stay, its maps are made anew.
 
-    What was measured with the calibration that the model had multiplies it; the same stretches once more change nothing.
+    What the model had before is replaced: an evaluation tells the whole stretch, whatever calibration it ran with.
 
     Args:
         folder: of the model.
@@ -130,12 +123,6 @@ def note_stretches(folder: str, stretches: Sequence[Stretch]) -> Calibration:
     Returns:
         the model's calibration from now on.
     """
-    before = read_calibration(folder)
-    rows = sorted(stretches, key=lambda each: each.spacing)
-    noted = digest_of([each.model_dump(mode="json") for each in rows])
-    if noted == before.noted:
-        return before
-    stretched = tuple(each.model_copy(update={"stretch": round(each.stretch * before.at(each.spacing), 4)}) for each in rows)
-    made = Calibration(stretches=stretched, noted=noted)
+    made = Calibration(stretches=tuple(sorted(stretches, key=lambda each: each.spacing)))
     files.write_atomic(files.join(folder, FILE), (json.dumps(made.model_dump(mode="json"), indent=2) + "\n").encode())
     return made

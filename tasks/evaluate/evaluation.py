@@ -47,7 +47,7 @@ from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
 
 SAID = ("person", "contrast", "spacing", "chosen")  # of a row, which rows of before do not all say
-VERSION = 2  # of the figures: a change of their definition scores anew
+VERSION = 3  # of the figures: a change of their definition scores anew
 
 State = Literal["done", "failed"]
 
@@ -327,7 +327,9 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     figures = evaluation.protocol.score(scan.image, images.truth, grids, scorer.perceptual)
     figures |= scorer.score(scan.image, images.target, evaluation.prepared)
     if (half_width := scan.maps.get(UNCERTAINTY)) is not None:
-        figures |= interval_scores(scan.image, images.truth, half_width) | {"spacing": max(images.measured.grid.spacing)}
+        spacing = max(images.measured.grid.spacing)
+        stretched = candidate.build().calibration.at(spacing)
+        figures |= interval_scores(scan.image, images.truth, half_width, stretched) | {"spacing": spacing}
     figures |= _probed(evaluation, candidate, scan.image)
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": scan.seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)

@@ -20,7 +20,7 @@ from core.harmonize import model as harmonizers
 from core.io import files
 from core.models import bundle as bundles
 from core.models.card import read_text
-from tasks.registry.resolve import DIGEST, SHA256, URI, Resolved, Spec, files_of, read_spec, register, resolve
+from tasks.registry.resolve import DIGEST, SHA256, URI, Resolved, Spec, files_of, known, read_spec, register, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -279,8 +279,8 @@ class Models:
         except UsageError:
             champion = None
         if champion is not None:
-            tags, digest = self._client.get_model_version(name, champion).tags, read_spec(folder).digest
-            if BROUGHT not in tags or tags[DIGEST] == digest or any(each.digest == digest for each in self.versions(name)):
+            tags = self._client.get_model_version(name, champion).tags
+            if BROUGHT not in tags or known(self._client, name, read_spec(folder).digest):
                 return
         version = register(folder, name, self.uri).version
         self._client.set_model_version_tag(name, version, BROUGHT, __version__)

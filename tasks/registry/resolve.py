@@ -70,7 +70,7 @@ def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> R
     if not URI.fullmatch(f"models:/{name}/1"):
         raise UsageError("model-name", "a name of letters, digits, '.', '_', '-' and blanks", repr(name), "choose another")
     client, spec = MlflowClient(tracking_uri=uri), _checked(folder)
-    version = _known(client, name, spec.digest) or _upload(client, uri, folder, name)
+    version = known(client, name, spec.digest) or _upload(client, uri, folder, name)
     if alias:
         client.set_registered_model_alias(name, alias, version.version)
     return Resolved(folder, name, str(version.version), spec.sha256, spec.digest)
@@ -127,7 +127,8 @@ def _checked(folder: str) -> Spec:
     return spec
 
 
-def _known(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
+def known(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
+    """The version of a model that has that digest; None where none has."""
     versions = client.search_model_versions(f"name = '{name}'")
     return next((version for version in versions if version.tags.get(DIGEST) == digest), None)
 

@@ -9,17 +9,18 @@ from core.models.calibration import LEVEL
 from core.stats import head_threshold, scan_stats
 
 
-def interval_scores(restored: Array, truth: Array, half_width: Array) -> dict[str, float]:
+def interval_scores(restored: Array, truth: Array, half_width: Array, stretched: float = 1.0) -> dict[str, float]:
     """Figures of an interval of 90 %, over the voxels of the truth that are of the head.
 
     Args:
         restored: float32 (x, y, z).
         truth: float32, of the same shape and in the same unit.
         half_width: float32, of the same: the interval is restored - half_width to restored + half_width.
+        stretched: by what a calibration has multiplied ``half_width`` already.
 
     Returns:
         "coverage": the share of voxels whose truth lies in it; "half_width": its mean, in % of the truth's 99.9th percentile;
-        "stretch": the factor by which ``half_width`` would have to be multiplied for a coverage of 0.9.
+        "stretch": the factor by which ``half_width`` before any calibration would have to be multiplied for a coverage of 0.9.
     """
     stats = scan_stats(truth)
     head = truth > head_threshold(truth, stats)
@@ -30,5 +31,5 @@ def interval_scores(restored: Array, truth: Array, half_width: Array) -> dict[st
     return {
         "coverage": float(np.mean(error <= half)),
         "half_width": float(100 * np.mean(half) / stats.upper),
-        "stretch": float(np.quantile(ratio, LEVEL)),
+        "stretch": stretched * float(np.quantile(ratio, LEVEL)),
     }

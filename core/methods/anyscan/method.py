@@ -53,7 +53,7 @@ class AnyScan(NetworkMethod):
     @property
     def depends_on(self) -> dict[str, Any]:
         """The calibration, where there is one: a new one makes the maps anew."""
-        numbers = self.calibration.model_dump(mode="json", exclude={"noted": True, "stretches": {"__all__": {"contrasts"}}})
+        numbers = self.calibration.model_dump(mode="json", exclude={"stretches": {"__all__": {"contrasts"}}})
         return numbers if self.calibration.stretches else {}
 
     def working(self, shape: Triple, source: Grid, target: Grid) -> float:

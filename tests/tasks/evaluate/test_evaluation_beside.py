@@ -13,8 +13,10 @@ import pytest
 from core.engine import iterate
 from core.geometry.grid import Grid
 from core.io import nifti
+from core.methods import registry
 from core.methods.unires.joint_tv import Problem
 from core.methods.unires.method import UniRes
+from core.models.calibration import Stretch, note_stretches
 from core.operators.forward_model import DroppedSlices, SliceProfile
 from core.settings.evaluate import EvaluationSettings
 from flows.evaluate import candidates_of
@@ -105,6 +107,20 @@ def test_digests_know_what_lies_beside_a_scan_only_where_it_is_taken(cohort):
     third = digests()
     assert len({first[0], second[0], third[0]}) == 3
     assert len({first[1], second[1], third[1], first[0]}) == 2
+
+
+def test_how_far_intervals_must_be_stretched_hangs_on_no_earlier_calibration(cohort, tmp_path):
+    """So that an evaluation may be noted twice, and of a model with or without a calibration."""
+    model, figures = str(tmp_path / "model"), []
+    registry.resolve(registry.family_of("anyscan").mock)(model, "anyscan")
+    for out in ("plain", "stretched"):
+        wanted = said(cohort, out, methods=(f"anyscan={model}",))
+        (row, _) = run(wanted, *candidates_of(wanted))
+        figures.append(row.figures)
+        stretches = [Stretch(spacing=row.figures["spacing"], stretch=7.0, persons=2)]
+        assert note_stretches(model, stretches) == note_stretches(model, stretches)
+    assert figures[1]["half_width"] == pytest.approx(7 * figures[0]["half_width"], rel=1e-4)
+    assert figures[1]["stretch"] == pytest.approx(figures[0]["stretch"], rel=1e-4)
 
 
 def test_a_new_revision_of_a_method_restores_its_scans_anew(cohort):
