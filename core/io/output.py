@@ -11,10 +11,7 @@ OUT/isovox/state/<key>.*          how far the restoration of a scan has come: it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-
-from pydantic import ValidationError
 
 from core.engine.records import ScanRecord
 from core.io import files
@@ -144,7 +141,7 @@ class Output:
         """A scan's record; None where there is none that can be read."""
         try:
             return ScanRecord.model_validate(files.read_json(self.record(key)))
-        except (FileNotFoundError, json.JSONDecodeError, ValidationError):
+        except (FileNotFoundError, ValueError):
             return None
 
     def records(self) -> Iterator[ScanRecord]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from functools import lru_cache
-
-from pydantic import ValidationError
 
 from core import __version__
 from core.engine.plan import CohortPlan, ScanPlan
@@ -31,7 +28,7 @@ def _by_bytes(out: str, trust: Trust | None) -> dict[str, list[ScanPlan]]:
     """The scans of an output's plan, where this version made it and read as is trusted now."""
     try:
         plan = CohortPlan.model_validate(files.read_json(Output(out).plan))
-    except (FileNotFoundError, json.JSONDecodeError, ValidationError):
+    except (FileNotFoundError, ValueError):
         return {}
     alike = plan.version == __version__ and plan.settings.trust == trust
     scans: dict[str, list[ScanPlan]] = defaultdict(list)

@@ -10,6 +10,7 @@ from cli.main import main
 from core.engine.plan import CohortPlan
 from core.engine.records import ScanRecord
 from core.io.output import Output
+from tasks.pipeline import earlier
 from tasks.pipeline.former import write_failure
 from tests.cases.makers import bids
 from tests.outputs import restore_all
@@ -26,6 +27,22 @@ def run(tmp_path: Path) -> tuple[Output, CohortPlan]:
 
 def failed(plan: CohortPlan, digest: str) -> ScanRecord:
     return ScanRecord(key=KEY, state="failed", code="unexpected", reason="a fault", digest=digest, plan_digest=plan.digest)
+
+
+def test_records_and_plans_of_other_bytes_than_text_count_as_none(run, capsys):
+    out, plan = run
+    record = out.read_record(KEY)
+    for uri in (out.record(KEY), out.plan):
+        Path(uri).write_bytes(b'{"key": "\xff"}')
+    earlier._by_bytes.cache_clear()
+    assert out.read_record(KEY) is None
+    assert earlier.as_planned(plan.scans[0].sha256, plan.settings) == []
+    assert main(["verify", out.uri]) == 3
+    told = capsys.readouterr().out
+    assert f"isovox/scans/{KEY}.json: record-damaged" in told
+    assert "isovox/plan.json: plan-damaged" in told
+    out.write_record(record)
+    assert out.read_record(KEY) == record
 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64])
