@@ -197,6 +197,7 @@ def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> di
         theirs = files.read_json(files.join(source, "dataset_description.json"))
     except (OSError, ValueError):
         theirs = {}
+    theirs = theirs if isinstance(theirs, dict) else {}
     link = _link(out, source)
     doi = str(theirs.get("DatasetDOI", "")).removeprefix("https://doi.org/").removeprefix("doi:")
     known = {"DOI": f"doi:{doi}"} if re.fullmatch(r"10\.\d{4,}/[\w./-]+", doi) else {}

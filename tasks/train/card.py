@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -112,6 +111,7 @@ def _licence(cohort: str) -> tuple[str, str]:
     """Licence and DOI that a dataset names; empty where it names none."""
     try:
         description = files.read_json(files.join(cohort, "dataset_description.json"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return "", ""
-    return str(description.get("License", "")), str(description.get("DatasetDOI", ""))
+    said = description if isinstance(description, dict) else {}
+    return str(said.get("License", "")), str(said.get("DatasetDOI", ""))

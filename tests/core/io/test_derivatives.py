@@ -102,6 +102,13 @@ def test_skull_stripping_is_told_from_the_image_of_real_scans(scans, name, strip
     assert looks_skull_stripped(image, grid) is stripped
 
 
+@pytest.mark.parametrize("content", [b"[]", b'"a"', b"{", b'{"Name": "M\xfcller"}'])
+def test_a_description_of_the_input_that_says_nothing_stops_no_run(tmp_path, content):
+    (tmp_path / "dataset_description.json").write_bytes(content)
+    made = derivatives.dataset_description(str(tmp_path / "out"), str(tmp_path), {})
+    assert made["SourceDatasets"] == [{"URL": ".."}]
+
+
 def test_the_description_names_the_tool_and_the_source_but_no_far_folders(tmp_path):
     (tmp_path / "in").mkdir()
     theirs = {"DatasetDOI": "doi:10.18112/openneuro.ds1.v1.0.0", "License": "CC0", "Name": NAME, "Authors": [NAME]}

@@ -30,7 +30,7 @@ from core.training.objectives.base import Objective
 from core.training.objectives.regression import Regression
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained, pairs
 from tasks.tracking.database import make_database
-from tasks.train import intake, run_log, training
+from tasks.train import card, intake, run_log, training
 from tasks.train.intake import Place
 from tasks.train.training import Learning
 
@@ -96,6 +96,12 @@ def test_a_bad_scan_is_named_and_the_others_are_trained_on(cohort, tmp_path, uri
     assert domain.slice_spacing == (3.5, 4.5)
     split = json.loads(Path(model, "split.json").read_text())
     assert list(split["sha256"]) == ["sub-01_T1w"]
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"License": "CC0", "Authors": ["M\xfcller"]}'])
+def test_a_description_that_cannot_be_read_costs_no_training_its_card(tmp_path, content):
+    (tmp_path / "dataset_description.json").write_bytes(content)
+    assert card._licence(str(tmp_path)) == ("", "")
 
 
 def test_the_card_names_the_perceptual_term_that_was_learned_by(cohort, tmp_path, uri, monkeypatch):
