@@ -112,7 +112,16 @@ def _options_of_method(words: list[str]) -> dict[str, Any]:
     pairs = [word.partition("=") for word in words]
     if bad := [name for name, equals, _ in pairs if not equals]:
         raise UsageError("option-form", "NAME=VALUE", bad[0], "write --method-options name=value")
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    return {name: _value_of(name, value) for name, _, value in pairs}
+
+
+def _value_of(name: str, text: str) -> Any:
+    """What is said of an option of a method, read as YAML."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        remedy = f"""correct it, or quote it where it is meant as a text: --method-options "{name}='…'\""""
+        raise UsageError("option-form", f"a value of {name} as YAML has them", text, remedy) from error
 
 
 def _insert(tree: dict[str, Any], path: list[str], value: Any) -> None:

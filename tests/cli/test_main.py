@@ -114,6 +114,7 @@ def test_bids_apps_order_is_run() -> None:
         (["run", "{tmp}/nowhere", "{tmp}/out"], "input-missing: expected"),
         (["run", "{tmp}", "{tmp}/out", "--method", "magic"], "unet-3d, resunet-3d, but got magic"),
         (["run", "{tmp}", "{tmp}/out", "--method", "cubic", "--method-options", "x=1"], "options of cubic"),
+        (["run", "{tmp}", "{tmp}/out", "--method-options", "rounds=[1"], "option-form: expected a value of rounds as YAML"),
         (["run", "{tmp}", "{tmp}/out", "--method", "cubic", "--fuse"], "a method that fuses"),
         (["run", "{tmp}", "{tmp}/out", "--method", "network"], "weights for the method network"),
         (["status", "{tmp}/out"], "Name the OUT of a run"),
