@@ -255,6 +255,8 @@ def paired_scores(models: Sequence[str], cohort: str, out: str, **settings: Any)
     methods = tuple(f"{method_of(model, uri)}={model}" for model in models)
     defaults = {"protocol": "thick-slice", "segmenter": "none", "lpips": False} | settings
     rows = evaluate(EvaluationSettings.model_validate(defaults | {"cohort": cohort, "out": out, "methods": methods}))
+    labels = list(dict.fromkeys(row.method for row in rows))[-len(models) :]  # the baseline of a protocol stands before them
+    rows = [row for row in rows if row.method in labels]
     if failed := [row for row in rows if row.state == "failed"]:
         got = f"{len(failed)} of {len(rows)} failed, the first: {failed[0].scan}, {failed[0].reason}"
         raise UsageError("scores-missing", "a score of every scan by both models", got, "mend or leave out these scans")

@@ -124,6 +124,14 @@ def test_two_models_are_paired_scan_by_scan(cohort, tmp_path, home, models):
         paired_scores(list(models.values()), cohort=str(cohort_with_a_hole), out=str(tmp_path / "none"))
 
 
+def test_the_baseline_that_a_protocol_brings_is_no_model_that_is_paired(cohort, tmp_path, home, models):
+    how = {"cohort": str(cohort), "protocol": "any-scan", "degradation": ("4mm0box",)}
+    found = paired_scores([models["still"], models["bright"]], out=str(tmp_path / "out"), **how)
+    still, bright = found.challenger["psnr"], found.champion["psnr"]
+    assert len(still) == len(bright) == len(found.persons) == 2
+    assert min(still) > max(bright)
+
+
 def test_models_of_one_name_are_told_apart_and_one_model_does_not_come_twice(tmp_path, home, models):
     for name, folder in models.items():
         (tmp_path / f"{name}-training").mkdir()
