@@ -129,9 +129,9 @@ class CaseEvaluation:
         return registry.protocol(self.settings.protocol)
 
     @cached_property
-    def spacing(self) -> float:
-        """Distance of the measured scan's slices, mm."""
-        return max(readers.header(self.case.kind, self.case.measured, self.settings.trust).grid.spacing)
+    def grid(self) -> Grid:
+        """Of the measured scan."""
+        return readers.header(self.case.kind, self.case.measured, self.settings.trust).grid
 
     @cached_property
     def images(self) -> CaseImages:
@@ -178,9 +178,8 @@ class CaseEvaluation:
 
     def checkpoint(self, candidate: Candidate) -> Checkpoint:
         """Where the state of the restoration is kept, for methods that have one."""
-        settings = self.settings
-        uri = files.join(settings.out, "isovox", "state", candidate.slug, f"{self.case.path}.safetensors")
-        return Checkpoint(uri, self.restore_digest(candidate), 60 * settings.compute.state_minutes)
+        uri = files.join(self.settings.out, "isovox", "state", candidate.slug, f"{self.case.path}.safetensors")
+        return Checkpoint(uri, self.restore_digest(candidate), 60 * self.settings.compute.state_minutes)
 
     def restore_digest(self, candidate: Candidate) -> str:
         """Of all that a restored scan depends on."""
@@ -191,6 +190,7 @@ class CaseEvaluation:
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         more += [f"revision {candidate.revision}"] if candidate.revision != 1 else []
         more += [f"repair {REVISION}", *(["evened"] if candidate.build().evens else [])] if candidate.repair else []
+        more += [forward_told(self.case, self.grid).digested()] if self.case.given else []  # else its bytes follow from it
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)
 
@@ -312,7 +312,7 @@ def _row(case: Case, candidate: Candidate) -> Score:
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
-    known = {"spacing": evaluation.spacing, "chosen": candidate.method if why else ""}
+    known = {"spacing": max(evaluation.grid.spacing), "chosen": candidate.method if why else ""}
     row = _row(evaluation.case, candidate).model_copy(update=known)
     note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
     digest = evaluation.score_digest(candidate)

@@ -257,6 +257,19 @@ def test_a_cohort_that_was_simulated_before_is_scored_against_the_truth_that_it_
     assert not (tmp_path / "b" / "simulated").exists()
 
 
+def test_a_scan_whose_sidecar_tells_of_other_slices_is_restored_anew(cohort, tmp_path):
+    run(said(cohort, tmp_path / "a", selection={"participant_label": ["01"]}), [CUBIC])
+    given, unires = tmp_path / "a" / "simulated", replace(UNIRES, options={"iterations": 2})
+    (before,) = run(said(given, tmp_path / "b"), [unires])
+    (side,) = given.glob("sub-01/anat/*.json")
+    told = json.loads(side.read_text())
+    told["Isovox"]["Degradation"]["slice_gap"] = 0.5
+    side.write_text(json.dumps(told | {"SliceThickness": told["SliceThickness"] / 2}))
+    (after,) = run(said(given, tmp_path / "b"), [unires])
+    assert after.figures != before.figures
+    assert run(said(given, tmp_path / "c"), [unires])[0].figures == after.figures
+
+
 def test_low_field_is_scored_by_tissues_and_the_truth_overlaps_itself(cohort, tmp_path):
     wanted = EvaluationSettings(
         protocol="iqt", cohort=str(cohort), out=str(tmp_path), factor=4, selection={"participant_label": ["01"]}
