@@ -158,7 +158,7 @@ def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
 def _load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
     """The truth and the scans of a person; made where they are not there."""
     path = trial.path(*SEEN, f"{trial.person(number)}.npz")
-    digest = digest_of([VERSION, __version__, trial.sources[number].uris, _told(trial), number])
+    digest = digest_of([VERSION, __version__, _bytes(trial, number), _told(trial), number])
     if not _is(path, digest):
         shown, grid = _see(trial, number)
         buffer = io.BytesIO()
@@ -184,6 +184,11 @@ def _is(path: str, digest: str) -> bool:
         return False
 
 
+def _bytes(trial: Trial, number: int) -> str:
+    """The sha256 of a person's scan."""
+    return files.sha256_all(trial.sources[number].uris)
+
+
 def _told(trial: Trial) -> dict[str, Any]:
     """The settings that figures depend on."""
     return trial.settings.model_dump(mode="json", exclude={"cohort", "out", "compute", "selection"}) | {
@@ -195,7 +200,7 @@ def _kept(piece: Piece, stage: str, make: Callable[[Trial, int], dict[str, Any]]
     """What a stage made of a person, from its file where that is of this very work."""
     trial = read_work(Trial, piece)
     path = trial.path("isovox", "trial", f"{stage}-{trial.person(piece.number)}.json")
-    digest = digest_of([VERSION, __version__, _told(trial), trial.sources[piece.number].uris, trial.models, trial.rivals])
+    digest = digest_of([VERSION, __version__, _told(trial), _bytes(trial, piece.number), trial.models, trial.rivals])
     with suppress(FileNotFoundError, ValueError):  # nothing was made before, or it was cut off: it is made now
         if (before := files.read_json(path)).get("Digest") == digest:
             return dict(before["Made"])

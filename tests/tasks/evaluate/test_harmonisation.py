@@ -14,7 +14,7 @@ from core.evaluation.rivals import NAMES
 from core.geometry.grid import Grid
 from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
-from tasks.evaluate.harmonisation import find, run, sharp
+from tasks.evaluate.harmonisation import _load, find, run, sharp
 from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, _figures, text, write
 from tests.phantoms import brain
 
@@ -54,6 +54,16 @@ def test_scans_that_a_rival_refuses_are_counted_and_are_not_in_its_likeness():
     made = [{"rows": [row(0, 99.0, refused=True), row(1, 30.0, refused=False), row(2, 5.0, refused=True)]}]
     assert _figures(made, "x") == {"psnr": 30.0, "ssim": 0.3, "refused": "2 of 3"}
     assert _figures([{"rows": [row(1, 5.0, refused=True)]}], "x") == {"refused": "1 of 1"}
+
+
+def test_another_scan_of_the_same_name_is_seen_anew(tmp_path):
+    trial = find(cohort(tmp_path, 12))
+    first = _load(trial, 0)[0]
+    Path(trial.sources[0].uris[0]).write_bytes(Path(trial.sources[5].uris[0]).read_bytes())  # of one size, another person's
+    second = _load(trial, 0)[0]
+    assert second.shape == first.shape
+    assert not np.array_equal(second, first)
+    assert np.array_equal(_load(trial, 0)[0], second)
 
 
 @pytest.mark.slow
