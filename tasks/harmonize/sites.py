@@ -13,7 +13,8 @@ from core.errors import UsageError
 from core.harmonize.tables.table import some
 from core.io import bids, files, participants
 from core.io.names import IMAGES
-from core.io.tables import Row, absolute, read_table
+from core.io.tables import PATHS, Row, absolute, read_table
+from core.io.tables import UNKNOWN as NO_PLACE
 
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
@@ -102,7 +103,7 @@ def _sites(word: str) -> list[Site]:
     if is_table(word):
         return _of_table(word)
     rows = _participants(word)
-    if rows and "site" in rows[0]:
+    if any(row.get("site", "").lower() not in UNKNOWN for row in rows):
         return _of_participants(word, rows)
     return [_whole(files.name_of(bids.without_extension(word)), word)]
 
@@ -193,8 +194,13 @@ def _of_table(uri: str) -> list[Site]:
     for row in rows:
         if row["site"].lower() in UNKNOWN:
             raise UsageError("site-missing", "a site in each line", f"none for {row['path']}", "complete the table")
-        groups[row["site"]].append(_named(row | {"path": _absolute(row["path"], folder)}))
+        groups[row["site"]].append(_named(row | _places(row, folder)))
     return [Site(name, uri, tuple(group), people=_people_of_paths(group, folder)) for name, group in groups.items()]
+
+
+def _places(row: Row, folder: str) -> Row:
+    """The cells of a line that name files, as any other folder's table may hold them."""
+    return {name: _absolute(row[name], folder) for name in PATHS if name == "path" or row.get(name, "") not in NO_PLACE}
 
 
 def _named(row: Row) -> Row:

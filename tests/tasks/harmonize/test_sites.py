@@ -39,6 +39,19 @@ def test_a_dataset_with_a_column_site_falls_into_its_sites(dataset):
     assert oslo.person("", "03") == Person(89.0, "F")
 
 
+def test_a_dataset_whose_column_site_says_nothing_is_one_site(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "participants.tsv").write_text("participant_id\tage\tsite\nsub-01\t31\tn/a\nsub-02\t32\t\n")
+    (site,) = sites_of([str(tmp_path / "data")])
+    assert (site.name, site.participants, site.person("", "02")) == ("data", (), Person(32.0))
+
+
+def test_what_a_table_names_beside_its_scans_is_found_from_the_sites_tables(tmp_path):
+    (tmp_path / "all.tsv").write_text("path\tsite\tmask\treference\na.nii\tA\tm.nii\tn/a\nb.nii\tA\t\ts3://c/t.nii\n")
+    (site,) = sites_of([str(tmp_path / "all.tsv")])
+    assert [(row["mask"], row["reference"]) for row in site.rows] == [(f"{tmp_path}/m.nii", "n/a"), ("", "s3://c/t.nii")]
+
+
 def test_a_table_falls_into_its_sites_with_whole_paths(tmp_path):
     table = tmp_path / "all.tsv"
     table.write_text("path\tsite\tage\tsex\na/x.nii.gz\tA\t20\tF\n/b/y.nii.gz\tB\t130\t\ns3://c/z.nii\tA\t\tm\n")
