@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 import re
 
-HOME = re.compile(r"([A-Za-z0-9][\w-]*=)?~(?=/|$)", re.ASCII)  # also behind the name of a site or of a reading's source
+HOME = re.compile(r"([A-Za-z0-9][\w+-]*=)?~(?=/|$)", re.ASCII)  # also behind a site, a reading's source, METHOD+repair
 
 
 def at_home(text: str) -> str:

@@ -23,6 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_only_a_tilde_that_begins_a_place_is_the_home(home: Path) -> None:
     assert [at_home(text) for text in ("~", "~/a", "oslo=~/a")] == [str(home), f"{home}/a", f"oslo={home}/a"]
+    assert at_home("unet-3d+repair=~/a") == f"unet-3d+repair={home}/a"
     for text in ("~bob/a", "a~/b", "s3://b/~/c", "/x/~/y", "~>=45", "", "./~/x", "a/b=~/c"):
         assert at_home(text) == text
 
