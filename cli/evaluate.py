@@ -90,12 +90,13 @@ def show(rows: list[Score], settings: EvaluationSettings) -> None:
     terminal.print(_table(summaries(rows)))
     for row in rows:
         if row.state == "failed":
-            terminal.print(f"[red]failed[/red] {row.scan} {row.method}: ", end="")
-            terminal.print(row.reason, markup=False)
+            terminal.print("[red]failed[/red] ", end="")
+            terminal.print(f"{row.scan} {row.method}: {row.reason}", markup=False)
     say(f"report: {settings.out}/report.html\ntables: {settings.out}/summary.csv, scores.csv, comparisons.csv")
 
 
 def _table(lines: list[Any]) -> Any:
+    from rich.markup import escape
     from rich.table import Table
 
     from tasks.evaluate.report import DRAWN
@@ -109,5 +110,5 @@ def _table(lines: list[Any]) -> Any:
         table.add_column(name, justify="right")
     for line in lines:
         seconds = "–" if line.seconds is None else f"{line.seconds:.1f}"
-        table.add_row(line.label, *(line.text(metric) for metric in shown), seconds, str(line.scans), str(line.failed))
+        table.add_row(escape(line.label), *(line.text(metric) for metric in shown), seconds, str(line.scans), str(line.failed))
     return table

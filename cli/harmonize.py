@@ -12,6 +12,7 @@ from core.settings.harmonize import HarmonizeSettings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
+    from rich.table import Table
 
     from core.engine.plan import CohortPlan
 
@@ -62,19 +63,25 @@ def _harmonize(settings: HarmonizeSettings, plans: list[CohortPlan]) -> State:
     return state
 
 
-def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
-    """Print a line a scan, what became of each site's files, and where to look on."""
+def table_of(rows: list[dict[str, str]]) -> Table:
+    """A line a scan; what people remarked may hold brackets, which are no markup."""
+    from rich.markup import escape
     from rich.table import Table
 
+    table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(row[name]) for name in ("site", "scan", "state", "reason")))
+    return table
+
+
+def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
+    """Print a line a scan, what became of each site's files, and where to look on."""
     from cli.helpers.console import planned_run
     from core.io import files
 
     if not quiet:
         rows = files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]
-        table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(row["site"], row["scan"], row["state"], row["reason"])
-        console().print(table)
+        console().print(table_of(rows))
         for site in dict.fromkeys(row["site"] for row in rows):
             for line in planned_run(files.join(settings.out, site))[1].files.lines():
                 say(f"{site}: {line}")

@@ -41,6 +41,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _show(lines: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("feature", "verdict", "site", "PSI", "KS", "reference", "new", "reason", box=None, pad_edge=False)
@@ -48,5 +49,6 @@ def _show(lines: list[dict[str, Any]]) -> None:
         colour = COLOURS[line["verdict"]]
         figures = [line["psi"], line["ks"], line["median_reference"], line["median_new"]]
         cells = ["–" if value is None else f"{value:.3g}" for value in figures]
-        table.add_row(line["feature"], f"[{colour}]{line['verdict']}[/{colour}]", line["site"], *cells, line["reason"])
+        said = [escape(line[name] or "") for name in ("feature", "site", "reason")]
+        table.add_row(said[0], f"[{colour}]{line['verdict']}[/{colour}]", said[1], *cells, said[2])
     console().print(table)
