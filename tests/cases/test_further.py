@@ -283,3 +283,13 @@ def test_an_sform_alone_with_other_voxel_sizes_than_pixdim_is_taken_and_told(tmp
     assert [scan.source_grid.spacing for scan in plan.scans] == [(5.0, 5.0, 10.0)] * 2
     words = f"the header of odd has voxels of 5 x 5 x 10 mm by its sform, which is taken, and of {told} mm by pixdim"
     assert [note for note in plan.notes if "header of" in note] == ([words] if told else [])
+
+
+def test_folders_to_which_links_lead_by_two_ways_are_read_once(tmp_path: Path) -> None:
+    nifti(tmp_path / "elsewhere" / "inner" / "p1_T1w.nii.gz")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").symlink_to(tmp_path / "elsewhere" / "inner")
+    (tmp_path / "in" / "b").symlink_to(tmp_path / "elsewhere")  # which holds what "a" leads to
+    discovery = survey(str(tmp_path / "in"))
+    assert list(discovery.ledger.taken) == ["a/p1_T1w.nii.gz"]
+    assert discovery.ledger.unread == {"b/inner": "a folder that is read under another path"}

@@ -200,6 +200,8 @@ class _Local:
             why = "the output"
         elif any(os.path.lexists(files.join(entry.path, "isovox", name)) for name in OURS):
             why = "an output of isovox"
+        elif os.path.realpath(entry.path) in self._seen:  # below a link, where another link led into it
+            why = "a folder that is read under another path"
         if why:
             self._found.unread[shown(path)] = why
         else:
