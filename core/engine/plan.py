@@ -106,6 +106,7 @@ class ScanPlan(Settings):
         tiles: how many tiles the target grid is cut into.
         steps: how many steps its method makes at most; 0 for one that makes none.
         reference: the truth to score against.
+        reference_sha256: of its bytes; empty where it is not there, or cannot be read.
         mask: beside it, where its method takes one.
         covariates: of the person, those that its method takes and that are known.
         labels: masks and labels beside it that are carried onto its restored grid.
@@ -137,6 +138,7 @@ class ScanPlan(Settings):
     tiles: int = 1
     steps: int = 0
     reference: str | None = None
+    reference_sha256: str = ""
     mask: MaskImage | None = None
     covariates: dict[str, float | str] | None = None
     labels: tuple[LabelImage, ...] = ()

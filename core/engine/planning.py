@@ -100,8 +100,10 @@ def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, me
     for scan in scans:
         ingest = digest_of([scan.sha256, settings.trust, scan.source, __version__])
         restore = digest_of([how, together, scan.key, scan.target, *_of_repair(scan, settings, method)])
-        more = [*([scan.outside] if flags else []), *(image.model_dump(mode="json", exclude={"uri"}) for image in scan.labels)]
-        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *more])
+        beside: list[Any] = [{"reference": scan.reference_sha256}] if scan.reference_sha256 else []
+        beside += [scan.outside] if flags else []
+        beside += [image.model_dump(mode="json", exclude={"uri"}) for image in scan.labels]
+        export = digest_of([restore, checks, scan.stem, scan.reference, scan.metadata, *beside])
         result.append(scan.model_copy(update={"ingest_digest": ingest, "restore_digest": restore, "digest": export}))
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from core.engine.fit import check_fits, check_not_mixed
 from core.engine.pace import Pace, median_pace, pace_of
 from core.engine.plan import CohortPlan, Refusal, ScanPlan, Weights
 from core.engine.planning import complete
-from core.errors import InputError, UsageError
+from core.errors import InputError, IsovoxError, UsageError
 from core.io import bids, files, participants, readers, simulated, space
 from core.io.bids import Refused, Source
 from core.io.claim import check_apart, check_free
@@ -47,6 +48,13 @@ def _digest(uris: tuple[str, ...]) -> str:
     return files.sha256_all(uris)
 
 
+def _truth_digest(reference: str | None) -> str:
+    """The sha256 of a truth; empty where there is none, or it cannot be read, as its scan's record will say."""
+    with suppress(OSError, IsovoxError):
+        return _digest(readers.image_at(reference).uris) if reference else ""
+    return ""
+
+
 def _check_name(stem: str) -> None:
     """Refuse a scan whose outputs file systems could not name."""
     name = f"{files.name_of(stem)}.nii.gz"
@@ -61,6 +69,7 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
     grid = header.grid
     sha256 = _digest(source.uris)
     width = width_of(source, grid, sha256, settings)
+    reference = source.reference or _reference_of(source, references, settings.input)
     before = next((scan for scan in as_planned(sha256, settings) if scan.noise is not None), None)
     return ScanPlan(
         key=source.key,
@@ -77,7 +86,8 @@ def _plan_scan(source: Source, settings: RunSettings, references: dict[str, str]
         doubt=header.doubt,
         forward=read_forward(source.sidecar | source.simulation, grid, settings.slices, width),
         width=width,
-        reference=source.reference or _reference_of(source, references, settings.input),
+        reference=reference,
+        reference_sha256=_truth_digest(reference),
         lowest=before.lowest if before else None,
         noise=before.noise if before else None,
     )

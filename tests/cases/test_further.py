@@ -293,3 +293,17 @@ def test_folders_to_which_links_lead_by_two_ways_are_read_once(tmp_path: Path) -
     discovery = survey(str(tmp_path / "in"))
     assert list(discovery.ledger.taken) == ["a/p1_T1w.nii.gz"]
     assert discovery.ledger.unread == {"b/inner": "a folder that is read under another path"}
+
+
+def test_another_truth_of_the_same_name_is_scored_against_and_nothing_is_restored_for_it(tmp_path: Path) -> None:
+    root, truth = bids(tmp_path / "in", "01"), bids(tmp_path / "truth", "01", "02")
+    settings = RunSettings(input=str(root), out=str(tmp_path / "out"), reference=str(truth), method="cubic")
+    (before,) = plan_cohort(settings).scans
+    images = [truth / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz" for label in ("01", "02")]
+    images[0].write_bytes(images[1].read_bytes())
+    (after,) = plan_cohort(settings).scans
+    assert after.digest != before.digest
+    assert after.restore_digest == before.restore_digest
+    (row := tmp_path / "in.tsv").write_text("path\treference\nin/sub-01/anat/sub-01_T1w.nii.gz\tgone.nii.gz\n")
+    (lost,) = plan_cohort(settings.model_copy(update={"input": str(row), "reference": None})).scans  # its record will say so
+    assert lost.reference_sha256 == ""
