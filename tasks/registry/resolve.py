@@ -19,6 +19,7 @@ from core.harmonize import model as harmonizers
 from core.io import files
 from core.models import bundle as bundles
 from core.models.bundle import Bundle
+from tasks.tracking.address import without_password
 from tasks.tracking.tracker import experiment_id
 
 if TYPE_CHECKING:
@@ -197,11 +198,24 @@ def folder_of(version: ModelVersion, cache: Path) -> Path:
 
 
 def _fetch(version: ModelVersion, uri: str, cache: Path) -> Path:
-    """The version's folder, fetched once."""
+    """The version's folder, fetched once.
+
+    Raises:
+        WeightsError: weights-missing, where MLflow has its files no more.
+    """
+    from mlflow.exceptions import MlflowException
+
     cached = folder_of(version, cache)
-    if not cached.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        fetched = _download(str(version.source), uri, tempfile.mkdtemp(dir=cache))
+    if cached.exists():
+        return cached
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        try:
+            fetched = _download(str(version.source), uri, scratch)
+        except MlflowException as error:
+            wanted = f"the files of {version.name} {version.version} at {without_password(str(version.source))}"
+            remedy = "put them back there, or name the model's folder by --model"
+            raise WeightsError("weights-missing", wanted, " ".join(str(error).split())[:200], remedy) from error
         with suppress(OSError):  # another process was quicker
             Path(fetched).rename(cached)
     return cached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,7 +117,15 @@ def test_a_remote_model_is_fetched_once(
     version._source = "mlflow-artifacts:/1/abc/artifacts/model"
     folders = {registry._fetch(version, uri, tmp_path / "cache") for _ in range(2)}
     assert fetched == [version.source]
-    assert folders == {tmp_path / "cache" / registered.digest}
+    assert folders == {tmp_path / "cache" / registered.digest} == set((tmp_path / "cache").iterdir())
+
+
+def test_files_that_mlflow_has_no_more_are_told(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
+    register(model(1.0), "unet", uri)
+    shutil.rmtree(resolve("models:/unet/1", uri, tmp_path / "cache").folder)  # as of a home that was moved
+    with pytest.raises(WeightsError, match=r"weights-missing: expected the files of unet 1 at .*model, but got .* by --model"):
+        resolve("models:/unet/1", uri, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["models:/unet", "models:/unet/latest", "models:/a/b/3", "models:/it's/1"])
