@@ -78,7 +78,8 @@ class CommandSegmenter:
         with tempfile.TemporaryDirectory() as folder:
             paths = {name: str(Path(folder, f"{name}.nii.gz")) for name in ("image", "labels")}
             nifti.save(paths["image"], image, grid)
-            run_tool([word.format(**paths) for word in shlex.split(self.command)], folder)
+            words = shlex.split(self.command)
+            run_tool([word.replace("{image}", paths["image"]).replace("{labels}", paths["labels"]) for word in words], folder)
             return read_labels(paths["labels"])
 
 
@@ -176,7 +177,9 @@ def run_tool(command: list[str], folder: str) -> None:
         IsovoxError: segmenter-failed, with the last line that it wrote.
     """
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=HOUR, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - as the user says; what it prints may be in any encoding
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=HOUR, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise IsovoxError("segmenter-failed", f"{command[0]} to run", str(error), "check its installation") from error
     if done.returncode:

@@ -93,7 +93,7 @@ class Program(Settings):
             return ""
         try:
             done = subprocess.run(  # noqa: S603 - as its file says
-                words, capture_output=True, text=True, timeout=ASKED, check=True, stdin=subprocess.DEVNULL
+                words, capture_output=True, text=True, errors="replace", timeout=ASKED, check=True, stdin=subprocess.DEVNULL
             )
         except (OSError, subprocess.SubprocessError):
             return ""

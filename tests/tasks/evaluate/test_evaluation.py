@@ -563,6 +563,9 @@ def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():
         CommandSegmenter("sh -c 'echo first; echo the last words >&2; exit 3' {image} {labels}").labels(image, GRID, image)
     with pytest.raises(IsovoxError, match="segmenter-silent"):
         CommandSegmenter("true {image} {labels}").labels(image, GRID, image)
+    awk = 'sh -c \'printf "f\\374r %s" "$(echo a b | awk "{print \\$2}")" >&2; exit 3\' {image} {labels}'
+    with pytest.raises(IsovoxError, match="exit code 3, f\ufffdr b"):  # braces of its own, and a word in Latin-1
+        CommandSegmenter(awk).labels(image, GRID, image)
     with pytest.raises(IsovoxError, match="segmenter-failed: expected no-such-tool to run"):
         CommandSegmenter("no-such-tool {image} {labels}").labels(image, GRID, image)
     with pytest.raises(UsageError, match="segmenter-unknown"):

@@ -153,6 +153,7 @@ def test_version_and_file_enter_digests_and_limits_do_not(tmp_path: Path) -> Non
     assert program(tmp_path, "", version=version, minutes=3).depends_on == first
     assert program(tmp_path, "", version=[*version, "x"]).depends_on != first
     assert program(tmp_path, "", version=[sys.executable, "-c", "1 / 0"]).depends_on["version"] == ""
+    assert program(tmp_path, "", version=["printf", "2.1 f\\374r alle"]).depends_on["version"] == "2.1 f\ufffdr alle"
 
 
 def test_a_script_tells_its_interpreter(tmp_path: Path) -> None:
