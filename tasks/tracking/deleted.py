@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+AT_ONCE = 1000  # runs that MLflow is told of at once: Linux takes arguments of 128 KiB each, at most
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -85,12 +87,17 @@ def drop(leftovers: Sequence[Kept]) -> None:
         for each in ours:
             if each.active:
                 client.delete_run(each.run)
-        words = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", ",".join(each.run for each in ours)]
-        command = [sys.executable, "-m", "mlflow", *words]
-        quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-        ran = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
-        if ran.returncode:
-            raise AccessError("mlflow-gc", "deleted runs dropped by mlflow gc", ran.stderr.strip()[-200:], f"look at {uri}")
+        for start in range(0, len(ours), AT_ONCE):
+            _collect(uri, [each.run for each in ours[start : start + AT_ONCE]])
+
+
+def _collect(uri: str, runs: Sequence[str]) -> None:
+    words = ["gc", "--backend-store-uri", uri, "--tracking-uri", uri, "--run-ids", ",".join(runs)]
+    command = [sys.executable, "-m", "mlflow", *words]
+    quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    ran = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
+    if ran.returncode:
+        raise AccessError("mlflow-gc", "deleted runs dropped by mlflow gc", ran.stderr.strip()[-200:], f"look at {uri}")
 
 
 def _deleted_runs(client: MlflowClient, uri: str) -> Iterator[Kept]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tasks.registry.resolve import EXPERIMENT
 from tasks.tracking.database import make_database
-from tasks.tracking.deleted import drop, kept_of
+from tasks.tracking.deleted import Kept, drop, kept_of
 from tasks.tracking.tracker import experiment_id
 
 
@@ -49,6 +51,21 @@ def test_deleted_runs_and_models_are_dropped_and_no_others(tmp_path: Path, monke
     assert kept_of(uri) == []
     assert {made for made, place in places.items() if list(place.rglob("weights"))} == {here, models["used"]}
     assert client.get_run(here).info.run_name == "here"
+
+
+def test_more_runs_than_an_argument_holds_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [f"{number:032x}" for number in range(5000)]
+    dropped: list[str] = []
+
+    def ran(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        real = subprocess.Popen(["true", *command])  # as long as the system takes
+        dropped.extend(command[-1].split(","))
+        return subprocess.CompletedProcess(command, real.wait())
+
+    monkeypatch.setattr("mlflow.MlflowClient", lambda **_: None)
+    monkeypatch.setattr("tasks.tracking.deleted.subprocess", SimpleNamespace(run=ran))
+    drop([Kept("sqlite:///none.db", run, "a run", 0, 0, active=False) for run in runs])
+    assert dropped == runs
 
 
 def test_a_database_that_is_not_mlflows_is_left_as_it_is(tmp_path: Path) -> None:
