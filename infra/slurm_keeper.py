@@ -26,6 +26,7 @@ BARREN = 8  # such orders in a row, after which no more are given
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED"})
 LIVING = WAITING | {"RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT"}
 MARGIN, SHARE = 300.0, 10  # seconds before a job's walltime at which its worker leaves, or a tenth of a short one
+ENDLESS = frozenset({"UNLIMITED", "INFINITE"})  # walltimes of jobs that nothing ends
 
 _log = logging.getLogger(__name__)
 
@@ -122,9 +123,12 @@ def lifetime(walltime: str) -> list[str]:
     """Arguments by which a worker leaves in order before its job's walltime, so that this never counts against a scan.
 
     Args:
-        walltime: as SLURM writes it: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]].
+        walltime: as SLURM writes it: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]; none of a
+            job that may run for ever (UNLIMITED, INFINITE, 0).
     """
-    seconds = walltime_seconds(walltime)
+    seconds = 0 if walltime.strip().upper() in ENDLESS else walltime_seconds(walltime)
+    if not seconds:
+        return []
     margin = min(MARGIN, seconds / SHARE)
     return ["--lifetime", f"{seconds - margin:.0f}s", "--lifetime-stagger", f"{margin / 2:.0f}s"]
 

@@ -51,6 +51,11 @@ def test_a_worker_leaves_before_its_walltime_whatever_the_stagger(walltime: str)
     assert 0.8 * walltime_seconds(walltime) < life + stagger < walltime_seconds(walltime)
 
 
+@pytest.mark.parametrize("walltime", ["UNLIMITED", "infinite", "0", "00:00:00"])
+def test_a_worker_of_a_job_that_nothing_ends_stays(walltime: str) -> None:
+    assert lifetime(walltime) == []
+
+
 @pytest.fixture(scope="module")
 def one() -> Iterator[Slurm]:
     with slurm() as started:
