@@ -41,6 +41,17 @@ def test_sites_that_the_reference_has_not_are_named(tmp_path):
     assert said(settings, compare(settings)) == "2 features: 2 unknown; nothing is told of sites not in the reference: b"
 
 
+def test_a_table_that_a_spreadsheet_wrote_is_read_or_told(tmp_path):
+    reference, new = table(tmp_path / "features.tsv"), tmp_path / "new.tsv"
+    text = (tmp_path / "features.tsv").read_text().replace("\ta\t", "\tKöln\t").replace("\n", "\r\n")
+    new.write_bytes(text.encode("utf-16"))
+    settings = MonitorSettings(new=str(new), reference=reference)
+    assert said(settings, compare(settings)) == "2 features: 2 unknown; nothing is told of sites not in the reference: Köln"
+    new.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"table-encoding: .* but got other bytes in line 2 of new\.tsv"):
+        compare(settings)
+
+
 def test_only_what_both_have_or_what_is_asked_for_is_compared(tmp_path):
     reference = table(tmp_path / "features.tsv", names=("snr", "gm_ml", "cnr"))
     new = table(tmp_path / "new.tsv", names=("snr", "gm_ml"), seed=1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import FeaturesError
 from core.io import files
+from core.io.tables import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +181,7 @@ class Features:
         Raises:
             FileNotFoundError: there is none.
             FeaturesError: a column is missing or twice, a line of another length, a feature that is not a number.
+            UsageError: as ``text_of``, of a table in another encoding.
         """
         head, lines = _table(uri)
         columns = {name: [line[n] for line in lines] for n, name in enumerate(head)}
@@ -242,7 +244,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _text(uri: str) -> str:
-    return files.read_bytes(uri).decode("utf-8-sig").replace("\r\n", "\n")
+    return text_of(uri).replace("\r\n", "\n")
 
 
 def _table(uri: str) -> tuple[list[str], list[list[str]]]:
