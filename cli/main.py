@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import NoReturn
 
 from infra.own_packages import HOME, REMEDY, foreign
@@ -146,11 +147,20 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"isovox: foreign-package: expected isovox's own packages in {HOME}, but got {others}. {REMEDY}\n")
         return USAGE
     words = _bids_app(sys.argv[1:] if argv is None else argv)
-    if odd := next((word for word in words if os.fsencode(word) != word.encode(errors="replace")), None):
+    command = words[0] if words and words[0] in COMMANDS else None
+    places = [*words, *([_here()] if command else [])]  # relative paths lie in the folder of the call
+    if odd := next((word for word in places if os.fsencode(word) != word.encode(errors="replace")), None):
         sys.stderr.write(f"isovox: {_not_text(odd)}\n")
         return USAGE
-    command = words[0] if words and words[0] in COMMANDS else None
     return _execute(command, words)
+
+
+def _here() -> str:
+    """The folder of the call; empty where it is gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
 
 
 def _not_text(word: str) -> Exception:

@@ -73,6 +73,14 @@ def test_a_path_that_is_no_text_is_refused_by_every_command(tmp_path, capsys):
         assert re.search(r"isovox: name-encoding: expected paths in UTF-8, but got .*sc\\xe4n\. Rename the folder", told)
 
 
+def test_a_call_from_a_folder_named_so_is_told_too(tmp_path, monkeypatch, capsys):
+    bids(tmp_path / "in", "01")
+    (tmp_path / LATIN).mkdir()
+    monkeypatch.chdir(tmp_path / LATIN)
+    assert main(["plan", "../in", "out"]) == 2
+    assert re.search(r"isovox: name-encoding: expected paths in UTF-8, but got .*sc\\xe4n\. ", capsys.readouterr().err)
+
+
 def test_names_never_break_a_line_or_steer_a_terminal(tmp_path, capsys):
     root = tmp_path / "in"
     for name in (*MARKUP, *STEERING):
