@@ -167,3 +167,13 @@ def test_slices_of_the_other_byte_order_or_sign_are_read(tmp_path, syntax):
         other.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
     after = readers.load("dicom", [str(folder)])[0]
     np.testing.assert_array_equal(after, before - (5 if syntax == "signed" else 0))
+
+
+def test_an_mgh_file_that_does_not_know_its_directions_is_refused_and_given_none(tmp_path):
+    voxels = head((64, 64, 64), affine_of((64, 64, 64), (3.0, 3.0, 3.0)))
+    content = bytearray(nibabel.MGHImage(voxels.astype(np.float32), affine_of((64, 64, 64), (3.0, 3.0, 3.0))).to_bytes())
+    content[28:30] = b"\0\0"  # goodRASFlag, without which nibabel takes voxels of 1 mm that lie as FreeSurfer's do
+    (tmp_path / "x_T1w.mgz").write_bytes(gzip.compress(bytes(content), 1))
+    with pytest.raises(InputError) as fault:
+        readers.header("mgh", (str(tmp_path / "x_T1w.mgz"),))
+    assert fault.value.code == "orientation-unknown"
