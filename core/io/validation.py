@@ -26,6 +26,7 @@ MAX_STRETCH = 0.01  # of a voxel's edge, by which sform and pixdim may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain: with voxel sizes in cm, m or µm it is far below or above
 SLAB, SLICES = 15.0, 5  # mm that one axis of a slab has at least, and its slices: localizers have fewer
 LABELS = 1002  # intent code of NIfTI
+CODES, ALIGNED = range(1, 6), 2  # of spaces that NIfTI knows, and that of one which is not told
 MEANT = "leave it out (--exclude), or name it as what it is (mask, dseg)"
 FEW = 16  # values of labels, at most: an image with no more has no intensities
 SAMPLED = 16  # voxels an axis of the first look for distinct values
@@ -158,7 +159,7 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
     if len(names) == 2 and trust is None:
         _agree(_sform(raw), _qform(header, raw), shape)
     used = trust if trust in names else names[0]
-    return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
+    return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used] if codes[used] in CODES else ALIGNED
 
 
 def _doubt(raw: RawFields, affine: Affine) -> str:
