@@ -205,7 +205,7 @@ def _verify(uri: str, check: int, on: Grid) -> None:
 
 
 def save(uri: str, image: Array, on: Grid, stored: StoredAs | None = None) -> str:
-    """Write a float32 image whole or not at all, and read it again to make sure.
+    """Write a float32 image whole or not at all, and read it again to make sure; one that does not read back is removed.
 
     The same image gives the same bytes. Header text and extensions are left out: they may name a person.
 
@@ -230,5 +230,9 @@ def save(uri: str, image: Array, on: Grid, stored: StoredAs | None = None) -> st
     start = _output_header(on, stored.code if stored else 1).binaryblock + b"\0\0\0\0"
     proof = _Proof(uri.endswith(".gz"))
     files.write_atomic(uri, lambda handle: proof.write(handle, _plain_bytes(image, start)))
-    _verify(uri, proof.packed, on)
+    try:
+        _verify(uri, proof.packed, on)
+    except StoreError:
+        files.remove(uri)  # of a scan that fails for it no image may stay
+        raise
     return proof.digest.hexdigest()

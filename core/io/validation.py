@@ -24,6 +24,7 @@ MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
 MAX_STRETCH = 0.01  # of a voxel's edge, by which sform and pixdim may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain: with voxel sizes in cm, m or µm it is far below or above
+FAR = 1e4  # mm from the origin
 SLAB, SLICES = 15.0, 5  # mm that one axis of a slab has at least, and its slices: localizers have fewer
 LABELS = 1002  # intent code of NIfTI
 CODES, ALIGNED = range(1, 6), 2  # of spaces that NIfTI knows, and that of one which is not told
@@ -174,6 +175,8 @@ def _doubt(raw: RawFields, affine: Affine) -> str:
 def check_field(shape: Triple, affine: Affine) -> None:
     """Refuse a field of view that cannot show a brain, nor a slab of one: along one axis a few thick slices are enough.
 
+    Nor may it lie farther away than any scanner's table, where float32 no longer tells thousandths of a mm apart.
+
     Raises:
         InputError: field-of-view.
     """
@@ -185,6 +188,9 @@ def check_field(shape: Triple, affine: Affine) -> None:
         got = " x ".join(f"{mm:.4g}" for mm in extent) + f" mm in {'x'.join(map(str, shape))} voxels"
         remedy = "correct the voxel sizes in the header where they are wrong or not in mm, crop what is larger than a head, "
         raise InputError("field-of-view", wanted, got, f"{remedy}or leave out what is smaller, such as a localizer")
+    if (away := float(np.abs(affine[:3, 3]).max())) > FAR:
+        wanted, got = f"voxels within {FAR:g} mm of the origin", f"the first {away:.4g} mm away"
+        raise InputError("field-of-view", wanted, got, "correct the offset in the header, or convert the file anew")
 
 
 def _units(raw: RawFields) -> None:

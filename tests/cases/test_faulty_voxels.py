@@ -65,6 +65,7 @@ REFUSED = {
     "complex": ((HEAD.astype(np.complex64),), "voxels-complex"),
     "bits": ((HEAD.astype(np.int16), struct.pack("<2h", 1, 1), 70), "dtype-unknown"),
     "metres": ((HEAD.astype(np.int16), b"\1", 123), "units-not-mm"),
+    "30 m away": ((HEAD.astype(np.int16), struct.pack("<7f", 3e4, *affine_of()[1:3, 3], 5, 0, 0, 3e4), 268), "field-of-view"),
     "voxels of nothing": ((HEAD.astype(np.int16), struct.pack("<4f", 1, 0, 0, 0), 76), "affine-singular"),
 }
 
