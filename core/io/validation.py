@@ -6,6 +6,8 @@ Checks of a header come first and take no memory, whatever the header claims; ch
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -151,6 +153,16 @@ def _agree(sform: Affine, qform: Affine, shape: Triple) -> None:
         raise InputError("transforms-disagree", wanted, got, "say which is right with --trust sform or --trust qform")
 
 
+@contextmanager
+def _or_trust(other: Trust) -> Iterator[None]:
+    """Refuse a transform that cannot be, with the way to take the other one."""
+    try:
+        yield
+    except InputError as error:
+        remedy = f"take its {other} by --trust {other} if that is right, repair or convert the file anew, or leave it out"
+        raise InputError(error.code, error.wanted, error.got, remedy) from error
+
+
 def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | None) -> tuple[Affine, int]:
     codes = {"sform": int(raw["sform_code"]), "qform": int(raw["qform_code"])}
     names = [name for name in ("sform", "qform") if codes[name] > 0]
@@ -158,7 +170,11 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
         got = "both codes 0: left and right are a guess"
         raise InputError("orientation-unknown", "an sform or a qform", got, "set one with a tool that knows the scan")
     if len(names) == 2 and trust is None:
-        _agree(_sform(raw), _qform(header, raw), shape)
+        with _or_trust("qform"):
+            sform = _sform(raw)
+        with _or_trust("sform"):
+            qform = _qform(header, raw)
+        _agree(sform, qform, shape)
     used = trust if trust in names else names[0]
     return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used] if codes[used] in CODES else ALIGNED
 

@@ -178,3 +178,11 @@ def test_an_mgh_file_that_does_not_know_its_directions_is_refused_and_given_none
     with pytest.raises(InputError) as fault:
         readers.header("mgh", (str(tmp_path / "x_T1w.mgz"),))
     assert fault.value.code == "orientation-unknown"
+
+
+@pytest.mark.parametrize("sizes", [(0, 0, 0), (-5, 5, 10)])
+def test_a_faulty_qform_beside_a_sound_sform_is_refused_with_the_way_to_take_the_sform(tmp_path, sizes):
+    path = write(tmp_path / "x.nii.gz", HEAD.astype(np.int16), struct.pack("<3f", *sizes), 80)
+    with pytest.raises(InputError, match=r"affine-singular: .* Take its sform by --trust sform if that is right, repair"):
+        readers.header("nifti", [str(path)])
+    np.testing.assert_allclose(readers.header("nifti", [str(path)], "sform").affine, affine_of())
