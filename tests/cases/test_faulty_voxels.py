@@ -130,6 +130,9 @@ SLICES = {
     "no rows": (_set(Rows=0), "dicom-members"),
     "empty pixels": (_set(PixelData=b""), "dicom-members"),
     "black": (_set(PixelData=bytes(24 * 24 * 2)), "voxels-zero"),
+    "one spacing": (_set(PixelSpacing=5), "dicom-no-geometry"),
+    "a palette": (_set(PhotometricInterpretation="PALETTE COLOR"), "voxels-rgb"),
+    "high bits": (_set(BitsStored=12), "dicom-unreadable"),
     "many frames": (_set(NumberOfFrames=2), "dicom-multiframe"),
 }
 
@@ -145,6 +148,26 @@ def test_slices_that_are_no_scan_are_refused_by_name(tmp_path, name):
     else:
         with pytest.raises(InputError, match=rf"^({code}): "):
             readers.load("dicom", plan.scans[0].uris)
+
+
+def _rewritten(folder: Path, before: bytes, after: bytes) -> str:
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert before in content
+        path.write_bytes(content.replace(before, after))
+    return str(folder)
+
+
+def test_a_spacing_with_a_decimal_comma_is_named(tmp_path):
+    folder = _rewritten(series(tmp_path / "s"), b"5.0\\5.0", b"5,0\\5,0")
+    with pytest.raises(InputError, match=r"dicom-no-geometry: expected 2 numbers of PixelSpacing, but got something else in IM"):
+        readers.header("dicom", [folder])
+
+
+def test_a_number_of_the_series_that_is_none_loses_nothing_of_it(tmp_path):
+    folder = series(tmp_path / "s", edit=_set(SeriesNumber=987654321))
+    before = readers.load("dicom", [str(folder)])[0]
+    np.testing.assert_array_equal(readers.load("dicom", [_rewritten(folder, b"987654321", b"98765a321")])[0], before)
 
 
 @pytest.mark.parametrize("syntax", ["explicit big endian", "signed"])
