@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core import __version__
+from core.errors import InputError
 from core.geometry.grid import Grid
 from core.io import files
 from core.io.vocabulary import is_known, is_license
@@ -185,6 +186,15 @@ def _link(out: str, source: str) -> str:
     return quote(near if near and near.count("..") <= NEAR else files.name_of(source))
 
 
+def described_by(root: str) -> dict[str, Any]:
+    """What a dataset's dataset_description.json says; nothing where there is none that can be read, or it is no JSON object."""
+    try:
+        theirs = files.read_json(files.join(root, "dataset_description.json"))
+    except (OSError, ValueError, InputError):
+        return {}
+    return theirs if isinstance(theirs, dict) else {}
+
+
 def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> dict[str, Any]:
     """The dataset_description.json of the output.
 
@@ -193,11 +203,7 @@ def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> di
         source: input dataset, folder or table.
         provenance: plan digest, settings digest and the like; stored under "Isovox".
     """
-    try:
-        theirs = files.read_json(files.join(source, "dataset_description.json"))
-    except (OSError, ValueError):
-        theirs = {}
-    link = _link(out, source)
+    theirs, link = described_by(source), _link(out, source)
     doi = str(theirs.get("DatasetDOI", "")).removeprefix("https://doi.org/").removeprefix("doi:")
     known = {"DOI": f"doi:{doi}"} if re.fullmatch(r"10\.\d{4,}/[\w./-]+", doi) else {}
     made = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core import __version__
 from core.io import files
+from core.io.derivatives import described_by
 from core.models.card import Card, Figure, TrainingData
 from core.models.check import versions
 from core.settings.train import Training, TrainSettings
@@ -110,8 +110,5 @@ def _stage(stage: Learned, how: Training, *, several: bool) -> str:
 
 def _licence(cohort: str) -> tuple[str, str]:
     """Licence and DOI that a dataset names; empty where it names none."""
-    try:
-        description = files.read_json(files.join(cohort, "dataset_description.json"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return "", ""
+    description = described_by(cohort)
     return str(description.get("License", "")), str(description.get("DatasetDOI", ""))
