@@ -77,7 +77,8 @@ def allowed(sidecar: dict[str, Any]) -> dict[str, Any]:
     """
     plain = {key: _plain(key, value) for key, value in sorted(sidecar.items())}
     known = {key: value for key, value in plain.items() if _is_allowed(key, value)}
-    kind = OTHER.get(type(plain.get("SliceThickness")), "")
+    thickness = plain.get("SliceThickness")
+    kind = OTHER.get(type(thickness), "" if thickness is None or "SliceThickness" in known else "out of range")  # as NaN is
     return known | ({UNUSED: kind} if kind else {})
 
 
