@@ -19,6 +19,7 @@ from core.io.arrays.slabs import CHUNK, Slab, StoredAs, opened, slabs_of
 from core.io.validation import Header, RawHeader, Trust
 
 GZIP = 31  # zlib's name for a gzip header and trailer
+ANALYZE = 348  # bytes of a header without the magic of NIfTI
 LEVEL = 2  # of isal: as small as zlib's level 1 at a fifth of the time
 WIDTH = 16  # planes at least: a cache line of an image that lies in memory along axis 2
 LONGEST_NIFTI1 = 32767
@@ -49,6 +50,8 @@ def _parse(stream: IO[bytes], *, pair: bool = False) -> RawHeader:
         got = f"{len(block)} bytes that begin {block[:4].hex()}"
         if magic:
             got = "the header of a file of its own" if pair else "a header whose voxels lie in another file"
+        elif len(block) >= ANALYZE and ANALYZE in {int.from_bytes(block[:4], order) for order in ("little", "big")}:
+            got = "one of Analyze, in which left and right are a guess"
         raise InputError("not-nifti", "a NIfTI-1 or NIfTI-2 header", got, gate.REMEDY)
     size, order, _ = magic
     header = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size](block[:size], order, check=False)
