@@ -91,7 +91,8 @@ def _dtype(header: RawHeader) -> np.dtype[Any]:
     if code in {32, 1792, 2048}:
         raise InputError("voxels-complex", "real voxels", data_type_codes.label[code], "give the magnitude image")
     if code not in data_type_codes.dtype or data_type_codes.dtype[code].itemsize == 0:
-        raise InputError("dtype-unknown", "a NIfTI data type", f"code {code}", REMEDY)
+        got = f"code {code}" + (f" ({data_type_codes.label[code]})" if code in data_type_codes.label else "")
+        raise InputError("dtype-unknown", "a NIfTI data type of whole numbers, float32 or float64", got, REMEDY)
     stored: np.dtype[Any] = data_type_codes.dtype[code].newbyteorder(header.endianness)
     return stored
 

@@ -209,3 +209,9 @@ def test_a_faulty_qform_beside_a_sound_sform_is_refused_with_the_way_to_take_the
     with pytest.raises(InputError, match=r"affine-singular: .* Take its sform by --trust sform if that is right, repair"):
         readers.header("nifti", [str(path)])
     np.testing.assert_allclose(readers.header("nifti", [str(path)], "sform").affine, affine_of())
+
+
+def test_a_type_of_nifti_that_is_not_read_is_named(tmp_path):
+    path = write(tmp_path / "x.nii.gz", HEAD.astype(np.int16), struct.pack("<2h", 1536, 128), 70)
+    with pytest.raises(InputError, match=r"dtype-unknown: .*, float32 or float64, but got code 1536 \(float128\)\. "):
+        readers.header("nifti", [str(path)])
