@@ -127,12 +127,30 @@ def _value_of(name: str, text: str) -> Any:
 def _insert(tree: dict[str, Any], path: list[str], value: Any) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
-    tree[path[-1]] = value
+    if isinstance(tree, dict):  # what is no mapping is refused as it stands in the file
+        tree[path[-1]] = value
+
+
+class _Once(yaml.SafeLoader):
+    """Reads YAML in which each name is said once in its place: of two the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [name for at, name in enumerate(names) if name in names[:at]]:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} more than once", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _without_empty(tree: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """What a file says; a section with nothing below it says nothing."""
+    kinds = {name: field.annotation for name, field in model.model_fields.items()}
+    sections = {name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    return {name: value for name, value in tree.items() if value is not None or name not in sections}
 
 
 def _from_file(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(files.read_bytes(str(path)).decode())
+        value = yaml.load(files.read_bytes(str(path)).decode(), _Once)  # noqa: S506 - it is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError("config-file", "a YAML file of settings", f"{path}: {error}", "check its path and its syntax") from error
     if not isinstance(value, dict):
@@ -152,7 +170,7 @@ def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
     Raises:
         UsageError: naming each setting that is wrong.
     """
-    tree = _from_file(options.config) if options.config else {}
+    tree = _without_empty(_from_file(options.config), model) if options.config else {}
     for name, value in vars(options).items():
         path = name.split(".")
         if path[0] in model.model_fields:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from core import __version__
+from core.errors import InputError
 from core.geometry.grid import Grid
 from core.io import files
 from core.io.vocabulary import is_known, is_license
@@ -76,7 +77,8 @@ def allowed(sidecar: dict[str, Any]) -> dict[str, Any]:
     """
     plain = {key: _plain(key, value) for key, value in sorted(sidecar.items())}
     known = {key: value for key, value in plain.items() if _is_allowed(key, value)}
-    kind = OTHER.get(type(plain.get("SliceThickness")), "")
+    thickness = plain.get("SliceThickness")
+    kind = OTHER.get(type(thickness), "" if thickness is None or "SliceThickness" in known else "out of range")  # as NaN is
     return known | ({UNUSED: kind} if kind else {})
 
 
@@ -185,6 +187,15 @@ def _link(out: str, source: str) -> str:
     return quote(near if near and near.count("..") <= NEAR else files.name_of(source))
 
 
+def described_by(root: str) -> dict[str, Any]:
+    """What a dataset's dataset_description.json says; nothing where there is none that can be read, or it is no JSON object."""
+    try:
+        theirs = files.read_json(files.join(root, "dataset_description.json"))
+    except (OSError, ValueError, InputError):
+        return {}
+    return theirs if isinstance(theirs, dict) else {}
+
+
 def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> dict[str, Any]:
     """The dataset_description.json of the output.
 
@@ -193,12 +204,7 @@ def dataset_description(out: str, source: str, provenance: dict[str, Any]) -> di
         source: input dataset, folder or table.
         provenance: plan digest, settings digest and the like; stored under "Isovox".
     """
-    try:
-        theirs = files.read_json(files.join(source, "dataset_description.json"))
-    except (OSError, ValueError):
-        theirs = {}
-    theirs = theirs if isinstance(theirs, dict) else {}
-    link = _link(out, source)
+    theirs, link = described_by(source), _link(out, source)
     doi = str(theirs.get("DatasetDOI", "")).removeprefix("https://doi.org/").removeprefix("doi:")
     known = {"DOI": f"doi:{doi}"} if re.fullmatch(r"10\.\d{4,}/[\w./-]+", doi) else {}
     made = {

@@ -15,6 +15,7 @@ NIFTI = (".nii", ".nii.gz")
 IMAGES = re.compile(r"\.(nii\.gz|nii|hdr|mgh\.gz|mgz|mgh|nrrd|nhdr)$", re.IGNORECASE)
 LABEL = re.compile(r"[0-9A-Za-z+]+")
 NOT_SCANS = {"mask", "dseg", "probseg", "defacemask", "roi"}  # suffixes of labels, taken only where asked for
+OTHER_SCANNERS = {"ct", "pet"}  # suffixes, in capitals or not, of what no MRI scanner made
 LABELS = NOT_SCANS | {
     *("seg", "segmentation", "label", "labels", "labelmap", "lesion", "lesions", "rois", "brainmask", "manualmask", "masks"),
     *("aseg", "aparc", "parcellation", "parc", "ribbon", "wmparc", "synthseg", "wmh", "gt", "groundtruth"),
@@ -23,6 +24,7 @@ LABELS = NOT_SCANS | {
 SURE = {"mask", "masks", "brainmask", "dseg", "probseg", "seg", "segmentation", "labelmap", "aseg", "pve"}  # wherever it stands
 MASKED = re.compile(r"(mask|seg)s?$|^(mask|roi|lesion|label)s?\d+$")  # "lesionmask", "WMHseg", "ROI1" as dcm2niix writes it
 PHASE = {"phase", "ph", "real", "imaginary", "imag"}  # dcm2niix writes _ph, _real and _imaginary
+FIELDS = {"phasediff", "phase1", "phase2"}  # suffixes of field maps, which wrap as phase does
 NO_FILE = {errno.ELOOP, errno.ENAMETOOLONG}  # a link to itself, a name that no file can have
 PARTS = PHASE  # values of the BIDS entity part- of what is no magnitude
 
@@ -62,7 +64,12 @@ def role(path: str) -> str:
     if words and (words[-1] in LABELS or MASKED.search(words[-1])):
         return "mask"
     values = {part.partition("-")[2].lower() for part in parts if part.startswith("part-")}
-    return "phase" if values & PARTS or (words and words[-1] in PHASE and words != ["real"]) else ""
+    return "phase" if values & PARTS or (words and words[-1] in PHASE | FIELDS and words != ["real"]) else ""
+
+
+def is_other_scanners(path: str, suffix: str) -> bool:
+    """Whether the name of a file says that no MRI scanner made it; of DICOM series, which are folders, their headers say it."""
+    return suffix.lower() in OTHER_SCANNERS and IMAGES.search(path) is not None
 
 
 def beside(uri: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from core.io.arrays.slabs import CHUNK, Slab, StoredAs, opened, slabs_of
 from core.io.validation import Header, RawHeader, Trust
 
 GZIP = 31  # zlib's name for a gzip header and trailer
+ANALYZE = 348  # bytes of a header without the magic of NIfTI
 LEVEL = 2  # of isal: as small as zlib's level 1 at a fifth of the time
 WIDTH = 16  # planes at least: a cache line of an image that lies in memory along axis 2
 LONGEST_NIFTI1 = 32767
@@ -49,6 +50,8 @@ def _parse(stream: IO[bytes], *, pair: bool = False) -> RawHeader:
         got = f"{len(block)} bytes that begin {block[:4].hex()}"
         if magic:
             got = "the header of a file of its own" if pair else "a header whose voxels lie in another file"
+        elif len(block) >= ANALYZE and ANALYZE in {int.from_bytes(block[:4], order) for order in ("little", "big")}:
+            got = "one of Analyze, in which left and right are a guess"
         raise InputError("not-nifti", "a NIfTI-1 or NIfTI-2 header", got, gate.REMEDY)
     size, order, _ = magic
     header = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}[size](block[:size], order, check=False)
@@ -205,7 +208,7 @@ def _verify(uri: str, check: int, on: Grid) -> None:
 
 
 def save(uri: str, image: Array, on: Grid, stored: StoredAs | None = None) -> str:
-    """Write a float32 image whole or not at all, and read it again to make sure.
+    """Write a float32 image whole or not at all, and read it again to make sure; one that does not read back is removed.
 
     The same image gives the same bytes. Header text and extensions are left out: they may name a person.
 
@@ -230,5 +233,9 @@ def save(uri: str, image: Array, on: Grid, stored: StoredAs | None = None) -> st
     start = _output_header(on, stored.code if stored else 1).binaryblock + b"\0\0\0\0"
     proof = _Proof(uri.endswith(".gz"))
     files.write_atomic(uri, lambda handle: proof.write(handle, _plain_bytes(image, start)))
-    _verify(uri, proof.packed, on)
+    try:
+        _verify(uri, proof.packed, on)
+    except StoreError:
+        files.remove(uri)  # of a scan that fails for it no image may stay
+        raise
     return proof.digest.hexdigest()

@@ -6,6 +6,8 @@ Checks of a header come first and take no memory, whatever the header claims; ch
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,8 +26,10 @@ MAX_SHIFT = 1.0  # mm by which qform and sform may differ at a corner
 MAX_TURN = 1.0  # degrees by which their axes may differ
 MAX_STRETCH = 0.01  # of a voxel's edge, by which sform and pixdim may differ
 FIELD = (50.0, 400.0)  # mm of a field of view that shows a brain: with voxel sizes in cm, m or µm it is far below or above
+FAR = 1e4  # mm from the origin
 SLAB, SLICES = 15.0, 5  # mm that one axis of a slab has at least, and its slices: localizers have fewer
 LABELS = 1002  # intent code of NIfTI
+CODES, ALIGNED = range(1, 6), 2  # of spaces that NIfTI knows, and that of one which is not told
 MEANT = "leave it out (--exclude), or name it as what it is (mask, dseg)"
 FEW = 16  # values of labels, at most: an image with no more has no intensities
 SAMPLED = 16  # voxels an axis of the first look for distinct values
@@ -87,7 +91,8 @@ def _dtype(header: RawHeader) -> np.dtype[Any]:
     if code in {32, 1792, 2048}:
         raise InputError("voxels-complex", "real voxels", data_type_codes.label[code], "give the magnitude image")
     if code not in data_type_codes.dtype or data_type_codes.dtype[code].itemsize == 0:
-        raise InputError("dtype-unknown", "a NIfTI data type", f"code {code}", REMEDY)
+        got = f"code {code}" + (f" ({data_type_codes.label[code]})" if code in data_type_codes.label else "")
+        raise InputError("dtype-unknown", "a NIfTI data type of whole numbers, float32 or float64", got, REMEDY)
     stored: np.dtype[Any] = data_type_codes.dtype[code].newbyteorder(header.endianness)
     return stored
 
@@ -149,6 +154,16 @@ def _agree(sform: Affine, qform: Affine, shape: Triple) -> None:
         raise InputError("transforms-disagree", wanted, got, "say which is right with --trust sform or --trust qform")
 
 
+@contextmanager
+def _or_trust(other: Trust) -> Iterator[None]:
+    """Refuse a transform that cannot be, with the way to take the other one."""
+    try:
+        yield
+    except InputError as error:
+        remedy = f"take its {other} by --trust {other} if that is right, repair or convert the file anew, or leave it out"
+        raise InputError(error.code, error.wanted, error.got, remedy) from error
+
+
 def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | None) -> tuple[Affine, int]:
     codes = {"sform": int(raw["sform_code"]), "qform": int(raw["qform_code"])}
     names = [name for name in ("sform", "qform") if codes[name] > 0]
@@ -156,9 +171,13 @@ def _affine(header: RawHeader, raw: RawFields, shape: Triple, trust: Trust | Non
         got = "both codes 0: left and right are a guess"
         raise InputError("orientation-unknown", "an sform or a qform", got, "set one with a tool that knows the scan")
     if len(names) == 2 and trust is None:
-        _agree(_sform(raw), _qform(header, raw), shape)
+        with _or_trust("qform"):
+            sform = _sform(raw)
+        with _or_trust("sform"):
+            qform = _qform(header, raw)
+        _agree(sform, qform, shape)
     used = trust if trust in names else names[0]
-    return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used]
+    return (_sform(raw) if used == "sform" else _qform(header, raw)), codes[used] if codes[used] in CODES else ALIGNED
 
 
 def _doubt(raw: RawFields, affine: Affine) -> str:
@@ -173,6 +192,8 @@ def _doubt(raw: RawFields, affine: Affine) -> str:
 def check_field(shape: Triple, affine: Affine) -> None:
     """Refuse a field of view that cannot show a brain, nor a slab of one: along one axis a few thick slices are enough.
 
+    Nor may it lie farther away than any scanner's table, where float32 no longer tells thousandths of a mm apart.
+
     Raises:
         InputError: field-of-view.
     """
@@ -184,6 +205,9 @@ def check_field(shape: Triple, affine: Affine) -> None:
         got = " x ".join(f"{mm:.4g}" for mm in extent) + f" mm in {'x'.join(map(str, shape))} voxels"
         remedy = "correct the voxel sizes in the header where they are wrong or not in mm, crop what is larger than a head, "
         raise InputError("field-of-view", wanted, got, f"{remedy}or leave out what is smaller, such as a localizer")
+    if (away := float(np.abs(affine[:3, 3]).max())) > FAR:
+        wanted, got = f"voxels within {FAR:g} mm of the origin", f"the first {away:.4g} mm away"
+        raise InputError("field-of-view", wanted, got, "correct the offset in the header, or convert the file anew")
 
 
 def _units(raw: RawFields) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from core import __version__
 from core.io import files
+from core.io.derivatives import described_by
 from core.models.card import Card, Figure, TrainingData
 from core.models.check import versions
 from core.settings.train import Training, TrainSettings
@@ -109,9 +110,5 @@ def _stage(stage: Learned, how: Training, *, several: bool) -> str:
 
 def _licence(cohort: str) -> tuple[str, str]:
     """Licence and DOI that a dataset names; empty where it names none."""
-    try:
-        description = files.read_json(files.join(cohort, "dataset_description.json"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return "", ""
-    said = description if isinstance(description, dict) else {}
-    return str(said.get("License", "")), str(said.get("DatasetDOI", ""))
+    description = described_by(cohort)
+    return str(description.get("License", "")), str(description.get("DatasetDOI", ""))

@@ -65,6 +65,7 @@ REFUSED = {
     "complex": ((HEAD.astype(np.complex64),), "voxels-complex"),
     "bits": ((HEAD.astype(np.int16), struct.pack("<2h", 1, 1), 70), "dtype-unknown"),
     "metres": ((HEAD.astype(np.int16), b"\1", 123), "units-not-mm"),
+    "30 m away": ((HEAD.astype(np.int16), struct.pack("<7f", 3e4, *affine_of()[1:3, 3], 5, 0, 0, 3e4), 268), "field-of-view"),
     "voxels of nothing": ((HEAD.astype(np.int16), struct.pack("<4f", 1, 0, 0, 0), 76), "affine-singular"),
 }
 
@@ -129,6 +130,9 @@ SLICES = {
     "no rows": (_set(Rows=0), "dicom-members"),
     "empty pixels": (_set(PixelData=b""), "dicom-members"),
     "black": (_set(PixelData=bytes(24 * 24 * 2)), "voxels-zero"),
+    "one spacing": (_set(PixelSpacing=5), "dicom-no-geometry"),
+    "a palette": (_set(PhotometricInterpretation="PALETTE COLOR"), "voxels-rgb"),
+    "high bits": (_set(BitsStored=12), "dicom-unreadable"),
     "many frames": (_set(NumberOfFrames=2), "dicom-multiframe"),
 }
 
@@ -144,6 +148,26 @@ def test_slices_that_are_no_scan_are_refused_by_name(tmp_path, name):
     else:
         with pytest.raises(InputError, match=rf"^({code}): "):
             readers.load("dicom", plan.scans[0].uris)
+
+
+def _rewritten(folder: Path, before: bytes, after: bytes) -> str:
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert before in content
+        path.write_bytes(content.replace(before, after))
+    return str(folder)
+
+
+def test_a_spacing_with_a_decimal_comma_is_named(tmp_path):
+    folder = _rewritten(series(tmp_path / "s"), b"5.0\\5.0", b"5,0\\5,0")
+    with pytest.raises(InputError, match=r"dicom-no-geometry: expected 2 numbers of PixelSpacing, but got something else in IM"):
+        readers.header("dicom", [folder])
+
+
+def test_a_number_of_the_series_that_is_none_loses_nothing_of_it(tmp_path):
+    folder = series(tmp_path / "s", edit=_set(SeriesNumber=987654321))
+    before = readers.load("dicom", [str(folder)])[0]
+    np.testing.assert_array_equal(readers.load("dicom", [_rewritten(folder, b"987654321", b"98765a321")])[0], before)
 
 
 @pytest.mark.parametrize("syntax", ["explicit big endian", "signed"])
@@ -167,3 +191,27 @@ def test_slices_of_the_other_byte_order_or_sign_are_read(tmp_path, syntax):
         other.save_as(path, implicit_vr=False, little_endian=False, enforce_file_format=True)
     after = readers.load("dicom", [str(folder)])[0]
     np.testing.assert_array_equal(after, before - (5 if syntax == "signed" else 0))
+
+
+def test_an_mgh_file_that_does_not_know_its_directions_is_refused_and_given_none(tmp_path):
+    voxels = head((64, 64, 64), affine_of((64, 64, 64), (3.0, 3.0, 3.0)))
+    content = bytearray(nibabel.MGHImage(voxels.astype(np.float32), affine_of((64, 64, 64), (3.0, 3.0, 3.0))).to_bytes())
+    content[28:30] = b"\0\0"  # goodRASFlag, without which nibabel takes voxels of 1 mm that lie as FreeSurfer's do
+    (tmp_path / "x_T1w.mgz").write_bytes(gzip.compress(bytes(content), 1))
+    with pytest.raises(InputError) as fault:
+        readers.header("mgh", (str(tmp_path / "x_T1w.mgz"),))
+    assert fault.value.code == "orientation-unknown"
+
+
+@pytest.mark.parametrize("sizes", [(0, 0, 0), (-5, 5, 10)])
+def test_a_faulty_qform_beside_a_sound_sform_is_refused_with_the_way_to_take_the_sform(tmp_path, sizes):
+    path = write(tmp_path / "x.nii.gz", HEAD.astype(np.int16), struct.pack("<3f", *sizes), 80)
+    with pytest.raises(InputError, match=r"affine-singular: .* Take its sform by --trust sform if that is right, repair"):
+        readers.header("nifti", [str(path)])
+    np.testing.assert_allclose(readers.header("nifti", [str(path)], "sform").affine, affine_of())
+
+
+def test_a_type_of_nifti_that_is_not_read_is_named(tmp_path):
+    path = write(tmp_path / "x.nii.gz", HEAD.astype(np.int16), struct.pack("<2h", 1536, 128), 70)
+    with pytest.raises(InputError, match=r"dtype-unknown: .*, float32 or float64, but got code 1536 \(float128\)\. "):
+        readers.header("nifti", [str(path)])

@@ -17,8 +17,9 @@ from core.io import claim, files, readers
 from core.io.bids import survey
 from core.io.validation import Levels
 from core.settings.run import RunSettings
+from core.settings.scans import Selection
 from tasks.pipeline.discover import plan_cohort
-from tests.cases.makers import bids, head, nifti, patch, series
+from tests.cases.makers import bids, description, head, nifti, patch, series
 from tests.cases.test_siblings import codes
 
 
@@ -307,3 +308,25 @@ def test_another_truth_of_the_same_name_is_scored_against_and_nothing_is_restore
     (row := tmp_path / "in.tsv").write_text("path\treference\nin/sub-01/anat/sub-01_T1w.nii.gz\tgone.nii.gz\n")
     (lost,) = plan_cohort(settings.model_copy(update={"input": str(row), "reference": None})).scans  # its record will say so
     assert lost.reference_sha256 == ""
+
+
+@pytest.mark.parametrize("layout", ["dataset", "folder", "table"])
+def test_ct_and_pet_beside_mri_are_left_out_by_their_names_unless_asked_for(tmp_path, layout):
+    root = tmp_path / "in"
+    where = "sub-01/{}/sub-01_{}.nii.gz" if layout == "dataset" else "{1}.nii.gz" if layout == "folder" else "p1_{1}.nii.gz"
+    paths = [where.format(*place) for place in (("anat", "T1w"), ("anat", "CT"), ("ct", "ct"), ("pet", "pet"))]
+    for seed, path in enumerate(paths):
+        nifti(root / path, seed=seed)
+    if layout == "dataset":
+        description(root)
+    if layout == "table":
+        (root / "t.tsv").write_text("\n".join(["path", *paths]))
+    uri = str(root / "t.tsv" if layout == "table" else root)
+    found = survey(uri)
+    assert (len(found.scans), found.ledger.account().left.get("other-datatype")) == (1, 3)
+    assert len(survey(uri, Selection(suffix=("T1w", "CT"))).scans) >= 2
+
+
+def test_a_series_of_mri_in_a_folder_of_a_persons_initials_is_a_scan(tmp_path):
+    series(tmp_path / "in" / "CT")
+    assert len(survey(str(tmp_path / "in")).scans) == 1

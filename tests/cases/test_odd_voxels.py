@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
 from tasks.pipeline.results import row, verified_records
 from tasks.restore.work import Job, ingest
-from tests.cases.makers import affine_of, bids, head, nifti
+from tests.cases.makers import affine_of, bids, head, nifti, patch
 from tests.outputs import restore_all
 
 COARSE: dict[str, Any] = {"shape": (20, 20, 12), "voxel": (6, 6, 10)}
@@ -85,3 +86,11 @@ def test_a_scan_that_is_deleted_after_planning_fails_by_name(tmp_path):
     next(root.rglob("*.nii.gz")).unlink()
     with pytest.raises(InputError, match=r"input-gone: expected sub-01_T1w\.nii\.gz"):
         ingest(Job(out.uri, plan.digest, ("sub-01_T1w",)))
+
+
+def test_a_space_that_nifti_does_not_know_is_written_as_one_that_is_not_told(tmp_path):
+    root = bids(tmp_path / "in", "01", **COARSE)
+    patch(next(root.rglob("*.nii.gz")), 252, struct.pack("<2h", 100, 100))  # qform_code, sform_code
+    assert restored(root, voxel_size=4.0).state == "done"
+    image = nibabel.load(next((tmp_path / "out").rglob("*_desc-restored_T1w.nii.gz")))
+    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (2, 2)

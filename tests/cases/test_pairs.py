@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from core.errors import InputError
 from core.io import readers
 from core.io.inventory.entries import Entry
 from tests.cases.makers import affine_of, head
@@ -71,3 +72,9 @@ def test_voxels_without_their_header_are_refused_as_such(tmp_path):
     pair(tmp_path / "in", "s0.hdr", "s0.img")
     (tmp_path / "in" / "s0.hdr").unlink()
     assert set(codes(planned(tmp_path / "in" / "s0.img")).values()) == {"pair-incomplete"}
+
+
+def test_an_analyze_pair_is_refused_as_one(tmp_path):
+    nibabel.AnalyzeImage(head().astype(np.int16), affine_of()).to_filename(str(tmp_path / "x.img"))
+    with pytest.raises(InputError, match=r"not-nifti: .* but got one of Analyze, in which left and right are a guess\. "):
+        readers.header("nifti", (str(tmp_path / "x.hdr"), str(tmp_path / "x.img")))

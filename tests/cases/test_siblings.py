@@ -110,6 +110,8 @@ def test_voxels_of_nrrd_that_are_gone_a_folder_or_shared_are_counted_once(tmp_pa
         ("T1_pve_0", "mask"),
         ("wmh", "mask"),
         ("phase", "phase"),
+        ("p_phasediff", "phase"),
+        ("p_phase1", "phase"),
         ("sub-01_acq-mask_T1w", ""),
         ("sub-seg_T1w", ""),
         ("T1_masked", ""),

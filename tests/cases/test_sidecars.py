@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 
 import pytest
@@ -42,6 +43,9 @@ def test_a_thickness_that_cannot_be_of_a_series_too(tmp_path):
     [
         ("5 mm", "not as SliceThickness says, which is a text and no number of mm: it is not used"),
         ([4, 4], "not as SliceThickness says, which is a list and no number of mm: it is not used"),
+        (math.nan, "not as SliceThickness says, which is out of range and no number of mm: it is not used"),
+        (-math.inf, "not as SliceThickness says, which is out of range and no number of mm: it is not used"),
+        ("1e400", "not as SliceThickness says, which is out of range and no number of mm: it is not used"),
         (-4, "-4 mm thick by SliceThickness and 10 mm apart, which cannot be: it is not used"),
     ],
 )

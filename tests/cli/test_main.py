@@ -88,13 +88,30 @@ def test_a_file_says_the_same_and_options_win(tmp_path: Path) -> None:
         ("metod: cubic", r"settings: expected no setting metod, but got 'cubic' for metod\. Correct it"),
         ("[1, 2]", r"expected a mapping of settings by name, but got list"),
         ("a: [", r"config-file: expected a YAML file"),
+        ("method: cubic\nseed: 1\nmethod: linear", r"config-file: .*method more than once.* line 1"),
+        ("compute:\n  workers: 1\n  workers: 2", r"config-file: .*workers more than once.* line 2"),
+        ("compute: 3", r"settings: expected compute to be .*, but got 3 for compute"),
+        ("compute: [workers]", r"settings: expected compute to be .*, but got \['workers'\] for compute"),
     ],
 )
 def test_a_wrong_file_is_told_with_the_remedy(tmp_path: Path, content: str, match: str) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(content)
-    with pytest.raises(UsageError, match=match):
-        parse(f"in out --config {file}")
+    for more in ("", " --workers 2"):
+        with pytest.raises(UsageError, match=match):
+            parse(f"in out --config {file}{more}")
+
+
+def test_a_section_with_nothing_below_it_says_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("compute:\n  # workers: 4\nselection:\nmodel:\nquality: &all {max_blur: 2}\n")
+    assert parse(f"in out --config {file}") == RunSettings(input="in", out="out", quality={"max_blur": 2})
+    assert parse(f"in out --config {file} --workers 3").compute.workers == 3
+
+
+def test_an_option_of_a_method_that_is_no_yaml_is_told() -> None:
+    with pytest.raises(UsageError, match=r"option-form: expected values as YAML writes them, but got iterations=\["):
+        parse("in out --method unires --method-options iterations=[")
 
 
 def test_bids_apps_order_is_run() -> None:

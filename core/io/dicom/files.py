@@ -232,7 +232,7 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     native, whole = str(dataset.file_meta.TransferSyntaxUID) in NATIVE, size >= content.tell() + _pixel_bytes(dataset)
     study, frame = (str(getattr(dataset, name, "") or "") for name in ("StudyInstanceUID", "FrameOfReferenceUID"))
     series = (study, str(getattr(dataset, "SeriesInstanceUID", "") or ""))
-    number = int(getattr(dataset, "SeriesNumber", 0) or 0)
+    number = _counted(dataset)
     description = safe_description(str(getattr(dataset, "SeriesDescription", "") or ""))
     bare = Slice(uri, series, tuple(uid for uid in (study, frame) if uid), number, description)
     try:
@@ -241,6 +241,14 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
         return parsed if whole or not native else Other(uri, "broken")
     except InputError as error:
         return replace(bare, fault=(error.code, error.wanted, error.got, error.remedy))
+
+
+def _counted(dataset: Dataset) -> int:
+    """The number of the series, which names it and no more; 0 where it is told as no number."""
+    try:
+        return int(getattr(dataset, "SeriesNumber", 0) or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _words_of_type(dataset: Dataset) -> set[str]:
@@ -262,15 +270,13 @@ def _check_kind(dataset: Dataset, name: str) -> None:
         raise InputError("dicom-mosaic", "one slice in each file", f"a mosaic of several in {name}", "convert it (dcm2niix)")
     if int(getattr(dataset, "NumberOfFrames", 1) or 1) > 1:
         raise InputError("dicom-multiframe", "one slice in each file", f"several in {name}", "convert it to NIfTI (dcm2niix)")
-    if int(getattr(dataset, "SamplesPerPixel", 1)) != 1:
+    palette = str(getattr(dataset, "PhotometricInterpretation", "") or "").upper() == "PALETTE COLOR"
+    if palette or int(getattr(dataset, "SamplesPerPixel", 1)) != 1:
         raise InputError("voxels-rgb", "one number for each voxel", f"colours in {name}", "give the scan, not a picture of it")
-    for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
-        if not getattr(dataset, keyword, None):
-            raise InputError("dicom-no-geometry", keyword, f"none in {name}", REMEDY)
-        if len(getattr(dataset, keyword)) != count:
-            raise InputError(
-                "dicom-no-geometry", f"{count} numbers of {keyword}", f"{len(getattr(dataset, keyword))} in {name}", REMEDY
-            )
+    stored, high = (int(getattr(dataset, word, 0) or 0) for word in ("BitsStored", "HighBit"))
+    if stored and high > stored - 1:  # pixels would be read of the lower bits
+        got = f"HighBit {high} of BitsStored {stored} in {name}"
+        raise InputError("dicom-unreadable", "pixels in the lowest bits", got, "convert it to NIfTI (dcm2niix)")
 
 
 def _slice(dataset: Dataset, bare: Slice) -> Slice:
@@ -278,7 +284,8 @@ def _slice(dataset: Dataset, bare: Slice) -> Slice:
     name = files.name_of(bare.uri)
     _check_kind(dataset, name)
     position, turned, spacing = (
-        _finite(dataset, keyword, name) for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+        _finite(dataset, keyword, count, name)
+        for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2))
     )
     _check_geometry(turned, spacing, name)
     size = (int(dataset.Columns), int(dataset.Rows))
@@ -286,9 +293,16 @@ def _slice(dataset: Dataset, bare: Slice) -> Slice:
     return replace(bare, position=position, turned=turned, spacing=spacing, size=size, signed=signed)
 
 
-def _finite(dataset: Dataset, keyword: str, name: str) -> tuple[float, ...]:
-    """The numbers of an element; refused where one is NaN or infinite."""
-    numbers = tuple(float(value) for value in getattr(dataset, keyword))
+def _finite(dataset: Dataset, keyword: str, count: int, name: str) -> tuple[float, ...]:
+    """The numbers of an element; refused where they are not so many, or one is NaN or infinite."""
+    wanted = f"{count} numbers of {keyword}"
+    try:
+        value = getattr(dataset, keyword, None)
+        numbers = tuple(float(number) for number in ([value] if isinstance(value, int | float) else value or ()))
+    except (TypeError, ValueError):  # what they say of a value would quote it
+        raise InputError("dicom-no-geometry", wanted, f"something else in {name}", REMEDY) from None
+    if len(numbers) != count:
+        raise InputError("dicom-no-geometry", wanted, f"{len(numbers) or 'none'} in {name}", REMEDY)
     if not np.isfinite(numbers).all():
         raise InputError("dicom-no-geometry", f"finite numbers of {keyword}", f"{_listed(numbers)} in {name}", REMEDY)
     return numbers

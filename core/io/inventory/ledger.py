@@ -23,7 +23,7 @@ KINDS = {  # why a file is no scan that is taken, in words
     "hidden": "hidden files",
     "localizer": "localizers",
     "mask": "masks and labels",
-    "other-datatype": "images of other kinds (func, dwi, fmap …)",
+    "other-datatype": "images of other kinds (func, dwi, fmap, CT, PET …)",
     "outside": "images beside the dataset's persons (code, stimuli …)",
     "own": "results of isovox",
     "phase": "phase and complex parts",

@@ -12,7 +12,17 @@ from core.io import files
 from core.io.derivatives import DESC, allowed, derivative_stem, is_restored
 from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, take_rest, unexplained
-from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_nifti, role, sidecar_at, without_extension
+from core.io.names import (
+    LABEL,
+    NOT_SCANS,
+    Entities,
+    entities_of,
+    is_nifti,
+    is_other_scanners,
+    role,
+    sidecar_at,
+    without_extension,
+)
 from core.io.readers import Image, Trouble, read
 from core.io.scans import Candidate, Filters, Source, candidate, is_asked, simulation
 from core.settings.scans import Selection
@@ -129,8 +139,10 @@ def _why_left(path: str, entities: Entities, selection: Selection) -> str:
         return kind
     if not path.startswith("sub-") and path.partition("/")[0] in BESIDE:
         return "outside"
-    if not selection.suffix and (entities.get("suffix") in NOT_SCANS or _datatype(path) in DATATYPES - {"anat"}):
-        return "mask" if entities.get("suffix") in NOT_SCANS else "other-datatype"
+    suffix = entities.get("suffix", "")
+    other = _datatype(path) in DATATYPES - {"anat"} or is_other_scanners(path, suffix)
+    if not selection.suffix and (suffix in NOT_SCANS or other):
+        return "mask" if suffix in NOT_SCANS else "other-datatype"
     return ""
 
 

@@ -12,7 +12,7 @@ from core.io.inventory.entries import DESCRIPTION, Listing
 from core.io.layouts.base import Discovery, take_rest, unexplained
 from core.io.layouts.bids import group_of
 from core.io.name_words import WITHIN
-from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, role, without_extension
+from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_other_scanners, role, without_extension
 from core.io.plain_names import Unnamed, dataset_of, stems_of
 from core.io.readers import Image, Trouble, read
 from core.io.scans import Filters, Source, candidate, is_asked, simulation
@@ -36,8 +36,9 @@ def why_left(path: str, entities: Entities, selection: Selection) -> str:
     if is_restored(entities):
         return "own"
     asked = is_asked(entities.get("suffix"), selection)
-    kind = role(path) or ("mask" if entities.get("suffix") in NOT_SCANS else "")
-    return "" if kind == "mask" and asked else kind
+    suffix = entities.get("suffix", "")
+    kind = role(path) or ("mask" if suffix in NOT_SCANS else "other-datatype" if is_other_scanners(path, suffix) else "")
+    return kind if kind == "phase" or not asked else ""
 
 
 def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:

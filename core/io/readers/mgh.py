@@ -19,6 +19,7 @@ from core.io.validation import Header, Trust
 
 NAMES = (".mgh", ".mgz", ".mgh.gz")
 VOXELS_AT = 284  # bytes of the header
+GOOD_RAS = slice(28, 30)
 TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 SCANNER = 1
 
@@ -38,7 +39,8 @@ def _header(block: bytes, size: int, *, compressed: bool) -> Header:
         raise InputError("file-truncated", f"a header of {VOXELS_AT} bytes", f"{len(block)} bytes", gate.REMEDY)
     try:
         raw = nibabel.freesurfer.mghformat.MGHHeader(block[:VOXELS_AT])
-        sizes, kind, known = [int(n) for n in raw["dims"]], int(raw["type"]), int(raw["goodRASFlag"])
+        sizes, kind = [int(n) for n in raw["dims"]], int(raw["type"])
+        known = any(block[GOOD_RAS])  # nibabel sets it, and directions of its own
         affine = np.asarray(raw.get_affine(), np.float64)
     except Exception as error:
         raise InputError("header-invalid", "a header that can be read", str(error)[:200], gate.REMEDY) from error

@@ -21,7 +21,6 @@ NEARNESS: tuple[Callable[[str, str], Any], ...] = (  # of two halves' names, the
     lambda stem, _: stem,
     lambda stem, _: stem.lower(),
 )
-ANALYZE = 348  # bytes of a header without the magic of NIfTI
 
 
 def _is_header(entry: Entry) -> bool:
@@ -101,7 +100,7 @@ class Nifti:
         if voxels is not None:
             both = (entry.path, voxels.path)
             reading.images.append(Image(entry.path, (entry.uri, voxels.uri), self.kind, both))
-        elif nifti.magic_of(entry.start) is None and int.from_bytes(entry.start[:4], "little") != ANALYZE:
+        elif nifti.magic_of(entry.start) is None and int.from_bytes(entry.start[:4], "little") != nifti.ANALYZE:
             reading.left[entry.path] = "unknown"
         else:
             reading.trouble("pair-incomplete", entry, "voxels (.img) beside the header", "add them, or leave the file out")

@@ -14,6 +14,7 @@ from core.geometry.grid import Grid
 from core.io import bids, derivatives, files, nifti
 from core.operators.sidecar import UNUSED
 from core.stats import looks_skull_stripped
+from tasks.train.card import _licence
 
 SOURCE = Grid((30, 40, 12), np.diag([2.0, 2, 5, 1]))
 TARGET = Grid((60, 80, 60), np.diag([1.0, 1, 1, 1]))
@@ -156,3 +157,11 @@ def test_a_readme_that_is_there_is_kept(tmp_path):
     files.write_atomic(str(tmp_path / "README.md"), b"mine")
     derivatives.write_dataset_files(str(tmp_path), "/in", {})
     assert (tmp_path / "README.md").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("content", [b'["a list"]', b'"a text"', b"null", b"{", b'{"Name": "\xe9tude"}', b""])
+def test_a_description_that_is_no_json_object_says_nothing_and_stops_nobody(tmp_path, content):
+    (tmp_path / "dataset_description.json").write_bytes(content)
+    assert derivatives.described_by(str(tmp_path)) == {}
+    assert derivatives.dataset_description(str(tmp_path / "out"), str(tmp_path), {})["DatasetType"] == "derivative"
+    assert _licence(str(tmp_path)) == ("", "")

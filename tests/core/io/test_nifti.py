@@ -210,7 +210,7 @@ def test_images_that_do_not_fit_their_grid_are_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(tmp_path, monkeypatch):
+def test_bytes_that_change_on_their_way_to_the_disk_are_noticed_and_not_left_there(tmp_path, monkeypatch):
     write = files.write_atomic
 
     def damage(uri, content):
@@ -223,6 +223,7 @@ def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(tmp_path, monkey
     image = np.random.default_rng(0).random((20, 20, 20)).astype(np.float32)
     with pytest.raises(StoreError, match="write-damaged: expected bytes with checksum"):
         nifti.save(str(tmp_path / "a.nii.gz"), image, Grid(image.shape, np.diag([4.0, 4, 4, 1])))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_packer_that_errs_is_noticed(tmp_path, monkeypatch):
