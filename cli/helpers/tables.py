@@ -14,6 +14,7 @@ from rich.table import Table
 from cli.helpers.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
+from core.geometry.slices import across
 from tasks.course import spoken
 from tasks.pipeline.results import REASONS, counts, row
 
@@ -133,8 +134,11 @@ def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
 
 def _seen(scan: ScanPlan) -> str:
     """What its restoration takes it for, with the distance of its slices."""
-    axis = scan.source_grid.slice_axis
-    slices = "no axis is coarser than the others" if axis is None else f"slices {scan.source_grid.spacing[axis]:.3g} mm apart"
+    grid = scan.source_grid
+    axis, slices = grid.slice_axis, "no axis is coarser than the others"
+    if axis is not None:
+        wide = "" if across(grid) == axis else f", pixels {grid.spacing[axis]:.3g} mm wide"
+        slices = f"slices {grid.spacing[across(grid)]:.3g} mm apart{wide}"
     return f"{scan.forward.describe()} ({slices})"
 
 

@@ -31,6 +31,7 @@ MADE = (
             "darkfluid",
         ),
         *("tirm", "weighted", "brain", "head", "cube", "bravo", "t1c", "t1ce", "t1gd", "dwi", "adc", "flash"),
+        *("fl2d", "fl3d", "hemo", "haemo"),
     }
 )
 PLACES = {  # words of folders and names that tell nothing
@@ -48,18 +49,26 @@ CONTRASTS = (  # by the first that all words agree on; T1-weighted FLAIR is T1w,
     ("PDw", rf"{AROUND}pd(w|wi)?(se|tse|fse)?{AROUND}"),
     ("angio", r"tof|mra|angio"),
 )
+ECHOES = {"gre", "ffe", "fl2d", "flash", "hemo", "haemo"}  # gradient echoes: what they call T2 is T2*
 PURE = re.compile(r"(t1|t2|pd)(w|wi)?|flair|t2(star|s)w?|darkfluid|angio")  # words that say no more than the suffix
-GADOLINIUM = re.compile(rf"(post)?gd|gado|gadolinium|{AROUND}t1(w|wi)?gd(se|tse|fse|ir)?{AROUND}")
+BRANDS = r"gddtpa|gadovist|gadavist|dotarem|clariscan|magnevist|multihance|prohance|omniscan"
+GADOLINIUM = re.compile(rf"(post)?gd|gado|gadolinium|{BRANDS}|{AROUND}t1(w|wi)?gd(se|tse|fse|ir)?{AROUND}")
 AGENT = re.compile(rf"ce|(post)?contrast|post|{AROUND}t1(w|wi)?(c|ce)(se|tse|fse|ir)?{AROUND}|{GADOLINIUM.pattern}")
-PURE_AGENT = re.compile(r"(t1(w|wi)?)?(c|ce|gd)|gado|gadolinium|contrast|post(gd|contrast)?")  # words that say no more than ce-
-WITHOUT = re.compile(r"(?<![^\W_])(w/?o|without|non?|pre)[\W_]+(contrast|gadolinium|gado|gd|ce)(?![^\W_])", re.IGNORECASE)
+BESIDE = {"gad": "gd", "postgad": "gd", "km": "agent"}  # may name a person, but for words beside how a scan was made
+PURE_AGENT = re.compile(  # words that say no more than ce-
+    rf"(t1(w|wi)?)?(c|ce|gd)|gado|gadolinium|{BRANDS}|contrast|post(gd|contrast)?|(post)?gad|km"
+)
+WITHOUT = re.compile(
+    r"(?<![^\W_])(w/?o|without|non?|pre|ohne|sans|sin)[\W_]+(contraste?|gadolinium|gado?|gd|ce|km)(?![^\W_])", re.IGNORECASE
+)
 PLUS = re.compile(r"(?<![^\W_])c\+|\+ ?c(?![^\W_])", re.IGNORECASE)  # "T1 +C", "T1 C+"
+STAR = re.compile(r"(?<![^\W_])t2w?\*w?", re.IGNORECASE)
 NUMBER = re.compile(r"\d{1,3}(mm)?|p\d")
 WORD = re.compile(r"[^\W_]+")
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKD", PLUS.sub(" ce ", WITHOUT.sub(" pre ", text)))
+    return unicodedata.normalize("NFKD", STAR.sub(" T2starw ", PLUS.sub(" ce ", WITHOUT.sub(" pre ", text))))
 
 
 def _in_ascii(word: str) -> str:
@@ -67,7 +76,7 @@ def _in_ascii(word: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a name in ASCII letters and digits; "pre" for what says "without contrast", "ce" for "+C"."""
+    """The words of a name in ASCII letters and digits; "pre" for "without contrast", "ce" for "+C", "T2starw" for "T2*"."""
     return [word for word in map(_in_ascii, WORD.findall(_plain(text))) if word]
 
 

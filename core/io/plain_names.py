@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from core.io.derivatives import UNNAMED, derivative_stem
 from core.io.name_words import (
     AGENT,
+    BESIDE,
     COUNTING,
+    ECHOES,
     GADOLINIUM,
     NUMBER,
     PLACES,
@@ -83,7 +85,7 @@ class _Person:
 
 def safe_description(text: str) -> str:
     """The words of a series' description that say how a scan was made; all others may name a person, and are left out."""
-    return " ".join(word for word in words_of(text) if is_made(word) or NUMBER.fullmatch(word.lower()))
+    return " ".join(word for word in words_of(text) if is_made(word) or word.lower() in BESIDE or NUMBER.fullmatch(word.lower()))
 
 
 def suffix_of(words: Sequence[str]) -> str:
@@ -97,6 +99,8 @@ def suffix_of(words: Sequence[str]) -> str:
         return "T1w" if named == {"FLAIR", "T1w"} else "FLAIR"
     if "angio" in named:
         return "angio"
+    if named == {"T2w"} and lower & ECHOES:
+        return "T2starw"
     return named.pop() if len(named) == 1 else UNNAMED
 
 
@@ -318,9 +322,10 @@ def agent_of(scan: Unnamed) -> str:
     """
     folders, own = _told(scan)
     lower = [word.lower() for word in own] + [word.lower() for word in folders if word.lower() != "post"]
-    if any(GADOLINIUM.fullmatch(word) for word in lower):
+    beside = {BESIDE.get(word.lower(), "") for word in own}
+    if "gd" in beside or any(GADOLINIUM.fullmatch(word) for word in lower):
         return "gd"
-    return "agent" if any(AGENT.fullmatch(word) for word in lower) else ""
+    return "agent" if "agent" in beside or any(AGENT.fullmatch(word) for word in lower) else ""
 
 
 def _suffix(scan: Unnamed) -> str:

@@ -21,6 +21,7 @@ from core.settings.base import Settings, wrong
 FILE = "calibration.json"
 UNCERTAINTY = "uncertainty"  # name of the map
 LEVEL = 0.9
+OUTSIDE = "Nominal: the scan is outside what the model is for, so the interval may hold fewer voxels than it says."
 
 
 class Stretch(Settings):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from core.errors import InputError
 from core.geometry.grid import Grid
+from core.geometry.slices import across
 from core.operators.forward_model import KINDS, ForwardModel, SliceProfile, forward_of
 from core.operators.profile import gap_in_words
 from core.operators.width import SliceWidth
@@ -101,8 +102,13 @@ def read_forward(
 
 
 def _gap(thickness: float, grid: Grid) -> float:
-    """The gap of slices of a thickness in mm, as a fraction of their distance; 0 where the thickness is not known (0)."""
+    """The gap of slices of a thickness in mm, as a fraction of their distance; 0 where the thickness is not known (0).
+
+    Slices thinner than their pixels are wide have none: the forward model's axis is the coarsest, to which a gap would go.
+    """
     distance = _distance(grid)
+    if grid.slice_axis != across(grid):
+        return 0.0
     return round(1 - thickness / distance, 3) if 0 < thickness < distance * THINNER else 0.0
 
 
@@ -189,9 +195,8 @@ def _thickness(sidecar: Mapping[str, Any], grid: Grid) -> float:
 
 
 def _distance(grid: Grid) -> float:
-    """From slice to slice, mm."""
-    axis = grid.slice_axis
-    return max(grid.spacing) if axis is None else grid.spacing[axis]
+    """From slice to slice, mm; slices may be thinner than their pixels are wide."""
+    return max(grid.spacing) if grid.slice_axis is None else grid.spacing[across(grid)]
 
 
 def is_told(sidecar: Mapping[str, Any], said: AcquisitionSettings, grid: Grid) -> bool:

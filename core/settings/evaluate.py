@@ -92,14 +92,18 @@ class EvaluationSettings(Command):
         return tuple(part.strip() for word in words for part in str(word).split(",") if part.strip())
 
     @property
+    def _given(self) -> dict[str, Any]:
+        """What is said of all degradations alike."""
+        given = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
     def degradations(self) -> dict[str, Degradation]:
         """How scans of low resolution are made from sharp ones by this protocol, by the names that it gives; those asked for."""
         from core.methods import registry
 
-        given = {"slice_profile": self.slice_profile, "slice_gap": self.slice_gap, "factor": self.factor}
-        known = {name: value for name, value in given.items() if value is not None}
         return {
-            name: Degradation.model_validate({"contrast": self.contrast} | dict(own) | known)
+            name: Degradation.model_validate({"contrast": self.contrast} | dict(own) | self._given)
             for name, own in registry.protocol(self.protocol).degradations.items()
             if not self.degradation or name in self.degradation
         }
@@ -123,4 +127,18 @@ class EvaluationSettings(Command):
                 raise registry.unknown(
                     "degradation-unknown", name, known or ["no --degradation: there is one"], "correct --degradation"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _degradations_are_as_named(self) -> EvaluationSettings:
+        """What a protocol's degradations are told apart by is refused for all alike: they would not be what they are called."""
+        from core.methods import registry
+
+        own = registry.protocol(self.protocol).degradations
+        for name, value in self._given.items():
+            kinds = {str(each[name]) for each in own.values() if name in each}
+            if len(kinds) > 1 or any(kind.isalpha() and kind in label for kind in kinds for label in own):
+                wanted = f"degradations of {self.protocol} as they are named ({', '.join([*own][:3])} …)"
+                remedy = f"Leave out --{name.replace('_', '-')}, and name some by --degradation."
+                raise ValueError(f"expected {wanted}, but got {name} {value} for all. {remedy}")
         return self

@@ -30,6 +30,15 @@ from tasks.bounded import Dispatch, serially
 from tasks.evaluate import simulate
 from tasks.events import Advanced, Tell, nobody
 
+THICK = 2.0  # of a truth's finest voxel size: from there on its coarsest is that of thick slices
+
+
+def not_sharp(truth: Grid) -> str:
+    """That a truth is in thick slices itself, and so tells little of how methods restore such slices; else empty."""
+    if max(truth.spacing) < THICK * min(truth.spacing):
+        return ""
+    return f"a truth in voxels of {' x '.join(f'{size:.3g}' for size in truth.spacing)} mm is not sharp itself"
+
 
 @dataclass(frozen=True)
 class Case:

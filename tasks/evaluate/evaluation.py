@@ -41,7 +41,7 @@ from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, se
 from tasks.evaluate import simulate
 from tasks.evaluate.beside import mask_on, unmasked
 from tasks.evaluate.candidates import Candidate
-from tasks.evaluate.cases import Case, covered, forward_told
+from tasks.evaluate.cases import Case, covered, forward_told, not_sharp
 from tasks.evaluate.probing import other_truth, probed, restored_by
 from tasks.evaluate.scorers import Scorer, Scoring, scorer_of
 from tasks.events import Advanced, Tell
@@ -320,16 +320,16 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     if (stored := _kept_score(uri, evaluation.settings.out, digest)) is not None:
         return stored.model_copy(update={name: getattr(row, name) for name in SAID})
     scan = restored_scan(evaluation, candidate)
-    if outside := disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []:
-        note = "; ".join(filter(None, [note, f"outside what {candidate.method} is for: {'; '.join(outside)}"]))
+    outside = disagreements(candidate.domain, evaluation.facts) if candidate.domain.stated else []
+    beyond = f"outside what {candidate.method} is for: {'; '.join(outside)}" if outside else ""
     images = evaluation.images
+    note = "; ".join(filter(None, [note, beyond, not_sharp(images.target)]))
     scorer, grids = evaluation.scorer, (images.target, images.measured.grid)
     figures = evaluation.protocol.score(scan.image, images.truth, grids, scorer.perceptual)
     figures |= scorer.score(scan.image, images.target, evaluation.prepared)
     if (half_width := scan.maps.get(UNCERTAINTY)) is not None:
-        spacing = max(images.measured.grid.spacing)
-        stretched = candidate.build().calibration.at(spacing)
-        figures |= interval_scores(scan.image, images.truth, half_width, stretched) | {"spacing": spacing}
+        stretched = candidate.build().calibration.at(evaluation.spacing)
+        figures |= interval_scores(scan.image, images.truth, half_width, stretched) | {"spacing": evaluation.spacing}
     figures |= _probed(evaluation, candidate, scan.image)
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": scan.seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)

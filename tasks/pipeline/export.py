@@ -30,6 +30,7 @@ from core.io.output import Output
 from core.methods.base import Measured, Method
 from core.methods.maps import meaning_of
 from core.methods.registry import baseline
+from core.models.calibration import OUTSIDE, UNCERTAINTY
 from core.stats import looks_skull_stripped
 from tasks.pipeline.former import remove_former
 from tasks.pipeline.labels import write_labels
@@ -199,7 +200,9 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
 
 def _about_maps(job: Job, scan: ScanPlan) -> dict[str, dict[str, Any]]:
     """What is to be known of the maps beside a restored scan, by their names."""
-    return method_of(job).about_maps_of(facts_of_scan(scan, read_plan(job.out, job.plan).settings).look)
+    about = method_of(job).about_maps_of(facts_of_scan(scan, read_plan(job.out, job.plan).settings).look)
+    beyond = {UNCERTAINTY: about[UNCERTAINTY] | {"Description": OUTSIDE}} if UNCERTAINTY in about and _outside(job, scan) else {}
+    return about | beyond
 
 
 def _write_files(job: Job, scan: ScanPlan, restored: Restored, said: dict[str, Any]) -> tuple[dict[str, str], list[Problem]]:

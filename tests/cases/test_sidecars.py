@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from cli.helpers.tables import plan_summary
 from core.engine.plan import CohortPlan
 from core.io import readers
 from tests.cases.makers import bids, nifti, series
@@ -26,6 +27,15 @@ def test_a_thickness_that_cannot_be_is_told_and_the_cohort_goes_on(tmp_path):
     assert gaps(plan) == {"sub-01_T1w": 0.0, "sub-02_T1w": 0.25}
     how = "0.004 mm thick by SliceThickness and 10 mm apart, which cannot be: it is not used"
     assert f"slices of sub-01_T1w are {how}" in plan.notes
+
+
+def test_slices_thinner_than_their_pixels_are_wide_have_no_gap_and_are_told_as_they_are(tmp_path):
+    nifti(tmp_path / "in" / "sub-01" / "anat" / "sub-01_T1w.nii.gz", shape=(72, 48, 48), voxel=(1.0, 1.5, 1.5))
+    (tmp_path / "in" / "sub-01" / "anat" / "sub-01_T1w.json").write_text('{"SliceThickness": 1, "SpacingBetweenSlices": 1}')
+    plan = planned(tmp_path / "in")
+    assert gaps(plan) == {"sub-01_T1w": 0.0}
+    assert "scans: 1 of box slices (slices 1 mm apart, pixels 1.5 mm wide)" in plan_summary(plan)
+    assert not any("SpacingBetweenSlices" in note for note in plan.notes)
 
 
 def test_a_thickness_that_cannot_be_of_a_series_too(tmp_path):

@@ -203,6 +203,19 @@ def test_a_word_says_the_method_whether_it_is_repaired_and_its_model() -> None:
         candidates_of(EvaluationSettings(protocol="thick-slice", cohort="", out="", methods=("auto=/m",)))
 
 
+def test_no_degradation_becomes_another_than_its_name_says() -> None:
+    for protocol, said in (
+        ("any-scan", {"factor": 4}),
+        ("any-scan", {"slice_gap": 0.1}),
+        ("domain", {"slice_profile": "gaussian"}),
+        ("latent-zoom", {"factor": 4}),
+    ):
+        with pytest.raises(ValidationError, match=rf"as they are named .* but got {next(iter(said))} .*Leave out --"):
+            EvaluationSettings(protocol=protocol, cohort="", out="", **said)
+    reduced = EvaluationSettings(protocol="srmri", cohort="", out="", factor=4)  # their names tell the kernel alone
+    assert {each.factor for each in reduced.degradations.values()} == {4}
+
+
 def test_some_degradations_of_a_protocol_can_be_asked_for_by_name() -> None:
     some = EvaluationSettings(protocol="any-scan", cohort="", out="", degradation=("4mm0box", "8mm20gaussian"))
     assert list(some.degradations) == ["4mm0box", "8mm20gaussian"]

@@ -62,22 +62,22 @@ class Cell(Settings):
         drawn = " (drawn from T1w)" if self.drawn else ""
         return f"{self.contrast}{drawn} with slices {self.spacing[0]:g} to {self.spacing[1]:g} mm apart"
 
-    def why(self, place: int, *, same: bool, anatomy: str | None) -> str:
+    def why(self, place: int, facts: Facts, *, same: bool) -> str:
         """What was measured of the method at that place, in words; of another model than was measured, no figures.
 
         Args:
             place: of the method in ``methods``.
+            facts: of the scan: heads were not measured, nor restorations that are not repaired.
             same: whether its model is the one that was measured.
-            anatomy: of the scan, where that is known: heads were not measured.
         """
         best = f"did {'' if place == 0 else 'next '}best on {self.scans()}"
         if not same:
             return f"{best} with another model; the one in use was not measured"
         gain, least = self.gains[place]
-        head = "; of heads, as this scan is, it was not measured" if anatomy == "head" else ""
-        return (
-            f"{best}: repaired, {gain:+.2f} dB over cubic in brains of {self.persons} persons (mean, {least:+.2f} at least){head}"
-        )
+        measured = f"repaired, {gain:+.2f} dB over cubic in brains of {self.persons} persons (mean, {least:+.2f} at least)"
+        head = "; of heads, as this scan is, it was not measured" if facts.anatomy == "head" else ""
+        bare = "" if facts.repaired else "; without the repair, as here, it was not measured"
+        return f"{best}: {measured}{head}{bare}"
 
     def before_otherwise(self) -> tuple[str, ...]:
         """The methods that did better than the one which is for any scan."""
@@ -117,7 +117,7 @@ def ranked(facts: Facts, models: Mapping[str, str]) -> list[tuple[str, str]]:
     cell = next((cell for cell in table().cells if cell.holds(facts)), None)
     names = cell.before_otherwise() if cell else ()
     same = {name: name not in models or table().models.get(name, models[name]) == models[name] for name in names}
-    best = [(name, cell.why(place, same=same[name], anatomy=facts.anatomy)) for place, name in enumerate(names)] if cell else []
+    best = [(name, cell.why(place, facts, same=same[name])) for place, name in enumerate(names)] if cell else []
     if not facts.repaired:
         best = [(name, why) for name, why in best if name != baseline()]
     return [*best, (OTHERWISE, "" if best else _why_otherwise(facts, cell))]

@@ -30,7 +30,11 @@ class ProgramSettings(MethodSettings):
     )
     minutes: float | None = Field(None, gt=0, title="Minutes", description="that it may take a scan; default: the program's")
     memory: float | None = Field(
-        None, gt=0, title="Memory", description="GiB that each of its processes may take; default: the program's"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        title="Memory",
+        description="GiB that each of its processes may take; default: the program's",
     )
 
 

@@ -13,11 +13,11 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from core.errors import RestorationError, SettingsError
 from core.models.domain import Domain
@@ -56,9 +56,17 @@ class Program(Settings):
     files: Mapping[str, str] = {}
     version: tuple[str, ...] = ()
     minutes: float = Field(gt=0)
-    memory: float = Field(gt=0)
+    memory: float = Field(gt=0, allow_inf_nan=False)
     keeps_contrast: bool = True
     domain: Domain = Domain()
+
+    @model_validator(mode="after")
+    def _all_below_the_folder(self) -> Self:
+        """No call writes where another one may at the same time, with the scan of another person."""
+        for path in map(PurePosixPath, (self.input, self.output, *self.files)):
+            if path.is_absolute() or ".." in path.parts or not path.name:
+                raise ValueError(f"expected paths below the folder of a call, but got '{path}'. Name it relative to that.")
+        return self
 
     @property
     def path(self) -> str:
@@ -120,7 +128,7 @@ class Program(Settings):
         paths = {"input": folder / self.input, "output": folder / self.output, "folder": folder}
         words = self.filled(self.command, {**values, **paths, "memory": memory})
         code = _call(words, folder, log, self.minutes, memory)
-        last = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-TOLD:]
+        last = _said_last(log)
         if code is None:
             wanted, got = f"{self.title} to end within {self.minutes:g} minutes", f"it went on; it said last: {last}"
             raise RestorationError("program-slow", wanted, got, "give it more time (option minutes), or a smaller scan")
@@ -156,6 +164,16 @@ def read_program(name: str) -> Program:
         wanted = f"title, command, install, minutes and memory of a program in {path}"
         got = wrong(error) if isinstance(error, ValueError) else str(error)
         raise SettingsError("program-unreadable", wanted, got, f"write it as {SHIPPED / 'copy.yaml'} is written") from error
+
+
+def _said_last(log: Path) -> str:
+    """The end of what a program said, however much that is; empty where it removed its folder."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 8 * TOLD))
+            return " ".join(file.read().decode(errors="replace").split())[-TOLD:]
+    except FileNotFoundError:
+        return ""
 
 
 def _place(path: Path) -> Path:

@@ -14,6 +14,7 @@ from core.settings.scans import AcquisitionSettings
 
 THICK = Grid((20, 20, 8), np.diag([1, 1, 4, 1.0]))
 CUBES = Grid((20, 20, 20), np.diag([2, 2, 2, 1.0]))
+THIN = Grid((80, 60, 60), np.diag([1, 1.33, 1.33, 1.0]))  # sagittal slices of a 3D scan, thinner than their pixels are wide
 
 
 def said(**how) -> AcquisitionSettings:
@@ -158,11 +159,25 @@ def test_slices_thicker_than_they_are_apart_are_named_with_what_they_are_taken_a
             ),
         ),
         ({"SliceThickness": 3.0, "SpacingBetweenSlices": 4.0}, THICK, None, ""),
+        ({"SliceThickness": 1.0, "SpacingBetweenSlices": 1.0}, THIN, None, ""),
+        ({"SliceThickness": 0.9}, THIN, None, ""),
+        (
+            {"SpacingBetweenSlices": 1.33},
+            THIN,
+            None,
+            "1.33 mm apart by SpacingBetweenSlices and 1 mm by the header, which is taken",
+        ),
         ({"SpacingBetweenSlices": 1.0}, Grid((50, 50, 50), np.diag([1.05, 1.05, 1.0, 1.0])), None, ""),
     ],
 )
 def test_slices_otherwise_than_the_header_has_them_are_told(sidecar, grid, gap, words) -> None:
     assert at_odds(sidecar, grid, AcquisitionSettings(slice_gap=gap)) == words
+
+
+@pytest.mark.parametrize("grid", [THIN, Grid((80, 60, 60), np.diag([0.9, 0.98, 0.98, 1.0]))])
+def test_a_thickness_below_the_pixels_width_makes_no_gap_along_another_axis(grid) -> None:
+    assert read_forward({"SliceThickness": grid.spacing[0]}, grid) == SliceProfile()
+    assert overlap({"SliceThickness": 2.0}, THIN) == "2 mm thick every 1 mm; taken as 1 mm thick"
 
 
 def test_a_thickness_that_cannot_be_is_as_if_nobody_told_it() -> None:

@@ -270,6 +270,15 @@ def test_a_scan_whose_sidecar_tells_of_other_slices_is_restored_anew(cohort, tmp
     assert run(said(given, tmp_path / "c"), [unires])[0].figures == after.figures
 
 
+def test_a_truth_in_thick_slices_is_named(cohort, tmp_path):
+    path = tmp_path / "thick" / "sub-03" / "anat" / "sub-03_T1w.nii.gz"
+    path.parent.mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(brain((44, 42, 63))[0][:, :, ::3].copy(), np.diag([1.5, 1.5, 4.5, 1.0])), path)
+    (thick,) = run(said(tmp_path / "thick", tmp_path / "a"), [CUBIC])
+    assert (thick.state, thick.note) == ("done", "a truth in voxels of 1.5 x 1.5 x 4.5 mm is not sharp itself")
+    assert {one.note for one in run(said(cohort, tmp_path / "b"), [CUBIC])} == {""}
+
+
 def test_low_field_is_scored_by_tissues_and_the_truth_overlaps_itself(cohort, tmp_path):
     wanted = EvaluationSettings(
         protocol="iqt", cohort=str(cohort), out=str(tmp_path), factor=4, selection={"participant_label": ["01"]}

@@ -106,6 +106,16 @@ def test_all_the_same_they_are_restored_and_flagged_with_that_reason(cohort, tmp
     assert record.outputs
 
 
+@pytest.mark.parametrize(("size", "said"), [(1.5, "Calibrated for T1w"), (2.0, "Nominal: the scan is outside what the model is")])
+def test_no_interval_is_called_calibrated_for_a_scan_that_the_model_is_not_for(cohort, tmp_path, size, said):
+    folder = Path(core.__file__).parent / "methods" / "anyscan" / "weights" / "anyscan"
+    weights = Weights(folder=str(folder), sha256=read_bundle(str(folder)).digest, name="anyscan")
+    how = {"method": "anyscan", "voxel_size": size, "method_options": {"flips": 1}, "outside_domain": True}
+    restore_all(str(cohort), str(tmp_path), weights, **how, selection={"participant_label": ["four"]})
+    (path,) = tmp_path.rglob("*desc-restoredUncertainty_T1w.json")
+    assert said in files.read_json(str(path))["Description"]
+
+
 def test_z_scores_are_restored_as_the_magnitudes_that_they_came_of(cohort, tmp_path):
     restore_all(str(cohort), str(tmp_path), WEIGHTS, **HOW, repair=False)  # which cuts magnitudes, and no scores, at 0
     records = {record.key: record for record in Output(str(tmp_path)).records()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +99,12 @@ def test_a_head_is_told_that_brains_were_measured() -> None:
     brain, head = (ranked(facts((1.0, 1.0, 4.0), skull_stripped=stripped), MODELS)[0][1] for stripped in (True, False))
     assert re.search(r"dB over cubic in brains of 8 persons \(mean, \+\d\.\d\d at least\)$", brain)
     assert head == f"{brain}; of heads, as this scan is, it was not measured"
+
+
+def test_without_the_repair_it_is_told_that_what_was_measured_had_one() -> None:
+    scan = facts((1.0, 1.0, 4.0))
+    repaired, bare = (ranked(replace(scan, repaired=repair), MODELS)[0][1] for repair in (True, False))
+    assert bare == f"{repaired}; without the repair, as here, it was not measured"
 
 
 def test_cubes_are_outside_the_networks_domain_whoever_asks() -> None:

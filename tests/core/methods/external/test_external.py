@@ -106,6 +106,11 @@ FAULTS = {
         READ + "nibabel.save(scan.slicer[8:], sys.argv[2])",
         r"program-elsewhere: expected an image of Toy that covers the scan, but got voxels \[8",
     ),
+    "tidy": (
+        "import os, shutil, sys\nshutil.rmtree(os.path.dirname(sys.argv[2]))",
+        r"program-silent: expected one file restored.nii.gz from Toy, but got 0",
+    ),
+    "talkative": ("import sys\nprint('a' * 10_000_000, 'the end')\nsys.exit(3)", r"it said last: a{392} the end\. Look"),
     "greedy": (
         "import numpy\nnumpy.ones(1 << 30)",
         r"program-failed: .*exit code 1.*MemoryError.*\. Look at what it said; it had 4 GiB \(option memory\)\.",
@@ -197,6 +202,23 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path) -> None:
         read_program(str(tmp_path / "bad.yaml"))
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(SettingsError, match="program-unreadable"):
+        read_program(str(tmp_path / "bad.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("input: /tmp/scan.nii.gz", r"paths below the folder of a call, but got '/tmp/scan.nii.gz'"),
+        ("output: ../restored.nii.gz", r"paths below the folder of a call, but got '\.\./restored"),
+        ("files: {/tmp/age: '30'}", r"paths below the folder of a call, but got '/tmp/age'"),
+        ("memory: .inf", "memory: Input should be a finite number"),
+    ],
+)
+def test_no_file_is_shared_by_calls_and_memory_has_a_limit(tmp_path: Path, line: str, said: str) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        f"title: x\ncommand: [cp]\ninstall: here\nminutes: 1\n{line}\n" + ("" if "memory" in line else "memory: 1\n")
+    )
+    with pytest.raises(SettingsError, match=said):
         read_program(str(tmp_path / "bad.yaml"))
 
 
