@@ -16,7 +16,7 @@ from core.settings.scans import Selection
 from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
-from tasks.harmonize.asked import check_apart, check_contrast, check_reference, of_persons
+from tasks.harmonize.asked import check_apart, check_contrast, check_reference, check_scans_apart, of_persons
 from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, is_table, sites_of, write_table
 
@@ -123,4 +123,6 @@ def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
         given.check_same(**restoration_of(settings, sites[0]))
     runs = {site.name: run_settings(site, settings) for site in sites}
     with naming(*BY_CONTRAST):
-        return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]
+        plans = {name: plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()}
+    check_scans_apart(plans)
+    return list(plans.values())
