@@ -346,7 +346,8 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         _check_sites(sites, measured, given)
         harmonizer, left = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, left)
-        gone = take_away(settings.out, done, {member.piece.name for members, _ in restored for member in members})
+        mapped = (None if given else done) if settings.maps else []
+        gone = take_away(settings.out, done, {member.piece.name for members, _ in restored for member in members}, mapped)
         maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")

@@ -155,6 +155,7 @@ def write_maps(settings: HarmonizeSettings, tried: Tried, members: Sequence[Memb
     if given is not None:
         nifti.save(template_of(settings.out), given.template, given.grid)
     elif why := make_template(settings, members):
+        _remove(members, LABEL, COMBAT)
         return Mapped((f"no maps: {why}",))
     failed = tried("place", place, members)
     notes = [f"{name} has no map: {error}" for name, error in failed.items()]
