@@ -10,6 +10,7 @@ only where something that it comes from has changed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -183,13 +184,22 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
     """ComBat of the voxels of the template's brain, part by part where they are many; and what to know of it."""
     template, grid, _ = nifti.load(template_of(settings.out))
     maps = Maps(template, grid, brain(template, grid, stripped=True))
+    large = _too_large(maps)
     step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
     parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
     try:
         combat = Combat.joined([fitted_on(settings, table_of(members, part)) for part in parts])
     except FeaturesError as error:
         return maps, [f"maps are as they were registered: {error}"]
-    return replace(maps, combat=combat), [f"maps: {note}" for note in _notes(combat)]
+    return replace(maps, combat=combat), [f"maps: {note}" for note in large + _notes(combat)]
+
+
+def _too_large(maps: Maps) -> list[str]:
+    """That voxels beyond the brain are among those that ComBat takes, where the template's can be no brain alone."""
+    millilitres = len(maps.voxels) * math.prod(maps.grid.spacing) / 1000
+    if millilitres <= work.BRAIN_ML[1]:
+        return []
+    return [f"ComBat takes {millilitres:.0f} ml, which is more than a brain: of heads that are not stripped, take --brain-only"]
 
 
 def _notes(combat: Combat) -> list[str]:
