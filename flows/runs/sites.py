@@ -19,6 +19,7 @@ from flows.weights import choose_weights
 from tasks.harmonize.asked import check_apart, check_contrast, check_reference, check_scans_apart, of_persons
 from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, is_table, sites_of, write_table
+from tasks.registry.resolve import check_name
 
 BY_CONTRAST = ("--suffix", "--contrast")  # the option of a run, and that by which this command says the same
 
@@ -28,8 +29,10 @@ def sites_for(settings: HarmonizeSettings) -> list[Site]:
 
     Raises:
         UsageError: as ``sites_of``, ``of_persons``, ``check_contrast``, ``check_apart`` and, where something is fitted,
-            ``check_reference``.
+            ``check_reference``; model-name.
     """
+    if settings.name:
+        check_name(settings.name)
     sites = of_persons(sites_of(settings.sites), settings.participant_label)
     check_contrast(sites, settings.contrast)
     check_apart(sites)
