@@ -20,8 +20,9 @@ NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
+NOT_TOLD = UNKNOWN | {"u", "unk", "unknown", "not reported", "?", "-"}  # of sexes; a site may be called U
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-AGE = re.compile(r"[~>≥]?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
+AGE = re.compile(r"(?:[~≥]|>=?)?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
 UNIT = re.compile(r"\b([ymwd])(?:ears?|onths?|eeks?|ays?|rs?|os?)?\b")  # of ages, as the description of a table names it
 
@@ -276,14 +277,14 @@ def _label(row: Row) -> str:
 
 def _person(row: Row) -> Person:
     sex, name = row.get("sex", row.get("gender", "")).lower(), row.get("person", "")
-    known = None if sex in UNKNOWN else SEXES.get(sex, sex)
+    known = None if sex in NOT_TOLD else SEXES.get(sex, sex)
     group = row.get("group", row.get("diagnosis", ""))
     name, group = ("" if word.lower() in UNKNOWN else word for word in (name, group))
     return Person(_years(row.get("age", "")), known, name, group)
 
 
 def _years(text: str) -> float | None:
-    """An age as tables write it (45.5, 45,5, ~45, 89+, >89, 18 mo) or DICOM does (045Y, 018M); None where it is no age."""
+    """An age as tables write it (45.5, 45,5, ~45, 89+, >=89, 18 mo) or DICOM does (045Y, 018M); None where it is no age."""
     match = AGE.fullmatch(text.strip().lower())
     if not match:
         return None

@@ -188,3 +188,10 @@ def test_the_description_beside_a_table_tells_the_unit_of_ages_and_what_codes_of
     (tmp_path / "t.json").write_text("{")
     with pytest.raises(UsageError, match=r"table-description: .* got t.json, which is none .*Correct it, or remove it"):
         sites_of([str(table)])
+
+
+@pytest.mark.parametrize("word", ["U", "unknown", "Not reported", "?", "n/a"])
+def test_a_sex_that_is_not_told_is_no_sex_of_its_own(word, tmp_path):
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\tsex\nsub-01\t>=89\t{word}\nsub-02\t40\tother\n")
+    people = sites_of([f"u={tmp_path}"])[0].people
+    assert people == {"01": Person(89.0, None), "02": Person(40.0, "other")}
