@@ -347,7 +347,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         harmonizer, left = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, left)
         mapped = (None if given else done) if settings.maps else []
-        gone = take_away(settings.out, done, {member.piece.name for members, _ in restored for member in members}, mapped)
+        gone = take_away(settings.out, done, {piece.name for piece, _ in run.refused}, mapped)
         maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")

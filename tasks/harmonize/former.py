@@ -1,4 +1,4 @@
-"""What earlier calls harmonised and this one would not have is taken away: scans rejected since, and all that another model made.
+"""What earlier calls harmonised and this one would not is taken away: scans rejected or broken since, and all of another model.
 
 So are maps of another fit: all of them where this call makes none.
 
@@ -27,7 +27,7 @@ def take_away(out: str, members: Sequence[Member], asked: Collection[str], mappe
     Args:
         out: output folder or s3:// prefix.
         members: scans that this call harmonised.
-        asked: names of the scans that it was to harmonise, rejected ones and all.
+        asked: names of the scans that it was to harmonise; nothing stays of those that did not come through, for whatever reason.
         mapped: the scans that maps may be of; None: any, for what makes them is given. Others were made by another fit.
 
     Returns:
