@@ -352,7 +352,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
-    cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
+    cautions = [*tables.coarse_heads(done, settings.voxel_size), *filter(None, [CAUTIONS.get(settings.intensity)])]
     left_out = [note for site in sites for note in site.notes] + _lost(measured, left)
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     if given is None:
