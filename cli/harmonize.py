@@ -79,4 +79,5 @@ def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
             for line in planned_run(files.join(settings.out, site))[1].files.lines():
                 say(f"{site}: {line}")
     say(message)
-    say(f"report: {files.join(settings.out, 'report.html')}")
+    if files.exists(page := files.join(settings.out, "report.html")):
+        say(f"report: {page}")

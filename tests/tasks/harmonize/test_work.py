@@ -295,3 +295,13 @@ def test_heads_on_coarse_voxels_are_told(tmp_path):
     assert tables.coarse_heads(members, 2.0) == tables.coarse_heads(members[:1], 4.0) == []
     (note,) = tables.coarse_heads(members, 4.0)
     assert note.startswith("2 of 3 scans are of heads on voxels of 4 mm: beyond 2 mm their rough brain mask holds skull")
+
+
+def test_without_scans_there_is_no_page_and_without_combat_none_of_its_files(cohort, tmp_path):
+    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path), combat=False)
+    for name in ("report.html", "features_harmonized.tsv", "features_harmonized.json"):
+        (tmp_path / name).write_text("of an earlier call")
+    combat.report(settings, [], adjust(settings, [], None), {})
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        f"{name}.{ending}" for name in ("features", "features_restored") for ending in ("tsv", "json")
+    }
