@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,19 +63,25 @@ def _harmonize(settings: HarmonizeSettings, plans: list[CohortPlan]) -> State:
     return state
 
 
-def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
-    """Print a line a scan, what became of each site's files, and where to look on."""
+def show_rows(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a line a scan."""
+    from rich.markup import escape
     from rich.table import Table
 
+    table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(row["site"], row["scan"], row["state"], escape(row["reason"]))
+    console().print(table)
+
+
+def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
+    """Print a line a scan, what became of each site's files, and where to look on."""
     from cli.helpers.console import planned_run
     from core.io import files
 
     if not quiet:
         rows = files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]
-        table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(row["site"], row["scan"], row["state"], row["reason"])
-        console().print(table)
+        show_rows(rows)
         for site in dict.fromkeys(row["site"] for row in rows):
             for line in planned_run(files.join(settings.out, site))[1].files.lines():
                 say(f"{site}: {line}")

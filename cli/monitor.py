@@ -35,12 +35,14 @@ def execute(options: argparse.Namespace) -> int:
         if not state.is_completed():
             raise_fault(state)
     if not options.quiet:
-        _show(rows(compare(settings)))
+        show_lines(rows(compare(settings)))
     say(state.message or "")
     return FAILED if state.name == "Drift" else OK
 
 
-def _show(lines: list[dict[str, Any]]) -> None:
+def show_lines(lines: list[dict[str, Any]]) -> None:
+    """Print a line a feature."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("feature", "verdict", "site", "PSI", "KS", "reference", "new", "reason", box=None, pad_edge=False)
@@ -48,5 +50,6 @@ def _show(lines: list[dict[str, Any]]) -> None:
         colour = COLOURS[line["verdict"]]
         figures = [line["psi"], line["ks"], line["median_reference"], line["median_new"]]
         cells = ["–" if value is None else f"{value:.3g}" for value in figures]
-        table.add_row(line["feature"], f"[{colour}]{line['verdict']}[/{colour}]", line["site"], *cells, line["reason"])
+        feature, site, reason = (escape(line[name]) for name in ("feature", "site", "reason"))
+        table.add_row(feature, f"[{colour}]{line['verdict']}[/{colour}]", site, *cells, reason)
     console().print(table)
