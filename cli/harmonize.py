@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from core.settings.harmonize import HarmonizeSettings
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
-    from rich.table import Table
 
     from core.engine.plan import CohortPlan
 
@@ -63,15 +63,15 @@ def _harmonize(settings: HarmonizeSettings, plans: list[CohortPlan]) -> State:
     return state
 
 
-def table_of(rows: list[dict[str, str]]) -> Table:
-    """A line a scan; what people remarked may hold brackets, which are no markup."""
+def show_rows(rows: Sequence[Mapping[str, str]]) -> None:
+    """Print a line a scan."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape(row[name]) for name in ("site", "scan", "state", "reason")))
-    return table
+    console().print(table)
 
 
 def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
@@ -81,9 +81,10 @@ def _show(settings: HarmonizeSettings, message: str, *, quiet: bool) -> None:
 
     if not quiet:
         rows = files.read_json(files.join(settings.out, "isovox", "harmonized.json"))["Scans"]
-        console().print(table_of(rows))
+        show_rows(rows)
         for site in dict.fromkeys(row["site"] for row in rows):
             for line in planned_run(files.join(settings.out, site))[1].files.lines():
                 say(f"{site}: {line}")
     say(message)
-    say(f"report: {files.join(settings.out, 'report.html')}")
+    if files.exists(page := files.join(settings.out, "report.html")):
+        say(f"report: {page}")

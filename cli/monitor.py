@@ -35,12 +35,13 @@ def execute(options: argparse.Namespace) -> int:
         if not state.is_completed():
             raise_fault(state)
     if not options.quiet:
-        _show(rows(compare(settings)))
+        show_lines(rows(compare(settings)))
     say(state.message or "")
     return FAILED if state.name == "Drift" else OK
 
 
-def _show(lines: list[dict[str, Any]]) -> None:
+def show_lines(lines: list[dict[str, Any]]) -> None:
+    """Print a line a feature."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -49,6 +50,6 @@ def _show(lines: list[dict[str, Any]]) -> None:
         colour = COLOURS[line["verdict"]]
         figures = [line["psi"], line["ks"], line["median_reference"], line["median_new"]]
         cells = ["–" if value is None else f"{value:.3g}" for value in figures]
-        said = [escape(line[name] or "") for name in ("feature", "site", "reason")]
-        table.add_row(said[0], f"[{colour}]{line['verdict']}[/{colour}]", said[1], *cells, said[2])
+        feature, site, reason = (escape(line[name] or "") for name in ("feature", "site", "reason"))
+        table.add_row(feature, f"[{colour}]{line['verdict']}[/{colour}]", site, *cells, reason)
     console().print(table)

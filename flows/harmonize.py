@@ -39,6 +39,7 @@ from flows.runs.sites import BY_CONTRAST, given_harmonizer, given_maps, restorat
 from infra.clusters import open_cluster
 from infra.dispatch import run_bounded
 from tasks.harmonize import tables, work
+from tasks.harmonize.asked import check_scans_apart
 from tasks.harmonize.combat import Adjusted, adjust, report
 from tasks.harmonize.former import take_away
 from tasks.harmonize.maps import Mapped, write_maps
@@ -70,7 +71,7 @@ def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], lis
         error = state.result(raise_on_failure=False)
         with naming(*BY_CONTRAST):
             raise error if isinstance(error, Exception) else RuntimeError(state.message)
-    plan = CohortPlan.model_validate(files.read_json(out.plan))
+    plan = _plan(site, settings)
     members: list[Member] = []
     refused: list[Refused] = []
     for record in verified_records(out, plan):
@@ -81,6 +82,10 @@ def _restore(site: Site, settings: HarmonizeSettings) -> tuple[list[Member], lis
             scan = plan.scan(record.key)
             members.append(Member(piece, record, site.person(scan.uris[0], scan.participant, *scan.uris[1:])))
     return members, refused
+
+
+def _plan(site: Site, settings: HarmonizeSettings) -> CohortPlan:
+    return CohortPlan.model_validate(files.read_json(_piece(site.name, "", settings).restored.plan))
 
 
 def _without_rejected(
@@ -331,10 +336,9 @@ def _opened(settings: HarmonizeSettings) -> Iterator[Run]:
 
 def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.Harmonizer | None) -> tuple[str, bool]:
     """All of it; what came of it, and whether every scan came through."""
-    said = (
-        [] if settings.ratings is None else read_ratings(settings.ratings)
-    )  # what is wrong with it is told before hours of work
+    said = [] if settings.ratings is None else read_ratings(settings.ratings)  # what is wrong is told before hours of work
     restored = [_restore(site, settings) for site in sites]
+    check_scans_apart({site.name: _plan(site, settings) for site in sites})
     kept, rejected = _without_rejected(sites, [member for members, _ in restored for member in members], said)
     with _opened(settings) as run:
         run.refused += [refusal for _, refused in restored for refusal in refused] + rejected
@@ -342,12 +346,13 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
         _check_sites(sites, measured, given)
         harmonizer, left = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, left)
-        gone = take_away(settings.out, done, {member.piece.name for members, _ in restored for member in members})
+        mapped = (None if given else done) if settings.maps else []
+        gone = take_away(settings.out, done, {piece.name for piece, _ in run.refused}, mapped)
         maps = write_maps(settings, run.tried, done, given_maps(settings, given)) if settings.maps else Mapped()
     rows = _rows(done, run.refused)
     waiting("adjusting figures and writing tables and page")
     adjusted = adjust(settings, done, given)
-    cautions = [CAUTIONS[settings.intensity]] if settings.intensity in CAUTIONS else []
+    cautions = [*tables.coarse_heads(done, settings.voxel_size), *filter(None, [CAUTIONS.get(settings.intensity)])]
     left_out = [note for site in sites for note in site.notes] + _lost(measured, left)
     adjusted = replace(adjusted, notes=(*maps.notes, *left_out, *tables.lone_groups(done), *cautions, *adjusted.notes))
     if given is None:

@@ -16,9 +16,10 @@ from core.settings.scans import Selection
 from flows.runs.home import home, tracking_uri
 from flows.runs.planning import plan_run
 from flows.weights import choose_weights
-from tasks.harmonize.asked import check_apart, check_contrast, check_reference, of_persons
+from tasks.harmonize.asked import check_apart, check_contrast, check_reference, check_scans_apart, of_persons
 from tasks.harmonize.given import check_options
 from tasks.harmonize.sites import Site, is_table, sites_of, write_table
+from tasks.registry.resolve import check_name
 
 BY_CONTRAST = ("--suffix", "--contrast")  # the option of a run, and that by which this command says the same
 
@@ -28,8 +29,10 @@ def sites_for(settings: HarmonizeSettings) -> list[Site]:
 
     Raises:
         UsageError: as ``sites_of``, ``of_persons``, ``check_contrast``, ``check_apart`` and, where something is fitted,
-            ``check_reference``.
+            ``check_reference``; model-name.
     """
+    if settings.name:
+        check_name(settings.name)
     sites = of_persons(sites_of(settings.sites), settings.participant_label)
     check_contrast(sites, settings.contrast)
     check_apart(sites)
@@ -123,4 +126,6 @@ def plans_of(settings: HarmonizeSettings) -> list[CohortPlan]:
         given.check_same(**restoration_of(settings, sites[0]))
     runs = {site.name: run_settings(site, settings) for site in sites}
     with naming(*BY_CONTRAST):
-        return [plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()]
+        plans = {name: plan_run(run, choose_weights(run), f"looking at scans of {name}") for name, run in runs.items()}
+    check_scans_apart(plans)
+    return list(plans.values())

@@ -312,7 +312,7 @@ def _row(case: Case, candidate: Candidate) -> Score:
 
 
 def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
-    known = {"spacing": max(evaluation.grid.spacing), "chosen": candidate.method if why else ""}
+    known = {"spacing": (spacing := max(evaluation.grid.spacing)), "chosen": candidate.method if why else ""}
     row = _row(evaluation.case, candidate).model_copy(update=known)
     note = "; ".join(filter(None, [why, _check_unseen(evaluation, candidate)]))
     digest = evaluation.score_digest(candidate)
@@ -328,8 +328,8 @@ def _score(evaluation: CaseEvaluation, candidate: Candidate, why: str) -> Score:
     figures = evaluation.protocol.score(scan.image, images.truth, grids, scorer.perceptual)
     figures |= scorer.score(scan.image, images.target, evaluation.prepared)
     if (half_width := scan.maps.get(UNCERTAINTY)) is not None:
-        stretched = candidate.build().calibration.at(evaluation.spacing)
-        figures |= interval_scores(scan.image, images.truth, half_width, stretched) | {"spacing": evaluation.spacing}
+        stretched = candidate.build().calibration.at(spacing)
+        figures |= interval_scores(scan.image, images.truth, half_width, stretched) | {"spacing": spacing}
     figures |= _probed(evaluation, candidate, scan.image)
     done = {"digest": digest, "image": evaluation.path(candidate), "seconds": scan.seconds, "figures": figures, "note": note}
     row = row.model_copy(update=done)

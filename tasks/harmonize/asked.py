@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from core.engine.plan import CohortPlan
 from core.errors import UsageError
 from core.harmonize.tables.table import some
 from core.io import files
@@ -75,10 +76,26 @@ def check_apart(sites: Sequence[Site]) -> None:
     Raises:
         UsageError: scan-twice.
     """
+    _check_once({site.name: _places(site) for site in sites})
+
+
+def check_scans_apart(plans: Mapping[str, CohortPlan]) -> None:
+    """Refuse files that are planned at two sites, as where the folder of one lies in another's.
+
+    Args:
+        plans: by site.
+
+    Raises:
+        UsageError: scan-twice.
+    """
+    _check_once({site: [files.real(uri) for scan in plan.scans for uri in scan.uris] for site, plan in plans.items()})
+
+
+def _check_once(places: Mapping[str, Iterable[str]]) -> None:
     names: dict[str, set[str]] = defaultdict(set)
-    for site in sites:
-        for place in _places(site):
-            names[place].add(site.name)
+    for site, theirs in places.items():
+        for place in theirs:
+            names[place].add(site)
     if twice := [place for place, whose in names.items() if len(whose) > 1]:
         got = f"{some(files.name_of(place) for place in twice)} at {some(sorted(names[twice[0]]))}"
         raise UsageError("scan-twice", "each scan at one site", got, "remove all but one of them")

@@ -151,7 +151,8 @@ def write_tables(out: str, adjusted: Adjusted) -> None:
     named = {"features_restored": adjusted.before, "features": adjusted.after, "features_harmonized": adjusted.adjusted}
     for name, table in named.items():
         if table is None:
-            files.remove(files.join(out, f"{name}.tsv"))
+            for ending in ("tsv", "json"):
+                files.remove(files.join(out, f"{name}.{ending}"))
             continue
         table.to_tsv(files.join(out, f"{name}.tsv"))
         tables.write_dictionary(files.join(out, f"{name}.json"))
@@ -166,14 +167,16 @@ def report(
 ) -> None:
     """Write the tables, the words to cite and the page.
 
-    The page's "before" and "after" are of the same scans: those that ComBat took, or all where it took none.
+    The page's "before" and "after" are of the same scans: those that ComBat took, or all where it took none. Without any scan
+    there is no page, nor that of an earlier call.
     """
-    from tasks.report.harmonize import ByCombat, write_page
+    from tasks.report.harmonize import PAGE, ByCombat, write_page
 
     write_tables(settings.out, adjusted)
     if citation is not None:
         files.write_atomic(Output(settings.out).citation, citation.markdown().encode())
     if not members:
+        files.remove(files.join(settings.out, PAGE))
         return
     before = _same_scans(adjusted.before, adjusted.volumes)
     after = adjusted.volumes if adjusted.adjusted is None else adjusted.adjusted

@@ -10,6 +10,7 @@ only where something that it comes from has changed.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from core.digest import digest_of
-from core.errors import FeaturesError
+from core.errors import FeaturesError, InputError
 from core.geometry.grid import Array, Grid
 from core.harmonize.images.brain import brain
 from core.harmonize.images.common_space import brought, coarse
@@ -74,12 +75,34 @@ def _image(piece: Piece, voxel: float) -> tuple[Array, Grid]:
     return coarse(image, grid, voxel)
 
 
-def make_template(settings: HarmonizeSettings, members: Sequence[Member]) -> None:
-    """Write the mean of the reference's first scans, each registered to the first."""
+def make_template(settings: HarmonizeSettings, members: Sequence[Member]) -> str:
+    """Write the mean of the reference's first scans, registered to the first that half of the others can be registered to.
+
+    Those that cannot are left out of the mean.
+
+    Returns:
+        why there is none; empty where it was written.
+    """
     chosen = [member.piece for member in members if settings.reference_site in {None, member.piece.site}][:AVERAGED]
-    first, grid = _image(chosen[0], settings.map_voxel)
-    others = [brought(*_image(piece, settings.map_voxel), first, grid) for piece in chosen[1:]]
-    nifti.save(template_of(settings.out), np.mean([first, *others], axis=0, dtype=np.float32), grid)
+    if not chosen:
+        return "no scan of the reference came through"
+    images = [_image(piece, settings.map_voxel) for piece in chosen]
+    for first, grid in images:
+        others = [
+            made for image, its in images if image is not first and (made := _registered(image, its, first, grid)) is not None
+        ]
+        if 2 * len(others) >= len(images) - 1:
+            nifti.save(template_of(settings.out), np.mean([first, *others], axis=0, dtype=np.float32), grid)
+            return ""
+    return "the reference's first scans cannot be registered to one another"
+
+
+def _registered(image: Array, grid: Grid, template: Array, target: Grid) -> Array | None:
+    """A scan in the space of another; None where it is unlike it even then."""
+    try:
+        return brought(image, grid, template, target)
+    except InputError:
+        return None
 
 
 def place(piece: Piece) -> float:
@@ -132,10 +155,9 @@ def write_maps(settings: HarmonizeSettings, tried: Tried, members: Sequence[Memb
     """
     if given is not None:
         nifti.save(template_of(settings.out), given.template, given.grid)
-    elif any(settings.reference_site in {None, member.piece.site} for member in members):
-        make_template(settings, members)
-    else:
-        return Mapped(("no maps: no scan of the reference came through",))
+    elif why := make_template(settings, members):
+        _remove(members, LABEL, COMBAT)
+        return Mapped((f"no maps: {why}",))
     failed = tried("place", place, members)
     notes = [f"{name} has no map: {error}" for name, error in failed.items()]
     _remove([member for member in members if member.piece.name in failed], LABEL, COMBAT)
@@ -162,13 +184,22 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
     """ComBat of the voxels of the template's brain, part by part where they are many; and what to know of it."""
     template, grid, _ = nifti.load(template_of(settings.out))
     maps = Maps(template, grid, brain(template, grid, stripped=True))
+    large = _too_large(maps)
     step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
     parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
     try:
         combat = Combat.joined([fitted_on(settings, table_of(members, part)) for part in parts])
     except FeaturesError as error:
         return maps, [f"maps are as they were registered: {error}"]
-    return replace(maps, combat=combat), [f"maps: {note}" for note in _notes(combat)]
+    return replace(maps, combat=combat), [f"maps: {note}" for note in large + _notes(combat)]
+
+
+def _too_large(maps: Maps) -> list[str]:
+    """That voxels beyond the brain are among those that ComBat takes, where the template's can be no brain alone."""
+    millilitres = len(maps.voxels) * math.prod(maps.grid.spacing) / 1000
+    if millilitres <= work.BRAIN_ML[1]:
+        return []
+    return [f"ComBat takes {millilitres:.0f} ml, which is more than a brain: of heads that are not stripped, take --brain-only"]
 
 
 def _notes(combat: Combat) -> list[str]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from core.digest import digest_of
 from core.errors import UsageError
@@ -20,9 +21,11 @@ NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
+NOT_TOLD = UNKNOWN | {"u", "unk", "unknown", "not reported", "?", "-"}  # of sexes; a site may be called U
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
-AGE = re.compile(r"[~>≥]?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
+AGE = re.compile(r"(?:[~≥]|>=?)?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
+UNIT = re.compile(r"\b([ymwd])(?:ears?|onths?|eeks?|ays?|rs?|os?)?\b")  # of ages, as the description of a table names it
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,11 @@ def _participants(path: str) -> list[Row]:
     """The persons of a dataset, each once.
 
     Raises:
-        UsageError: participants-twice, participants-unmatched, and what ``participants.table_of`` raises.
+        UsageError: participants-twice, participants-unmatched, table-description, and what ``participants.table_of`` raises.
     """
     head, lines = participants.table_of(path)
-    rows = [row for row in _filled(head, lines) if row["participant_id"]]
+    filled = [row for row in _filled(head, lines) if row["participant_id"]]
+    rows = _described(filled, files.join(path, "participants.json"))
     rows = list({tuple(sorted(row.items())): row for row in rows}.values())
     if twice := [label for label, count in Counter(map(_label, rows)).items() if count > 1]:
         got = f"several for {some(f'sub-{label}' for label in twice)}"
@@ -228,13 +232,44 @@ def _table(uri: str) -> list[Row]:
     """The lines of a table by column, all columns in each; none where there is no table.
 
     Raises:
-        UsageError: what ``read_table`` raises.
+        UsageError: table-description, and what ``read_table`` raises.
     """
     try:
         head, rows = read_table(uri)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return _filled(head, rows.values())
+    return _described(_filled(head, rows.values()), f"{uri[: -len('.tsv')]}.json")
+
+
+def _described(rows: list[Row], uri: str) -> list[Row]:
+    """The lines, ages with their unit and sexes in words where the description beside a table (JSON, as in BIDS) tells them.
+
+    Raises:
+        UsageError: table-description, where it cannot be read.
+    """
+    try:
+        said = files.read_json(uri) if rows else {}
+    except (FileNotFoundError, NotADirectoryError):
+        return rows
+    except ValueError as error:
+        wanted, got = "a description of a table's columns as JSON", f"{files.name_of(uri)}, which is none ({error})"
+        raise UsageError("table-description", wanted, got, "correct it, or remove it") from error
+    columns = {name.lower(): about for name, about in said.items() if isinstance(about, dict)} if isinstance(said, dict) else {}
+    unit = UNIT.search(str(columns.get("age", {}).get("Units", "")).lower())
+    return [_in_words(row, unit[1] if unit else "", columns) for row in rows]
+
+
+def _in_words(row: Row, unit: str, columns: Mapping[str, Mapping[str, Any]]) -> Row:
+    """A line whose age names its unit, and whose sex is what its code stands for, where that is told."""
+    row = dict(row)
+    if (age := AGE.fullmatch(row.get("age", "").lower())) and not age[2]:
+        row["age"] += unit
+    for name in {"sex", "gender"} & row.keys():
+        levels = columns.get(name, {}).get("Levels")
+        about = levels.get(row[name]) if isinstance(levels, dict) else None
+        word = str(about.get("Description", "") if isinstance(about, dict) else about).strip().lower()
+        row[name] = word if word in SEXES else row[name]
+    return row
 
 
 def _filled(head: Sequence[str], rows: Iterable[Row]) -> list[Row]:
@@ -248,14 +283,14 @@ def _label(row: Row) -> str:
 
 def _person(row: Row) -> Person:
     sex, name = row.get("sex", row.get("gender", "")).lower(), row.get("person", "")
-    known = None if sex in UNKNOWN else SEXES.get(sex, sex)
+    known = None if sex in NOT_TOLD else SEXES.get(sex, sex)
     group = row.get("group", row.get("diagnosis", ""))
     name, group = ("" if word.lower() in UNKNOWN else word for word in (name, group))
     return Person(_years(row.get("age", "")), known, name, group)
 
 
 def _years(text: str) -> float | None:
-    """An age as tables write it (45.5, 45,5, ~45, 89+, >89, 18 mo) or DICOM does (045Y, 018M); None where it is no age."""
+    """An age as tables write it (45.5, 45,5, ~45, 89+, >=89, 18 mo) or DICOM does (045Y, 018M); None where it is no age."""
     match = AGE.fullmatch(text.strip().lower())
     if not match:
         return None

@@ -20,6 +20,7 @@ from tasks.harmonize.work import Piece, read_measured
 
 BINS = 100
 TOP = 0.998  # of a scan's voxels are shown
+FINE = 2.0  # mm: of heads on larger voxels the rough mask takes up to twice the brain
 CARD = """# {name}
 
 Puts the intensities of brain MRI on the scale of the cohort that it was fitted on, and takes what is the sites' out of a table of
@@ -132,6 +133,17 @@ def lone_groups(members: Sequence[Member]) -> list[str]:
         for group, site in alone.items()
         if any(member.piece.site != site for member in members)
     ]
+
+
+def coarse_heads(members: Sequence[Member], voxel: float) -> list[str]:
+    """That the brains of heads are not found on voxels of so many mm, where there are heads."""
+    heads = (
+        [member for member in members if not (read_measured(member.piece) or {}).get("Stripped", True)] if voxel > FINE else []
+    )
+    if not heads:
+        return []
+    of = f"{len(heads)} of {len(members)} scans are of heads on voxels of {voxel:g} mm"
+    return [f"{of}: beyond {FINE:g} mm their rough brain mask holds skull and scalp, too, and figures are not the brain's"]
 
 
 def write_dictionary(uri: str) -> None:

@@ -74,29 +74,29 @@ def _steps(harmonizer: Harmonizer, numbers: Numbers) -> str:
     return f"Volumes were made alike: {'; '.join(taken)}." if taken else ""
 
 
-def _features(harmonizer: Harmonizer, settings: HarmonizeSettings, adjusted: Adjusted, numbers: Numbers) -> str:
+def _features(harmonizer: Harmonizer, adjusted: Adjusted, numbers: Numbers) -> str:
+    """What was fitted, not what was asked for: of few ages there is no spline, and a given model has options of its own."""
     combat = adjusted.combat or harmonizer.combat
     if adjusted.adjusted is None or combat is None:
         return ""
     kept = " and ".join(term["name"] for term in combat["terms"])
     how = [f"the effects of {kept} preserved" if kept else "no covariate preserved"]
-    if settings.model is None:
-        how += ["the sites' effects drawn together by empirical Bayes" if settings.bayes else "each feature alone"]
-        how += [f"the others brought to {settings.reference_site}"] if settings.reference_site else []
-        how += ["effects on the spread preserved too"] if settings.spread else []
-        how += ["age as a cubic spline"] if settings.smooth_age else []
-        how += ["an intercept for each person"] if settings.person_intercept else []
+    how += ["the sites' effects drawn together by empirical Bayes" if combat.get("bayes", True) else "each feature alone"]
+    how += [f"the others brought to {combat['reference']}"] if combat["reference"] else []
+    how += ["effects on the spread preserved too"] if combat.get("spreads") is not None else []
+    how += [f"{term['name']} as a cubic spline" for term in combat["terms"] if term.get("knots")]
+    how += ["an intercept for each person"] if combat.get("ratio") is not None else []
     count = f"{counted(len(adjusted.changed), 'feature')} ({kinds(adjusted.changed)})"
     return f"What is the sites' was taken out of {count} by ComBat{numbers.of((JOHNSON, FORTIN))}: {', '.join(how)}."
 
 
-def _maps(harmonizer: Harmonizer, settings: HarmonizeSettings, numbers: Numbers) -> str:
-    if harmonizer.maps is None or not settings.maps:
+def _maps(harmonizer: Harmonizer, numbers: Numbers) -> str:
+    if harmonizer.maps is None:
         return ""
-    return (
-        f"The harmonised scans were brought to one space by affine registration, and what is the sites' was taken out of each "
-        f"voxel ({settings.map_voxel:g} mm) by ComBat{numbers.of((JOHNSON, FORTIN))}."
-    )
+    brought = f"The harmonised scans were brought to one space (voxels of {harmonizer.maps['voxel']:g} mm) by affine registration"
+    if harmonizer.maps["combat"] is None:
+        return f"{brought}."
+    return f"{brought}, and what is the sites' was taken out of each voxel by ComBat{numbers.of((JOHNSON, FORTIN))}."
 
 
 def _left_out(states: Mapping[str, int]) -> str:
@@ -130,8 +130,8 @@ def words(
         restored_by(restored, numbers),
         _steps(harmonizer, numbers),
         _intensities(harmonizer, settings, numbers),
-        _features(harmonizer, settings, adjusted, numbers),
-        _maps(harmonizer, settings, numbers),
+        _features(harmonizer, adjusted, numbers),
+        _maps(harmonizer, numbers),
         _left_out(states),
         f"Random numbers began at seed {settings.seed}; the harmoniser's SHA-256 begins with {harmonizer.sha256[:12]}.",
         ran_on(versions),

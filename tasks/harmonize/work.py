@@ -197,6 +197,7 @@ def _measure(piece: Piece) -> None:
     scan = _load(piece)
     figures = features_of(scan.image, scan.grid, scan.mask, piece.contrast) | of_restoration(scan.record.quality)
     content: dict[str, Any] = {"Digest": _measured_digest(piece), "Features": _finite(figures)}
+    content["Stripped"] = bool(scan.sidecar.get("SkullStripped", False))
     if piece.steps.looked:
         content["Look"] = look_first(piece.steps, _restored(piece, scan, {}), piece.contrast).to_json()
     files.write_json(piece.measured, content | _said(inside(scan.image, scan.mask)) | {"Reading": _reading(piece, scan)})

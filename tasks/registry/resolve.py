@@ -51,6 +51,16 @@ class Resolved:
     digest: str
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that no model can have.
+
+    Raises:
+        UsageError: model-name.
+    """
+    if not URI.fullmatch(f"models:/{name}/1"):
+        raise UsageError("model-name", "a name of letters, digits, '.', '_', '-' and blanks", repr(name), "choose another")
+
+
 def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> Resolved:
     """Put a model into the registry; the same model under the same name is the same version.
 
@@ -68,8 +78,7 @@ def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> R
     """
     from mlflow import MlflowClient
 
-    if not URI.fullmatch(f"models:/{name}/1"):
-        raise UsageError("model-name", "a name of letters, digits, '.', '_', '-' and blanks", repr(name), "choose another")
+    check_name(name)
     client, spec = MlflowClient(tracking_uri=uri), _checked(folder)
     version = known(client, name, spec.digest) or _upload(client, uri, folder, name)
     if alias:

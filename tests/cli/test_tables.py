@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
-from rich.console import Console
-
-from cli import harmonize
+from cli.harmonize import show_rows
 from cli.helpers.tables import scan_table
+from cli.monitor import show_lines
 from core.engine.records import ScanRecord
 
 
@@ -17,8 +14,11 @@ def test_a_scan_by_cubic_and_the_cubic_baseline_have_two_names() -> None:
     assert list(table.columns[1].cells) == ["cubic, not repaired", "cubic"]
 
 
-def test_brackets_in_what_people_wrote_are_shown_and_are_no_markup() -> None:
-    said = "rejected by rating: moved [twice], see [/mail]; left out"
-    terminal = Console(width=200, file=io.StringIO())
-    terminal.print(harmonize.table_of([{"site": "A", "scan": "sub-01_T1w", "state": "skipped", "reason": said}]))
-    assert said in terminal.file.getvalue()
+def test_brackets_of_people_are_no_marks_of_a_table(capsys) -> None:
+    show_rows([{"site": "a", "scan": "sub-1", "state": "skipped", "reason": "rejected by rating: ghost [see /a] [/b]; left out"}])
+    assert "ghost [see /a] [/b]; left out" in capsys.readouterr().out
+    figures = dict.fromkeys(("psi", "ks", "median_reference", "median_new"))
+    show_lines([{"feature": "gm [ml]", "verdict": "ok", "site": "[/x]", "reason": ""} | figures])
+    out = capsys.readouterr().out
+    assert "gm [ml]" in out
+    assert "[/x]" in out

@@ -117,3 +117,9 @@ def test_three_sites_a_resumed_run_and_next_months_scans(tmp_path, capsys, monke
     assert all(first[name] == content for name, content in same.items())
     assert isovox("models", "show", "harmonize-nyul") == 0
     assert "Fitted on 2 scans of bonn, 3 scans of oslo" in capsys.readouterr().out
+    # a scan that is torn by then is not there as it was last month
+    torn = tmp_path / "oslo" / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    torn.write_bytes(torn.read_bytes()[:-300])
+    assert isovox("harmonize", words[0], later, *SETTINGS, "--model", "models:/harmonize-nyul@champion") == 3
+    assert volumes(later) == {name: content for name, content in same.items() if "sub-01" not in name}
+    assert "sub-01" not in (later / "harmonized" / "oslo" / "participants.tsv").read_text()

@@ -181,7 +181,7 @@ class Features:
         Raises:
             FileNotFoundError: there is none.
             FeaturesError: a column is missing or twice, a line of another length, a feature that is not a number.
-            UsageError: as ``text_of``, of a table in another encoding.
+            UsageError: as ``core.io.tables.text_of``.
         """
         head, lines = _table(uri)
         columns = {name: [line[n] for line in lines] for n, name in enumerate(head)}
@@ -243,13 +243,10 @@ def _line(cells: Sequence[str]) -> str:
     return "\t".join(cells)
 
 
-def _text(uri: str) -> str:
-    return text_of(uri).replace("\r\n", "\n")
-
-
 def _table(uri: str) -> tuple[list[str], list[list[str]]]:
     """Head and lines of a TSV, all of one length."""
-    head, *lines = [line.split("\t") for line in _text(uri).split("\n") if line.strip()] or [[]]
+    text = text_of(uri).replace("\r\n", "\n").replace("\r", "\n")
+    head, *lines = [line.split("\t") for line in text.split("\n") if line.strip()] or [[]]
     if missing := [name for name in ("scan", "site") if name not in head]:
         wanted = 'a head with the columns "scan" and "site", separated by tabs'
         raise FeaturesError("features-head", wanted, f"no {some(missing)} in {files.name_of(uri)}", "add the column")

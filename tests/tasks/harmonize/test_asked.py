@@ -101,3 +101,23 @@ def test_a_scan_at_two_sites_is_refused(tmp_path):
         sites_for(settings_of(f"a={folder}", f"b={folder}"))
     with pytest.raises(UsageError, match=r"scan-twice: .*got sub-00 at a, b"):
         sites_for(settings_of(f"a={folder}", f"b={folder}", participant_label=("00",)))
+
+
+def test_a_scan_in_a_folder_within_anothers_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for label in ("00", "01"):
+        nifti(tmp_path / "all" / "oslo" / f"sub-{label}" / "anat" / f"sub-{label}_T1w.nii.gz")
+    inner, outer = f"a={tmp_path / 'all' / 'oslo'}", f"b={tmp_path / 'all'}"
+    twice = r"scan-twice: .*got sub-00_T1w\.nii\.gz, sub-01_T1w\.nii\.gz at a, b"
+    with pytest.raises(UsageError, match=twice):
+        plans_of(settings_of(inner, outer))
+    table = listed(tmp_path / "t.tsv", ("all/oslo/sub-00/anat/sub-00_T1w.nii.gz", "c"))
+    with pytest.raises(UsageError, match=r"scan-twice: .*got sub-00_T1w\.nii\.gz at a, c"):
+        plans_of(settings_of(inner, table))
+
+
+def test_a_name_that_no_model_can_have_is_refused_before_anything_is_restored(tmp_path):
+    words = [f"{name}={dataset(tmp_path / name, '00')}" for name in "ab"]
+    with pytest.raises(UsageError, match=r"model-name: expected a name of letters.*got 'study/2024'\. Choose another"):
+        sites_for(settings_of(*words, name="study/2024"))
+    assert len(sites_for(settings_of(*words, name="study 2024"))) == 2

@@ -46,6 +46,20 @@ def test_scans_that_were_asked_for_and_not_made_go_with_their_maps(cohort, tmp_p
     assert take_away(str(tmp_path), made[:1], asked) == []
 
 
+def test_maps_of_another_fit_go_where_their_scans_stay(cohort, tmp_path):  # noqa: F811
+    made = harmonized([cohort[0], cohort[1]])
+    for member in made:
+        for desc in (work.LABEL, COMBAT):
+            for path in (uri := map_of(member.piece, desc), uri.replace(".nii.gz", ".json")):
+                files.write_atomic(path, b"map")
+    maps, asked = written(tmp_path / "maps"), {member.piece.name for member in made[:1]}
+    assert take_away(str(tmp_path), made[:1], asked, made[:1]) == []
+    assert written(tmp_path / "maps") == {path for path in maps if "sub-00" in path}
+    assert take_away(str(tmp_path), made[:1], asked, []) == []  # this call makes no maps
+    assert written(tmp_path / "maps") == set()
+    assert made[1].piece.harmonized.done(made[1].piece.key, made[1].record.digest)
+
+
 def test_what_another_model_made_goes_whoever_asked(cohort, tmp_path):  # noqa: F811
     made = harmonized([cohort[0], cohort[1]])
     other = replace(made[0], piece=replace(made[0].piece, model="another"))

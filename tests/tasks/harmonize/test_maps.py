@@ -67,6 +67,32 @@ def test_table_and_images_are_one_to_the_bit_and_the_reference_is_untouched(coho
     assert not Path(map_of(alone[1].piece, COMBAT)).exists()
 
 
+@pytest.mark.parametrize("odd", [0, 2])
+def test_a_scan_of_the_reference_that_is_like_no_other_has_no_map_and_the_others_have(odd, cohort, tmp_path):  # noqa: F811
+    members = harmonized(cohort[:3] + cohort[4:7])
+    piece = members[odd].piece
+    path = piece.harmonized.path(f"{work.image_of(piece.harmonized.read_record(piece.key))}.nii.gz")
+    image, grid, _ = nifti.load(path)
+    nifti.save(path, np.where(image > 0, image.max() + 1 - image, np.float32(200)), grid)  # dark where others are bright
+    settings = HarmonizeSettings(sites=("a", "b"), out=str(tmp_path), reference_site="oslo", map_voxel=8.0, preserve=())
+    made = write_maps(settings, tried, members)
+    assert [note.partition(":")[0] for note in made.notes if "no map" in note] == [f"{piece.name} has no map"]
+    assert [Path(map_of(member.piece, COMBAT)).exists() for member in members] == [number != odd for number in range(6)]
+
+
+def test_voxels_beyond_the_brain_are_told(cohort, tmp_path):  # noqa: F811
+    members = harmonized(cohort[:2] + cohort[4:6])
+    settings = HarmonizeSettings(sites=("a", "b"), out=str(tmp_path), map_voxel=8.0, preserve=())
+    assert not [note for note in write_maps(settings, tried, members).notes if "more than a brain" in note]
+    for member in members:  # as large as a head
+        path = member.piece.harmonized.path(f"{work.image_of(member.piece.harmonized.read_record(member.piece.key))}.nii.gz")
+        image, grid, _ = nifti.load(path)
+        nifti.save(path, image, Grid(grid.shape, grid.affine @ np.diag([1.5, 1.5, 1.5, 1.0])))
+    shutil.rmtree(tmp_path / "maps")
+    notes = write_maps(settings, tried, members).notes
+    assert [note for note in notes if "which is more than a brain: of heads that are not stripped, take --brain-only" in note]
+
+
 def test_a_moved_brain_is_brought_back_and_another_thing_is_refused():
     image = brain((36, 36, 36), noise=1.0)[0]
     grid = Grid(image.shape, np.diag([4.0, 4.0, 4.0, 1.0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -181,3 +182,29 @@ def test_a_table_named_by_a_relative_path_keeps_its_ages_and_its_scans_places(tm
     (alone,) = sites_of(["here=all.tsv"])
     assert alone.person("./a/x.nii", "").age == 20  # as a run of the table itself names it
     assert lines_of(alone)[0]["path"] == f"{tmp_path}/a/x.nii"
+
+
+def test_the_description_beside_a_table_tells_the_unit_of_ages_and_what_codes_of_sex_mean(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "participants.tsv").write_text("participant_id\tAge\tsex\nsub-01\t18\t1\nsub-02\t140\t2\nsub-03\t3 y\t9\n")
+    said = {"Age": {"Units": "months"}, "sex": {"Levels": {"1": "Male", "2": {"Description": "female"}, "9": "not asked"}}}
+    (folder / "participants.json").write_text(json.dumps(said))
+    people = sites_of([str(folder)])[0].people
+    assert people["01"] == Person(1.5, "M")
+    assert people["02"].age == pytest.approx(140 / 12)
+    assert (people["02"].sex, people["03"]) == ("F", Person(3.0, "9"))
+    table = tmp_path / "t.tsv"
+    table.write_text("path\tsite\tage\nx.nii.gz\ta\t26\n")
+    (tmp_path / "t.json").write_text(json.dumps({"age": {"Units": "postmenstrual weeks"}, "remark": "of nobody"}))
+    assert next(iter(sites_of([str(table)])[0].people.values())).age == pytest.approx(26 / 52.1775)
+    (tmp_path / "t.json").write_text("{")
+    with pytest.raises(UsageError, match=r"table-description: .* got t.json, which is none .*Correct it, or remove it"):
+        sites_of([str(table)])
+
+
+@pytest.mark.parametrize("word", ["U", "unknown", "Not reported", "?", "n/a"])
+def test_a_sex_that_is_not_told_is_no_sex_of_its_own(word, tmp_path):
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\tsex\nsub-01\t>=89\t{word}\nsub-02\t40\tother\n")
+    people = sites_of([f"u={tmp_path}"])[0].people
+    assert people == {"01": Person(89.0, None), "02": Person(40.0, "other")}

@@ -282,3 +282,26 @@ def test_histograms_have_the_same_edges_and_all_voxels(cohort):
         assert np.array_equal(first, second)
         voxels = sum(member.record.provenance["Voxels"] for member in made)
         assert 0.97 * voxels < counts.sum() + others.sum() <= 1.001 * voxels
+
+
+def test_heads_on_coarse_voxels_are_told(tmp_path):
+    members = []
+    for number, stripped in enumerate((True, False, False)):
+        image = brain((36, 36, 36), seed=number, head=not stripped)[0]
+        record = restored(str(tmp_path), "oslo", f"sub-{number:02}_T1w", image, stripped=stripped)
+        members.append(Member(Piece(str(tmp_path), "oslo", f"sub-{number:02}_T1w", "T1w", "nyul", EXTENT), record, Person()))
+    for member in members:
+        work.measure(member.piece)
+    assert tables.coarse_heads(members, 2.0) == tables.coarse_heads(members[:1], 4.0) == []
+    (note,) = tables.coarse_heads(members, 4.0)
+    assert note.startswith("2 of 3 scans are of heads on voxels of 4 mm: beyond 2 mm their rough brain mask holds skull")
+
+
+def test_without_scans_there_is_no_page_and_without_combat_none_of_its_files(cohort, tmp_path):
+    settings = HarmonizeSettings(sites=("x",), out=str(tmp_path), combat=False)
+    for name in ("report.html", "features_harmonized.tsv", "features_harmonized.json"):
+        (tmp_path / name).write_text("of an earlier call")
+    combat.report(settings, [], adjust(settings, [], None), {})
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        f"{name}.{ending}" for name in ("features", "features_restored") for ending in ("tsv", "json")
+    }

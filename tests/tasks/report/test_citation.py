@@ -91,15 +91,15 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
     assert "Intensities were left as they are." in made.paragraph
     assert "ComBat" not in made.paragraph
     assert "N4" not in made.paragraph
-    assert "voxel (4 mm)" not in made.paragraph
+    assert "to one space" not in made.paragraph
     assert len(made.references) == 2  # isovox and the splines
     steps = VolumeSteps(bias_field=True, brain_only=True)
     whole = none.model_copy(
         update={
             "intensity": Normaliser("nyul", "T1w", {"percentiles": [], "scale": []}, 2).to_json(),
             "volume": VolumeModel(steps).to_json(),
-            "combat": {"terms": [{"name": "age"}], "feature_flags": {"overshoot": "constant"}},
-            "maps": {},
+            "combat": {"terms": [{"name": "age"}], "feature_flags": {"overshoot": "constant"}, "reference": None},
+            "maps": {"voxel": 8.0, "combat": {}},
         }
     )
     table = Features(table.scans, table.site, {}, ("p50", "overshoot", "local"), np.zeros((2, 3)))
@@ -112,12 +112,25 @@ def test_a_harmonisation_names_the_steps_that_ran_and_no_other():
             "taken out of 2 features (1 of the image and 1 of the restoration's quality) by ComBat [6, 7]: "
             "the effects of age preserved, the sites' effects drawn together"
         ),
-        "out of each voxel (4 mm) by ComBat [6, 7].",
+        "one space (voxels of 8 mm) by affine registration, and what is the sites' was taken out of each voxel by ComBat [6, 7].",
         "1 scan could not be restored or measured; 3 scans were rejected by rating and left out",
         whole.sha256[:12],
     ):
         assert words in made.paragraph
     assert any("10.1093/biostatistics/kxj037" in reference for reference in made.references)
+    # a model of before, whose options are its own; and what was asked for and could not be fitted is not said
+    terms = [{"name": "age", "knots": [40.0, 60.0]}, {"name": "sex", "knots": None}]
+    other = whole.combat | {"terms": terms, "bayes": False, "ratio": [0.5], "spreads": [[0.0]], "reference": "oslo"}
+    later = whole.model_copy(update={"combat": other, "maps": {"voxel": 8.0, "combat": None}})
+    made = harmonisation(wanted, later, records, Adjusted(table, table, table, other), states, {"numpy": "2.0"})
+    how = (
+        "each feature alone, the others brought to oslo, effects on the spread preserved too, age as a cubic spline, an intercept"
+    )
+    assert f"the effects of age and sex preserved, {how} for each person." in made.paragraph
+    assert "to one space (voxels of 8 mm) by affine registration. 1 scan" in made.paragraph
+    asked = wanted.model_copy(update={"smooth_age": True, "spread": True})
+    made = harmonisation(asked, whole, records, Adjusted(table, table, table, whole.combat), states, {"numpy": "2.0"})
+    assert "the effects of age preserved, the sites' effects drawn together by empirical Bayes." in made.paragraph
 
 
 def test_every_way_of_harmonising_has_its_words():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import FeaturesError
+from core.errors import FeaturesError, UsageError
 from core.harmonize.tables.table import Features, concatenate
 from core.io import files
 
@@ -89,6 +89,16 @@ def test_tables_that_cannot_be_meant_are_refused(tmp_path: Path, text: str, code
     (tmp_path / "t.tsv").write_text(text)
     with pytest.raises(FeaturesError, match=code):
         Features.from_tsv(str(tmp_path / "t.tsv"))
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read_and_one_of_other_bytes_is_refused(tmp_path: Path) -> None:
+    text, there = "scan\tsite\tgm\nsub-1\tx\t2\n", tmp_path / "t.tsv"
+    for content in (text.encode("utf-16"), text.replace("\n", "\r").encode(), text.encode("utf-8-sig")):
+        there.write_bytes(content)
+        assert Features.from_tsv(str(there)).values.tolist() == [[2.0]]
+    there.write_bytes(text.replace("x", "Zürich").encode("latin-1"))
+    with pytest.raises(UsageError, match=r"table-encoding: .* other bytes in line 2 of t\.tsv\. Save it as text in UTF-8"):
+        Features.from_tsv(str(there))
 
 
 def test_parts_that_do_not_fit_are_refused() -> None:
