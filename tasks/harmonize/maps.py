@@ -21,7 +21,7 @@ from core.digest import digest_of
 from core.errors import FeaturesError
 from core.geometry.grid import Array, Grid
 from core.harmonize.images.brain import brain
-from core.harmonize.images.common_space import brought, coarse
+from core.harmonize.images.common_space import AVERAGED, brought, coarse, mean_of
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.table import Features
 from core.harmonize.voxelwise import Maps, Voxels, names_of
@@ -32,7 +32,6 @@ from tasks.harmonize.fits import fitted_on
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import LABEL, Piece
 
-AVERAGED = 8  # scans of the reference that the template is made of, at most
 HELD = 1 << 24  # values that ComBat takes at once; of more it is fitted part by part
 SPACE = "space-common_desc-"
 COMBAT = "combat"
@@ -77,9 +76,7 @@ def _image(piece: Piece, voxel: float) -> tuple[Array, Grid]:
 def make_template(settings: HarmonizeSettings, members: Sequence[Member]) -> None:
     """Write the mean of the reference's first scans, each registered to the first."""
     chosen = [member.piece for member in members if settings.reference_site in {None, member.piece.site}][:AVERAGED]
-    first, grid = _image(chosen[0], settings.map_voxel)
-    others = [brought(*_image(piece, settings.map_voxel), first, grid) for piece in chosen[1:]]
-    nifti.save(template_of(settings.out), np.mean([first, *others], axis=0, dtype=np.float32), grid)
+    nifti.save(template_of(settings.out), *mean_of([_image(piece, settings.map_voxel) for piece in chosen]))
 
 
 def place(piece: Piece) -> float:
@@ -162,13 +159,17 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
     """ComBat of the voxels of the template's brain, part by part where they are many; and what to know of it."""
     template, grid, _ = nifti.load(template_of(settings.out))
     maps = Maps(template, grid, brain(template, grid, stripped=True))
-    step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
-    parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
     try:
-        combat = Combat.joined([fitted_on(settings, table_of(members, part)) for part in parts])
+        combat = fit_by_parts(maps.voxels, len(members), lambda part: fitted_on(settings, table_of(members, part)))
     except FeaturesError as error:
         return maps, [f"maps are as they were registered: {error}"]
     return replace(maps, combat=combat), [f"maps: {note}" for note in _notes(combat)]
+
+
+def fit_by_parts(voxels: Voxels, scans: int, fit: Callable[[Voxels], Combat]) -> Combat:
+    """ComBat of voxels (v, 3), fitted on so many at once as ``HELD`` values of all scans allow."""
+    step = max(2, HELD // max(scans, 1))
+    return Combat.joined([fit(voxels[start : start + step]) for start in range(0, len(voxels), step)])
 
 
 def _notes(combat: Combat) -> list[str]:

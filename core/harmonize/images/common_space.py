@@ -5,6 +5,7 @@ scan --Gaussian of a map's voxel--> --affine by mutual information--> on the tem
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # world axes of SimpleITK as those of NIf
 BINS = 32  # of the joint histogram
 LEVELS = ((4, 2.0), (2, 1.0), (1, 0.0))  # subsampling, and smoothing in voxels
 ROUNDS = 100  # of a level, at most
+AVERAGED = 8  # scans that a template is made of, at most
 ALIKE = 0.5  # correlation in the template's brain from which a scan counts as registered
 
 
@@ -55,6 +57,16 @@ def brought(image: Array, grid: Grid, template: Array, target: Grid) -> Array:
         wanted, remedy = f"a scan whose correlation with the template is at least {ALIKE}", "check it, or leave it out"
         raise InputError("not-registered", wanted, f"{likeness:.2f}", remedy)
     return made
+
+
+def mean_of(scans: Iterable[tuple[Array, Grid]]) -> tuple[Array, Grid]:
+    """A template: the mean of scans, each registered to the first, float32 on its grid.
+
+    Raises:
+        InputError: not-registered.
+    """
+    (first, grid), *others = scans
+    return np.mean([first, *(brought(*scan, first, grid) for scan in others)], axis=0, dtype=np.float32), grid
 
 
 def _affine(fixed: Any, moving: Any) -> Any:

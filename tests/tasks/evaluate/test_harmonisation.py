@@ -14,7 +14,9 @@ from core.evaluation.rivals import NAMES
 from core.geometry.grid import Grid
 from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
-from tasks.evaluate.harmonisation import find, run, sharp
+from tasks.evaluate import harmonisation_maps
+from tasks.evaluate.harmonisation import Trial, find, run, sharp
+from tasks.evaluate.harmonisation_maps import BY_COMBAT, IN_SPACE, MAPS, placed
 from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, _figures, text, write
 from tests.phantoms import brain
 
@@ -59,17 +61,33 @@ def test_scans_that_a_rival_refuses_are_counted_and_are_not_in_its_likeness():
 @pytest.mark.slow
 def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path):
     settings = cohort(tmp_path, 12)
-    trial, made = run(settings)
+    trial, made = whole(settings)
     rows = {row["rival"]: row for row in write(trial, made)}
-    assert [name for name in rows if COMBAT not in name] == list(NAMES)
+    assert [name for name in rows if COMBAT not in name] == [*NAMES, *MAPS]
     assert all(text(row, column) for row in rows.values() for column in COLUMNS)
     ours = rows[NAMES[-1]]
     assert ours["psnr"] > rows["raw"]["psnr"]
     assert ours["site"] <= rows["raw"]["site"]
     features = Features.from_tsv(trial.path("features", "raw.tsv"))
     assert (len(set(features.persons)), len(features)) == (6, 12)
-    kept = next((tmp_path / "out" / "isovox" / "trial").glob("third-*.json"))
-    content = json.loads(kept.read_text())
-    kept.unlink()
-    assert run(settings)[1] == made
-    assert json.loads(kept.read_text()) == content
+    kept = [next((tmp_path / "out" / "isovox" / "trial").glob(f"{stage}-*.json")) for stage in ("third", "placed", "mapped")]
+    contents = [json.loads(path.read_text()) for path in kept]
+    for path in kept:
+        path.unlink()
+    assert whole(settings)[1] == made
+    assert [json.loads(path.read_text()) for path in kept] == contents
+    assert_maps(trial, made)
+
+
+def whole(settings: HarmonisationTrial) -> tuple[Trial, list[dict[str, object]]]:
+    return harmonisation_maps.run(*run(settings))
+
+
+def assert_maps(trial: Trial, made: list[dict[str, object]]) -> None:
+    """In one space the reference scanner's scans stay as they are, and the others come nearer to them voxel by voxel."""
+    rows = [row for each in made for row in each["rows"]]
+    features = {name: {row[0]: row[3] for row in rows if row[1] == name} for name in MAPS}
+    assert features[BY_COMBAT][0] == pytest.approx(features[IN_SPACE][0], rel=1e-5)
+    assert features[BY_COMBAT][1] != pytest.approx(features[IN_SPACE][1], rel=1e-3)
+    scans, grid = placed(trial, 1)
+    assert all(scan.shape == grid.shape for scan in scans)
