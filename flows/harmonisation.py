@@ -27,14 +27,16 @@ def trial(settings: HarmonisationTrial) -> list[Row]:
     from flows.runs.beside import counted_beside
     from flows.runs.progress import bars
     from infra.dispatch import run_bounded
-    from tasks.evaluate import harmonisation, harmonisation_table
+    from tasks.evaluate import harmonisation, harmonisation_maps, harmonisation_table
 
     claim.check(settings.out, [settings.cohort], "evaluate")
-    out = Output(settings.out)
+    out, times = Output(settings.out), harmonisation.stages() + harmonisation_maps.STAGES
     with (
         cohort_lock(out.lock),
         counted_beside(settings.compute, settings.cohort, settings.selection) as (pool, scans),
-        bars("harmonising persons", {"persons": harmonisation.stages() * scans}, told_at=out.course) as tell,
+        bars("harmonising persons", {"persons": times * scans}, told_at=out.course) as tell,
     ):
         claim.begin(settings.out, "evaluate")
-        return harmonisation_table.write(*harmonisation.run(settings, tell, partial(run_bounded, pool)))
+        dispatch = partial(run_bounded, pool)
+        trial, made = harmonisation.run(settings, tell, dispatch)
+        return harmonisation_table.write(*harmonisation_maps.run(trial, made, tell, dispatch))

@@ -1,6 +1,7 @@
 """A trial of harmonisation: each person seen by several simulated scanners; fitted on half of the persons, scored on others.
 
 OUT/isovox/seen/<person>.npz     what each scanner shows of a person, restored to cubic voxels, and the truth
+OUT/isovox/harmonised/<person>.npz    the same by all steps of ours
 OUT/isovox/trial/*.json          what came of each person in each stage, with a digest: what is there is not done again
 OUT/features/<rival>.tsv         features of the scored persons' harmonised scans; fitted on: features/<rival>_fit.tsv
 OUT/summary.tsv, summary.json    the table of all rivals
@@ -47,8 +48,9 @@ from tasks.events import Advanced, Tell, nobody
 VERSION = 5  # of the figures
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
-SEEN = "isovox", "seen"  # folder of the persons' images
+SEEN, HARMONISED, PLACED = "seen", "harmonised", "placed"  # folders of the persons' images
 ACROSS = 2  # axis across the slices: superior
+Images = dict[str, NDArray[Any]]
 FITTED = (RAW, ALL)  # rivals whose features of the fit's persons are kept, for ComBat
 
 
@@ -88,6 +90,10 @@ class Trial:
         """Of a file in the output."""
         return files.join(self.settings.out, *parts)
 
+    def images(self, folder: str, number: int) -> str:
+        """Of a file of a person's images."""
+        return self.path("isovox", folder, f"{self.person(number)}.npz")
+
 
 def find(settings: HarmonisationTrial) -> Trial:
     """The persons of a trial, one scan each.
@@ -106,7 +112,7 @@ def find(settings: HarmonisationTrial) -> Trial:
 
 
 def _check_room(trial: Trial) -> None:
-    """Refuse a trial for whose images its disk has no room; those of persons that are there already are not counted.
+    """Refuse a trial for whose images its disk has no room; those that are there already are not counted.
 
     Raises:
         PlanError: disk-too-small.
@@ -114,10 +120,13 @@ def _check_room(trial: Trial) -> None:
     settings = trial.settings
     if files.is_remote(settings.out):  # whose headers need not be read for it
         return
-    left = [source for source in trial.sources if not files.exists(trial.path(*SEEN, f"{source.person}.npz"))]
-    grids = [readers.header(source.kind, source.uris, None).grid.isotropic(settings.trial_voxel) for source in left]
-    images = 4 * (1 + settings.scanners) * sum(math.prod(grid.shape) for grid in grids)
-    check_disk(images, space.room(settings.out), f"the images of {len(trial.sources)} persons by {settings.scanners} scanners")
+    images = {SEEN: 1 + settings.scanners, HARMONISED: settings.scanners, PLACED: settings.scanners}  # of a person
+    room = 0
+    for number, source in enumerate(trial.sources):
+        if left := sum(count for folder, count in images.items() if not files.exists(trial.images(folder, number))):
+            grid = readers.header(source.kind, source.uris, None).grid.isotropic(settings.trial_voxel)
+            room += 4 * left * math.prod(grid.shape)
+    check_disk(room, space.room(settings.out), f"the images of {len(trial.sources)} persons by {settings.scanners} scanners")
 
 
 # -- first stage: what the scanners show ------------------------------------------------------------------------------------
@@ -136,14 +145,14 @@ def sharp(image: Array, grid: Grid, voxel: float, kept: float) -> tuple[Array, G
     return image, cubic
 
 
-def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
+def _see(trial: Trial, number: int) -> dict[str, NDArray[Any]]:
     """The truth and each scanner's scan, all on one grid."""
     source, settings = trial.sources[number], trial.settings
     image, grid, _ = readers.load(source.kind, source.uris, None)
     kept = 1 - settings.atrophy / 100 * (trial.ages[number] - MIDDLE)
     truth, cubic = sharp(image, grid, settings.trial_voxel, kept)
     tissues = Tissues.fit(truth)
-    shown: dict[str, NDArray[Any]] = {}
+    shown: Images = {}
     for scanner in range(settings.scanners):
         draw = np.random.default_rng([settings.seed, number, scanner])
         made = Scanner.drawn(scanner).degrade(truth, cubic, ACROSS, draw, Beside(tissues))
@@ -152,36 +161,41 @@ def _see(trial: Trial, number: int) -> tuple[dict[str, NDArray[Any]], Grid]:
         shown |= {f"scan{scanner}": image, f"trend{scanner}": np.array(scan.own_trend())}
     quiet = Scanner.drawn(0).model_copy(update={"bias": 0.0, "noise": 0.0})
     shown["truth"] = quiet.degrade(truth, cubic, ACROSS, np.random.default_rng(0), Beside(tissues)).image
-    return shown, cubic
+    return shown | {"affine": cubic.affine}
 
 
-def _load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
+def load(trial: Trial, number: int) -> tuple[Array, Grid, list[Seen]]:
     """The truth and the scans of a person; made where they are not there."""
-    path = trial.path(*SEEN, f"{trial.person(number)}.npz")
-    digest = digest_of([VERSION, __version__, _bytes(trial, number), _told(trial), number])
-    if not _is(path, digest):
-        shown, grid = _see(trial, number)
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {**shown, "affine": grid.affine, "digest": np.array(digest)}
-        np.savez(buffer, **arrays)
-        files.write_atomic(path, buffer.getvalue())
-    with np.load(io.BytesIO(files.read_bytes(path))) as kept:
-        truth, affine = kept["truth"], kept["affine"]
-        scans = [(kept[f"scan{scanner}"], tuple(kept[f"trend{scanner}"].tolist())) for scanner in range(trial.settings.scanners)]
-    grid, name = Grid(truth.shape, affine), trial.person(number)
+    kept = kept_images(trial, SEEN, number, [], lambda: _see(trial, number))
+    grid, name = Grid(kept["truth"].shape, kept["affine"]), trial.person(number)
+    scans = [(kept[f"scan{scanner}"], tuple(kept[f"trend{scanner}"].tolist())) for scanner in range(trial.settings.scanners)]
     seen = [
         Seen(scanner, image, grid, brain(image, grid, stripped=True), f"{scanner}/{name}", trend)
         for scanner, (image, trend) in enumerate(scans)
     ]
-    return truth, grid, seen
+    return kept["truth"], grid, seen
 
 
-def _is(path: str, digest: str) -> bool:
-    try:
-        with np.load(io.BytesIO(files.read_bytes(path))) as kept:
-            return str(kept["digest"]) == digest
-    except (FileNotFoundError, ValueError, KeyError, OSError):
-        return False
+def kept_images(trial: Trial, folder: str, number: int, fitted: list[Any], make: Callable[[], Images]) -> Images:
+    """A person's arrays, from their file where that is of this very work.
+
+    Args:
+        trial: they are of.
+        folder: of the file.
+        number: of the person.
+        fitted: what they come from beside the settings and the scan, JSON.
+        make: gives them.
+    """
+    path = trial.images(folder, number)
+    digest = digest_of([VERSION, __version__, _bytes(trial, number), _told(trial), number, *fitted])
+    with suppress(FileNotFoundError, ValueError, KeyError, OSError), np.load(io.BytesIO(files.read_bytes(path))) as kept:
+        if str(kept["digest"]) == digest:
+            return dict(kept)
+    buffer, made = io.BytesIO(), make()
+    arrays: dict[str, Any] = {**made, "digest": np.array(digest)}
+    np.savez(buffer, **arrays)
+    files.write_atomic(path, buffer.getvalue())
+    return made
 
 
 def _bytes(trial: Trial, number: int) -> str:
@@ -196,7 +210,7 @@ def _told(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _kept(piece: Piece, stage: str, make: Callable[[Trial, int], dict[str, Any]]) -> dict[str, Any]:
+def made_once(piece: Piece, stage: str, make: Callable[[Trial, int], dict[str, Any]]) -> dict[str, Any]:
     """What a stage made of a person, from its file where that is of this very work."""
     trial = read_work(Trial, piece)
     path = trial.path("isovox", "trial", f"{stage}-{trial.person(piece.number)}.json")
@@ -211,11 +225,11 @@ def _kept(piece: Piece, stage: str, make: Callable[[Trial, int], dict[str, Any]]
 
 def first_piece(piece: Piece) -> dict[str, Any]:
     """What a worker runs first: make a person's scans; of a person that is fitted on, read them."""
-    return _kept(piece, "first", _first)
+    return made_once(piece, "first", _first)
 
 
 def _first(trial: Trial, number: int) -> dict[str, Any]:
-    seen = _load(trial, number)[2]
+    seen = load(trial, number)[2]
     if trial.scored(number):
         return {}
     readings = [read_first(scan) for scan in seen]
@@ -224,7 +238,7 @@ def _first(trial: Trial, number: int) -> dict[str, Any]:
 
 def second_piece(piece: Piece) -> dict[str, Any]:
     """What a worker runs then: look at a person's scans as our models prepare them."""
-    return _kept(piece, "second", _second)
+    return made_once(piece, "second", _second)
 
 
 def _second(trial: Trial, number: int) -> dict[str, Any]:
@@ -233,7 +247,7 @@ def _second(trial: Trial, number: int) -> dict[str, Any]:
 
 def later_piece(piece: Piece) -> dict[str, Any]:
     """What a worker runs then: look at a person's scans as our models map them."""
-    return _kept(piece, f"later{read_work(Trial, piece).look}", _later)
+    return made_once(piece, f"later{read_work(Trial, piece).look}", _later)
 
 
 def _later(trial: Trial, number: int) -> dict[str, Any]:
@@ -247,29 +261,45 @@ def _looks(trial: Trial, number: int, look: Callable[[VolumeModel, Scan], Look])
     models = {name: _model_from(value) for name, value in trial.models.items()}
     rank = number // 2  # among those who are fitted on, every second person
     asked = {name: model for name, model in models.items() if model.shown is None or rank < model.shown}
-    seen = _load(trial, number)[2] if asked else []
+    seen = load(trial, number)[2] if asked else []
     return {name: [[each.site, each.to_json()] for each in (look(model, s.scan) for s in seen)] for name, model in asked.items()}
 
 
 def third_piece(piece: Piece) -> dict[str, Any]:
     """What a worker runs last: harmonise a person's scans by all rivals, and score them."""
-    return _kept(piece, "third", _third)
+    return made_once(piece, "third", _third)
 
 
 def _third(trial: Trial, number: int) -> dict[str, Any]:
-    rivals, (sharpest, grid, seen) = rivals_from(trial.rivals), _load(trial, number)
-    scored, reference = trial.scored(number), seen[0].mask
+    rivals, (sharpest, grid, seen) = rivals_from(trial.rivals), load(trial, number)
+    scored, reference, ours = trial.scored(number), seen[0].mask, harmonised(trial, number)
     truth = blurred(sharpest, grid, rivals.ours[ALL].widths_of(REFERENCE))
     lines: dict[str, tuple[float, float]] = {}
     rows = []
     for scan in seen:
-        for name, image in rivals.made(scan, NAMES if scored else FITTED).items():
+        names = [name for name in (NAMES if scored else FITTED) if name != ALL]
+        for name, image in (rivals.made(scan, names) | {ALL: ours[scan.scanner]}).items():
             if scan.scanner == 0:
                 lines[name] = _line(image, truth, reference)
             figures = _alike(image, truth, reference, lines[name]) if scored else {}
-            features = measure(image, grid, brain(image, grid, stripped=True))
-            rows.append([scan.scanner, name, figures, features, rivals.refuses(name, scan)])
-    return {"rows": rows, "truth": measure(truth, grid, brain(truth, grid, stripped=True))}
+            rows.append([scan.scanner, name, figures, features_in(image, grid), rivals.refuses(name, scan)])
+    return {"rows": rows, "truth": features_in(truth, grid)}
+
+
+def features_in(image: Array, grid: Grid) -> dict[str, float]:
+    """Features of a stripped brain."""
+    return measure(image, grid, brain(image, grid, stripped=True))
+
+
+def harmonised(trial: Trial, number: int) -> list[Array]:
+    """A person's scans by all steps of ours, a scanner each."""
+
+    def make() -> Images:
+        model, (_, _, seen) = rivals_from(trial.rivals).ours[ALL], load(trial, number)
+        return {f"scan{scan.scanner}": model.apply(scan.scan).image for scan in seen}
+
+    kept = kept_images(trial, HARMONISED, number, [trial.rivals], make)
+    return [kept[f"scan{scanner}"] for scanner in range(trial.settings.scanners)]
 
 
 def _line(image: Array, truth: Array, mask: NDArray[np.bool_]) -> tuple[float, float]:
@@ -318,7 +348,7 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
     """
     trial = find(settings)
     _check_room(trial)
-    first = _stage(trial, first_piece, tell, dispatch)
+    first = stage_of(trial, first_piece, tell, dispatch)
     readings = [
         Readings(Look(site, **look), plain, quantiles)
         for made in first
@@ -328,7 +358,7 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
 
     def looked(function: Callable[[Piece], dict[str, Any]], names: Sequence[str], number: int = 0) -> dict[str, list[Look]]:
         at = Trial(settings, trial.sources, {name: _model_to(models[name]) for name in names}, look=number)
-        made = _stage(at, function, tell, dispatch)
+        made = stage_of(at, function, tell, dispatch)
         return {name: [Look(site, **look) for part in made for site, look in part.get(name, ())] for name in at.models}
 
     models = {name: fit_ours(models[name], looks) for name, looks in looked(second_piece, list(models)).items()}
@@ -337,7 +367,7 @@ def run(settings: HarmonisationTrial, tell: Tell = nobody, dispatch: Dispatch = 
         models[ALL] = fit_last(models[ALL], looked(later_piece, [ALL], number)[ALL], REFERENCE, number)
         number += 1
     whole = Trial(settings, trial.sources, rivals=rivals_to_json(fit(readings, models)))
-    return whole, _stage(whole, third_piece, tell, dispatch)
+    return whole, stage_of(whole, third_piece, tell, dispatch)
 
 
 def stages() -> int:
@@ -345,7 +375,12 @@ def stages() -> int:
     return 3 + last_looks(OURS[ALL])
 
 
-def _stage(trial: Trial, function: Callable[[Piece], dict[str, Any]], tell: Tell, dispatch: Dispatch) -> list[dict[str, Any]]:
+def stage_of(trial: Trial, function: Callable[[Piece], dict[str, Any]], tell: Tell, dispatch: Dispatch) -> list[dict[str, Any]]:
+    """What a stage made of each person.
+
+    Raises:
+        IsovoxError: the first fault of a person.
+    """
     uri = trial.path("isovox", "trial.json")
     pieces, workers = write_work(uri, trial, len(trial.sources)), trial.settings.compute.workers
     outcomes = in_order(dispatch, function, pieces, workers=workers, on_done=lambda _: tell(Advanced("persons")))

@@ -14,6 +14,7 @@ from core.harmonize.tables.sites import Classifier, site_accuracy
 from core.harmonize.tables.table import Features, Values
 from core.io import files
 from tasks.evaluate.harmonisation import FITTED, Trial
+from tasks.evaluate.harmonisation_maps import MAPS
 
 VOLUMES = ("csf_ml", "gm_ml", "wm_ml", "brain_ml")
 COMBAT = " + ComBat on features"
@@ -42,13 +43,17 @@ def write(trial: Trial, made: Sequence[Mapping[str, Any]]) -> list[Row]:
     for name in NAMES:
         features = features_of(trial, made, name, scored=True)
         features.to_tsv(trial.path("features", f"{_plain(name)}.tsv"))
-        rows.append({"rival": name} | _figures(made, name) | scores(trial, made, features))
+        rows.append({"rival": name} | _figures(made, name) | scores(trial, features) | _age(trial, made, features))
         if name in FITTED:
             fitted = features_of(trial, made, name, scored=False)
             fitted.to_tsv(trial.path("features", f"{_plain(name)}_fit.tsv"))
             combat = Combat.fit(fitted, ("age",), site_of(0)).apply(features)
             combat.to_tsv(trial.path("features", f"{_plain(name)}_combat.tsv"))
-            rows.append({"rival": name + COMBAT} | scores(trial, made, combat))
+            rows.append({"rival": name + COMBAT} | scores(trial, combat) | _age(trial, made, combat))
+    for name in MAPS:
+        features = features_of(trial, made, name, scored=True)
+        features.to_tsv(trial.path("features", f"{_plain(name)}.tsv"))
+        rows.append({"rival": name} | scores(trial, features))
     lines = [["rival", *COLUMNS], *([row["rival"], *(text(row, column) for column in COLUMNS)] for row in rows)]
     files.write_atomic(trial.path("summary.tsv"), "".join("\t".join(line) + "\n" for line in lines).encode())
     files.write_json(
@@ -93,10 +98,15 @@ def cube(trial: Trial, features: Features) -> Values:
     return features.values.reshape(-1, trial.settings.scanners, len(features.names))
 
 
-def scores(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) -> Row:
-    """What the features of the scored persons say: agreement, identification, site, age."""
+def by_feature(trial: Trial, features: Features) -> dict[str, Values]:
+    """Each feature as (persons, scanners)."""
     values = cube(trial, features)
-    by_name = {name: values[:, :, column] for column, name in enumerate(features.names)}
+    return {name: values[:, :, column] for column, name in enumerate(features.names)}
+
+
+def scores(trial: Trial, features: Features) -> Row:
+    """What the features of the scored persons say: agreement, identification, site."""
+    by_name = by_feature(trial, features)
     volumes = {name: icc(by_name[name]) for name in VOLUMES}
     accuracy = site_accuracy(features, permutations=99, seed=trial.settings.seed)
     return {
@@ -104,12 +114,11 @@ def scores(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) 
         "icc": volumes,
         "icc_noise": icc(by_name["noise"]),
         "icc_sharpness": icc(by_name["sharpness"]),
-        "identified": identified(values),
+        "identified": identified(cube(trial, features)),
         "site": _told(trial, features, "linear"),
         "site_null": list(accuracy.null),
         "site_p": accuracy.p,
         "forest": _told(trial, features, "forest"),
-        **_age(trial, made, by_name),
     }
 
 
@@ -119,8 +128,9 @@ def _told(trial: Trial, features: Features, classifier: Classifier) -> float:
     return float(np.mean([site_accuracy(features, permutations=1, classifier=classifier, seed=n).balanced for n in seeds]))
 
 
-def _age(trial: Trial, made: Sequence[Mapping[str, Any]], by_name: Mapping[str, Values]) -> Row:
+def _age(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) -> Row:
     """The planted effect on grey and white matter, each person seen by one scanner: as found, and what is wrong with it."""
+    by_name = by_feature(trial, features)
     scored = [number for number in range(len(made)) if trial.scored(number)]
     ages = np.array([trial.ages[number] for number in scored])
     at = np.arange(len(scored)) % trial.settings.scanners

@@ -22,7 +22,7 @@ from core.digest import digest_of
 from core.errors import FeaturesError, InputError
 from core.geometry.grid import Array, Grid
 from core.harmonize.images.brain import brain
-from core.harmonize.images.common_space import brought, coarse
+from core.harmonize.images.common_space import AVERAGED, brought, coarse, mean_of
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.table import Features
 from core.harmonize.voxelwise import Maps, Voxels, names_of
@@ -33,7 +33,6 @@ from tasks.harmonize.fits import fitted_on
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import LABEL, Piece
 
-AVERAGED = 8  # scans of the reference that the template is made of, at most
 HELD = 1 << 24  # values that ComBat takes at once; of more it is fitted part by part
 SPACE = "space-common_desc-"
 COMBAT = "combat"
@@ -76,9 +75,7 @@ def _image(piece: Piece, voxel: float) -> tuple[Array, Grid]:
 
 
 def make_template(settings: HarmonizeSettings, members: Sequence[Member]) -> str:
-    """Write the mean of the reference's first scans, registered to the first that half of the others can be registered to.
-
-    Those that cannot are left out of the mean.
+    """Write the mean of the reference's first scans.
 
     Returns:
         why there is none; empty where it was written.
@@ -86,23 +83,12 @@ def make_template(settings: HarmonizeSettings, members: Sequence[Member]) -> str
     chosen = [member.piece for member in members if settings.reference_site in {None, member.piece.site}][:AVERAGED]
     if not chosen:
         return "no scan of the reference came through"
-    images = [_image(piece, settings.map_voxel) for piece in chosen]
-    for first, grid in images:
-        others = [
-            made for image, its in images if image is not first and (made := _registered(image, its, first, grid)) is not None
-        ]
-        if 2 * len(others) >= len(images) - 1:
-            nifti.save(template_of(settings.out), np.mean([first, *others], axis=0, dtype=np.float32), grid)
-            return ""
-    return "the reference's first scans cannot be registered to one another"
-
-
-def _registered(image: Array, grid: Grid, template: Array, target: Grid) -> Array | None:
-    """A scan in the space of another; None where it is unlike it even then."""
     try:
-        return brought(image, grid, template, target)
+        template, grid = mean_of([_image(piece, settings.map_voxel) for piece in chosen])
     except InputError:
-        return None
+        return "the reference's first scans cannot be registered to one another"
+    nifti.save(template_of(settings.out), template, grid)
+    return ""
 
 
 def place(piece: Piece) -> float:
@@ -185,10 +171,8 @@ def _fit(settings: HarmonizeSettings, members: Sequence[Member]) -> tuple[Maps, 
     template, grid, _ = nifti.load(template_of(settings.out))
     maps = Maps(template, grid, brain(template, grid, stripped=True))
     large = _too_large(maps)
-    step, voxels = max(2, HELD // max(len(members), 1)), maps.voxels
-    parts = [voxels[start : start + step] for start in range(0, len(voxels), step)]
     try:
-        combat = Combat.joined([fitted_on(settings, table_of(members, part)) for part in parts])
+        combat = fit_by_parts(maps.voxels, len(members), lambda part: fitted_on(settings, table_of(members, part)))
     except FeaturesError as error:
         return maps, [f"maps are as they were registered: {error}"]
     return replace(maps, combat=combat), [f"maps: {note}" for note in large + _notes(combat)]
@@ -200,6 +184,12 @@ def _too_large(maps: Maps) -> list[str]:
     if millilitres <= work.BRAIN_ML[1]:
         return []
     return [f"ComBat takes {millilitres:.0f} ml, which is more than a brain: of heads that are not stripped, take --brain-only"]
+
+
+def fit_by_parts(voxels: Voxels, scans: int, fit: Callable[[Voxels], Combat]) -> Combat:
+    """ComBat of voxels (v, 3), fitted on so many at once as ``HELD`` values of all scans allow."""
+    step = max(2, HELD // max(scans, 1))
+    return Combat.joined([fit(voxels[start : start + step]) for start in range(0, len(voxels), step)])
 
 
 def _notes(combat: Combat) -> list[str]:

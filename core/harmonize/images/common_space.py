@@ -5,6 +5,7 @@ scan --Gaussian of a map's voxel--> --affine by mutual information--> on the tem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # world axes of SimpleITK as those of NIf
 BINS = 32  # of the joint histogram
 LEVELS = ((4, 2.0), (2, 1.0), (1, 0.0))  # subsampling, and smoothing in voxels
 ROUNDS = 100  # of a level, at most
+AVERAGED = 8  # scans that a template is made of, at most
 ALIKE = 0.5  # correlation in the template's brain from which a scan counts as registered
 
 
@@ -55,6 +57,32 @@ def brought(image: Array, grid: Grid, template: Array, target: Grid) -> Array:
         wanted, remedy = f"a scan whose correlation with the template is at least {ALIKE}", "check it, or leave it out"
         raise InputError("not-registered", wanted, f"{likeness:.2f}", remedy)
     return made
+
+
+def mean_of(scans: Sequence[tuple[Array, Grid]]) -> tuple[Array, Grid]:
+    """A template: the mean of scans, registered to the first that half of the others can be registered to; the rest is left out.
+
+    Returns:
+        float32, on the grid of the scan that the others were registered to.
+
+    Raises:
+        InputError: not-registered, where none is such.
+    """
+    for first, grid in scans:
+        others = [_registered(*scan, first, grid) for scan in scans if scan[0] is not first]
+        alike = [first, *(image for image in others if image is not None)]
+        if 2 * len(alike) > len(scans):
+            return np.mean(alike, axis=0, dtype=np.float32), grid
+    wanted, remedy = "a scan to which half of the others can be registered", "check the first scans of the reference"
+    raise InputError("not-registered", wanted, f"none of {len(scans)}", remedy)
+
+
+def _registered(image: Array, grid: Grid, template: Array, target: Grid) -> Array | None:
+    """A scan in the space of another; None where it is unlike it even then."""
+    try:
+        return brought(image, grid, template, target)
+    except InputError:
+        return None
 
 
 def _affine(fixed: Any, moving: Any) -> Any:

@@ -14,7 +14,9 @@ from core.evaluation.rivals import NAMES
 from core.geometry.grid import Grid
 from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
-from tasks.evaluate.harmonisation import _load, find, run, sharp
+from tasks.evaluate import harmonisation_maps
+from tasks.evaluate.harmonisation import Trial, find, load, run, sharp
+from tasks.evaluate.harmonisation_maps import BY_COMBAT, IN_SPACE, MAPS, placed
 from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, _figures, text, write
 from tests.phantoms import brain
 
@@ -58,28 +60,44 @@ def test_scans_that_a_rival_refuses_are_counted_and_are_not_in_its_likeness():
 
 def test_another_scan_of_the_same_name_is_seen_anew(tmp_path):
     trial = find(cohort(tmp_path, 12))
-    first = _load(trial, 0)[0]
+    first = load(trial, 0)[0]
     Path(trial.sources[0].uris[0]).write_bytes(Path(trial.sources[5].uris[0]).read_bytes())  # of one size, another person's
-    second = _load(trial, 0)[0]
+    second = load(trial, 0)[0]
     assert second.shape == first.shape
     assert not np.array_equal(second, first)
-    assert np.array_equal(_load(trial, 0)[0], second)
+    assert np.array_equal(load(trial, 0)[0], second)
 
 
 @pytest.mark.slow
 def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path):
     settings = cohort(tmp_path, 12)
-    trial, made = run(settings)
+    trial, made = whole(settings)
     rows = {row["rival"]: row for row in write(trial, made)}
-    assert [name for name in rows if COMBAT not in name] == list(NAMES)
+    assert [name for name in rows if COMBAT not in name] == [*NAMES, *MAPS]
     assert all(text(row, column) for row in rows.values() for column in COLUMNS)
     ours = rows[NAMES[-1]]
     assert ours["psnr"] > rows["raw"]["psnr"]
     assert ours["site"] <= rows["raw"]["site"]
     features = Features.from_tsv(trial.path("features", "raw.tsv"))
     assert (len(set(features.persons)), len(features)) == (6, 12)
-    kept = next((tmp_path / "out" / "isovox" / "trial").glob("third-*.json"))
-    content = json.loads(kept.read_text())
-    kept.unlink()
-    assert run(settings)[1] == made
-    assert json.loads(kept.read_text()) == content
+    kept = [next((tmp_path / "out" / "isovox" / "trial").glob(f"{stage}-*.json")) for stage in ("third", "placed", "mapped")]
+    contents = [json.loads(path.read_text()) for path in kept]
+    for path in kept:
+        path.unlink()
+    assert whole(settings)[1] == made
+    assert [json.loads(path.read_text()) for path in kept] == contents
+    assert_maps(trial, made)
+
+
+def whole(settings: HarmonisationTrial) -> tuple[Trial, list[dict[str, object]]]:
+    return harmonisation_maps.run(*run(settings))
+
+
+def assert_maps(trial: Trial, made: list[dict[str, object]]) -> None:
+    """In one space the reference scanner's scans stay as they are, and the others come nearer to them voxel by voxel."""
+    rows = [row for each in made for row in each["rows"]]
+    features = {name: {row[0]: row[3] for row in rows if row[1] == name} for name in MAPS}
+    assert features[BY_COMBAT][0] == pytest.approx(features[IN_SPACE][0], rel=1e-5)
+    assert features[BY_COMBAT][1] != pytest.approx(features[IN_SPACE][1], rel=1e-3)
+    scans, grid = placed(trial, 1)
+    assert all(scan.shape == grid.shape for scan in scans)

@@ -134,13 +134,13 @@ def test_a_trial_of_harmonisation_is_refused_where_its_persons_find_no_room(
     for label in range(PERSONS, 12):
         add_person(cohort, label)
     settings = HarmonisationTrial(cohort=str(cohort), out=str(tmp_path / "trial"), scanners=2, trial_voxel=4.0)
-    needed = 12 * 3 * 4 * 14**3
+    needed = 12 * 7 * 4 * 14**3
     leave(monkeypatch, needed - 1)
     with pytest.raises(PlanError, match=r"disk-too-small: .* for the images of 12 persons by 2 scanners"):
         trial(settings)
     assert not (tmp_path / "trial" / "isovox" / "seen").exists()
     leave(monkeypatch, needed)
-    monkeypatch.setattr(harmonisation, "_stage", lambda *_: pytest.fail("begun"))
+    monkeypatch.setattr(harmonisation, "stage_of", lambda *_: pytest.fail("begun"))
     with pytest.raises(pytest.fail.Exception, match="begun"):
         trial(settings)
 
