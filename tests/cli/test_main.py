@@ -109,11 +109,6 @@ def test_a_section_with_nothing_below_it_says_nothing(tmp_path: Path) -> None:
     assert parse(f"in out --config {file} --workers 3").compute.workers == 3
 
 
-def test_an_option_of_a_method_that_is_no_yaml_is_told() -> None:
-    with pytest.raises(UsageError, match=r"option-form: expected values as YAML writes them, but got iterations=\["):
-        parse("in out --method unires --method-options iterations=[")
-
-
 def test_bids_apps_order_is_run() -> None:
     assert cli._bids_app(["data", "out", "participant", "--participant-label", "01"]) == [
         "run",
