@@ -329,10 +329,28 @@ def fused_grid(grids: Sequence[Grid], voxel_size: float) -> Grid:
 
     Returns:
         the bounding box of all fields of view, sizes rounded up and centred; of one grid alone, its ``isotropic`` grid.
+
+    Raises:
+        GridError: fields-apart, where some lie apart from the others.
     """
-    corners = grids[0].voxel(np.concatenate([grid.corners() for grid in grids]))
+    boxes = [grids[0].voxel(grid.corners()) for grid in grids]
+    _check_meet([(box.min(axis=0), box.max(axis=0)) for box in boxes])
+    corners = np.concatenate(boxes)
     low, high = corners.min(axis=0), corners.max(axis=0)
     steps = grids[0]._steps(voxel_size)  # noqa: SLF001
     shape = [max(1, math.ceil(length / step - LOST_EXTENT)) for length, step in zip(high - low, steps, strict=True)]
     first = [(a + b) / 2 - step * (n - 1) / 2 for a, b, step, n in zip(low, high, steps, shape, strict=True)]
     return grids[0]._sampled(first, steps, shape)  # noqa: SLF001
+
+
+def _check_meet(boxes: Sequence[tuple[Points, Points]]) -> None:
+    """Refuse boxes of which some lie apart from the others; a voxel's width between them counts as meeting."""
+    (low, high), *left = boxes
+    while left:
+        near = [box for box in left if (box[0] <= high + 1).all() and (box[1] >= low - 1).all()]
+        if not near:
+            wanted, remedy = "fields of view that meet", "check the headers, or restore these scans alone"
+            raise GridError("fields-apart", wanted, f"{len(left)} of {len(boxes)} that lie apart from the others", remedy)
+        left = [box for box in left if not any(box is each for each in near)]
+        low = np.min([low, *(box[0] for box in near)], axis=0)
+        high = np.max([high, *(box[1] for box in near)], axis=0)

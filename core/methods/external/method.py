@@ -91,7 +91,7 @@ class External(Method):
         (scan,) = measured
         if scan.image.min() == scan.image.max():  # nothing to restore, and the gate would refuse what came back
             return [np.full(target.shape, scan.image.flat[0], np.float32)]
-        with TemporaryDirectory(prefix="isovox-") as name:
+        with TemporaryDirectory(prefix="isovox-", ignore_cleanup_errors=True) as name:  # a container may write as root
             folder = Path(name)
             self._write(scan, target, folder)
             path = self.program.run(folder, {"thickness": _thickness(scan)})

@@ -281,6 +281,13 @@ def test_the_grid_of_one_fused_scan_is_its_isotropic_grid():
     assert np.abs(fused.affine - on.isotropic(1.3).affine).max() < 1e-9
 
 
+def test_fields_of_view_that_do_not_meet_are_not_fused():
+    low, high, middle = (grid((40, 40, 10), origin=(0.0, 0.0, z)) for z in (0.0, 80.0, 40.0))
+    with pytest.raises(GridError, match=r"fields-apart: expected fields of view that meet, but got 1 of 2 that lie apart"):
+        fused_grid([low, high], 1.0)
+    assert fused_grid([low, high, middle], 1.0).shape[2] == 120  # by the one between them
+
+
 def test_a_fused_grid_holds_all_fields_of_view_tightly():
     scans = [grid((50, 60, 11)), grid((20, 70, 60), (4, 1, 1), (0.1, 0, 0.2)), grid((60, 15, 64), (1, 5, 1), (0, 0.1, 0))]
     fused = fused_grid(scans, 1.0)
