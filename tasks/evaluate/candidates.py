@@ -47,7 +47,7 @@ class Candidate:
     @property
     def slug(self) -> str:
         """The label as a folder's name."""
-        return re.sub(r"[^0-9A-Za-z.+-]+", "-", self.label).strip("-.")
+        return re.sub(r"[^0-9A-Za-z._+-]+", "-", self.label).strip("-.")
 
     @property
     def model(self) -> str:
