@@ -1,12 +1,15 @@
-"""The pictures of the methods' pages, docs/pictures/NAME.jpg: ``python -m tests.benchmarks.pictures [NAME …]``.
+"""The pictures of the methods' pages, docs/pictures/NAME.jpg, and README's: ``python -m tests.benchmarks.pictures [NAME …]``.
 
 The middle of the MNI152 head in slices of 4 mm with 1 % noise: as measured (nearest voxel), by cubic interpolation, by the
-method. Minutes on one core.
+method. README's is the report's of a scan of the demo in slices of 8 mm, by what ``auto`` takes (NAME: demo).
+Minutes on one core.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,9 @@ from core.methods.base import Measured
 from core.operators.forward_model import SliceProfile
 from core.stats import scan_stats
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "pictures"
+DEMO = "demo"  # README's picture
 THICKNESS = 4
 SLAB = 24  # voxels to either side of the plane
 TIMES = 1.5  # pixels a millimetre
@@ -51,6 +56,14 @@ def write(name: str, measured: Measured, fine: np.ndarray, grid) -> None:
     picture.resize(size, Image.Resampling.BILINEAR).save(FOLDER / f"{name}.jpg", quality=80)
 
 
+def write_demo() -> None:
+    """README's picture."""
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run([sys.executable, "-m", "cli", "demo", out], check=True)
+        shown = Path(out, "restored-auto", "reports", "sub-03_T1w.jpg")
+        (ROOT / "flows" / "demo.jpg").write_bytes(shown.read_bytes())
+
+
 def main(names: list[str]) -> None:
     """Write the pictures."""
     image, whole = load_template()
@@ -62,8 +75,11 @@ def main(names: list[str]) -> None:
     thick, coarse = _thick(fine, grid, scan, SEED)
     measured = Measured(thick, coarse, scan_stats(thick), SliceProfile(slice_profile=scan.profile))
     FOLDER.mkdir(exist_ok=True)
-    for name in names or pictured():
-        write(name, measured, fine, grid)
+    for name in names or [DEMO, *pictured()]:
+        if name == DEMO:
+            write_demo()
+        else:
+            write(name, measured, fine, grid)
 
 
 if __name__ == "__main__":
