@@ -18,6 +18,7 @@ MARKS = (  # what a file of another encoding begins with
 CELL = re.compile(r' *"((?:[^"]|"")*)" *(?:\t|$)|([^\t]*)(?:\t|$)')
 PATHS = ("path", "reference", "mask")  # columns that name files
 UNKNOWN = {"", "n/a"}
+NO_FILE = UNKNOWN | {"na", "nan"}  # as statistics programs write it; a person may have such a label
 DELIMITERS = {",": "commas", ";": "semicolons", "|": "bars"}  # of tables that are none of tabs
 REMEDY = "save it as text in UTF-8, separated by tabs"
 
@@ -85,6 +86,11 @@ def _cells(line: str) -> list[str]:
     return cells
 
 
+def says(name: str, cell: str) -> bool:
+    """Whether the cell of a column holds anything."""
+    return cell.lower() not in (NO_FILE if name in PATHS else UNKNOWN)
+
+
 def absolute(path: str, folder: str) -> str:
     """Where a path of a table leads, which is relative to the folder of the table unless it says a place itself."""
     return path if "://" in path or path.startswith("/") else files.join(folder, path)
@@ -98,4 +104,4 @@ def paths_in(uri: str) -> list[str]:
         UsageError: as ``read_table``.
     """
     rows, folder = read_table(uri)[1].values(), files.parent_of(uri)
-    return [absolute(row[name], folder) for row in rows for name in PATHS if row.get(name, "") not in UNKNOWN]
+    return [absolute(row[name], folder) for row in rows for name in PATHS if says(name, row.get(name, ""))]

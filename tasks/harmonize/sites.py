@@ -14,8 +14,7 @@ from core.errors import UsageError
 from core.harmonize.tables.table import some
 from core.io import bids, files, participants
 from core.io.names import IMAGES
-from core.io.tables import PATHS, Row, absolute, read_table
-from core.io.tables import UNKNOWN as NO_PLACE
+from core.io.tables import PATHS, Row, absolute, read_table, says
 
 NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
@@ -204,7 +203,7 @@ def _of_table(uri: str) -> list[Site]:
 
 def _places(row: Row, folder: str) -> Row:
     """The cells of a line that name files, as any other folder's table may hold them."""
-    return {name: _absolute(row[name], folder) for name in PATHS if name == "path" or row.get(name, "") not in NO_PLACE}
+    return {name: _absolute(row[name], folder) for name in PATHS if name == "path" or says(name, row.get(name, ""))}
 
 
 def _named(row: Row) -> Row:

@@ -296,6 +296,13 @@ def test_folders_to_which_links_lead_by_two_ways_are_read_once(tmp_path: Path) -
     assert discovery.ledger.unread == {"b/inner": "a folder that is read under another path"}
 
 
+def test_what_statistics_programs_write_for_nothing_names_no_file_but_may_be_a_person(tmp_path: Path) -> None:
+    nifti(tmp_path / "a_T1w.nii.gz")
+    (table := tmp_path / "t.tsv").write_text("path\treference\tmask\tparticipant_id\na_T1w.nii.gz\tNA\tN/A\tNA\n")
+    (scan,) = survey(str(table)).scans
+    assert (scan.reference, scan.person) == (None, "NA")
+
+
 def test_another_truth_of_the_same_name_is_scored_against_and_nothing_is_restored_for_it(tmp_path: Path) -> None:
     root, truth = bids(tmp_path / "in", "01"), bids(tmp_path / "truth", "01", "02")
     settings = RunSettings(input=str(root), out=str(tmp_path / "out"), reference=str(truth), method="cubic")

@@ -16,7 +16,7 @@ from core.io.layouts.folder import described, why_left, withheld
 from core.io.names import LABEL, Entities, entities_of, without_extension
 from core.io.plain_names import SUFFIXES, Unnamed, agent_of, stems_of
 from core.io.scans import Candidate, Filters, Source, candidate, simulation
-from core.io.tables import UNKNOWN, Row, absolute, read_table
+from core.io.tables import Row, absolute, read_table, says
 from core.settings.scans import Selection
 
 
@@ -152,7 +152,7 @@ def from_table(uri: str, selection: Selection, *, labels: bool = False) -> Disco
     discovery, folder = Discovery(), files.parent_of(uri)
     meant: list[tuple[int, Row]] = []
     for number, raw in rows.items():
-        row = {name: value for name, value in raw.items() if value not in UNKNOWN}
+        row = {name: value for name, value in raw.items() if says(name, value)}
         if "path" in row:
             entities = _row_entities(row)
             if kind := "" if labels else why_left(row["path"], entities, selection):
