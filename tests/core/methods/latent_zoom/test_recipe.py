@@ -199,6 +199,21 @@ def test_the_codebook_takes_part_after_the_plain_steps_and_then_holds_codes(tmp_
     assert torch.cdist(entries.detach(), places.detach()).min(1).values.max() < 1e-3
 
 
+def test_processes_that_train_together_take_the_first_ones_codes_for_their_codebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = recipe.LATENT_ZOOM.stages[0].begin(context("latent-zoom", tmp_path, AUTOENCODER, {}))
+    assert isinstance(objective, Quantising)
+    objective.plain = 1
+    entries = latent.codebook(objective.network)
+    of_the_first = torch.full_like(entries, 0.25)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.broadcast", lambda tensor, source: tensor.copy_(of_the_first + source))
+    image = Slices(draw(), examples.alone)[0].truth[None]
+    objective.loss("network", Batch(image, image), torch.Generator(), 1)
+    assert torch.equal(entries.detach(), of_the_first)
+
+
 class _Velocity(nn.Module):
     """Knows the codes, and tells their velocity; ``config`` as diffusers' U-Nets have it."""
 
