@@ -170,12 +170,13 @@ def test_lpips_takes_the_place_of_gradients_where_it_is_at_hand(monkeypatch: pyt
 
         def forward(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
             seen.append(tuple(image.shape))
+            assert image.is_meta or all(0 <= each.min() <= each.max() <= 1 for each in (image, truth))  # else LPIPS refuses
             return (image - truth).abs().mean()
 
     monkeypatch.setattr(perceptual, "vgg", Network)
     name, weight, distance = objectives.perceptual()
     assert (name, weight) == ("LPIPS of slices", 0.002)
-    assert distance(torch.ones(1, 1, 8, 12, 16), torch.zeros(1, 1, 8, 12, 16)) == 1
+    assert distance(torch.full((1, 1, 8, 12, 16), 1.2), torch.full((1, 1, 8, 12, 16), -0.1)) == 1
     assert seen == [(2, 3, 12, 16), (3, 3, 8, 16), (4, 3, 8, 12)]
     distance(*(torch.ones(1, 1, 8, 8, 8, device="meta") for _ in range(2)))
     assert moved == ["cpu", "meta"]
