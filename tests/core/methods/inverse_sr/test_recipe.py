@@ -77,12 +77,6 @@ def test_a_scan_that_lies_elsewhere_is_brought_onto_the_window() -> None:
     assert there.min() >= 0
 
 
-def test_a_scan_whose_air_is_below_zero_is_brought_as_its_magnitudes_are() -> None:
-    plain, window = person("a", moved=6.0), Grid((40, 48, 40), atlas()[1].affine)
-    shifted = replace(plain, read=lambda box: plain.read(box) / 50 - 2, upper=255 / 50 - 2, lower=-2.0)
-    np.testing.assert_allclose(windows.brought(shifted, window), windows.brought(plain, window), atol=2e-3)
-
-
 def test_a_coarser_window_shows_a_scan_without_aliases() -> None:
     fine = Grid((64, 64, 64), np.eye(4))
     ripples = np.tile(np.array([1.0, 0.0], np.float32), 32)[:, None, None] * np.ones((64, 64, 64), np.float32)

@@ -68,13 +68,6 @@ def test_the_same_number_gives_the_same_example(example) -> None:
     assert first[3].truth.shape == (1, 32, 32)
 
 
-def test_a_scan_whose_air_is_below_zero_gives_the_examples_of_its_magnitudes() -> None:
-    plain = person("00")
-    shifted = replace(plain, read=lambda box: plain.read(box) / 50 - 1, upper=1.0, lower=-1.0)
-    wanted, got = (Slices(replace(draw(), subjects=[each]), examples.alone)[3].truth for each in (plain, shifted))
-    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
-
-
 def test_the_middle_slice_lies_between_its_neighbours() -> None:
     for index in range(12):
         example = Slices(draw(), examples.between)[index]
