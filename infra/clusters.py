@@ -201,11 +201,18 @@ def _slurm(compute: Compute) -> Pool:
     job = {"cores": 1, "processes": 1, "memory": _memory(compute), "job_script_prologue": prologue}
     shared = dask.config.get("jobqueue.slurm.shared-temp-directory", None) or str(Path.home())
     options = {"scheduler_options": {"dashboard_address": None}, "shared_temp_directory": shared}
-    leaving = lifetime(dask.config.get("jobqueue.slurm.walltime", None) or "00:30:00")
+    leaving = _leaving()
     options["worker_extra_args"] = [*(dask.config.get("jobqueue.slurm.worker-extra-args", None) or []), *leaving]
     cluster = package.SLURMCluster(**job, security=True, **options)
     cluster.scale(compute.workers)
     return _connect(cluster, RETURN, compute, kept=True)
+
+
+def _leaving() -> list[str]:
+    """Arguments by which workers leave before their walltime; that of dask-jobqueue where its file says none."""
+    import dask
+
+    return lifetime(dask.config.get("jobqueue.slurm.walltime", None) or "00:30:00")
 
 
 def _kubernetes(compute: Compute) -> Pool:
@@ -258,6 +265,8 @@ def check_cluster(compute: Compute) -> None:
         _memory(compute)
     if name == "slurm" and shutil.which("sbatch") is None:
         raise ClusterError("no-slurm", "sbatch, for cluster 'slurm'", "none on the PATH", "run it where jobs are submitted")
+    if name == "slurm":
+        _leaving()
 
 
 def _extra(cluster: str) -> ModuleType:

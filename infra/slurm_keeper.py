@@ -16,6 +16,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from core.errors import UsageError
+
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
     from distributed import Client
@@ -119,14 +121,22 @@ def queued() -> dict[str, str] | None:
     return dict(line.split(maxsplit=1) for line in listed.splitlines() if len(line.split()) == 2)
 
 
-def lifetime(walltime: str) -> list[str]:
+def lifetime(walltime: object) -> list[str]:
     """Arguments by which a worker leaves in order before its job's walltime, so that this never counts against a scan.
 
     Args:
         walltime: as SLURM writes it: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]; none of a
             job that may run for ever (UNLIMITED, INFINITE, 0).
+
+    Raises:
+        UsageError: walltime; to YAML 24:00:00 without quotes is the number 86400, which SLURM would take for minutes.
     """
-    seconds = 0 if walltime.strip().upper() in ENDLESS else walltime_seconds(walltime)
+    try:
+        text = walltime.strip() if isinstance(walltime, str) else ""
+        seconds = 0 if text.upper() in ENDLESS else walltime_seconds(text)
+    except (ValueError, KeyError) as error:
+        wanted, remedy = 'a walltime as SLURM writes it, in quotes, such as "24:00:00"', "correct it in Dask's jobqueue.yaml"
+        raise UsageError("walltime", wanted, repr(walltime), remedy) from error
     if not seconds:
         return []
     margin = min(MARGIN, seconds / SHARE)

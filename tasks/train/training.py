@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core.errors import UsageError, listed
-from core.geometry.grid import Array, Grid
+from core.geometry.grid import Array, Box, Grid
 from core.io import files
 from core.io.participants import amiss, people
 from core.methods import registry
@@ -30,6 +32,7 @@ from tasks.train.run_log import Log
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
+    from core.io.arrays.store import Store
     from core.networks.preset import Preset
     from core.tissues import Tissues
     from core.training.batch import Batch
@@ -61,12 +64,18 @@ def subject(place: Place, name: str, key: str, how: Degradation, covariates: Map
 
     path = f"{key}/measured"
     grid, attrs = place.store.grid(path), place.store.attrs(path)
-    read = partial(place.store.read, path)
-    tissues = tissues_on_slices(read(), grid, how) if how.forward.needs_tissues else None
     stats = ScanStats(**attrs["stats"])
     lower = background(stats)
-    occupied = occupancy(read, grid, lower)
-    return Subject(name, key, grid, stats.upper, occupied, tissues, read, covariates, stats.noise_sd, lower)
+    read = partial(_above, lower, place.store, path)
+    tissues = tissues_on_slices(read(), grid, how) if how.forward.needs_tissues else None
+    occupied = occupancy(read, grid)
+    return Subject(name, key, grid, stats.upper - lower, occupied, tissues, read, covariates, stats.noise_sd)
+
+
+def _above(lower: float, store: Store, path: str, box: Box | None = None) -> Array:
+    """The voxels of a box, or all, over an intensity."""
+    image = store.read(path, box)
+    return image - np.float32(lower) if lower else image
 
 
 def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]], cohort: Cohort) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from core import logs
+from core.errors import UsageError
 from core.settings.run import Compute
 from infra import clusters, slurm_keeper
 from infra.clusters import open_cluster
@@ -43,6 +45,13 @@ jobqueue:
 )
 def test_a_walltime_is_read_as_slurm_reads_it(walltime: str, seconds: int) -> None:
     assert walltime_seconds(walltime) == seconds
+
+
+@pytest.mark.parametrize("walltime", ["24:00:00", "480", "8h", "'1:2:3:4'"])
+def test_a_walltime_that_slurm_would_not_read_so_is_refused_before_anything_is_started(walltime: str) -> None:
+    """Without quotes YAML makes numbers of the first two, which SLURM would take for minutes."""
+    with pytest.raises(UsageError, match=r"walltime: expected a walltime .* in quotes, such as .*jobqueue\.yaml"):
+        lifetime(yaml.safe_load(walltime))
 
 
 @pytest.mark.parametrize("walltime", ["8:00:00", "00:10:00", "2"])

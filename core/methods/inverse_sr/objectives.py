@@ -39,7 +39,7 @@ def gradients_apart(image: Tensor, truth: Tensor) -> Tensor:
 
 
 class SlicesApart:
-    """LPIPS of slices across all three axes, every fourth (the "2.5-D" term of the authors' later training).
+    """LPIPS of slices across all three axes, every fourth (the "2.5-D" term of the authors' later training); cut to 0..1.
 
     Args:
         network: module that takes two (n, 3, height, width) tensors in 0..1; it goes to the device of the images.
@@ -51,6 +51,7 @@ class SlicesApart:
     def __call__(self, image: Tensor, truth: Tensor) -> Tensor:
         """The mean over the axes."""
         parts, network = [], self._network.to(image.device)
+        image, truth = image.clamp(0, 1), truth.clamp(0, 1)
         for axis in (2, 3, 4):
             pair = [volume.movedim(axis, 1).flatten(0, 1)[::4].expand(-1, 3, -1, -1) for volume in (image, truth)]
             parts.append(network(*pair))

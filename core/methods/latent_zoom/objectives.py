@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from core.diffusion.declared import build_schedule
 from core.diffusion.predictions import Denoise, Prediction
@@ -96,10 +96,15 @@ class Quantising(OfImages):
 
     @torch.no_grad()
     def _take(self, codes: Tensor, draw: torch.Generator) -> None:
-        """The codebook's entries become codes (n, channels, rows, columns) of places that are drawn."""
+        """The codebook's entries become codes (n, channels, rows, columns) of places that are drawn.
+
+        Of several processes all take the first one's: each has other codes, and gradients alone are shared.
+        """
         places, entries = codes.movedim(1, -1).flatten(0, -2), latent.codebook(self.network)
         chosen = torch.randint(len(places), (len(entries),), generator=draw)
         entries.copy_(places[chosen.to(places.device)])
+        if distributed.is_initialized():
+            distributed.broadcast(entries, 0)
 
     def _weight(self, content: Tensor, fooled: Tensor) -> Tensor:
         """How much longer the content's gradient is at the last layer than the discriminator's; 1 where no gradient is wanted."""

@@ -24,13 +24,12 @@ class Subject:
         name: of the person, whose images are all on one side of a split.
         key: of the image.
         grid: canonical, of the whole image.
-        upper: the image's 99.9th percentile, by which patches are divided.
+        upper: the 99.9th percentile of what ``read`` gives, by which patches are divided.
         occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
         tissues: by axis of the slices, as bright as they are on them (``Forward.on_slices``); for operators that need them.
-        read: gives the voxels in a box as float32.
+        read: gives the voxels in a box as float32, the air 0, as networks are shown scans (``core.models.scaling.background``).
         covariates: of the person, by the columns of participants.tsv; those that are known.
         noise: standard deviation of the image's own noise, in its unit.
-        lower: the intensity of its air, which is 0 of magnitudes (``core.models.scaling.background``).
     """
 
     name: str
@@ -42,25 +41,22 @@ class Subject:
     read: Callable[[Box], Array]
     covariates: Mapping[str, float | str] = field(default_factory=dict)
     noise: float = 0.0
-    lower: float = 0.0
 
     def scaled(self, image: Array) -> Array:
-        """The image, or a crop of it, whose air is 0 and whose 99.9th percentile is 1; float32."""
-        scale = np.float32(1 / max(self.upper - self.lower, 1e-6))
-        return np.asarray((image - np.float32(self.lower) if self.lower else image) * scale, np.float32)
+        """The image, or a crop of it, whose 99.9th percentile is 1; float32."""
+        return np.asarray(image * np.float32(1 / max(self.upper, 1e-6)), np.float32)
 
 
-def occupancy(read: Callable[[Box], Array], grid: Grid, lower: float = 0.0) -> Array:
-    """Share of voxels above the air in cells of ``CELL`` voxels, slab by slab.
+def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:
+    """Share of voxels above the air, which is 0, in cells of ``CELL`` voxels, slab by slab.
 
     Args:
         read: gives the voxels in a box.
         grid: of the image.
-        lower: the intensity of its air.
     """
     shares = []
     for z in range(0, grid.shape[2], CELL):
-        slab = read(Box((0, 0, z), (grid.shape[0], grid.shape[1], min(z + CELL, grid.shape[2])))) > lower
+        slab = read(Box((0, 0, z), (grid.shape[0], grid.shape[1], min(z + CELL, grid.shape[2])))) > 0
         cells = np.add.reduceat(np.add.reduceat(slab.mean(2), range(0, grid.shape[0], CELL), 0), range(0, grid.shape[1], CELL), 1)
         shares.append(cells / CELL**2)
     return np.stack(shares, 2).astype(np.float32)

@@ -34,15 +34,6 @@ def ball(radius=0.7) -> np.ndarray:
     return (inside * texture).astype(np.float32)
 
 
-def test_a_subject_whose_air_is_below_zero_is_occupied_and_scaled_as_its_magnitudes_are():
-    image = ball()
-    plain, shifted = replace(subject(image), upper=200.0), image / 50 - 1
-    below = replace(subject(shifted), upper=3.0, lower=-1.0)
-    read = lambda box: shifted[box.slices]  # noqa: E731
-    np.testing.assert_array_equal(occupancy(read, below.grid, -1.0), plain.occupied)
-    np.testing.assert_allclose(below.scaled(shifted), plain.scaled(image), atol=1e-5)
-
-
 def test_low_field_noise_is_told_by_the_tissues_on_slices_along_the_axis_that_is_drawn():
     sharp, bright = (
         Tissues((20.0, mean - 20, mean), (5.0, 5.0, 5.0), (0.3, 0.3, 0.4), mean - 20, mean) for mean in (80.0, 800.0)

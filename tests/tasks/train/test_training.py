@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
+from core.geometry.grid import Box, Grid
 from core.io import files
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
@@ -22,13 +23,17 @@ from core.models.card import read_card, write_card
 from core.models.check import RECORDED
 from core.models.domain import read_domain
 from core.networks.preset import Preset
+from core.settings.degradation import Degradation
 from core.settings.train import Split, Training, TrainSettings
+from core.stats import scan_stats
 from core.training.batch import Batch
 from core.training.data.cached import Cached
+from core.training.data.pairs import draw_pair
 from core.training.data.split import split_subjects
 from core.training.objectives.base import Objective
 from core.training.objectives.regression import Regression
 from core.training.recipe import Context, Draw, Recipe, Stage, Trained, pairs
+from tasks.restore.work import write_image
 from tasks.tracking.database import make_database
 from tasks.train import card, intake, run_log, training
 from tasks.train.intake import Place
@@ -49,6 +54,25 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
             head = np.pad(np.random.default_rng(n).gamma(4, 20, (60, 60, 60)), 4).astype(np.float32)
             nib.save(nib.Nifti1Image(head, np.eye(4)), path)
     return root
+
+
+@pytest.mark.parametrize("operator", ["slice-profile", "k-space", "low-field"])
+def test_a_scan_whose_air_is_below_zero_is_learned_from_as_its_magnitudes_are(operator: str, tmp_path: Path) -> None:
+    """As z-scores are: networks are shown them shifted, too."""
+    where = (np.stack(np.meshgrid(*(np.linspace(-1, 1, 48),) * 3, indexing="ij")) ** 2).sum(0)
+    head = np.where(where < 0.6, 80 + 40 * np.cos(9 * where) + np.random.default_rng(0).normal(0, 2, where.shape), 0)
+    place, how, grid = Place(str(tmp_path)), Degradation.model_validate({"operator": operator}), Grid((48, 48, 48), np.eye(4))
+    subjects = []
+    for key, image in {"plain": head, "shifted": head / 50 - 1}.items():
+        attrs = {"stats": asdict(scan_stats(image.astype(np.float32)))}
+        write_image(place.store, f"{key}/measured", image.astype(np.float32), grid, attrs, key)
+        subjects.append(training.subject(place, "01", key, how, {}))
+    plain, shifted = subjects
+    np.testing.assert_array_equal(shifted.occupied, plain.occupied)
+    wanted, got = (draw_pair(each, how.forward, 16, np.random.default_rng(1), axis=2) for each in (plain, shifted))
+    np.testing.assert_allclose(got.truth, wanted.truth, atol=1e-5)
+    np.testing.assert_allclose(got.input, wanted.input, atol=2e-3)
+    np.testing.assert_allclose(shifted.scaled(shifted.read(Box.whole(grid.shape))), plain.scaled(head), atol=1e-5)
 
 
 @pytest.fixture(scope="module")

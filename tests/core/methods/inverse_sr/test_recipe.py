@@ -77,12 +77,6 @@ def test_a_scan_that_lies_elsewhere_is_brought_onto_the_window() -> None:
     assert there.min() >= 0
 
 
-def test_a_scan_whose_air_is_below_zero_is_brought_as_its_magnitudes_are() -> None:
-    plain, window = person("a", moved=6.0), Grid((40, 48, 40), atlas()[1].affine)
-    shifted = replace(plain, read=lambda box: plain.read(box) / 50 - 2, upper=255 / 50 - 2, lower=-2.0)
-    np.testing.assert_allclose(windows.brought(shifted, window), windows.brought(plain, window), atol=2e-3)
-
-
 def test_a_coarser_window_shows_a_scan_without_aliases() -> None:
     fine = Grid((64, 64, 64), np.eye(4))
     ripples = np.tile(np.array([1.0, 0.0], np.float32), 32)[:, None, None] * np.ones((64, 64, 64), np.float32)
@@ -170,12 +164,13 @@ def test_lpips_takes_the_place_of_gradients_where_it_is_at_hand(monkeypatch: pyt
 
         def forward(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
             seen.append(tuple(image.shape))
+            assert image.is_meta or all(0 <= each.min() <= each.max() <= 1 for each in (image, truth))  # else LPIPS refuses
             return (image - truth).abs().mean()
 
     monkeypatch.setattr(perceptual, "vgg", Network)
     name, weight, distance = objectives.perceptual()
     assert (name, weight) == ("LPIPS of slices", 0.002)
-    assert distance(torch.ones(1, 1, 8, 12, 16), torch.zeros(1, 1, 8, 12, 16)) == 1
+    assert distance(torch.full((1, 1, 8, 12, 16), 1.2), torch.full((1, 1, 8, 12, 16), -0.1)) == 1
     assert seen == [(2, 3, 12, 16), (3, 3, 8, 16), (4, 3, 8, 12)]
     distance(*(torch.ones(1, 1, 8, 8, 8, device="meta") for _ in range(2)))
     assert moved == ["cpu", "meta"]

@@ -68,13 +68,6 @@ def test_the_same_number_gives_the_same_example(example) -> None:
     assert first[3].truth.shape == (1, 32, 32)
 
 
-def test_a_scan_whose_air_is_below_zero_gives_the_examples_of_its_magnitudes() -> None:
-    plain = person("00")
-    shifted = replace(plain, read=lambda box: plain.read(box) / 50 - 1, upper=1.0, lower=-1.0)
-    wanted, got = (Slices(replace(draw(), subjects=[each]), examples.alone)[3].truth for each in (plain, shifted))
-    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
-
-
 def test_the_middle_slice_lies_between_its_neighbours() -> None:
     for index in range(12):
         example = Slices(draw(), examples.between)[index]
@@ -197,6 +190,21 @@ def test_the_codebook_takes_part_after_the_plain_steps_and_then_holds_codes(tmp_
     assert entries.grad is not None
     places = latent.encode(objective.network, batch.truth).movedim(1, -1).reshape(-1, 3)
     assert torch.cdist(entries.detach(), places.detach()).min(1).values.max() < 1e-3
+
+
+def test_processes_that_train_together_take_the_first_ones_codes_for_their_codebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = recipe.LATENT_ZOOM.stages[0].begin(context("latent-zoom", tmp_path, AUTOENCODER, {}))
+    assert isinstance(objective, Quantising)
+    objective.plain = 1
+    entries = latent.codebook(objective.network)
+    of_the_first = torch.full_like(entries, 0.25)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.broadcast", lambda tensor, source: tensor.copy_(of_the_first + source))
+    image = Slices(draw(), examples.alone)[0].truth[None]
+    objective.loss("network", Batch(image, image), torch.Generator(), 1)
+    assert torch.equal(entries.detach(), of_the_first)
 
 
 class _Velocity(nn.Module):
