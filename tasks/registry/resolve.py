@@ -57,8 +57,9 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: model-name.
     """
-    if not URI.fullmatch(f"models:/{name}/1"):
-        raise UsageError("model-name", "a name of letters, digits, '.', '_', '-' and blanks", repr(name), "choose another")
+    if not URI.fullmatch(f"models:/{name}/1") or not name.strip() or name == "." or name.startswith(".."):
+        wanted = "a name of letters, digits, '.', '_', '-' and blanks, not of blanks alone and no path such as '..'"
+        raise UsageError("model-name", wanted, repr(name), "choose another")
 
 
 def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> Resolved:

@@ -140,3 +140,12 @@ def test_a_config_without_its_weights(uri: str, model: Callable[[float], str], t
     assert json.loads((folder / bundles.CONFIG).read_text())["network"] == "UNet"
     with pytest.raises(WeightsError, match="weights-missing"):
         resolve(str(folder), uri, tmp_path)
+
+
+@pytest.mark.parametrize("name", [" ", ".", "..", "..old", "a/b", "it's", ""])
+def test_a_name_that_mlflow_would_not_take_is_refused_before_anything_is_sent(
+    name: str, uri: str, model: Callable[[float], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_upload", None)
+    with pytest.raises(UsageError, match=r"model-name: expected a name of letters.* but got .*Choose another"):
+        register(model(1.0), name, uri)
