@@ -273,20 +273,24 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
     )
 
 
-def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
-    """Keep the model that the training is to begin with, unless it has seen the persons who validate, or those of the test.
+def begin(learning: Learning, before: str | None, cohort: Cohort) -> None:
+    """Note what is trained, and keep the model that it begins with; a training that is refused is not noted.
 
     Args:
         learning: what to train.
-        folder: of the model.
+        before: folder of the model to begin with; None: there is none.
         cohort: that is trained on.
 
     Raises:
-        UsageError: pretrained-saw.
+        UsageError: pretrained-saw, of a model that has seen the persons who validate, or those of the test; other-training.
         WeightsError: weights that are not what its config says.
     """
-    pretrained.check_unseen(folder, cohort.prints_of([*learning.split["validation"], *learning.split["test"]]))
-    pretrained.keep(folder, Place(learning.uri).pretrained)
+    place, split = Place(learning.uri), learning.split
+    if before:
+        pretrained.check_unseen(before, cohort.prints_of([*split["validation"], *split["test"]]))
+    remember(place, learning.settings, split, cohort)
+    if before:
+        pretrained.keep(before, place.pretrained)
 
 
 def learn(learning: Learning, tell: Tell = nobody) -> None:
