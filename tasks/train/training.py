@@ -16,6 +16,7 @@ from core.io.participants import amiss, people
 from core.methods import registry
 from core.models.domain import write_domain
 from core.models.scaling import background
+from core.models.tested import evaluated
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
@@ -369,11 +370,12 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     place = Place(learning.uri)
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
-    write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
     sizes = {
         stage.role: stage.fitted(learning.presets[stage.role], measured_by(learning, stage)) for stage in learning.recipe.stages
     }
-    learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
+    with evaluated(place.model):
+        write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
+        learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     digests = pretrained.learned_from([cohort.prints[key] for key in seen], learning.before)
     files.write_json(place.model_split, split | digests)

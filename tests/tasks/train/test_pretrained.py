@@ -15,7 +15,10 @@ from core.errors import UsageError, WeightsError
 from core.io import files
 from core.methods import registry
 from core.models.bundle import read_bundle, read_part
+from core.models.calibration import Stretch, note_stretches, read_calibration
 from core.models.card import read_card
+from core.models.domain import GainCell, read_domain
+from core.models.tested import note_tested
 from core.settings.train import Split, TrainSettings
 from tasks.evaluate.cases import trained_of
 from tasks.train import intake, pretrained, training
@@ -169,3 +172,22 @@ def test_a_folder_knows_that_its_training_began_with_a_model(cohort, tmp_path, u
     shutil.rmtree(tmp_path)
     training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     assert "pretrained" not in json.loads(Path(place.settings).read_text())["settings"]
+
+
+def test_what_evaluations_found_stays_while_the_weights_do_and_goes_with_them(cohort, tmp_path, uri):
+    """The same command again writes the same model; a training that goes on another."""
+    work, taken = learning(cohort, tmp_path, uri)
+    training.learn(work)
+    training.finished(work, taken)
+    folder, cell = str(tmp_path / "model"), GainCell(contrast="T1w", factor=4, gap=0, gain=1, least=0.5, persons=5)
+    note_tested(folder, (cell,))
+    note_stretches(folder, [Stretch(spacing=4, stretch=1.5, persons=5)])
+    training.finished(work, taken)
+    assert read_domain(folder).tested == (cell,)
+    assert read_card(folder).figures[-1].on == cell.scans()
+    assert read_calibration(folder).stretches
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace('"residual": true', '"residual": false'))  # as if other weights stood there
+    training.finished(work, taken)
+    assert read_domain(folder).tested is None
+    assert not read_calibration(folder).stretches
