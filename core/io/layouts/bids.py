@@ -180,7 +180,9 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
 
 def _candidate(path: str, entities: Entities) -> Candidate:
     """What a selection goes by, of an image; one without a suffix is refused, and has no other name."""
-    return candidate(path, entities, names=(*([key_of(derivative_stem(entities))] if "suffix" in entities else []), group_of(entities)))
+    return candidate(
+        path, entities, names=(*([key_of(derivative_stem(entities))] if "suffix" in entities else []), group_of(entities))
+    )
 
 
 def _take(root: str, image: Image | Trouble, entities: Entities, sidecars: _Sidecars, discovery: Discovery) -> None:
