@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from cli.helpers.console import OK, calm, say
 from core.errors import UsageError
+from infra.quiet import ServiceError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -29,18 +32,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--cohort", action="append", default=[], metavar="NAME=INPUT=OUT", help=f"such as {EXAMPLE}")
     when.add_argument("--cron", default="0 2 * * *", help="when cohorts are looked through; '' for never (default: %(default)s)")
     when.add_argument("--timezone", help="of the cron line (default: this machine's)")
-    when.add_argument("--poll", type=int, default=0, metavar="MINUTES", help="between quick looks for new objects; 0: none")
-    when.add_argument("--quiet-seconds", type=int, default=30, help="that arrivals are gathered for (default: %(default)s)")
+    when.add_argument(
+        "--poll", type=at_least(0), default=0, metavar="MINUTES", help="between quick looks for new objects; 0: none"
+    )
+    gathered = "that arrivals are gathered for (default: %(default)s)"
+    when.add_argument("--quiet-seconds", type=at_least(1), default=30, help=gathered)
     notifications = parser.add_argument_group("notifications")
     notifications.add_argument("--notify", action="append", default=[], metavar="KIND=WHERE", help=NOTIFY)
     notifications.add_argument(
-        "--late", type=int, default=15, metavar="MINUTES", help="a run may wait for a worker (default: %(default)s)"
+        "--late", type=at_least(1), default=15, metavar="MINUTES", help="a run may wait for a worker (default: %(default)s)"
     )
     where = parser.add_argument_group("workers")
     where.add_argument("--pool", help="work pool (default: the group's, else isovox)")
     where.add_argument("--directory", help="in which runs stand on the worker's machine (default: STATE_DIR/work)")
-    where.add_argument("--heartbeat", type=int, default=60, help="seconds between signs of life of a run (default: %(default)s)")
+    signs = "seconds between signs of life of a run (default: %(default)s)"
+    where.add_argument("--heartbeat", type=at_least(1), default=60, help=signs)
     add_settings(parser, how_model(), ())
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Reads a whole number that is not smaller."""
+
+    def read(word: str) -> int:
+        try:
+            number = int(word)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of {least} or more, but got {word!r}")
+        return number
+
+    return read
+
+
+@contextmanager
+def server() -> Iterator[SyncPrefectClient]:
+    """The group's Prefect server; call it once prefect may be imported.
+
+    Raises:
+        ServiceError: it cannot be reached, or does not take the password.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+
+    wanted = f"a Prefect server at {os.environ['PREFECT_API_URL']}"
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        remedy = "start it (isovox up), or correct PREFECT_API_URL"
+        raise ServiceError("server-gone", wanted, str(error) or type(error).__name__, remedy) from error
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in {401, 403}:
+            raise
+        remedy = "take the password of the file that isovox up names, as PREFECT_API_AUTH_STRING"
+        raise ServiceError(
+            "server-forbidden", f"{wanted} that takes the password", error.response.reason_phrase, remedy
+        ) from error
 
 
 def enter_group(state_dir: Path | None) -> None:
@@ -64,8 +112,6 @@ def execute(options: argparse.Namespace) -> int:
     from flows.runs.group import of_group
 
     enter_group(options.state_dir)  # before prefect is imported
-    from prefect.client.orchestration import get_client
-
     from deployments.notifications import block_of
     from deployments.register import schedules_of
 
@@ -75,7 +121,7 @@ def execute(options: argparse.Namespace) -> int:
     schedule = Schedule(options.cron, options.timezone or local_timezone(), options.poll)
     schedules_of(schedule)  # what is wrong is told before anything is made
     blocks = [block_of(words) for words in options.notify]
-    with get_client(sync_client=True) as client:
+    with server() as client:
         place = _place(options)
         _flows(client, place, group)
         _cohorts(client, cohorts, place, schedule, options.quiet_seconds)

@@ -271,13 +271,13 @@ ACTIONS: dict[str, tuple[str, dict[str, dict[str, Any]], Callable[[argparse.Name
         check,
     ),
     "tested": (
-        "write what isovox evaluate domain found into a model's card and domain; its weights and digest stay",
+        "write what isovox evaluate domain found into a model's card and domain; import brings it into the registry",
         {"folder": {"help": "of the model"}, "cells": {"help": "the evaluation's domain.json"}}
         | {"--method": {"help": "of several in it, the one that this is the model of"}},
         tested,
     ),
     "calibrated": (
-        "write what isovox evaluate any-scan found of a model's uncertainty beside it; its weights and digest stay",
+        "write what isovox evaluate any-scan found of a model's uncertainty beside it; import brings it into the registry",
         {"folder": {"help": "of the model"}, "stretches": {"help": "the evaluation's calibration.json"}}
         | {"--method": {"help": "of several in it, the one that this is the model of"}},
         calibrated,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cli.deploy import enter_group
+from cli.deploy import enter_group, server
 from cli.helpers.console import OK, say
 from core.errors import UsageError
 
@@ -19,12 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Say that objects of a cohort have arrived: a run starts soon after."""
     enter_group(options.state_dir)
-    from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
     from deployments.automations import arrived
 
-    with get_client(sync_client=True) as client:
+    with server() as client:
         try:
             client.read_deployment_by_name(f"reprocess-cohort/{options.cohort}")
         except ObjectNotFound as error:

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, create_model
 
 from core.errors import UsageError
-from core.io import files
+from core.io import claim, files
+from core.io.scans import TABLES
 from core.settings.base import refused
 from core.settings.run import RunSettings
 
@@ -65,7 +66,8 @@ def cohort_of(said: str, how: Mapping[str, Any]) -> Cohort:
         how: settings of its runs.
 
     Raises:
-        UsageError: not of this form, an input that is not there, or settings that cannot be.
+        UsageError: not of this form, an input that is not there, an output that is the input or lies in it, or settings that
+            cannot be.
     """
     parts = said.split("=")
     if len(parts) != 3 or not all(parts):
@@ -76,13 +78,24 @@ def cohort_of(said: str, how: Mapping[str, Any]) -> Cohort:
     source, out = _absolute(source), _absolute(out)
     if not files.exists(source):
         raise UsageError("input-missing", f"the input of cohort {name}", f"nothing at {source}", "check the path")
-    settings = {**how, "input": source, "out": out}
+    claim.check_apart(out, [source])
+    settings = {**_from_here(how), "input": source, "out": out}
     try:
         RunSettings.model_validate(settings)
     except ValidationError as error:
         wanted, got = refused(error)
         raise UsageError("settings", f"of cohort {name} {wanted}", got, "correct it") from error
     return Cohort(name, settings)
+
+
+def _from_here(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose files and folders are named from the root: a worker stands elsewhere than who deploys."""
+    places = {name: _absolute(how[name]) for name in ("reference", "model") if how.get(name) and "models:" not in how[name][:7]}
+    selection = how.get("selection") or {}
+    if words := selection.get("exclude"):
+        tables = [_absolute(word) if word.lower().endswith(TABLES) else word for word in words]
+        places["selection"] = {**selection, "exclude": tables}
+    return {**how, **places}
 
 
 def _absolute(place: str) -> str:

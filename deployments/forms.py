@@ -19,6 +19,8 @@ from core.methods import registry
 PLACES = ("input", "out", "cohort", "reference", "labels", "new")  # settings that name a file or a folder
 ABSOLUTE = r"^(/|s3://[^/])"
 SAID = "an absolute path or s3://…"
+MODELS = ("model", "pretrained", "weights")  # settings that name a model: a folder, or what the registry has
+KNOWN = r"^(/|s3://[^/]|models:/)"
 KINDS = {"string": "text", "number": "a number", "integer": "a whole number", "boolean": "yes or no", "null": "not said"}
 
 Schema = dict[str, Any]
@@ -43,6 +45,8 @@ def form_of(flow: Flow[..., Any]) -> Schema:
                     choice["title"] = KINDS[choice["type"]]
             if name in PLACES:
                 _place(field)
+            elif name in MODELS:
+                _place(field, KNOWN)
     return schema
 
 
@@ -137,14 +141,16 @@ def _choose_or_not(field: Schema) -> None:
         texts[0]["enum"] = field.pop("enum")
 
 
-def _place(field: Schema) -> None:
+def _place(field: Schema, pattern: str = ABSOLUTE) -> None:
     """A text that names a place must be absolute."""
     for part in (field, *field.get("anyOf", ())):
         if part.get("type") == "string":
-            part["pattern"] = ABSOLUTE
+            part["pattern"] = pattern
     description = field.get("description", "").rstrip(".")
     field["description"] = (
-        description.replace("local or s3://", SAID) if "local or s3://" in description else f"{description}; {SAID}"
+        description.replace("local or s3://", SAID)
+        if "local or s3://" in description
+        else f"{description}; {SAID if pattern == ABSOLUTE else f'a folder by {SAID}'}"
     )
 
 

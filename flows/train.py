@@ -80,10 +80,8 @@ def train_network(settings: TrainSettings) -> Outcome:
         split = intake.divided(cohort, settings)
         if rough := thick(place.store, [key for name in split["train"] for key in cohort.people[name]]):
             note(rough)
-        training.remember(place, settings, split, cohort)
         learning = training.Learning(settings, place.uri, cohort.people, split, tracking_uri(settings.tracking_uri))
-        if before:
-            training.begin_with(learning, before, cohort)
+        training.begin(learning, before, cohort)
         waiting("opening the training's records in MLflow")
         with _told(learning) as log:
             tell_addresses(note, log.page)

@@ -96,19 +96,22 @@ class Candidate:
     Attributes:
         path: relative to the input.
         said: labels by entity, without prefixes; of a person several where the folder and the name disagree.
+        names: what plans, pages and tables of ratings call it, alone and fused with others of its person.
     """
 
     path: str
     said: dict[str, set[str]]
+    names: tuple[str, ...] = ()
 
 
-def candidate(path: str, entities: Entities, stem: str = "") -> Candidate:
+def candidate(path: str, entities: Entities, stem: str = "", names: tuple[str, ...] = ()) -> Candidate:
     """What a selection goes by.
 
     Args:
         path: relative to the input.
         entities: of the name, or of a line in a table.
         stem: path of the restored image in the output, of a scan whose own name is not BIDS: its person and contrast count too.
+        names: of the scan in plans and pages.
     """
     labels = {name: {value} for name, value in entities.items()}
     top = path.partition("/")[0]
@@ -117,7 +120,7 @@ def candidate(path: str, entities: Entities, stem: str = "") -> Candidate:
     if stem:
         labels.setdefault("sub", set()).add(stem.partition("/")[0].removeprefix("sub-"))
         labels.setdefault("suffix", set()).add(stem.rpartition("_")[2])
-    return Candidate(path, labels)
+    return Candidate(path, labels, tuple(filter(None, names)))
 
 
 def is_asked(suffix: str | None, selection: Selection) -> bool:
@@ -235,14 +238,14 @@ def patterns_of(words: Iterable[str]) -> list[str]:
 
 
 def is_excluded(scan: Candidate, patterns: Iterable[str]) -> bool:
-    """Whether a pattern names an image: a path, its beginning, a pattern of one (``*_T2w*``), or an entity (``run-02``)."""
+    """Whether a pattern names an image: a path, its beginning, a pattern of one (``*_T2w*``), an entity (``run-02``), its key."""
     for pattern in patterns:
         entity, dash, value = pattern.partition("-")
         if dash and value in scan.said.get(entity, ()):
             return True
         plain = pattern.rstrip("/").removeprefix("./")
         name = scan.path.rpartition("/")[2]
-        if without_extension(name) == plain:
+        if without_extension(name) == plain or plain in scan.names:
             return True
         if (
             scan.path == plain

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 from core.errors import UsageError, WeightsError
 from core.io import files
+from core.models import calibration
+from core.models.bundle import read_bundle
 from core.models.card import Figure, read_card, write_card
 from core.models.domain import GainCell, read_domain, write_domain
 
@@ -51,3 +56,20 @@ def note_tested(folder: str, cells: tuple[GainCell, ...]) -> None:
     ]
     write_card(folder, card.model_copy(update={"figures": tuple(figures)}))
     write_domain(folder, read_domain(folder).model_copy(update={"tested": cells}))
+
+
+@contextmanager
+def evaluated(folder: str) -> Iterator[None]:
+    """While a training writes its model once more: what evaluations found of it stays where its weights do, and goes with them.
+
+    Args:
+        folder: of the model, or where one will be.
+    """
+    before, cells = "", None
+    with suppress(WeightsError):  # there is none yet, or it is damaged and made anew
+        before, cells = read_bundle(folder).digest, read_domain(folder).tested
+    yield
+    if read_bundle(folder).digest != before:
+        files.remove(files.join(folder, calibration.FILE))
+    elif cells:
+        note_tested(folder, cells)

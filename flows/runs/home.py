@@ -14,7 +14,15 @@ __all__ = ["home", "tracking_uri", "training_folder"]
 
 
 def training_folder(settings: TrainSettings) -> str:
-    """The folder of a training: the wanted one, else one by its name in isovox's own folder."""
+    """The folder of a training: the wanted one, else one by its name in isovox's own folder.
+
+    Raises:
+        UsageError: a name that no model can have, which would be refused once all is trained.
+    """
+    from tasks.registry.resolve import check_name
+
+    if settings.name:
+        check_name(settings.name)
     how = settings.degradation
     name = f"{settings.name or settings.recipe}-{settings.preset}-{how.operator}-{how.factor}"
     return settings.out or str(home() / "training" / name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from core.digest import digest_of
 from core.errors import UsageError, WeightsError
 from core.harmonize import model as harmonizers
 from core.io import files
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "isovox models"
 SHA256, DIGEST = "isovox.sha256", "isovox.digest"
+BESIDE = "isovox.beside"  # tag of a version whose domain, calibration or card was renewed: their digest
 URI = re.compile(r"models:/(?P<name>[\w .-]+)(@(?P<alias>[\w.-]+)|/(?P<version>\d+))")
 Spec = Bundle | harmonizers.Harmonizer
 
@@ -57,12 +59,16 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: model-name.
     """
-    if not URI.fullmatch(f"models:/{name}/1"):
-        raise UsageError("model-name", "a name of letters, digits, '.', '_', '-' and blanks", repr(name), "choose another")
+    if not URI.fullmatch(f"models:/{name}/1") or not name.strip() or name == "." or name.startswith(".."):
+        wanted = "a name of letters, digits, '.', '_', '-' and blanks, not of blanks alone and no path such as '..'"
+        raise UsageError("model-name", wanted, repr(name), "choose another")
 
 
 def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> Resolved:
     """Put a model into the registry; the same model under the same name is the same version.
+
+    What lies beside the weights (domain, calibration, card) is brought up to date in it: the digest does not hold it, and
+    ``isovox models tested`` and ``calibrated`` write it into a model that was registered before.
 
     Its files are uploaded and read back before the version is made: a version whose files are not whole does not exist.
 
@@ -80,7 +86,11 @@ def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> R
 
     check_name(name)
     client, spec = MlflowClient(tracking_uri=uri), _checked(folder)
-    version = known(client, name, spec.digest) or _upload(client, uri, folder, name)
+    version = known(client, name, spec.digest)
+    if version is None:
+        version = _upload(client, uri, folder, name)
+    elif isinstance(spec, Bundle):
+        _renew(client, uri, folder, version)
     if alias:
         client.set_registered_model_alias(name, alias, version.version)
     return Resolved(folder, name, str(version.version), spec.sha256, spec.digest)
@@ -158,6 +168,29 @@ def _upload(client: MlflowClient, uri: str, folder: str, name: str) -> ModelVers
     return client.create_model_version(name, source, run.info.run_id, {SHA256: spec.sha256, DIGEST: spec.digest})
 
 
+def _renew(client: MlflowClient, uri: str, folder: str, version: ModelVersion) -> None:
+    """Send what lies beside a known model's weights here and is other there; a tag tells caches of it."""
+    weighty = {bundles.CONFIG, *(part.file for part in bundles.read_bundle(folder).parts.values())}
+    beside = {name: files.read_bytes(files.join(folder, name)) for name in files_of(folder) if name not in weighty}
+    if not version.run_id or all(_there(f"{version.source}/{name}", uri) == content for name, content in beside.items()):
+        return
+    with tempfile.TemporaryDirectory() as there:
+        for name, content in beside.items():
+            Path(there, name).write_bytes(content)
+        client.log_artifacts(version.run_id, there, "model")
+    said = digest_of({name: content.hex() for name, content in beside.items()})
+    client.set_model_version_tag(version.name, str(version.version), BESIDE, said)
+
+
+def _there(source: str, uri: str) -> bytes | None:
+    """A small file of the registry; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as scratch, suppress(MlflowException, OSError):
+        return Path(_download(source, uri, scratch)).read_bytes()
+    return None
+
+
 def _send(client: MlflowClient, uri: str, folder: str, run_id: str) -> Spec:
     """Copy the model's files to the run and read them back."""
     with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as back:
@@ -203,7 +236,8 @@ def folder_of(version: ModelVersion, cache: Path) -> Path:
     source = urlsplit(str(version.source))
     if source.scheme in {"", "file"}:
         return Path(unquote(source.path))
-    return cache / version.tags.get(DIGEST, f"{version.name}-{version.version}")
+    renewed = f"-{version.tags[BESIDE][:12]}" if BESIDE in version.tags else ""
+    return cache / (version.tags.get(DIGEST, f"{version.name}-{version.version}") + renewed)
 
 
 def _fetch(version: ModelVersion, uri: str, cache: Path) -> Path:

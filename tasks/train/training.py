@@ -18,6 +18,7 @@ from core.io.participants import amiss, people
 from core.methods import registry
 from core.models.domain import write_domain
 from core.models.scaling import background
+from core.models.tested import evaluated
 from core.settings.degradation import Degradation
 from core.settings.train import TrainSettings
 from core.stats import ScanStats
@@ -282,20 +283,24 @@ def trainer_of(learning: Learning, stage: Stage) -> Trainer:
     )
 
 
-def begin_with(learning: Learning, folder: str, cohort: Cohort) -> None:
-    """Keep the model that the training is to begin with, unless it has seen the persons who validate, or those of the test.
+def begin(learning: Learning, before: str | None, cohort: Cohort) -> None:
+    """Note what is trained, and keep the model that it begins with; a training that is refused is not noted.
 
     Args:
         learning: what to train.
-        folder: of the model.
+        before: folder of the model to begin with; None: there is none.
         cohort: that is trained on.
 
     Raises:
-        UsageError: pretrained-saw.
+        UsageError: pretrained-saw, of a model that has seen the persons who validate, or those of the test; other-training.
         WeightsError: weights that are not what its config says.
     """
-    pretrained.check_unseen(folder, cohort.prints_of([*learning.split["validation"], *learning.split["test"]]))
-    pretrained.keep(folder, Place(learning.uri).pretrained)
+    place, split = Place(learning.uri), learning.split
+    if before:
+        pretrained.check_unseen(before, cohort.prints_of([*split["validation"], *split["test"]]))
+    remember(place, learning.settings, split, cohort)
+    if before:
+        pretrained.keep(before, place.pretrained)
 
 
 def learn(learning: Learning, tell: Tell = nobody) -> None:
@@ -374,11 +379,12 @@ def finished(learning: Learning, cohort: Cohort) -> Learned:
     place = Place(learning.uri)
     seen = [key for name in learning.split["train"] for key in cohort.people[name]]
     forward = learning.settings.degradation.forward if learning.recipe.degrades else None
-    write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
     sizes = {
         stage.role: stage.fitted(learning.presets[stage.role], measured_by(learning, stage)) for stage in learning.recipe.stages
     }
-    learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
+    with evaluated(place.model):
+        write_domain(place.model, domain_of(place.store, seen, len(learning.split["train"]), forward, learning.recipe.drawn))
+        learning.recipe.write(place.model, Trained(sizes, weights, text, _measured(learning)))
     split = {"people": learning.split, "cohort": files.name_of(learning.settings.cohort)}
     digests = pretrained.learned_from([cohort.prints[key] for key in seen], learning.before)
     files.write_json(place.model_split, split | digests)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from pathlib import Path
 
+import httpx
 import pytest
 
+from cli.deploy import server
+from cli.main import main
 from core.errors import UsageError
 from deployments.automations import MISSED, arrivals, crashed, notices
 from deployments.cohorts import Schedule, cohort_of, local_timezone, merged
 from deployments.notifications import block_of
 from deployments.register import schedules_of
 from flows.runs.group import of_group
+from infra.quiet import ServiceError
 from tests.deployments.cohorts import phantoms
+
+
+def answered(status: int) -> httpx.HTTPStatusError:
+    """What a server answered, as Prefect's client raises it."""
+    request = httpx.Request("GET", "http://x/api")
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
 
 UUID = "00000000-0000-0000-0000-000000000001"
 
@@ -41,6 +53,53 @@ def test_a_cohort_is_read_from_its_three_words(tmp_path: Path) -> None:
 def test_a_cohort_that_cannot_be_is_refused(tmp_path: Path, said: str, how: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         cohort_of(said.format(tmp_path), how)
+
+
+def test_what_a_cohort_names_is_found_from_where_a_worker_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    phantoms(tmp_path / "bids", 1)
+    monkeypatch.chdir(tmp_path)
+    chosen = {"exclude": ["ratings.tsv", "run-02"], "suffix": ["T1w"]}
+    how = {"method": "unet-3d", "model": "own", "reference": "truth", "selection": chosen}
+    settings = cohort_of("study=bids=out", how).settings
+    assert (settings["model"], settings["reference"]) == (f"{tmp_path}/own", f"{tmp_path}/truth")
+    assert settings["selection"] == {"exclude": [f"{tmp_path}/ratings.tsv", "run-02"], "suffix": ["T1w"]}
+    named = cohort_of(
+        "study=bids=out", {"method": "unet-3d", "model": "models:/unet@champion", "reference": "s3://bucket/truth"}
+    ).settings
+    assert (named["model"], named["reference"]) == ("models:/unet@champion", "s3://bucket/truth")
+
+
+def test_a_cohort_that_would_be_refused_each_night_is_refused_at_once(tmp_path: Path) -> None:
+    source = phantoms(tmp_path / "bids", 1)
+    with pytest.raises(UsageError, match="out-is-input"):
+        cohort_of(f"study={source}={source}", {})
+    with pytest.raises(UsageError, match="out-in-input"):
+        cohort_of(f"study={source}={source}/restored", {})
+
+
+@pytest.mark.parametrize("words", [["--poll", "-5"], ["--heartbeat", "0"], ["--late", "soon"], ["--quiet-seconds", "-1"]])
+def test_times_that_cannot_be_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["deploy", *words])
+    assert "expected a whole number of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (httpx.ConnectError("refused"), r"server-gone: expected a Prefect server at http://x/api, but got refused\. Start it"),
+        (answered(401), "server-forbidden: .* takes the password, but got Unauthorized"),
+    ],
+)
+def test_a_server_that_has_gone_or_takes_no_password_is_told(
+    fault: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://x/api")
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: nullcontext(None))
+    with pytest.raises(ServiceError, match=told), server():
+        raise fault
+    with pytest.raises(httpx.HTTPStatusError), server():
+        raise answered(500)
 
 
 def test_settings_of_the_group_yield_to_what_was_said() -> None:

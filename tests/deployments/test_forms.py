@@ -62,6 +62,8 @@ def test_good_values_are_taken(forms: dict[str, Any]) -> None:
     good = {"settings": RUN | {"method": "unires", "voxel_size": 0.8, "selection": {"suffix": ["T1w"]}, "reference": None}}
     validate(good, forms["reprocess-cohort"], raise_on_error=True)
     validate({"settings": {"input": "s3://bucket/study", "out": "s3://bucket/out"}}, forms["restore-scan"], raise_on_error=True)
+    for model in ("/data/model", "s3://bucket/model", "models:/network@champion", "models:/network/3", None):
+        validate({"settings": RUN | {"method": "network", "model": model}}, forms["reprocess-cohort"], raise_on_error=True)
 
 
 BAD = {
@@ -70,6 +72,7 @@ BAD = {
     "a number that is text": ({"voxel_size": "fine"}, "settings.voxel_size"),
     "a relative input": ({"input": "study"}, "settings.input"),
     "a relative reference": ({"reference": "truth"}, "settings.reference"),
+    "a relative model": ({"method": "network", "model": "own/model"}, "settings.model"),
     "an output on no storage we know": ({"out": "http://host/x"}, "settings.out"),
     "a setting that is not there": ({"voxelsize": 1}, "settings"),
     "a nested value out of range": ({"compute": {"workers": 0}}, "settings.compute.workers"),

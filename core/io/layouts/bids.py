@@ -164,7 +164,7 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
         if kind := _why_left(outcome.path, entities, selection):
             discovery.leave(outcome.files, kind)
         else:
-            meant.append((outcome, entities, candidate(outcome.path, entities)))
+            meant.append((outcome, entities, _candidate(outcome.path, entities)))
     filters = Filters(selection)
     left = filters.keep([scan for *_, scan in meant])
     discovery.ledger.filters = filters.told
@@ -176,6 +176,13 @@ def from_bids(root: str, listing: Listing, selection: Selection) -> Discovery:
             _take(root, image, entities, sidecars, discovery)
     sidecars.check_access()
     return discovery
+
+
+def _candidate(path: str, entities: Entities) -> Candidate:
+    """What a selection goes by, of an image; one without a suffix is refused, and has no other name."""
+    return candidate(
+        path, entities, names=(*([key_of(derivative_stem(entities))] if "suffix" in entities else []), group_of(entities))
+    )
 
 
 def _take(root: str, image: Image | Trouble, entities: Entities, sidecars: _Sidecars, discovery: Discovery) -> None:

@@ -15,7 +15,7 @@ from core.io.name_words import WITHIN
 from core.io.names import LABEL, NOT_SCANS, Entities, entities_of, is_other_scanners, role, without_extension
 from core.io.plain_names import Unnamed, dataset_of, stems_of
 from core.io.readers import Image, Trouble, read
-from core.io.scans import Filters, Source, candidate, is_asked, simulation
+from core.io.scans import Candidate, Filters, Source, candidate, is_asked, simulation
 from core.settings.scans import Selection
 
 
@@ -62,7 +62,7 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
     described = _described(listing)
     stems = stems_of([_unnamed(*scan, described) for scan in meant], files.name_of(root))
     filters = Filters(selection)
-    left = filters.keep([candidate(image.path or inside, entities, stems[inside]) for image, inside, entities in meant])
+    left = filters.keep([_candidate(image, inside, entities, stems[inside], root) for image, inside, entities in meant])
     discovery.ledger.filters = filters.told
     for image, inside, entities in meant:
         if (path := image.path or inside) in left:
@@ -70,6 +70,18 @@ def from_folder(root: str, listing: Listing, selection: Selection) -> Discovery:
         else:
             _take(root, image, inside, entities, stems[inside], discovery)
     return discovery
+
+
+def _candidate(image: Image | Trouble, inside: str, entities: Entities, stem: str, root: str) -> Candidate:
+    """What a selection goes by, of an image whose restored one lies at a stem."""
+    names = safe_key(inside), _group(image, entities, stem, root)
+    return candidate(image.path or inside, entities, stem, names)
+
+
+def _group(image: Image | Trouble, entities: Entities, stem: str, root: str) -> str:
+    """What scans of one person and session share; the person is told from others of that label, of other datasets."""
+    named = entities | {"sub": stem.partition("/")[0].removeprefix("sub-")} if "sub" in entities else entities
+    return group_of(named) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
 
 
 def inside_of(image: Image | Trouble, root: str) -> str:
@@ -115,8 +127,7 @@ def _take(root: str, image: Image | Trouble, inside: str, entities: Entities, st
         discovery.refuse(inside, uri, reason, image.files)
     else:
         person = stem.partition("/")[0]  # told from others of that label in other datasets, and from others of one study
-        named = entities | {"sub": person.removeprefix("sub-")} if "sub" in entities else entities
-        group = group_of(named) or safe_key(image.path.rpartition("/")[0] or files.name_of(root))
+        group = _group(image, entities, stem, root)
         evidence = (person,) if "sub" in entities else tuple(f"{uid} {person}" for uid in image.evidence)
         path = image.path or inside
         key, known, made = safe_key(inside), allowed(sidecar) | described(image.kind, sidecar), simulation(sidecar)

@@ -78,7 +78,15 @@ def _candidates(rows: Sequence[Row], folder: str) -> list[Candidate]:
         if all(map(LABEL.fullmatch, labels.values())) and not ("sub" in labels and labels.get("suffix") in SUFFIXES)
     }
     stems = stems_of(list(plain.values()), files.name_of(folder))
-    return [candidate(row["path"], labels, stems.get(name, "")) for row, labels, name in zip(rows, entities, names, strict=True)]
+    keys = [_key(labels, name) for labels, name in zip(entities, names, strict=True)]
+    lines = zip(rows, entities, names, keys, strict=True)
+    return [candidate(row["path"], said, stems.get(name, ""), (key, group_of(said) or key)) for row, said, name, key in lines]
+
+
+def _key(entities: Entities, inside: str) -> str:
+    """The key of a scan: of its person and contrast where both are stated, else of its path."""
+    stated = {"sub", "suffix"} <= set(entities)
+    return key_of(derivative_stem({"datatype": "anat"} | entities)) if stated else safe_key(inside)
 
 
 def _with_stems(
@@ -116,11 +124,11 @@ def _source(row: Row, folder: str, far: Mapping[str, str]) -> Source:
     image = readers.image_at(uri)
     sidecar = readers.metadata(image.kind, image.uris)
     if {"sub", "suffix"} <= set(entities):
-        key = key_of(derivative_stem({"datatype": "anat"} | entities))
         description = str(described(image.kind, sidecar).get(DESCRIBED, ""))
         stem = _stated_stem(Unnamed(_inside(row, folder, far), entities, description=description))
     else:
-        stem, key = "", safe_key(_inside(row, folder, far))
+        stem = ""
+    key = _key(entities, _inside(row, folder, far))
     relative = row["path"] if near else files.name_of(uri)
     reference = absolute(row["reference"], folder) if row.get("reference") else None
     evidence = (f"sub-{entities['sub']}",) if "sub" in entities else image.evidence

@@ -396,3 +396,32 @@ def test_a_key_is_safe_as_a_name_whatever_the_path(path):
     assert ".." not in key
     assert key[0].isalnum()
     assert len(key) < 130
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ("sub-01/ses-1/anat/sub-01_ses-1_acq-ax_T2w.nii.gz", "sub-01/ses-2/anat/sub-01_ses-2_T2w.nii.gz"),
+        ("p1/T2_sag.nii.gz", "p2/T2_sag.nii.gz"),
+        ("cohort.tsv", "p1/T2_sag.nii.gz", "p2/T2_sag.nii.gz"),
+        ("named.tsv", "p1/T2_sag.nii.gz", "p2/T2_sag.nii.gz"),
+    ],
+    ids=["bids", "folder", "table of paths", "table of persons"],
+)
+@pytest.mark.parametrize("by", ["key", "group"])
+def test_ratings_leave_out_the_scans_that_the_page_calls_so_whatever_the_input(tmp_path, made, by):
+    """A scan of a plain folder or a table is called otherwise than its file; one that was fused as its person and session."""
+    root = lay_out(tmp_path / "in", *made, described=made[0].startswith("sub-"))
+    if made[0].endswith(".tsv"):
+        head, lines = ("path", ["p1/T2_sag.nii.gz", "p2/T2_sag.nii.gz"])
+        if made[0] == "named.tsv":
+            head, lines = "path\tparticipant_id\tsession_id\tsuffix", [f"{each}\tA{each[1]}\t1\tT2w" for each in lines]
+        root = f"{root}/{made[0]}"
+        Path(root).write_text("\n".join([head, *lines]) + "\n")
+    scans = sources(bids.discover(root, Selection()))
+    assert len(scans) == 2
+    key, scan = next(iter(scans.items()))
+    ratings = tmp_path / "ratings.tsv"
+    ratings.write_text(f"cohort\tscan\trating\tremark\nin\t{key if by == 'key' else scan.group}\treject\tmotion\n")
+    left = sources(bids.discover(root, Selection(exclude=(str(ratings),))))
+    assert left.keys() == scans.keys() - {key}

@@ -12,6 +12,7 @@ import pytest
 from core.errors import UsageError, WeightsError
 from core.models import bundle as bundles
 from core.models import card as cards
+from core.models import domain as domains
 from core.models import weights
 from tasks.registry import resolve as registry
 from tasks.registry.resolve import register, resolve
@@ -40,6 +41,31 @@ def test_an_alias_that_moves_on_leaves_what_was_resolved(uri: str, model: Callab
 
 def test_the_same_model_is_the_same_version(uri: str, model: Callable[[float], str]) -> None:
     assert {register(model(1.0), "unet", uri).version for _ in range(3)} == {"1"}
+
+
+def test_what_was_written_beside_the_weights_since_is_in_the_registry_once_it_is_registered_again(
+    uri: str, model: Callable[[float], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As isovox models tested and calibrated write it; also where another machine has fetched the model before."""
+    from mlflow import MlflowClient
+
+    register(model(1.0), "unet", uri)
+    client, cache = MlflowClient(tracking_uri=uri), tmp_path / "cache"
+    before = registry.folder_of(version := registry._version(client, "models:/unet/1"), cache)
+    (tmp_path / "model-1.0" / domains.FILE).write_text('{"contrasts": ["T1w"]}')
+    assert register(model(1.0), "unet", uri).version == "1"
+    domain = Path(resolve("models:/unet/1", uri, cache).folder, domains.FILE)
+    assert domains.read_domain(str(domain.parent)).contrasts == ("T1w",)
+    renewed = registry._version(client, "models:/unet/1")
+    for each in (version, renewed):
+        each._source = "mlflow-artifacts:/1/abc/artifacts/model"
+    assert registry.folder_of(version, cache) != registry.folder_of(renewed, cache)
+    assert registry.folder_of(renewed, cache).name.startswith(f"{registry.folder_of(version, cache).name}-")
+    domain.write_text("{}")
+    monkeypatch.setattr(MlflowClient, "log_artifacts", lambda *_: pytest.fail("sent again"))
+    (tmp_path / "model-1.0" / domains.FILE).write_text("{}")
+    register(model(1.0), "unet", uri)
+    assert before == domain.parent
 
 
 def test_a_folder_resolves_to_itself(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
@@ -140,3 +166,12 @@ def test_a_config_without_its_weights(uri: str, model: Callable[[float], str], t
     assert json.loads((folder / bundles.CONFIG).read_text())["network"] == "UNet"
     with pytest.raises(WeightsError, match="weights-missing"):
         resolve(str(folder), uri, tmp_path)
+
+
+@pytest.mark.parametrize("name", [" ", ".", "..", "..old", "a/b", "it's", ""])
+def test_a_name_that_mlflow_would_not_take_is_refused_before_anything_is_sent(
+    name: str, uri: str, model: Callable[[float], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_upload", None)
+    with pytest.raises(UsageError, match=r"model-name: expected a name of letters.* but got .*Choose another"):
+        register(model(1.0), name, uri)

@@ -55,3 +55,16 @@ def test_the_command_refuses_it_before_anything_is_started(
     assert cli.main(words) == 2
     assert "option-idle" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["study/a", "..", " "])
+def test_a_name_that_the_registry_would_refuse_once_all_is_trained_is_refused_at_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)
+    words = ["train", "unet-3d", str(tmp_path), "--out", str(tmp_path / "out"), "--name", name]
+    assert cli.main(words) == 2
+    assert "model-name" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="model-name"):
+        train_network.fn(TrainSettings(recipe="unet-3d", cohort=str(tmp_path), out=str(tmp_path / "out"), name=name))
+    assert not (tmp_path / "out").exists()

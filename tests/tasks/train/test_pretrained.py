@@ -15,7 +15,10 @@ from core.errors import UsageError, WeightsError
 from core.io import files
 from core.methods import registry
 from core.models.bundle import read_bundle, read_part
+from core.models.calibration import Stretch, note_stretches, read_calibration
 from core.models.card import read_card
+from core.models.domain import GainCell, read_domain
+from core.models.tested import note_tested
 from core.settings.train import Split, TrainSettings
 from tasks.evaluate.cases import trained_of
 from tasks.train import intake, pretrained, training
@@ -54,7 +57,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_network_average_and_best_begin_with_the_model_s_weights(cohort, tmp_path, uri, model):
     work, taken = beginning(cohort, tmp_path, uri, model)
-    training.begin_with(work, str(model), taken)
+    training.begin(work, str(model), taken)
     trainer = training.trainer_of(work, work.recipe.stages[0])
     for network in (trainer.objective.network, trainer.average, trainer.best):
         assert same(network.state_dict(), weights_of(model))
@@ -62,7 +65,7 @@ def test_network_average_and_best_begin_with_the_model_s_weights(cohort, tmp_pat
 
 def test_a_training_that_was_stopped_goes_on_from_its_checkpoint_and_not_from_the_model(cohort, tmp_path, uri, model):
     work, taken = beginning(cohort, tmp_path, uri, model)
-    training.begin_with(work, str(model), taken)
+    training.begin(work, str(model), taken)
     training.learn(work)
     trainer = training.trainer_of(work, work.recipe.stages[0])
     assert trainer.progress.step == 4
@@ -73,16 +76,16 @@ def test_the_copy_beside_the_training_stays_when_the_name_means_another_model(co
     work, taken = beginning(cohort, tmp_path / "out", uri, model)
     moving = tmp_path / "moving"
     shutil.copytree(model, moving)
-    training.begin_with(work, str(moving), taken)
+    training.begin(work, str(moving), taken)
     (moving / "model.safetensors").write_bytes(b"")
-    training.begin_with(work, str(moving), taken)
+    training.begin(work, str(moving), taken)
     assert same(weights_of(Path(Place(work.uri).pretrained)), weights_of(model))
 
 
 def test_the_model_says_whom_the_one_before_has_seen(cohort, tmp_path, uri, model):
     work, taken = beginning(cohort, tmp_path, uri, model)
     work = replace(work, split={"train": ["03"], "validation": ["02"], "test": []})
-    training.begin_with(work, str(model), taken)
+    training.begin(work, str(model), taken)
     training.learn(work)
     training.finished(work, taken)
     made = str(tmp_path / "model")
@@ -116,8 +119,9 @@ def test_a_model_that_has_seen_who_is_held_out_is_refused(cohort, tmp_path, uri,
     work, taken = beginning(cohort, tmp_path, uri, model, Split(test=("01",) if held == "test" else ()))
     work = replace(work, split={"train": ["02"], "validation": ["03"], "test": [], held: ["01"]})
     with pytest.raises(UsageError, match=r"pretrained-saw: .* one that has seen 01 \(sub-01_T1w\)\. Hold out others"):
-        training.begin_with(work, str(model), taken)
+        training.begin(work, str(model), taken)
     assert not files.exists(Place(work.uri).pretrained)
+    assert not files.exists(Place(work.uri).settings)  # another split, as the remedy says, is no other training
 
 
 @pytest.mark.parametrize("name", ["sub-01_T1w.nii.gz", "sub-01_T1w.nii"])
@@ -132,13 +136,13 @@ def test_a_scan_that_was_packed_anew_is_known_by_its_voxels_but_not_to_a_model_o
     work, taken = beginning(packed, tmp_path / "out", uri, model, Split(test=("01",)))
     work = replace(work, split={"train": ["02"], "validation": ["03"], "test": ["01"]})
     with pytest.raises(UsageError, match=r"pretrained-saw: .* 01 \(sub-01_T1w\)"):
-        training.begin_with(work, str(model), taken)
+        training.begin(work, str(model), taken)
     before = tmp_path / "before"
     shutil.copytree(model, before)
     split = json.loads((before / "split.json").read_text())
     del split["voxels"]
     (before / "split.json").write_text(json.dumps(split))
-    training.begin_with(work, str(before), taken)
+    training.begin(work, str(before), taken)
 
 
 def test_a_scan_of_the_test_that_cannot_be_read_ends_no_training(cohort, tmp_path):
@@ -155,7 +159,7 @@ def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort
     shutil.copytree(model, broken)
     (broken / "model.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError):
-        training.begin_with(work, str(broken), taken)
+        training.begin(work, str(broken), taken)
     assert not pretrained.is_kept(Place(work.uri).pretrained)
 
 
@@ -168,3 +172,22 @@ def test_a_folder_knows_that_its_training_began_with_a_model(cohort, tmp_path, u
     shutil.rmtree(tmp_path)
     training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     assert "pretrained" not in json.loads(Path(place.settings).read_text())["settings"]
+
+
+def test_what_evaluations_found_stays_while_the_weights_do_and_goes_with_them(cohort, tmp_path, uri):
+    """The same command again writes the same model; a training that goes on another."""
+    work, taken = learning(cohort, tmp_path, uri)
+    training.learn(work)
+    training.finished(work, taken)
+    folder, cell = str(tmp_path / "model"), GainCell(contrast="T1w", factor=4, gap=0, gain=1, least=0.5, persons=5)
+    note_tested(folder, (cell,))
+    note_stretches(folder, [Stretch(spacing=4, stretch=1.5, persons=5)])
+    training.finished(work, taken)
+    assert read_domain(folder).tested == (cell,)
+    assert read_card(folder).figures[-1].on == cell.scans()
+    assert read_calibration(folder).stretches
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace('"residual": true', '"residual": false'))  # as if other weights stood there
+    training.finished(work, taken)
+    assert read_domain(folder).tested is None
+    assert not read_calibration(folder).stretches
