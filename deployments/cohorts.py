@@ -90,7 +90,9 @@ def cohort_of(said: str, how: Mapping[str, Any]) -> Cohort:
 
 def _from_here(how: Mapping[str, Any]) -> dict[str, Any]:
     """Settings whose files and folders are named from the root: a worker stands elsewhere than who deploys."""
-    places = {name: _absolute(how[name]) for name in ("reference", "model") if how.get(name) and "models:" not in how[name][:7]}
+    places: dict[str, Any] = {
+        name: _absolute(how[name]) for name in ("reference", "model") if how.get(name) and "models:" not in how[name][:7]
+    }
     selection = how.get("selection") or {}
     if words := selection.get("exclude"):
         tables = [_absolute(word) if word.lower().endswith(TABLES) else word for word in words]
