@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nibabel
@@ -18,6 +19,7 @@ from tasks.evaluate import harmonisation_maps
 from tasks.evaluate.harmonisation import Trial, find, load, run, sharp
 from tasks.evaluate.harmonisation_maps import BY_COMBAT, IN_SPACE, MAPS, placed
 from tasks.evaluate.harmonisation_table import COLUMNS, COMBAT, _figures, text, write
+from tests.benchmarks import neuroharmonize_row
 from tests.phantoms import brain
 
 VOXEL = 4.0
@@ -69,7 +71,7 @@ def test_another_scan_of_the_same_name_is_seen_anew(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path):
+def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path, monkeypatch, capsys):
     settings = cohort(tmp_path, 12)
     trial, made = whole(settings)
     rows = {row["rival"]: row for row in write(trial, made)}
@@ -87,6 +89,13 @@ def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path):
     assert whole(settings)[1] == made
     assert [json.loads(path.read_text()) for path in kept] == contents
     assert_maps(trial, made)
+    python = tmp_path / "python"  # of an environment whose neuroHarmonize changes nothing
+    python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.load(sys.stdin)['new']['values'])\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.argv", ["row", settings.out, settings.cohort, "--python", str(python)])
+    neuroharmonize_row.main()
+    own = [text(rows["raw"] | dict.fromkeys(("refused", "psnr", "ssim")), column) for column in COLUMNS]
+    assert capsys.readouterr().out.splitlines()[-1].split("\t") == ["raw + neuroHarmonize", *own]
 
 
 def whole(settings: HarmonisationTrial) -> tuple[Trial, list[dict[str, object]]]:
