@@ -49,9 +49,8 @@ def test_no_name_in_dicom_comes_out(isovox: Runner, tmp_path: Path, out: Path) -
     said = isovox("run", folder, out, *OPTIONS, "--cluster", "local", "--workers", 1, code=3)
     outcome = states(out)
     assert outcome["whole"][0] in {"done", "flagged"}
-    assert {key: outcome[key][1] for key in ("place", "slope", "pixels")} == dict.fromkeys(
-        ("place", "slope", "pixels"), "dicom-unreadable"
-    )
+    assert outcome["place"][1] == "dicom-no-geometry"
+    assert {outcome[key][1] for key in ("slope", "pixels")} == {"dicom-unreadable"}
     assert came_out(isovox, out, said=said) == []
 
 
