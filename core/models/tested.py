@@ -65,11 +65,18 @@ def evaluated(folder: str) -> Iterator[None]:
     Args:
         folder: of the model, or where one will be.
     """
-    before, cells = "", None
-    with suppress(WeightsError):  # there is none yet, or it is damaged and made anew
-        before, cells = read_bundle(folder).digest, read_domain(folder).tested
+    before, cells = _digest(folder), None
+    with suppress(WeightsError):
+        cells = read_domain(folder).tested
     yield
-    if read_bundle(folder).digest != before:
+    if _digest(folder) != before:
         files.remove(files.join(folder, calibration.FILE))
     elif cells:
         note_tested(folder, cells)
+
+
+def _digest(folder: str) -> str:
+    """Of a model; empty where there is none yet, or it is damaged and made anew."""
+    with suppress(WeightsError):
+        return read_bundle(folder).digest
+    return ""

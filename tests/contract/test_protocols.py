@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from core.evaluation.protocol import Protocol
 from core.geometry.grid import Grid
@@ -28,14 +29,19 @@ def test_what_is_declared_is_there(protocol: Protocol) -> None:
 
 def test_settings_by_its_name_degrade_as_it_says(protocol: Protocol) -> None:
     settings = EvaluationSettings(protocol=protocol.name, cohort="", out="")
-    said = EvaluationSettings(protocol=protocol.name, cohort="", out="", factor=6)
     assert list(settings.degradations) == list(protocol.degradations)
     assert len(protocol.degradations) == 1 or all(map(str.isalnum, protocol.degradations))
     for name, wanted in protocol.degradations.items():
         made = settings.degradations[name].model_dump()
         assert {field: made[field] for field in wanted} == dict(wanted)
-        assert said.degradations[name].factor == 6
         assert settings.degradations[name].forward.describe()
+    factors = {wanted["factor"] for wanted in protocol.degradations.values() if "factor" in wanted}
+    if len(factors) > 1:  # they are told apart by it
+        with pytest.raises(ValidationError, match=r"expected degradations of .* as they are named .* but got factor 6 for all"):
+            EvaluationSettings(protocol=protocol.name, cohort="", out="", factor=6)
+    else:
+        said = EvaluationSettings(protocol=protocol.name, cohort="", out="", factor=6)
+        assert {said.degradations[name].factor for name in protocol.degradations} == {6}
 
 
 def test_a_truth_is_scored_best_by_itself(protocol: Protocol) -> None:
