@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ from tasks.bounded import Dispatch, Piece, in_order, read_work, serially, write_
 from tasks.events import Advanced, Tell, nobody
 
 VERSION = 5  # of the figures
+TORN = ValueError, KeyError, EOFError, zipfile.BadZipFile  # what numpy makes of a file that is not whole
 AGES = 20.0, 80.0  # years
 MIDDLE = 50.0  # years at which nothing is lost
 SEEN, HARMONISED, PLACED = "seen", "harmonised", "placed"  # folders of the persons' images
@@ -188,7 +190,7 @@ def kept_images(trial: Trial, folder: str, number: int, fitted: list[Any], make:
     """
     path = trial.images(folder, number)
     digest = digest_of([VERSION, __version__, _bytes(trial, number), _told(trial), number, *fitted])
-    with suppress(FileNotFoundError, ValueError, KeyError, OSError), np.load(io.BytesIO(files.read_bytes(path))) as kept:
+    with suppress(OSError, *TORN), np.load(io.BytesIO(files.read_bytes(path))) as kept:
         if str(kept["digest"]) == digest:
             return dict(kept)
     buffer, made = io.BytesIO(), make()

@@ -50,11 +50,11 @@ def run(trial: Trial, made: Made, tell: Tell = nobody, dispatch: Dispatch = seri
     """
     template, grid = mean_of([_first(trial, number) for number in _persons(trial, scored=False)[:AVERAGED]])
     nifti.save(_template(trial), template, grid)
-    placed = stage_of(trial, place_piece, tell, dispatch)
+    in_space = stage_of(trial, place_piece, tell, dispatch)
     content, about = _fit(trial, template, grid).pack()
     files.write_atomic(trial.path("isovox", FILE), content)
-    mapped = stage_of(replace(trial, models={"maps": about}), map_piece, tell, dispatch)
-    own = zip(made, placed, mapped, strict=True)
+    by_combat = stage_of(replace(trial, models={"maps": about}), map_piece, tell, dispatch)
+    own = zip(made, in_space, by_combat, strict=True)
     return trial, [{**first, "rows": [*first["rows"], *second["rows"], *third["rows"]]} for first, second, third in own]
 
 

@@ -43,13 +43,13 @@ def write(trial: Trial, made: Sequence[Mapping[str, Any]]) -> list[Row]:
     for name in NAMES:
         features = features_of(trial, made, name, scored=True)
         features.to_tsv(trial.path("features", f"{_plain(name)}.tsv"))
-        rows.append({"rival": name} | _figures(made, name) | scores(trial, features) | _age(trial, made, features))
+        rows.append({"rival": name} | _figures(made, name) | scores(trial, features) | age_in(trial, made, features))
         if name in FITTED:
             fitted = features_of(trial, made, name, scored=False)
             fitted.to_tsv(trial.path("features", f"{_plain(name)}_fit.tsv"))
             combat = Combat.fit(fitted, ("age",), site_of(0)).apply(features)
             combat.to_tsv(trial.path("features", f"{_plain(name)}_combat.tsv"))
-            rows.append({"rival": name + COMBAT} | scores(trial, combat) | _age(trial, made, combat))
+            rows.append({"rival": name + COMBAT} | scores(trial, combat) | age_in(trial, made, combat))
     for name in MAPS:
         features = features_of(trial, made, name, scored=True)
         features.to_tsv(trial.path("features", f"{_plain(name)}.tsv"))
@@ -128,7 +128,7 @@ def _told(trial: Trial, features: Features, classifier: Classifier) -> float:
     return float(np.mean([site_accuracy(features, permutations=1, classifier=classifier, seed=n).balanced for n in seeds]))
 
 
-def _age(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) -> Row:
+def age_in(trial: Trial, made: Sequence[Mapping[str, Any]], features: Features) -> Row:
     """The planted effect on grey and white matter, each person seen by one scanner: as found, and what is wrong with it."""
     by_name = by_feature(trial, features)
     scored = [number for number in range(len(made)) if trial.scored(number)]

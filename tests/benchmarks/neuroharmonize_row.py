@@ -19,7 +19,7 @@ import numpy as np
 from core.harmonize.tables.table import Features
 from core.settings.harmonisation import HarmonisationTrial
 from tasks.evaluate.harmonisation import find
-from tasks.evaluate.harmonisation_table import COLUMNS, _age, scores, text
+from tasks.evaluate.harmonisation_table import COLUMNS, age_in, scores, text
 
 CODE = """
 import json, sys
@@ -53,7 +53,7 @@ def main() -> None:
     done = subprocess.run([said.python, "-c", CODE], input=given, capture_output=True, text=True, check=True)
     values = np.array(json.loads(done.stdout.splitlines()[-1]), np.float64)
     harmonised = new.with_values(values)
-    row = {"rival": "raw + neuroHarmonize"} | scores(trial, harmonised) | _age(trial, made, harmonised)
+    row = {"rival": "raw + neuroHarmonize"} | scores(trial, harmonised) | age_in(trial, made, harmonised)
     sys.stdout.write("\t".join([row["rival"], *(text(row, column) for column in COLUMNS)]) + "\n")
 
 

@@ -70,6 +70,17 @@ def test_another_scan_of_the_same_name_is_seen_anew(tmp_path):
     assert np.array_equal(load(trial, 0)[0], second)
 
 
+def test_a_persons_images_that_are_not_whole_are_made_anew(tmp_path):
+    trial = find(cohort(tmp_path, 12))
+    first = load(trial, 0)[0]
+    kept = Path(trial.images("seen", 0))
+    content = kept.read_bytes()
+    for torn in (b"", content[:4], content[: len(content) // 2]):
+        kept.write_bytes(torn)
+        assert np.array_equal(load(trial, 0)[0], first)
+        assert kept.read_bytes() == content
+
+
 @pytest.mark.slow
 def test_every_rival_has_a_row_and_a_second_run_gives_the_same_bytes(tmp_path, monkeypatch, capsys):
     settings = cohort(tmp_path, 12)
