@@ -20,6 +20,7 @@ NAME = re.compile(r"[0-9A-Za-z][\w-]{0,63}", re.ASCII)
 RESERVED = {"harmonized", "isovox", "reports"}
 UNKNOWN = {"", "n/a", "na", "nan", "none"}
 LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
+SESSIONS = re.compile(r"(sub-([0-9A-Za-z]+))/\1_sessions\.tsv")  # a person's table of visits, as in BIDS
 NOT_TOLD = UNKNOWN | {"u", "unk", "unknown", "not reported", "?", "-"}  # of sexes; a site may be called U
 SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 AGE = re.compile(r"(?:[~≥]|>=?)?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
@@ -120,8 +121,25 @@ def _whole(name: str, path: str) -> Site:
     if is_table(path):
         rows = _table(path)
         return Site(name, path, people=_people_of_paths(rows, files.parent_of(path)))
-    rows = _participants(path)
-    return Site(name, path, people={_label(row): _person(row) for row in rows if row.get("participant_id")})
+    return Site(name, path, people=_people(_participants(path), path))
+
+
+def _people(rows: Iterable[Row], path: str) -> dict[str, Person]:
+    """The persons of a dataset by their labels, and by the folders of those visits that a person's table of sessions describes.
+
+    Args:
+        rows: of participants.tsv.
+        path: of the dataset.
+    """
+    by_label = {_label(row): row for row in rows}
+    people = {label: _person(row) for label, row in by_label.items()}
+    for inside in files.walk(path, "sub-"):
+        if match := SESSIONS.fullmatch(inside):
+            for visit in _table(files.join(path, inside)):
+                known = {name: cell for name, cell in visit.items() if cell.lower() not in UNKNOWN}
+                anat = files.join(path, f"sub-{match[2]}", f"ses-{visit.get('session_id', '').removeprefix('ses-')}", "anat")
+                people[files.real(anat)] = _person(by_label.get(match[2], {}) | known)
+    return people
 
 
 def _participants(path: str) -> list[Row]:
@@ -180,7 +198,7 @@ def _of_group(path: str, name: str, group: Sequence[Row], there: set[str]) -> Si
         raise UsageError("site-lost", "persons with images for each site", got, remedy)
     gone = [f"sub-{label}" for label in map(_label, group) if label not in labels]
     notes = _notes("in participants.tsv without an image, left out", gone)
-    return Site(name, path, participants=tuple(labels), people={_label(row): _person(row) for row in group}, notes=notes)
+    return Site(name, path, participants=tuple(labels), people=_people(group, path), notes=notes)
 
 
 def _notes(what: str, names: Sequence[str]) -> tuple[str, ...]:

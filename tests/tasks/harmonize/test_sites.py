@@ -203,6 +203,26 @@ def test_the_description_beside_a_table_tells_the_unit_of_ages_and_what_codes_of
         sites_of([str(table)])
 
 
+def test_a_persons_table_of_sessions_tells_the_age_at_each_visit(dataset):
+    for label, lines in (("01", ["ses-a\t372", "ses-b\tn/a"]), ("04", ["ses-a\t600"])):
+        (dataset / f"sub-{label}").mkdir()
+        table = dataset / f"sub-{label}" / f"sub-{label}_sessions.tsv"
+        table.write_text("\n".join(["session_id\tage", *lines]) + "\n")
+        table.with_suffix(".json").write_text(json.dumps({"age": {"Units": "months"}}))
+    (site,) = sites_of([f"x={dataset}"])
+
+    def seen(label, visit):
+        return site.person(str(dataset / f"sub-{label}" / f"ses-{visit}" / "anat" / "x_T1w.nii.gz"), label)
+
+    assert seen("01", "a") == Person(31.0, "M")
+    assert seen("01", "c") == Person(31.0, "M")  # a visit without a line
+    (dataset / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t30\tm\n")
+    (site,) = sites_of([f"x={dataset}"])
+    assert seen("01", "a") == Person(31.0, "M")
+    assert seen("01", "b") == Person(30.0, "M")  # a line that tells no age
+    assert seen("04", "a") == Person(50.0)  # a person without a line in participants.tsv
+
+
 @pytest.mark.parametrize("word", ["U", "unknown", "Not reported", "?", "n/a"])
 def test_a_sex_that_is_not_told_is_no_sex_of_its_own(word, tmp_path):
     (tmp_path / "participants.tsv").write_text(f"participant_id\tage\tsex\nsub-01\t>=89\t{word}\nsub-02\t40\tother\n")
