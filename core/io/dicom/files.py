@@ -64,6 +64,8 @@ PIXELS = (
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "PixelData",
 )
 NO_IMAGES = (  # storage classes of reports, presentations, raw data, spectra, documents, directories

@@ -165,8 +165,8 @@ def header(uris: str | Sequence[str]) -> Header:
     return _header(_sorted(uris))
 
 
-def _voxels(plane: Slice) -> NDArray[np.float64]:
-    """Scaled voxels (column, row) of a slice."""
+def _voxels(plane: Slice) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Scaled voxels (column, row) of a slice, and which of them are padding."""
     dataset = read_file(plane.uri, pixels=True)
     if dataset is None:
         raise InputError("file-truncated", "a whole DICOM file", f"{files.name_of(plane.uri)}, which ends early", REMEDY)
@@ -178,7 +178,18 @@ def _voxels(plane: Slice) -> NDArray[np.float64]:
             "scaling-nonfinite", "a finite rescale slope above or below 0 and a finite intercept", f"{slope} and {inter}", REMEDY
         )
     scaled: NDArray[np.float64] = np.asarray(stored, np.float64).T * slope + inter
-    return scaled
+    return scaled, _padding(dataset, stored).T
+
+
+def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which voxels are no part of the image: of PixelPaddingValue, or from it to PixelPaddingRangeLimit (PS3.3 C.7.5.1.1.2)."""
+    ends = [getattr(dataset, f"PixelPadding{word}", None) for word in ("Value", "RangeLimit")]
+    if not isinstance(ends[0], int):
+        return np.zeros(stored.shape, bool)
+    whole = [end for end in ends if isinstance(end, int)]
+    first, last = np.sort(np.array(whole).astype(stored.dtype))[[0, -1]]  # -2000 of signed voxels may be written as 63536
+    padding: NDArray[np.bool_] = (stored >= first) & (stored <= last)
+    return padding
 
 
 def load_series(uris: str | Sequence[str]) -> tuple[Array, Grid, StoredAs]:
@@ -188,7 +199,8 @@ def load_series(uris: str | Sequence[str]) -> tuple[Array, Grid, StoredAs]:
         uris: local paths or s3:// of the folder or folders that hold one series, or of its files.
 
     Returns:
-        scaled float32 image (x, y, z) on its canonical RAS grid, that grid, and how it was stored.
+        scaled float32 image (x, y, z) on its canonical RAS grid, that grid, and how it was stored; padding that lies below or
+        above all of the image's intensities is the lowest of them.
 
     Raises:
         InputError: as ``header``, and dicom-unreadable, scaling-nonfinite, voxels-nonfinite, voxels-zero, voxels-constant,
@@ -199,8 +211,12 @@ def load_series(uris: str | Sequence[str]) -> tuple[Array, Grid, StoredAs]:
     canonical, orientation = Grid(header.shape, header.affine).canonical()
     image = empty_like_stored(header.shape, orientation)
     stored = orientation.inverse().apply(image)
+    padding = np.zeros(stored.shape, bool)
     for index, plane in enumerate(slices):
-        stored[:, :, index] = _voxels(plane)
+        stored[:, :, index], padding[:, :, index] = _voxels(plane)
+    if padding.any() and not padding.all():
+        lowest, highest = stored[~padding].min(), stored[~padding].max()
+        stored[padding & ((stored < lowest) | (stored > highest))] = lowest
     gate.check_voxels(image)
     return image, canonical, StoredAs(orientation, header.code)
 

@@ -89,6 +89,28 @@ def test_scaling_and_signed_voxels(series):
     np.testing.assert_array_equal(stored.orientation.inverse().apply(image), voxels * np.float32(0.5) - 100)
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "padded"), [(5000, None, {5000}), (63536, None, {63536}), (5000, 5002, {5000, 5001, 5002}), (0, None, {0})]
+)
+def test_padding_is_no_intensity(series, value, limit, padded):
+    folder, voxels = series(PixelPaddingValue=value, **({"PixelPaddingRangeLimit": limit} if limit else {}))
+    inside = np.maximum(voxels, 7)
+    filled = inside.copy()
+    filled[:5] = np.resize(sorted(padded), filled[:5].shape)
+    by_number = {}
+    for path in dicom.files.walk(folder):
+        one = pydicom.dcmread(f"{folder}/{path}")
+        by_number[float(one.ImagePositionPatient[2])] = (path, one)
+    for index, place in enumerate(sorted(by_number)):
+        path, one = by_number[place]
+        one.PixelData = filled[:, :, index].T.astype(np.uint16).tobytes()
+        one.save_as(f"{folder}/{path}")
+    image, _, stored = dicom.load_series(folder)
+    seen = stored.orientation.inverse().apply(image)
+    np.testing.assert_array_equal(seen[5:], inside[5:])
+    assert (seen[:5] == inside[5:].min()).all()
+
+
 def test_gaps_are_counted_and_placed(series):
     folder, _ = series([0, 1, 2, 3, 4, 7, 8, 9, 10, 11])
     refused(folder, "dicom-gaps", "2 missing, after 30.0 mm")
