@@ -241,14 +241,29 @@ def usual_detail(name: str, factor: float) -> float:
 
 def _detail(measured: Measured, image: Array, cubic: Array) -> dict[str, float]:
     """Figures of the image's detail relative to cubic interpolation's."""
-    axis = measured.grid.slice_axis
-    ends = 0 if axis is None else math.ceil(image.shape[axis] / measured.image.shape[axis])
-    repeated = 1.0 if axis is None else repeated_planes(image, cubic, axis, ends)
+    axis, repeated, turns = measured.grid.slice_axis, 1.0, 0.0
     factor = 1.0 if axis is None else image.shape[axis] / measured.image.shape[axis]
-    turns = stripes(image, axis, ends) if axis is not None and factor > 1 else 0.0
+    if axis is not None:
+        ends, shown = math.ceil(factor), _shown(measured, axis, factor)
+        repeated = repeated_planes(image[shown], cubic[shown], axis, ends)
+        turns = stripes(image[shown], axis, ends) if factor > 1 else 0.0
     ratios = detail_ratios(image, cubic, axis, measured.stats.noise_sd)
     ratios |= {name: ratios[name] / usual_detail(name, factor) for name in ("grain", "across") if name in ratios}
     return ratios | {"stripes": turns, "repeated": repeated, "levels": grey_levels(image, measured.image)}
+
+
+def _shown(measured: Measured, axis: int, factor: float) -> tuple[slice, ...]:
+    """The planes without those of black slices at either end, beside which every restoration rings.
+
+    Args:
+        measured: the scan.
+        axis: across its slices.
+        factor: restored planes a slice.
+    """
+    others = tuple(at for at in range(3) if at != axis)
+    full = np.flatnonzero((measured.image > head_threshold(measured.image, measured.stats)).any(others))
+    first, last = (int(full[0]), int(full[-1]) + 1) if full.size else (0, measured.image.shape[axis])
+    return tuple(slice(math.ceil(first * factor), math.floor(last * factor)) if at == axis else slice(None) for at in range(3))
 
 
 def _gain_error(image: Array, residual: Array) -> float:

@@ -315,6 +315,17 @@ def test_infinite_voxels_are_taken_as_zero_not_as_large(head: Array) -> None:
     assert np.array_equal(maps[0], maps[2])
 
 
+def test_black_slices_at_the_ends_are_no_stripes_nor_repeated_planes(head: Array) -> None:
+    cut = head.copy()
+    cut[..., :28] = cut[..., 60:] = 0
+    measured, target = scan(cut)
+    baseline = Baseline(cubic(measured, target), repaired=False)
+    quality = assess(measured, cut, target, volume(target.shape), QualityThresholds(), baseline)
+    assert not codes(quality) & {"stripes", "repeated"}
+    cut[..., 40::2] *= np.float32(1.12)
+    assert "stripes" in codes(assess(measured, cut, target, volume(target.shape), QualityThresholds(), baseline))
+
+
 def test_a_head_that_is_added_counts_though_nothing_was_measured_there(head: Array) -> None:
     """The residual is looked at where either image shows a head, so that a blob in the air is not passed over."""
     measured, target = scan(head)
