@@ -264,7 +264,8 @@ def _record(job: Job, scan: ScanPlan, quality: Quality, metrics: dict[str, float
 
 def _remove_renamed(job: Job, scan: ScanPlan, outputs: dict[str, str]) -> None:
     """Remove what an earlier run wrote of a scan by other names, as it was written; nothing that another scan's name says."""
-    stems = [member.stem for member in read_plan(job.out, job.plan).scans]
+    scans = read_plan(job.out, job.plan).scans
+    stems = [stem for member in scans for stem in (member.stem, *(label.stem for label in member.labels))]
     remove_former(Output(job.out), Output(job.out).read_record(scan.key), outputs, stems)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -31,19 +31,27 @@ LEFT_OUT = "label-left-out"  # the code of a flag
 SAME = 1e-2  # mm by which a voxel's place may differ on the same grid
 
 
-def _stem(path: str, owner: ScanPlan, others: Sequence[LabelImage]) -> str:
-    """Path of a carried label image in the output, without extension: its own name where that is BIDS, else after its scan."""
+def _stem(path: str, owner: ScanPlan, taken: Collection[str]) -> str:
+    """Path of a carried label image in the output, without extension, that no other has.
+
+    Its own name where that is BIDS, else after its scan; where it is taken, with the scan's contrast, or else a few hex digits.
+    """
+    contrast, digits = owner.stem.rpartition("_")[2], hex_of(path)
+    stems = (_named(path, owner, apart) for apart in ("", contrast, digits))
+    return next((stem for stem in stems if stem.casefold() not in taken), _named(path, owner, digits))
+
+
+def _named(path: str, owner: ScanPlan, apart: str) -> str:
+    """The same by what tells it from others, which may be empty."""
     entities = entities_of(path)
     if {"sub", "suffix", "datatype"} <= set(entities):
         person = owner.stem.partition("/")[0].removeprefix("sub-")  # another than its own where two datasets have that label
         same = {"sub": person} if owner.entities.get("sub") == entities["sub"] else {}
-        return bids_stem(entities | same | {"desc": entities.get("desc", "") + DESC})
+        return bids_stem(entities | same | {"desc": entities.get("desc", "") + apart + DESC})
     words = words_of(without_extension(files.name_of(path)))
     suffix = "dseg" if any(SEGMENTED.search(word.lower()) for word in words) else "mask"
-    before, label = owner.stem.partition(f"_desc-{DESC}")[0], camel(words)
-    stem = f"{before}_desc-{label}{DESC.capitalize()}_{suffix}"
-    taken = {image.stem.casefold() for image in others}
-    return stem if stem.casefold() not in taken else f"{before}_desc-{label}{hex_of(path)}{DESC.capitalize()}_{suffix}"
+    before = owner.stem.partition(f"_desc-{DESC}")[0]
+    return f"{before}_desc-{camel(words)}{apart}{DESC.capitalize()}_{suffix}"
 
 
 def grid_of(uri: str, trust: Trust) -> Grid | None:
@@ -78,12 +86,15 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     for scan in scans:
         folders[scan.relative.rpartition("/")[0]].append(scan)
     labels: dict[str, list[LabelImage]] = defaultdict(list)
+    taken: set[str] = set()  # of all scans: two of one person may have a mask of one name in a folder each
     for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_one_file(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)
         grid = grid_of(uri, settings.trust) if beside else None
         if owner := next((scan for scan in beside if is_on(scan.source_grid, grid)), None):
-            labels[owner.key].append(LabelImage(uri=uri, stem=_stem(path, owner, labels[owner.key]), sha256=files.sha256(uri)))
+            stem = _stem(path, owner, taken)
+            taken.add(stem.casefold())
+            labels[owner.key].append(LabelImage(uri=uri, stem=stem, sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
     there = sum(kind in {"mask", "carried"} for kind in ledger.left.values())
     ledger.filters = [*ledger.filters, f"--carry-labels: {sum(map(len, labels.values()))} of {there} masks and labels carried"]

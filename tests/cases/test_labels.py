@@ -40,6 +40,29 @@ def test_a_mask_keeps_its_volume_and_labels_stay_whole(tmp_path):
     assert set(np.unique(carried(np.zeros(SHAPE, np.float32), source, target))) == {0}
 
 
+def test_masks_of_one_name_in_the_folders_of_two_scans_of_a_person_are_both_carried(tmp_path):
+    for contrast, radius in (("T1", 30), ("T2", 15)):
+        folder = tmp_path / "in" / "p1" / contrast
+        nifti(folder / "image.nii.gz")
+        nifti(folder / "lesion.nii.gz", voxels=ball(radius), dtype=np.uint8)
+    plan = restore_all(str(tmp_path / "in"), str(tmp_path / "out"), carry_labels=True)
+    assert [record.state for record in verified_records(Output(str(tmp_path / "out")), plan)] == ["done", "done"]
+    anat = tmp_path / "out" / "sub-p1" / "anat"
+    masks = ("sub-p1_desc-lesionRestored_mask.nii.gz", "sub-p1_desc-lesionT2wRestored_mask.nii.gz")
+    for name, radius in zip(masks, (30, 15), strict=True):
+        share = np.asarray(nibabel.load(anat / name).dataobj)
+        assert share.sum() * 8.0 == pytest.approx(ball(radius).sum() * np.prod(VOXEL), rel=0.02)
+
+
+def test_masks_of_one_bids_name_in_two_formats_are_both_carried(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    for ending in (".nii", ".nii.gz"):
+        nifti(root / "sub-01" / "anat" / f"sub-01_desc-a_mask{ending}", voxels=ball(30), dtype=np.uint8)
+    plan = restore_all(str(root), str(tmp_path / "out"), carry_labels=True)
+    (record,) = verified_records(Output(str(tmp_path / "out")), plan)
+    assert sum("mask" in path for path in record.outputs) == plan.files.left["carried"] == 2
+
+
 def test_masks_beside_a_scan_are_carried_onto_its_grid_where_asked_for(tmp_path):
     root = bids(tmp_path / "in", "01")
     anat = root / "sub-01" / "anat"
