@@ -10,6 +10,7 @@ from core.geometry.grid import Array, Grid
 from core.geometry.resample import interpolate
 
 LINEAR: Literal[1] = 1
+WHOLE = 1e-3  # by which labels may miss whole numbers: a file's scale, rounded to float32, moves them by less
 
 
 def carried(labels: Array, source: Grid, target: Grid) -> Array:
@@ -28,8 +29,11 @@ def carried(labels: Array, source: Grid, target: Grid) -> Array:
         float32 of ``target.shape``; 0 outside the field of view.
     """
     values = np.unique(labels)
-    if len(values) > 2 and not np.array_equal(values, np.round(values)):
-        return interpolate(labels, source, target, LINEAR)
+    if len(values) > 2:
+        if not _whole(values):
+            return interpolate(labels, source, target, LINEAR)
+        labels = np.round(labels)
+        values = np.unique(labels)
     if len(values) == 1 or (len(values) == 2 and not values.min()):
         share = interpolate((labels > 0).astype(np.float32), source, target, LINEAR)
         return np.clip(share, 0, 1)
@@ -40,3 +44,8 @@ def carried(labels: Array, source: Grid, target: Grid) -> Array:
         nearer = (share > largest) & (share > 0)
         best[nearer], largest[nearer] = value, share[nearer]
     return best
+
+
+def _whole(values: Array) -> bool:
+    """Whether values are whole numbers, but for what a file's scale does to them; what is tiny is a probability, not 0."""
+    return bool(np.abs(values - np.round(values)).max() <= WHOLE and np.round(values[values != 0]).all())

@@ -40,6 +40,17 @@ def test_a_mask_keeps_its_volume_and_labels_stay_whole(tmp_path):
     assert set(np.unique(carried(np.zeros(SHAPE, np.float32), source, target))) == {0}
 
 
+def test_labels_that_a_scale_moves_off_whole_numbers_stay_labels_and_small_probabilities_are_kept():
+    source = Grid(SHAPE, affine_of())
+    target = source.isotropic(2.0, "profile")
+    both = (ball(30) + ball(15, 6)).astype(np.float32)
+    scaled = both * np.float32(1 + 2**-23)
+    assert not np.array_equal(scaled, both)
+    np.testing.assert_array_equal(carried(scaled, source, target), carried(both, source, target))
+    faint = carried(both * np.float32(1e-4), source, target)
+    assert faint.max() == pytest.approx(7e-4)
+
+
 def test_masks_of_one_name_in_the_folders_of_two_scans_of_a_person_are_both_carried(tmp_path):
     for contrast, radius in (("T1", 30), ("T2", 15)):
         folder = tmp_path / "in" / "p1" / contrast
