@@ -139,6 +139,12 @@ def test_a_table_of_ratings_that_rejects_nothing_says_so_and_one_of_commas_is_re
         survey(str(root), Selection(exclude=(str(commas),)))
 
 
+def test_a_broken_link_in_the_place_of_an_output_is_refused_by_its_own_path(tmp_path):
+    (tmp_path / "lost").symlink_to(tmp_path / "gone" / "out")
+    with pytest.raises(UsageError, match=f"out-is-file: .* broken link at {tmp_path / 'lost'}\\."):
+        claim.check_place(str(tmp_path / "lost"))
+
+
 @pytest.mark.parametrize(
     ("out", "code"),
     [
