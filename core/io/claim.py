@@ -160,9 +160,9 @@ def check_place(out: str) -> None:
     path = _real(out)
     while not os.path.lexists(path):
         path = os.path.dirname(path)  # noqa: PTH120
-    itself = os.path.lexists(out) and not files.is_folder(out)
-    if itself or not files.is_folder(path):
-        raise UsageError("out-is-file", "a folder for the output", f"a file or a broken link at {out if itself else path}", REMEDY)
+    at = out if os.path.lexists(out) and not files.is_folder(out) else path
+    if not files.is_folder(at):
+        raise UsageError("out-is-file", "a folder for the output", f"a file or a broken link at {at}", REMEDY)
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         remedy = f"check its permissions, or {REMEDY}"
         raise UsageError("out-forbidden", "an output that may be written to", f"no permission to write to {path}", remedy)

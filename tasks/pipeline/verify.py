@@ -5,6 +5,7 @@ A scan that no run has come to yet, or that failed, is no damage; it is counted 
 
 from __future__ import annotations
 
+import posixpath
 import sqlite3
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from core.engine.records import ScanRecord
 from core.errors import AccessError, StoreError, UsageError, fault, order
 from core.io import claim, files
 from core.io.arrays.named_arrays import read_arrays
-from core.io.arrays.store import Store
+from core.io.arrays.store import NODE, Store
 from core.io.output import VOLUMES, Output
 from tasks.events import Advanced, Tell, nobody
 from tasks.pipeline.former import left_by_failure
@@ -29,6 +30,8 @@ from tasks.restore.maps import path_of_map
 
 THREADS = 4
 JPEG_END = b"\xff\xd9"
+STORE = "isovox/cohort.zarr"
+GROUP = "group-damaged"
 AGAIN = "run again: it is made anew"
 HARMONIZED = "harmonized"  # below an output of isovox harmonize: a folder a site, of scans that are made of its restored ones
 
@@ -128,32 +131,54 @@ def _faults(store: Store, path: str, digest: str | None) -> Iterator[tuple[str, 
             yield error.code, fault(error.wanted, error.got)
 
 
+def _groups(out: Output, *paths: str) -> Iterator[Problem]:
+    """Groups of the store whose metadata are not whole: without them nothing below is opened by others' programs."""
+    what, remedy = fault("the metadata of a group", "none that can be read"), f"mend it by isovox verify {out.uri} --mend"
+    for path in paths:
+        if not Store(out.store).has_group(path):
+            yield Problem(posixpath.join(STORE, path, NODE), GROUP, what, remedy)
+
+
 def _torn(out: Output, record: ScanRecord, scan: ScanPlan | None) -> Iterator[Problem]:
     """Images of the store that are not whole."""
     store = Store(out.store)
     remedy = f"mend it by isovox verify {out.uri} --mend, then run again: it is made anew"
     for path, digest in _images(record, scan).items():
-        where = files.join("isovox/cohort.zarr", path)
+        where = files.join(STORE, path)
         yield from (Problem(where, code, what, remedy, path) for code, what in _faults(store, path, digest))
 
 
-def _pages(out: Output, key: str) -> Iterator[Problem]:
+def _volumes(record: ScanRecord) -> tuple[str, ...]:
+    """What a scan's page of every slice has beside it; cubic interpolation only where that alone is not the method."""
+    cubic = ("cubic",) if "consistency_cubic" in record.quality else ()
+    return (*VOLUMES, "consistency", *cubic, *record.maps)
+
+
+def _is_picture(content: bytes, name: str) -> bool:
+    """Whether a JPEG or a WebP picture is there to its end."""
+    if name.endswith(".jpg"):
+        return content.endswith(JPEG_END)
+    return content[:4] == b"RIFF" and int.from_bytes(content[4:8], "little") + 8 == len(content)
+
+
+def _pages(out: Output, record: ScanRecord) -> Iterator[Problem]:
     """Pages and pictures that are not whole."""
+    key = record.key
     remedy = f"make it anew: isovox report {out.uri}"
     for uri in (out.scan_page(key), out.viewer_page(key)):
         if not out.page_whole(uri):
             yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", fault("a page to its last tag", _left(uri)), remedy)
-    for name in VOLUMES:
+    for name in _volumes(record):
         if not out.volume_whole(key, name):
             got = _left(out.volume(key, name))
             yield Problem(f"reports/{key}/{name}.js", "page-damaged", fault("a volume to its last sign", got), remedy)
-    try:
-        whole = files.read_bytes(out.picture(key)).endswith(JPEG_END)
-    except FileNotFoundError:
-        whole = False
-    if not whole:
-        got = _left(out.picture(key))
-        yield Problem(f"reports/{key}.jpg", "picture-damaged", fault("a JPEG picture to its end", got), remedy)
+    for uri, where in ((out.picture(key), f"{key}.jpg"), (out.thumbnail(key), f"{key}/thumbnail.webp")):
+        try:
+            whole = _is_picture(files.read_bytes(uri), where)
+        except FileNotFoundError:
+            whole = False
+        if not whole:
+            yield Problem(f"reports/{where}", "picture-damaged", fault("a picture to its end", _left(uri)), remedy)
 
 
 def _left(uri: str) -> str:
@@ -172,7 +197,10 @@ def _look(out: Output, planned: dict[str, ScanPlan], key: str, *, alone: bool) -
         return Found(failed=1, left=int(left_by_failure(out, scan)))
     if scan is not None and record.digest != scan.digest:
         return Found(waiting=1)
-    problems = [*_compared(out, record)] if alone else [*_compared(out, record), *_torn(out, record, scan), *_pages(out, key)]
+    problems = [*_compared(out, record)]
+    if not alone:
+        groups = _groups(out, key, f"{key}/{record.method}")
+        problems += [*groups, *_torn(out, record, scan), *_pages(out, record)]
     named = tuple(Problem(problem.where, problem.code, problem.what, problem.remedy, problem.image, key) for problem in problems)
     return Found(named, scans=1, files=len(record.outputs), images=0 if alone else 3 + len(record.maps))
 
@@ -239,9 +267,11 @@ def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
     if not out.page_whole(out.cohort_page):
         remedy = f"make it anew: isovox report {out.uri}" if plan else AGAIN
         yield Problem("report.html", "page-damaged", fault("a page to its last tag", _left(out.cohort_page)), remedy)
-    if any(record.outputs for record in out.records()) and not files.exists(out.viewer_script):
-        remedy = f"make it anew: isovox report {out.uri}"
-        yield Problem("reports/niivue.js", "page-damaged", fault("the JavaScript that the viewers share", "none"), remedy)
+    if any(record.outputs for record in out.records()):
+        yield from _groups(out, "")
+        if not files.exists(out.viewer_script):
+            remedy = f"make it anew: isovox report {out.uri}"
+            yield Problem("reports/niivue.js", "page-damaged", fault("the JavaScript that the viewers share", "none"), remedy)
     yield from _description(out)
     yield from _database(out)
 
@@ -324,6 +354,8 @@ def below(out: Output, part: Output, verified: Found) -> Found:
 def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:
     """Remove damaged images and the records of their scans, so that the next run makes them anew; the scans' keys.
 
+    The metadata of groups, which are alike in all stores, are written anew at once.
+
     Call it only with the output's lock.
     """
     store, torn = Store(out.store), [problem for problem in problems if problem.image]
@@ -332,4 +364,7 @@ def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:
         files.remove(out.record(key))  # first: without it the scan counts as not done
     for problem in torn:
         store.remove(problem.image)
+    for problem in problems:
+        if problem.code == GROUP:
+            store.create_group(problem.where.removeprefix(STORE).removesuffix(NODE).strip("/"))
     return keys

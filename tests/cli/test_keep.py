@@ -100,7 +100,14 @@ def test_a_sound_output_is_told_so(reference, capsys):
         ("reports/sub-02_T1w_viewer.html", Path.unlink, "page-damaged"),
         ("reports/niivue.js", Path.unlink, "page-damaged"),
         ("reports/sub-02_T1w/restored.js", tear, "page-damaged"),
+        ("reports/sub-02_T1w/cubic.js", Path.unlink, "page-damaged"),
+        ("reports/sub-02_T1w/consistency.js", tear, "page-damaged"),
         ("reports/sub-02_T1w.jpg", tear, "picture-damaged"),
+        ("reports/sub-02_T1w/thumbnail.webp", tear, "picture-damaged"),
+        ("reports/sub-02_T1w/thumbnail.webp", Path.unlink, "picture-damaged"),
+        (f"{STORE}/zarr.json", tear, "group-damaged"),
+        (f"{STORE}/sub-02_T1w/zarr.json", Path.unlink, "group-damaged"),
+        (f"{STORE}/sub-02_T1w/cubic/zarr.json", tear, "group-damaged"),
         ("report.html", tear, "page-damaged"),
         ("isovox/plan.json", tear, "plan-damaged"),
         ("dataset_description.json", tear, "description-damaged"),
@@ -116,7 +123,7 @@ def test_each_damage_is_one_line_with_its_remedy(out, capsys, path, harm: Callab
     assert path.startswith(where)
     assert told == code
     assert ", but got " in rest
-    assert any(remedy in rest for remedy in ("un again", "isovox report", "Put back a copy"))
+    assert any(remedy in rest for remedy in ("un again", "isovox report", "Put back a copy", "--mend"))
 
 
 def test_status_tells_what_people_said(out, capsys, tmp_path):
@@ -154,6 +161,25 @@ def test_what_is_mended_is_made_anew_by_the_next_run_with_the_same_bytes(out, so
     restore_all(str(source), str(out))
     assert isovox("verify", out) == 0
     assert products(out) == expected
+
+
+def test_torn_metadata_of_groups_are_mended_at_once_and_no_scan_is_made_anew(out, capsys):
+    nodes = [out / STORE / path / "zarr.json" for path in ("", "sub-02_T1w", "sub-02_T1w/cubic")]
+    before = [node.read_bytes() for node in nodes]
+    for node in nodes:
+        tear(node)
+    assert isovox("verify", out, "--mend") == 3
+    assert "0 scans will be made anew" in capsys.readouterr().out
+    assert [node.read_bytes() for node in nodes] == before
+    assert isovox("verify", out) == 0
+
+
+def test_torn_metadata_of_the_store_do_not_outlast_a_scan_that_is_made_anew(out, source):
+    tear(out / STORE / "zarr.json")
+    shutil.rmtree(out / STORE / "sub-02_T1w")
+    (out / "isovox" / "scans" / "sub-02_T1w.json").unlink()
+    restore_all(str(source), str(out))
+    assert isovox("verify", out) == 0
 
 
 @pytest.fixture

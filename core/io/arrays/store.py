@@ -332,9 +332,19 @@ class Store:
         """The groups above ``path``; several processes may do this at once, for they write the same bytes."""
         parts = path.split("/")[:-1]
         for depth in range(len(parts) + 1):
-            parent = "/".join(parts[:depth])
-            if not files.exists(files.join(self.uri, parent, NODE)):
-                self._write_group(parent, {})
+            self.create_group("/".join(parts[:depth]))
+
+    def create_group(self, path: str) -> None:
+        """Write the metadata of a group that holds others, where there are none that are whole; "" is the store's own."""
+        if not self.has_group(path):
+            self._write_group(path, {})
+
+    def has_group(self, path: str) -> bool:
+        """Whether the metadata of a group that holds others are there and whole; what opens the store needs them."""
+        try:
+            return bool(files.read_json(files.join(self.uri, path, NODE))["node_type"] == "group")
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            return False
 
     def _isovox(self, path: str) -> Attributes | None:
         """Our attributes of a group or array; None where there is none that can be read."""
