@@ -176,12 +176,13 @@ class Method(ABC):
         """
         return self.about_maps
 
-    def about(self, source: Grid, target: Grid) -> dict[str, Any]:  # noqa: ARG002 - a subclass may ask
-        """What is to be known of how it restores one scan beyond its settings, as JSON values; the sidecar has it.
+    def about(self, source: Grid, target: Grid, figures: Mapping[str, float]) -> dict[str, str]:  # noqa: ARG002 - a subclass may ask
+        """What is to be known of how it restores one scan beyond its settings; its sidecar and page have it.
 
         Args:
             source: grid of the scan.
             target: grid of the result.
+            figures: that the restoration told beside the image.
         """
         return {}
 

@@ -193,9 +193,14 @@ def _provenance(job: Job, scan: ScanPlan) -> dict[str, Any]:
         "Seed": plan.settings.seed,
         "Versions": versions(),
         **({"Maps": about} if (about := _about_maps(job, scan)) else {}),
-        **({"Restoration": how} if (how := method_of(job).about(scan.source_grid, scan.target_grid)) else {}),
+        **({"Restoration": how} if (how := _about(job, scan)) else {}),
         **({"DependsOn": beside} if (beside := plan.depends_on.get(plan.way(scan).method)) else {}),
     }
+
+
+def _about(job: Job, scan: ScanPlan) -> dict[str, str]:
+    """What is to be known of how a scan was restored."""
+    return method_of(job).about(scan.source_grid, scan.target_grid, told_of(job, scan, "figures"))
 
 
 def _about_maps(job: Job, scan: ScanPlan) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,8 @@ TITLES = {
     "banding": "brightness of even slices over odd ones, %",
     "banding_limit": "banding from which it is taken out, %",
     "banding_removed": "banding that was taken out, %",
+    "fit_kept": "whether what was learnt of the scan is used: 1, or 0",
+    "held_out_gain": "gain of held-out parts by what was learnt, dB",
     "local_cubic": "largest local difference of cubic interpolation, %",
     "consistency_cubic": "consistency of cubic interpolation, noise SD",
 }

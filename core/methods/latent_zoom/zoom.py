@@ -11,10 +11,10 @@ the result is added by the engine, as to every method's (``core.engine.consisten
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -124,7 +124,7 @@ class Zoom(SliceMethod):
         """A part of the model, on the device."""
         return load_network(self.settings.model, self.bundle, self.device, role)
 
-    def about(self, source: Grid, target: Grid) -> dict[str, Any]:
+    def about(self, source: Grid, target: Grid, figures: Mapping[str, float]) -> dict[str, str]:  # noqa: ARG002
         """Which slices were made finer, and which were sharp already."""
         return {name: self._way(source, target, axis) for axis, name in enumerate(PLANES) if axis in self.axes(source)}
 

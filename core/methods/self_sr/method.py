@@ -12,7 +12,7 @@ The fit is kept where slabs that it did not see gain 0.05 dB by it; otherwise th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -142,6 +142,15 @@ class SelfSR(IterativeMethod[Study]):
         for _, gain in state.figures.get("held_out_gain", ()):
             figures["held_out_gain"] = gain
         return Beside(figures=[figures])
+
+    def about(self, source: Grid, target: Grid, figures: Mapping[str, float]) -> dict[str, str]:  # noqa: ARG002
+        """What the image is where the network learnt nothing that helped: not what the method's name says."""
+        if figures.get("fit_kept", 1.0):
+            return {}
+        gain = figures.get("held_out_gain")
+        why = "the scan is too small, or its slices too thin" if gain is None else f"held-out parts of it gained {gain:+.2f} dB"
+        least = "" if gain is None else f", and {GAIN:g} are asked"
+        return {"learnt": f"nothing that is used ({why}{least}): restored by {self._pupil.before}"}
 
     # -- parts ------------------------------------------------------------------------------------------------------------------
 

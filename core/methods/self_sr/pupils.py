@@ -27,6 +27,7 @@ class Pupil(ABC):
     planar: ClassVar[bool]  # whether it works in planes
     steps: ClassVar[int]  # of Adam, where no number is said
     batch: ClassVar[int]  # patches a step
+    before: ClassVar[str]  # what restores a scan where nothing was learnt, in words
 
     @property
     @abstractmethod
@@ -88,6 +89,7 @@ class Experienced(Pupil):
     planar: ClassVar[bool] = False
     steps: ClassVar[int] = 150
     batch: ClassVar[int] = 4
+    before: ClassVar[str] = "the any-scan network as it was"
 
     def __init__(self, model: str) -> None:
         self._settings = AnyScanSettings.model_validate({"model": model})
@@ -144,6 +146,7 @@ class Beginner(Pupil):
     planar: ClassVar[bool] = True
     steps: ClassVar[int] = 1500
     batch: ClassVar[int] = 16
+    before: ClassVar[str] = "cubic interpolation with its smooth correction"
 
     @cached_property
     def device(self) -> str:

@@ -517,7 +517,7 @@ def test_it_says_which_slices_were_sharp_already(models: dict[str, str]) -> None
     for spacing, words in (((1, 1, 4), SHARP), ((4, 4, 4), MADE_FINER)):
         measured = scan(spacing, (6, 6, 6))
         method = build_method("latent-zoom", {}, models["latent-zoom"])
-        assert method.about(measured.grid, measured.grid.isotropic(1.0)) == {"axial": words}
+        assert method.about(measured.grid, measured.grid.isotropic(1.0), {}) == {"axial": words}
 
 
 # -- the measured slices ------------------------------------------------------------------------------------------------------

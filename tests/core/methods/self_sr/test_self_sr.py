@@ -224,6 +224,17 @@ def test_what_is_told_beside_it(model: str) -> None:
     assert figures == {"fit_kept": float(state.values["kept"]), "held_out_gain": state.figures["held_out_gain"][0][1]}
 
 
+def test_an_image_by_which_nothing_learnt_is_used_says_what_it_is(model: str) -> None:
+    grid = Grid((4, 4, 4), np.eye(4))
+    taught, alone = build_method("self-sr", {}, model), build_method("self-sr", {"start": "none"})
+    assert taught.about(grid, grid, {"fit_kept": 1.0, "held_out_gain": 0.3}) == {}
+    unused = taught.about(grid, grid, {"fit_kept": 0.0, "held_out_gain": -1.2})["learnt"]
+    assert "nothing that is used (held-out parts of it gained -1.20 dB, and 0.05 are asked)" in unused
+    assert unused.endswith(": restored by the any-scan network as it was")
+    small = alone.about(grid, grid, {"fit_kept": 0.0})["learnt"]
+    assert small.startswith("nothing that is used (the scan is too small, or its slices too thin): restored by cubic")
+
+
 @pytest.mark.parametrize("start", ["anyscan", "none"])
 def test_a_scan_that_teaches_nothing_is_restored_as_before(start: str, model: str) -> None:
     image = texture((40, 40, 40)) * 100
