@@ -170,11 +170,20 @@ def outside_of(job: Job, scan: ScanPlan) -> list[str]:
 
 
 def _ingest_inside(job: Job, scan: ScanPlan) -> None:
-    """Ingest a scan; refuse it where its values show that the method or its model is not for it."""
-    _ingest(job, scan)
+    """Ingest a scan; refuse it where its values show that the method or its model is not for it.
+
+    Of scans that are fused the fault names the one that has it, for all of them fail by it.
+    """
     settings = read_plan(job.out, job.plan).settings
-    if not settings.outside_domain and (reasons := outside_of(job, scan)):
-        raise outside_domain(settings, reasons)
+    try:
+        _ingest(job, scan)
+        if not settings.outside_domain and (reasons := outside_of(job, scan)):
+            raise outside_domain(settings, reasons)
+    except InputError as error:
+        if len(job.keys) == 1:
+            raise
+        got = f"{error.got} in {scan.key} of the {len(job.keys)} scans that are fused"
+        raise InputError(error.code, error.wanted, got, error.remedy) from error
 
 
 def ingest(job: Job) -> float:

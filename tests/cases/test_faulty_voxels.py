@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.io import readers
+from core.io import files, readers
+from core.io.output import Output
 from core.settings.run import RunSettings
 from tasks.pipeline.discover import plan_cohort
-from tests.cases.makers import SHAPE, affine_of, head, nifti, series
+from tasks.restore.work import Job, ingest
+from tests.cases.makers import SHAPE, affine_of, bids, head, nifti, series
 
 HEAD = head()
 RGB = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -84,6 +86,18 @@ def test_voxels_that_are_no_scan_are_refused_by_name_and_the_others_go_on(tmp_pa
         with pytest.raises(InputError, match=rf"^{code}: expected .*, but got .*\. "):
             readers.load("nifti", [str(tmp_path / "in" / "x.nii.gz")])
     assert [scan.key for scan in plan.scans if scan.key != "x"] == ["good"]
+
+
+def test_of_scans_that_are_fused_the_one_that_cannot_be_read_is_named(tmp_path):
+    root = bids(tmp_path / "in", "01")
+    damaged = nifti(root / "sub-01" / "anat" / "sub-01_acq-sag_T1w.nii.gz")
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    out = str(tmp_path / "out")
+    plan = plan_cohort(RunSettings(input=str(root), out=out, method="unires", fuse=True))
+    files.write_json(Output(out).plan, plan.model_dump(mode="json"))
+    job = Job(out, plan.digest, tuple(scan.key for scan in plan.scans))
+    with pytest.raises(InputError, match=r"^file-truncated: .* in sub-01_acq-sag_T1w of the 2 scans that are fused\."):
+        ingest(job)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">i2", ">u2", ">f4", ">f8"])
