@@ -211,13 +211,13 @@ def plan_cohort(
     discovery = bids.survey(settings.input, settings.selection, settings.out)
     tell(Began("scans", len(discovery.scans)))
     scans, refused = plan_scans(discovery.scans, settings, tell)
-    if settings.carry_labels:
-        scans = with_labels(scans, discovery.ledger, settings)
     scans, unfit = with_beside(scans, discovery, settings)
     refused += unfit
     earlier = _paces(settings)
     known = {name: {**earlier.get(name, {}), **paces.get(name, {})} for name in {*earlier, *paces}}
     plan = complete(settings, scans, refused, weights, known, others)
+    if settings.carry_labels:  # beside the scans that are restored, not beside one that the method is not for
+        plan = complete(settings, with_labels(plan.scans, discovery.ledger, settings), plan.refused, weights, known, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     notes = (*plan.notes, *width_notes(plan.scans, settings.slices), *_withheld(discovery.scans))
     notes += (amiss,) if (amiss := participants.amiss(settings.input)) else ()

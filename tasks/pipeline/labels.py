@@ -87,7 +87,7 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
         folders[scan.relative.rpartition("/")[0]].append(scan)
     labels: dict[str, list[LabelImage]] = defaultdict(list)
     taken: set[str] = set()  # of all scans: two of one person may have a mask of one name in a folder each
-    for path in sorted(path for path, kind in ledger.left.items() if kind == "mask" and is_one_file(path)):
+    for path in sorted(path for path, kind in ledger.left.items() if kind in {"mask", "beside"} and is_one_file(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)
         grid = grid_of(uri, settings.trust) if beside else None
@@ -96,7 +96,7 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
             taken.add(stem.casefold())
             labels[owner.key].append(LabelImage(uri=uri, stem=stem, sha256=files.sha256(uri)))
             ledger.left[path] = "carried"
-    there = sum(kind in {"mask", "carried"} for kind in ledger.left.values())
+    there = sum(kind in {"mask", "beside", "carried"} for kind in ledger.left.values())
     ledger.filters = [*ledger.filters, f"--carry-labels: {sum(map(len, labels.values()))} of {there} masks and labels carried"]
     return [scan.model_copy(update={"labels": tuple(labels[scan.key])}) if scan.key in labels else scan for scan in scans]
 

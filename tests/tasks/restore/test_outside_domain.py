@@ -77,6 +77,27 @@ def test_slices_of_2_mm_are_refused_by_the_plan(cohort, tmp_path):
     assert "of factor 2, gap 0 (8 persons), where it gains -0.55 dB over cubic interpolation. Choose" in refused.reason
 
 
+def test_masks_go_with_scans_that_are_restored_not_with_those_that_are_refused(tmp_path):
+    """FLAIR comes first of two scans on one grid, and the model is for T1w; sub-two has nothing that is restored."""
+    root = tmp_path / "in"
+    for name, thickness in {"two": 2, "four": 4}.items():
+        write(root, name, thickness)
+        anat = root / f"sub-{name}" / "anat"
+        image = nibabel.load(anat / f"sub-{name}_T1w.nii.gz")
+        nibabel.save(
+            nibabel.Nifti1Image((image.get_fdata() > 0.5).astype(np.uint8), image.affine), anat / f"sub-{name}_mask.nii.gz"
+        )
+    for ending in ("nii.gz", "json"):
+        (anat / f"sub-four_FLAIR.{ending}").write_bytes((anat / f"sub-four_T1w.{ending}").read_bytes())
+    plan = planned(root, tmp_path / "out", carry_labels=True)
+    assert {scan.key: len(scan.labels) for scan in plan.scans} == {"sub-four_T1w": 1}
+    assert {refusal.key for refusal in plan.refused} == {"sub-two_T1w", "sub-four_FLAIR"}
+    assert (plan.files.left["carried"], plan.files.left["mask"]) == (1, 1)
+    assert "--carry-labels: 1 of 2 masks and labels carried" in plan.files.filters
+    bare = planned(root, tmp_path / "bare")
+    assert [scan.restore_digest for scan in bare.scans] == [scan.restore_digest for scan in plan.scans]
+
+
 def test_what_values_alone_tell_is_refused_as_they_are_read_also_where_another_run_read_them(cohort, tmp_path, for_magnitudes):
     plan = planned(cohort, tmp_path, for_magnitudes)
     assert ingest(Job(str(tmp_path), plan.digest, ("sub-four_T1w",))) >= 0
