@@ -82,7 +82,8 @@ def _above(lower: float, store: Store, path: str, box: Box | None = None) -> Arr
 def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]], cohort: Cohort) -> None:
     """Note what is trained; another training's folder is refused.
 
-    Where the cohort lies is not noted, but what its scans are: they may be moved, named otherwise above, or packed anew.
+    Where the cohort lies is not noted, but what its scans are, and their voxels' sizes in mm, which a header may be given anew:
+    they may be moved, named otherwise above, or packed anew.
 
     Args:
         place: of the training.
@@ -96,14 +97,21 @@ def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]],
     unsaid = set() if settings.pretrained else {"pretrained"}  # folders of before do not know it
     dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"} | unsaid)
     how = dumped["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
-    scans = {scan.key: scan.voxels for scan in cohort.prints_of([*split["train"], *split["validation"]])}
-    stated = {"settings": dumped | {"training": how}, "split": split, "scans": scans}
+    persons = [*split["train"], *split["validation"]]
+    scans = {scan.key: scan.voxels for scan in cohort.prints_of(persons)}
+    voxels = {key: _voxel(place, key) for name in persons for key in cohort.people.get(name, ())}
+    stated = {"settings": dumped | {"training": how}, "split": split, "scans": scans, "voxels": voxels}
     before = stated | _noted(place.settings) if files.exists(place.settings) else stated  # folders of before note no scans
     if changed := _differing(before, stated):
         remedy = "train into another --out, or with the settings and scans of before"
         raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {listed(changed)}", remedy)
     files.write_json(place.settings, stated)
     files.write_json(place.split, split)
+
+
+def _voxel(place: Place, key: str) -> list[float]:
+    """Its size in mm to four digits: a header that was written anew may have others behind them."""
+    return [float(f"{size:.4g}") for size in place.store.grid(f"{key}/measured").spacing]
 
 
 def check_stages(settings: TrainSettings) -> None:
