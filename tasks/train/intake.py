@@ -11,8 +11,9 @@ from core.io import files, readers
 from core.io.arrays.store import Store
 from core.io.bids import Refused, Source, discover
 from core.io.validation import Trust
+from core.models.scaling import background
 from core.settings.train import TrainSettings
-from core.stats import scan_stats
+from core.stats import ScanStats, scan_stats
 from core.training.data.split import split_subjects
 from tasks.bounded import Dispatch, Piece, in_order, read_work, reason, serially, write_work
 from tasks.events import Advanced, Tell
@@ -69,15 +70,30 @@ class Cohort:
 
 
 def _take(store: Store, source: Source, digest: str, trust: Trust | None) -> str:
-    """Put a scan into the store, unless it is there; the digest of its voxels."""
+    """Put a scan into the store, unless it is there; the digest of its voxels.
+
+    Raises:
+        InputError: it cannot be read, is not valid, or is empty but for specks.
+    """
     path = f"{source.key}/measured"
-    if store.digest(path) == digest and (known := store.attrs(path).get("voxels")):  # stores of before do not know it
-        return str(known)
-    image, grid, _ = readers.load(source.kind, source.uris, trust)
-    voxels = digest_of_voxels(image)
-    attrs = {"of": digest, "stats": asdict(scan_stats(image)), "voxels": voxels}
-    write_image(store, path, image, grid, attrs, digest)
+    if not (voxels := _kept(store, path, digest, trust)):
+        image, grid, _ = readers.load(source.kind, source.uris, trust)
+        voxels = digest_of_voxels(image)
+        attrs = {"of": digest, "trust": trust, "stats": asdict(scan_stats(image)), "voxels": voxels}
+        write_image(store, path, image, grid, attrs, digest)
+    stats = ScanStats(**store.attrs(path)["stats"])
+    if stats.upper <= background(stats):  # by their difference patches are divided
+        wanted, got = "a scan with more than the background in a thousandth of its voxels", "less, as of a mask of specks"
+        raise InputError("voxels-sparse", wanted, got, "leave it out (--exclude)")
     return voxels
+
+
+def _kept(store: Store, path: str, digest: str, trust: Trust | None) -> str:
+    """The digest of a scan's voxels; empty unless the store has it whole, as it would be read now and with that digest."""
+    if not store.done(path, digest):
+        return ""
+    attrs = store.attrs(path)  # stores of before know neither
+    return str(attrs.get("voxels", "")) if attrs.get("trust", trust) == trust else ""
 
 
 def _looked_at(source: Source, trust: Trust | None) -> str:

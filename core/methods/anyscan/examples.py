@@ -101,7 +101,7 @@ class Scans(Dataset[Batch]):
             stored = files.read_json(uri)
             tissues = Tissues.from_json(stored["tissues"]) if stored["tissues"] else None
             return Look(np.asarray(stored["quantiles"], np.float32), tissues)
-        look = look_of(self._image(subject), max(subject.upper, 1e-6))
+        look = look_of(self._image(subject), subject.upper)
         if uri:
             classes = look.tissues.to_json() if look.tissues else None
             files.write_json(uri, {"quantiles": look.quantiles.tolist(), "tissues": classes})
@@ -154,6 +154,6 @@ def _cut(scan: Array, coarse: Grid, target: Grid, axis: int, *, above: bool) -> 
 
 def _units(subject: Subject, noise: float, width: float, draw: np.random.Generator) -> Units:
     """The unit of a scan, known within a tenth, and its noise: what was added, and what slices leave of the image's own."""
-    own = subject.noise / max(subject.upper, 1e-6) / np.sqrt(max(width, 1.0))
+    own = subject.noise / subject.upper / np.sqrt(max(width, 1.0))
     scale = float(draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
     return Units(0.0, scale, float(np.hypot(noise, own) * draw.uniform(1 - MISJUDGED, 1 + MISJUDGED)))

@@ -45,7 +45,7 @@ class Slices(Dataset[Batch]):
         axis = self.axes[int(draw.integers(len(self.axes)))]
         planes = _cut(subject, axis, self.of.patch, self.neighbours, draw)
         planes = planes[:, ::-1] if axis != 0 and draw.random() < 0.5 else planes  # left for right
-        scale = np.float32(1 / (max(subject.upper, 1e-6) * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
+        scale = np.float32(1 / (subject.upper * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
         image = torch.from_numpy(np.ascontiguousarray(planes * scale))
         return Batch(image, image, {PLANE: torch.tensor(axis)})
 

@@ -127,7 +127,7 @@ def draw_pair(subject: Subject, how: ForwardModel, patch: int, draw: np.random.G
     cut = Box((at[0], at[1], at[2]), (at[0] + shape[0], at[1] + shape[1], at[2] + shape[2]))
     blurred = interpolate(seen.image, seen.grid, grid.crop(cut), 3)
     turn = upright(axis, (patch, patch, patch), draw)
-    scale = np.float32(1 / (max(subject.upper, 1e-6) * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
+    scale = np.float32(1 / (subject.upper * draw.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)))
     return Pair(np.ascontiguousarray(turn(blurred) * scale), np.ascontiguousarray(turn(truth[cut.slices]) * scale))
 
 

@@ -24,7 +24,7 @@ class Subject:
         name: of the person, whose images are all on one side of a split.
         key: of the image.
         grid: canonical, of the whole image.
-        upper: the 99.9th percentile of what ``read`` gives, by which patches are divided.
+        upper: the 99.9th percentile of what ``read`` gives, above 0, by which patches are divided.
         occupied: share of voxels that are not 0 in cells of ``CELL`` voxels.
         tissues: by axis of the slices, as bright as they are on them (``Forward.on_slices``); for operators that need them.
         read: gives the voxels in a box as float32, the air 0, as networks are shown scans (``core.models.scaling.background``).
@@ -44,7 +44,7 @@ class Subject:
 
     def scaled(self, image: Array) -> Array:
         """The image, or a crop of it, whose 99.9th percentile is 1; float32."""
-        return np.asarray(image * np.float32(1 / max(self.upper, 1e-6)), np.float32)
+        return np.asarray(image * np.float32(1 / self.upper), np.float32)
 
 
 def occupancy(read: Callable[[Box], Array], grid: Grid) -> Array:
