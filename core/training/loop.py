@@ -220,7 +220,8 @@ class Trainer:
             raise RestorationError("training-diverged", wanted, got, "train with a smaller --learning-rate")
         progress.running = (0.0, 0)
         progress.history.append(figures)
-        if self.objective.keeps_last or score > progress.best:
+        early = progress.best_step < self.objective.begins
+        if self.objective.keeps_last or early or score > progress.best:
             progress.best, progress.best_step = score, progress.step
             self.best.load_state_dict(self.average.state_dict())
         return Validated(figures, held, restored, tuple(self.objective.shown(held, restored)))

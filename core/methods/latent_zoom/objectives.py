@@ -64,7 +64,7 @@ class Quantising(OfImages):
 
     def __init__(self, network: nn.Module, discriminator: nn.Module, warmup: int, plain: int = 0) -> None:
         super().__init__(network)
-        self.discriminator, self.warmup, self.plain = discriminator, warmup, plain
+        self.discriminator, self.warmup, self.plain, self.begins = discriminator, warmup, plain, plain + 1 if plain else 0
         name, self._distance = perceptual()
         self.about = f"Perceptual term: {name}"
 

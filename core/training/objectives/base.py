@@ -27,6 +27,7 @@ class Objective(nn.Module, ABC):
         trained: names of the submodules that learn, in the order in which they take their steps.
         about: what the loss is made of where its class alone does not say it, a sentence without a full stop; empty for most.
         betas: of Adam.
+        begins: step from which validations are compared; those before neither end a training nor leave weights behind it.
         kept: which weights of the network are kept, in words.
         keeps_last: whether those of the last validation are kept, rather than those with the highest score.
     """
@@ -36,6 +37,7 @@ class Objective(nn.Module, ABC):
     keeps_last: ClassVar[bool] = False
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
     about: str = ""
+    begins: int = 0
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

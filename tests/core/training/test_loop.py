@@ -177,6 +177,20 @@ def test_it_stops_when_validation_no_longer_improves_and_when_time_is_over(tmp_p
     assert (tmp_path / "b").exists()
 
 
+def test_validations_before_those_that_count_neither_end_it_nor_leave_their_weights(tmp_path):
+    """As of an autoencoder before its codebook is learned, however well it does by chance."""
+
+    class Falling(Regression):
+        begins, validated = 20, 0
+
+        def score(self, network: nn.Module, batch: Batch, restored: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+            self.validated += 1
+            return torch.full((len(batch),), -float(self.validated))
+
+    done = trainer(tmp_path / "a", Falling(network()), validate_every=5, patience=2, validation_pairs=1).run()
+    assert (done.step, done.best_step) == (30, 20)
+
+
 def test_a_loss_that_is_not_finite_ends_it_with_a_reason(tmp_path):
     class Broken(Regression):
         def loss(self, *args):
