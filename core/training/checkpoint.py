@@ -64,16 +64,11 @@ def load(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Op
         what was told with it; None where there is none.
 
     Raises:
-        WeightsError: it is of other networks.
+        WeightsError: it is of other networks, or not whole.
     """
-    from safetensors.torch import load as unpack
-
     if not files.exists(uri):
         return None
-    content = files.read_bytes(uri)
-    length = int.from_bytes(content[:8], "little")
-    values: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["isovox"])
-    tensors = unpack(content)
+    values, tensors = _read(uri)
     try:
         for name, module in modules.items():
             start = f"module.{name}."
@@ -84,3 +79,21 @@ def load(uri: str, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Op
     for name, optimizer in optimizers.items():
         _put_optimizer(f"optimizer.{name}", optimizer, tensors)
     return values
+
+
+def _read(uri: str) -> tuple[dict[str, Any], Tensors]:
+    """What is kept with a checkpoint, and its numbers.
+
+    Raises:
+        WeightsError: checkpoint-unreadable.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load as unpack
+
+    content = files.read_bytes(uri)
+    length = int.from_bytes(content[:8], "little")
+    try:
+        return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["isovox"]), unpack(content)
+    except (ValueError, KeyError, SafetensorError) as error:
+        remedy = "copy it again; or remove it with those of later stages, which are then trained from their beginning"
+        raise WeightsError("checkpoint-unreadable", f"a whole checkpoint in {uri}", str(error)[:200], remedy) from error

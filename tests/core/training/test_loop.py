@@ -206,6 +206,15 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         trainer(tmp_path / "c", Regression(nn.Conv3d(1, 1, 3, padding=1)), steps=1)
 
 
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
+def test_a_checkpoint_that_is_not_whole_is_refused_by_name(tmp_path, share):
+    trainer(tmp_path / "c", steps=1).run()
+    content = (tmp_path / "c").read_bytes()
+    (tmp_path / "c").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(WeightsError, match=f"checkpoint-unreadable: .* {tmp_path / 'c'}, but got .* Copy it again"):
+        trainer(tmp_path / "c", steps=1)
+
+
 def test_a_generator_with_a_discriminator_learns(tmp_path):
     made = network()
     judge = nn.Sequential(nn.Conv3d(1, 4, 3), nn.LeakyReLU(0.2), nn.Conv3d(4, 1, 3))
