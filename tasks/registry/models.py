@@ -190,8 +190,9 @@ class Models:
     # -- what changes -------------------------------------------------------------------------------------------------------
 
     def add(self, folder: str, name: str, figures: Mapping[str, float] | None = None) -> Version:
-        """Register a model: as champion where the name has none, else as challenger; a model that is known stays what it is.
+        """Register a model: as champion where the name has none, else as challenger.
 
+        A model that is known stays what it is where a newer one challenges.
         A harmoniser is champion at once: it is fitted on a cohort for that cohort, and there is no truth to compare two by.
 
         Args:
@@ -210,7 +211,7 @@ class Models:
             self.crown(name, version, "first")
         elif self._champion(name) != version and harmonizers.is_harmonizer(folder):
             self.crown(name, version, "fitted anew")
-        elif self._champion(name) != version:
+        elif self._champion(name) != version and int(version) > int(self._model(name).aliases.get(CHALLENGER, 0)):
             self._client.set_registered_model_alias(name, CHALLENGER, version)
         return self.find(f"{name}/{version}")
 

@@ -56,6 +56,16 @@ def test_a_known_model_stays_what_it_is(models: Models, model: Write) -> None:
     assert [event.what for event in models.history("unet")] == ["first"]
 
 
+def test_a_known_model_does_not_take_the_place_of_a_newer_challenger(models: Models, model: Write) -> None:
+    """As where a training that is over is started once more, or a card is renewed by an import."""
+    for weight in (1.0, 2.0, 3.0):
+        models.add(model(weight), "unet")
+    assert models.add(model(2.0), "unet").aliases == ()
+    assert models.find("unet@challenger").version == "3"
+    models.crown("unet", "3", "promoted")
+    assert models.add(model(2.0), "unet").aliases == ("challenger",)
+
+
 def test_the_harmoniser_that_was_fitted_last_is_champion(models: Models, tmp_path: Path) -> None:
     for number in (1, 2):
         fitted = harmonizers.Harmonizer(contrast="T1w", method="cubic", voxel_size=number, field_of_view=(1, 2, 3))
