@@ -61,7 +61,7 @@ def card(
         settings: of the training.
         scans: that were taken in.
         split: persons by their part.
-        learned: what the stages came to; the figures are the last one's.
+        learned: what the stages came to, each with its figures.
         weights: parameters of all networks.
         degraded: whether a forward model took part; else the networks learned what images are like.
         drawn: slices that examples drew for themselves, where the recipe does not ask the settings for them.
@@ -81,15 +81,16 @@ def card(
         purpose=f"{purpose} Not a medical device; not for diagnosis.",
         data=(data, *(each for model in before for each in model.data)),
         training="\n".join([*stages, *(f"\n{model.describe()}" for model in before)]),
-        figures=tuple(_figures(learned[-1].figures, settings)),
+        figures=tuple(figure for stage in learned for figure in _figures(stage, settings, several=len(learned) > 1)),
         limits=LIMITS,
         versions=versions(),
     )
 
 
-def _figures(figures: Mapping[str, float], settings: TrainSettings) -> Iterator[Figure]:
-    """Figures of the validation; of PSNR that of cubic interpolation beside it."""
-    on = f"validation, {settings.training.validation_pairs} patches"
+def _figures(stage: Learned, settings: TrainSettings, *, several: bool) -> Iterator[Figure]:
+    """Figures of a stage's validation, which of several names it; of PSNR that of cubic interpolation beside it."""
+    of, figures = f" of the {stage.role} alone" if several else "", stage.figures
+    on = f"validation{of}, {settings.training.validation_pairs} patches"
     if "psnr" in figures:
         if "psnr_cubic" in figures:
             yield Figure(on=on, method="cubic", metric="PSNR dB", value=figures["psnr_cubic"])

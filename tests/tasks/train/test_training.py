@@ -319,6 +319,8 @@ def test_a_second_stage_builds_on_the_first_and_what_it_makes_is_kept(cohort, tm
     told = (tmp_path / "model" / "README.md").read_text()
     assert "- autoencoder: 4 steps" in told
     assert "- denoiser: 4 steps" in told
+    for stage in ("autoencoder", "denoiser"):  # nobody takes the last one's for the method's
+        assert f"On validation of the {stage} alone, 2 patches:" in told
     assert {path.name for path in tmp_path.glob("c*.*")} == {
         "checkpoint-autoencoder.safetensors", "checkpoint-denoiser.safetensors", "curve-autoencoder.json", "curve-denoiser.json",
         "cohort.zarr",
