@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,10 +198,10 @@ class Learning:
         return [subject(place, name, key, how, known.get(name, {})) for name in self.split[part] for key in self.people[name]]
 
     def log(self) -> Log:
-        """MLflow's run of this training."""
-        key = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        """MLflow's run of this training, known again by where its folder lies, from wherever that was named."""
+        where = self.uri if files.is_remote(self.uri) else str(Path(self.uri).absolute())
         params = flat(self.settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"}))
-        return Log(self.tracking_uri, self.name, key, params)
+        return Log(self.tracking_uri, self.name, hashlib.sha256(where.encode()).hexdigest()[:16], params)
 
 
 # -- training ---------------------------------------------------------------------------------------------------------------

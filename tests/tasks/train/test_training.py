@@ -200,6 +200,18 @@ def test_figures_and_pictures_reach_mlflow_and_one_training_is_one_run(cohort, t
     assert work.log().run_id == log.run_id
 
 
+def test_folders_of_one_name_in_two_places_are_two_runs_of_mlflow(cohort, tmp_path, uri, monkeypatch):
+    """As of two studies that each say --out model."""
+    work, _ = learning(cohort, tmp_path / "first" / "model", uri)
+    (tmp_path / "second").mkdir()
+    runs = []
+    for study, out in (("first", "model"), ("second", "model"), ("first", "./model")):
+        monkeypatch.chdir(tmp_path / study)
+        runs.append(replace(work, uri=out).log().run_id)
+    assert runs[0] == runs[2] == work.log().run_id
+    assert runs[1] != runs[0]
+
+
 def test_a_folder_of_another_training_is_refused(cohort, tmp_path, uri):
     work, taken = learning(cohort, tmp_path, uri)
     training.remember(Place(work.uri), work.settings, work.split, taken)
