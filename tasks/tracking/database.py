@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -25,7 +26,8 @@ def hush() -> None:
 def make_database(state: Path) -> None:
     """Make the default database in a folder, or look at the one that is there.
 
-    It is made under another name first: a process killed meanwhile would leave one of no use.
+    It is made under another name first: a process killed meanwhile would leave one of no use. Of several processes that make it
+    at once all take the first one's, which may be in use before the others are done.
 
     Raises:
         RegistryError: database-damaged, disk-full.
@@ -37,8 +39,19 @@ def make_database(state: Path) -> None:
     hush()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with _room_told(state), draft(path) as hidden, _alone(hidden):
+    with _room_told(state), draft(path, _unless_there) as hidden, _alone(hidden):
         SqlAlchemyStore(f"{SCHEME}{hidden}", str(state / "mlartifacts")).engine.dispose()
+
+
+def _unless_there(made: Path, path: Path) -> None:
+    """Put a database in its place; one that is there stays."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        if not path.exists():
+            made.replace(path)
 
 
 def check_database(path: Path) -> None:

@@ -99,3 +99,26 @@ def test_a_disk_with_next_to_no_room_is_the_reason_whatever_sqlite_says(tmp_path
     monkeypatch.setattr(database.space, "is_full", lambda _: True)
     with pytest.raises(RegistryError, match="disk-full"):
         make_database(tmp_path)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_of_two_commands_that_make_it_at_once_the_second_takes_the_first_one_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    """The first one has it open by then: what it writes into a file that was replaced is lost, or is refused by SQLite."""
+
+    class Made:
+        engine = type("Engine", (), {"dispose": staticmethod(lambda: None)})
+
+        def __init__(self, uri: str, _: str) -> None:
+            Path(uri.removeprefix("sqlite:///")).write_bytes(b"the second's")
+            (tmp_path / "mlflow.db").write_bytes(b"the first's")
+
+    def no_links(*_: object) -> None:
+        raise PermissionError("links are not supported")
+
+    monkeypatch.setattr(STORE, Made)
+    if not linked:
+        monkeypatch.setattr(database.os, "link", no_links)
+    make_database(tmp_path)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("mlflow.db", b"the first's")]
