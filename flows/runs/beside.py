@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from shutil import rmtree
 from threading import Event, Thread
@@ -68,7 +68,9 @@ def served(uri: str, make: Callable[[], Made], work: Callable[[Made], Done], flo
         return made
 
     try:
-        with terminable(), looking(and_wait) as made, _used(state), prefect_server(state):
+        with terminable(), looking(and_wait) as made, _used(state), ExitStack() as services:
+            with _one_starts(state):
+                services.enter_context(prefect_server(state))
             up.set()
             waiting("loading Prefect")
             import_module(flow)
@@ -129,6 +131,18 @@ def _used(state: Path) -> Iterator[None]:
     """While the block runs, no other command removes the services' folder, which is made."""
     folder = _held(state)
     try:
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _one_starts(state: Path) -> Iterator[None]:
+    """While the block runs, no other command of the same output starts a server: two that make one database end one another."""
+    folder = os.open(state.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without such locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
         os.close(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
@@ -281,6 +282,30 @@ def test_a_plan_that_fails_leaves_the_services_of_another_run_of_its_output(
     assert list(tmp_path.iterdir()) == []
     with beside._used(state):
         assert state.is_dir()
+
+
+def test_commands_of_one_output_start_their_servers_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that make the tables of one new database at once end one another."""
+    others: list[bool] = []
+
+    def another_may_start() -> bool:
+        folder = os.open(tmp_path / "out", os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(folder)
+        return True
+
+    @contextmanager
+    def server(_: Path) -> Iterator[str]:
+        others.append(another_may_start())
+        yield "http://127.0.0.1:1"
+
+    monkeypatch.setattr(services, "prefect_server", server)
+    beside.served(str(tmp_path / "out"), lambda: None, lambda _: others.append(another_may_start()), "core")
+    assert others == [False, True]
 
 
 def test_a_folder_that_can_never_be_made_is_not_tried_for_ever() -> None:
