@@ -34,6 +34,11 @@ def is_remote(uri: str) -> bool:
     return uri.startswith("s3://")
 
 
+def absolute(uri: str) -> str:
+    """The same place, by a name that does not hang on the folder of the call."""
+    return uri if is_remote(uri) else str(Path(uri).absolute())
+
+
 def join(uri: str, *parts: str) -> str:
     """The URI of ``parts`` below ``uri``; empty parts are left out."""
     return "/".join([uri.rstrip("/") if uri != "/" else "", *(part.strip("/") for part in parts if part.strip("/"))])

@@ -7,7 +7,6 @@ a ``rec`` of its own, ``rec-norm`` becomes ``rec-norm+lowfield8``. So several de
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from core.digest import digest_of
@@ -112,7 +111,7 @@ def other_truth(out: str, stem: str, source: Source, root: str) -> str | None:
 def _said_truth(out: str, truth: str) -> str:
     """How a sidecar names a truth: relative to the dataset, where both are on this machine."""
     if files.is_remote(truth) or files.is_remote(out):
-        return truth if files.is_remote(truth) else str(Path(truth).absolute())
+        return files.absolute(truth)
     return os.path.relpath(truth, out)
 
 

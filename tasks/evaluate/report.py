@@ -281,7 +281,7 @@ def _tell(uri: str, settings: EvaluationSettings, rows: Sequence[Score]) -> str 
     client = MlflowClient(tracking_uri=uri)
     unset = {"fold"} if settings.fold is None else set()
     parameters = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"} | unset)
-    key = hashlib.sha256(f"{settings.out} {parameters}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{files.absolute(settings.out)} {parameters}".encode()).hexdigest()[:16]
     experiment = experiment_id(client, uri, EXPERIMENT)
     known = client.search_runs([experiment], f"tags.evaluation = '{key}'", max_results=1)
     name = f"{settings.protocol} {files.name_of(settings.cohort.rstrip('/'))}"

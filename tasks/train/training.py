@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,9 +198,9 @@ class Learning:
 
     def log(self) -> Log:
         """MLflow's run of this training, known again by where its folder lies, from wherever that was named."""
-        where = self.uri if files.is_remote(self.uri) else str(Path(self.uri).absolute())
+        key = hashlib.sha256(files.absolute(self.uri).encode()).hexdigest()[:16]
         params = flat(self.settings.model_dump(mode="json", exclude={"out", "tracking_uri", "compute"}))
-        return Log(self.tracking_uri, self.name, hashlib.sha256(where.encode()).hexdigest()[:16], params)
+        return Log(self.tracking_uri, self.name, key, params)
 
 
 # -- training ---------------------------------------------------------------------------------------------------------------

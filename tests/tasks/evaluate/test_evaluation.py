@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlflow import MlflowClient
 
 from core.banding import banding
 from core.digest import digest_of_voxels
@@ -42,13 +43,14 @@ from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import Case, Trained, covered, find_cases, trained_of
 from tasks.evaluate.comparisons import beaten, comparisons_csv, pairwise_comparisons, too_few
 from tasks.evaluate.evaluation import Evaluation, Score, evaluate
-from tasks.evaluate.report import _best, figures_of, view_of, write
+from tasks.evaluate.report import _best, figures_of, tell_mlflow, view_of, write
 from tasks.evaluate.scorers import Scorer, Scoring
 from tasks.evaluate.segmenters import CommandSegmenter, NetworkSegmenter, TissueSegmenter, fastsurfer, segmenter_of
 from tasks.evaluate.tables import metric_of, scores_csv, summaries, summary_csv
 from tasks.evaluate.words import words
 from tasks.report.box_plot import box_plot
 from tasks.report.evaluation import evaluation_page, letters
+from tasks.tracking.database import make_database
 from tests.phantoms import brain
 
 CUBIC, LINEAR, UNIRES = (Candidate(name, name) for name in ("cubic", "linear", "unires"))
@@ -673,3 +675,15 @@ def test_each_degradation_of_a_protocol_has_its_rows_its_lines_and_its_compariso
     assert "Bias, thick" in page
     again = find_cases(wanted.model_copy(update={"cohort": str(tmp_path / "a" / "simulated" / "dropped"), "out": str(tmp_path)}))
     assert [case.degradation for case in again] == ["dropped", "dropped"]
+
+
+def test_outputs_of_one_name_in_two_places_are_two_runs_of_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of two studies that each say SHARP --out trial."""
+    make_database(tmp_path)
+    uri, how = f"sqlite:///{tmp_path / 'mlflow.db'}", EvaluationSettings(protocol="thick-slice", cohort="SHARP", out="trial")
+    for study in ("first", "second", "first"):
+        (tmp_path / study).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / study)
+        tell_mlflow(uri, how, [])
+    client = MlflowClient(tracking_uri=uri)
+    assert len(client.search_runs([each.experiment_id for each in client.search_experiments()])) == 2
