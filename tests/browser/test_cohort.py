@@ -66,6 +66,22 @@ def test_pictures_sort_and_filter_by_figures_that_the_table_does_not_show(opened
     assert names.count() == 2
 
 
+def test_a_range_finds_figures_below_nought_as_well(opened: Open, pages: Path, cohort_view: CohortView) -> None:
+    records = [
+        ScanRecord(key=f"sub-{n:02}_T1w", state="done", quality={"volume_change": change})
+        for n, change in enumerate([-0.2, -0.01, 0.03])
+    ]
+    (pages / "shrunk.html").write_text(cohort_page(dataclasses.replace(cohort_view, records=records)), encoding="utf-8")
+    page = as_table(opened("shrunk.html"))
+    page.select_option("#figure", label="Volume, %")
+    names = page.locator("#table tbody th:visible")
+    page.get_by_label("greatest value of the figure").fill("-5")
+    assert names.all_inner_texts() == ["sub-00_T1w"]
+    page.get_by_label("least value of the figure").fill("-30")
+    page.get_by_label("greatest value of the figure").fill("")
+    assert names.count() == 3
+
+
 def test_the_words_to_cite_are_copied(browser: Any, pages: Path, cohort_view: CohortView) -> None:
     words = Citation("Scans were restored with isovox [1].", ("isovox, version 1.", "A paper. doi:10.1/x"))
     (pages / "cited.html").write_text(cohort_page(dataclasses.replace(cohort_view, citation=words)), encoding="utf-8")

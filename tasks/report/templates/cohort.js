@@ -101,7 +101,7 @@
   const between = (row) => {
     const [least, most] = [at("least").value, at("most").value];
     if (least === "" && most === "") return true;
-    const number = parseFloat(text(row, at("figure").value).replace(/,/g, "")); // as it is shown: per cent are per cent
+    const number = parseFloat(text(row, at("figure").value).replace(/,/g, "").replace("\u2212", "-")); // as it is shown: per cent are per cent
     return !Number.isNaN(number) && (least === "" || number >= Number(least)) && (most === "" || number <= Number(most));
   };
   const facts = [...document.querySelectorAll("select.fact")];
