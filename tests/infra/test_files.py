@@ -382,6 +382,9 @@ def test_the_slurm_driver_runs_isovox_as_it_can_be_run(tmp_path: Path) -> None:
     assert options["compute.workers"] in {40, "40"}
     assert done.stderr.strip() == str(tmp_path / "infra" / "slurm" / "jobqueue.yaml")
     assert submit("/data").returncode == 2
+    words = submit("/data", "/out", "--workers", "12", "--memory-limit", "9GiB", "--suffix", "T1w").stdout.splitlines()
+    said = vars(parser.parse_args(words[1:]))
+    assert (said["compute.workers"], said["compute.memory_limit"]) == ("12", "9GiB")
 
 
 @pytest.mark.parametrize("set_up", [True, False])
