@@ -249,6 +249,13 @@ def test_compose_is_as_its_schema_says() -> None:
         assert all(name in compose()["volumes"] or (COMPOSE.parent / name).exists() for name in used)
 
 
+def test_the_object_stores_image_may_become_its_user() -> None:
+    """It starts as root and calls chown, setgroups and setuid: without these three it ends at once."""
+    store = compose()["services"]["s3"]
+    assert store["cap_drop"] == ["ALL"]
+    assert set(store["cap_add"]) == {"CHOWN", "SETGID", "SETUID"}
+
+
 def test_manifests_are_as_their_schemas_say() -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate: make setup")
     for one in manifests():
