@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infra import prefect_page
+from infra import prefect_page, programs
 from infra.healthcheck import why_not
 from infra.quiet import QUIET
 from tests.infra.deployed import (
@@ -200,6 +200,13 @@ def test_settings_of_prefect_exist_and_telemetry_is_off() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED",
         "PREFECT_SERVER_UI_V2_ENABLED",
     } <= quiet
+
+
+def test_prefects_servers_know_after_a_restart_which_runs_hold_a_slot() -> None:
+    servers = {name: settings for name, settings in environments() if name.endswith(" prefect")}
+    assert len(servers) == 2
+    assert {settings.get("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE") for settings in servers.values()} == {programs.LEASES}
+    assert all(variables(path)["PREFECT_HOME"].startswith("/data/") for path in DOCKERFILES)  # where they lie: in the volume
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
