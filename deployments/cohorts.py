@@ -115,8 +115,9 @@ def merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 def local_timezone() -> str:
     """The IANA name of this machine's time zone; UTC where it tells none."""
-    if name := os.environ.get("TZ", "").lstrip(":"):
-        return name
-    zone = Path("/etc/localtime")
+    said = os.environ.get("TZ", "").lstrip(":")
+    if said and not said.startswith("/"):
+        return said
+    zone = Path(said or "/etc/localtime")
     _, separator, name = str(zone.resolve()).partition("/zoneinfo/")
     return name if separator and name not in {"Etc/UTC", "UCT", "Universal", "Zulu"} else "UTC"

@@ -119,6 +119,9 @@ def schedules_of(said: Schedule) -> Sequence[DeploymentScheduleCreate]:
             cron = CronSchedule(cron=said.cron, timezone=said.timezone)
         except ValidationError as error:
             what = f"{said.cron!r} in {said.timezone}: {error.errors()[0]['msg']}"
+            if error.errors()[0]["loc"] == ("timezone",):
+                wanted = "the name of a time zone, such as Europe/Berlin"
+                raise UsageError("timezone", wanted, repr(said.timezone), "name it by --timezone") from error
             raise UsageError("cron", "minute hour day month weekday", what, 'write --cron "0 2 * * *"') from error
         schedules.append(DeploymentScheduleCreate(schedule=cron, slug="nightly", parameters={"quick": False}))
     if said.poll:

@@ -120,16 +120,30 @@ def test_nights_are_thorough_and_polls_are_quick() -> None:
     assert list(schedules_of(Schedule())) == []
 
 
-@pytest.mark.parametrize(("cron", "zone"), [("at two", "UTC"), ("0 2 * * *", "Mars/Olympus")])
-def test_a_schedule_that_cannot_be_is_refused(cron: str, zone: str) -> None:
+def test_a_schedule_that_cannot_be_is_refused() -> None:
     with pytest.raises(UsageError, match="cron: expected minute hour day month weekday"):
-        schedules_of(Schedule(cron, zone))
+        schedules_of(Schedule("at two", "UTC"))
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "CET-1CEST,M3.5.0,M10.5.0/3"])
+def test_a_time_zone_that_has_no_name_is_refused_as_such(zone: str) -> None:
+    with pytest.raises(UsageError, match=f"time zone, such as .* but got '{zone}'. Name it by --timezone"):
+        schedules_of(Schedule("0 2 * * *", zone))
 
 
 def test_the_time_zone_is_a_name() -> None:
     from zoneinfo import ZoneInfo
 
     assert ZoneInfo(local_timezone())
+
+
+def test_the_time_zone_of_a_file_has_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    zones = tmp_path / "zoneinfo" / "Europe"
+    zones.mkdir(parents=True)
+    (zones / "Berlin").touch()
+    (tmp_path / "localtime").symlink_to(zones / "Berlin")
+    monkeypatch.setenv("TZ", f":{tmp_path / 'localtime'}")
+    assert local_timezone() == "Europe/Berlin"
 
 
 def test_a_run_is_dead_after_three_heartbeats_and_only_ours() -> None:
