@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -73,5 +74,6 @@ def _say_where(state: State) -> None:
     client = environment(state.folder)
     login = f"{client['MLFLOW_TRACKING_USERNAME']}:{client['MLFLOW_TRACKING_PASSWORD']}"
     say(f"runs: {client['PREFECT_API_URL'].removesuffix('/api')}/runs and {runs_page(client['MLFLOW_TRACKING_URI'], login)}")
-    say(f"addresses and passwords: {state.environment}, for your eyes only; in a shell: set -a; . {state.environment}; set +a")
-    say(f"logs: {state.logs}; isovox doctor {state.folder} looks at each part; isovox down {state.folder} ends them")
+    folder, file = (shlex.quote(str(path)) for path in (state.folder, state.environment))
+    say(f"addresses and passwords: {state.environment}, for your eyes only; in a shell: set -a; . {file}; set +a")
+    say(f"logs: {state.logs}; isovox doctor {folder} looks at each part; isovox down {folder} ends them")

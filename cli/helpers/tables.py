@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -202,4 +203,4 @@ def show(
         say(line)
     if out.page_whole(out.cohort_page):
         say(f"report: {out.cohort_page}")
-    say(f"pages of Prefect and MLflow: isovox ui {out.uri}")
+    say(f"pages of Prefect and MLflow: isovox ui {shlex.quote(out.uri)}")

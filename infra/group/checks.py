@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,10 +25,11 @@ def group_checks(state: State, *, asked: bool = True) -> Iterator[Check]:
     """
     client = environment(state.folder)
     if not state.held():
+        remedy = f"isovox up {shlex.quote(str(state.folder))}"
         if client:
-            yield Check("group", "missing", f"its supervisor in {state.folder} was killed", f"isovox up {state.folder}")
+            yield Check("group", "missing", f"its supervisor in {state.folder} was killed", remedy)
         elif asked:
-            yield Check("group", "optional", f"not up in {state.folder}", f"isovox up {state.folder}")
+            yield Check("group", "optional", f"not up in {state.folder}", remedy)
         return
     yield _supervisor(state)
     if not client:

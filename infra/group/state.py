@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,8 +133,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_environment(state: State, values: Mapping[str, str]) -> None:
-    """Say what a client needs."""
-    write_private(state.environment, "".join(f"{name}={value}\n" for name, value in values.items()))
+    """Say what a client needs, as a shell reads it."""
+    write_private(state.environment, "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
 
 
 def environment(state_dir: Path | None = None) -> dict[str, str]:
@@ -149,7 +150,8 @@ def environment(state_dir: Path | None = None) -> dict[str, str]:
         lines = State.at(state_dir).environment.read_text(encoding="utf-8").splitlines()
     except OSError:
         return {}
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name: " ".join(shlex.split(value)) for name, value in pairs}
 
 
 def enter(state_dir: Path | None = None) -> dict[str, str]:
@@ -169,7 +171,7 @@ def enter(state_dir: Path | None = None) -> dict[str, str]:
     variables = environment(state_dir)
     if not variables and (state_dir is not None or "PREFECT_API_URL" not in os.environ):
         folder = State.at(state_dir).folder
-        raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"start it: isovox up {folder}")
+        raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"start it: isovox up {shlex.quote(str(folder))}")
     added = {name: value for name, value in QUIET.items() if name not in os.environ} | past_proxies(os.environ) | variables
     os.environ.update(added)
     return added

@@ -6,6 +6,7 @@ A scan that no run has come to yet, or that failed, is no damage; it is counted 
 from __future__ import annotations
 
 import posixpath
+import shlex
 import sqlite3
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +143,7 @@ def _groups(out: Output, *paths: str) -> Iterator[Problem]:
 def _torn(out: Output, record: ScanRecord, scan: ScanPlan | None) -> Iterator[Problem]:
     """Images of the store that are not whole."""
     store = Store(out.store)
-    remedy = f"mend it by isovox verify {out.uri} --mend, then run again: it is made anew"
+    remedy = f"mend it by isovox verify {shlex.quote(out.uri)} --mend, then run again: it is made anew"
     for path, digest in _images(record, scan).items():
         where = files.join(STORE, path)
         yield from (Problem(where, code, what, remedy, path) for code, what in _faults(store, path, digest))
@@ -164,7 +165,7 @@ def _is_picture(content: bytes, name: str) -> bool:
 def _pages(out: Output, record: ScanRecord) -> Iterator[Problem]:
     """Pages and pictures that are not whole."""
     key = record.key
-    remedy = f"make it anew: isovox report {out.uri}"
+    remedy = f"make it anew: isovox report {shlex.quote(out.uri)}"
     for uri in (out.scan_page(key), out.viewer_page(key)):
         if not out.page_whole(uri):
             yield Problem(f"reports/{files.name_of(uri)}", "page-damaged", fault("a page to its last tag", _left(uri)), remedy)
@@ -265,12 +266,12 @@ def _cohort(out: Output, plan: CohortPlan | None) -> Iterator[Problem]:
     if plan is None:
         yield Problem("isovox/plan.json", "plan-damaged", fault("a plan with its digest", "none"))
     if not out.page_whole(out.cohort_page):
-        remedy = f"make it anew: isovox report {out.uri}" if plan else AGAIN
+        remedy = f"make it anew: isovox report {shlex.quote(out.uri)}" if plan else AGAIN
         yield Problem("report.html", "page-damaged", fault("a page to its last tag", _left(out.cohort_page)), remedy)
     if any(record.outputs for record in out.records()):
         yield from _groups(out, "")
         if not files.exists(out.viewer_script):
-            remedy = f"make it anew: isovox report {out.uri}"
+            remedy = f"make it anew: isovox report {shlex.quote(out.uri)}"
             yield Problem("reports/niivue.js", "page-damaged", fault("the JavaScript that the viewers share", "none"), remedy)
     yield from _description(out)
     yield from _database(out)

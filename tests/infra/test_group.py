@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.up import _database, _told
+from cli.up import _database, _say_where, _told
 from core.errors import BusyError, UsageError
 from core.settings.run import Compute
 from infra.clusters import ClusterError, open_cluster
@@ -63,6 +63,18 @@ def test_what_clients_need_is_written_for_the_owner_alone_and_read_back(state: S
         *("MLFLOW_TRACKING_PASSWORD", "ISOVOX_CLUSTER", "ISOVOX_TLS_CA", "ISOVOX_TLS_CERT", "ISOVOX_TLS_KEY", "ISOVOX_POOL"),
     }
     assert wanted["ISOVOX_CLUSTER"] == "tls://127.0.0.1:8791"
+
+
+def test_a_folder_with_spaces_is_read_by_shells_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = State.at(tmp_path / "my $group's")
+    state.make()
+    wanted = client_environment(state, PORTS)
+    write_environment(state, wanted)
+    assert environment(state.folder) == wanted
+    _say_where(state)
+    (into_a_shell,) = re.findall(r"in a shell: (.+)", capsys.readouterr().out)
+    done = subprocess.run(["sh", "-euc", f"{into_a_shell}; env -0"], capture_output=True, text=True, check=True)
+    assert wanted.items() <= dict(line.split("=", 1) for line in done.stdout.split("\0") if line).items()
 
 
 def test_a_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
