@@ -128,10 +128,12 @@ def _known_to_the_form(value: Any) -> Any:
 
 
 def _explain(field: Schema, models: dict[str, Schema]) -> None:
-    """A field that is a model of its own says what the model says."""
+    """A field that is a model of its own says what the model says, and fills in what the model's fields do."""
     model = models.get(field.get("$ref", "").rpartition("/")[2], {})
     if "description" not in field and "description" in model:
         field["description"] = model["description"].partition("\n")[0]
+    if model and isinstance(field.get("default"), dict):  # what its own fields do not fill in, it does not either
+        field["default"] = {name: value for name, value in field["default"].items() if "default" in model["properties"][name]}
 
 
 def _choose_or_not(field: Schema) -> None:

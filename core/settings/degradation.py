@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from core.settings.base import Settings
 
@@ -12,11 +12,21 @@ if TYPE_CHECKING:
     from core.operators.forward_model import ForwardModel
 
 FACTOR = 4  # of BSRGAN-light
+LOW_FIELD: dict[str, Any] = {"slice_profile": "gaussian", "slice_gap": 0.25}  # Lin et al. 2023: of every 8 voxels 6
 LATER = ("phase", "kernel", "centre", "every", "scanner")  # fields that digests know only where they are set
+
+
+def _by_operator(schema: dict[str, Any]) -> None:
+    """A form tells these defaults and does not fill them in: that would say them, and low field has others."""
+    for name in LOW_FIELD:
+        field = schema["properties"][name]
+        field["description"] += f" (default: {field.pop('default')})"
 
 
 class Degradation(Settings):
     """How scans of low resolution are made from sharp ones: flat, for options and forms; ``forward`` is what is meant."""
+
+    model_config = ConfigDict(json_schema_extra=_by_operator)
 
     operator: Literal["slice-profile", "slice-mask", "low-field", "in-plane", "k-space", "scanner", "bsrgan-light"] = Field(
         "slice-profile",
@@ -61,9 +71,9 @@ class Degradation(Settings):
     @model_validator(mode="before")
     @classmethod
     def _of_low_field(cls, values: Any) -> Any:
-        """Slices of low field are those of Lin et al. 2023 unless said: gaussian, of every 8 voxels 6 and a gap of 2."""
+        """Slices of low field are those of Lin et al. 2023 unless said."""
         low = isinstance(values, dict) and values.get("operator") == "low-field"
-        return {"slice_profile": "gaussian", "slice_gap": 0.25} | values if low else values
+        return LOW_FIELD | values if low else values
 
     @model_validator(mode="after")
     def _phase_within(self) -> Degradation:

@@ -8,6 +8,7 @@ import pytest
 from prefect.utilities.schema_tools.validation import ValidationError, is_valid_schema, validate
 
 from core.methods import registry
+from core.settings.degradation import Degradation
 from deployments.catalogue import CATALOGUE
 from deployments.forms import fields, form_of
 
@@ -90,6 +91,17 @@ def test_bad_values_are_refused(forms: dict[str, Any], case: str) -> None:
     wrong, where = BAD[case]
     with pytest.raises(ValidationError, match=f"Validation failed for field '{where}'"):
         validate({"settings": RUN | wrong}, forms["reprocess-cohort"], raise_on_error=True)
+
+
+def test_the_form_of_a_training_fills_in_nothing_that_another_operator_has_another_default_of(forms: dict[str, Any]) -> None:
+    """The page sends all that it fills in; of low field, slices are gaussian with gaps unless said."""
+    models = forms["train"]["definitions"]
+    sent = {name: field["default"] for name, field in models["Degradation"]["properties"].items() if "default" in field}
+    assert models["TrainSettings"]["properties"]["degradation"]["default"].items() <= sent.items()
+    asked = Degradation.model_validate(sent | {"operator": "low-field"})
+    assert asked == Degradation(operator="low-field")
+    assert (asked.slice_profile, asked.slice_gap) == ("gaussian", 0.25)
+    assert "(default: box)" in models["Degradation"]["properties"]["slice_profile"]["description"]
 
 
 @pytest.mark.parametrize("name", registry.methods())
