@@ -66,8 +66,8 @@ def _by_person(rows: Iterable[tuple[Entry, float]], place: Callable[[Entry], Pla
     return {key: [float(np.mean(each)) for each in persons.values()] for key, persons in differences.items()}
 
 
-def _case(entry: Entry) -> tuple[str, str, str]:
-    return entry.person, entry.contrast, entry.degradation
+def _case(entry: Entry) -> tuple[str, str, str, str]:
+    return entry.person, entry.scan, entry.contrast, entry.degradation  # a person may have several scans of a contrast
 
 
 def interval(gains: Sequence[float]) -> tuple[float, float | None]:

@@ -115,6 +115,7 @@ class Entry:
         method: label.
         figures: by name.
         spacing: distance of the slices' centres on the scan's own grid, mm; None where it is not known.
+        scan: key of the truth; empty where a person has one of a contrast.
     """
 
     person: str
@@ -123,6 +124,7 @@ class Entry:
     method: str
     figures: Mapping[str, float]
     spacing: float | None = None
+    scan: str = ""
 
 
 def every_scan(entities: Entities) -> bool:  # noqa: ARG001 - what a protocol is asked with

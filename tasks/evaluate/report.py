@@ -67,7 +67,10 @@ def write_own(settings: EvaluationSettings, rows: Sequence[Score]) -> list[str]:
     """The protocol's own tables; their names."""
     protocol = registry.protocol(settings.protocol)
     done = [row for row in rows if row.state == "done"]
-    entries = [Entry(row.person or row.scan, row.contrast, row.degradation, row.method, row.figures, row.spacing) for row in done]
+    entries = [
+        Entry(row.person or row.scan, row.contrast, row.degradation, row.method, row.figures, row.spacing, row.scan)
+        for row in done
+    ]
     texts = protocol.tables(entries) if protocol.tables else {}
     for name, text in texts.items():
         files.write_atomic(files.join(settings.out, name), text.encode())

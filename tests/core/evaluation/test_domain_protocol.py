@@ -60,6 +60,18 @@ def test_tables_hold_every_cell_and_persons_count_once() -> None:
     assert [(cell["factor"], cell["gap"]) for cell in cells] == [(2, 0), (4, 0), (4, 0.2)]
 
 
+def test_each_scan_of_a_person_is_held_against_its_own_interpolation() -> None:
+    """Two visits, of which interpolation does well and badly: the gain is 1 dB at both."""
+    rows = [
+        Entry(str(person), "T1w", "4mm0box", method, {"psnr": level + person + gain}, scan=f"sub-{person}_ses-{visit}_T1w")
+        for person in range(3)
+        for visit, level in (("a", 30.0), ("b", 24.0))
+        for method, gain in (("cubic", 0.0), ("network", 1.0))
+    ]
+    ((cell,),) = json.loads(tables(rows)["domain.json"]).values()
+    assert (cell["gain"], cell["least"], cell["persons"]) == (pytest.approx(1.0), pytest.approx(1.0), 3)
+
+
 STEADY, VARYING, LITTLE, OTHERWISE = (2.0, 2.0, 2.1), (1.5, 2.5, 3.0), (1.0, 1.0, 1.2), (0.5, 0.4, 0.6)
 ALL_THICK = ((2, 0), (4, 0), (4, 20))
 

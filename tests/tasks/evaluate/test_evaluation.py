@@ -43,7 +43,7 @@ from tasks.evaluate.candidates import Candidate
 from tasks.evaluate.cases import Case, Trained, covered, find_cases, trained_of
 from tasks.evaluate.comparisons import beaten, comparisons_csv, pairwise_comparisons, too_few
 from tasks.evaluate.evaluation import Evaluation, Score, evaluate
-from tasks.evaluate.report import _best, figures_of, tell_mlflow, view_of, write
+from tasks.evaluate.report import _best, figures_of, tell_mlflow, view_of, write, write_own
 from tasks.evaluate.scorers import Scorer, Scoring
 from tasks.evaluate.segmenters import CommandSegmenter, NetworkSegmenter, TissueSegmenter, fastsurfer, segmenter_of
 from tasks.evaluate.tables import metric_of, scores_csv, summaries, summary_csv
@@ -687,3 +687,22 @@ def test_outputs_of_one_name_in_two_places_are_two_runs_of_mlflow(tmp_path: Path
         tell_mlflow(uri, how, [])
     client = MlflowClient(tracking_uri=uri)
     assert len(client.search_runs([each.experiment_id for each in client.search_experiments()])) == 2
+
+
+def test_a_protocols_own_tables_tell_the_scans_of_a_person_apart(tmp_path: Path) -> None:
+    rows = [
+        Score(
+            scan=f"sub-a_ses-{visit}_T1w",
+            person="a",
+            degradation="4mm0box",
+            contrast="T1w",
+            method=method,
+            figures={"psnr": psnr},
+        )
+        for visit, level in (("1", 30.0), ("2", 24.0))
+        for method, psnr in (("cubic", level), ("unires", level + 1))
+    ]
+    written = write_own(EvaluationSettings(protocol="any-scan", cohort="", out=str(tmp_path)), rows)
+    assert {"domain.md", "domain.json", "choice.json"} == set(written)
+    (cell,) = json.loads((tmp_path / "domain.json").read_text())["unires"]
+    assert (cell["gain"], cell["persons"]) == (pytest.approx(1.0), 1)
