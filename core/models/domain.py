@@ -46,7 +46,7 @@ class GainCell(Settings):
     """Scans on which a model was held against cubic interpolation, and how it did; see ``core.evaluation.gains``.
 
     Attributes:
-        contrast: BIDS suffix; empty where it was not known.
+        contrast: as evaluations call it, see ``look_of``; empty where it was not known.
         factor: distance of the slices' centres over the restored voxels' size.
         gap: between slices, as a fraction of their distance.
         gain: in PSNR, dB, mean over persons.
@@ -304,7 +304,8 @@ def _sign(domain: Domain, facts: Facts) -> Iterator[str]:
 
 def _held(domain: Domain, facts: Facts) -> Iterator[str]:
     """What tests against cubic interpolation say of a scan: of the nearest cell, by the logarithm of the factor, then the gap."""
-    cells = [cell for cell in domain.tested or () if facts.contrast is None or cell.contrast in {"", facts.contrast}]
+    contrast = facts.look if any(cell.contrast == facts.look for cell in domain.tested or ()) else facts.contrast
+    cells = [cell for cell in domain.tested or () if contrast is None or cell.contrast in {"", contrast}]
     if facts.factor is None or not cells:
         return
     factor, gap = facts.factor, facts.slice_gap or 0.0

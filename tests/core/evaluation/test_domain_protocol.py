@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from scipy.stats import ttest_1samp
@@ -162,6 +163,17 @@ def test_a_scan_is_held_against_its_nearest_cell() -> None:
     assert disagreements(domain, facts(2, contrast="T2w")) == []  # nothing was tested of it; ``contrasts`` refuses it
     assert disagreements(domain, Facts(contrast="T1w")) == []
     assert both(Domain(), domain).tested == domain.tested
+
+
+def test_a_scan_with_a_contrast_agent_is_held_against_cells_of_such_scans() -> None:
+    """Evaluations call them by their agent; where none were measured, those without count as before."""
+    enhanced = replace(facts(4), agent="gadolinium")
+    domain = Domain(tested=(cell(4, 2), cell(4, -3, contrast="ce-gadolinium_T1w")))
+    (reason,) = disagreements(domain, enhanced)
+    assert "ce-gadolinium_T1w" in reason
+    assert disagreements(domain, facts(4)) == []
+    assert disagreements(Domain(tested=(cell(4, 2), cell(2, -8))), enhanced) == []
+    assert disagreements(Domain(tested=(cell(4, -8),)), enhanced)
 
 
 @pytest.fixture
