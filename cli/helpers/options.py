@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from core.errors import UsageError
 from core.io import files
-from core.settings.base import FormOnly, PerStage, refused
+from core.settings.base import EXTRA, FormOnly, PerStage, refused
 from core.settings.run import RunSettings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -160,6 +160,14 @@ def _from_file(path: Path) -> dict[str, Any]:
     return value
 
 
+def _remedy(error: ValidationError, model: type[BaseModel]) -> str:
+    """What to do; of a setting that a file names as an option, or beside its section, where it stands there."""
+    sections = {path[-1]: path for path, _ in _leaves(model)}
+    names = [str(fault["loc"][-1]).replace("-", "_") for fault in error.errors() if fault["type"] == EXTRA and fault["loc"]]
+    lines = [": {".join(sections[name]) + ": …" + "}" * (len(sections[name]) - 1) for name in names if name in sections]
+    return f"write {', '.join(lines)} in the file" if lines else "correct it; --help of the command lists all settings"
+
+
 def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
     """The settings that a command line and its YAML file say.
 
@@ -181,4 +189,4 @@ def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:
         own = [fault["ctx"]["error"] for fault in error.errors() if isinstance(fault.get("ctx", {}).get("error"), UsageError)]
         if own:
             raise own[0] from error
-        raise UsageError("settings", *refused(error), "correct it; --help of the command lists all settings") from error
+        raise UsageError("settings", *refused(error), _remedy(error, model)) from error

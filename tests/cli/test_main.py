@@ -86,6 +86,9 @@ def test_a_file_says_the_same_and_options_win(tmp_path: Path) -> None:
     [
         ("voxel_size: 0", r"settings: expected voxel_size to be greater than 0\.1, but got 0 for voxel_size\. Correct it"),
         ("metod: cubic", r"settings: expected no setting metod, but got 'cubic' for metod\. Correct it"),
+        ("voxel-size: 2", r"no setting voxel-size, but got 2 for voxel-size\. Write voxel_size: … in the file"),
+        ("suffix: [T1w]", r"no setting suffix, .*\. Write selection: \{suffix: …\} in the file"),
+        ("selection: {patch: 64}", r"no setting selection\.patch, .*\. Write tiling: \{patch: …\} in the file"),
         ("[1, 2]", r"expected a mapping of settings by name, but got list"),
         ("a: [", r"config-file: expected a YAML file"),
         ("method: cubic\nseed: 1\nmethod: linear", r"config-file: .*method more than once.* line 1"),
