@@ -10,9 +10,9 @@ import inspect
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +191,10 @@ def methods_index() -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """Where an error is raised, in its own words; what is put in at run time stands as an ellipsis."""
+    """What an error says where it is raised; what is put in at run time stands as an ellipsis."""
 
     wanted: str
     remedy: str
-    module: str
 
 
 def _text(node: ast.expr | None, names: dict[str, list[ast.expr]], depth: int = 0) -> str:
@@ -262,14 +261,10 @@ def _constants(path: Path) -> dict[str, list[ast.expr]]:
     return values
 
 
-def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
-    yield from (node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef))
-
-
 def _faults_of(path: Path) -> Iterator[tuple[str, Fault]]:
-    tree, constants, module = _tree(path), _constants(path), path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    for scope in _scopes(tree):
+    tree, constants = _tree(path), _constants(path)
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    for scope in (*functions, *(node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef))):
         names = constants | _assigned(scope)
         for node in ast.walk(scope):
             if not (isinstance(node, ast.Call) and (_called(node).endswith("Error") or _called(node) == "trouble")):
@@ -278,7 +273,7 @@ def _faults_of(path: Path) -> Iterator[tuple[str, Fault]]:
             codes = [code for code in _text(_argument(node, 0, "code"), names).split("; or: ") if CODE.fullmatch(code)]
             wanted = _text(_argument(node, 2 if trouble else 1, "wanted"), names)
             remedy = _text(_argument(node, 3, "remedy"), names)
-            yield from ((code, Fault(wanted, remedy, module)) for code in codes)
+            yield from ((code, Fault(wanted, remedy)) for code in codes)
 
 
 @lru_cache(maxsize=1)
@@ -346,19 +341,21 @@ def errors_page() -> str:
 # -- outputs and families -------------------------------------------------------------------------------------------------------
 
 
+def _fields(head: str, rows: Iterable[tuple[str, str]]) -> str:
+    return _table(head, "what it is") + "".join(_row(f"`{name}`", what) for name, what in rows)
+
+
 def record_fields() -> str:
     """A table of the fields of a scan's record, by its own documentation."""
     text = inspect.getdoc(ScanRecord) or ""
     rows = re.findall(r"^ {4}(\w[\w, ]*): (.+(?:\n {8}.+)*)", text.partition("Attributes:\n")[2], re.MULTILINE)
-    lines = "".join(f"| `{name}` | {' '.join(what.split())} |\n" for name, what in rows)
-    return f"| field | what it holds |\n| --- | --- |\n{lines}"
+    return _fields("field", ((name, " ".join(what.split())) for name, what in rows))
 
 
 def quality_fields() -> str:
     """A table of the figures of quality."""
     units = {"": "", "%": ", a share: 0.01 is the 1 % of pages and reasons"}
-    lines = "".join(f"| `{check.figure}` | {check.title}{units.get(check.unit, ', ' + check.unit)} |\n" for check in CHECKS)
-    return f"| figure | what it is |\n| --- | --- |\n{lines}"
+    return _fields("figure", ((check.figure, f"{check.title}{units.get(check.unit, ', ' + check.unit)}") for check in CHECKS))
 
 
 def family_page() -> str:
@@ -396,5 +393,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the tables of fields."""
-    return markdown.replace("{{ record_fields }}", record_fields()).replace("{{ quality_fields }}", quality_fields())
+    """Fill in the tables that pages name."""
+    kinds = ((name, _title(entry.title)) for name, entry in registry.protocols().items())
+    tables = {"record_fields": record_fields, "quality_fields": quality_fields, "protocols": partial(_fields, "protocol", kinds)}
+    return re.sub(r"\{\{ (\w+) \}\}", lambda name: tables[name[1]](), markdown)

@@ -75,8 +75,8 @@ def test_what_is_typed_stays_as_it_is_typed_and_nothing_is_said_of_nothing(gener
     assert generate._sentence("isovox models import … FILE…").startswith("isovox models")
     assert generate._sentence("run_fastsurfer.sh on the PATH").startswith("run_fastsurfer.sh")
     assert generate._sentence("wait for it to end") == "Wait for it to end"
-    assert generate._line(generate.Fault("…", "wait", "m")) == "- **Wait.**\n"
-    assert generate._line(generate.Fault("a scan", "…", "m")) == "- Expected: A scan.\n"
+    assert generate._line(generate.Fault("…", "wait")) == "- **Wait.**\n"
+    assert generate._line(generate.Fault("a scan", "…")) == "- Expected: A scan.\n"
     assert "As the message says" not in generate.errors_page()
 
 
@@ -84,6 +84,13 @@ def test_the_fields_of_a_record_are_explained(generate):
     table = generate.record_fields()
     fields = ("key", "state", "reason", "code", "digest", "plan_digest", "inputs", "outputs", "quality", "metrics", "seconds")
     assert all(f"| `{field}` | " in table for field in fields)
+
+
+def test_every_table_that_a_page_names_is_filled_in(generate):
+    pages = [*(ROOT / "docs").rglob("*.md")]
+    filled = {page.name: generate.on_page_markdown(page.read_text(encoding="utf-8")) for page in pages}
+    assert not any("{{" in text for text in filled.values())
+    assert all(f"| `{name}` | " in filled["evaluate.md"] for name in registry.protocols())
 
 
 @built
