@@ -123,7 +123,7 @@ def untold(reference: Features, new: Features) -> str:
     known = [site for site in new.sites if site in reference.sites]
     small = [site for site in known if min(_persons_at(table, site) for table in (reference, new)) < FEWEST]
     parts = [f"not in the reference: {some(strangers)}"] if strangers else []
-    parts += [f"fewer than {FEWEST} persons: {some(small)}"] if small else []
+    parts += [f"of fewer than {FEWEST} persons: {some(small)}"] if small else []
     return "; ".join(parts)
 
 

@@ -70,7 +70,7 @@ def test_another_share_of_the_sites_is_no_drift_and_that_of_a_small_site_is_not_
 
 def test_sites_of_which_nothing_can_be_told_are_named() -> None:
     reference, new = at({"A": 0.0, "B": 3.0}, 40, 0), at({"B": 3.0, "C": 0.0}, 7, 1)
-    assert untold(reference, new) == "not in the reference: C; fewer than 8 persons: B"
+    assert untold(reference, new) == "not in the reference: C; of fewer than 8 persons: B"
     assert untold(reference, reference) == ""
     (strange,) = drift(reference, at({"C": 0.0}, 40, 1))
     assert (strange.verdict, strange.reason) == ("unknown", "no site in common: C of the new scans, A, B of the reference")
