@@ -195,25 +195,16 @@ def ddim_times(steps: int, table: int = 1000) -> list[float]:
     Raises:
         UsageError: a count whose offset grid leaves the table (333 and 1000 of 1000), or is not from 1 to ``table``.
     """
-    stride = table // steps if 1 <= steps <= table else 0
-    times = [*range(1, table + 1, stride)][::-1] if stride else []
-    if not times or times[0] >= table:
+    if not _fits(steps, table):
+        fewer = next((count for count in range(min(steps, table), 0, -1) if _fits(count, table)), 1)
         wanted, got = f"steps whose stride + 1 stays within {table} timesteps", f"{steps} steps"
-        raise UsageError("ddim-grid", wanted, got, f"ask for one step less, or use even_times({steps}, {table})")
-    return [float(t) for t in (*times, 0)]
+        raise UsageError("ddim-grid", wanted, got, f"ask for {fewer}")
+    return [float(t) for t in (*reversed(range(1, table + 1, table // steps)), 0)]
 
 
-def even_times(steps: int, table: int = 1000) -> list[float]:
-    """Exactly ``steps`` steps from the last timestep of a table to the clean image, as even as whole numbers allow.
-
-    With ``steps == table`` these are all timesteps, as DDPM walks them.
-
-    Raises:
-        UsageError: a count that is not from 1 to ``table``.
-    """
-    if not 1 <= steps <= table:
-        raise UsageError("steps-invalid", f"1 to {table} steps", str(steps), "ask for fewer steps")
-    return [float(round((table - 1) * (1 - n / max(1, steps - 1)))) for n in range(steps)] + [CLEAN]
+def _fits(steps: int, table: int) -> bool:
+    """Whether the offset grid of so many steps ends before the table does."""
+    return 1 <= steps <= table and (table - 1) % (table // steps) > 0
 
 
 def ve_times(steps: int, last: float = 0.0) -> list[float]:

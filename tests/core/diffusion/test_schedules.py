@@ -17,7 +17,6 @@ from core.diffusion.schedules import (
     check_times,
     continuous_times,
     ddim_times,
-    even_times,
     ve_times,
 )
 from core.errors import UsageError
@@ -29,8 +28,8 @@ SRMRI = Geometric(0.01, 378.0)
 CASES = [
     (Cosine(), continuous_times(20)),
     (BRAIN, ddim_times(45)),
-    (ZOOM, even_times(200)),
-    (DDPM, even_times(1000)),
+    (ZOOM, ddim_times(200)),
+    (DDPM, [*range(999, -2, -1)]),
     (SRMRI, ve_times(50)),
 ]
 
@@ -92,26 +91,11 @@ def test_ddim_times_are_those_of_the_papers_code(asked: int, steps: int, first: 
     assert times[-2:] == [1, 0]
 
 
-@pytest.mark.parametrize("asked", [333, 1000, 0, 1001, -3])
-def test_ddim_times_that_leave_the_table_are_refused(asked: int) -> None:
-    with pytest.raises(UsageError, match=rf"ddim-grid: expected .* 1000 timesteps, but got {asked} steps. .*even_times"):
+@pytest.mark.parametrize(("asked", "fits"), [(333, 250), (1000, 500), (700, 500), (105, 100), (0, 1), (1001, 500), (-3, 1)])
+def test_ddim_times_that_leave_the_table_are_refused_and_the_next_count_that_fits_is_told(asked: int, fits: int) -> None:
+    with pytest.raises(UsageError, match=rf"ddim-grid: expected .* 1000 timesteps, but got {asked} steps. Ask for {fits}\."):
         ddim_times(asked)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 7, 333, 1000])
-def test_even_times_are_as_many_as_asked_for_and_end_clean(steps: int) -> None:
-    times = even_times(steps)
-    check_times(times)
-    assert len(times) == steps + 1
-    assert times[0] == 999
-    assert times[-1] == CLEAN
-    assert steps == 1 or times[-2] == 0
-    gaps = -np.diff(times[:-1])
-    assert steps == 1 or gaps.max() - gaps.min() <= 1
-
-
-def test_all_timesteps_are_those_of_ddpm() -> None:
-    assert even_times(1000) == [*range(999, -2, -1)]
+    assert ddim_times(fits)[0] < 1000
 
 
 def test_ve_times_walk_the_discrete_sigmas_of_score_sde() -> None:
@@ -149,17 +133,8 @@ def test_times_must_fall(times) -> None:
         lambda: Geometric(0.0, 1.0),
         lambda: continuous_times(0),
         lambda: ve_times(0),
-        lambda: even_times(1001),
     ],
 )
 def test_schedules_and_counts_that_cannot_be_are_refused(make) -> None:
     with pytest.raises(UsageError, match=r"invalid: expected .*, but got"):
         make()
-
-
-@pytest.mark.parametrize("steps", [0, 11])
-def test_even_times_are_between_one_and_all_of_the_table(steps: int) -> None:
-    assert len(even_times(1, 10)) == 2
-    assert len(even_times(10, 10)) == 11
-    with pytest.raises(UsageError, match="steps-invalid"):
-        even_times(steps, 10)

@@ -294,7 +294,7 @@ def test_any_count_of_steps_that_all_the_schedule_takes_is_laid_below_an_earlier
     assert len(latent.times(200, clean=True, first=300)) == 201
     assert latent.times(200, clean=True, first=300)[-1] == -1.0
     assert latent.times(10, clean=False, first=300)[:2] == [271.0, 241.0]  # as ever where the samplers' own grid fits
-    with pytest.raises(UsageError, match="Ask for one step less"):
+    with pytest.raises(UsageError, match="Ask for 250"):
         latent.times(333, clean=False)
 
 
