@@ -13,6 +13,7 @@ from core.io import files, tables
 Kind = Literal["run", "simulate", "evaluate", "harmonize", "train", "reading", "pairs"]
 WRITTEN = ("dataset_description.json", ".bidsignore", "report.html", "reports")  # at the top, by the kinds that write them
 DERIVATIVES = "derivatives"
+HARMONISED = ("harmonized", "maps")  # folders at the top of an output of isovox harmonize that it alone keeps
 TABLE = ".tsv"
 REMEDY = "name another folder for the output"
 SHOWN = 3  # names that a refusal says
@@ -194,9 +195,10 @@ def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
         stems: paths of the images that would be written, without extension.
 
     Raises:
-        UsageError: out-is-file, out-other-kind, out-taken, out-link.
+        UsageError: out-is-file, out-in-output, out-other-kind, out-taken, out-link.
     """
     check_place(out)
+    _check_not_harmonised(out)
     folders = {stem.rpartition("/")[0] for stem in stems}
     _check_links(out, folders)
     made = kind_of(out)
@@ -205,6 +207,16 @@ def check_free(out: str, kind: Kind, stems: Iterable[str] = ()) -> None:
     if made is None and (taken := _taken(out, kind, stems)):
         got = f"{listed(taken, SHOWN)} in {out}, which isovox did not write"
         raise UsageError("out-taken", "an output folder that is empty, or of an earlier run", got, REMEDY)
+
+
+def _check_not_harmonised(out: str) -> None:
+    """Refuse an output among the scans and maps that isovox harmonize keeps, which a run would take for its own of before."""
+    parts = _real(out).split("/")
+    for depth, name in enumerate(parts):
+        above = "/".join(parts[:depth])
+        if name in HARMONISED and DERIVATIVES not in parts[depth + 1 :] and kind_of(above) == "harmonize":
+            got = f"{out}, where isovox harmonize keeps what it made for {above}"
+            raise UsageError("out-in-output", "an output outside another one's files", got, REMEDY)
 
 
 def _taken(out: str, kind: Kind, stems: Iterable[str]) -> list[str]:

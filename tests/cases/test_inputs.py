@@ -631,6 +631,18 @@ def test_an_output_of_another_kind_or_of_somebody_else_is_refused_by_name(tmp_pa
         check()
 
 
+def test_an_output_among_harmonised_scans_is_refused_and_below_their_derivatives_is_not(tmp_path):
+    out = str(tmp_path / "out")
+    claim.mark(out, "harmonize")
+    for kind, folder in (("run", "harmonized/A"), ("harmonize", "harmonized"), ("harmonize", "maps"), ("run", "maps/A/new")):
+        (tmp_path / "out" / folder).mkdir(parents=True, exist_ok=True)
+        with pytest.raises(UsageError, match=rf"out-in-output: .* got {out}/{folder}, where isovox harmonize keeps what it made"):
+            claim.check_free(f"{out}/{folder}", kind)
+    claim.check_free(f"{out}/A", "run")  # a site's restored scans
+    claim.check_free(f"{out}/harmonized/A/derivatives/isovox", "run")
+    claim.check_free(str(tmp_path / "harmonized" / "maps"), "run")
+
+
 def test_a_table_of_ratings_excludes_what_it_rates_bad(tmp_path):
     root = bids(tmp_path / "in", "01", "02", "03")
     table = tmp_path / "ratings.tsv"
