@@ -181,6 +181,7 @@ def report(
     before = _same_scans(adjusted.before, adjusted.volumes)
     after = adjusted.volumes if adjusted.adjusted is None else adjusted.adjusted
     about: dict[str, Any] = {"notes": adjusted.notes, "citation": citation, "seed": settings.seed}
+    about["scaled"] = settings.intensity != "none"
     if adjusted.combat is not None:
         kept_effects = [term["name"] for term in adjusted.combat["terms"]]
         fit = None if adjusted.given else by_combat(settings.preserve, **settings.combat_options)

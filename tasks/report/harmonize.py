@@ -137,6 +137,7 @@ def write_page(
     *,
     between: Features | None = None,
     combat: ByCombat | None = None,
+    scaled: bool = True,
     notes: Sequence[str] = (),
     citation: Citation | None = None,
     seed: int = 0,
@@ -152,6 +153,7 @@ def write_page(
         flags: scans to be taken with care, with the reasons.
         between: that ComBat made ``after`` of, for the classifier on scans that it was not fitted on; None without ComBat.
         combat: how it did.
+        scaled: whether intensities were brought on one scale.
         notes: what else is to be known of the cohort.
         citation: words to cite.
         seed: of the classifier.
@@ -181,6 +183,7 @@ def write_page(
         preserve=how.preserve,
         intercept=how.intercept,
         combat=between is not None,
+        scaled=scaled,
         **shares_of(_stages(before, after, between)),
     )
     files.write_atomic(uri, text.encode())

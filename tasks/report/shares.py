@@ -104,10 +104,12 @@ def _judge(name: str, mean: tuple[float | None, float | None], sure: tuple[int, 
     old, new = mean
     if old is None or new is None:
         return Verdict("not to be told", None)
-    if name == SITE:
-        return Verdict("gone", good=True) if not sure[1] else Verdict(f"left in {sure[1]}", good=False)
+    if name == SITE and sure[1]:
+        return Verdict(f"left in {sure[1]}", good=False)
     if not sure[0]:
         return Verdict("too weak to tell", None)
+    if name == SITE:
+        return Verdict("gone", good=True)
     return Verdict("kept", good=True) if new >= 0.8 * old else Verdict("weaker", good=False)
 
 

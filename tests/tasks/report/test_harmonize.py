@@ -255,6 +255,8 @@ def test_empty_histograms_are_drawn_as_nothing() -> None:
     [
         ("site", (0.8, 0.01), (6, 0), ("gone", True)),
         ("site", (0.8, 0.1), (6, 2), ("left in 2", False)),
+        ("site", (0.1, 0.8), (0, 2), ("left in 2", False)),
+        ("site", (0.3, 0.3), (0, 0), ("too weak to tell", None)),  # it was never surely there
         ("age", (0.3, 0.25), (5, 5), ("kept", True)),
         ("age", (0.3, 0.2), (5, 3), ("weaker", False)),
         ("sex", (0.02, 0.01), (0, 0), ("too weak to tell", None)),
@@ -263,6 +265,17 @@ def test_empty_histograms_are_drawn_as_nothing() -> None:
 )
 def test_verdicts(factor: str, mean: tuple, sure: tuple, verdict: tuple) -> None:
     assert _judge(factor, mean, sure) == Verdict(*verdict)
+
+
+def test_one_site_alone_is_not_said_to_give_nothing_away_and_units_are_those_of_the_scans(tmp_path: Path) -> None:
+    before, after = tables()
+    text = page_of(tmp_path, before, after, between=after)
+    assert "No feature of the volumes after gives the site away" in text
+    assert ">common scale<" in text
+    assert "common scale" not in page_of(tmp_path, before, after, scaled=False)
+    alone = before.select(before.rows(["a"]))
+    text = page_of(tmp_path, alone, alone)
+    assert "gives the site away" not in text
 
 
 def test_a_handful_of_scans_shows_nothing_either_way(tmp_path: Path) -> None:
