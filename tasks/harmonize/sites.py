@@ -22,7 +22,7 @@ UNKNOWN = {"", "n/a", "na", "nan", "none"}
 LABELLED = re.compile(r"(.*?)/(sub-[0-9A-Za-z]+)/")  # a dataset's folder, and whose scan it is
 SESSIONS = re.compile(r"(sub-([0-9A-Za-z]+))/\1_sessions\.tsv")  # a person's table of visits, as in BIDS
 NOT_TOLD = UNKNOWN | {"u", "unk", "unknown", "not reported", "?", "-"}  # of sexes; a site may be called U
-SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
+SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "w": "F", "woman": "F"}
 AGE = re.compile(r"(?:[~≥]|>=?)?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*([ymwd])?(?:ears?|onths?|eeks?|ays?|rs?|os?)?")
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.1775, "d": 365.2425}
 UNIT = re.compile(r"\b([ymwd])(?:ears?|onths?|eeks?|ays?|rs?|os?)?\b")  # of ages, as the description of a table names it

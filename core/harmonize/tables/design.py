@@ -222,18 +222,40 @@ def check_separable(features: Features, terms: Sequence[Term]) -> dict[str, str]
 
 
 def apart(features: Features, terms: Sequence[Term]) -> dict[str, str]:
-    """Numbers, such as ages, of which two sites have none in common: their effect is then told by the model, not by the scans."""
+    """What to know of covariates whose values sites have not in common: numbers, such as ages, and words for a category.
+
+    Of ages that two sites do not share the effect is told by the model, not by the scans; a third word for a category that one
+    site alone has may be for what others call otherwise.
+    """
     notes = {}
-    for term in (term for term in terms if term.levels is None):
-        values, ends = features.covariates[term.name], {}
-        for site in features.sites:
-            if known := [float(value) for row in features.rows([site]) if isinstance(value := values[row], (int, float))]:
-                ends[site] = min(known), max(known)
-        pairs = [(a, b) for a in ends for b in ends if a < b and (ends[a][1] < ends[b][0] or ends[b][1] < ends[a][0])]
-        if pairs:
-            names = some(f"{a} and {b}" for a, b in pairs)
-            notes[term.name] = f"{names} have no {term.name} in common: what is the site's and what the {term.name}'s is a guess"
+    for term in terms:
+        values = {site: _known_at(features, term.name, site) for site in features.sites}
+        if note := _words_apart(term, values) if term.levels is not None else _ends_apart(term, values):
+            notes[term.name] = note
     return notes
+
+
+def _known_at(features: Features, name: str, site: str) -> list[float | str]:
+    return [value for row in features.rows([site]) if (value := features.covariates[name][row]) is not None]
+
+
+def _ends_apart(term: Term, values: Mapping[str, Sequence[float | str]]) -> str:
+    numbers = {site: [float(value) for value in known if not isinstance(value, str)] for site, known in values.items()}
+    ends = {site: (min(known), max(known)) for site, known in numbers.items() if known}
+    pairs = [(a, b) for a in ends for b in ends if a < b and (ends[a][1] < ends[b][0] or ends[b][1] < ends[a][0])]
+    if not pairs:
+        return ""
+    names = some(f"{a} and {b}" for a, b in pairs)
+    return f"{names} have no {term.name} in common: what is the site's and what the {term.name}'s is a guess"
+
+
+def _words_apart(term: Term, values: Mapping[str, Sequence[float | str]]) -> str:
+    words = {site: {_level(value) for value in known} for site, known in values.items()}
+    where = {level: [site for site, known in words.items() if level in known] for level in term.levels or ()}
+    alone = [f"{level} at {sites[0]}" for level, sites in where.items() if len(sites) == 1]
+    if len(where) < 3 or len(words) < 2 or not alone:
+        return ""
+    return f"a word of one site alone ({some(alone)}): where others have another word for it, write it as they do"
 
 
 def _rank(columns: Values) -> int:

@@ -223,6 +223,12 @@ def test_a_persons_table_of_sessions_tells_the_age_at_each_visit(dataset):
     assert seen("04", "a") == Person(50.0)  # a person without a line in participants.tsv
 
 
+@pytest.mark.parametrize(("word", "sex"), [("woman", "F"), ("W", "F"), ("Man", "M"), ("male", "M")])
+def test_words_for_a_sex_are_one_at_all_sites(word, sex, tmp_path):
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tage\tsex\nsub-01\t40\t{word}\n")
+    assert sites_of([f"u={tmp_path}"])[0].people["01"].sex == sex
+
+
 @pytest.mark.parametrize("word", ["U", "unknown", "Not reported", "?", "n/a"])
 def test_a_sex_that_is_not_told_is_no_sex_of_its_own(word, tmp_path):
     (tmp_path / "participants.tsv").write_text(f"participant_id\tage\tsex\nsub-01\t>=89\t{word}\nsub-02\t40\tother\n")

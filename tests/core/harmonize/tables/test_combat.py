@@ -319,6 +319,18 @@ def test_ages_apart_are_told_beside_that_the_site_tells_them() -> None:
     assert "; the site tells " in fitted.notes["age"]
 
 
+def test_another_word_of_one_site_for_a_sex_is_told_and_another_share_of_the_sexes_is_not() -> None:
+    features = cohort({"a": 20, "b": 20})
+
+    def note(women_at_b: str) -> str:
+        both = zip(features.site, features.covariates["sex"], strict=True)
+        sexes = tuple(women_at_b if (site, sex) == ("b", "F") else sex for site, sex in both)
+        return Combat.fit(replace(features, covariates={**features.covariates, "sex": sexes})).notes.get("sex", "")
+
+    assert note("k").startswith("a word of one site alone (F at a, k at b): where others have another word")
+    assert note("M") == note("F") == ""
+
+
 def with_first_sex(features: Features, sex: str | None) -> Features:
     return replace(features, covariates={**features.covariates, "sex": (sex, *features.covariates["sex"][1:])})
 
