@@ -55,7 +55,7 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
             table-columns, where a column is twice; table-line, where a line has more cells than there are columns.
     """
     lines = text_of(uri).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    head = [name.lower() for name in _cells(lines[0])]
+    head = [name.lower() for name in cells_of(lines[0])]
     if len(head) == 1 and (mark := next((mark for mark in DELIMITERS if mark in head[0]), "")):
         got = f"{DELIMITERS[mark]} in {files.name_of(uri)}"
         raise UsageError("table-delimiter", "columns separated by tabs", got, REMEDY)
@@ -63,7 +63,7 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
         raise UsageError("table-columns", "each column once", f"{', '.join(twice)} more than once", "rename one")
     rows: dict[int, Row] = {}
     for number, line in enumerate(lines[1:], start=2):
-        cells = _cells(line)
+        cells = cells_of(line)
         if len(cells) > len(head) and any(cells[len(head) :]):
             got = f"{len(cells)} in line {number} of {files.name_of(uri)}"
             raise UsageError("table-line", f"at most {len(head)} cells a line", got, "write n/a where a value is unknown")
@@ -74,7 +74,7 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
     return head, rows
 
 
-def _cells(line: str) -> list[str]:
+def cells_of(line: str) -> list[str]:
     """The cells of a line, without the quotes and blanks around them; within quotes a doubled one is one, a tab a blank."""
     cells, at = [], 0
     while match := CELL.match(line, at):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import FeaturesError
 from core.io import files
-from core.io.tables import text_of
+from core.io.tables import cells_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,7 +246,7 @@ def _line(cells: Sequence[str]) -> str:
 def _table(uri: str) -> tuple[list[str], list[list[str]]]:
     """Head and lines of a TSV, all of one length."""
     text = text_of(uri).replace("\r\n", "\n").replace("\r", "\n")
-    head, *lines = [line.split("\t") for line in text.split("\n") if line.strip()] or [[]]
+    head, *lines = [cells_of(line) for line in text.split("\n") if line.strip()] or [[]]
     if missing := [name for name in ("scan", "site") if name not in head]:
         wanted = 'a head with the columns "scan" and "site", separated by tabs'
         raise FeaturesError("features-head", wanted, f"no {some(missing)} in {files.name_of(uri)}", "add the column")
@@ -277,7 +277,7 @@ def _numbers(name: str, cells: Sequence[str], scans: Sequence[str]) -> list[floa
             return math.nan if cell in UNKNOWNS else float(cell)
         except ValueError:
             wanted, got = f"a number or n/a for {name}", f"{cell!r} for {scan}"
-            remedy = "correct it, or name the column among the covariates"
+            remedy = "correct it, or take the column out of the table"
             raise FeaturesError("feature-text", wanted, got, remedy) from None
 
     return [number(cell, scan) for cell, scan in zip(cells, scans, strict=True)]

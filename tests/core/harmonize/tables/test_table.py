@@ -117,6 +117,22 @@ def test_values_cannot_be_changed_in_place() -> None:
         small().values[0, 0] = 1
 
 
+def test_a_table_that_a_statistics_program_quoted_is_read_as_it_was(tmp_path) -> None:
+    features = replace(small(), of=("p", "q", "p"))
+    features.to_tsv(str(tmp_path / "features.tsv"))
+    lines = [line.split("\t") for line in (tmp_path / "features.tsv").read_text().splitlines()]
+    (tmp_path / "quoted.tsv").write_text("".join("\t".join(f' "{cell}"' for cell in line) + "\n" for line in lines))
+    plain, quoted = (Features.from_tsv(str(tmp_path / f"{name}.tsv")) for name in ("features", "quoted"))
+    assert quoted.values.tobytes() == plain.values.tobytes()
+    assert (quoted.scans, quoted.site, quoted.names, quoted.covariates, quoted.of) == (
+        plain.scans,
+        plain.site,
+        plain.names,
+        plain.covariates,
+        plain.of,
+    )
+
+
 def test_selections_keep_rows_together() -> None:
     chosen = small().select([2, 0])
     assert (chosen.scans, chosen.covariates["age"]) == (("sub-3", "sub-1"), (41.0, 60.5))
