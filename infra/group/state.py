@@ -171,7 +171,9 @@ def enter(state_dir: Path | None = None) -> dict[str, str]:
     variables = environment(state_dir)
     if not variables and (state_dir is not None or "PREFECT_API_URL" not in os.environ):
         folder = State.at(state_dir).folder
-        raise ServiceError("no-group", f"a group's services, up in {folder}", "none", f"start it: isovox up {shlex.quote(str(folder))}")
+        raise ServiceError(
+            "no-group", f"a group's services, up in {folder}", "none", f"start it: isovox up {shlex.quote(str(folder))}"
+        )
     added = {name: value for name, value in QUIET.items() if name not in os.environ} | past_proxies(os.environ) | variables
     os.environ.update(added)
     return added
