@@ -217,7 +217,8 @@ def plan_cohort(
     known = {name: {**earlier.get(name, {}), **paces.get(name, {})} for name in {*earlier, *paces}}
     plan = complete(settings, scans, refused, weights, known, others)
     if settings.carry_labels:  # beside the scans that are restored, not beside one that the method is not for
-        plan = complete(settings, with_labels(plan.scans, discovery.ledger, settings), plan.refused, weights, known, others)
+        scans = with_labels(plan.scans, {each.key for each in plan.refused}, discovery.ledger, settings)
+        plan = complete(settings, scans, plan.refused, weights, known, others)
     discovery.ledger.refuse({refusal.key for refusal in plan.refused})
     notes = (*plan.notes, *width_notes(plan.scans, settings.slices), *_withheld(discovery.scans))
     notes += (amiss,) if (amiss := participants.amiss(settings.input)) else ()

@@ -68,11 +68,18 @@ def is_on(there: Grid, grid: Grid | None) -> bool:
     return grid is not None and grid.shape == there.shape and np.allclose(grid.affine, there.affine, atol=SAME)
 
 
-def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings) -> list[ScanPlan]:
+def _taken_by_others(out: Output, planned: Collection[str]) -> set[str]:
+    """Paths without extension that runs over other scans wrote; two of a person may have a mask of one name in a folder each."""
+    others = (record for record in out.records() if record.key not in planned)
+    return {path.partition(".")[0].casefold() for record in others for path in record.outputs}
+
+
+def with_labels(scans: Sequence[ScanPlan], refused: Collection[str], ledger: Ledger, settings: RunSettings) -> list[ScanPlan]:
     """The scans with the masks and labels that lie in their folders on their grids; the ledger tells that they are carried.
 
     Args:
         scans: planned.
+        refused: keys of those that are not restored.
         ledger: of the input.
         settings: of the run.
 
@@ -86,7 +93,7 @@ def with_labels(scans: Sequence[ScanPlan], ledger: Ledger, settings: RunSettings
     for scan in scans:
         folders[scan.relative.rpartition("/")[0]].append(scan)
     labels: dict[str, list[LabelImage]] = defaultdict(list)
-    taken: set[str] = set()  # of all scans: two of one person may have a mask of one name in a folder each
+    taken = _taken_by_others(Output(settings.out), {*refused, *(scan.key for scan in scans)})
     for path in sorted(path for path, kind in ledger.left.items() if kind in {"mask", "beside"} and is_one_file(path)):
         beside = folders.get(path.rpartition("/")[0], [])
         uri = files.join(settings.input, path)

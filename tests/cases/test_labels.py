@@ -65,6 +65,22 @@ def test_masks_of_one_name_in_the_folders_of_two_scans_of_a_person_are_both_carr
         assert share.sum() * 8.0 == pytest.approx(ball(radius).sum() * np.prod(VOXEL), rel=0.02)
 
 
+def test_masks_of_one_name_that_two_runs_carry_are_both_kept(tmp_path):
+    for contrast, radius in (("T1", 30), ("T2", 15)):
+        folder = tmp_path / "in" / "p1" / contrast
+        nifti(folder / "image.nii.gz")
+        nifti(folder / "lesion.nii.gz", voxels=ball(radius), dtype=np.uint8)
+    out = Output(str(tmp_path / "out"))
+    for suffix in ("T2w", "T1w"):
+        restore_all(str(tmp_path / "in"), out.uri, carry_labels=True, selection={"suffix": (suffix,)})
+    assert all(out.outputs_whole(record) for record in out.records())
+    assert len({path for record in out.records() for path in record.outputs if "mask" in path}) == 2
+    plan = restore_all(str(tmp_path / "in"), out.uri, carry_labels=True)
+    assert [record.state for record in verified_records(out, plan)] == ["done", "done"]
+    masks = {path.name for path in (tmp_path / "out").rglob("*_mask.nii.gz")}
+    assert masks == {"sub-p1_desc-lesionRestored_mask.nii.gz", "sub-p1_desc-lesionT2wRestored_mask.nii.gz"}
+
+
 def test_masks_of_one_bids_name_in_two_formats_are_both_carried(tmp_path):
     root = bids(tmp_path / "in", "01")
     for ending in (".nii", ".nii.gz"):
