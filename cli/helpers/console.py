@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 OK, USAGE, FAILED, BUSY = 0, 2, 3, 75
+LONGEST = 300  # characters of what MLflow says
 WIDTH = 140  # of tables where there is no terminal
 
 
@@ -38,9 +39,25 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
     except Exception as error:
         from core.io import s3
 
+        if _is_mlflows(error):
+            return _complain(_of_mlflow(error), FAILED)
         if not (isinstance(error, OSError) or s3.is_passing(error) or s3.is_unreachable(error)):
             raise
         return _complain(_of_system(error), FAILED)
+
+
+def _is_mlflows(error: BaseException) -> bool:
+    """Whether MLflow raised it, which is not imported to be asked."""
+    return any(f"{each.__module__}.{each.__name__}" == "mlflow.exceptions.MlflowException" for each in type(error).__mro__)
+
+
+def _of_mlflow(error: BaseException) -> IsovoxError:
+    """What MLflow says of its server or database, in a sentence without a password."""
+    from tasks.tracking.address import without_password
+
+    got = without_password(" ".join(str(error).split()))[:LONGEST]
+    remedy = "check --tracking-uri, and that the server runs; the same command goes on from what is finished"
+    return AccessError("mlflow-fault", "an MLflow that answers", got, remedy)
 
 
 def _of_system(error: BaseException) -> IsovoxError:
@@ -82,6 +99,7 @@ def calm() -> None:
             os.environ.setdefault(name, "INFO")
         return
     warnings.simplefilter("ignore")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # of its 7, which hold a command up for minutes
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")

@@ -136,3 +136,12 @@ def test_wrong_words_are_told_in_a_line(tmp_path, capsys):
         assert capsys.readouterr().err.startswith(f"isovox: {said}")
     with pytest.raises(SystemExit, match="2"):
         isovox("models")
+
+
+def test_a_registry_that_does_not_answer_is_told_in_a_line_without_its_password(capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert isovox("models", "list", "--tracking-uri", "http://jane:secret@127.0.0.1:9") == 3
+    said = capsys.readouterr().err
+    assert said.startswith("isovox: mlflow-fault: expected an MLflow that answers, but got API request to http://127.0.0.1:9/")
+    assert "secret" not in said
+    assert said.count("\n") == 1
