@@ -32,8 +32,10 @@ from core.engine.against_cubic import (
 )
 from core.engine.consistency import explained_again, explained_by_repair, left_by_repair
 from core.geometry.grid import Array, Box, Grid
+from core.geometry.resample import interpolate
 from core.geometry.tiles import Tiling
 from core.methods.base import Measured
+from core.methods.shown import without_masked
 from core.operators.linear import Kept, Separable
 from core.settings.run import QualityThresholds
 from core.stats import foreground_threshold, head_threshold
@@ -139,7 +141,7 @@ def assess(
     """Assess a restored scan against the measured one.
 
     Args:
-        measured: the scan that was restored; in its mask, where it has one, nothing is held against it.
+        measured: the scan that was restored; in its mask, where it has one, nothing is held against it, and no value counts.
         restored: float32 (x, y, z) on ``target``; voxels that are not finite are counted, and taken as 0 elsewhere.
         target: its grid, parallel to the measured one.
         tiling: how the work was cut, for the seam score.
@@ -150,6 +152,9 @@ def assess(
         figures, map and problems.
 
     """
+    if measured.mask is not None and measured.mask.any():
+        measured = without_masked(measured)
+        cubic = cubic and replace(cubic, image=interpolate(measured.image, measured.grid, target, 3))
     bad = restored.size - int(np.count_nonzero(np.isfinite(restored)))
     image = restored if bad == 0 else np.nan_to_num(restored, nan=0.0, posinf=0.0, neginf=0.0)
     operator = measured.operator(target)

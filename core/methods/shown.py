@@ -26,6 +26,13 @@ def shown(scan: Measured) -> Measured:
     return replace(known, image=UPPER.without_faults(known.image, known.stats))
 
 
+def without_masked(scan: Measured) -> Measured:
+    """The scan with what is around them in place of unmeasured voxels, and statistics that do not know them; else itself."""
+    if scan.mask is None or not scan.mask.any():
+        return scan
+    return replace(scan, image=filled(scan.image, scan.mask), stats=_blanked(scan, scan.mask).stats)
+
+
 def _blanked(scan: Measured, mask: Kept) -> Measured:
     measured = scan.image[~mask]
     lowest = np.float32(min(0.0, float(np.percentile(measured, 0.1))) if measured.size else 0.0)

@@ -375,3 +375,19 @@ def test_a_face_where_nothing_was_measured_to_hold_it_against_is_no_seam(flat: t
 @pytest.mark.parametrize(("scale", "period"), [(0.5, 1), (0.75, 3), (2 / 3, 2), (0.05, 1), (0.01, 1)])
 def test_target_planes_are_in_phase_again_after_one_plane_at_least(scale, period):
     assert _period(scale) == period
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_what_lies_under_a_mask_has_no_say(head: Array, repaired: bool) -> None:
+    """A void or an implant that is masked out: the truth passes, with the same figures whatever values the scan has there."""
+    whole, target = scan(head)
+    mask = np.zeros(whole.grid.shape, np.bool_)
+    mask[34:46, 40:56, 8:12] = True
+    seen = []
+    for value in (0.0, 100.0, 1e3, 3e4):
+        image = np.where(mask, np.float32(value), whole.image)
+        measured = dataclasses.replace(whole, image=image, stats=scan_stats(image), mask=mask)
+        plain = Baseline(cubic(measured, target), repaired)
+        seen.append(assess(measured, head, target, volume(target.shape), QualityThresholds(), plain))
+    assert [quality.problems for quality in seen] == [[]] * 4
+    assert all(quality.figures == seen[0].figures for quality in seen)
