@@ -3,7 +3,7 @@
     minimise over y:  sum_c sum_n tau_n / 2 |A_n y_c - x_n|^2  +  sum over voxels sqrt(sum_c lam_c^2 |grad y_c|^2)
 
 with forward differences (none across the last face). Split as z = lam grad y with the scaled dual p (Boyd et al. 2011,
-section 3.1.1; the model and rho are those of Brudfors et al. 2018, "MRI super-resolution using multi-channel total variation").
+section 3.1.1; the model is that of Brudfors et al. 2018, "MRI super-resolution using multi-channel total variation").
 Each round:
 
     z, p:  v = lam grad y + p;  z = v max(1 - 1 / (rho |v|), 0);  p = v - z        one pass over the voxels

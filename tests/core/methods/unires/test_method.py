@@ -224,6 +224,16 @@ def test_scans_in_three_orientations_sharpen_one_another():
         assert error(fused, truth) < 0.95 * error(method.restore([scan], grid)[0], truth)
 
 
+def test_the_unit_of_one_scan_changes_no_other():
+    (one, _, grid), (two, _, _) = cut(0, seed=0), cut(1, seed=1)
+    image = two.image / np.float32(1024)
+    small = Measured(image, two.grid, scan_stats(image), SliceProfile())
+    method = UniRes(UniResSettings(iterations=5))
+    as_it_is, beside_small = (method.restore([one, other], grid) for other in (two, small))
+    np.testing.assert_allclose(beside_small[0], as_it_is[0], atol=1e-3 * one.stats.contrast)
+    np.testing.assert_allclose(beside_small[1] * 1024, as_it_is[1], atol=1e-3 * two.stats.contrast)
+
+
 def test_turned_scans_are_fused_on_the_first_ones_grid():
     measured, truth, grid = cut()
     source = turned((40, 40, 12), (1.0, 1.0, 4.0), angle=0.2)
