@@ -127,7 +127,7 @@ def _with_method_of(settings: HarmonizeSettings, given: model.Harmonizer | None)
     return settings.model_copy(update={"steps": VolumeSteps(), "intensity": method, "combat": combat, "maps": maps})
 
 
-def _check_sites(sites: Sequence[Site], measured: Sequence[Member], given: model.Harmonizer | None) -> None:
+def _check_sites(sites: Sequence[Site], there: Sequence[Member], gone: Sequence[Refused], given: model.Harmonizer | None) -> None:
     """Refuse to fit what cannot make sites comparable.
 
     Raises:
@@ -138,10 +138,10 @@ def _check_sites(sites: Sequence[Site], measured: Sequence[Member], given: model
     remedy = "name each site by NAME=PATH, or in a column site of participants.tsv or of a table"
     if len(sites) < 2:
         raise UsageError("site-single", "two sites or more", f"one, {sites[0].name}", remedy)
-    there = {member.piece.site for member in measured}
-    if lost := [site.name for site in sites if site.name not in there]:
-        got = f"none of {', '.join(lost)} that could be restored and measured"
-        raise UsageError("site-lost", "scans of each site", got, "see their reasons in the site's report, or leave the site out")
+    if lost := [site.name for site in sites if site.name not in tables.sizes(there)]:
+        why = next((f"; {piece.name}: {record.reason.rstrip('.')}" for piece, record in gone if piece.site in lost), "")
+        got = f"none of {', '.join(lost)} that could be restored and measured{why}"
+        raise UsageError("site-lost", "scans of each site", got, "mend its scans, or leave the site out")
 
 
 def _fit(settings: HarmonizeSettings, run: Run, members: Sequence[Member]) -> tuple[model.Harmonizer, list[Member]]:
@@ -343,7 +343,7 @@ def _harmonize(settings: HarmonizeSettings, sites: Sequence[Site], given: model.
     with _opened(settings) as run:
         run.refused += [refusal for _, refused in restored for refusal in refused] + rejected
         measured = run.through("measure", work.measure, kept)
-        _check_sites(sites, measured, given)
+        _check_sites(sites, measured, run.refused, given)
         harmonizer, left = (given, measured) if given else _fit(settings, run, measured)
         done = run.apply(harmonizer, left)
         mapped = (None if given else done) if settings.maps else []
@@ -392,7 +392,7 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         given.check_same(**restoration_of(settings, sites[0]))
     claim.check(settings.out, inputs_of(settings.sites), "harmonize")
     if len(sites) < 2:  # before anything is restored
-        _check_sites(sites, (), given)
+        _check_sites(sites, (), (), given)
     with cohort_lock(Output(settings.out).lock):
         claim.begin(settings.out, "harmonize", [files.join(settings.out, site.name) for site in sites])
         tell_addresses(note)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from core.engine.records import ScanRecord
 from core.errors import UsageError
 from core.geometry.grid import Grid
 from core.harmonize import model
@@ -19,10 +20,10 @@ from core.harmonize.voxelwise import Maps
 from core.io import files, nifti
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
 from core.settings.scans import AcquisitionSettings
-from flows.harmonize import Run, _first_look, _fit, _intensities_alone, _lost, _with_method_of
+from flows.harmonize import Run, _check_sites, _first_look, _fit, _intensities_alone, _lost, _with_method_of
 from flows.runs.sites import given_harmonizer, given_maps, plans_of, restoration_of, sites_for
 from tasks.harmonize import work
-from tasks.harmonize.sites import Person
+from tasks.harmonize.sites import Person, Site
 from tasks.harmonize.tables import Member
 from tasks.harmonize.work import Piece
 from tests.core.harmonize.tables.sites import cohort
@@ -133,6 +134,16 @@ def test_a_site_that_is_lost_in_a_look_is_told_and_the_others_are_fitted(members
     assert _lost(members, left) == ["bonn is not in the fit: no scan of it came through the looks"]
     with pytest.raises(UsageError, match=r"site-lost: expected scans of each site, but got none that came through all looks"):
         _fit(settings, Blind(settings, set(NOISE)), members)
+
+
+def test_a_site_without_a_scan_is_refused_with_the_reason_of_its_first_whatever_stage_it_failed_in(members):
+    sites = [Site(name, name) for name in ("bonn", "oslo")]
+    oslo = [member for member in members if member.piece.site == "oslo"]
+    first = next(member.piece for member in members if member.piece.site == "bonn")
+    gone = [(first, ScanRecord(key=first.key, state="failed", code="brain-not-found", reason="brain-not-found: none."))]
+    with pytest.raises(UsageError, match=r"none of bonn that could .*; bonn/sub-00_T1w: brain-not-found: none\. Mend its scans"):
+        _check_sites(sites, oslo, gone, None)
+    _check_sites(sites, members, [], None)
 
 
 def test_a_harmoniser_without_steps_says_nothing_of_them():
