@@ -125,7 +125,8 @@ def read(folder: str) -> Harmonizer:
     try:
         harmonizer = Harmonizer.model_validate(files.read_json(files.join(folder, FILE)))
     except FileNotFoundError:
-        raise WeightsError("harmonizer-missing", f"a folder with {FILE}", folder, "name one that isovox harmonize made") from None
+        remedy = "name OUT/isovox/harmonizer of an isovox harmonize, or models:/NAME/VERSION as it printed it"
+        raise WeightsError("harmonizer-missing", f"a folder with {FILE}", folder, remedy) from None
     except (ValueError, ValidationError) as error:
         raise WeightsError("harmonizer-unreadable", f"a harmoniser's {FILE}", str(error)[:200], "fit it again") from error
     harmonizer.volumes  # noqa: B018 - refuses one that cannot be read

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.settings.base import Command, Settings
 from core.settings.run import Compute, QualityThresholds
 from core.settings.scans import TILING, AcquisitionSettings, TilingSettings
+
+PRESERVED = ("age", "sex")
 
 
 class VolumeSteps(Settings):
@@ -96,7 +98,7 @@ class HarmonizeSettings(Command):
     )
     map_voxel: float = Field(4.0, ge=1, le=10, title="Map's voxel", description="mm, cubic, of the maps")
     preserve: tuple[str, ...] = Field(
-        ("age", "sex"), title="Preserve", description="whose effects on the features stay, of the columns age and sex"
+        PRESERVED, title="Preserve", description="whose effects on the features stay, of the columns age and sex; or none"
     )
     reference_site: str | None = Field(
         None,
@@ -151,6 +153,15 @@ class HarmonizeSettings(Command):
         None, title="MLflow tracking URI", description="of the registry; default: a sqlite file in isovox's own folder"
     )
     seed: int = Field(0, ge=0, title="Seed", description="of methods that draw random numbers, and of the report's classifier")
+
+    @field_validator("preserve")
+    @classmethod
+    def _age_and_sex_alone(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names == ("none",):
+            return ()
+        if not set(names) <= set(PRESERVED):
+            raise ValueError(f"expected {', '.join(PRESERVED)} or none")
+        return tuple(dict.fromkeys(names))
 
     @model_validator(mode="after")
     def _curves_have_a_scale(self) -> Self:

@@ -110,8 +110,11 @@ def given_maps(settings: HarmonizeSettings, given: model.Harmonizer | None) -> M
 
 
 def _folder(name: str, settings: HarmonizeSettings) -> str:
+    """The folder of a model, which ``model.read`` checks where no registry names it."""
     from tasks.registry.resolve import resolve
 
+    if not name.startswith("models:"):
+        return name
     return resolve(name, tracking_uri(settings.tracking_uri), home() / "models").folder
 
 

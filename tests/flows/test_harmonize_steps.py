@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from core.engine.records import ScanRecord
-from core.errors import UsageError
+from core.errors import UsageError, WeightsError
 from core.geometry.grid import Grid
 from core.harmonize import model
 from core.harmonize.images import fit, volume
@@ -150,6 +151,21 @@ def test_a_harmoniser_without_steps_says_nothing_of_them():
     plain = model.Harmonizer(contrast="T1w", method="cubic", voxel_size=1.0, field_of_view=EXTENT)
     assert "volume" not in json.loads(plain.model_dump_json())
     assert plain.volumes.steps == VolumeSteps()
+
+
+def test_a_folder_that_is_no_harmoniser_is_refused_by_where_harmonisers_are(tmp_path):
+    settings = HarmonizeSettings(sites=("a=a",), out="out", model=str(tmp_path))
+    with pytest.raises(
+        WeightsError, match=r"harmonizer-missing: .* Name OUT/isovox/harmonizer of an isovox harmonize, or models:/"
+    ):
+        given_harmonizer(settings)
+
+
+def test_effects_that_cannot_be_preserved_are_refused_before_any_work():
+    with pytest.raises(ValidationError, match="expected age, sex or none"):
+        HarmonizeSettings(sites=("a=a",), out="out", preserve=("Age", "sex", "group"))
+    made = [HarmonizeSettings(sites=("a=a",), out="out", preserve=names).preserve for names in (("none",), (), ("sex", "sex"))]
+    assert made == [(), (), ("sex",)]
 
 
 def test_maps_are_the_models_and_one_without_is_refused_where_they_are_wanted(tmp_path):
