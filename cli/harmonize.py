@@ -68,7 +68,9 @@ def show_rows(rows: Sequence[Mapping[str, str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("site", "scan", "state", "reason", box=None, pad_edge=False)
+    from cli.helpers.tables import scan_column
+
+    table = Table("site", scan_column(), "state", "reason", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(escape(row[name]) for name in ("site", "scan", "state", "reason")))
     console().print(table)

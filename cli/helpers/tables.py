@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.helpers.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
@@ -63,6 +63,11 @@ def _baseline(record: ScanRecord) -> dict[str, object] | None:
     }
 
 
+def scan_column() -> Column:
+    """The names of scans, whole: scans of one session begin alike, so that one that is cut short names neither."""
+    return Column("scan", overflow="fold")
+
+
 def scan_table(records: Sequence[ScanRecord], progress: Mapping[str, str] = MappingProxyType({})) -> Table:
     """A line a scan; and one for cubic interpolation where both were scored.
 
@@ -70,10 +75,10 @@ def scan_table(records: Sequence[ScanRecord], progress: Mapping[str, str] = Mapp
         records: of all planned scans.
         progress: how those stand that are not finished, by key.
     """
-    table = Table("scan", "method", box=None, pad_edge=False)
+    table = Table(scan_column(), "method", box=None, pad_edge=False)
     for name in ("PSNR dB", "SSIM", "consistency"):
         table.add_column(name, justify="right")
-    table.add_column("state")
+    table.add_column("state", min_width=7)
     table.add_column("seconds", justify="right")
     table.add_column("reason", overflow="fold", ratio=1)
     for record in records:
@@ -87,7 +92,7 @@ def scan_table(records: Sequence[ScanRecord], progress: Mapping[str, str] = Mapp
 
 def simulation_table(records: Sequence[ScanRecord]) -> Table:
     """A line a simulated scan."""
-    table = Table("scan", "operator", "state", box=None, pad_edge=False)
+    table = Table(scan_column(), "operator", "state", box=None, pad_edge=False)
     table.add_column("seconds", justify="right")
     table.add_column("image or reason", overflow="fold", ratio=1)
     for record in records:
@@ -118,7 +123,7 @@ def _gib(value: float) -> str:
 def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
     """A line a scan: what would be done, where it runs and what it costs."""
     open_keys = set(todo)
-    table = Table("scan", "voxels", "mode", box=None, pad_edge=False)
+    table = Table(scan_column(), "voxels", "mode", box=None, pad_edge=False)
     for name in ("tiles", "memory", "disk", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("", overflow="fold")

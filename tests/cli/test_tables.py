@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
+from rich.console import Console
+
 from cli.harmonize import show_rows
 from cli.helpers.tables import scan_table
 from cli.monitor import show_lines
@@ -12,6 +16,18 @@ def test_a_scan_by_cubic_and_the_cubic_baseline_have_two_names() -> None:
     figures = {"psnr": 30.0, "ssim": 0.9, "psnr_cubic": 29.0, "ssim_cubic": 0.8}
     table = scan_table([ScanRecord(key="a", state="done", method="cubic", metrics=figures)])
     assert list(table.columns[1].cells) == ["cubic, not repaired", "cubic"]
+
+
+def test_scans_of_a_session_are_told_apart_on_a_terminal_of_80_columns() -> None:
+    names = [f"sub-{person}_ses-{visit}_acq-thick_T2w" for person in ("oas30012", "oas30013") for visit in ("baseline", "followup")]
+    table = scan_table([ScanRecord(key=name, state="flagged", method="anyscan", reason="seam is 2 (at most 1)") for name in names])
+    for width in (60, 80):
+        file = StringIO()
+        Console(file=file, width=width, color_system=None).print(table)
+        lines = file.getvalue().splitlines()
+        said = "".join(line.split(" ")[0] for line in lines[1:])
+        assert [name for name in names if name not in said] == []
+        assert sum("flagged" in line for line in lines) == 4
 
 
 def test_brackets_of_people_are_no_marks_of_a_table(capsys) -> None:
