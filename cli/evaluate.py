@@ -57,7 +57,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def _harmonisation(options: argparse.Namespace) -> int:
     """A trial of harmonisation: its table, and where it lies."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from cli.helpers.options import settings_from
     from flows.harmonisation import trial
@@ -74,7 +74,7 @@ def _harmonisation(options: argparse.Namespace) -> int:
     with terminable():
         rows = trial(settings)
     if not options.quiet:
-        table = Table("rival", *COLUMNS.values(), box=None, pad_edge=False)
+        table = Table(*(Column(name, overflow="fold") for name in ("rival", *COLUMNS.values())), box=None, pad_edge=False)
         for row in rows:
             table.add_row(row["rival"], *(text(row, column) for column in COLUMNS))
         console().print(table)
@@ -97,15 +97,15 @@ def show(rows: list[Score], settings: EvaluationSettings) -> None:
 
 def _table(lines: list[Any]) -> Any:
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from tasks.evaluate.report import DRAWN
     from tasks.evaluate.tables import METRICS
 
     shown = [metric for metric in METRICS if metric.name in DRAWN and any(metric.name in line.means for line in lines)]
-    table = Table("method", box=None, pad_edge=False)
+    table = Table(Column("method", overflow="fold"), box=None, pad_edge=False)
     for metric in shown:
-        table.add_column(metric.title, justify="right", no_wrap=True)
+        table.add_column(metric.title, justify="right", overflow="fold")
     for name in ("seconds", "scans", "failed"):
         table.add_column(name, justify="right")
     for line in lines:

@@ -123,7 +123,7 @@ def _gib(value: float) -> str:
 def plan_table(plan: CohortPlan, todo: Iterable[str]) -> Table:
     """A line a scan: what would be done, where it runs and what it costs."""
     open_keys = set(todo)
-    table = Table(scan_column(), "voxels", "mode", box=None, pad_edge=False)
+    table = Table(scan_column(), Column("voxels", overflow="fold"), "mode", box=None, pad_edge=False)
     for name in ("tiles", "memory", "disk", "seconds"):
         table.add_column(name, justify="right")
     table.add_column("", overflow="fold")
