@@ -209,9 +209,11 @@ def _print(what: Any) -> None:
 
 
 def _table(versions: list[Version]) -> Any:
-    from rich.table import Column, Table
+    from rich.table import Table
 
-    table = Table("name", "version", "alias", "sha256", Column("created", overflow="fold"), Column("figures", overflow="fold"), box=None, pad_edge=False)
+    table = Table("name", "version", "alias", "sha256", box=None, pad_edge=False)
+    for name in ("created", "figures"):
+        table.add_column(name, overflow="fold")
     for each in versions:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(each.figures.items()))
         table.add_row(each.name, each.version, " ".join(each.aliases), each.sha256[:12], each.created, figures)

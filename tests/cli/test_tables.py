@@ -29,8 +29,8 @@ def test_a_scan_by_cubic_and_the_cubic_baseline_have_two_names() -> None:
 
 
 def test_scans_of_a_session_are_told_apart_on_a_terminal_of_80_columns() -> None:
-    names = [f"sub-{person}_ses-{visit}_acq-thick_T2w" for person in ("oas30012", "oas30013") for visit in ("baseline", "followup")]
-    table = scan_table([ScanRecord(key=name, state="flagged", method="anyscan", reason="seam is 2 (at most 1)") for name in names])
+    names = [f"sub-{person}_ses-{visit}_T2w" for person in ("OAS30012", "OAS30013") for visit in ("baseline", "followup")]
+    table = scan_table([ScanRecord(key=name, state="flagged", method="unires", reason="seam is 2 (at most 1)") for name in names])
     for width in (60, 80):
         lines = printed(table, width).splitlines()
         said = "".join(line.split(" ")[0] for line in lines[1:])
