@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -118,6 +119,7 @@ def execute(options: argparse.Namespace) -> int:
     how = settings_from(options, how_model()).model_dump(mode="json", exclude_unset=True)
     group = of_group(os.environ)
     cohorts = [cohort_of(words, merged(group, how)) for words in options.cohort]
+    _apart(cohorts)
     schedule = Schedule(options.cron, options.timezone or local_timezone(), options.poll)
     schedules_of(schedule)  # what is wrong is told before anything is made
     blocks = [block_of(words) for words in options.notify]
@@ -128,6 +130,20 @@ def execute(options: argparse.Namespace) -> int:
         _automations(client, blocks, options)
     say(f"their forms: {os.environ['PREFECT_API_URL'].removesuffix('/api')}/deployments")
     return OK
+
+
+def _apart(cohorts: Sequence[Cohort]) -> None:
+    """Refuse a name that two would have: the later one would take the place of the other.
+
+    Raises:
+        UsageError: cohort-twice.
+    """
+    from deployments.catalogue import COHORT
+
+    names = Counter([COHORT.name, *(cohort.name for cohort in cohorts)])
+    if twice := [name for name, count in names.items() if count > 1]:
+        got = f"{twice[0]} twice" if twice[0] != COHORT.name else f"{COHORT.name}, as the form for all cohorts is called"
+        raise UsageError("cohort-twice", "a name of its own for each cohort", got, "choose another name")
 
 
 def _place(options: argparse.Namespace) -> Place:

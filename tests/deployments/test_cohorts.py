@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.deploy import server
+from cli.deploy import _apart, server
 from cli.main import main
 from core.errors import UsageError
 from deployments.automations import MISSED, arrivals, crashed, notices
-from deployments.cohorts import Schedule, cohort_of, local_timezone, merged
+from deployments.cohorts import Cohort, Schedule, cohort_of, local_timezone, merged
 from deployments.notifications import block_of
 from deployments.register import schedules_of
 from flows.runs.group import of_group
@@ -100,6 +100,13 @@ def test_a_server_that_has_gone_or_takes_no_password_is_told(
         raise fault
     with pytest.raises(httpx.HTTPStatusError), server():
         raise answered(500)
+
+
+@pytest.mark.parametrize("names", [("study", "other", "study"), ("reprocess-cohort",)])
+def test_no_cohort_takes_the_place_of_another(names: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=f"cohort-twice: expected a name of its own for each cohort, but got {names[0]}"):
+        _apart([Cohort(name) for name in names])
+    _apart([Cohort("study"), Cohort("other")])
 
 
 def test_settings_of_the_group_yield_to_what_was_said() -> None:
