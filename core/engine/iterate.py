@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import StoreError
-from core.geometry.grid import Array, Grid
+from core.geometry.grid import Array
 from core.io import files
 from core.io.arrays.named_arrays import read_about, read_arrays, write_arrays
-from core.methods.base import Measured, Piece
+from core.methods.base import Piece
 from core.methods.iterative import Beside, Figures, IterativeMethod, State
 
 SHARE = 0.01  # of the time, that goes into keeping states
@@ -90,64 +90,14 @@ def made_of(uri: str) -> str | None:
     return digest
 
 
-def drive(
-    method: IterativeMethod[Any],
-    measured: Sequence[Measured],
-    target: Grid,
-    checkpoint: Checkpoint | None = None,
-    tell: Tell | None = None,
-) -> tuple[list[Array], Figures]:
-    """Restore by steps, from the state that was kept where there is one.
-
-    Args:
-        method: how.
-        measured: one scan, or several of one person where the method fuses.
-        target: grid of the result.
-        checkpoint: where the state is kept; None where it is not.
-        tell: told after each step how many were made, of how many at most.
-
-    Returns:
-        the restored scans, and what the steps told.
-
-    Raises:
-        RestorationError: where the method cannot give a finite answer.
-    """
-    problem, state, _ = _walked(method, measured, target, checkpoint, tell)
-    return method.result(problem, state), state.figures
-
-
-def _walked(
-    method: IterativeMethod[Any],
-    measured: Sequence[Measured],
-    target: Grid,
-    checkpoint: Checkpoint | None = None,
-    tell: Tell | None = None,
-) -> tuple[Any, State, float | None]:
-    """The problem, the state after the last step, and the seconds a step took; None where none was left to make."""
-    problem = method.prepare(measured, target)
-    state = checkpoint.load() if checkpoint else None
-    if state is None:
-        state = method.start(problem)
-    else:
-        _log.info("goes on from step %d of %d", state.step, method.total())
-    made, start = state.step, time.monotonic()
-    for _ in method.steps(problem, state):
-        if tell:
-            tell(state.step, method.total())
-        if checkpoint:
-            checkpoint.offer(state)
-    made = state.step - made
-    return problem, state, (time.monotonic() - start) / made if made else None
-
-
 @dataclass
 class Driver:
     """A method with state in the place of ``Method.restore_many``; for scans that are one tile.
 
     Attributes:
         method: how.
-        checkpoint: where the state is kept.
-        tell: told of the steps, as by ``drive``.
+        checkpoint: where the state is kept; None where it is not.
+        tell: told after each step how many were made, of how many at most.
         figures: what the steps of the last restoration told.
         beside: its maps and figures.
         step_seconds: what a step took on average; None where none was left to make.
@@ -161,11 +111,28 @@ class Driver:
     step_seconds: float | None = None
 
     def __call__(self, pieces: Sequence[Piece]) -> list[list[Array]]:
-        """Restore each piece by steps."""
+        """Restore each piece by steps, from the state that was kept where there is one.
+
+        Raises:
+            RestorationError: where the method cannot give a finite answer.
+        """
         return [self._restore(piece) for piece in pieces]
 
     def _restore(self, piece: Piece) -> list[Array]:
-        problem, state, self.step_seconds = _walked(self.method, piece.measured, piece.target, self.checkpoint, self.tell)
+        problem = self.method.prepare(piece.measured, piece.target)
+        state = self.checkpoint.load() if self.checkpoint else None
+        if state is None:
+            state = self.method.start(problem)
+        else:
+            _log.info("goes on from step %d of %d", state.step, self.method.total())
+        begun, start = state.step, time.monotonic()
+        for _ in self.method.steps(problem, state):
+            if self.tell:
+                self.tell(state.step, self.method.total())
+            if self.checkpoint:
+                self.checkpoint.offer(state)
+        made = state.step - begun
+        self.step_seconds = (time.monotonic() - start) / made if made else None
         self.figures, self.beside = state.figures, self.method.beside(problem, state)
         return self.method.result(problem, state)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.engine.iterate import Checkpoint, drive
+from core.engine.iterate import Checkpoint
 from core.geometry.grid import Grid
 from core.methods.base import Measured
 from core.methods.iterative import State
@@ -16,6 +16,7 @@ from core.methods.registry import build_method
 from core.operators.forward_model import SliceProfile
 from core.stats import scan_stats
 from tests.benchmarks.harness import Row, tell, within
+from tests.core.engine.driving import drive
 from tests.phantoms import brain
 
 SHAPE, STEPS = (128, 128, 32), 300

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.engine.iterate import Checkpoint, drive
+from core.engine.iterate import Checkpoint
 from core.engine.restore import Source, restore_scan, restore_tiles
 from core.errors import UsageError
 from core.geometry.blend import gather
@@ -22,6 +22,7 @@ from core.methods.registry import build_method
 from core.operators.forward_model import ForwardModel, InPlane, SliceProfile
 from core.settings.scans import TilingSettings
 from core.stats import scan_stats
+from tests.core.engine.driving import drive
 
 WANTED = TilingSettings(patch=24, overlap=8)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.engine.iterate import POINTS, SHARE, Checkpoint, Driver, drive, made_of, thinned
+from core.engine.iterate import POINTS, SHARE, Checkpoint, Driver, made_of, thinned
 from core.engine.restore import Source, restore_scan
 from core.errors import RestorationError
 from core.geometry.grid import Array, Grid
@@ -19,6 +19,7 @@ from core.methods.unires.method import UniRes, UniResSettings
 from core.operators.forward_model import SliceProfile
 from core.settings.scans import TilingSettings
 from core.stats import ScanStats, scan_stats
+from tests.core.engine.driving import drive
 
 GRID = Grid((5, 6, 7), np.eye(4))
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from core.engine.iterate import Checkpoint, drive
+from core.engine.iterate import Checkpoint
 from core.engine.restore import restore_whole
 from core.errors import UsageError
 from core.geometry.grid import Array, Grid
@@ -28,6 +28,7 @@ from core.methods.self_sr.lesson import Lesson, lesson_of
 from core.methods.self_sr.pupils import Beginner, Experienced
 from core.operators.forward_model import SliceProfile
 from core.stats import scan_stats
+from tests.core.engine.driving import drive
 
 BOX = SliceProfile()
 ROOT = Path(__file__).resolve().parents[4]
@@ -272,7 +273,8 @@ def test_a_run_from_none_asks_no_registry(tmp_path: Path, monkeypatch: pytest.Mo
 KILLED = """
 import hashlib, os, signal, sys
 sys.path.insert(0, {root!r})
-from core.engine.iterate import Checkpoint, drive
+from tests.core.engine.driving import drive
+from core.engine.iterate import Checkpoint
 from core.methods.registry import build_method
 from tests.core.methods.self_sr.test_self_sr import thick
 measured, target, _ = thick()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.diffusion.schedules import Geometric
-from core.engine.iterate import Checkpoint, drive
+from core.engine.iterate import Checkpoint
 from core.errors import RestorationError
 from core.geometry.grid import Grid
 from core.methods import registry
@@ -30,6 +30,7 @@ from core.methods.srmri.zero_shot.kernel import reduced
 from core.models.scaling import UPPER
 from core.operators.forward_model import ForwardModel, InPlane, KSpace, SliceProfile
 from core.stats import scan_stats
+from tests.core.engine.driving import drive
 from tests.phantoms import brain
 
 PACE = Pace(4, 0.4, 0.01, 8.0, 0.3)
