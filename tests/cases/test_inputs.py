@@ -319,9 +319,12 @@ def test_a_participant_that_is_missing_is_told_whatever_else_fails(tmp_path):
 
 @pytest.mark.parametrize("column", ["notes", "path"])
 def test_a_quotation_mark_in_a_table_is_a_mark_like_any_other(tmp_path, column):
+    lines = []
     for number in range(5):
-        nifti(tmp_path / f"s{number}.nii.gz")
-    lines = [f"s{n}.nii.gz\t{chr(34) + 'motion, see form' if n == 2 else 'ok'}\n" for n in range(5)]
+        mark = {column: '"'} if number == 2 else {}
+        name = f"{mark.get('path', '')}s{number}.nii.gz"
+        nifti(tmp_path / name)
+        lines.append(f"{name}\t{mark.get('notes', '')}motion, see form\n")
     (tmp_path / "cohort.tsv").write_text("path\tnotes\n" + "".join(lines))
     assert len(planned(tmp_path / "cohort.tsv").scans) == 5
 

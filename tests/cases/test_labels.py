@@ -25,7 +25,7 @@ def ball(radius: float, value: int = 1, centre=(8.0, 12.0, 4.0)) -> np.ndarray:
     return value * (((at - centre) ** 2).sum(-1) < radius**2)
 
 
-def test_a_mask_keeps_its_volume_and_labels_stay_whole(tmp_path):
+def test_a_mask_keeps_its_volume_and_labels_stay_whole():
     source = Grid(SHAPE, affine_of())
     target = source.isotropic(2.0, "profile")
     mask = ball(30).astype(np.float32)

@@ -226,7 +226,7 @@ def test_bytes_that_change_on_their_way_to_the_disk_are_noticed_and_not_left_the
     assert not list(tmp_path.iterdir())
 
 
-def test_a_packer_that_errs_is_noticed(tmp_path, monkeypatch):
+def test_a_packer_that_errs_is_noticed(tmp_path):
     proof = nifti._Proof(True)
     proof.put_in = 1  # as if a bit of what was packed had flipped
     with pytest.raises(StoreError, match="write-damaged: expected checksum"), (tmp_path / "a").open("wb") as handle:
@@ -257,7 +257,7 @@ REAL = [
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_scans_load_as_nibabel_loads_them(scans, tmp_path, name):
+def test_real_scans_load_as_nibabel_loads_them(scans, name):
     image, grid, stored = nifti.load(str(scans / name))
     wanted = nibabel.as_closest_canonical(nibabel.load(scans / name))
     np.testing.assert_array_equal(image, np.asarray(wanted.dataobj, np.float32))

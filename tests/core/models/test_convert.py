@@ -83,7 +83,7 @@ def test_whole_names_go_before_patterns_and_the_longest_prefix_before_others():
     ]
 
 
-def test_what_is_not_wanted_must_be_said(tmp_path):
+def test_what_is_not_wanted_must_be_said():
     content = theirs() | {"module.step": torch.zeros(())}
     with pytest.raises(WeightsError, match=r"weights-unfit: .*, but got 1 unexpected: step\. Correct keys, prefixes and ignore"):
         arranged(content, key_map())

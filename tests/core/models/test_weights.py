@@ -172,7 +172,7 @@ def test_a_missing_or_unmeant_model_is_named(tmp_path):
         read_bundle(str(tmp_path))
 
 
-def test_a_safetensors_header_of_any_length_is_no_pickle(tmp_path):
+def test_a_safetensors_header_of_any_length_is_no_pickle():
     """A header whose length begins with the byte 0x80, as a pickle does."""
     import torch
     from safetensors.torch import save

@@ -43,7 +43,7 @@ def test_air_stays_and_the_brightest_is_one(brain: Array, look: contrasts.Look, 
         assert 0.6 < np.percentile(made, 99.9) < 1.6
 
 
-def test_half_of_the_curves_rise(brain: Array, look: contrasts.Look) -> None:
+def test_half_of_the_curves_rise(look: contrasts.Look) -> None:
     line = np.linspace(0, 1.2, 200, dtype=np.float32)
     rising = [bool((np.diff(contrasts.by_curve(line, look, np.random.default_rng(seed))) >= 0).all()) for seed in range(100)]
     assert 35 <= sum(rising) <= 75

@@ -64,7 +64,7 @@ def test_nothing_darker_than_the_background_is_told(batch) -> None:
     torch.testing.assert_close(objective.loss("network", batch, torch.Generator(), 0), wanted)
 
 
-def test_noise_is_as_strong_as_brains_are(batch) -> None:
+def test_noise_is_as_strong_as_brains_are() -> None:
     """Of z-scores: mean 0 and standard deviation 1 where the examples have the cohort's."""
     image = MEAN + SD * torch.randn((1, 1, 40, 40, 40), generator=torch.Generator().manual_seed(2))
     z = scored(Batch(image, image)).truth

@@ -129,7 +129,7 @@ def test_memory_is_counted_for_what_is_searched(monkeypatch):
     assert InverseLdm(LdmSettings(**COMMON)).prepare([scan()], TARGET).recompute
 
 
-def test_a_search_from_noise_asks_for_no_mean_code(monkeypatch):
+def test_a_search_from_noise_asks_for_no_mean_code():
     class Prior(LinearPrior):
         @property
         def code_statistics(self):

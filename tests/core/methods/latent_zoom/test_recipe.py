@@ -221,7 +221,7 @@ class _Velocity(nn.Module):
         return SimpleNamespace(sample=v_from_x0(shown[:, :3], self.codes, level))
 
 
-def test_small_presets_learn_the_velocity_and_samples_and_the_model_hear_of_it(tmp_path: Path) -> None:
+def test_small_presets_learn_the_velocity_and_samples_and_the_model_hear_of_it() -> None:
     codes, seen = torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
     network = _Velocity(codes)
     objective, batch = CodeDenoising(network, "v"), Batch(codes, codes, {COARSE: seen})
