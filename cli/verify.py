@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from cli.helpers.console import FAILED, OK, refuse_while_busy, say
+from core.errors import counted
 
 if TYPE_CHECKING:
     from core.io.output import Output
@@ -20,13 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _told(verified: Found) -> str:
-    parts = [f"verified {verified.scans} scans: {verified.files} files by sha256, {verified.images} images by every block"]
-    parts += [f"{bare} failed scans have none"] if (bare := verified.failed - verified.left) else []
-    parts += [f"{verified.left} failed scans have an image from before they failed"] if verified.left else []
+    files, images = counted(verified.files, "file"), counted(verified.images, "image")
+    parts = [f"verified {counted(verified.scans, 'scan')}: {files} by sha256, {images} by every block"]
+    bare, left = verified.failed - verified.left, verified.left
+    parts += [f"{counted(bare, 'failed scan')} {'has' if bare == 1 else 'have'} none"] if bare else []
+    parts += [f"{counted(left, 'failed scan')} {'has' if left == 1 else 'have'} an image from before the failure"] if left else []
     parts += [f"{verified.waiting} wait for the next run"] if verified.waiting else []
     parts += [f"{verified.states} are half restored"] if verified.states else []
     count = len(verified.problems)
-    return f"{'; '.join(parts)}; {'no problem' if not count else '1 problem' if count == 1 else f'{count} problems'}"
+    return f"{'; '.join(parts)}; {counted(count, 'problem') if count else 'no problem'}"
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -50,7 +53,7 @@ def execute(options: argparse.Namespace) -> int:
     say(_told(verified))
     if options.mend:
         keys = [key for part, its in zip(parts, seen, strict=True) for key in _mended(part, its)]
-        scans = "1 scan" if len(keys) == 1 else f"{len(keys)} scans"
+        scans = counted(len(keys), "scan")
         say(f"{scans} will be made anew by the next run{': ' if keys else ''}{', '.join(keys)}")
     return FAILED if verified.problems else OK
 

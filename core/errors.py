@@ -57,6 +57,11 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(said[:most]) + more if said else "none"
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things, in words: 1 scan, 2 scans."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 class IsovoxError(Exception):
     """Base of all errors raised on purpose.
 

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from cli.helpers.console import console, say
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
+from core.errors import counted
 from core.geometry.slices import across
 from tasks.course import spoken
 from tasks.pipeline.results import REASONS, counts, row
@@ -165,9 +166,8 @@ def plan_summary(plan: CohortPlan) -> str:
     cost, settings = plan.forecast, plan.settings
     lines = [
         (
-            f"{len(plan.scans)} scan{'s' * (len(plan.scans) != 1)} by {settings.method} "
-            f"at {_size(settings.voxel_size)} on {settings.compute.cluster}, "
-            f"{settings.compute.workers} workers"
+            f"{counted(len(plan.scans), 'scan')} by {settings.method} at {_size(settings.voxel_size)} "
+            f"on {settings.compute.cluster}, {counted(settings.compute.workers, 'worker')}"
         ),
         (
             f"forecast: {_gib(cost.memory)} memory, {_gib(cost.disk)} disk, {spoken(cost.seconds)} of work, "

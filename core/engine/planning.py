@@ -25,7 +25,7 @@ from core.engine.plan import (
     outside_domain,
     voxel_size_of,
 )
-from core.errors import InputError, IsovoxError
+from core.errors import InputError, IsovoxError, counted
 from core.geometry.grid import fused_grid
 from core.io import readers
 from core.io.arrays.store import BLOCK_PLANES, object_count
@@ -349,7 +349,7 @@ def _coarser(scans: Sequence[ScanPlan], settings: RunSettings) -> tuple[str, ...
     if not lost:
         return ()
     sizes = " to ".join(dict.fromkeys(f"{size:.3g}" for size in (lost[0], lost[-1])))
-    what = "1 scan has voxels" if len(lost) == 1 else f"{len(lost)} scans have voxels"
+    what = f"{counted(len(lost), 'scan')} {'has' if len(lost) == 1 else 'have'} voxels"
     return (f"{what} of {sizes} mm, which become {settings.voxel_size:g} mm; --voxel-size auto keeps each scan's smallest",)
 
 
@@ -368,5 +368,5 @@ def _digested(settings: RunSettings, ways: Mapping[str, Way], methods: Mapping[s
 
 def _choices(scans: Sequence[ScanPlan]) -> list[str]:
     """Of scans with methods of their own, how many have which, and why."""
-    counted = Counter((scan.method, scan.why) for scan in scans if scan.method)
-    return [f"{'1 scan' if n == 1 else f'{n} scans'} by {method}: {why}" for (method, why), n in counted.items()]
+    alike = Counter((scan.method, scan.why) for scan in scans if scan.method)
+    return [f"{counted(n, 'scan')} by {method}: {why}" for (method, why), n in alike.items()]

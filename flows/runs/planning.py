@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.errors import counted
+
 if TYPE_CHECKING:
     from core.engine.plan import CohortPlan
     from core.settings.run import RunSettings
@@ -25,6 +27,6 @@ def plan_run(settings: RunSettings, choice: Choice, doing: str = "looking at sca
     with bars(doing, {}) as tell:
         plan = plan_cohort(settings, choice.weights, choice.others, paces=paces_here(settings), tell=tell)
     check_plan(plan, gpu_memory(settings.compute))
-    count = "1 scan" if len(plan.scans) == 1 else f"{len(plan.scans)} scans"
+    count = counted(len(plan.scans), "scan")
     note(f"{count} planned: {spoken(plan.forecast.seconds)} by the forecast")
     return plan

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from core.errors import counted
 from core.evaluation.metrics.significance import LEVEL, Comparison, compare, fewest_persons, holm
 from tasks.evaluate.evaluation import Score
 from tasks.evaluate.tables import BY_NAME, by_degradation, by_method, metrics_of
@@ -85,7 +86,7 @@ def too_few(pairs: Sequence[PairwiseComparison]) -> str:
     n, needed = max((pair.comparison.n for pair in pairs), default=0), fewest_persons(max(1, len(pairs)))
     if not pairs or n >= needed:
         return ""
-    persons = "1 person" if n == 1 else f"{n} persons"
+    persons = counted(n, "person")
     return f"{persons} cannot show a difference: with {len(pairs)} comparisons at least {needed} are needed."
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from core import __version__
+from core.errors import counted
 from core.evaluation.metrics.significance import LEVEL
 from core.methods import registry
 from core.methods.family import Reference
@@ -13,7 +14,7 @@ from core.settings.evaluate import EvaluationSettings
 from tasks.evaluate.comparisons import PairwiseComparison, too_few
 from tasks.evaluate.evaluation import Score
 from tasks.evaluate.tables import by_method, metric_names, metrics_of
-from tasks.report.citation import Citation, Numbers, cited, counted, ran_on, titled
+from tasks.report.citation import Citation, Numbers, cited, ran_on, titled
 
 SSIM = Reference(
     "Wang et al. (2004). Image quality assessment: from error visibility to structural similarity. "

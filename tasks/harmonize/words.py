@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from core import __version__
 from core.engine.records import ScanRecord
+from core.errors import counted
 from core.harmonize.features import kinds
 from core.harmonize.model import Harmonizer
 from core.methods.family import Reference
 from core.settings.harmonize import HarmonizeSettings
 from tasks.harmonize.combat import Adjusted
-from tasks.report.citation import Citation, Numbers, cited, counted, ran_on, restored_by
+from tasks.report.citation import Citation, Numbers, cited, ran_on, restored_by
 
 NYUL = Reference(
     "Nyúl and Udupa (1999). On standardizing the MR image intensity scale. Magnetic Resonance in Medicine.",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from core.engine.plan import ScanPlan
-from core.errors import InputError
+from core.errors import InputError, counted
 from core.geometry.grid import Grid
 from core.io import readers
 from core.io.bids import Source
@@ -85,11 +85,11 @@ def _read(scans: Sequence[ScanPlan]) -> tuple[str, ...]:
     seen = [scan for scan in scans if scan.width is not None]
     if not seen:
         return ()
-    number = "1 scan" if len(seen) == 1 else f"{len(seen)} scans"
-    counted = f"nobody tells how thick the slices of {number} are: read from the voxels, with 90 % intervals"
+    number = counted(len(seen), "scan")
+    unknown = f"nobody tells how thick the slices of {number} are: read from the voxels, with 90 % intervals"
     gaps = [scan for scan in seen if scan.forward.slices[1] > 0]
     thick = [(scan.key, scan.width.describe(), scan.forward.slices[1]) for scan in gaps if scan.width]
     return (
-        counted,
+        unknown,
         *(f"slices of {key} look {width} thick, and are taken as with {gap_in_words(gap)}" for key, width, gap in thick),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core import __version__
 from core.engine.plan import FINER, CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
+from core.errors import counted
 from core.methods import registry
 from core.methods.family import Reference
 
@@ -37,11 +38,6 @@ class Citation:
         """The text of CITATION.md."""
         lines = "".join(f"{number}. {text}\n" for number, text in enumerate(self.references, 1))
         return f"{HEAD}{self.paragraph}\n\n## References\n\n{lines}"
-
-
-def counted(number: int, thing: str) -> str:
-    """A number of things, in words."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 class Numbers:

@@ -234,8 +234,8 @@ def test_scans_that_wait_or_failed_are_no_damage(out, capsys):
         (out / path).unlink()
     assert isovox("verify", out) == 0
     told = capsys.readouterr().out
-    assert "verified 1 scans" in told
-    assert "1 failed scans have none; 1 wait for the next run; no problem" in told
+    assert "verified 1 scan:" in told
+    assert "1 failed scan has none; 1 wait for the next run; no problem" in told
 
 
 @pytest.mark.parametrize("command", ["verify", "clean"])

@@ -52,7 +52,7 @@ def test_what_an_earlier_run_made_of_other_bytes_is_gone_once_the_scan_fails(run
     assert not Path(out.path("sub-01")).exists()
     assert Path(out.path(IMAGE.replace("01", "02"))).exists()
     assert main(["verify", out.uri]) == 0
-    assert "1 failed scans have none; no problem" in capsys.readouterr().out
+    assert "1 failed scan has none; no problem" in capsys.readouterr().out
 
 
 def test_an_image_that_others_changed_stays(run):
@@ -68,7 +68,7 @@ def test_an_image_of_these_very_bytes_stays_and_verify_tells_it(run, capsys):
     assert Path(out.path(IMAGE)).exists()
     assert main(["verify", out.uri]) == 0
     told = capsys.readouterr().out
-    assert "1 failed scans have an image from before they failed" in told
+    assert "1 failed scan has an image from before the failure" in told
     assert "have none" not in told
 
 
