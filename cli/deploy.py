@@ -133,17 +133,24 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _apart(cohorts: Sequence[Cohort]) -> None:
-    """Refuse a name that two would have: the later one would take the place of the other.
+    """Refuse a name or an output that two would have: the later one would take the place of the other.
 
     Raises:
-        UsageError: cohort-twice.
+        UsageError: cohort-twice, cohort-out-twice.
     """
+    from core.io import files
     from deployments.catalogue import COHORT
 
     names = Counter([COHORT.name, *(cohort.name for cohort in cohorts)])
     if twice := [name for name, count in names.items() if count > 1]:
         got = f"{twice[0]} twice" if twice[0] != COHORT.name else f"{COHORT.name}, as the form for all cohorts is called"
         raise UsageError("cohort-twice", "a name of its own for each cohort", got, "choose another name")
+    by_out: dict[str, str] = {}
+    for cohort in cohorts:
+        out = cohort.settings["out"]
+        if (other := by_out.setdefault(files.real(out), cohort.name)) != cohort.name:
+            got = f"{out} for {other} and {cohort.name}"
+            raise UsageError("cohort-out-twice", "an output of its own for each cohort", got, "choose another OUT")
 
 
 def _place(options: argparse.Namespace) -> Place:

@@ -105,8 +105,10 @@ def test_a_server_that_has_gone_or_takes_no_password_is_told(
 @pytest.mark.parametrize("names", [("study", "other", "study"), ("reprocess-cohort",)])
 def test_no_cohort_takes_the_place_of_another(names: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match=f"cohort-twice: expected a name of its own for each cohort, but got {names[0]}"):
-        _apart([Cohort(name) for name in names])
-    _apart([Cohort("study"), Cohort("other")])
+        _apart([Cohort(name, {"out": f"/{at}"}) for at, name in enumerate(names)])
+    _apart([Cohort("study", {"out": "/a"}), Cohort("other", {"out": "/b"})])
+    with pytest.raises(UsageError, match=r"cohort-out-twice: .*, but got /b/../a for study and other"):
+        _apart([Cohort("study", {"out": "/a"}), Cohort("other", {"out": "/b/../a"})])
 
 
 def test_settings_of_the_group_yield_to_what_was_said() -> None:
