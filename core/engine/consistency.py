@@ -15,6 +15,7 @@ import numpy as np
 from core.banding import evened
 from core.geometry.grid import Array, Grid
 from core.methods.base import Measured, Method
+from core.methods.shown import without_masked
 from core.operators.forward_model import ForwardModel
 from core.operators.linear import Kept, LinearOperator, Separable
 from core.operators.repair import CORRECTION, LEAST, Goal, correction, explained
@@ -72,7 +73,8 @@ def repair_of(image: Array, target: Grid, measured: Measured) -> Repair:
     """The image with the most probable smooth correction that explains its scan, see ``core.operators.repair``.
 
     The result goes nowhere beyond the values of the image and the scan, and nowhere below 0 where the scan does not. What is cut
-    off there is missing from the scan as it would be, so that the rest is corrected and cut again.
+    off there is missing from the scan as it would be, so that the rest is corrected and cut again. What lies in the scan's mask
+    has no say in any of this.
 
     Args:
         image: float32, on ``target``.
@@ -82,6 +84,7 @@ def repair_of(image: Array, target: Grid, measured: Measured) -> Repair:
     Returns:
         of ``target.shape``; of ``image`` itself where the scan has no values above 0.
     """
+    measured = replace(measured, stats=without_masked(measured).stats)
     if measured.stats.upper <= 0:
         return Repair(image, None, "the scan has no values above 0")
     operator, (unit, noise) = measured.operator(target), _unit(measured)

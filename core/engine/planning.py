@@ -87,8 +87,10 @@ def _restored_from(scan: ScanPlan) -> list[Any]:
 
 
 def _of_repair(scan: ScanPlan, settings: RunSettings, method: Method) -> list[Any]:
-    """The revision of the repair, of a scan that is repaired."""
-    return [] if not settings.repair or unrepaired(method, scan.forward) else [{"repair": REVISION}]
+    """The revision of the repair, of a scan that is repaired; and of what it does of a mask, of a scan that has one."""
+    if not settings.repair or unrepaired(method, scan.forward):
+        return []
+    return [{"repair": REVISION, **({"masked": 1} if scan.mask else {})}]
 
 
 def _with_digests(scans: Sequence[ScanPlan], settings: RunSettings, how: str, method: Method) -> list[ScanPlan]:

@@ -156,6 +156,18 @@ def test_grids_and_mask_alone_tell_whether_it_goes_by_rounds(turn: float, *, mas
     assert (rounds is not None) == (masked or turn > 0)
 
 
+def test_what_lies_in_the_mask_has_no_say() -> None:
+    scan = scan_of(head(), noise=4.0)
+    mask = np.zeros(scan.image.shape, bool)
+    mask[4:9, 4:9, 2] = True
+    spoiled = np.where(mask, np.float32(10 * scan.image.max()), scan.image)
+    images = [
+        repair_of(0.8 * head(), FINE, replace(scan, image=image, stats=scan_stats(image), mask=mask)).image
+        for image in (scan.image, spoiled)
+    ]
+    np.testing.assert_array_equal(*images)
+
+
 def test_it_says_how_it_went_and_why_nothing_was_added() -> None:
     truth, closed = head(), scan_of(head(), noise=4.0)
     rounds = replace(closed, mask=np.zeros(closed.image.shape, bool))
