@@ -18,9 +18,7 @@ EM_STEPS = 200
 EM_STOP = 1e-6  # relative change of the noise at which the mixture has settled
 MASKED = 0.2  # share of exact zeros from which the background was set to zero and tells nothing of the noise
 BACKGROUND = 0.05  # share of voxels that the background class needs to be believed
-AROUND = (
-    0.9  # share of the voxels at the planes' borders that are dark where air is around the head (0.98 and more of real scans)
-)
+AROUND = 0.9  # share of the planes' border that is dark where there is air around the head (0.98 and more of real scans)
 NOISIEST = 9.0  # times the noise in the flattest parts: air has 1.5 to 3 of it on real scans, 6 to 8 where they were interpolated
 INTERPOLATED = 3.0  # times the finest detail, from which that two voxels apart tells the noise: of brains it is 1.3 to 2.5
 NOISE_FLOOR = 1e-3  # of the contrast: no scan is better than that, and a division by the noise stays sane

@@ -189,7 +189,7 @@ class CaseEvaluation:
         beside = [self.case.mask.sha256 if self.case.mask and masked else "", self.covariates(candidate)]
         more = [*(beside if any(beside) else []), *([candidate.depends_on] if candidate.depends_on else [])]
         more += [f"revision {candidate.revision}"] if candidate.revision != 1 else []
-        more += [f"repair {REVISION}", *(["evened"] if candidate.build().evens else [])] if candidate.repair else []
+        more += [f"repair {REVISION}", *["evened"] * candidate.build().evens, *["masked"] * masked] if candidate.repair else []
         more += [forward_told(self.case, self.grid).digested()] if self.case.given else []  # else its bytes follow from it
         inputs = [self.digests, candidate.method, candidate.options, weights, tiling, self.settings.seed, __version__]
         return digest_of([*inputs, *more], spaced=True)
