@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from core.engine.plan import ScanPlan
 from core.errors import InputError, counted
 from core.geometry.grid import Grid
@@ -18,6 +20,8 @@ from core.operators.width import REVISION, SliceWidth, can_tell, slice_width
 from core.settings.run import RunSettings
 from core.settings.scans import AcquisitionSettings
 from tasks.pipeline.earlier import as_planned
+
+SHEARED = 1.0  # degrees
 
 
 def width_of(source: Source, grid: Grid, sha256: str, settings: RunSettings) -> SliceWidth | None:
@@ -60,10 +64,19 @@ def notes(scans: Sequence[ScanPlan], said: AcquisitionSettings) -> tuple[str, ..
     doubts = _alike({scan.key: scan.doubt for scan in scans})
     return (
         *(f"the header of {whose} {how}" for how, whose in doubts.items()),
+        *(f"axes of {whose} {how}" for how, whose in _alike({scan.key: _sheared(scan.source_grid) for scan in scans}).items()),
         *_read(scans),
         *(f"slices of {whose} overlap: {how}" for how, whose in overlaps.items()),
         *(f"slices of {whose} are {how}" for how, whose in odds.items()),
     )
+
+
+def _sheared(grid: Grid) -> str:
+    """By how many degrees axes are off a right angle, as slices of a tilted gantry lie, in words; "" of less than one."""
+    directions = grid.affine[:3, :3] / np.array(grid.spacing)
+    angle = float(np.degrees(np.arcsin(min(np.abs(np.triu(directions.T @ directions, 1)).max(), 1.0))))
+    said = f"are {angle:.1f} degrees off a right angle, and so are those of what is restored, told by its sform alone"
+    return said if angle >= SHEARED else ""
 
 
 def overlap_of(scan: ScanPlan, said: AcquisitionSettings) -> str:

@@ -116,3 +116,16 @@ def test_slices_without_gaps_are_taken_so(tmp_path: Path) -> None:
     (scan_plan,) = planned(tmp_path / "cohort").scans
     assert scan_plan.width is not None
     assert scan_plan.forward.slices == ("box", 0.0)
+
+
+def test_axes_that_are_off_a_right_angle_are_told(cohort: Path) -> None:
+    def noted(degrees: float) -> list[str]:
+        image = nibabel.load(cohort / "told.nii.gz")
+        affine = image.affine.copy()
+        affine[1, 2] = np.tan(np.radians(degrees)) * affine[2, 2]
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), affine), cohort / "tilted.nii.gz")
+        return [note for note in planned(cohort).notes if "right angle" in note]
+
+    assert noted(0.5) == []
+    said = "are 12.0 degrees off a right angle, and so are those of what is restored, told by its sform alone"
+    assert noted(12.0) == [f"axes of tilted {said}"]

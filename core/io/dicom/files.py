@@ -47,6 +47,7 @@ GEOMETRY = (
     "SeriesDescription",
     "SOPClassUID",
     "InstanceNumber",
+    "ImagesInAcquisition",
     "NumberOfFrames",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -64,9 +65,9 @@ PIXELS = (
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "PixelData",
+    *("PixelPaddingValue", "FloatPixelPaddingValue", "DoubleFloatPixelPaddingValue"),
+    *("PixelPaddingRangeLimit", "FloatPixelPaddingRangeLimit", "DoubleFloatPixelPaddingRangeLimit"),
+    *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
 )
 NO_IMAGES = (  # storage classes of reports, presentations, raw data, spectra, documents, directories
     *("1.2.840.10008.5.1.4.1.1.88.", "1.2.840.10008.5.1.4.1.1.11.", "1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.104."),
@@ -90,6 +91,8 @@ class Slice:
         series: study and series; files with the same belong together.
         evidence: identifiers of the study and of the frame of reference.
         number: of the series, as the scanner counted; 0 where it is not told.
+        instance: number of the slice in its series; None where it is told as none.
+        images: how many there should be of its acquisition; 0 where it is not told.
         description: words of the series' description that say how it was made; no others are kept.
         position: of its first voxel, mm in LPS.
         turned: direction cosines of a row and of a column, in LPS.
@@ -109,6 +112,8 @@ class Slice:
     spacing: tuple[float, ...] = ()
     size: tuple[int, int] = (0, 0)
     signed: bool = False
+    instance: int | None = None
+    images: int = 0
     fault: tuple[str, str, str, str] | None = None
 
 
@@ -234,7 +239,7 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
     native, whole = str(dataset.file_meta.TransferSyntaxUID) in NATIVE, size >= content.tell() + _pixel_bytes(dataset)
     study, frame = (str(getattr(dataset, name, "") or "") for name in ("StudyInstanceUID", "FrameOfReferenceUID"))
     series = (study, str(getattr(dataset, "SeriesInstanceUID", "") or ""))
-    number = _counted(dataset)
+    number = _counted(dataset, "SeriesNumber") or 0
     description = safe_description(str(getattr(dataset, "SeriesDescription", "") or ""))
     bare = Slice(uri, series, tuple(uid for uid in (study, frame) if uid), number, description)
     try:
@@ -245,12 +250,12 @@ def _look_at(uri: str, start: bytes, handle: Any) -> Slice | Other:
         return replace(bare, fault=(error.code, error.wanted, error.got, error.remedy))
 
 
-def _counted(dataset: Dataset) -> int:
-    """The number of the series, which names it and no more; 0 where it is told as no number."""
+def _counted(dataset: Dataset, keyword: str) -> int | None:
+    """A number by which a scanner counts, on which no voxel depends; None where it is told as no number."""
     try:
-        return int(getattr(dataset, "SeriesNumber", 0) or 0)
-    except (TypeError, ValueError, OverflowError):
-        return 0
+        return int(getattr(dataset, keyword))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _words_of_type(dataset: Dataset) -> set[str]:
@@ -292,7 +297,9 @@ def _slice(dataset: Dataset, bare: Slice) -> Slice:
     _check_geometry(turned, spacing, name)
     size = (int(dataset.Columns), int(dataset.Rows))
     signed = bool(int(getattr(dataset, "PixelRepresentation", 0)))
-    return replace(bare, position=position, turned=turned, spacing=spacing, size=size, signed=signed)
+    instance, images = _counted(dataset, "InstanceNumber"), _counted(dataset, "ImagesInAcquisition") or 0
+    place = replace(bare, position=position, turned=turned, spacing=spacing, size=size)
+    return replace(place, signed=signed, instance=instance, images=images)
 
 
 def _finite(dataset: Dataset, keyword: str, count: int, name: str) -> tuple[float, ...]:

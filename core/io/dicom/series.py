@@ -144,11 +144,28 @@ def _affine(slices: Sequence[Slice]) -> NDArray[np.float64]:
     return affine
 
 
+def _lacking(slices: Sequence[Slice]) -> str:
+    """That slices may be missing at the ends of a stack, where no gap shows it, in words that follow "the header of x"; else "".
+
+    Numbers of slices count from 1 by a step (of echoes or volumes in turn); what they leave out is missing, as is what the number
+    of an acquisition's images has more. Where so many are missing as there are, or a multiple, these are other echoes or volumes.
+    """
+    numbers = {plane.instance for plane in slices if plane.instance is not None}
+    counts = [max(plane.images for plane in slices)]
+    if len(numbers) == len(slices):
+        step = int(np.gcd.reduce(np.diff(sorted(numbers))))
+        first = min(*numbers, (min(numbers) - 1) % step + 1)
+        counts.append((max(numbers) - first) // step + 1)
+    there = len(slices)
+    missing = max((count - there for count in counts if count > there and count % there), default=0)
+    return f"tells of {there + missing} slices and {there} are there: {missing} may be missing at the ends" if missing else ""
+
+
 def _header(slices: Sequence[Slice]) -> Header:
     shape, kind = (*slices[0].size, len(slices)), np.dtype(np.int16 if slices[0].signed else np.uint16)
     affine = gate.check_affine(_affine(slices), "position and orientation")
     gate.check_field(shape, affine)
-    return Header(shape, affine, 1, kind, 0, 1.0, 0.0)
+    return Header(shape, affine, 1, kind, 0, 1.0, 0.0, doubt=_lacking(slices))
 
 
 def header(uris: str | Sequence[str]) -> Header:
@@ -183,10 +200,11 @@ def _voxels(plane: Slice) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 def _padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     """Which voxels are no part of the image: of PixelPaddingValue, or from it to PixelPaddingRangeLimit (PS3.3 C.7.5.1.1.2)."""
-    ends = [getattr(dataset, f"PixelPadding{word}", None) for word in ("Value", "RangeLimit")]
-    if not isinstance(ends[0], int):
+    fraction = {4: "Float", 8: "DoubleFloat"}[stored.itemsize] if stored.dtype.kind == "f" else ""
+    ends = [getattr(dataset, f"{fraction}PixelPadding{word}", None) for word in ("Value", "RangeLimit")]
+    if not isinstance(ends[0], int | float):
         return np.zeros(stored.shape, bool)
-    whole = [end for end in ends if isinstance(end, int)]
+    whole = [end for end in ends if isinstance(end, int | float)]
     first, last = np.sort(np.array(whole).astype(stored.dtype))[[0, -1]]  # -2000 of signed voxels may be written as 63536
     padding: NDArray[np.bool_] = (stored >= first) & (stored <= last)
     return padding

@@ -111,6 +111,60 @@ def test_padding_is_no_intensity(series, value, limit, padded):
     assert (seen[:5] == inside[5:].min()).all()
 
 
+def numbered(folder: str, numbers, **tags) -> str:
+    """The folder of a series whose slices, in their order, were given these numbers."""
+    slices = sorted(
+        (pydicom.dcmread(f"{folder}/{path}") for path in dicom.files.walk(folder)), key=lambda one: one.ImagePositionPatient[2]
+    )
+    for one, number in zip(slices, numbers, strict=True):
+        one.InstanceNumber = number
+        for name, value in tags.items():
+            setattr(one, name, value)
+        one.save_as(one.filename)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("numbers", "tags", "missing"),
+    [
+        (range(5, 17), {}, "tells of 16 slices and 12 are there: 4 may be missing at the ends"),
+        (range(16, 4, -1), {}, "tells of 16 slices and 12 are there: 4 "),
+        ([*range(1, 21, 2), 4, 6], {}, "tells of 19 slices and 12 are there: 7 "),  # numbered as they were acquired
+        (range(6, 30, 2), {}, "tells of 14 slices and 12 are there: 2 "),
+        (range(1, 13), {"ImagesInAcquisition": 20}, "tells of 20 slices and 12 are there: 8 "),
+        (range(1, 13), {"ImagesInAcquisition": 12}, ""),
+        (range(1, 13), {"ImagesInAcquisition": 24}, ""),  # of two echoes
+        (range(2, 26, 2), {}, ""),
+        (range(13, 25), {}, ""),
+        (range(12), {}, ""),
+        ([3] * 12, {}, ""),
+        ([None] * 12, {}, ""),
+    ],
+)
+def test_slices_that_are_missing_at_the_ends_are_told_where_numbers_tell_them(series, numbers, tags, missing):
+    doubt = dicom.header(numbered(series()[0], numbers, **tags)).doubt
+    assert doubt.startswith(missing)
+    assert bool(doubt) == bool(missing)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(np.float32, "Float"), (np.float64, "DoubleFloat")])
+def test_voxels_may_be_fractions(series, kind, name):
+    folder, voxels = series()
+    for path in dicom.files.walk(folder):
+        one = pydicom.dcmread(f"{folder}/{path}")
+        pixels = one.pixel_array.astype(kind) / 8
+        pixels[0] = 9999.5
+        del one.PixelData, one.BitsStored, one.HighBit, one.PixelRepresentation
+        one.BitsAllocated = 8 * pixels.itemsize
+        setattr(one, f"{name}PixelData", pixels.tobytes())
+        setattr(one, f"{name}PixelPaddingValue", 9999.5)
+        one.save_as(f"{folder}/{path}")
+    image, _, stored = dicom.load_series(folder)
+    seen = stored.orientation.inverse().apply(image)
+    np.testing.assert_array_equal(seen[:, 1:], voxels[:, 1:].astype(np.float32) / 8)
+    assert (seen[:, 0] == seen[:, 1:].min()).all()
+
+
 def test_gaps_are_counted_and_placed(series):
     folder, _ = series([0, 1, 2, 3, 4, 7, 8, 9, 10, 11])
     refused(folder, "dicom-gaps", "2 missing, after 30.0 mm")
