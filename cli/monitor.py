@@ -25,11 +25,13 @@ def execute(options: argparse.Namespace) -> int:
     from flows.runs.home import home
     from infra.processes.signals import terminable
     from infra.services import prefect_server
+    from tasks.harmonize.watch import check, compare, rows
 
     calm()
     settings = settings_from(options, MonitorSettings)
+    check(settings)
     with terminable(), prefect_server(home()):
-        from flows.monitor import compare, monitor_features, rows
+        from flows.monitor import monitor_features
 
         state = monitor_features(settings, return_state=True)
         if not state.is_completed():

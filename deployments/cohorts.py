@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from core.errors import UsageError
 from core.io import claim, files
 from core.io.scans import TABLES
-from core.settings.base import refused
+from core.settings.base import as_meant, refused
 from core.settings.run import RunSettings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -84,7 +84,7 @@ def cohort_of(said: str, how: Mapping[str, Any]) -> Cohort:
         RunSettings.model_validate(settings)
     except ValidationError as error:
         wanted, got = refused(error)
-        raise UsageError("settings", f"of cohort {name} {wanted}", got, "correct it") from error
+        raise UsageError("settings", f"of cohort {name} {wanted}", got, as_meant(error) or "correct it") from error
     return Cohort(name, settings)
 
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from core.errors import UsageError
 from core.io import files
-from core.settings.base import EXTRA, FormOnly, PerStage, refused
+from core.settings.base import EXTRA, FormOnly, PerStage, as_meant, refused
 from core.settings.run import RunSettings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -155,7 +155,10 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise UsageError("config-file", "a YAML file of settings", f"{path}: {error}", "check its path and its syntax") from error
     if not isinstance(value, dict):
         raise UsageError(
-            "config-file", "a mapping of settings by name", type(value).__name__, "see `isovox run --help` for the names"
+            "config-file",
+            "a mapping of settings by name",
+            "nothing" if value is None else type(value).__name__,
+            "see `isovox run --help` for the names",
         )
     return value
 
@@ -165,7 +168,9 @@ def _remedy(error: ValidationError, model: type[BaseModel]) -> str:
     sections = {path[-1]: path for path, _ in _leaves(model)}
     names = [str(fault["loc"][-1]).replace("-", "_") for fault in error.errors() if fault["type"] == EXTRA and fault["loc"]]
     lines = [": {".join(sections[name]) + ": …" + "}" * (len(sections[name]) - 1) for name in names if name in sections]
-    return f"write {', '.join(lines)} in the file" if lines else "correct it; --help of the command lists all settings"
+    if lines:
+        return f"write {', '.join(lines)} in the file"
+    return as_meant(error) or "correct it; --help of the command lists all settings"
 
 
 def settings_from(options: argparse.Namespace, model: type[Model]) -> Model:

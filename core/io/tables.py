@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 
 from core.errors import UsageError
 from core.io import files
@@ -56,9 +57,7 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
     """
     lines = text_of(uri).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     head = [name.lower() for name in cells_of(lines[0])]
-    if len(head) == 1 and (mark := next((mark for mark in DELIMITERS if mark in head[0]), "")):
-        got = f"{DELIMITERS[mark]} in {files.name_of(uri)}"
-        raise UsageError("table-delimiter", "columns separated by tabs", got, REMEDY)
+    check_tabs(head, uri)
     if twice := sorted({name for name in head if name and head.count(name) > 1}):
         raise UsageError("table-columns", "each column once", f"{', '.join(twice)} more than once", "rename one")
     rows: dict[int, Row] = {}
@@ -72,6 +71,17 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
                 name: at_home(cell) if name in PATHS else cell for name, cell in zip(head, cells, strict=False) if name
             }
     return head, rows
+
+
+def check_tabs(head: Sequence[str], uri: str) -> None:
+    """Refuse names of columns that something else than tabs separates.
+
+    Raises:
+        UsageError: table-delimiter.
+    """
+    if len(head) == 1 and (mark := next((mark for mark in DELIMITERS if mark in head[0]), "")):
+        got = f"{DELIMITERS[mark]} in {files.name_of(uri)}"
+        raise UsageError("table-delimiter", "columns separated by tabs", got, REMEDY)
 
 
 def cells_of(line: str) -> list[str]:

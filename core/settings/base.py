@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -60,7 +61,14 @@ def refused(error: ValidationError) -> tuple[str, str]:
     return " and ".join(wanted), " and ".join(f"{fault['input']!r} for {name}" for name, fault in faults)
 
 
+def as_meant(error: ValidationError) -> str:
+    """How a file is to write texts that YAML reads as something else, and lists; "" where it is not that."""
+    kinds = {fault["type"] for fault in error.errors() if isinstance(fault["input"], str | int | float | date)}
+    ways = {"string_type": 'put texts of digits alone, dates, yes and no in quotes ("01")', "tuple_type": 'write a list (["01"])'}
+    return " and ".join(way for kind, way in ways.items() if kind in kinds)
+
+
 def _rule(text: str) -> str:
     """What pydantic says of an input, to stand after the setting's name."""
-    rule = text.partition(", unable to parse")[0]
+    rule = text.partition(", unable to parse")[0].replace("a valid tuple", "a list").replace("a valid string", "a text")
     return rule.replace("Input should be", " to be", 1) if rule.startswith("Input should be ") else f" ({rule})"

@@ -94,6 +94,10 @@ def test_a_file_says_the_same_and_options_win(tmp_path: Path) -> None:
         ("method: cubic\nseed: 1\nmethod: linear", r"config-file: .*method more than once.* line 1"),
         ("compute:\n  workers: 1\n  workers: 2", r"config-file: .*workers more than once.* line 2"),
         ("compute: 3", r"settings: expected compute to be .*, but got 3 for compute"),
+        ("selection: {participant_label: [01, 07]}", r'\.0 to be a text .*, but got 1 for .*\. Put .* in quotes \("01"\)'),
+        ("selection: {suffix: [no]}", r"suffix\.0 to be a text, but got False .*\. Put texts .*, yes and no in quotes"),
+        ("selection: {participant_label: '01'}", r"participant_label to be a list, but got '01' for .*\. Write a list \(\["),
+        ("# seed: 1", r"expected a mapping of settings by name, but got nothing"),
         ("compute: [workers]", r"settings: expected compute to be .*, but got \['workers'\] for compute"),
     ],
 )

@@ -9,7 +9,7 @@ from cli import main as cli
 from core.errors import UsageError
 from core.harmonize.tables.table import Features
 from core.settings.harmonize import MonitorSettings
-from flows.monitor import check_table, compare, rows, said, write_table
+from tasks.harmonize.watch import check_table, compare, rows, said, write_table
 
 
 def table(path, *, shift: float = 0.0, names=("snr", "gm_ml"), n: int = 60, seed: int = 0) -> str:
@@ -79,6 +79,19 @@ def test_a_table_of_others_and_a_file_are_not_written_over(tmp_path):
         check_table(str(tmp_path))
     with pytest.raises(UsageError, match="out-is-file"):
         check_table(str(tmp_path / "drift.tsv"))
+
+
+@pytest.mark.parametrize("mark", [",", ";", "|"])
+def test_a_table_with_other_marks_is_told_before_anything_starts(tmp_path, mark, monkeypatch, capsys):
+    monkeypatch.setattr("infra.services.prefect_server", lambda _: pytest.fail("started"))
+    reference = table(tmp_path / "features.tsv")
+    (tmp_path / "new.tsv").write_text((tmp_path / "features.tsv").read_text().replace("\t", mark))
+    assert cli.main(["monitor", str(tmp_path / "new.tsv"), reference]) == 2
+    assert "table-delimiter: expected columns separated by tabs, but got" in capsys.readouterr().err
+    assert cli.main(["monitor", str(tmp_path / "none.tsv"), reference]) == 2
+    assert "features-missing" in capsys.readouterr().err
+    assert cli.main(["monitor", reference, reference, "--out", reference]) == 2
+    assert "out-is-file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

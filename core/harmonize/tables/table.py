@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import FeaturesError
 from core.io import files
-from core.io.tables import cells_of, text_of
+from core.io.tables import cells_of, check_tabs, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,7 +181,7 @@ class Features:
         Raises:
             FileNotFoundError: there is none.
             FeaturesError: a column is missing or twice, a line of another length, a feature that is not a number.
-            UsageError: as ``core.io.tables.text_of``.
+            UsageError: as ``core.io.tables.text_of``, and table-delimiter.
         """
         head, lines = _table(uri)
         columns = {name: [line[n] for line in lines] for n, name in enumerate(head)}
@@ -247,6 +247,7 @@ def _table(uri: str) -> tuple[list[str], list[list[str]]]:
     """Head and lines of a TSV, all of one length."""
     text = text_of(uri).replace("\r\n", "\n").replace("\r", "\n")
     head, *lines = [cells_of(line) for line in text.split("\n") if line.strip()] or [[]]
+    check_tabs(head, uri)
     if missing := [name for name in ("scan", "site") if name not in head]:
         wanted = 'a head with the columns "scan" and "site", separated by tabs'
         raise FeaturesError("features-head", wanted, f"no {some(missing)} in {files.name_of(uri)}", "add the column")
