@@ -114,7 +114,7 @@ def _with_targets(scans: Sequence[ScanPlan], settings: RunSettings) -> list[Scan
     """The scans of one group with their target grid: each its own, or one for all where they are fused."""
     if settings.fuse:
         grids = [scan.source_grid for scan in scans]
-        common = fused_grid(grids, voxel_size_of(grids, settings)).to_json()
+        common = fused_grid(grids, voxel_size_of(grids, settings), [scan.key for scan in scans]).to_json()
         return [scan.model_copy(update={"target": common}) for scan in scans]
     sizes = [voxel_size_of([scan.source_grid], settings) for scan in scans]
     targets = [scan.source_grid.isotropic(size, scan.forward.centres) for scan, size in zip(scans, sizes, strict=True)]

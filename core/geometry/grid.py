@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import GridError
+from core.errors import GridError, listed
 
 Triple = tuple[int, int, int]
 Array = NDArray[np.float32]
@@ -320,12 +320,13 @@ class Grid:
         return cls(_triple(value["shape"]), np.array(value["affine"], dtype=np.float64))
 
 
-def fused_grid(grids: Sequence[Grid], voxel_size: float) -> Grid:
+def fused_grid(grids: Sequence[Grid], voxel_size: float, names: Sequence[str] = ()) -> Grid:
     """The isotropic grid over all of ``grids``, in the directions of the first.
 
     Args:
         grids: of the scans of one person, in one world space.
         voxel_size: mm.
+        names: of the scans, which a refusal says.
 
     Returns:
         the bounding box of all fields of view, sizes rounded up and centred; of one grid alone, its ``isotropic`` grid.
@@ -334,7 +335,7 @@ def fused_grid(grids: Sequence[Grid], voxel_size: float) -> Grid:
         GridError: fields-apart, where some lie apart from the others.
     """
     boxes = [grids[0].voxel(grid.corners()) for grid in grids]
-    _check_meet([(box.min(axis=0), box.max(axis=0)) for box in boxes])
+    _check_meet([(box.min(axis=0), box.max(axis=0)) for box in boxes], names or [f"scan {n + 1}" for n in range(len(grids))])
     corners = np.concatenate(boxes)
     low, high = corners.min(axis=0), corners.max(axis=0)
     steps = grids[0]._steps(voxel_size)  # noqa: SLF001
@@ -343,14 +344,15 @@ def fused_grid(grids: Sequence[Grid], voxel_size: float) -> Grid:
     return grids[0]._sampled(first, steps, shape)  # noqa: SLF001
 
 
-def _check_meet(boxes: Sequence[tuple[Points, Points]]) -> None:
+def _check_meet(boxes: Sequence[tuple[Points, Points]], names: Sequence[str]) -> None:
     """Refuse boxes of which some lie apart from the others; a voxel's width between them counts as meeting."""
-    (low, high), *left = boxes
+    (low, high), left = boxes[0], dict(zip(names[1:], boxes[1:], strict=True))
     while left:
-        near = [box for box in left if (box[0] <= high + 1).all() and (box[1] >= low - 1).all()]
+        near = {name: box for name, box in left.items() if (box[0] <= high + 1).all() and (box[1] >= low - 1).all()}
         if not near:
             wanted, remedy = "fields of view that meet", "check the headers, or restore these scans alone"
-            raise GridError("fields-apart", wanted, f"{len(left)} of {len(boxes)} that lie apart from the others", remedy)
-        left = [box for box in left if not any(box is each for each in near)]
-        low = np.min([low, *(box[0] for box in near)], axis=0)
-        high = np.max([high, *(box[1] for box in near)], axis=0)
+            got = f"{listed(list(left))} apart from {listed([name for name in names if name not in left])}"
+            raise GridError("fields-apart", wanted, got, remedy)
+        left = {name: box for name, box in left.items() if name not in near}
+        low = np.min([low, *(box[0] for box in near.values())], axis=0)
+        high = np.max([high, *(box[1] for box in near.values())], axis=0)

@@ -158,11 +158,11 @@ def check_place(out: str) -> None:
         return
     if "://" in out:
         raise UsageError("out-unnamed", "a folder or an s3:// prefix for the output", out, REMEDY)
-    path = _real(out)
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)  # noqa: PTH120
-    at = out if os.path.lexists(out) and not files.is_folder(out) else path
-    if not files.is_folder(at):
+    path = at = os.path.join(os.getcwd(), os.path.expanduser(out)).rstrip("/") or "/"  # noqa: PTH109, PTH111, PTH118 - links stay
+    while not os.path.lexists(at):  # a broken link is there
+        at = os.path.dirname(at)  # noqa: PTH120
+    at, path = (out if at == path else at), os.path.realpath(at)
+    if not files.is_folder(path):
         raise UsageError("out-is-file", "a folder for the output", f"a file or a broken link at {at}", REMEDY)
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         remedy = f"check its permissions, or {REMEDY}"

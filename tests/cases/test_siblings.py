@@ -143,6 +143,11 @@ def test_a_broken_link_in_the_place_of_an_output_is_refused_by_its_own_path(tmp_
     (tmp_path / "lost").symlink_to(tmp_path / "gone" / "out")
     with pytest.raises(UsageError, match=f"out-is-file: .* broken link at {tmp_path / 'lost'}\\."):
         claim.check_place(str(tmp_path / "lost"))
+    with pytest.raises(UsageError, match=f"out-is-file: .* broken link at {tmp_path / 'lost'}\\."):
+        claim.check_place(str(tmp_path / "lost" / "derivatives" / "out"))
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "out").mkdir()
+    claim.check_place(str(tmp_path / "lost" / "derivatives" / "out"))
 
 
 @pytest.mark.parametrize(

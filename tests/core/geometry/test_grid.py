@@ -283,8 +283,8 @@ def test_the_grid_of_one_fused_scan_is_its_isotropic_grid():
 
 def test_fields_of_view_that_do_not_meet_are_not_fused():
     low, high, middle = (grid((40, 40, 10), origin=(0.0, 0.0, z)) for z in (0.0, 80.0, 40.0))
-    with pytest.raises(GridError, match=r"fields-apart: expected fields of view that meet, but got 1 of 2 that lie apart"):
-        fused_grid([low, high], 1.0)
+    with pytest.raises(GridError, match=r"fields-apart: expected fields of view that meet, but got c, d apart from a, b\."):
+        fused_grid([low, low, high, high], 1.0, "abcd")
     assert fused_grid([low, high, middle], 1.0).shape[2] == 120  # by the one between them
 
 
