@@ -88,6 +88,7 @@ class Forward(Settings):
     needs_mask: ClassVar[bool] = False
     needs_tissues: ClassVar[bool] = False  # ``degrade`` is nothing without the tissues of the scan
     linear: ClassVar[bool] = True  # the scan is A x and noise, and nothing else
+    magnitude: ClassVar[bool] = False  # ``degrade`` takes what is below 0 for ringing or noise, and turns its sign
     local: ClassVar[bool] = True  # a crop of the scan came from a crop of the anatomy by the same rule
 
     kind: str

@@ -202,6 +202,7 @@ class KSpace(Forward):
     Images are magnitudes: ``degrade`` takes the absolute value of A x, which differs from it only where ringing dips below 0.
     """
 
+    magnitude: ClassVar[bool] = True
     local: ClassVar[bool] = False
 
     kind: Literal["k-space"] = "k-space"

@@ -44,6 +44,7 @@ class Scanner(Forward):
 
     linear: ClassVar[bool] = False
     needs_tissues: ClassVar[bool] = True
+    magnitude: ClassVar[bool] = True
 
     kind: Literal["scanner"] = "scanner"
     curve: Levels = (1.0, 1.0, 1.0)

@@ -27,6 +27,7 @@ from tasks.bounded import Dispatch, Piece, code, in_order, read_work, reason, se
 from tasks.events import Advanced, Tell, nobody
 
 SUPERIOR = 2
+RINGING = 0.1  # of the brightest voxel, below 0
 
 
 @dataclass(frozen=True)
@@ -156,11 +157,22 @@ def _tissues(job: Job, source: Source, image: Array, grid: Grid) -> tuple[Tissue
     return Tissues.of_maps(image, maps), maps
 
 
+def _check_magnitude(image: Array, operator: str) -> None:
+    """Refuse an image, such as of z-scores, whose signs a simulated scan would lose; some ringing below 0 is none."""
+    low, high = float(image.min()), float(image.max())
+    if low < -RINGING * high:
+        wanted = f"magnitudes for {operator}: no voxels below 0 by more than {RINGING:.0%} of the brightest"
+        remedy = "give the scan as it was before its intensities were normalised, or add a constant to all voxels"
+        raise InputError("voxels-negative", wanted, f"{low:.4g} to {high:.4g}", remedy)
+
+
 def _degrade(job: Job, source: Source, sha256: str, image: Array, grid: Grid) -> tuple[Degraded, dict[str, Any]]:
     """The degraded scan, and what was drawn and found for it."""
     how = job.settings.degradation
     number = () if how.scanner is None else (how.scanner,)  # scanners see a person through noise of their own
     forward, draw = how.forward, np.random.default_rng((*field_key(job.settings.seed, sha256), *number))
+    if forward.magnitude:
+        _check_magnitude(image, how.operator)
     if not forward.needs_tissues:
         made = forward.degrade(image, grid, job.axis, draw)
         return made, made.drawn

@@ -197,6 +197,20 @@ def test_labels_take_the_place_of_the_fit(cohort):
     assert set(states(simulate(settings(cohort, labels=str(one)))).values()) == {"done"}
 
 
+@pytest.mark.parametrize(("operator", "refused"), [("k-space", True), ("scanner", True), ("slice-profile", False)])
+def test_scores_below_zero_are_not_taken_for_magnitudes(cohort, operator, refused):
+    path = cohort / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
+    voxels = np.asarray(nibabel.load(path).dataobj, np.float32)
+    write(path, (voxels - voxels.mean()) / voxels.std())
+    how = {"operator": operator} | ({"scanner": 1} if operator == "scanner" else {"factor": 4})
+    made = {record.key: record for record in simulate(settings(cohort, degradation=Degradation(**how)))}
+    assert {key: record.code for key, record in made.items() if record.code} == (
+        {"sub-02_T1w": "voxels-negative"} if refused else {}
+    )
+    rung = write(path, np.where(voxels == 0, -0.02 * voxels.max(), voxels))
+    assert not any(record.code for record in simulate(settings(cohort, degradation=Degradation(**how)))), rung
+
+
 def test_one_bad_scan_never_stops_the_others(cohort):
     (cohort / "sub-01" / "ses-a" / "anat" / "sub-01_ses-a_T1w.nii.gz").write_bytes(b"no image")
     write(cohort / "sub-03" / "anat" / "sub-03_T1w.nii.gz", np.indices((30, 30, 6))[0].astype(np.int16), THICK)
