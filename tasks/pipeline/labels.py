@@ -28,6 +28,7 @@ from core.settings.run import RunSettings
 Trust = Literal["sform", "qform"] | None
 SEGMENTED = re.compile(r"seg|labels?$|aparc|parc|atlas")  # words of maps of several labels, not masks
 LEFT_OUT = "label-left-out"  # the code of a flag
+LONGEST_NAME = 255  # bytes of a file's name
 SAME = 1e-2  # mm by which a voxel's place may differ on the same grid
 
 
@@ -119,12 +120,24 @@ def write_labels(out: Output, scan: ScanPlan, trust: Trust, stored: StoredAs) ->
     for label in scan.labels:
         path = f"{label.stem}.nii.gz"
         try:
+            _check_name(files.name_of(path))
             image = carried(*_read(label, trust), scan.target_grid)
         except InputError as error:
             problems.append((LEFT_OUT, f"{LEFT_OUT}: {files.name_of(label.uri)} was not carried: {error}"))
         else:
             written[path] = nifti.save(out.path(path), image, scan.target_grid, stored)
     return written, problems
+
+
+def _check_name(name: str) -> None:
+    """Refuse a mask or labels whose carried image file systems could not name.
+
+    Raises:
+        InputError: name-too-long.
+    """
+    if (size := len(name.encode(errors="surrogateescape"))) > LONGEST_NAME:
+        wanted = f"a name of at most {LONGEST_NAME} bytes for the carried image"
+        raise InputError("name-too-long", wanted, f"{size}: {name[:40]}…", "shorten the name of the mask or labels")
 
 
 def _read(label: LabelImage, trust: Trust) -> tuple[Array, Grid]:

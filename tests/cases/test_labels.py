@@ -176,3 +176,17 @@ def test_a_mask_of_one_value_is_read_whatever_its_format(tmp_path):
     assert (image.min(), image.max(), grid.shape) == (1, 1, (20, 20, 20))
     with pytest.raises(InputError, match="voxels-constant"):
         readers.load_at(str(tmp_path / "m.nrrd"))
+
+
+def test_a_mask_whose_name_would_be_too_long_is_left_out_and_its_scan_flagged(tmp_path):
+    bids(tmp_path / "in", "01")
+    folder = tmp_path / "in" / "sub-01" / "anat"
+    for label in ("b" * 226, "lesion"):
+        nifti(folder / f"sub-01_desc-{label}_mask.nii.gz", voxels=ball(30), dtype=np.uint8)
+    plan = restore_all(str(tmp_path / "in"), str(tmp_path / "out"), carry_labels=True)
+    (record,) = verified_records(Output(str(tmp_path / "out")), plan)
+    assert (record.state, record.code) == ("flagged", "label-left-out")
+    assert "name-too-long: expected a name of at most 255 bytes for the carried image, but got 258" in record.reason
+    assert "sub-01/anat/sub-01_desc-lesionRestored_mask.nii.gz" in {
+        path.replace("restored", "Restored") for path in record.outputs
+    }
