@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.errors import FeaturesError
 from core.harmonize.tables.combat import Combat
 from core.harmonize.tables.design import complete
+from core.harmonize.tables.partly import fit_partly
 from core.harmonize.tables.table import Features
 from core.settings.harmonize import HarmonizeSettings
 
@@ -18,12 +19,10 @@ def fitted_on(settings: HarmonizeSettings, table: Features) -> Combat:
     """Fitted on the scans of known age and sex; of the others the mean is taken, also to learn what their site does.
 
     Raises:
-        FeaturesError: covariate-missing, where no scan has all; and as ``Combat.fit``.
+        FeaturesError: covariate-missing, where no scan has all; and as ``fit_partly``.
     """
     preserve = preserved(settings, table)
-    known = complete(table, preserve)
-    if len(table) and not len(known):
+    if len(table) and not len(complete(table, preserve)):
         remedy = f"complete the table, or choose one of them by --preserve {preserve[0]}"
         raise FeaturesError("covariate-missing", f"scans with {' and '.join(preserve)}", "none that has both", remedy)
-    fitted = Combat.fit(known, preserve, **settings.combat_options)
-    return fitted.extend(table, 1, missing="mean")
+    return fit_partly(table, preserve, **settings.combat_options)

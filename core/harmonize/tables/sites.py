@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import FeaturesError
-from core.harmonize.tables.combat import Combat
-from core.harmonize.tables.design import complete, covariate_columns, terms_of
+from core.harmonize.tables.design import covariate_columns, terms_of
+from core.harmonize.tables.partly import fit_partly
 from core.harmonize.tables.table import Features, Values, some
 
 FOLDS = 5
@@ -135,7 +135,7 @@ def by_combat(preserve: Sequence[str] = ("age", "sex"), **options: Any) -> Calla
 
     def fit(features: Features) -> Transform:
         known = [name for name in preserve if any(value is not None for value in features.covariates.get(name, ()))]
-        fitted = Combat.fit(complete(features, known), known, **options).extend(features, 1, missing="mean")
+        fitted = fit_partly(features, known, **options)
         return lambda others: fitted.apply(others, missing="mean")
 
     return fit
