@@ -89,10 +89,13 @@ def adjust(settings: HarmonizeSettings, members: Sequence[Member], given: Harmon
 
 
 def _accuracies(adjusted: Adjusted, settings: HarmonizeSettings) -> dict[str, float]:
-    """How well the site of a scan is told from its features, at each stage, ComBat fitted before or without those scans."""
+    """How well the site of a scan is told from its features, at each stage, ComBat fitted before or without those scans.
+
+    All stages are of the same scans, those of the page: without the scans of a site that a given ComBat does not know.
+    """
     stages: dict[str, tuple[Features, Any]] = {
-        "site_accuracy_restored": (adjusted.before, None),
-        "site_accuracy_intensity": (adjusted.after, None),
+        "site_accuracy_restored": (_same_scans(adjusted.before, adjusted.volumes), None),
+        "site_accuracy_intensity": (adjusted.volumes, None),
     }
     if adjusted.adjusted is not None:
         held_out = adjusted.volumes, by_combat(settings.preserve, **settings.combat_options)

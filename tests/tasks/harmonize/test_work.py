@@ -220,13 +220,14 @@ def test_combat_of_before_takes_known_sites_and_leaves_new_ones_out(cohort, tmp_
     again = adjust(settings, made, given)
     assert np.array_equal(again.adjusted.values, first.adjusted.values, equal_nan=True)
     rome = []
-    for member in made[:2]:
-        restored(str(tmp_path), "rome", member.piece.key, brain((36, 36, 36), seed=5)[0])
+    for seed, member in enumerate(made[:3], start=5):
+        restored(str(tmp_path), "rome", member.piece.key, brain((36, 36, 36), seed=seed)[0])
         rome.append(replace(member, piece=replace(member.piece, site="rome")))
         work.measure(rome[-1].piece)
     found = adjust(settings, [*made, *rome], given)
     assert found.adjusted.scans == first.adjusted.scans
     assert "rome" in found.notes[0]
+    assert found.figures == again.figures  # of the scans that ComBat takes, before it as after it
 
 
 def test_the_page_of_a_given_model_tells_volumes_from_the_table_and_fits_nothing(cohort, tmp_path, monkeypatch):
