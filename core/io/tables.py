@@ -6,7 +6,7 @@ import codecs
 import re
 from collections.abc import Sequence
 
-from core.errors import UsageError
+from core.errors import UsageError, counted
 from core.io import files
 from core.places import at_home
 
@@ -65,7 +65,10 @@ def read_table(uri: str) -> tuple[list[str], dict[int, Row]]:
         cells = cells_of(line)
         if len(cells) > len(head) and any(cells[len(head) :]):
             got = f"{len(cells)} in line {number} of {files.name_of(uri)}"
-            raise UsageError("table-line", f"at most {len(head)} cells a line", got, "write n/a where a value is unknown")
+            remedy = (
+                "write n/a where a value is unknown" if len(head) > 1 else "remove what stands above the names of the columns"
+            )
+            raise UsageError("table-line", f"at most {counted(len(head), 'cell')} a line, as in the first", got, remedy)
         if any(cells):
             rows[number] = {
                 name: at_home(cell) if name in PATHS else cell for name, cell in zip(head, cells, strict=False) if name

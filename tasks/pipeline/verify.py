@@ -33,6 +33,7 @@ THREADS = 4
 JPEG_END = b"\xff\xd9"
 STORE = "isovox/cohort.zarr"
 GROUP = "group-damaged"
+OUTPUTS = MISSING, DAMAGED = "output-missing", "output-damaged"
 AGAIN = "run again: it is made anew"
 HARMONIZED = "harmonized"  # below an output of isovox harmonize: a folder a site, of scans that are made of its restored ones
 
@@ -98,10 +99,10 @@ def _compared(out: Output, record: ScanRecord) -> Iterator[Problem]:
         try:
             sha256 = files.sha256(out.path(path))
         except FileNotFoundError:
-            yield Problem(path, "output-missing", fault(wanted, "no file"))
+            yield Problem(path, MISSING, fault(wanted, "no file"))
         else:
             if sha256 != digest:
-                yield Problem(path, "output-damaged", fault(wanted, sha256[:12]))
+                yield Problem(path, DAMAGED, fault(wanted, sha256[:12]))
 
 
 def _images(record: ScanRecord, scan: ScanPlan | None) -> dict[str, str | None]:
@@ -353,11 +354,14 @@ def below(out: Output, part: Output, verified: Found) -> Found:
 
 
 def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:
-    """Remove damaged images and the records of their scans, so that the next run makes them anew; the scans' keys.
+    """Remove damaged images and the records of their scans, so that the next run makes them anew.
 
     The metadata of groups, which are alike in all stores, are written anew at once.
 
     Call it only with the output's lock.
+
+    Returns:
+        keys of the scans that the next run makes anew: those, and those of damaged outputs, which it finds by their bytes.
     """
     store, torn = Store(out.store), [problem for problem in problems if problem.image]
     keys = sorted({problem.key for problem in torn})
@@ -368,4 +372,4 @@ def mend(out: Output, problems: tuple[Problem, ...]) -> list[str]:
     for problem in problems:
         if problem.code == GROUP:
             store.create_group(problem.where.removeprefix(STORE).removesuffix(NODE).strip("/"))
-    return keys
+    return sorted({*keys, *(problem.key for problem in problems if problem.key and problem.code in OUTPUTS)})

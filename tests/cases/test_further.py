@@ -130,6 +130,14 @@ def test_folders_with_the_names_of_files_are_folders(tmp_path):
     assert [refusal.code for refusal in plan.refused] == ["dicom-missing"]
 
 
+def test_lines_above_the_names_of_the_columns_are_told_as_that(tmp_path):
+    for above in ("sep=\\t", "# exported by a database"):
+        (tmp_path / "t.tsv").write_text(f"{above}\npath\tparticipant_id\na.nii\t1\n")
+        said = r"table-line: expected at most 1 cell a line, as in the first, but got 2 in line 2 .*\. Remove what stands above"
+        with pytest.raises(UsageError, match=said):
+            planned(tmp_path / "t.tsv")
+
+
 def test_an_empty_table_and_one_of_a_first_line_alone_are_told(tmp_path):
     for text, said in (("", "table-columns: .* got an empty table"), ("path\n", "no-scans: ")):
         (tmp_path / "t.tsv").write_text(text)

@@ -150,6 +150,19 @@ def test_all_damage_is_told_not_only_the_first(out, capsys):
     assert capsys.readouterr().out.count("\n") == 4
 
 
+def test_scans_of_damaged_outputs_are_among_those_that_the_next_run_makes_anew(out, source, capsys):
+    expected = products(out)
+    tear(out / f"{SCAN}.nii.gz")
+    assert isovox("verify", out, "--mend") == 3
+    assert (
+        f"1 scan will be made anew by the next run: {SCAN.rpartition('/')[2].replace('_desc-restored', '')}"
+        in capsys.readouterr().out
+    )
+    restore_all(str(source), str(out))
+    assert isovox("verify", out) == 0
+    assert products(out) == expected
+
+
 def test_what_is_mended_is_made_anew_by_the_next_run_with_the_same_bytes(out, source, capsys):
     expected = products(out)
     for path in ("measured/image/c/0/0/0", "cubic/restored/image/c/0/0/0", "cubic/consistency/x/c/0"):
