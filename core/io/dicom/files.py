@@ -138,7 +138,7 @@ def _pydicom() -> Any:
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)|core\.io\.dicom(_files)?$")
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)|core\.io\.dicom\.")
     return pydicom
 
 
