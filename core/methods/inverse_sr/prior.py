@@ -52,6 +52,9 @@ class Prior:
         if bundle.prior is None or bundle.schedule is None or set(bundle.parts) != set(ROLES):
             got = f"a model of {', '.join(bundle.parts)}" + ("" if bundle.prior else " without a window")
             raise WeightsError("model-unfit", f"a prior: {' and '.join(ROLES)}", got, "train one with brain-ldm, or import one")
+        if bundle.prediction not in {None, "eps"}:
+            got, remedy = f"one that tells {bundle.prediction}", "train one with brain-ldm, or import one"
+            raise WeightsError("model-unfit", "a prior whose denoiser tells the noise (eps)", got, remedy)
         return cls(folder, bundle, "cuda" if torch.cuda.is_available() else "cpu")
 
     # -- what it says of itself -------------------------------------------------------------------------------------------------

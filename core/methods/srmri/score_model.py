@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core.diffusion.declared import build_schedule
+from core.diffusion.predictions import Prediction
 from core.diffusion.schedules import Schedule
 from core.errors import WeightsError
 from core.geometry.grid import Array
@@ -26,10 +27,15 @@ def bundle_of(folder: str) -> Bundle:
     Raises:
         WeightsError: model-unfit: no score model.
     """
-    bundle = read_bundle(folder)
+    bundle, remedy = read_bundle(folder), "train one: isovox train score-slices"
     if SCORE not in bundle.parts or bundle.schedule is None:
-        wanted, remedy = "a score model", "train one: isovox train score-slices"
+        wanted = "a score model"
         raise WeightsError("model-unfit", wanted, f"the parts {', '.join(bundle.parts)} in {folder}", remedy)
+    tells: Prediction = "x0" if bundle.parts[SCORE].config.get("preconditioned") else "score"
+    if bundle.prediction not in {None, tells} or bundle.schedule.get("kind") != "geometric":
+        wanted = f"a score model that tells {tells} under noise of geometric sigmas"
+        got = f"{bundle.prediction} under {bundle.schedule.get('kind')} noise in {folder}"
+        raise WeightsError("model-unfit", wanted, got, remedy)
     return bundle
 
 

@@ -27,6 +27,16 @@ def prior(tmp_path: Path) -> Prior:
     return Prior.load(str(tmp_path / "model"))
 
 
+def test_a_prior_that_tells_something_else_than_the_noise_is_refused(prior: Prior) -> None:
+    """Its velocity would be taken for noise."""
+    config = Path(prior.folder, "config.json")
+    config.write_text(config.read_text().replace('"prediction": "eps"', '"prediction": "v"'))
+    with pytest.raises(
+        WeightsError, match=r"model-unfit: expected a prior whose .* the noise \(eps\), but got one that tells v\."
+    ):
+        Prior.load(prior.folder)
+
+
 def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 

@@ -170,6 +170,23 @@ def test_what_the_recipe_writes_is_a_score_model(tmp_path: Path) -> None:
     assert ScoreModel.load(str(tmp_path / "own")).schedule.alpha_sigma(1.0)[1] == pytest.approx(20)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ('"prediction": "x0"', '"prediction": "eps"', "tells x0 under .*, but got eps under geometric noise"),
+        ('"kind": "geometric"', '"kind": "linear"', "but got x0 under linear noise"),
+    ],
+)
+def test_a_model_that_tells_something_else_is_refused(tmp_path: Path, was: str, now: str, said: str) -> None:
+    sizes = SCORE_MODEL.networks("tiny")
+    state = build(sizes["score"].network, sizes["score"].config).state_dict()
+    SCORE_MODEL.write(str(tmp_path), Trained(sizes, {"score": state}, "for tests"))
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace(was, now))
+    with pytest.raises(WeightsError, match=f"model-unfit: expected a score model that {said}|model-unfit: .*{said}"):
+        ScoreModel.load(str(tmp_path))
+
+
 def test_noise_is_at_most_as_strong_as_the_trainings_slices_are_far_apart() -> None:
     """Between the middle ones of three, over all pairs, in the pixels' units."""
     slices = torch.zeros(3, 3, 4, 4)
