@@ -280,6 +280,48 @@ def read_part(folder: str, part: Part) -> dict[str, Tensor]:
     return read_tensors(folder, part.sha256, part.file)
 
 
+def read_split(folder: str) -> dict[str, Any] | None:
+    """What a model says of the persons and scans that it was trained on; None where it says nothing.
+
+    Args:
+        folder: of the model, local or s3://.
+
+    Returns:
+        "people": labels by part, "cohort": its name, "sha256" and "voxels": digests by key; models of before say less, or
+        labels by part alone.
+
+    Raises:
+        WeightsError: split-unreadable.
+    """
+    try:
+        split: dict[str, Any] = files.read_json(files.join(folder, SPLIT))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise _no_split(folder, str(error)) from error
+    for name in ("people", "sha256", "voxels"):
+        if not isinstance(split, dict) or not isinstance(split.get(name, {}), dict):
+            raise _no_split(folder, f"other than values by name{f' for {name}' * isinstance(split, dict)}")
+    return split
+
+
+def _no_split(folder: str, got: str) -> WeightsError:
+    return WeightsError("split-unreadable", f"a model's {SPLIT} in {folder}", got, "copy the model again from where it came")
+
+
+def check_beside(folder: str) -> None:
+    """Refuse a model of which a file beside its config cannot be read: domain, calibration, card or split.
+
+    Args:
+        folder: of the model, local or s3://.
+
+    Raises:
+        WeightsError: domain-unreadable, calibration-unreadable, card-unreadable, split-unreadable.
+    """
+    for read in (domains.read_domain, calibration.read_calibration, cards.read_card, read_split):
+        read(folder)
+
+
 def halve(folder: str, out: str) -> Bundle:
     """Write a model once more with its weights in float16: half the bytes; it restores in float32 as before.
 

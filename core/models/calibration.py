@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from core.errors import UsageError, WeightsError
 from core.io import files
@@ -100,11 +100,11 @@ def read_stretches(uri: str, method: str | None = None) -> tuple[Stretch, ...]:
         UsageError: calibration-unreadable, calibration-method.
     """
     try:
-        values = files.read_json(uri)
-        known = {name: tuple(Stretch.model_validate(each) for each in rows) for name, rows in values.items()}
-    except (OSError, ValueError, AttributeError) as error:
+        known = TypeAdapter(dict[str, tuple[Stretch, ...]]).validate_python(files.read_json(uri))
+    except (OSError, ValueError) as error:
+        got = wrong(error) if isinstance(error, ValueError) else str(error)
         remedy = "name the calibration.json that isovox evaluate any-scan wrote"
-        raise UsageError("calibration-unreadable", "stretches of an evaluation", str(error)[:200], remedy) from error
+        raise UsageError("calibration-unreadable", "stretches of an evaluation", got[:200], remedy) from error
     wanted = method or (next(iter(known)) if len(known) == 1 else "")
     if not known.get(wanted):
         names = ", ".join(known) or "no methods with such maps"

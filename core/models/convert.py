@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from core.errors import UsageError, WeightsError, listed
 from core.io import files
 from core.models.bundle import NETWORK, Bundle, Filled, read_bundle, read_part, save_bundle
 from core.models.domain import Domain, write_domain
 from core.networks import build
-from core.settings.base import Settings
+from core.settings.base import Settings, wrong
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,9 +108,12 @@ def read_map(path: str) -> KeyMap:
     """
     try:
         return KeyMap.model_validate(yaml.safe_load(files.read_bytes(path)))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        wanted = "a YAML or JSON file with network, config and keys"
-        raise UsageError("key-map", wanted, f"{path}: {error}", "correct the file given by --map") from error
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        wanted, got = (
+            "a YAML or JSON file with network, config and keys",
+            wrong(error) if isinstance(error, ValueError) else error,
+        )
+        raise UsageError("key-map", wanted, f"{path}: {got}", "correct the file given by --map") from error
 
 
 def convert(path: str, how: KeyMap, folder: str) -> Bundle:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pydantic import TypeAdapter
+
 from core.errors import UsageError, WeightsError
 from core.io import files
 from core.models import calibration
 from core.models.bundle import read_bundle
 from core.models.card import Figure, read_card, write_card
 from core.models.domain import GainCell, read_domain, write_domain
+from core.settings.base import wrong
 
 METRIC = "gain in PSNR, dB"
 
@@ -26,11 +29,11 @@ def read_cells(uri: str, method: str | None = None) -> tuple[GainCell, ...]:
         UsageError: tested-unreadable, tested-method.
     """
     try:
-        values = files.read_json(uri)
-        cells = {name: tuple(GainCell.model_validate(cell) for cell in each) for name, each in values.items()}
-    except (OSError, ValueError, AttributeError) as error:
+        cells = TypeAdapter(dict[str, tuple[GainCell, ...]]).validate_python(files.read_json(uri))
+    except (OSError, ValueError) as error:
+        got = wrong(error) if isinstance(error, ValueError) else str(error)
         remedy = "name the domain.json that isovox evaluate domain wrote"
-        raise UsageError("tested-unreadable", "cells of an evaluation", str(error)[:200], remedy) from error
+        raise UsageError("tested-unreadable", "cells of an evaluation", got[:200], remedy) from error
     wanted = method or (next(iter(cells)) if len(cells) == 1 else "")
     if wanted not in cells:
         raise UsageError("tested-method", f"one of {', '.join(cells) or 'no methods'}", method or "none", "name it by --method")

@@ -21,6 +21,7 @@ from core.io.derivatives import allowed
 from core.io.scans import simulation
 from core.io.validation import Trust
 from core.methods import registry
+from core.models.bundle import read_split
 from core.models.card import Card, read_card, read_text
 from core.operators.forward_model import ForwardModel
 from core.operators.sidecar import read_forward, simulated_by
@@ -265,21 +266,16 @@ def _absolute(uri: str) -> str:
 
 
 def trained_of(folder: str) -> Trained:
-    """What a model's folder says of its training: ``split.json``, else its card, else the lines of a card of before."""
-    if (split := _split(folder)) is not None:
+    """What a model's folder says of its training: ``split.json``, else its card, else the lines of a card of before.
+
+    Raises:
+        WeightsError: split-unreadable, card-unreadable.
+    """
+    if (split := read_split(folder)) is not None:
         people = {part: tuple(map(str, names)) for part, names in split.get("people", split).items() if isinstance(names, list)}
         files_seen, voxels_seen = (frozenset(dict(split.get(name, {})).values()) for name in ("sha256", "voxels"))
         return Trained(people, str(split.get("cohort", "")), files_seen, voxels_seen)
     return _by_card(card) if (card := read_card(folder)) is not None else _by_text(read_text(folder))
-
-
-def _split(folder: str) -> dict[str, Any] | None:
-    """The content of ``split.json``, None where there is none."""
-    try:
-        split: dict[str, Any] = files.read_json(files.join(folder, "split.json"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return split
 
 
 def _by_card(card: Card) -> Trained:

@@ -80,12 +80,15 @@ def register(folder: str, name: str, uri: str, *, alias: str | None = None) -> R
 
     Raises:
         UsageError: a name that cannot be one.
-        WeightsError: a pickle, weights that are not what their config says, or an upload that is not whole.
+        WeightsError: a pickle, weights that are not what their config says, a domain, calibration, card or split that cannot be
+            read, or an upload that is not whole.
     """
     from mlflow import MlflowClient
 
     check_name(name)
     client, spec = MlflowClient(tracking_uri=uri), _checked(folder)
+    if isinstance(spec, Bundle):
+        bundles.check_beside(folder)
     version = known(client, name, spec.digest)
     if version is None:
         version = _upload(client, uri, folder, name)

@@ -199,6 +199,17 @@ def test_what_cannot_be_taken_is_told(model, tmp_path) -> None:
     path.write_text("[]")
     with pytest.raises(UsageError, match=r"tested-unreadable: expected cells of an evaluation, but got .*\. Name the domain"):
         read_cells(str(path))
+    path.write_text('{"contrasts": ["T1w"], "persons": 5}')  # a model's own
+    with pytest.raises(
+        UsageError, match=r"tested-unreadable: .* but got contrasts\.0: Input should be .*; persons: Input should"
+    ):
+        read_cells(str(path))
+    path.write_text('{"a": [{"contrast": 1}]}')
+    with pytest.raises(
+        UsageError, match=r"tested-unreadable: .* but got a\.0\.contrast: Input should be a valid string; "
+    ) as told:
+        read_cells(str(path))
+    assert "pydantic" not in str(told.value)
     path.write_text('{"a": [], "b": []}')
     with pytest.raises(UsageError, match=r"tested-method: expected one of a, b, but got none\. Name it by --method"):
         read_cells(str(path))

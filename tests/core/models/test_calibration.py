@@ -97,6 +97,11 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_calibration(str(tmp_path))
     with pytest.raises(UsageError, match=r"calibration-unreadable: expected stretches of an evaluation"):
         read_stretches(str(tmp_path / "none.json"))
+    (tmp_path / "own.json").write_text('{"stretches": 5}')
+    with pytest.raises(
+        UsageError, match=r"calibration-unreadable: .* but got stretches: Input should be a valid tuple\. Name the"
+    ):
+        read_stretches(str(tmp_path / "own.json"))
     (tmp_path / "two.json").write_text('{"a": [], "b": []}')
     with pytest.raises(UsageError, match=r"calibration-method: expected one of a, b, but got none\. Name it by --method"):
         read_stretches(str(tmp_path / "two.json"))

@@ -566,6 +566,9 @@ def test_persons_of_another_cohort_with_the_same_label_are_strangers(tmp_path):
     (tmp_path / "split.json").write_text(json.dumps({"train": ["01"], "validation": ["02"], "test": []}))
     assert trained_of(str(tmp_path)).part(case_of("/anywhere/sub-02.nii", "02"), "x", unread) == "validation"
     assert trained_of(str(tmp_path / "none")) == Trained()
+    (tmp_path / "split.json").write_text("")
+    with pytest.raises(WeightsError, match=r"split-unreadable: expected a model's split\.json in .*\. Copy the model again"):
+        trained_of(str(tmp_path))
 
 
 def test_a_command_that_fails_or_writes_nothing_is_told_with_its_last_words():

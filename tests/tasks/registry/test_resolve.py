@@ -68,6 +68,25 @@ def test_what_was_written_beside_the_weights_since_is_in_the_registry_once_it_is
     assert before == domain.parent
 
 
+@pytest.mark.parametrize("file", [domains.FILE, cards.FILE, "calibration.json", bundles.SPLIT])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_model_with_a_damaged_file_beside_its_weights_does_not_enter(
+    uri: str, model: Callable[[float], str], tmp_path: Path, file: str, known: bool
+) -> None:
+    """Neither as a new version nor in the place of what a version has."""
+    folder = model(1.0)
+    if known:
+        register(folder, "unet", uri)
+    Path(folder, file).write_text("{" if file != bundles.SPLIT else '{"sha256": 3}')
+    with pytest.raises(WeightsError, match=f"{file.removesuffix('.json')}-unreadable: expected a model's {file}"):
+        register(folder, "unet", uri)
+    if known:
+        assert not Path(resolve("models:/unet/1", uri, tmp_path / "cache").folder, file).exists()
+    else:
+        with pytest.raises(UsageError, match="model-unknown"):
+            resolve("models:/unet/1", uri, tmp_path / "cache")
+
+
 def test_a_folder_resolves_to_itself(uri: str, model: Callable[[float], str], tmp_path: Path) -> None:
     folder = model(1.0)
     found = resolve(folder, uri, tmp_path)
