@@ -108,6 +108,7 @@ def _pretrained(settings: TrainSettings, place: intake.Place) -> str | None:
     folder = resolve_model(settings.pretrained, settings.tracking_uri).folder
     trained = recipe(settings.recipe)
     pretrained.check_fit(folder, trained.networks(settings.preset), trained.stages)
+    pretrained.check_taught(folder, trained, settings.preset)
     return folder
 
 
@@ -146,7 +147,8 @@ def _finish(learning: Learning, cohort: Cohort, log: Log) -> str:
     models = Models(learning.tracking_uri, home() / "models")
     bring_own(learning.name, models)  # it, not the first that is trained, is to be surpassed
     chosen = "psnr" if "psnr" in learned.figures else "score"
-    version = models.add(model, learning.name, {f"validation_{chosen}": learned.figures[chosen]})
+    stage = f"{learned.role}/" if len(learning.recipe.stages) > 1 else ""  # its own figure, not the system's
+    version = models.add(model, learning.name, {f"{stage}validation_{chosen}": learned.figures[chosen]})
     result = f"kept step {learned.best_step}, validation {learned.figures[chosen]:.2f}" + (" dB" if chosen == "psnr" else "")
     result += f" (cubic interpolation {learned.figures['psnr_cubic']:.2f})" if "psnr_cubic" in learned.figures else ""
     return f"{progress}, {result}; {version.uri} ({', '.join(version.aliases) or 'no alias'}), {model}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from core.networks.preset import Preset
-    from core.training.recipe import Stage
+    from core.training.recipe import Recipe, Stage
 
 
 class Lineage(Settings):
@@ -72,9 +73,11 @@ def lineage(folder: str) -> Lineage:
 
     Args:
         folder: of the model.
+
+    Raises:
+        WeightsError: split-unreadable, card-unreadable.
     """
-    card, uri = read_card(folder), files.join(folder, bundles.SPLIT)
-    seen = files.read_json(uri) if files.exists(uri) else {}
+    card, seen = read_card(folder), bundles.read_split(folder) or {}
     return Lineage(
         title=card.title if card else files.name_of(folder),
         digest=bundles.read_bundle(folder).digest,
@@ -105,6 +108,46 @@ def check_fit(folder: str, networks: Mapping[str, Preset], stages: Sequence[Stag
         if got != wanted:
             remedy = "name a model that was trained by this recipe in this size, or another --preset"
             raise UsageError("pretrained-unfit", f"the {role} {_said(wanted)} in {folder}", _said(got), remedy)
+
+
+def check_taught(folder: str, recipe: Recipe, size: str) -> None:
+    """Refuse a model whose networks were taught to tell something else than the recipe teaches them now.
+
+    What that is the recipe says in a model's config: so these very weights are written as it would write them.
+
+    Args:
+        folder: of the model, as ``check_fit`` found it fit.
+        recipe: by which it is to be trained.
+        size: of the recipe's networks.
+
+    Raises:
+        UsageError: pretrained-unfit.
+        WeightsError: weights that are not what its config says.
+    """
+    from core.training.recipe import Trained
+
+    bundle, networks = bundles.read_bundle(folder), recipe.networks(size)
+    sizes = {stage.role: stage.fitted(networks[stage.role], said(folder, stage)) for stage in recipe.stages}
+    weights = {role: bundles.read_part(folder, bundle.parts[role]) for role in sizes}
+    with tempfile.TemporaryDirectory() as scratch:
+        recipe.write(scratch, Trained(sizes, weights, ""))
+        now, before = _taught(bundles.read_bundle(scratch)), _taught(bundle)
+    if others := [name for name in now if now[name] != before[name]]:
+        wanted, got = (", ".join(f"{name} {each[name]}" for name in others) for each in (now, before))
+        remedy = "name a model that was trained by this recipe as it is now, or leave out --pretrained"
+        raise UsageError("pretrained-unfit", f"a model in {folder} that was taught {wanted}", got, remedy)
+
+
+def _taught(bundle: bundles.Bundle) -> dict[str, Any]:
+    """What the networks of a model tell, and of what they are told, by words for people."""
+    schedule, prior = bundle.schedule, bundle.prior
+    told_sigma = schedule is not None and schedule.get("kind") == "geometric"  # the noise itself, of whichever range
+    return {
+        "prediction": bundle.prediction or ("eps" if schedule else None),
+        "schedule": "geometric" if told_sigma else schedule,
+        "residual": bundle.residual,
+        "conditions": [each.model_dump() for each in prior.conditions] if prior else [],
+    }
 
 
 def said(folder: str, stage: Stage) -> dict[str, float]:

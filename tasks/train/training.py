@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.errors import UsageError, listed
+from core.errors import UsageError
 from core.geometry.grid import Array, Box, Grid
 from core.io import files
 from core.io.participants import amiss, people
@@ -28,6 +28,7 @@ from tasks.train import pretrained
 from tasks.train.card import Learned, card
 from tasks.train.domain import domain_of
 from tasks.train.intake import Cohort, Place
+from tasks.train.noted import read_values, remember
 from tasks.train.run_log import Log
 
 if TYPE_CHECKING:
@@ -79,41 +80,6 @@ def _above(lower: float, store: Store, path: str, box: Box | None = None) -> Arr
     return image - np.float32(lower) if lower else image
 
 
-def remember(place: Place, settings: TrainSettings, split: dict[str, list[str]], cohort: Cohort) -> None:
-    """Note what is trained; another training's folder is refused.
-
-    Where the cohort lies is not noted, but what its scans are, and their voxels' sizes in mm, which a header may be given anew:
-    they may be moved, named otherwise above, or packed anew.
-
-    Args:
-        place: of the training.
-        settings: of the training.
-        split: persons by their part.
-        cohort: the scans; those of the test do not count, as nothing is learned from them.
-
-    Raises:
-        UsageError: other-training, where the folder is of one with other settings, another split or other scans.
-    """
-    unsaid = set() if settings.pretrained else {"pretrained"}  # folders of before do not know it
-    dumped = settings.model_dump(mode="json", exclude={"out", "tracking_uri", "cohort", "compute"} | unsaid)
-    how = dumped["training"] | {"minutes": None, "loaders": 0, "checkpoint_minutes": 0}
-    persons = [*split["train"], *split["validation"]]
-    scans = {scan.key: scan.voxels for scan in cohort.prints_of(persons)}
-    voxels = {key: _voxel(place, key) for name in persons for key in cohort.people.get(name, ())}
-    stated = {"settings": dumped | {"training": how}, "split": split, "scans": scans, "voxels": voxels}
-    before = stated | _noted(place.settings) if files.exists(place.settings) else stated  # folders of before note no scans
-    if changed := _differing(before, stated):
-        remedy = "train into another --out, or with the settings and scans of before"
-        raise UsageError("other-training", f"the training that {place.uri} holds", f"other values of {listed(changed)}", remedy)
-    files.write_json(place.settings, stated)
-    files.write_json(place.split, split)
-
-
-def _voxel(place: Place, key: str) -> list[float]:
-    """Its size in mm to four digits: a header that was written anew may have others behind them."""
-    return [float(f"{size:.4g}") for size in place.store.grid(f"{key}/measured").spacing]
-
-
 def check_stages(settings: TrainSettings) -> None:
     """Refuse steps or a learning rate of a stage that the recipe does not have, and patches that its networks cannot take.
 
@@ -122,30 +88,14 @@ def check_stages(settings: TrainSettings) -> None:
     """
     recipe, patch = registry.recipe(settings.recipe), settings.training.patch
     stages = [stage.role for stage in recipe.stages]
-    for multiple in (recipe.networks(settings.preset)[role].multiple for role in stages):
+    sizes = recipe.networks(settings.preset)
+    for multiple in (sizes[role].multiple * sizes[role].across for role in stages):
         if patch and patch % multiple:
             wanted = f"patches with edges of a multiple of {multiple} voxels for {settings.recipe} {settings.preset}"
             raise UsageError("patch-unfit", wanted, str(patch), "choose another --patch, or leave it out")
     for name in settings.training.stages:
         if name not in stages:
             raise registry.unknown("stage-unknown", name, stages, f"choose a stage of {settings.recipe}")
-
-
-def _differing(before: Any, after: Any, at: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = sorted(before.keys() | after.keys())
-        return [
-            difference for key in keys for difference in _differing(before.get(key), after.get(key), f"{at}.{key}" if at else key)
-        ]
-    return [] if before == after else [at]
-
-
-def _noted(uri: str) -> Any:
-    """What was noted; what is called recipe now was called method once."""
-    noted = files.read_json(uri)
-    if "method" in (settings := noted.get("settings", {})):
-        settings["recipe"] = settings.pop("method")
-    return noted
 
 
 @dataclass(frozen=True)
@@ -178,8 +128,11 @@ class Learning:
 
     @property
     def presets(self) -> dict[str, Preset]:
-        """Sizes of the networks by role."""
-        return self.recipe.networks(self.settings.preset)
+        """Sizes of the networks by role; of those that restore what they were trained with alone, the patch that was said."""
+        said, sizes = self.settings.training.patch, self.recipe.networks(self.settings.preset)
+        if said is None:
+            return sizes
+        return {role: replace(size, patch=said // size.across) if size.only_as_trained else size for role, size in sizes.items()}
 
     def label(self, stage: Stage) -> str:
         """What files and figures of a stage are called by: its role; empty where the recipe has one stage."""
@@ -237,8 +190,7 @@ def _measured_file(learning: Learning, stage: Stage) -> str:
 def measured_by(learning: Learning, stage: Stage) -> dict[str, float]:
     """What a stage measured of its examples, by name; empty where it measures nothing, or did not when it began."""
     uri = _measured_file(learning, stage)
-    figures: dict[str, float] = files.read_json(uri) if stage.measures and files.exists(uri) else {}
-    return figures
+    return read_values(uri, "copy it again, or train into another --out") if stage.measures and files.exists(uri) else {}
 
 
 def _measure(learning: Learning, stage: Stage, examples: Dataset[Batch]) -> None:

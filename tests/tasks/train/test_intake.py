@@ -13,6 +13,7 @@ from core.settings.train import TrainSettings
 from core.training.data.pairs import draw_pair
 from tasks.train import intake, training
 from tasks.train.intake import Cohort, Place
+from tasks.train.noted import remember
 
 EDGE = 56
 
@@ -85,11 +86,11 @@ def test_a_training_does_not_go_on_with_voxels_of_another_size(tmp_path):
     settings = TrainSettings(recipe="unet-3d", cohort=str(tmp_path / "in"), preset="tiny")
     split = {"train": ["01"], "validation": ["02"], "test": []}
     place, cohort = taken(tmp_path / "in", tmp_path / "out", trust="sform")
-    training.remember(place, settings, split, cohort)
+    remember(place, settings, split, cohort)
     for sform in (1.000001, 1.5):
         write(tmp_path / "in", "01", head(1), sform=sform)
         _, cohort = taken(tmp_path / "in", tmp_path / "out", trust="sform")
         if sform < 1.1:
-            training.remember(place, settings, split, cohort)
+            remember(place, settings, split, cohort)
     with pytest.raises(UsageError, match=r"other-training: .* other values of voxels\.sub-01_T1w\. "):
-        training.remember(place, settings, split, cohort)
+        remember(place, settings, split, cohort)

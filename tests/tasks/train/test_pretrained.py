@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,10 +21,13 @@ from core.models.calibration import Stretch, note_stretches, read_calibration
 from core.models.card import read_card
 from core.models.domain import GainCell, read_domain
 from core.models.tested import note_tested
+from core.networks import build
 from core.settings.train import Split, TrainSettings
+from core.training.recipe import Trained
 from tasks.evaluate.cases import trained_of
 from tasks.train import intake, pretrained, training
 from tasks.train.intake import Cohort, Place
+from tasks.train.noted import remember
 from tasks.train.training import Learning
 from tests.tasks.train.test_training import cohort, learning, uri
 
@@ -114,6 +119,66 @@ def test_a_model_of_another_size_or_of_other_roles_is_refused(model):
         pretrained.check_fit(str(model), {"denoiser": recipe.preset("tiny")})
 
 
+def edited(folder: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    """The model of which the config says something else."""
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def of_recipe(name: str, folder: Path) -> Path:
+    """A model in the size tiny, with random weights."""
+    recipe = registry.recipe(name)
+    sizes = recipe.networks("tiny")
+    weights = {role: build(size.network, size.config).state_dict() for role, size in sizes.items()}
+    recipe.write(str(folder), Trained(sizes, weights, "for tests"))
+    return folder
+
+
+def test_a_model_that_was_taught_to_give_the_image_does_not_begin_one_that_gives_what_is_to_be_added(tmp_path, model):
+    recipe = registry.recipe("unet-3d")
+    pretrained.check_taught(str(model), recipe, "tiny")
+    shutil.copytree(model, tmp_path / "other")
+    other = edited(tmp_path / "other", lambda config: config.update(residual=False))
+    pretrained.check_fit(other, recipe.networks("tiny"), recipe.stages)
+    with pytest.raises(UsageError, match=r"pretrained-unfit: .* that was taught residual True, but got residual False\. Name a"):
+        pretrained.check_taught(other, recipe, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("brain-ldm", lambda config: config.update(prediction="v"), "taught prediction eps, but got prediction v"),
+        ("brain-ldm", lambda config: config["schedule"].update(last=0.0155), "taught schedule .*0.0205.*, but got .*0.0155"),
+        ("brain-ldm", lambda config: config["prior"]["conditions"].reverse(), "taught conditions .*'sex'.*, but got .*'age'"),
+        ("latent-zoom", lambda config: config.update(prediction="eps"), "taught prediction v, but got prediction eps"),
+        ("latent-zoom", lambda config: config.pop("prediction"), "taught prediction v, but got prediction eps"),
+        ("score-slices", lambda config: config.update(prediction="score"), "taught prediction x0, but got prediction score"),
+    ],
+)
+def test_a_model_of_another_prediction_noise_or_conditions_is_refused(tmp_path, name, change, said):
+    recipe, folder = registry.recipe(name), of_recipe(name, tmp_path)
+    pretrained.check_taught(str(folder), recipe, "tiny")
+    edited(folder, change)
+    pretrained.check_fit(str(folder), recipe.networks("tiny"), recipe.stages)
+    with pytest.raises(UsageError, match=f"pretrained-unfit: .* {said}"):
+        pretrained.check_taught(str(folder), recipe, "tiny")
+
+
+def test_a_score_model_of_another_range_of_noise_is_gone_on_with(tmp_path):
+    """It is told the noise itself."""
+    folder = edited(of_recipe("score-slices", tmp_path), lambda config: config["schedule"].update(last=20.0))
+    pretrained.check_taught(folder, registry.recipe("score-slices"), "tiny")
+
+
+def test_a_damaged_split_of_the_model_is_told(model, tmp_path):
+    shutil.copytree(model, tmp_path / "torn")
+    (tmp_path / "torn" / "split.json").write_text("{")
+    with pytest.raises(WeightsError, match="split-unreadable: expected a model's split"):
+        pretrained.lineage(str(tmp_path / "torn"))
+
+
 @pytest.mark.parametrize("held", ["validation", "test"])
 def test_a_model_that_has_seen_who_is_held_out_is_refused(cohort, tmp_path, uri, model, held):
     work, taken = beginning(cohort, tmp_path, uri, model, Split(test=("01",) if held == "test" else ()))
@@ -166,11 +231,11 @@ def test_weights_that_are_not_the_model_s_are_refused_and_nothing_is_kept(cohort
 def test_a_folder_knows_that_its_training_began_with_a_model(cohort, tmp_path, uri, model):
     work, taken = beginning(cohort, tmp_path, uri, model)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split, taken)
+    remember(place, work.settings, work.split, taken)
     with pytest.raises(UsageError, match=r"other values of settings\.pretrained"):
-        training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
+        remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     Path(place.settings).unlink()
-    training.remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
+    remember(place, work.settings.model_copy(update={"pretrained": None}), work.split, taken)
     assert "pretrained" not in json.loads(Path(place.settings).read_text())["settings"]
 
 

@@ -80,6 +80,13 @@ def test_a_patch_that_the_network_cannot_take_is_refused_before_anything_is_read
     check_stages(parsed("--patch", "32"))
     with pytest.raises(UsageError, match=r"patch-unfit: expected patches with edges of a multiple of \d+ voxels .* but got 17\."):
         check_stages(parsed("--patch", "17"))
+    cross_batch = parsed("--patch", "48").model_copy(update={"recipe": "diffusion-iqt", "preset": "small"})
+    check_stages(cross_batch)
+    how = cross_batch.training.model_copy(update={"patch": 32})
+    with pytest.raises(
+        UsageError, match=r"patch-unfit: expected .* a multiple of 24 voxels for diffusion-iqt small, but got 32\."
+    ):
+        check_stages(cross_batch.model_copy(update={"training": how}))
 
 
 def test_examples_are_measured_once_before_a_stage_begins_and_the_model_hears_of_it(tmp_path):

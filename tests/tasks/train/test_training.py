@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from core.errors import UsageError
+from core.errors import UsageError, WeightsError
 from core.geometry.grid import Box, Grid
 from core.io import files
+from core.methods import registry
 from core.models.bundle import read_bundle
 from core.models.cache import load_network
 from core.models.card import read_card, write_card
@@ -37,6 +38,7 @@ from tasks.restore.work import write_image
 from tasks.tracking.database import make_database
 from tasks.train import card, intake, run_log, training
 from tasks.train.intake import Place
+from tasks.train.noted import remember
 from tasks.train.training import Learning
 
 
@@ -214,20 +216,87 @@ def test_folders_of_one_name_in_two_places_are_two_runs_of_mlflow(cohort, tmp_pa
 
 def test_a_folder_of_another_training_is_refused(cohort, tmp_path, uri):
     work, taken = learning(cohort, tmp_path, uri)
-    training.remember(Place(work.uri), work.settings, work.split, taken)
-    training.remember(Place(work.uri), work.settings, work.split, taken)
+    remember(Place(work.uri), work.settings, work.split, taken)
+    remember(Place(work.uri), work.settings, work.split, taken)
     other = work.settings.model_copy(update={"preset": "small"})
     with pytest.raises(UsageError, match=r"other values of settings\.preset"):
-        training.remember(Place(work.uri), other, work.split, taken)
+        remember(Place(work.uri), other, work.split, taken)
     with pytest.raises(UsageError, match=r"other values of split\.test"):
-        training.remember(Place(work.uri), work.settings, work.split | {"test": []}, taken)
+        remember(Place(work.uri), work.settings, work.split | {"test": []}, taken)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"settings": '])
+def test_a_damaged_note_of_a_training_is_told_with_its_remedy(cohort, tmp_path, uri, content):
+    work, taken = learning(cohort, tmp_path, uri)
+    place = Place(work.uri)
+    remember(place, work.settings, work.split, taken)
+    whole = Path(place.settings).read_text()
+    Path(place.settings).write_text(content)
+    with pytest.raises(
+        WeightsError, match=r"training-unreadable: expected a whole settings\.json in .* remove it, where settings"
+    ):
+        remember(place, work.settings, work.split, taken)
+    assert Path(place.settings).read_text() == content
+    Path(place.settings).unlink()
+    remember(place, work.settings, work.split, taken)
+    assert Path(place.settings).read_text() == whole
+
+
+def test_what_networks_are_told_of_persons_is_that_of_before_and_the_rest_of_their_table_may_change(cohort, tmp_path, uri):
+    data = tmp_path / "data"
+    shutil.copytree(cohort, data)
+    table = data / "participants.tsv"
+    table.write_text("participant_id\tsex\tage\tgroup\nsub-01\tf\t26\tx\nsub-02\tm\t40\ty\n")
+    work, taken = learning(data, tmp_path / "out", uri, recipe="brain-ldm")
+    plain, scans = learning(data, tmp_path / "plain", uri)
+    place = Place(work.uri)
+    remember(place, work.settings, work.split, taken)
+    remember(Place(plain.uri), plain.settings, plain.split, scans)
+    assert json.loads(Path(place.settings).read_text())["participants"]["01"] == {
+        "sex": 0.0,
+        "age": pytest.approx(8 / 42, abs=1e-4),
+    }
+    table.write_text("participant_id\tage\tsex\tgroup\nsub-02\t40.0\tMale\tz\nsub-01\t26\tF\tx\nsub-03\t50\tf\tx\n")
+    remember(place, work.settings, work.split, taken)  # said otherwise, and 03 is of the test
+    table.write_text("participant_id\tage\tsex\nsub-01\t62\tF\nsub-02\t40\n")
+    with pytest.raises(UsageError, match=r"other values of participants\.01\.age, participants\.02\.sex\. Train into another"):
+        remember(place, work.settings, work.split, taken)
+    remember(Place(plain.uri), plain.settings, plain.split, scans)  # no network is told of persons
+    assert "participants" not in json.loads(Path(Place(plain.uri).settings).read_text())
+    noted = json.loads(Path(place.settings).read_text())
+    Path(place.settings).write_text(json.dumps({name: value for name, value in noted.items() if name != "participants"}))
+    remember(place, work.settings, work.split, taken)  # a folder of before
+
+
+def test_what_a_stage_measured_is_not_forgotten_where_its_file_is_damaged(tmp_path):
+    stage = registry.recipe("score-slices").stages[0]
+    settings = TrainSettings(recipe="score-slices", cohort="x", preset="tiny")
+    work = Learning(settings, str(tmp_path), {}, {}, "")
+    files.write_json(training._measured_file(work, stage), {"sigma_data": 0.3})
+    assert training.measured_by(work, stage) == {"sigma_data": 0.3}
+    Path(training._measured_file(work, stage)).write_text("")
+    with pytest.raises(WeightsError, match=r"training-unreadable: expected a whole measured-score\.json"):
+        training.measured_by(work, stage)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "patch", "block"), [("diffusion-iqt-base", 16, 16), ("diffusion-iqt", 48, 48), ("unet-3d", 32, 8)]
+)
+def test_a_network_that_normalises_over_its_patch_restores_patches_of_the_size_that_it_was_trained_with(
+    cohort, tmp_path, uri, recipe, patch, block
+):
+    how = Training(steps=1, batch=1, validate_every=1, validation_pairs=1, patch=patch)
+    work, taken = learning(cohort, tmp_path, uri, recipe=recipe, training=how)
+    training.learn(work)
+    training.finished(work, taken)
+    assert read_bundle(Place(work.uri).model).multiple == block
 
 
 def test_a_training_goes_on_where_its_scans_were_moved_and_packed_anew_and_not_with_others(cohort, tmp_path, uri):
     """Nor with one scan more; a folder from before scans were noted takes what comes."""
     work, taken = learning(cohort, tmp_path / "out", uri)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split, taken)
+    remember(place, work.settings, work.split, taken)
     moved = tmp_path / "moved"
     shutil.copytree(cohort, moved)
     file = moved / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
@@ -235,17 +304,17 @@ def test_a_training_goes_on_where_its_scans_were_moved_and_packed_anew_and_not_w
     nib.save(image, file.with_suffix(""))
     file.unlink()
     work, taken = learning(moved, tmp_path / "out", uri)
-    training.remember(place, work.settings, work.split, taken)
+    remember(place, work.settings, work.split, taken)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1], np.eye(4)), file.with_suffix(""))
     _, others = learning(moved, tmp_path / "out", uri)
     with pytest.raises(UsageError, match=r"other-training: .* other values of scans\.sub-01_T1w\. "):
-        training.remember(place, work.settings, work.split, others)
+        remember(place, work.settings, work.split, others)
     more = replace(taken, prints=taken.prints | {"sub-01_T2w": replace(taken.prints["sub-01_T1w"], key="sub-01_T2w")})
     with pytest.raises(UsageError, match=r"other values of scans\.sub-01_T2w\. "):
-        training.remember(place, work.settings, work.split, more)
+        remember(place, work.settings, work.split, more)
     noted = json.loads(Path(place.settings).read_text())
     Path(place.settings).write_text(json.dumps({name: noted[name] for name in ("settings", "split")}))
-    training.remember(place, work.settings, work.split, others)
+    remember(place, work.settings, work.split, others)
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------------
@@ -394,11 +463,11 @@ def test_without_a_validation_of_every_stage_there_is_no_model(cohort, tmp_path,
 def test_the_folder_of_a_training_from_when_recipes_were_called_methods_is_gone_on_with(cohort, tmp_path, uri):
     work, taken = learning(cohort, tmp_path, uri)
     place = Place(work.uri)
-    training.remember(place, work.settings, work.split, taken)
+    remember(place, work.settings, work.split, taken)
     noted = json.loads(Path(place.settings).read_text())
     noted["settings"]["method"] = noted["settings"].pop("recipe")
     Path(place.settings).write_text(json.dumps(noted))
-    training.remember(place, work.settings, work.split, taken)
+    remember(place, work.settings, work.split, taken)
     assert TrainSettings(method="unet-3d", cohort="x") == TrainSettings(recipe="unet-3d", cohort="x")
 
 
