@@ -86,7 +86,8 @@ def read_calibration(folder: str) -> Calibration:
     except (FileNotFoundError, NotADirectoryError):
         return Calibration()
     except ValueError as error:
-        raise WeightsError("calibration-unreadable", f"a model's {FILE}", wrong(error), "correct or remove it") from error
+        wanted = f"a model's {FILE} in {folder}"
+        raise WeightsError("calibration-unreadable", wanted, wrong(error), "correct or remove it") from error
 
 
 def read_stretches(uri: str, method: str | None = None) -> tuple[Stretch, ...]:

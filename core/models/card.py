@@ -140,7 +140,8 @@ def read_card(folder: str) -> Card | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
-        raise WeightsError("card-unreadable", f"a model's {FILE}", wrong(error), "correct or remove it") from error
+        wanted = f"a model's {FILE} in {folder}"
+        raise WeightsError("card-unreadable", wanted, wrong(error), "correct or remove it") from error
 
 
 def read_text(folder: str) -> str:

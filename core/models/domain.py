@@ -367,7 +367,7 @@ def read_domain(folder: str) -> Domain:
     except (FileNotFoundError, NotADirectoryError):
         return Domain()
     except ValueError as error:
-        raise WeightsError("domain-unreadable", f"a model's {FILE}", wrong(error), "correct or remove it") from error
+        raise WeightsError("domain-unreadable", f"a model's {FILE} in {folder}", wrong(error), "correct or remove it") from error
 
 
 def write_domain(folder: str, domain: Domain) -> None:

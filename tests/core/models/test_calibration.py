@@ -93,7 +93,9 @@ def test_a_map_says_whether_it_is_calibrated_for_a_contrast(look: str | None, sa
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text('{"stretches": [{"spacing": -1, "stretch": 1, "persons": 1}]}')
-    with pytest.raises(WeightsError, match=r"calibration-unreadable: expected a model's calibration\.json, but got .*Correct or"):
+    with pytest.raises(
+        WeightsError, match=r"calibration-unreadable: expected a model's calibration\.json in /.*, but got .*Correct or"
+    ):
         read_calibration(str(tmp_path))
     with pytest.raises(UsageError, match=r"calibration-unreadable: expected stretches of an evaluation"):
         read_stretches(str(tmp_path / "none.json"))

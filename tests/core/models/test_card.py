@@ -83,6 +83,6 @@ def test_a_card_of_before_is_text_alone(tmp_path):
 def test_a_card_that_cannot_be_meant_is_refused(tmp_path):
     (tmp_path / "card.json").write_text('{"title": "a", "surprise": 1}')
     with pytest.raises(
-        WeightsError, match=r"card-unreadable: expected a model's card\.json, but got .*surprise.*\. Correct or remove it"
+        WeightsError, match=r"card-unreadable: expected a model's card\.json in /.*, but got .*surprise.*\. Correct or remove it"
     ):
         read_card(str(tmp_path))

@@ -136,7 +136,9 @@ def test_a_domain_lies_beside_the_config_and_leaves_the_digest(tmp_path):
     assert read_domain(str(tmp_path)) == WHOLE
     assert read_bundle(str(tmp_path)).digest == read_bundle(SHIPPED).digest
     (tmp_path / "domain.json").write_text('{"factor": [5, 3]}')
-    with pytest.raises(WeightsError, match=r"domain-unreadable: .*, but got factor: .*least <= most\. Correct or remove it"):
+    with pytest.raises(
+        WeightsError, match=r"domain-unreadable: .* in /.*, but got factor: .*least <= most\. Correct or remove it"
+    ):
         read_domain(str(tmp_path))
 
 
