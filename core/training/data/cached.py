@@ -32,11 +32,11 @@ class Cached(Dataset[Batch]):
         return self.length
 
     def __getitem__(self, index: int) -> Batch:
-        """The example of that number, without the first axis."""
+        """The example of that number, without the first axis; a file that is damaged is made anew."""
         number = index % self.distinct
         uri = files.join(self.folder, f"{number:07d}.safetensors")
-        if files.exists(uri):
-            return _read(uri)
+        if files.exists(uri) and (kept := _read(uri)) is not None:
+            return kept
         made = self.change(self.examples[number])
         _write(uri, made)
         return made
@@ -50,9 +50,14 @@ def _write(uri: str, example: Batch) -> None:
     files.write_atomic(uri, save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}))
 
 
-def _read(uri: str) -> Batch:
+def _read(uri: str) -> Batch | None:
+    """The example that was kept; None where its file is damaged."""
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    tensors = load(files.read_bytes(uri))
-    conditions = {name.removeprefix(CONDITION): value for name, value in tensors.items() if name.startswith(CONDITION)}
-    return Batch(tensors["inputs"], tensors["truth"], conditions)
+    try:
+        tensors = load(files.read_bytes(uri))
+        conditions = {name.removeprefix(CONDITION): value for name, value in tensors.items() if name.startswith(CONDITION)}
+        return Batch(tensors["inputs"], tensors["truth"], conditions)
+    except (SafetensorError, KeyError):
+        return None

@@ -62,7 +62,7 @@ def statistics(how: Sampling, samples: int, uri: str) -> tuple[Array, Array]:
         samples: how many, at least 1.
         uri: where sums are kept and looked for.
     """
-    sums, made = _read(uri) if files.exists(uri) else (torch.zeros(2, *how.shape, dtype=torch.float64), 0)
+    sums, made = (_read(uri) if files.exists(uri) else None) or (torch.zeros(2, *how.shape, dtype=torch.float64), 0)
     while made < samples:
         drawn = how.draw(range(made, min(made + BATCH, samples))).double()
         sums += torch.stack([drawn.sum(0), drawn.square().sum(0)])
@@ -73,13 +73,18 @@ def statistics(how: Sampling, samples: int, uri: str) -> tuple[Array, Array]:
     return mean[None].float().numpy(), spread[None].float().numpy()
 
 
-def _read(uri: str) -> tuple[Tensor, int]:
+def _read(uri: str) -> tuple[Tensor, int] | None:
+    """Sums, and of how many samples they are; None where the file is damaged."""
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     content = files.read_bytes(uri)
     length = int.from_bytes(content[:8], "little")
-    header: Any = json.loads(content[8 : 8 + length])["__metadata__"]
-    return load(content)["sums"], int(header["made"])
+    try:
+        header: Any = json.loads(content[8 : 8 + length])["__metadata__"]
+        return load(content)["sums"], int(header["made"])
+    except (SafetensorError, ValueError, KeyError):
+        return None
 
 
 def _write(uri: str, sums: Tensor, made: int) -> None:

@@ -184,6 +184,8 @@ def test_the_mean_code_is_made_once_and_goes_on(prior: Prior, monkeypatch: pytes
     monkeypatch.setattr(codes.Sampling, "draw", lambda self, numbers: asked.append(numbers) or draw(self, numbers))
     np.testing.assert_array_equal(codes.statistics(how, 2, f"{prior.folder}/part.safetensors")[0], whole)
     assert asked == [range(1, 2)]
+    Path(prior.folder, "torn.safetensors").write_bytes(Path(prior.folder, "whole.safetensors").read_bytes()[:-9])
+    np.testing.assert_array_equal(codes.statistics(how, 2, f"{prior.folder}/torn.safetensors")[0], whole)  # made anew
 
 
 def test_the_mean_code_is_known_by_the_models_digest(prior: Prior) -> None:
