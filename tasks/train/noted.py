@@ -73,18 +73,17 @@ def _differing(before: Any, after: Any, at: str = "") -> list[str]:
 
 def _before(uri: str) -> dict[str, Any]:
     """What was noted; what is called recipe now was called method once."""
-    noted = read_values(uri, "copy it again; or remove it, where settings and scans are those of before: it is written anew")
+    noted = read_values(uri)
     if isinstance(settings := noted.get("settings"), dict) and "method" in settings:
         settings["recipe"] = settings.pop("method")
     return noted
 
 
-def read_values(uri: str, remedy: str) -> dict[str, Any]:
+def read_values(uri: str) -> dict[str, Any]:
     """Values by name in a JSON file of a training, or of the model that it begins with.
 
     Args:
         uri: of the file.
-        remedy: where it is damaged.
 
     Raises:
         WeightsError: training-unreadable.
@@ -92,11 +91,12 @@ def read_values(uri: str, remedy: str) -> dict[str, Any]:
     try:
         values = files.read_json(uri)
     except ValueError as error:
-        raise _unreadable(uri, str(error), remedy) from error
+        raise _unreadable(uri, str(error)) from error
     if not isinstance(values, dict):
-        raise _unreadable(uri, "other than values by name", remedy)
+        raise _unreadable(uri, "other than values by name")
     return values
 
 
-def _unreadable(uri: str, got: str, remedy: str) -> WeightsError:
+def _unreadable(uri: str, got: str) -> WeightsError:
+    remedy = "copy it again, or train into another --out; settings.json may be removed where settings and scans are as before"
     return WeightsError("training-unreadable", f"a whole {files.name_of(uri)} in {files.parent_of(uri)}", got, remedy)

@@ -190,7 +190,7 @@ def _measured_file(learning: Learning, stage: Stage) -> str:
 def measured_by(learning: Learning, stage: Stage) -> dict[str, float]:
     """What a stage measured of its examples, by name; empty where it measures nothing, or did not when it began."""
     uri = _measured_file(learning, stage)
-    return read_values(uri, "copy it again, or train into another --out") if stage.measures and files.exists(uri) else {}
+    return read_values(uri) if stage.measures and files.exists(uri) else {}
 
 
 def _measure(learning: Learning, stage: Stage, examples: Dataset[Batch]) -> None:
