@@ -119,6 +119,8 @@ def _evened(records: Sequence[ScanRecord]) -> str:
 def _checked(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
     flagged = sum(record.state == "flagged" for record in records)
     failed = plan.planned - len(records)
+    if not records:
+        return f"{counted(failed, 'scan')} could not be restored." if failed else ""
     ends = f"{flagged} of them {'was' if flagged == 1 else 'were'} flagged by these checks" + (
         f"; {counted(failed, 'scan')} could not be restored" if failed else ""
     )
@@ -150,7 +152,7 @@ def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[
     added = plan.settings.repair and any(record.provenance.get("Repaired", True) for record in made)
     repaired = "What a measured scan says and its restoration leaves was added to it smoothly." if added else ""
     sentences = (
-        f"Thick-slice MRI was restored {_voxels(plan)}",
+        f"Thick-slice MRI was {'' if made else 'to be '}restored {_voxels(plan)}",
         restored_by(made, numbers) if made else "No scan was restored.",
         _coarser(plan, made),
         _choice(plan),

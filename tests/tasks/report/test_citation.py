@@ -62,6 +62,13 @@ def test_a_run_by_one_method_says_no_more_than_it_did(tmp_path):
     assert len(made.references) == 2
 
 
+def test_of_a_run_that_restored_nothing_nothing_is_said_of_checks(tmp_path):
+    text = words(tmp_path, [ScanRecord(key=key, state="failed", method="cubic") for key in "ab"], method="cubic")[1].paragraph
+    assert text.startswith("Thick-slice MRI was to be restored to isotropic voxels")
+    assert "No scan was restored. 2 scans could not be restored." in text
+    assert "flagged" not in text
+
+
 def test_a_repair_is_told_where_a_scan_was_repaired(tmp_path):
     left, mended = (record(key, "cubic", provenance={"Repaired": key == "b"}) for key in "ab")
     assert "smoothly" not in words(tmp_path / "none", [left], method="cubic")[1].paragraph
