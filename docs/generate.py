@@ -320,6 +320,7 @@ The restored scan was written, and missed a threshold: look at its page before y
 IN_MESSAGE = "The message says what was expected and what to do.\n"
 REFUSED = """
 `outside-domain`: restored by `--outside-domain` though its model is not for such scans. `non-finite`: voxels that are no numbers.
+`no-head`: no voxel of the measured scan is above 0, as of an inverted one; what the checks compare is then not there.
 `label-left-out`: a mask or labels beside it could not be read and were not carried; the image itself is as it should be.
 
 ## A scan is refused, or a command ends

@@ -48,6 +48,7 @@ THIN = 16  # planes that are looked at together where whole volumes would take m
 PERIOD = 8  # measured voxels, at most, after which target planes are again in phase with the measured ones
 
 Problem = tuple[str, str]
+NO_HEAD: Problem = ("no-head", "no voxel of the measured scan is above 0: there is no head to hold the restored one against")
 
 
 def brief(value: float) -> str:
@@ -107,7 +108,7 @@ class Quality:
     Attributes:
         figures: by name, all finite.
         consistency_map: float32 on the measured grid, (A x - y) in standard deviations of the noise.
-        problems: (code, one-line reason) for each check that failed; codes are the figures' names and "non-finite".
+        problems: (code, one-line reason) for each check that failed; codes are the figures' names, "non-finite" and "no-head".
     """
 
     figures: dict[str, float]
@@ -150,7 +151,6 @@ def assess(
 
     Returns:
         figures, map and problems.
-
     """
     if measured.mask is not None and measured.mask.any():
         measured = without_masked(measured)
@@ -170,7 +170,8 @@ def assess(
         plain = np.where(seen, operator.forward(cubic.image) - held.image, np.float32(0))
         figures |= _against_cubic(held, image, residual, plain, target, cubic)
         figures |= {} if cubic.fused else _detail(held, image, cubic.image)
-    return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), _problems(figures, thresholds))
+    problems = [NO_HEAD] * bool(measured.image.max() <= 0 and measured.image.any()) + _problems(figures, thresholds)
+    return Quality(figures, np.divide(residual, measured.stats.noise_sd, dtype=np.float32), problems)
 
 
 def limit_of(check: Check, figures: Mapping[str, float], thresholds: QualityThresholds) -> float:

@@ -191,6 +191,14 @@ def test_voxels_that_are_not_finite_are_counted_and_poison_nothing_else(head: Ar
     assert np.isfinite(list(quality.figures.values())).all()
 
 
+def test_a_scan_with_no_voxel_above_0_is_flagged_for_nothing_is_compared_of_it(head: Array) -> None:
+    inverted, target = scan(head)
+    inverted = dataclasses.replace(inverted, image=-inverted.image - 1)
+    inverted = dataclasses.replace(inverted, stats=scan_stats(inverted.image))
+    assert "no-head" in codes(check(inverted, cubic(inverted, target), target))
+    assert "no-head" not in codes(check(*(scan(head - 50)[0], head - 50, target)))
+
+
 def test_values_far_beyond_the_measured_range_are_flagged(head: Array) -> None:
     measured, target = scan(head)
     restored = cubic(measured, target)
