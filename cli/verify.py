@@ -28,8 +28,9 @@ def _told(verified: Found) -> str:
     parts += [f"{counted(left, 'failed scan')} {'has' if left == 1 else 'have'} an image from before the failure"] if left else []
     parts += [f"{verified.waiting} wait for the next run"] if verified.waiting else []
     parts += [f"{verified.states} are half restored"] if verified.states else []
-    count = len(verified.problems)
-    return f"{'; '.join(parts)}; {counted(count, 'problem') if count else 'no problem'}"
+    count, none = len(verified.problems), verified.failed and not verified.scans
+    whole = "no problem, for nothing is restored: isovox status says why" if none else "no problem"
+    return f"{'; '.join(parts)}; {counted(count, 'problem') if count else whole}"
 
 
 def execute(options: argparse.Namespace) -> int:

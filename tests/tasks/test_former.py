@@ -55,6 +55,15 @@ def test_what_an_earlier_run_made_of_other_bytes_is_gone_once_the_scan_fails(run
     assert "1 failed scan has none; no problem" in capsys.readouterr().out
 
 
+def test_where_all_scans_failed_verify_says_that_nothing_is_there(run, capsys):
+    out, plan = run
+    for key in (KEY, KEY.replace("01", "02")):
+        write_failure(out, plan, failed(plan, "").model_copy(update={"key": key}))
+    assert main(["verify", out.uri]) == 0
+    assert "2 failed scans have none; no problem, for nothing is restored: isovox status says why" in capsys.readouterr().out
+    assert main(["status", out.uri]) == 3
+
+
 def test_an_image_that_others_changed_stays(run):
     out, plan = run
     Path(out.path(IMAGE)).write_bytes(b"mine")
