@@ -14,7 +14,6 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from core.engine.plan import CohortPlan
@@ -31,6 +30,7 @@ from core.io.ratings import Rating, by_site, read_ratings
 from core.settings.harmonize import HarmonizeSettings, VolumeSteps
 from flows.reprocess import reprocess_cohort
 from flows.runs.address import tell_addresses
+from flows.runs.ending import with_failed
 from flows.runs.group import with_group
 from flows.runs.home import home, tracking_uri
 from flows.runs.names import flow_run_name
@@ -397,4 +397,4 @@ def harmonize_sites(settings: HarmonizeSettings) -> State:
         claim.begin(settings.out, "harmonize", [files.join(settings.out, site.name) for site in sites])
         tell_addresses(note)
         text, whole = _harmonize(_with_method_of(settings, given), sites, given)
-    return Completed(message=text) if whole else FailedState(message=text, name="Incomplete")
+    return Completed(message=text) if whole else with_failed(text, "Incomplete")

@@ -18,7 +18,6 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from prefect.states import Completed
-from prefect.states import Failed as FailedState
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from core.engine.plan import CohortPlan, ScanPlan
@@ -32,6 +31,7 @@ from core.io.participants import write_people
 from core.settings.run import RunSettings
 from flows.crashed_runs import remembered
 from flows.runs.address import tell_addresses
+from flows.runs.ending import with_failed
 from flows.runs.group import with_group
 from flows.runs.names import flow_run_name, run_name
 from flows.runs.paces import learn
@@ -143,12 +143,14 @@ def _run(plan: CohortPlan, todo: set[str], changes: Changes) -> list[ScanRecord]
         forecast = sum(scan.forecast.seconds for scan in plan.scans if scan.key in todo) / max(settings.compute.workers, 1)
         totals = {"scans": len(todo), **_pieces(plan, todo)}
         tell = stack.enter_context(bars("restoring", totals, forecast, out.course))
-        tell = stages.with_bar(tell, stages.start_progress(), Course("restoring", totals, forecast))
+        bar = stages.start_progress()
+        tell = stages.with_bar(tell, bar, Course("restoring", totals, forecast))
         context = stack.enter_context(run_context(plan, partial(run_bounded, pool), tracker, tell))
         _work(context, todo)
         learn(settings, context.paces())
         records = _close(context, skipped, changes)
         by_state = counts(records)
+        stages.end_progress(bar, by_state)
         tracker.finish("FAILED" if by_state["failed"] else "FINISHED", {name: float(n) for name, n in by_state.items()})
     # Last: with it, the next run knows that nothing is left to do.
     files.write_json(out.ending, {"plan": plan.digest, "skipped": sorted(skipped), "counts": by_state, "notes": changes.notes()})
@@ -221,7 +223,7 @@ def restore_cohort(settings: RunSettings, *, quick: bool = False) -> State:
         name = deployment.name or files.name_of(settings.input)
         resource = {"prefect.resource.id": f"isovox.cohort.{name}", "prefect.resource.name": name}
         emit_event("isovox.cohort-flagged", resource, payload=by_state)
-    return FailedState(message=text) if by_state["failed"] else Completed(message=text)
+    return with_failed(text) if by_state["failed"] else Completed(message=text)
 
 
 @flow(

@@ -106,9 +106,19 @@ def start_progress() -> UUID:
 
 
 def show_progress(progress: UUID, standing: Standing) -> None:
-    """Move the bar of ``start_progress``; a server that does not take it stops no restoration."""
+    """Move the bar of ``start_progress``."""
+    _move(progress, standing.per_cent, standing.line())
+
+
+def end_progress(progress: UUID, states: dict[str, int]) -> None:
+    """Leave the bar of ``start_progress`` full, with what became of the scans: those that failed have no tiles to be counted."""
+    _move(progress, 100.0, f"ended: {', '.join(f'{n} {state}' for state, n in states.items() if n)}")
+
+
+def _move(progress: UUID, per_cent: float, text: str) -> None:
+    """A server that does not take it stops no restoration."""
     try:
-        update_progress_artifact(progress, progress=standing.per_cent, description=standing.line())
+        update_progress_artifact(progress, progress=per_cent, description=text)
     except Exception as error:  # noqa: BLE001 - whatever ails the server, the next batch of scans will meet it
         _log.warning("the progress of the run cannot be shown: %s", error)
 

@@ -160,6 +160,25 @@ def test_a_cancelled_run_stops_and_leaves_nothing(group: Group, worker: object, 
     assert [line for line in log if "exception" in line] == []
 
 
+def test_a_run_with_a_failed_scan_ends_in_a_line_of_its_log(group: Group, worker: object, tmp_path: Path) -> None:
+    source, out = phantoms(tmp_path / "bids", 2), tmp_path / "out"
+    bad = source / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:-40])
+    run = group.start("reprocess-cohort/reprocess-cohort", settings={"input": str(source), "out": str(out), "method": "cubic"})
+    ended = group.ended(run)
+    assert ended["state"]["type"] == "FAILED"
+    what = ended["state"]["message"]
+    assert "1 failed" in what
+    assert group.artifacts(run, "progress")[0]["description"] == f"ended: {what}"
+
+    def last() -> list[str]:
+        log = [line["message"] for line in group.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
+        return [line for line in log if "scans failed" in line or "Traceback" in line]
+
+    assert group.wait(last) == [f"scans failed ({what}): the report says why of each"]
+    assert "Traceback" not in group.log()
+
+
 def test_a_killed_run_is_told_and_the_next_one_goes_on(group: Group, worker: subprocess.Popen[bytes], tmp_path: Path) -> None:
     source, out = phantoms(tmp_path / "bids", 6, 64), tmp_path / "out"
     settings = {"input": str(source), "out": str(out), "method": "unires", "compute": {"workers": 1}}

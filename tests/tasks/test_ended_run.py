@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -35,3 +36,10 @@ def test_a_batch_whose_run_has_ended_is_cancelled_and_says_so(last: str | None, 
     assert state.is_cancelled()
     assert "ended" in str(state.message)
     assert ran == list(STAGES[: STAGES.index(last) + 1 if last else 0])
+
+
+def test_the_bar_of_a_run_that_is_over_is_full_and_tells_what_became_of_the_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(stages, "update_progress_artifact", lambda _, **how: shown.append(how))
+    stages.end_progress(UUID(int=1), {"done": 56, "skipped": 0, "flagged": 1, "failed": 3})
+    assert shown == [{"progress": 100.0, "description": "ended: 56 done, 1 flagged, 3 failed"}]
