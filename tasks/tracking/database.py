@@ -18,9 +18,10 @@ FULL = "database or disk is full"  # as SQLite says it
 
 
 def hush() -> None:
-    """Keep what MLflow says of each table at its first start to itself."""
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+    """Keep what MLflow says of each table at its first start to itself, and tracebacks of what it raises besides."""
+    for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def make_database(state: Path) -> None:

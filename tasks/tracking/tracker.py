@@ -141,7 +141,7 @@ class CohortTracker:
         except Exception as error:  # noqa: BLE001 - whatever ails the tracking, the restoration goes on
             self._book = None
             text = "MLflow at %s does not take what this run tells it (%s); the run goes on, and the next one tells it again"
-            _log.warning(text, *map(without_password, (self._uri, str(error)[:LONGEST])))
+            _log.warning(text, *map(without_password, (self._uri, _in_a_line(error))))
             return False
         return True
 
@@ -179,6 +179,11 @@ class _Child:
     params: set[str]
 
 
+def _in_a_line(error: Exception) -> str:
+    """What an error says, without the statement and the values that a database adds to it."""
+    return " ".join(str(error).partition("[SQL")[0].split())[:LONGEST]
+
+
 class _Book:
     """The runs of one output folder in one experiment."""
 
@@ -200,7 +205,7 @@ class _Book:
         except MlflowException as error:
             if error.error_code not in REFUSED:
                 raise
-            _log.warning("MLflow refuses a %s: %s", event.kind, str(error)[:LONGEST])
+            _log.warning("MLflow refuses a %s: %s", event.kind, _in_a_line(error))
 
     def _write(self, event: Event) -> None:
         match event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -293,6 +294,22 @@ def test_a_server_that_is_not_there_is_warned_of_once_and_without_its_password(
     assert len(warned) == 1
     assert "secret" not in "".join(caplog.messages)
     assert len([line for line in tracked.unsent.read_text().splitlines() if line]) == 7
+
+
+def test_a_database_that_takes_nothing_more_is_said_in_a_line(
+    state: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with tracker(state) as tracked:
+        begin(tracked)
+        with sqlite3.connect(state / "mlflow.db") as database:
+            database.execute("alter table runs rename to others")
+        capfd.readouterr()
+        tracked.scan(record("sub-01"))
+    (warned,) = [message for message in caplog.messages if "the run goes on" in message]
+    assert "no such table: runs" in warned
+    assert "[SQL" not in warned
+    assert "\n" not in warned
+    assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
 
 
 def test_what_mlflow_refuses_is_said_and_not_told_again(state: Path, caplog: pytest.LogCaptureFixture) -> None:
