@@ -34,7 +34,7 @@ def execute(options: argparse.Namespace) -> int:
     from core.io import files
     from tasks.pipeline.pages import report as write_pages
     from tasks.pipeline.pages import write_cohort_page
-    from tasks.pipeline.results import verified_records
+    from tasks.pipeline.results import progress_of, verified_records
     from tasks.restore.work import Job
 
     calm()
@@ -43,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
     for record in records:
         if record.outputs:
             write_pages(Job(out.uri, planned.digest, (record.key,)))
-    write_cohort_page(out, planned, records, _notes(out))
+    write_cohort_page(out, planned, records, _notes(out), progress_of(out, planned, records))
     say(out.cohort_page)
     if not options.no_open and not files.is_remote(out.uri):
         webbrowser.open(Path(out.cohort_page).absolute().as_uri())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 from core.engine.plan import CohortPlan, ScanPlan
 from core.engine.records import ScanRecord
@@ -14,6 +15,7 @@ from core.geometry.resample import Order, interpolate
 from core.io import files, participants
 from core.io.output import Output
 from tasks.pipeline.export import read_restored, versions
+from tasks.pipeline.results import REASONS
 from tasks.report import CohortView, ScanView, cohort_page, niivue, scan_page, scan_picture, thumbnail, viewer_of
 from tasks.report.citation import citation
 from tasks.restore.maps import path_of_map
@@ -83,8 +85,28 @@ def _facts(plan: CohortPlan) -> dict[str, dict[str, str]]:
     return facts
 
 
-def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecord], notes: Sequence[str] = ()) -> None:
-    """Write the cohort's page: every planned scan with its state and reason, and what else is to be known."""
+def _as_it_stands(record: ScanRecord, standing: str | None) -> ScanRecord:
+    """A record with the reason why its scan is not finished, where it is not."""
+    return record if standing is None else record.model_copy(update={"reason": REASONS[standing]})
+
+
+def write_cohort_page(
+    out: Output,
+    plan: CohortPlan,
+    records: Sequence[ScanRecord],
+    notes: Sequence[str] = (),
+    unfinished: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write the cohort's page: every planned scan with its state and reason, and what else is to be known.
+
+    Args:
+        out: where it goes.
+        plan: of the run.
+        records: of all planned scans.
+        notes: what is to be known beside these.
+        unfinished: how scans stand to which no run has come yet, by key.
+    """
+    records = [_as_it_stands(record, unfinished.get(record.key)) for record in records]
     settings = plan.settings.model_dump(mode="json", exclude={"input", "out", "reference", "tracking_uri"})
     links = {record.key: f"reports/{record.key}.html" for record in records if files.exists(out.scan_page(record.key))}
     view = CohortView(
@@ -98,7 +120,8 @@ def write_cohort_page(out: Output, plan: CohortPlan, records: Sequence[ScanRecor
         thumbnails={key: f"reports/{key}/thumbnail.webp" for key in links},
         facts=_facts(plan),
         notes=[*notes, *plan.notes, *plan.files.lines()],
-        citation=(words := citation(plan, records, versions())),
+        citation=(words := citation(plan, records, versions(), len(unfinished))),
+        unfinished=unfinished,
     )
     files.write_atomic(out.citation, words.markdown().encode())
     files.write_atomic(out.scan_list, f"isovox.scans({json.dumps(list(links))});\n".encode())

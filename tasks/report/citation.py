@@ -116,14 +116,14 @@ def _evened(records: Sequence[ScanRecord]) -> str:
     return f"Every second slice of {counted(evened, 'scan')} was brighter or darker than those beside it, and was evened first."
 
 
-def _checked(plan: CohortPlan, records: Sequence[ScanRecord]) -> str:
+def _checked(plan: CohortPlan, records: Sequence[ScanRecord], unfinished: int) -> str:
     flagged = sum(record.state == "flagged" for record in records)
-    failed = plan.planned - len(records)
+    failed = plan.planned - len(records) - unfinished
+    rest = [f"{counted(failed, 'scan')} could not be restored"] if failed else []
+    rest += [f"{counted(unfinished, 'scan')} {'waits' if unfinished == 1 else 'wait'} to be restored"] if unfinished else []
     if not records:
-        return f"{counted(failed, 'scan')} could not be restored." if failed else ""
-    ends = f"{flagged} of them {'was' if flagged == 1 else 'were'} flagged by these checks" + (
-        f"; {counted(failed, 'scan')} could not be restored" if failed else ""
-    )
+        return f"{'; '.join(rest)}." if rest else ""
+    ends = "; ".join([f"{flagged} of them {'was' if flagged == 1 else 'were'} flagged by these checks", *rest])
     return (
         "Each restored volume was seen again through the model of its acquisition and held against the scan as measured "
         f"(consistency, local differences, shift, gain, volume and seams); {ends}."
@@ -140,13 +140,14 @@ def cited(sentences: Iterable[str], numbers: Numbers) -> Citation:
     return Citation(" ".join(sentence for sentence in sentences if sentence), tuple(numbers.texts))
 
 
-def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[str, str]) -> Citation:
+def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[str, str], unfinished: int = 0) -> Citation:
     """What to say of a run.
 
     Args:
         plan: of the run.
         records: of its scans, whatever became of them.
         versions: of what the numbers depend on, by name.
+        unfinished: how many scans no run has come to yet.
     """
     made, numbers = [record for record in records if record.outputs], Numbers()
     added = plan.settings.repair and any(record.provenance.get("Repaired", True) for record in made)
@@ -159,7 +160,7 @@ def citation(plan: CohortPlan, records: Sequence[ScanRecord], versions: Mapping[
         _fused(plan),
         _evened(made),
         repaired,
-        _checked(plan, made),
+        _checked(plan, made, unfinished),
         f"Random numbers began at seed {plan.settings.seed}; the plan's SHA-256 begins with {plan.digest[:12]}.",
         ran_on(versions),
     )

@@ -29,6 +29,7 @@ from tasks.report.views import CohortView, ScanView
 
 PATH = re.compile(r"(?<![\w.:/])(?:\w+://|/|~/|[A-Za-z]:[\\/])[^\s'\"()]*[\\/](?=[^\s'\"\\/()]+)")  # a path up to its last name
 STATES = get_args(State)
+UNFINISHED = ("interrupted", "running", "waiting")
 SPOKEN = {"R": "right", "L": "left", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
 FACTS = {"contrast": "what kind of image it is", "site": "where the person was scanned, by participants.tsv"}
 SCORES = ("psnr", "psnr_cubic", "ssim", "ssim_cubic")  # that the cohort page shows
@@ -333,8 +334,8 @@ def _row(
         "viewer": view.viewers.get(record.key),
         "thumbnail": view.thumbnails.get(record.key),
         "facts": [public(view.facts.get(record.key, {}).get(name, "")) for name in _known(view)],
-        "state": record.state,
-        "order": ("failed", "flagged", "done", "skipped").index(record.state),
+        "state": (state := view.unfinished.get(record.key, record.state)),
+        "order": ("failed", *UNFINISHED, "flagged", "done", "skipped").index(state),
         "cells": [_cell(record, name, thresholds) for name in names],
         "reason": public(record.reason),
     }
@@ -371,7 +372,7 @@ def cohort_page(view: CohortView) -> str:
         view: what to show; the links are written as they are given.
     """
     thresholds = QualityThresholds.model_validate(view.settings.get("quality") or {})
-    counts = Counter(record.state for record in view.records)
+    counts = Counter(view.unfinished.get(record.key, record.state) for record in view.records)
     columns, names = _columns(view)
     further = _further(view, names)
     return render(
@@ -379,7 +380,7 @@ def cohort_page(view: CohortView) -> str:
         title=public(view.title),
         planned=len(view.records),
         notes=[public(note) for note in view.notes],
-        counts=[(state, counts[state]) for state in STATES],
+        counts=[(state, counts[state]) for state in (*STATES, *UNFINISHED) if state in STATES or counts[state]],
         settings=view.settings,
         plan_digest=view.plan_digest,
         columns=columns,

@@ -57,6 +57,7 @@ class CohortView:
         facts: what a scan is, by its key: "contrast", "site".
         notes: what is to be known beside the scans, such as which are gone.
         citation: words to cite; None where there are none.
+        unfinished: how scans stand to which no run has come yet, by key: "waiting", "running" or "interrupted".
     """
 
     records: Sequence[ScanRecord]
@@ -70,3 +71,4 @@ class CohortView:
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     citation: Citation | None = None
+    unfinished: Mapping[str, str] = field(default_factory=dict)

@@ -64,6 +64,19 @@ def test_where_all_scans_failed_verify_says_that_nothing_is_there(run, capsys):
     assert main(["status", out.uri]) == 3
 
 
+def test_the_page_of_a_run_that_was_interrupted_calls_no_scan_failed_that_it_did_not_come_to(run, capsys):
+    out, _ = run
+    for uri in (out.record(KEY), out.ending):
+        Path(uri).unlink(missing_ok=True)
+    assert main(["report", out.uri, "--no-open"]) == 0
+    page = Path(out.cohort_page).read_text()
+    assert "2 scans planned = 1 done + 0 skipped + 0 flagged + 0 failed + 1 interrupted" in page
+    assert "the run ended before this scan; the same command goes on" in page
+    words = Path(out.citation).read_text()
+    assert "1 scan waits to be restored" in words
+    assert "could not be restored" not in words
+
+
 def test_an_image_that_others_changed_stays(run):
     out, plan = run
     Path(out.path(IMAGE)).write_bytes(b"mine")
