@@ -195,3 +195,11 @@ def test_a_rating_is_kept_with_its_remark(fresh: Any) -> None:
     assert kept[0].endswith("/report.html")
     assert '"rating":"reject"' in kept[1]
     assert "ghost, kept by D" in kept[1]
+
+
+def test_on_a_telephone_the_page_is_no_wider_than_the_screen(fresh: Any) -> None:
+    screen = fresh.viewport_size
+    fresh.set_viewport_size({"width": 390, "height": 844})
+    width = fresh.evaluate("document.documentElement.scrollWidth")
+    fresh.set_viewport_size(screen)
+    assert width <= 390
