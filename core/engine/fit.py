@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from core.engine.plan import CohortPlan
-from core.errors import PlanError, listed
+from core.errors import PlanError, counted, listed
 
 RECORDS = 32 << 20  # bytes that the databases of the services and the pages of a run take besides its scans
 
@@ -91,6 +91,6 @@ def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
     planned = {scan.key for scan in plan.scans} | {refusal.key for refusal in plan.refused}
     left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
     if left:
-        got = f"{len(left)} scans made with other settings that this run would leave as they are ({listed(left, 3)})"
+        got = f"{counted(len(left), 'scan')} made with other settings that this run would leave {'as it is' if len(left) == 1 else 'as they are'} ({listed(left, 3)})"
         remedy = "choose another output folder, run over all scans, or remove those of scans that are gone with isovox clean"
         raise PlanError("mixed-settings", "one method and one set of settings in an output folder", got, remedy)

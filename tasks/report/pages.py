@@ -38,6 +38,7 @@ TITLES = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "nrmse": "NRMSE",
+    "non_finite": "voxels that are not finite",
     "psnr_cubic": "PSNR of cubic, dB",
     "ssim_cubic": "SSIM of cubic",
     "psnr_masked": "PSNR in the foreground, dB",
@@ -108,7 +109,7 @@ def quality_rows(record: ScanRecord, thresholds: QualityThresholds) -> Iterator[
     figures = dict(record.quality)
     if "non_finite" in figures:
         bad = figures.pop("non_finite")
-        yield QualityRow("voxels that are not finite", number(bad), "0", bad == 0)
+        yield QualityRow(title_of("non_finite"), number(bad), "0", bad == 0)
     for check in CHECKS:
         if check.figure in figures:
             limit = limit_of(check, record.quality, thresholds)
