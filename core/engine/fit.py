@@ -91,6 +91,6 @@ def check_not_mixed(plan: CohortPlan, recorded: dict[str, str]) -> None:
     planned = {scan.key for scan in plan.scans} | {refusal.key for refusal in plan.refused}
     left = sorted(key for key, how in recorded.items() if how != plan.settings_digest and key not in planned)
     if left:
-        got = f"{counted(len(left), 'scan')} made with other settings that this run would leave {'as it is' if len(left) == 1 else 'as they are'} ({listed(left, 3)})"
+        got = f"{counted(len(left), 'scan')} made with other settings, which this run would leave so ({listed(left, 3)})"
         remedy = "choose another output folder, run over all scans, or remove those of scans that are gone with isovox clean"
         raise PlanError("mixed-settings", "one method and one set of settings in an output folder", got, remedy)

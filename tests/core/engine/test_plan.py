@@ -162,7 +162,9 @@ def test_a_disk_without_room_for_the_records_of_a_run_is_refused() -> None:
 
 def test_mixed_settings_are_refused_unless_all_are_made_anew() -> None:
     made = plan()
-    with pytest.raises(PlanError, match=r"mixed-settings: .*got 1 scans .*other.*\. Choose another output"):
+    with pytest.raises(
+        PlanError, match=r"mixed-settings: .*got 1 scan made with other settings.*other.*\. Choose another output"
+    ):
         check_not_mixed(made, {"sub-01_T1w": "old", "other": "old"})
     check_not_mixed(made, {"sub-01_T1w": "old", "other": made.settings_digest})
 
